@@ -1,0 +1,40 @@
+# Two commands: `make demo` and `make test`. Both need nothing but Python >= 3.11 and make, and are quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+export DO_NOT_TRACK = 1
+
+.PHONY: help install test test-full lint clean
+
+help:
+	@echo "make test       environment, install, tests (under 15 minutes on 2 cores)"
+	@echo "make test-full  every law on every model, slow checks included"
+	@echo "make lint       style, types and import directions"
+	@echo "make clean      remove the environment and the products of runs"
+
+install: $(STAMP)
+
+# torch comes first and pinned: another package pulling it in would bring gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[dev]"
+	touch $(STAMP)
+
+test: install
+	$(BIN)/python -m pytest -n 2 -m "not slow and not benchmark"
+
+test-full: install
+	$(BIN)/python -m pytest -n 2 -m "not benchmark"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

@@ -1,0 +1,86 @@
+"""Frozen dataclass configurations with a strict round trip to plain dictionaries."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, Self
+
+from ganlib.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every configuration. Subclasses are frozen keyword-only dataclasses of plain values."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _coerce(getattr(self, field.name), hints[field.name], field.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary of JSON values; ``from_dict`` restores an equal object."""
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from a dictionary; raises ConfigError on an unknown key or a value of the wrong type."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                close = difflib.get_close_matches(key, names, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise ConfigError(f"{cls.__name__} has no option {key!r}{hint} (options: {', '.join(names)})")
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some values changed; raises ConfigError on an unknown name."""
+        return type(self).from_dict({**self.to_dict(), **changes})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_dict()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """Check ``value`` against a simple type hint, turning lists into tuples and ints into floats."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union or isinstance(hint, types.UnionType):
+        for option in args:
+            try:
+                return _coerce(value, option, name)
+            except ConfigError:
+                continue
+    elif origin is typing.Literal and value in args:
+        return value
+    elif origin is tuple and isinstance(value, list | tuple):
+        return tuple(_coerce(item, args[0] if args else Any, name) for item in value)
+    elif hint is Any:
+        return value
+    elif isinstance(hint, type):
+        return _coerce_plain(value, hint, name)
+    raise ConfigError(f"option {name!r} must be {_describe(hint)}, not {value!r}")
+
+
+def _coerce_plain(value: Any, hint: type, name: str) -> Any:
+    """As ``_coerce``, for hints that are classes."""
+    if issubclass(hint, Config) and isinstance(value, dict):
+        return hint.from_dict(value)
+    if isinstance(value, bool) and hint in (int, float):
+        raise ConfigError(f"option {name!r} must be {_describe(hint)}, not {value!r}")
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if isinstance(value, hint):
+        return value
+    raise ConfigError(f"option {name!r} must be {_describe(hint)}, not {value!r}")
+
+
+def _describe(hint: Any) -> str:
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(arg) for arg in args)
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")

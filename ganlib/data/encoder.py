@@ -1,0 +1,333 @@
+"""Tables to vectors: fitted on training rows, the same arithmetic as the sealed graph.
+
+Law (numpy here, ONNX in ``ganlib.export.preprocess``): a number is NaN where not finite, then ``(v - center) / scale``
+in float64, the training median where missing, linear within ±10 and logarithmic beyond (so that 1e12 stays finite
+and ordered), then float32; a 0/1 flag marks missing values in columns whose training rows lacked some. Booleans are
+0/1. Categories are one-hot of (categories..., rare or unseen, missing). Dates are microseconds treated as numbers, for
+detection with the sine and cosine of the time of day and of the week (UTC). Text features are numbers. For detection
+one last position, 5 × the count of missing values in columns that never lacked any, keeps such rows from looking
+normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ganlib.data.feeds import as_frame, make_feeds
+from ganlib.data.schema import Column, Schema
+from ganlib.data.spec import Block, DataSpec
+from ganlib.data.values import NO_DATE, TEXT_CHANNELS
+from ganlib.errors import DataError
+
+LIMIT = 10.0
+UNEXPECTED_WEIGHT = 5.0
+DAY, WEEK = 86_400_000_000, 604_800_000_000
+
+
+@dataclass(frozen=True)
+class ColumnCode:
+    """How one raw column becomes positions ``start .. start + width`` of a row.
+
+    ``center``, ``scale``, ``median`` apply to numbers and dates (median is in scaled units); for text they are lists
+    per feature. ``has_rare`` and ``has_missing`` say which extra one-hot positions a category has;
+    ``missing_position`` is the flag's position; ``reference`` is the column's part of the reference row.
+    ``knots``/``scores`` (generation) map raw values to normal scores, piecewise linearly.
+    """
+
+    column: str
+    input: str
+    kind: str
+    start: int
+    width: int
+    center: float | tuple[float, ...] = 0.0
+    scale: float | tuple[float, ...] = 1.0
+    median: float = 0.0
+    categories: tuple[str, ...] = ()
+    has_rare: bool = False
+    has_missing: bool = False
+    missing_position: int | None = None
+    cyclic: bool = False
+    reference: tuple[float, ...] = ()
+    knots: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ColumnCode:
+        """From JSON values."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def soft_clip(z: np.ndarray) -> np.ndarray:
+    """Linear within ±LIMIT, logarithmic beyond; continuous and increasing."""
+    size = np.abs(z)
+    return np.where(size <= LIMIT, z, np.sign(z) * (LIMIT + LIMIT * np.log(np.maximum(size, LIMIT) / LIMIT)))
+
+
+def soft_unclip(z: np.ndarray) -> np.ndarray:
+    """Inverse of ``soft_clip``, capped at e^5 times the limit."""
+    size = np.abs(z)
+    grown = LIMIT * np.exp(np.minimum(size / LIMIT - 1.0, 5.0))
+    return np.where(size <= LIMIT, z, np.sign(z) * grown)
+
+
+class TableEncoder:
+    """Encodes frames by a schema; ``for_generation`` leaves out what cannot be turned back into raw columns.
+
+    After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None).
+    """
+
+    def __init__(self, schema: Schema, for_generation: bool = False) -> None:
+        self.schema, self.for_generation = schema, for_generation
+        self.codes: tuple[ColumnCode, ...] = ()
+        self.unexpected_position: int | None = None
+
+    # ---------------------------------------------------------------- fitting
+    def fit(self, frame: Any) -> TableEncoder:
+        """Learn centres, scales and references from training rows; raises DataError as ``feeds`` does."""
+        feeds = self.feeds(frame)
+        codes, start = [], 0
+        for column in self.columns():
+            code = self._fit_column(column, feeds[column.input], start)
+            codes.append(code)
+            start += code.width
+        self.codes = tuple(codes)
+        watched = [c for c in self.columns() if not c.missing and c.kind != "text"]
+        if watched and not self.for_generation:
+            self.unexpected_position, start = start, start + 1
+        self.width = start
+        return self
+
+    def columns(self) -> tuple[Column, ...]:
+        """The columns encoded, in order."""
+        kept = self.schema.features
+        return tuple(c for c in kept if c.kind != "text") if self.for_generation else kept
+
+    def _fit_column(self, column: Column, feed: np.ndarray, start: int) -> ColumnCode:
+        if column.kind == "category":
+            return self._fit_category(column, feed, start)
+        if column.kind == "text":
+            return _fit_text(column, feed, start)
+        values, lacks = _numbers(column, feed)
+        flag = start + 1 if column.missing else None
+        present = values[~lacks]
+        if len(present) == 0:
+            present = np.zeros(1)
+        if column.kind == "boolean":
+            mode = float(present.mean() >= 0.5)
+            reference = (mode,) if flag is None else (mode, 0.0)
+            return ColumnCode(
+                column.name, column.input, "boolean", start, len(reference), median=mode, missing_position=flag,
+                reference=reference,
+            )  # fmt: skip
+        center, scale = float(present.mean()), float(present.std())
+        if scale <= 1e-12 * max(1.0, abs(center)):
+            scale = 1.0
+        knots, scores = self._knots(present)
+        median = (
+            float(np.interp(np.median(present), knots, scores))
+            if knots
+            else float(soft_clip(np.array((np.median(present) - center) / scale)))
+        )
+        cyclic = column.kind == "date" and not self.for_generation
+        width = 1 + (flag is not None) + 4 * cyclic
+        code = ColumnCode(
+            column.name, column.input, column.kind, start, width, center, scale, median, missing_position=flag,
+            cyclic=cyclic, knots=knots, scores=scores,
+        )  # fmt: skip
+        return _with_reference(code, float(np.median(present)))
+
+    def _knots(self, present: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Normal-score knots for generation where rows allow it (100 or more); none means plain scaling.
+
+        Each knot is the mean of the rows around a quantile, at least five of them, so that no row's value is stored.
+        """
+        if not self.for_generation or len(present) < 100 or len(np.unique(present)) < 10:
+            return (), ()
+        from scipy.stats import norm
+
+        ordered = np.sort(present)
+        pieces = np.array_split(ordered, min(64, len(ordered) // 5))
+        knots = np.array([piece.mean() for piece in pieces])
+        middles = np.cumsum([len(p) for p in pieces]) - np.array([len(p) for p in pieces]) / 2
+        scores = norm.ppf(middles / len(ordered))
+        knots, first = np.unique(knots, return_index=True)
+        return tuple(map(float, knots)), tuple(map(float, scores[first]))
+
+    def _fit_category(self, column: Column, feed: np.ndarray, start: int) -> ColumnCode:
+        categories = column.categories or ()
+        has_rare = column.rare or not self.for_generation
+        has_missing = column.missing or not self.for_generation
+        counts = {c: int((feed == c).sum()) for c in categories}
+        width = max(1, len(categories) + has_rare + has_missing)
+        best = max(range(len(categories)), key=lambda i: counts[categories[i]]) if categories else 0
+        reference = tuple(float(i == best) for i in range(width))
+        return ColumnCode(
+            column.name, column.input, "category", start, width, categories=categories, has_rare=has_rare,
+            has_missing=has_missing, reference=reference,
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------- encoding
+    @property
+    def spec(self) -> DataSpec:
+        """Width and blocks of an encoded row."""
+        blocks: list[Block] = []
+        for code in self.codes:
+            blocks.extend(_blocks(code))
+        if self.unexpected_position is not None:
+            blocks.append(Block("", "number", self.unexpected_position))
+        return DataSpec((self.width,), tuple(blocks))
+
+    def feeds(self, frame: Any) -> dict[str, np.ndarray]:
+        """Raw feeds by input name; raises DataError on data against the schema."""
+        frame = as_frame(frame)
+        if len(frame) == 0:
+            raise DataError("the data has no rows")
+        return make_feeds(self.schema, frame)
+
+    def encode(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 ``(n, d)`` from raw feeds."""
+        rows = len(next(iter(feeds.values())))
+        out = np.zeros((rows, self.width), dtype=np.float32)
+        unexpected = np.zeros(rows)
+        for code, column in zip(self.codes, self.columns(), strict=True):
+            lacks = _encode_column(code, feeds[code.input], out)
+            if not column.missing and lacks is not None:
+                unexpected += lacks
+        if self.unexpected_position is not None:
+            out[:, self.unexpected_position] = UNEXPECTED_WEIGHT * unexpected
+        return out
+
+    def transform(self, frame: Any) -> np.ndarray:
+        """``encode(feeds(frame))``."""
+        return self.encode(self.feeds(frame))
+
+    @property
+    def reference(self) -> np.ndarray:
+        """The encoded reference row (medians and modes), float32 ``(d,)``."""
+        row = np.zeros(self.width, dtype=np.float32)
+        for code in self.codes:
+            row[code.start : code.start + code.width] = code.reference
+        return row
+
+    def inverse(self, rows: np.ndarray) -> pd.DataFrame:
+        """Raw columns from encoded rows, with dtypes, bounds, categories and missing values restored."""
+        from ganlib.data.inverse import decode_rows
+
+        return decode_rows(self, rows)
+
+    # ---------------------------------------------------------------- persistence
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "for_generation": self.for_generation,
+            "unexpected_position": self.unexpected_position,
+            "width": self.width,
+            "schema": self.schema.to_dict(),
+            "codes": [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(c).items()} for c in self.codes],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TableEncoder:
+        """Inverse of ``to_dict``."""
+        encoder = cls(Schema.from_dict(values["schema"]), values["for_generation"])
+        encoder.codes = tuple(ColumnCode.from_dict(code) for code in values["codes"])
+        encoder.unexpected_position, encoder.width = values["unexpected_position"], values["width"]
+        return encoder
+
+
+def _numbers(column: Column, feed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values as float64 and where they are missing."""
+    if column.kind == "date":
+        return feed.astype(np.float64), feed == NO_DATE
+    return feed, ~np.isfinite(feed)
+
+
+def _fit_text(column: Column, feed: np.ndarray, start: int) -> ColumnCode:
+    center = feed.mean(0, dtype=np.float64)
+    deviation = feed.std(0, dtype=np.float64)
+    # A bucket hardly ever used must not blow up on its first use.
+    scale = np.maximum(deviation, 0.05)
+    median = (np.median(feed, axis=0) - center) / scale
+    return ColumnCode(
+        column.name, column.input, "text", start, TEXT_CHANNELS + (column.buckets or 0),
+        tuple(map(float, center)), tuple(map(float, scale)), reference=tuple(map(float, median)),
+    )  # fmt: skip
+
+
+def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
+    from dataclasses import replace
+
+    row = np.zeros((1, code.start + code.width), dtype=np.float32)
+    feed = np.array([int(raw)], dtype=np.int64) if code.kind == "date" else np.array([raw])
+    _encode_column(code, feed, row)
+    return replace(code, reference=tuple(float(v) for v in row[0, code.start :]))
+
+
+def _blocks(code: ColumnCode) -> list[Block]:
+    if code.kind == "category":
+        return [Block(code.column, "category", code.start, code.width)]
+    if code.kind == "text":
+        return [Block(code.column, "number", code.start + i) for i in range(code.width)]
+    first = Block(code.column, "binary" if code.kind == "boolean" else "number", code.start)
+    cyclic = [Block(code.column, "number", code.start + code.width - 4 + i) for i in range(4)] if code.cyclic else []
+    flag = [Block(code.column, "binary", code.missing_position)] if code.missing_position is not None else []
+    return [first, *flag, *cyclic]
+
+
+def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray | None:
+    """Write one column's positions; returns where it was missing (None where that cannot be)."""
+    if code.kind == "category":
+        return _encode_category(code, feed, out)
+    if code.kind == "text":
+        scaled = (feed.astype(np.float64) - np.array(code.center)) / np.array(code.scale)
+        out[:, code.start : code.start + code.width] = soft_clip(scaled)
+        return None
+    lacks = feed == NO_DATE if code.kind == "date" else ~np.isfinite(feed)
+    values = np.where(lacks, 0.0, feed.astype(np.float64))
+    if code.kind == "boolean":
+        encoded = values
+    elif code.knots:
+        encoded = _to_scores(code, values)
+    else:
+        encoded = soft_clip((values - float(code.center)) / float(code.scale))  # type: ignore[arg-type]
+    out[:, code.start] = np.where(lacks, code.median, encoded)
+    if code.missing_position is not None:
+        out[:, code.missing_position] = lacks
+    if code.cyclic:
+        out[:, code.start + code.width - 4 : code.start + code.width] = _cycles(feed, lacks)
+    return lacks
+
+
+def _to_scores(code: ColumnCode, values: np.ndarray) -> np.ndarray:
+    """Piecewise linear through the knots, continued beyond them with their mean slope."""
+    knots, scores = np.array(code.knots), np.array(code.scores)
+    slope = (scores[-1] - scores[0]) / (knots[-1] - knots[0])
+    inside = np.interp(values, knots, scores)
+    return inside + slope * (np.minimum(values - knots[0], 0) + np.maximum(values - knots[-1], 0))
+
+
+def _cycles(feed: np.ndarray, lacks: np.ndarray) -> np.ndarray:
+    """Sine and cosine of the time of day and of the week, zero where missing: ``(n, 4)``."""
+    parts = []
+    for period in (DAY, WEEK):
+        angle = (2 * np.pi * (np.mod(feed, period).astype(np.float64) / period)).astype(np.float32)
+        parts += [np.sin(angle), np.cos(angle)]
+    return np.where(lacks[:, None], 0.0, np.stack(parts, 1))
+
+
+def _encode_category(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """One-hot: known categories, then rare or unseen, then missing, where the code has these."""
+    size = len(code.categories)
+    rare = size if code.has_rare else -1
+    missing = size + code.has_rare if code.has_missing else rare
+    table = {c: i for i, c in enumerate(code.categories)}
+    values, inverse = np.unique(feed.astype(str), return_inverse=True)
+    index = np.array([missing if v == "" else table.get(v, rare) for v in values])[inverse]
+    known = index >= 0
+    out[np.flatnonzero(known), code.start + index[known]] = 1.0
+    return feed == ""

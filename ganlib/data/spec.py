@@ -1,0 +1,59 @@
+"""What a model may know of its data: the shape of one example and what its positions mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+BlockKind = Literal["number", "binary", "category"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of positions in an encoded table row.
+
+    ``number`` and ``binary`` have width 1 (a scaled value, a 0/1 flag); ``category`` is one-hot of ``width``.
+    ``column`` is the raw column the block belongs to.
+    """
+
+    column: str
+    kind: BlockKind
+    start: int
+    width: int = 1
+
+    @property
+    def stop(self) -> int:
+        """One past the last position."""
+        return self.start + self.width
+
+    @property
+    def slice(self) -> slice:
+        """The block's positions."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Shape of one encoded example (no batch axis), its blocks if it is a table row, and the number of classes.
+
+    ``classes`` is 0 for data without labels; labels are int64 class indices ``0..classes-1``.
+    ``vocabulary`` is the number of tokens where examples are sequences of token ids, else 0.
+    """
+
+    shape: tuple[int, ...]
+    blocks: tuple[Block, ...] = ()
+    classes: int = 0
+    vocabulary: int = 0
+
+    @property
+    def dim(self) -> int:
+        """Number of values in one example."""
+        size = 1
+        for side in self.shape:
+            size *= side
+        return size
+
+    @classmethod
+    def vector(cls, dim: int, classes: int = 0) -> DataSpec:
+        """``dim`` plain numbers per example."""
+        return cls((dim,), tuple(Block(f"x{i}", "number", i) for i in range(dim)), classes)

@@ -1,0 +1,31 @@
+"""Errors that a person can cause or mend; each knows its exit code (docs/architecture.md, "Exit codes")."""
+
+
+class GanlibError(Exception):
+    """Base of all refusals; the message names the thing and the mend."""
+
+    exit_code = 1
+
+
+class ConfigError(GanlibError, ValueError):
+    """An option, model name or configuration value that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class DataError(GanlibError, ValueError):
+    """Input data that is broken, empty, too small or against the schema."""
+
+    exit_code = 4
+
+
+class DivergenceError(GanlibError, RuntimeError):
+    """Training produced a non-finite loss; the algorithm was set back to its last good state."""
+
+    exit_code = 1
+
+
+class ParityError(GanlibError, RuntimeError):
+    """The exported graph does not reproduce the torch model."""
+
+    exit_code = 6

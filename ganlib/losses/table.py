@@ -1,0 +1,71 @@
+"""Likelihood of encoded table rows: Gaussian numbers, Bernoulli flags, categorical one-hots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganlib.data.spec import Block
+from ganlib.losses.divergence import gaussian_nll
+
+
+def positions(blocks: Sequence[Block], kind: str, dim: int) -> Tensor:
+    """Indices of the positions that belong to blocks of a kind; with no blocks at all, every position is a number."""
+    if not blocks:
+        return torch.arange(dim if kind == "number" else 0)
+    chosen = [i for block in blocks if block.kind == kind for i in range(block.start, block.stop)]
+    return torch.tensor(chosen, dtype=torch.long)
+
+
+def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Tensor) -> Tensor:
+    """-log p(x | output) per raw block in nats: ``(n, number of blocks)``; without blocks ``(n, d)``.
+
+    ``output`` and ``x`` are ``(n, d)``: means for numbers, logits for flags and categories. ``log_variance``
+    broadcasts to ``(n, d)`` and is used at the numbers only.
+    """
+    log_variance = log_variance.expand_as(x)
+    if not blocks:
+        return gaussian_nll(x, output, log_variance)
+    parts = []
+    for kind, run in _runs(blocks):
+        if kind == "number":
+            part = slice(run[0].start, run[-1].stop)
+            parts.append(gaussian_nll(x[:, part], output[:, part], log_variance[:, part]))
+        elif kind == "binary":
+            part = slice(run[0].start, run[-1].stop)
+            parts.append(F.binary_cross_entropy_with_logits(output[:, part], x[:, part], reduction="none"))
+        else:
+            for block in run:
+                log_p = F.log_softmax(output[:, block.slice], dim=1)
+                parts.append(-(log_p * x[:, block.slice]).sum(1, keepdim=True))
+    return torch.cat(parts, 1)
+
+
+def activate(blocks: Sequence[Block], output: Tensor) -> Tensor:
+    """Turn decoder outputs into the encoding's range: numbers as they are, flags by sigmoid, categories by softmax."""
+    if all(block.kind == "number" for block in blocks):
+        return output
+    parts = []
+    for kind, run in _runs(blocks):
+        part = slice(run[0].start, run[-1].stop)
+        if kind == "number":
+            parts.append(output[:, part])
+        elif kind == "binary":
+            parts.append(torch.sigmoid(output[:, part]))
+        else:
+            parts.extend(torch.softmax(output[:, block.slice], dim=1) for block in run)
+    return torch.cat(parts, 1)
+
+
+def _runs(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:
+    """Neighbouring blocks of one kind, in order, so that long runs of numbers cost one operation."""
+    runs: list[tuple[str, list[Block]]] = []
+    for block in sorted(blocks, key=lambda b: b.start):
+        if runs and runs[-1][0] == block.kind:
+            runs[-1][1].append(block)
+        else:
+            runs.append((block.kind, [block]))
+    return runs

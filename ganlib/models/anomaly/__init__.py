@@ -1,0 +1,1 @@
+"""Models made for anomaly detection."""

@@ -1,0 +1,1 @@
+"""CVAE-GAN and its relatives: autoencoders with a critic."""

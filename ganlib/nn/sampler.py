@@ -1,0 +1,40 @@
+"""From latent noise to encoded table rows, in one pure forward that exports to ONNX."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ganlib.data.spec import DataSpec
+
+
+class TableSampler(nn.Module):
+    """Wraps a decoder so that one standard normal ``z`` holds all randomness.
+
+    ``z`` is ``(n, latent_dim)``: the decoder's own ``latent`` first, then one value for each position of the row.
+    Numbers get Gaussian noise of ``scale`` (0 for none); a flag is drawn from its Bernoulli, a category from its
+    softmax by the Gumbel-max trick, with u = Phi(z). Output: ``(n, d)`` encoded rows whose category blocks are scores
+    to argmax and whose flags are 0 or 1.
+    """
+
+    def __init__(self, decoder: nn.Module, latent: int, spec: DataSpec, scale: Tensor | None = None) -> None:
+        super().__init__()
+        self.decoder, self.latent, self.spec = decoder, latent, spec
+        self.latent_dim = latent + spec.dim
+        self.register_buffer("scale", torch.zeros(spec.dim) if scale is None else scale.detach().clone())
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Decode ``z`` (under class indices ``condition``, int64 ``(n,)``, where the decoder takes them)."""
+        inner, noise = z[:, : self.latent], z[:, self.latent :]
+        output = self.decoder(inner) if condition is None else self.decoder(inner, condition)
+        u = (0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))).clamp(1e-6, 1.0 - 1e-6)
+        parts = []
+        for block in self.spec.blocks:
+            value, draw = output[:, block.slice], u[:, block.slice]
+            if block.kind == "number":
+                parts.append(value + self.scale[block.slice] * noise[:, block.slice])
+            elif block.kind == "binary":
+                parts.append((torch.sigmoid(value) > draw).to(value.dtype))
+            else:
+                parts.append(torch.log_softmax(value, 1) - torch.log(-torch.log(draw)))
+        return torch.cat(parts, 1)

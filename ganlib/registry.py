@@ -1,0 +1,146 @@
+"""The registry: every model by its explicit name, with all that tests, docs, exports and the command need to know."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ganlib.config import Config
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ganlib.training.algorithm import Algorithm
+
+TASKS = ("detector", "augmenter", "translator", "sequence", "density", "behaviour")
+MODALITIES = ("table", "image", "series", "tokens", "trajectory", "points")
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A small problem with an honest level: the conformance suite trains the model on it.
+
+    ``data(seed)`` returns training tensors by name; ``spec`` describes them; ``level(algorithm, seed)`` measures the
+    trained model (higher is better) and must reach ``at_least`` for the worst of three seeds; ``baseline(seed)`` is
+    the same measure for the trivial answer, printed beside it; ``config`` and ``trainer`` are overrides.
+    """
+
+    data: Callable[[int], Mapping[str, Any]]
+    spec: DataSpec
+    level: Callable[[Any, int], float]
+    at_least: float
+    measure: str
+    baseline: Callable[[int], float]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered model."""
+
+    name: str
+    build: Callable[..., Algorithm]
+    config: type[Config]
+    tasks: tuple[str, ...]
+    modalities: tuple[str, ...]
+    paper: str
+    exports: tuple[str, ...]
+    toy: Toy
+    family: str
+    known_gaps: Mapping[str, str] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def create(self, spec: DataSpec, **config: Any) -> Algorithm:
+        """An untrained algorithm for this data; raises ConfigError on an unknown option."""
+        return self.build(spec, self.config.from_dict(config))
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    *,
+    config: type[Config],
+    tasks: tuple[str, ...],
+    modalities: tuple[str, ...],
+    paper: str,
+    toy: Toy,
+    exports: tuple[str, ...] = (),
+    known_gaps: Mapping[str, str] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> Callable[[type], type]:
+    """Class decorator that adds an Algorithm to the registry; its constructor takes ``(spec, config)``.
+
+    ``paper`` is "Authors, title, arXiv id or venue, year". ``exports`` names what can be sealed: "scorer", "sampler".
+    ``trainer`` holds the paper's or our defaults for the Trainer (steps, batch size). Raises ValueError on a duplicate
+    name or an unknown task or modality: these are programming errors.
+    """
+
+    def add(build: type) -> type:
+        if name in _ENTRIES and _ENTRIES[name].build.__qualname__ != build.__qualname__:
+            raise ValueError(f"two models are registered as {name!r}: {_ENTRIES[name].build} and {build}")
+        if bad := [t for t in tasks if t not in TASKS] + [m for m in modalities if m not in MODALITIES]:
+            raise ValueError(f"model {name!r} names unknown tasks or modalities: {bad}")
+        family = build.__module__.split(".")[-2]
+        _ENTRIES[name] = Entry(
+            name,
+            build,
+            config,
+            tasks,
+            modalities,
+            paper,
+            exports,
+            toy,
+            family,
+            dict(known_gaps or {}),
+            dict(trainer or {}),
+        )
+        return build
+
+    return add
+
+
+@functools.cache
+def _load_all() -> None:
+    """Import every module under ganlib.models; an import error is never swallowed."""
+    package = importlib.import_module("ganlib.models")
+    for module in pkgutil.walk_packages(package.__path__, "ganlib.models."):
+        importlib.import_module(module.name)
+
+
+def entries(task: str | None = None, modality: str | None = None) -> list[Entry]:
+    """All entries, sorted by family and name, optionally of one task and one modality."""
+    _load_all()
+    chosen = [
+        e
+        for e in _ENTRIES.values()
+        if (task is None or task in e.tasks) and (modality is None or modality in e.modalities)
+    ]
+    return sorted(chosen, key=lambda e: (e.family, e.name))
+
+
+def entry(name: str) -> Entry:
+    """The entry of this name; raises ConfigError naming the closest ones."""
+    import difflib
+
+    _load_all()
+    if name not in _ENTRIES:
+        close = difflib.get_close_matches(name, _ENTRIES, n=3) or sorted(_ENTRIES)
+        raise ConfigError(f"no model is called {name!r}; did you mean {', '.join(close)}? `ganlib models` lists all")
+    return _ENTRIES[name]
+
+
+def list_models(task: str | None = None, modality: str | None = None) -> list[str]:
+    """Names of the registered models, optionally of one task and one modality."""
+    return [e.name for e in entries(task, modality)]
+
+
+def create(name: str, spec: DataSpec, **config: Any) -> Algorithm:
+    """An untrained algorithm by name for this data; raises ConfigError on an unknown name or option."""
+    return entry(name).create(spec, **config)

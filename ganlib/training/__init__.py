@@ -1,0 +1,19 @@
+"""The training core: what an algorithm declares, and the one loop that runs it."""
+
+from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, Stage
+from ganlib.training.batches import TensorBatches
+from ganlib.training.trainer import History, Trainer, TrainerConfig
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "History",
+    "Losses",
+    "Optimiser",
+    "Phase",
+    "Routine",
+    "Stage",
+    "TensorBatches",
+    "Trainer",
+    "TrainerConfig",
+]

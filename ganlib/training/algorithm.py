@@ -1,0 +1,244 @@
+"""What a model declares so that the Trainer can train it: losses, phases, stages, players.
+
+A model is networks + named losses + a schedule of phases. It owns no optimiser, loop, device, logging or file access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganlib.errors import ConfigError
+
+
+class Losses(Mapping[str, Tensor]):
+    """Named scalar losses that add up.
+
+    ``Losses(reconstruction=a, kl=b, weights={"kl": 0.1})``: every term is logged unweighted under its name;
+    ``total`` is the weighted sum that is differentiated. ``a | b`` merges two with disjoint names.
+    """
+
+    def __init__(self, weights: Mapping[str, float] | None = None, **terms: Tensor) -> None:
+        self.terms, self.weights = terms, dict(weights or {})
+        if unknown := self.weights.keys() - terms.keys():
+            raise ConfigError(f"weights name losses that do not exist: {sorted(unknown)}; losses: {sorted(terms)}")
+
+    @property
+    def total(self) -> Tensor:
+        """Weighted sum of the terms, a scalar."""
+        parts = [t if (w := self.weights.get(n, 1.0)) == 1.0 else w * t for n, t in self.terms.items()]
+        result = parts[0]
+        for part in parts[1:]:
+            result = result + part
+        return result
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.terms[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.terms)
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def __or__(self, other: Losses) -> Losses:
+        if both := self.terms.keys() & other.terms.keys():
+            raise ConfigError(f"two losses share a name: {sorted(both)}")
+        return Losses(weights={**self.weights, **other.weights}, **self.terms, **other.terms)
+
+
+class Batch:
+    """Tensors of one mini-batch by name, with a memo for forwards shared between losses and one source of noise.
+
+    ``x`` is the data, ``y`` the labels where there are any. All tensors have the same first dimension.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], generator: torch.Generator | None = None) -> None:
+        self.tensors, self.generator = dict(tensors), generator
+        self._memo: dict[str, tuple[Any, tuple[str, ...]]] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise ConfigError(
+                f"this model needs {name!r} in its batches; the data holds {sorted(self.tensors)}"
+            ) from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    @property
+    def x(self) -> Tensor:
+        """The data, shape ``(n, *spec.shape)``."""
+        return self["x"]
+
+    @property
+    def y(self) -> Tensor:
+        """Class indices, int64 ``(n,)``."""
+        return self["y"]
+
+    def once(self, name: str, compute: Callable[[], Any], of: Sequence[str] = ()) -> Any:
+        """``compute()`` the first time, its memo afterwards.
+
+        The memo is dropped when a player named in ``of`` is updated; with an empty ``of``, when any player is.
+        """
+        if name not in self._memo:
+            self._memo[name] = (compute(), tuple(of))
+        return self._memo[name][0]
+
+    def forget(self, players: Sequence[str]) -> None:
+        """Drop the memos that depend on these players (called by the Trainer after an update)."""
+        updated = set(players)
+        self._memo = {n: (v, of) for n, (v, of) in self._memo.items() if of and not updated & set(of)}
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal noise of shape ``(n, *shape)`` on the batch's device, from the run's generator."""
+        ref = next(iter(self.tensors.values()))
+        return torch.randn((len(self), *shape), generator=self.generator, device=ref.device)
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform [0, 1) noise of shape ``(n, *shape)``."""
+        ref = next(iter(self.tensors.values()))
+        return torch.rand((len(self), *shape), generator=self.generator, device=ref.device)
+
+    def permutation(self) -> Tensor:
+        """A random permutation of the batch's rows."""
+        ref = next(iter(self.tensors.values()))
+        return torch.randperm(len(self), generator=self.generator, device=ref.device)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How one player is updated. ``name``: adam, adamw, adamax, rmsprop or sgd; ``betas`` is (momentum, ·) for sgd."""
+
+    name: str = "adam"
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+
+
+def always(_: int) -> bool:
+    """The default of ``Phase.when``: run at every step."""
+    return True
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One player's (or several players') update inside a step.
+
+    ``trains`` names players; ``loss`` maps a batch to Losses; ``repeat`` updates per step, each on a fresh batch if
+    ``fresh``; ``every`` n-th step only; ``when(step)`` decides; ``optimiser`` overrides the players' own;
+    ``after`` callables run after each update with the batch (clipping, equilibrium updates, replay pushes).
+    A tuple of phases is a simultaneous update: all gradients are taken before any player moves.
+    """
+
+    trains: str | tuple[str, ...]
+    loss: Callable[[Batch], Losses]
+    repeat: int | Callable[[int], int] = 1
+    fresh: bool = True
+    every: int = 1
+    when: Callable[[int], bool] = always
+    optimiser: Optimiser | None = None
+    after: tuple[Callable[[Batch], None], ...] = ()
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """The names in ``trains`` as a tuple."""
+        return (self.trains,) if isinstance(self.trains, str) else self.trains
+
+    def due(self, step: int) -> bool:
+        """Whether the phase runs at this step."""
+        return step % self.every == 0 and self.when(step)
+
+
+@dataclass(frozen=True)
+class RoutineContext:
+    """What a Routine may use: the step's batch, a source of further batches, optimisers by player, the step number."""
+
+    batch: Batch
+    next_batch: Callable[[], Batch]
+    optimiser: Callable[[str], torch.optim.Optimizer]
+    step: int
+
+
+@dataclass(frozen=True)
+class Routine:
+    """An update that runs its own optimisation (policy gradient, say); returns what to log.
+
+    ``trains`` names the players it may move, so that memos are dropped and laws can be checked.
+    """
+
+    name: str
+    run: Callable[[RoutineContext], Mapping[str, Tensor | float]]
+    trains: tuple[str, ...] = ()
+    every: int = 1
+
+    def due(self, step: int) -> bool:
+        """Whether the routine runs at this step."""
+        return step % self.every == 0
+
+
+Item = Phase | tuple[Phase, ...] | Routine
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own phases: pre-training before adversarial training, say.
+
+    ``batches`` replaces the training batches during this stage.
+    """
+
+    name: str
+    phases: Sequence[Item]
+    steps: int
+    batches: Any = None
+
+
+class Algorithm(nn.Module):
+    """Networks, their losses and the order in which they are trained.
+
+    Every piece of state is a parameter or a buffer, so ``state_dict`` is the whole truth.
+    """
+
+    def players(self) -> Mapping[str, nn.Module | Sequence[nn.Module]]:
+        """Disjoint groups of parameters by name: ``{"generator": self.generator, ...}``."""
+        raise TypeError(f"{type(self).__name__} must define players()")
+
+    def phases(self) -> Sequence[Item]:
+        """The updates of one step, in order."""
+        raise TypeError(f"{type(self).__name__} must define phases()")
+
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """Optimiser of each player; a player not named gets ``Optimiser()``."""
+        return {}
+
+    def stages(self, budget: int) -> Sequence[Stage]:
+        """Stages for a budget of steps; by default one stage of ``phases()``."""
+        return (Stage("train", self.phases(), budget),)
+
+    def prepare(self, batch: Batch) -> None:
+        """Data-dependent initialisation on the first batch (ActNorm, codebooks)."""
+
+    def validation_loss(self, batch: Batch) -> Tensor | None:
+        """Scalar that early stopping watches on held-out batches (lower is better), or None for no early stop."""
+        return None
+
+    def parameters_of(self, *players: str) -> list[nn.Parameter]:
+        """Parameters of the named players, each once."""
+        seen: dict[int, nn.Parameter] = {}
+        own = self.players()
+        for name in players:
+            if name not in own:
+                raise ConfigError(f"{type(self).__name__} has no player {name!r}; players: {sorted(own)}")
+            modules = own[name]
+            for module in [modules] if isinstance(modules, nn.Module) else modules:
+                seen |= {id(p): p for p in module.parameters() if p.requires_grad}
+        return list(seen.values())

@@ -1,0 +1,55 @@
+"""What may watch a training run: a progress bar, a recorder of your own."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+
+class Callback(Protocol):
+    """Called by the Trainer; every method may raise to stop the run."""
+
+    def on_step(self, step: int, budget: int, losses: dict[str, float] | None) -> None:
+        """After each step; ``losses`` holds means since the last report, or None between reports."""
+
+    def on_end(self) -> None:
+        """After the last step, also when training fails."""
+
+
+class ProgressBar:
+    """A rich progress bar on stderr, shown after two seconds and only on a terminal."""
+
+    def __init__(self, title: str, delay: float = 2.0) -> None:
+        self.title, self.delay = title, delay
+        self._start = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+        self._quiet = not sys.stderr.isatty()
+
+    def on_step(self, step: int, budget: int, losses: dict[str, float] | None) -> None:
+        """Advance the bar; show the losses where they are reported."""
+        if self._quiet or (self._bar is None and time.monotonic() - self._start < self.delay):
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[losses]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.title, total=budget, losses="")
+        fields = {"losses": "  ".join(f"{k} {v:.4g}" for k, v in losses.items())} if losses else {}
+        self._bar.update(self._task, completed=step, **fields)
+
+    def on_end(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,436 @@
+"""The only training loop of the library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganlib.config import Config
+from ganlib.errors import ConfigError, DivergenceError
+from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
+from ganlib.training.batches import TensorBatches
+from ganlib.training.callbacks import Callback
+from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
+from ganlib.training.ema import Average
+from ganlib.training.optim import build_optimiser
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(Config):
+    """How long and on what to train.
+
+    ``steps`` wins over ``epochs``. ``patience``: stop after so many validations without an improvement of
+    ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
+    ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
+    ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none.
+    ``checkpoint_every`` counts epochs.
+    """
+
+    steps: int | None = None
+    epochs: int = 100
+    batch_size: int = 256
+    random_state: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
+    deterministic: bool = False
+    gradient_clip: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    min_delta: float = 1e-3
+    validate_every: int = 1
+    checkpoint: str | None = None
+    checkpoint_every: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low in (("epochs", 1), ("batch_size", 1), ("validate_every", 1), ("checkpoint_every", 1)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
+
+
+@dataclass
+class History:
+    """What happened: mean losses per epoch by ``term`` (``validation`` where watched), and why training ended."""
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    steps: int = 0
+    epochs: int = 0
+    best_epoch: int | None = None
+    stopped: str = "budget"
+
+    def record(self, values: Mapping[str, float]) -> None:
+        """Append one epoch's means."""
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one; raises ConfigError where a named device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is not auto, cpu or cuda:N") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(f"device {name!r} is not on this machine; use auto or cpu")
+    return device
+
+
+class Trainer:
+    """Runs an Algorithm's stages over batches.
+
+    ``fit`` moves the algorithm to the device, trains it, leaves the best (or averaged) weights in it on the CPU and
+    in evaluation mode, and returns a History. Equal seeds give equal weights on a CPU. With ``checkpoint`` set, a
+    run that was cut short resumes from the last epoch's end and ends bit-equal to an uninterrupted one.
+    """
+
+    def __init__(self, config: TrainerConfig | None = None, callbacks: Sequence[Callback] = ()) -> None:
+        self.config, self.callbacks = config or TrainerConfig(), tuple(callbacks)
+
+    def fit(
+        self,
+        algorithm: Algorithm,
+        data: Mapping[str, Tensor],
+        validation: Mapping[str, Tensor] | None = None,
+    ) -> History:
+        """Train on tensors by name (``x``, ``y``, ...); ``validation`` feeds ``algorithm.validation_loss``.
+
+        Raises DivergenceError on a non-finite loss, naming it, with the last good weights restored.
+        """
+        with torch.random.fork_rng(enabled=True):
+            run = _Run(self.config, algorithm, data, validation, self.callbacks)
+            try:
+                return run.train()
+            finally:
+                for callback in self.callbacks:
+                    callback.on_end()
+                algorithm.to("cpu").eval()
+
+
+class _Run:
+    """One call of ``fit``: all that changes while training."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        algorithm: Algorithm,
+        data: Mapping[str, Tensor],
+        validation: Mapping[str, Tensor] | None,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.config, self.algorithm, self.callbacks = config, algorithm, callbacks
+        self.device = choose_device(config.device)
+        torch.manual_seed(config.random_state)
+        if config.deterministic:
+            torch.use_deterministic_algorithms(True)
+        self.generator = torch.Generator(self.device).manual_seed(config.random_state)
+        algorithm.to(self.device).train()
+        self.default = TensorBatches(data, config.batch_size, config.random_state).to(self.device)
+        self.held_out = self._held_out(validation)
+        self.budget = config.steps or config.epochs * len(self.default)
+        self.stages: Sequence[Stage] = algorithm.stages(self.budget)
+        self.total = sum(stage.steps for stage in self.stages)
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.own = dict(algorithm.optimisers())
+        self.average = Average(algorithm, config.ema) if config.ema else None
+        self.history = History()
+        self.sums: dict[str, Tensor | float] = {}
+        self.counts: dict[str, int] = {}
+        self.best = math.inf
+        self.waited = 0
+        self.best_state: dict[str, Tensor] | None = None
+        self.good_state: dict[str, Tensor] | None = None
+        self.stage_index, self.stage_step, self.epoch = 0, 0, 0
+        self._source: Iterator[Batch] | None = None
+        if config.compile and self.device.type == "cuda":
+            for modules in algorithm.players().values():
+                for module in [modules] if isinstance(modules, torch.nn.Module) else modules:
+                    module.compile()
+
+    def _held_out(self, validation: Mapping[str, Tensor] | None) -> TensorBatches | None:
+        if validation is None or len(next(iter(validation.values()))) == 0:
+            return None
+        return TensorBatches(validation, 2048, shuffle=False).to(self.device)
+
+    # ---------------------------------------------------------------- the loop
+    def train(self) -> History:
+        """Run all stages from where a checkpoint, if any, left off."""
+        resumed = self._resume()
+        if not resumed:
+            self._prepare()
+        self.good_state = self._snapshot()
+        while self.stage_index < len(self.stages) and self.history.stopped == "budget":
+            self._run_stage(self.stages[self.stage_index])
+            self.stage_index, self.stage_step = self.stage_index + 1, 0
+        self._finish()
+        return self.history
+
+    def _run_stage(self, stage: Stage) -> None:
+        batches = self._batches_of(stage)
+        while self.stage_step < stage.steps:
+            source = (Batch(t, self.generator) for t in batches.epoch(self.epoch))
+            self._one_epoch(stage, batches, source)
+            self.epoch += 1
+            self._end_epoch(last=self.stage_step >= stage.steps and stage is self.stages[-1])
+            if self.history.stopped != "budget":
+                return
+
+    def _batches_of(self, stage: Stage) -> TensorBatches:
+        if stage.batches is None:
+            return self.default
+        if isinstance(stage.batches, TensorBatches):
+            return stage.batches.to(self.device)
+        return TensorBatches(stage.batches, self.config.batch_size, self.config.random_state).to(self.device)
+
+    def _one_epoch(self, stage: Stage, batches: TensorBatches, source: Iterator[Batch]) -> None:
+        """Until the epoch's batches or the stage's steps are used up; extra critic batches come from the same epoch."""
+        self._source, self._refill = source, batches
+        for _ in range(len(batches)):
+            batch = next(self._source, None)
+            if batch is None or self.stage_step >= stage.steps:
+                return
+            for item in stage.phases:
+                self._run_item(item, batch)
+            if self.average is not None:
+                self.average.update(self.algorithm)
+            self.stage_step += 1
+            self.history.steps += 1
+            for callback in self.callbacks:
+                callback.on_step(self.history.steps, self.total, None)
+
+    def _next_batch(self) -> Batch:
+        """A further batch inside a step; at the epoch's end, the next epoch's order begins early."""
+        assert self._source is not None
+        batch = next(self._source, None)
+        if batch is None:
+            self._source = (Batch(t, self.generator) for t in self._refill.epoch(self.epoch + 1_000_000))
+            batch = next(self._source)
+        return batch
+
+    # ---------------------------------------------------------------- updates
+    def _run_item(self, item: Item, batch: Batch) -> None:
+        step = self.stage_step
+        if isinstance(item, Routine):
+            if item.due(step):
+                self._run_routine(item, batch)
+        elif isinstance(item, tuple):
+            due = [phase for phase in item if phase.due(step)]
+            self._update(due, batch)
+        elif item.due(step):
+            times = item.repeat(step) if callable(item.repeat) else item.repeat
+            for index in range(times):
+                self._update([item], self._next_batch() if index and item.fresh else batch)
+
+    def _run_routine(self, routine: Routine, batch: Batch) -> None:
+        context = RoutineContext(batch, self._next_batch, lambda name: self._optimiser(name, None), self.stage_step)
+        values = routine.run(context)
+        for name, value in values.items():
+            number = value.item() if isinstance(value, Tensor) else value
+            if not math.isfinite(number):
+                self._diverged(f"{routine.name}.{name}")
+            self._log(name, number)
+        batch.forget(routine.trains or tuple(self.algorithm.players()))
+
+    def _update(self, phases: list[Phase], batch: Batch) -> None:
+        """Gradients of all phases first, then all steps: with one phase an ordinary update."""
+        for index, phase in enumerate(phases):
+            parameters = self._parameters(phase)
+            for name in phase.players:
+                self._optimiser(name, phase.optimiser).zero_grad(set_to_none=True)
+            with self._autocast():
+                losses = phase.loss(batch)
+                total = losses.total
+            if not math.isfinite(total.item()):
+                self._diverged(self._culprit(losses))
+            total.backward(inputs=parameters, retain_graph=index < len(phases) - 1)
+            for name, value in losses.terms.items():
+                self._log(name, value.detach())
+            if self.config.gradient_clip:
+                torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        for phase in phases:
+            for name in phase.players:
+                self._optimiser(name, phase.optimiser).step()
+        for phase in phases:
+            batch.forget(phase.players)
+            for hook in phase.after:
+                hook(batch)
+
+    def _parameters(self, phase: Phase) -> list[torch.nn.Parameter]:
+        key = "+".join(phase.players)
+        cache = self.__dict__.setdefault("_parameter_cache", {})
+        if key not in cache:
+            cache[key] = self.algorithm.parameters_of(*phase.players)
+        return cache[key]
+
+    def _optimiser(self, player: str, override: Optimiser | None) -> torch.optim.Optimizer:
+        key = player if override is None else f"{player}@{override}"
+        if key not in self.optimisers:
+            spec = override or self.own.get(player, Optimiser())
+            self.optimisers[key] = build_optimiser(spec, self.algorithm.parameters_of(player))
+        return self.optimisers[key]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.device.type == "cuda" and self.config.precision in ("auto", "bf16"):
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    # ---------------------------------------------------------------- bookkeeping
+    def _prepare(self) -> None:
+        first = next(self.default.epoch(0))
+        with torch.no_grad():
+            self.algorithm.prepare(Batch(first, self.generator))
+
+    def _log(self, name: str, value: Tensor | float) -> None:
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def _end_epoch(self, last: bool) -> None:
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        self.history.record(means)
+        self.history.epochs = self.epoch
+        for callback in self.callbacks:
+            callback.on_step(self.history.steps, self.total, means)
+        self.good_state = self._snapshot()
+        if self.held_out is not None and (last or self.epoch % self.config.validate_every == 0):
+            self._validate()
+        if self.config.checkpoint and (last or self.epoch % self.config.checkpoint_every == 0):
+            self._save()
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Mean validation loss with the averaged weights where there are any; early stopping on it."""
+        assert self.held_out is not None
+        state = self._snapshot() if self.average else None
+        if self.average:
+            self.average.copy_to(self.algorithm)
+        self.algorithm.eval()
+        generator = torch.Generator(self.device).manual_seed(self.config.random_state + 1)
+        total, rows = 0.0, 0
+        for tensors in self.held_out.epoch(0):
+            batch = Batch(tensors, generator)
+            loss = self.algorithm.validation_loss(batch)
+            if loss is None:
+                self.held_out = None
+                break
+            total, rows = total + float(loss) * len(batch), rows + len(batch)
+        if rows:
+            self._judge(total / rows)
+        self.algorithm.train()
+        if state is not None:
+            self.algorithm.load_state_dict(state)
+
+    def _judge(self, value: float) -> None:
+        self.history.record({"validation": value})
+        margin = self.config.min_delta * abs(self.best) if math.isfinite(self.best) else 0.0
+        if value < self.best - margin:
+            self.best, self.waited, self.history.best_epoch = value, 0, self.epoch
+            if self.config.patience:
+                self.best_state = self._snapshot()
+            return
+        self.waited += 1
+        if self.config.patience and self.waited >= self.config.patience:
+            self.history.stopped = "patience"
+
+    def _finish(self) -> None:
+        if self.best_state is not None:
+            self.algorithm.load_state_dict(self.best_state)
+        elif self.average is not None:
+            self.average.copy_to(self.algorithm)
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.algorithm.state_dict().items()}
+
+    def _culprit(self, losses: Losses) -> str:
+        bad = [name for name, value in losses.terms.items() if not math.isfinite(value.item())]
+        return ", ".join(bad) or "the weighted sum"
+
+    def _diverged(self, name: str) -> None:
+        assert self.good_state is not None
+        self.algorithm.load_state_dict(self.good_state)
+        self.history.stopped = "diverged"
+        raise DivergenceError(
+            f"loss {name!r} became non-finite at step {self.history.steps + 1} (epoch {self.epoch + 1}); the weights "
+            "of the last good epoch were restored. Try a smaller learning_rate or gradient_clip=1.0, and look for "
+            "extreme values"
+        )
+
+    # ---------------------------------------------------------------- checkpoints
+    def _save(self) -> None:
+        tensors = {f"model/{n}": v for n, v in self.algorithm.state_dict().items()}
+        meta: dict[str, Any] = {"optimisers": {}, "best": self.best, "waited": self.waited, "epoch": self.epoch}
+        meta |= {
+            "stage": [self.stage_index, self.stage_step],
+            "history": self.history.__dict__,
+            "config": self._identity(),
+        }
+        for key, optimiser in self.optimisers.items():
+            state, plain = flatten_optimiser(optimiser.state_dict())
+            tensors |= {f"optimiser/{key}/{n}": v for n, v in state.items()}
+            meta["optimisers"][key] = plain
+        for label, state_dict in (("best", self.best_state), ("average", self.average and self.average.values)):
+            tensors |= {f"{label}/{n}": v for n, v in (state_dict or {}).items()}
+        meta["average_updates"] = self.average.updates if self.average else 0
+        tensors["rng/torch"], tensors["rng/noise"] = torch.get_rng_state(), self.generator.get_state()
+        if self.device.type == "cuda":
+            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
+        write_checkpoint(Path(self.config.checkpoint or ""), tensors, meta)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be continued."""
+        kept = ("batch_size", "random_state", "ema", "gradient_clip", "precision")
+        return {name: self.config.to_dict()[name] for name in kept} | {"rows": self.default.rows}
+
+    def _resume(self) -> bool:
+        path = Path(self.config.checkpoint or "")
+        if not self.config.checkpoint or not path.exists():
+            return False
+        tensors, meta = read_checkpoint(path)
+        if meta["config"] != self._identity():
+            changed = [k for k, v in self._identity().items() if meta["config"].get(k) != v]
+            raise ConfigError(
+                f"checkpoint {path} was made with other settings ({', '.join(changed)}); delete it or restore them"
+            )
+        self.algorithm.load_state_dict(_under(tensors, "model"))
+        self.best_state = _under(tensors, "best") or None
+        if self.average is not None:
+            saved = _under(tensors, "average")  # a file's order is not the parameters' order
+            self.average.values = {n: saved[n].to(self.device) for n in self.average.values}
+            self.average.updates = meta["average_updates"]
+        self._restore_optimisers(tensors, meta["optimisers"])
+        self.history = History(**meta["history"])
+        self.best, self.waited, self.epoch = meta["best"], meta["waited"], meta["epoch"]
+        self.stage_index, self.stage_step = meta["stage"]
+        torch.set_rng_state(tensors["rng/torch"])
+        self.generator.set_state(tensors["rng/noise"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
+        return True
+
+    def _restore_optimisers(self, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
+        phases = [p for stage in self.stages for item in stage.phases for p in _phases_in(item)]
+        overrides = {f"{n}@{p.optimiser}": (n, p.optimiser) for p in phases if p.optimiser for n in p.players}
+        for key, plain in saved.items():
+            player, override = overrides.get(key, (key, None))
+            restore_optimiser(self._optimiser(player, override), _under(tensors, f"optimiser/{key}"), plain)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n[len(prefix) + 1 :]: v for n, v in tensors.items() if n.startswith(prefix + "/")}
+
+
+def _phases_in(item: Item) -> tuple[Phase, ...]:
+    if isinstance(item, Routine):
+        return ()
+    return item if isinstance(item, tuple) else (item,)

@@ -1,0 +1,1 @@
+"""Flows, the MLflow adapter and the `ganlib` command."""

@@ -1,0 +1,1 @@
+"""Scoring on onnxruntime: no torch, scikit-learn, mlflow or prefect here (docs/architecture.md)."""

@@ -1,0 +1,55 @@
+"""The house's rules that an import contract cannot say."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_import_directions():
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_mlflow_folder_holds_no_python_and_the_real_package_wins():
+    assert not list((ROOT / "mlflow").rglob("*.py"))
+    code = "import mlflow.tracking, pathlib; print(pathlib.Path(mlflow.__file__).parent)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "site-packages" in out
+
+
+def test_only_the_three_packages_are_built():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert config["tool"]["setuptools"]["packages"]["find"]["include"] == ["ganlib*", "serving*", "pipelines*"]
+
+
+def test_no_pickle_on_any_path():
+    forbidden = (
+        "pickle.load",
+        "pickle.dump",
+        "cloudpickle",
+        "joblib.dump",
+        "joblib.load",
+        "torch.save(",
+        "torch.load(",
+    )
+    for package in ("ganlib", "serving", "pipelines"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text()
+            assert not [word for word in forbidden if word in text], path
+
+
+def test_import_is_light():
+    code = "import sys, ganlib; print([m for m in ('torch', 'sklearn', 'mlflow', 'pandas') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
+def test_no_file_under_models_is_edited_centrally():
+    """A new model is one file: nothing outside ganlib/models names a model module."""
+    for path in (ROOT / "ganlib").rglob("*.py"):
+        if "models" not in path.parts:
+            assert "ganlib.models." not in path.read_text().replace('"ganlib.models."', ""), path

@@ -1,0 +1,215 @@
+"""Laws that every registered model obeys, whatever it is (docs/architecture.md, "Tests").
+
+A gap that an entry declares becomes a strict xfail: when it is closed, the declaration must go.
+"""
+
+import pytest
+import torch
+
+from ganlib.registry import entries
+from ganlib.training import Batch, Phase, Routine, Trainer, TrainerConfig
+
+torch.set_num_threads(1)
+NAMES = [e.name for e in entries()]
+BY_NAME = {e.name: e for e in entries()}
+REPRESENTATIVES = sorted({e.family: e.name for e in reversed(entries())}.values())
+SHORT = {"steps": 6, "batch_size": 32}
+
+
+def models(law, names=NAMES):
+    """The names as parameters, gaps as strict xfails, laws over representatives marked slow for the others."""
+    params = []
+    for name in names:
+        gaps = BY_NAME[name].known_gaps
+        marks = [pytest.mark.xfail(reason=gaps[law], strict=True)] if law in gaps else []
+        params.append(pytest.param(name, marks=marks))
+    return pytest.mark.parametrize("name", params)
+
+
+def make(name, seed=0):
+    entry = BY_NAME[name]
+    torch.manual_seed(seed)
+    return entry, entry.create(entry.toy.spec, **entry.toy.config)
+
+
+def short(entry, **changes):
+    keep = {k: v for k, v in entry.toy.trainer.items() if k == "ema"}
+    return Trainer(TrainerConfig(**{**SHORT, **keep, **changes}))
+
+
+def first_batch(entry, rows=32):
+    data = {k: v[:rows] for k, v in entry.toy.data(0).items()}
+    return Batch(data, torch.Generator().manual_seed(0))
+
+
+def weights(algorithm):
+    return {n: v.clone() for n, v in algorithm.state_dict().items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+@models("config")
+def test_config_round_trip(name):
+    entry = BY_NAME[name]
+    config = entry.config.from_dict(dict(entry.toy.config))
+    assert entry.config.from_dict(config.to_dict()) == config
+
+
+@models("phases")
+def test_each_phase_moves_its_own_player_and_all_of_it(name):
+    entry, algorithm = make(name)
+    algorithm.prepare(first_batch(entry))
+    algorithm.train()
+    for stage in algorithm.stages(6):
+        for item in stage.phases:
+            for phase in item if isinstance(item, tuple) else (item,):
+                if isinstance(phase, Phase):
+                    check_phase(algorithm, phase, first_batch(entry))
+                else:
+                    assert isinstance(phase, Routine)
+
+
+def check_phase(algorithm, phase, batch):
+    own = {id(p) for p in algorithm.parameters_of(*phase.players)}
+    algorithm.zero_grad()
+    phase.loss(batch).total.backward(inputs=algorithm.parameters_of(*phase.players))
+    for parameter_name, parameter in algorithm.named_parameters():
+        if id(parameter) in own:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+        else:
+            assert parameter.grad is None, f"{parameter_name} is another player's"
+
+
+@models("players")
+def test_players_are_disjoint_and_complete(name):
+    _, algorithm = make(name)
+    groups = {player: algorithm.parameters_of(player) for player in algorithm.players()}
+    ids = [id(p) for group in groups.values() for p in group]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in algorithm.parameters() if p.requires_grad}
+
+
+@models("seed")
+def test_same_seed_same_weights(name):
+    results = []
+    for _ in range(2):
+        entry, algorithm = make(name)
+        short(entry).fit(algorithm, entry.toy.data(0))
+        results.append(weights(algorithm))
+    assert equal(*results)
+
+
+@models("seed")
+def test_another_seed_gives_other_weights(name):
+    results = []
+    for seed in range(2):
+        entry, algorithm = make(name)
+        short(entry, random_state=seed).fit(algorithm, entry.toy.data(0))
+        results.append(weights(algorithm))
+    assert not equal(*results)
+
+
+@models("save")
+def test_save_and_load_are_bit_equal(name, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    entry, algorithm = make(name)
+    short(entry).fit(algorithm, entry.toy.data(0))
+    save_file({n: v.contiguous() for n, v in algorithm.state_dict().items()}, tmp_path / "weights.safetensors")
+    _, other = make(name, seed=1)
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert equal(weights(algorithm), weights(other))
+
+
+@models("resume")
+def test_resume_equals_uninterrupted(name, tmp_path):
+    entry = BY_NAME[name]
+    data = {k: v[:96] for k, v in entry.toy.data(0).items()}
+    _, whole = make(name)
+    options = {"steps": None, "epochs": 4, "checkpoint_every": 1}
+    short(entry, **options).fit(whole, data)
+
+    class Stop:
+        def on_step(self, step, budget, losses):
+            if losses is not None and step >= budget // 2:
+                self.seen = True
+            elif getattr(self, "seen", False):
+                raise KeyboardInterrupt
+
+        def on_end(self):
+            pass
+
+    _, cut = make(name)
+    path = str(tmp_path / "run.safetensors")
+    first = short(entry, **options, checkpoint=path)
+    first.callbacks = (Stop(),)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(cut, data)
+    _, resumed = make(name, seed=7)
+    history = short(entry, **options, checkpoint=path).fit(resumed, data)
+    assert history.epochs >= 4
+    assert equal(weights(whole), weights(resumed))
+
+
+@models("purity")
+def test_scoring_is_pure_and_independent_of_the_batch(name):
+    entry, algorithm = make(name)
+    if "scorer" not in entry.exports:
+        pytest.skip("not a detector")
+    data = entry.toy.data(0)
+    short(entry).fit(algorithm, data)
+    scorer, x = algorithm.scorer(), data["x"][:40]
+    with torch.no_grad():
+        whole, again = scorer(x), scorer(x)
+        pieces = torch.cat([scorer(x[:1]), scorer(x[1:8]), scorer(x[8:])])
+    assert whole.shape == (40,) and torch.equal(whole, again)
+    assert torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5)
+
+
+@models("sampler")
+def test_sampling_is_pure(name):
+    entry, algorithm = make(name)
+    if "sampler" not in entry.exports:
+        pytest.skip("has no sealed sampler")
+    short(entry).fit(algorithm, entry.toy.data(0))
+    sampler = algorithm.sampler()
+    z = torch.randn(9, sampler.latent_dim, generator=torch.Generator().manual_seed(0))
+    extra = (torch.arange(9) % entry.toy.spec.classes,) if entry.toy.spec.classes else ()
+    with torch.no_grad():
+        first, second = sampler(z, *extra), sampler(z, *extra)
+    assert first.shape == (9, entry.toy.spec.dim)
+    assert torch.equal(first, second) and first.isfinite().all()
+
+
+def check_level(name, seeds):
+    entry = BY_NAME[name]
+    levels, baselines = [], []
+    for seed in seeds:
+        _, algorithm = make(name, seed)
+        Trainer(TrainerConfig(random_state=seed, **entry.toy.trainer)).fit(algorithm, entry.toy.data(seed))
+        levels.append(entry.toy.level(algorithm, seed))
+        baselines.append(entry.toy.baseline(seed))
+    print(f"{name}: {entry.toy.measure}: {levels} (needs {entry.toy.at_least}; baseline {baselines})")
+    assert min(levels) >= entry.toy.at_least
+    assert max(baselines) < entry.toy.at_least, "the toy's level must be above the trivial answer"
+
+
+@pytest.mark.timeout(600)
+@models("level", REPRESENTATIVES)
+def test_toy_level_over_three_seeds(name):
+    check_level(name, range(3))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@models("level", [name for name in NAMES if name not in REPRESENTATIVES])
+def test_toy_level_of_the_others(name):
+    check_level(name, range(3))
+
+
+def test_known_gaps_are_few_and_never_about_safety():
+    for entry in entries():
+        assert not {"parity", "purity", "resume", "save"} & entry.known_gaps.keys(), entry.name
+        assert all(len(reason) > 20 for reason in entry.known_gaps.values())
