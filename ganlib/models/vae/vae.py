@@ -62,11 +62,14 @@ class VAEScorer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Score rows."""
+        return self.score(x)
+
+    def score(self, x: Tensor, with_kl: bool = True) -> Tensor:
+        """-ELBO, or the reconstruction term alone."""
         mean, log_variance = self.vae.posterior(x)
         noise = self.vae.noise.table
-        kl = gaussian_kl(mean, log_variance)
         deviation = torch.exp(0.5 * log_variance)
-        total = kl * self.vae.config.beta
+        total = self.vae.config.beta * gaussian_kl(mean, log_variance) if with_kl else torch.zeros_like(mean[:, 0])
         for index in range(len(noise)):
             nll = self.vae.reconstruction_nll(mean + deviation * noise[index], x)
             total = total + nll.sum(1) / len(noise)

@@ -1,0 +1,154 @@
+"""Split-conformal p-values.
+
+Source: Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005; for outlier detection Bates et al.,
+arXiv 2104.08279, equation 2. Among exchangeable normal rows, P(p_value <= alpha) <= alpha. Decisions are made in
+float32, as in the sealed graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ganlib.calibrate.tail import ParetoTail, fit_tail
+from ganlib.errors import ConfigError, DataError
+
+LEAST_GROUP = 100
+
+
+@dataclass(frozen=True)
+class Table:
+    """One calibration sample: sorted float32 scores and the tail beyond them, if accepted."""
+
+    scores: np.ndarray
+    tail: ParetoTail | None
+
+    @classmethod
+    def fit(cls, scores: np.ndarray) -> Table:
+        """Sort, cast and fit the tail; a non-finite score counts as most anomalous."""
+        ordered = np.sort(np.where(np.isnan(scores), np.inf, scores).astype(np.float32))
+        return cls(ordered, fit_tail(ordered.astype(np.float64)))
+
+    @property
+    def n(self) -> int:
+        """Calibration rows."""
+        return len(self.scores)
+
+    @property
+    def alpha_min(self) -> float:
+        """The smallest supported alpha: 1/(n+1), or a tenth of it where the tail was accepted."""
+        return 1.0 / ((10 if self.tail else 1) * (self.n + 1))
+
+    def p_value(self, scores: np.ndarray) -> np.ndarray:
+        """(1 + #{calibration >= score}) / (n + 1), float32; beyond all calibration scores the tail's if smaller."""
+        scores = np.where(np.isnan(scores), np.inf, scores).astype(np.float32)
+        below = np.searchsorted(self.scores, scores, side="left")
+        p = ((1 + self.n - below) / (self.n + 1)).astype(np.float32)
+        if self.tail is None:
+            return p
+        beyond = self.tail.p_value(scores.astype(np.float64)).astype(np.float32)
+        return np.where(below == self.n, np.minimum(p, beyond), p)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The pooled table and, where a group key is used, one for each group of 100 rows or more."""
+
+    pooled: Table
+    groups: Mapping[str, Table] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, scores: np.ndarray, groups: np.ndarray | None = None) -> Calibration:
+        """From held-out normal rows' scores (and their group values); raises DataError without rows."""
+        scores = np.asarray(scores)
+        if len(scores) == 0:
+            raise DataError("calibration needs at least one held-out row; use more data or a larger calibration share")
+        tables = {}
+        if groups is not None:
+            for value in sorted({str(g) for g in groups} - {""}):
+                chosen = scores[np.asarray(groups) == value]
+                if len(chosen) >= LEAST_GROUP:
+                    tables[value] = Table.fit(chosen)
+        return cls(Table.fit(scores), tables)
+
+    @property
+    def n(self) -> int:
+        """Rows in the pooled table."""
+        return self.pooled.n
+
+    @property
+    def alpha_min(self) -> float:
+        """The smallest alpha that every table supports."""
+        return max(t.alpha_min for t in (self.pooled, *self.groups.values()))
+
+    @property
+    def tail(self) -> ParetoTail | None:
+        """The pooled table's tail."""
+        return self.pooled.tail
+
+    @property
+    def median_score(self) -> float:
+        """Median calibration score: the unit of tolerances."""
+        return float(np.median(self.pooled.scores))
+
+    def supports(self, alpha: float) -> bool:
+        """Whether decisions at this alpha mean anything; raises ConfigError outside (0, 1)."""
+        if not 0 < alpha < 1:
+            raise ConfigError(f"alpha must lie between 0 and 1, not {alpha}")
+        return alpha >= self.alpha_min * (1 - 1e-6)
+
+    def rows_needed(self, alpha: float) -> int:
+        """Calibration rows with which alpha is supported without a tail."""
+        return int(np.ceil(1 / alpha)) - 1
+
+    def p_value(self, scores: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """float32 p-values; rows of an unseen or small group use the pooled table."""
+        p = self.pooled.p_value(scores)
+        if groups is not None:
+            for value, table in self.groups.items():
+                mine = np.asarray(groups) == value
+                p[mine] = table.p_value(np.asarray(scores)[mine])
+        return p
+
+    def threshold(self, alpha: float) -> float:
+        """The smallest float32 score whose pooled p-value is at most alpha (inf where none is)."""
+        budget = np.float32(alpha)
+        low, high = np.float32(-np.inf), np.float32(np.inf)
+        finite = self.pooled.scores[np.isfinite(self.pooled.scores)]
+        if len(finite) == 0 or self.pooled.p_value(np.array([np.finfo(np.float32).max]))[0] > budget:
+            return float(high)
+        low, high = np.float32(finite[0] - 1 - abs(finite[0])), np.finfo(np.float32).max
+        while np.nextafter(low, high) < high:
+            middle = _between(low, high)
+            if self.pooled.p_value(np.array([middle]))[0] <= budget:
+                high = middle
+            else:
+                low = middle
+        return float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the artifact's metadata says of the calibration (no scores)."""
+        groups = {value: {"n": t.n, "alpha_min": t.alpha_min} for value, t in self.groups.items()}
+        return {
+            "n": self.n,
+            "alpha_min": self.alpha_min,
+            "median_score": self.median_score,
+            "tail": self.tail.to_dict() if self.tail else None,
+            "groups": groups,
+        }
+
+
+def _between(low: np.float32, high: np.float32) -> np.float32:
+    """Halfway in the order of float32 values, so that bisection ends in 32 steps."""
+    a, b = (_key(v) for v in (low, high))
+    key = np.array((a + b) // 2, dtype=np.int64)
+    bits = key if key >= 0 else -(key + 1) + 0x80000000
+    return np.uint32(bits).view(np.float32)
+
+
+def _key(value: np.float32) -> int:
+    bits = int(np.float32(value).view(np.uint32))
+    return bits if bits < 0x80000000 else -(bits - 0x80000000) - 1

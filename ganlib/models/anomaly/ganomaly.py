@@ -1,0 +1,182 @@
+"""GANomaly, in the form for tables.
+
+Paper: Akcay, Atapour-Abarghouei & Breckon, GANomaly: Semi-Supervised Anomaly Detection via Adversarial Training,
+arXiv 1805.06725, 2018 (ACCV).
+
+Idea: an encoder-decoder-encoder generator learns to rebuild normal data and its code; what it cannot re-encode is odd:
+
+    z = GE(x), x^ = GD(z), z^ = E(x^)
+    generator: w_adv · ||f(x) - f(x^)||² + w_con · |x - x^| + w_enc · (z - z^)²          (equations 1 to 4)
+    critic:    -log D(x) - log(1 - D(x^));   f = its last hidden features (feature matching, authors' code from 2019)
+    score:     mean (z - z^)²                                             (equation 5; squared as in the code)
+
+Defaults of the authors: weights 1, 50, 1; Adam 2e-4 with betas (0.5, 0.999); LeakyReLU 0.2; batch 64; the critic starts
+again when its loss falls below 1e-5. Shapes: x ``(n, d)`` encoded rows, z ``(n, latent_dim)``.
+Deviations: MLPs for vectors; the default ``score`` adds the context error, each part divided by its mean over training
+batches, because the code of a table's MLP is small and forgets columns (``score="latent"`` is the paper's); no batch
+norm, so that scores do not depend on a batch; learning rate 1e-3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganlib.config import Config
+from ganlib.data.spec import DataSpec
+from ganlib.data.toy import factor_table
+from ganlib.losses.adversarial import objective
+from ganlib.metrics.detection import auroc, pca_scores
+from ganlib.nn.mlp import MLP
+from ganlib.registry import Toy, register
+from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANomalyConfig(Config):
+    """``adversarial``, ``contextual``, ``encoder``: the three weights; ``score``: the paper's is latent."""
+
+    latent_dim: int = 8
+    hidden: tuple[int, ...] = (128, 64)
+    adversarial: float = 1.0
+    contextual: float = 50.0
+    encoder: float = 1.0
+    score: Literal["latent", "context", "both"] = "both"
+    learning_rate: float = 1e-3
+    restart_below: float = 1e-5
+
+
+class GANomalyScorer(nn.Module):
+    """``(n, d) -> (n,)``: the score of rows."""
+
+    def __init__(self, model: GANomaly) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score rows."""
+        z, rebuilt, again = self.model.passes(x)
+        latent = (z - again).square().mean(1) / self.model.scales[0]
+        context = (x - rebuilt).square().mean(1) / self.model.scales[1]
+        kind = self.model.config.score
+        return latent if kind == "latent" else context if kind == "context" else latent + context
+
+
+def toy_test(seed: int) -> tuple[Tensor, Tensor]:
+    """Held-out rows and rows with broken dependence, and which is which."""
+    x = torch.cat([factor_table(500, seed + 1000), factor_table(500, seed + 2000, shift=0.5)])
+    return x, torch.cat([torch.zeros(500), torch.ones(500)])
+
+
+@torch.no_grad()
+def toy_auroc(algorithm: Algorithm, seed: int) -> float:
+    """AUROC of the scorer on ``toy_test``."""
+    x, anomalous = toy_test(seed)
+    return auroc(algorithm.scorer()(x), anomalous)  # type: ignore[operator]
+
+
+def pca_auroc(seed: int) -> float:
+    """The same of PCA reconstruction."""
+    x, anomalous = toy_test(seed)
+    return auroc(pca_scores(factor_table(2000, seed), x), anomalous)
+
+
+FACTOR_TOY = {
+    "data": lambda seed: {"x": factor_table(2000, seed)},
+    "spec": DataSpec.vector(8),
+    "level": toy_auroc,
+    "measure": "AUROC, rows with broken dependence",
+    "baseline": pca_auroc,
+}
+
+
+@register(
+    "ganomaly",
+    config=GANomalyConfig,
+    tasks=("detector",),
+    modalities=("table",),
+    paper="Akcay, Atapour-Abarghouei & Breckon, GANomaly, arXiv 1805.06725, 2018",
+    exports=("scorer",),
+    toy=Toy(at_least=0.93, config={"latent_dim": 3}, trainer={"epochs": 80, "batch_size": 64}, **FACTOR_TOY),
+)
+class GANomaly(Algorithm):
+    """Players ``generator`` (encoder, decoder, second encoder) and ``critic``."""
+
+    def __init__(self, spec: DataSpec, config: GANomalyConfig) -> None:
+        super().__init__()
+        self.spec, self.config, self.objective = spec, config, objective("gan")
+        self.encoder = MLP(spec.dim, config.hidden, config.latent_dim, "leaky_relu")
+        self.decoder = MLP(config.latent_dim, config.hidden[::-1], spec.dim, "leaky_relu")
+        self.second_encoder = MLP(spec.dim, config.hidden, config.latent_dim, "leaky_relu")
+        self.critic = MLP(spec.dim, config.hidden, 1, "leaky_relu")
+        self.register_buffer("scales", torch.ones(2))
+        self.register_buffer("critic_value", torch.ones(()))
+
+    def players(self) -> dict[str, nn.Module | list[nn.Module]]:
+        """Generator and critic."""
+        return {"generator": [self.encoder, self.decoder, self.second_encoder], "critic": self.critic}
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """Adam for both."""
+        return dict.fromkeys(("generator", "critic"), Optimiser("adam", self.config.learning_rate))
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Generator, then critic, as in the authors' code."""
+        return (
+            Phase("generator", self.generator_loss),
+            Phase("critic", self.critic_loss, after=(self.restart_critic,)),
+        )
+
+    def passes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(z, x^, z^)``."""
+        z = self.encoder(x)
+        rebuilt = self.decoder(z)
+        return z, rebuilt, self.second_encoder(rebuilt)
+
+    def generator_loss(self, batch: Batch) -> Losses:
+        """The three terms; also keeps the running means by which the score is scaled."""
+        z, rebuilt, again = batch.once("passes", lambda: self.passes(batch.x), of=("generator",))
+        encoder = (z - again).square().mean()
+        with torch.no_grad():
+            now = torch.stack([encoder, (batch.x - rebuilt).square().mean()]).clamp_min(1e-8)
+            if self.training:
+                self.scales.lerp_(now, 0.01)
+        return Losses(
+            weights={
+                "adversarial": self.config.adversarial,
+                "contextual": self.config.contextual,
+                "encoder": self.config.encoder,
+            },
+            adversarial=(self.critic.features(batch.x) - self.critic.features(rebuilt)).square().mean(),
+            contextual=(batch.x - rebuilt).abs().mean(),
+            encoder=encoder,
+        )
+
+    def critic_loss(self, batch: Batch) -> Losses:
+        """Real rows against rebuilt ones."""
+        with torch.no_grad():
+            rebuilt = self.decoder(self.encoder(batch.x))
+        value = self.objective.critic(self.critic(batch.x), self.critic(rebuilt))
+        self.critic_value.copy_(value.detach())
+        return Losses(critic=value)
+
+    def restart_critic(self, batch: Batch) -> None:
+        """Draw the critic anew once it has won outright, from the run's noise so that a resumed run does the same."""
+        if self.critic_value < self.config.restart_below:
+            with torch.no_grad():
+                for parameter in self.critic.parameters():
+                    bound = parameter.shape[-1] ** -0.5
+                    noise = torch.rand(parameter.shape, generator=batch.generator, device=parameter.device)
+                    parameter.copy_((2 * noise - 1) * bound)
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """Context and code errors of held-out normal rows."""
+        z, rebuilt, again = self.passes(batch.x)
+        return (batch.x - rebuilt).square().mean() + (z - again).square().mean() / 50
+
+    def scorer(self) -> nn.Module:
+        """The score, to be exported."""
+        return GANomalyScorer(self).eval()
