@@ -21,8 +21,8 @@ def split_rows(
     """Row positions of each part.
 
     ``hash``: by the rows' content, so that equal rows land on one side and the same data split alike anywhere;
-    ``group``: whole values of ``column``; ``time``: ordered by ``column``, parts in the order given. Fractions sum to 1. Raises
-    DataError where a part would hold fewer than ``least`` rows, naming how many rows are needed.
+    ``group``: whole values of ``column``; ``time``: ordered by ``column``, parts in the order given. Fractions sum
+    to 1. Raises DataError where a part would hold fewer than ``least`` rows, naming how many rows are needed.
     """
     if abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) <= 0:
         raise ConfigError(f"split fractions must be positive and sum to 1; got {dict(fractions)}")
@@ -42,7 +42,7 @@ def split_rows(
 def _known(frame: pd.DataFrame, column: str | None, by: str) -> str:
     if column is None or column not in frame.columns:
         raise ConfigError(
-            f"a split by {by} needs a column; {column!r} is not among {', '.join(map(str, frame.columns))}"
+            f"a split by {by} needs a column; {column!r} is not among {list(map(str, frame.columns))}"
         )
     return column
 

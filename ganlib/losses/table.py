@@ -36,7 +36,8 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
             parts.append(gaussian_nll(x[:, part], output[:, part], log_variance[:, part]))
         elif kind == "binary":
             part = slice(run[0].start, run[-1].stop)
-            parts.append(F.binary_cross_entropy_with_logits(output[:, part], x[:, part], reduction="none"))
+            # Cross-entropy of a logit, in a form that stays finite in an exported graph.
+            parts.append(F.softplus(output[:, part]) - x[:, part] * output[:, part])
         else:
             for block in run:
                 log_p = F.log_softmax(output[:, block.slice], dim=1)

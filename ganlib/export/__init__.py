@@ -1,0 +1,5 @@
+"""From a fitted estimator to one sealed ONNX file (docs/artifact.md)."""
+
+from ganlib.export.sealed import SealReport, seal
+
+__all__ = ["SealReport", "seal"]

@@ -1,0 +1,114 @@
+"""Networks of a class: MLPs that are given y, and a latent prior per class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganlib.nn.mlp import MLP
+
+
+class ClassPrior(nn.Module):
+    """p(z|y) for sampling: ``m_y + L_y · noise``, N(0, I) until fitted.
+
+    ``fit`` takes posterior means and variances of the training rows. The covariance of class c is
+
+        S_c = (n_c · C_c + v · C) / (n_c + v),   C_c = cov of means + mean posterior variance,   C = pooled
+
+    (the posterior mean of an inverse Wishart model centred on C). The strength v is chosen per class from ``GRID`` by
+    leave-one-out likelihood of the class's own rows. Only m_y and L_y are kept, no row's posterior.
+    """
+
+    GRID = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
+    LEAVE_ONE_OUT = 200
+
+    def __init__(self, classes: int, latent_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(classes, latent_dim))
+        self.register_buffer("factor", torch.eye(latent_dim).repeat(classes, 1, 1))
+
+    def forward(self, noise: Tensor, y: Tensor) -> Tensor:
+        """Latent draws ``(n, latent_dim)`` for classes ``y`` from standard normal noise."""
+        return self.mean[y] + (self.factor[y] @ noise.unsqueeze(2)).squeeze(2)
+
+    @torch.no_grad()
+    def fit(self, mean: Tensor, variance: Tensor, y: Tensor) -> None:
+        """Fit to posterior means and variances ``(n, latent_dim)`` of labelled rows."""
+        mean, variance = mean.double(), variance.double()
+        classes = [int(c) for c in torch.unique(y)]
+        own = {c: _covariance(mean[y == c], variance[y == c]) for c in classes}
+        counts = {c: int((y == c).sum()) for c in classes}
+        # A class of one row has no spread of its own and lends none.
+        lenders = [c for c in classes if counts[c] > 1] or classes
+        weight = {c: counts[c] ** 0.5 for c in lenders}
+        pooled = sum(weight[c] * own[c] for c in lenders) / sum(weight.values())
+        for c in classes:
+            strength = self._strength(mean[y == c], variance[y == c], pooled)
+            share = counts[c] / (counts[c] + strength) if counts[c] > 1 else 0.0
+            covariance = share * own[c] + (1 - share) * pooled
+            self.mean[c] = mean[y == c].mean(0)
+            self.factor[c] = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(pooled)))
+
+    def _strength(self, mean: Tensor, variance: Tensor, pooled: Tensor) -> float:
+        """The grid's strength under which each row is likeliest given the others of its class."""
+        n = len(mean)
+        if n < 3:
+            return self.GRID[-1]
+        rows = range(0, n, max(1, n // self.LEAVE_ONE_OUT))
+        scores = dict.fromkeys(self.GRID, 0.0)
+        for index in rows:
+            rest = torch.arange(n) != index
+            own, centre = _covariance(mean[rest], variance[rest]), mean[rest].mean(0)
+            for strength in self.GRID:
+                share = (n - 1) / (n - 1 + strength)
+                covariance = share * own + (1 - share) * pooled + 1e-6 * torch.eye(len(pooled))
+                scores[strength] += _log_density(mean[index], variance[index], centre, covariance)
+        return max(scores, key=lambda s: scores[s])
+
+
+def _covariance(mean: Tensor, variance: Tensor) -> Tensor:
+    """Covariance of an aggregated posterior."""
+    centred = mean - mean.mean(0)
+    return centred.T @ centred / max(1, len(mean) - 1) + torch.diag(variance.mean(0))
+
+
+def _log_density(mean: Tensor, variance: Tensor, centre: Tensor, covariance: Tensor) -> float:
+    """E_q log N(z; centre, covariance) for q = N(mean, diag variance), without constants."""
+    factor = torch.linalg.cholesky(covariance)
+    inverse = torch.cholesky_inverse(factor)
+    gap = mean - centre
+    log_determinant = 2 * factor.diagonal().log().sum()
+    return -0.5 * float(gap @ inverse @ gap + (inverse.diagonal() * variance).sum() + log_determinant)
+
+
+class Conditioned(nn.Module):
+    """A decoder with its prior: standard normal noise and a class index to decoder outputs."""
+
+    def __init__(self, prior: ClassPrior, decode: nn.Module) -> None:
+        super().__init__()
+        self.prior, self.decode = prior, decode
+
+    def forward(self, noise: Tensor, y: Tensor) -> Tensor:
+        """Decoder outputs ``(n, d)``."""
+        return self.decode(self.prior(noise, y), y)
+
+
+class ClassMLP(nn.Module):
+    """An MLP of ``(x, one-hot y)``; with ``classes`` 0 of x alone."""
+
+    def __init__(self, inputs: int, classes: int, hidden: tuple[int, ...], outputs: int, **options: object) -> None:
+        super().__init__()
+        self.classes = classes
+        self.net = MLP(inputs + classes, hidden, outputs, **options)  # type: ignore[arg-type]
+
+    def _join(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([x, F.one_hot(y, self.classes).to(x.dtype)], 1) if self.classes else x
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Map rows given their class."""
+        return self.net(self._join(x, y))
+
+    def features(self, x: Tensor, y: Tensor) -> Tensor:
+        """Activations of the last hidden layer."""
+        return self.net.features(self._join(x, y))

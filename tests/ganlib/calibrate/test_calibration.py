@@ -1,0 +1,84 @@
+"""Conformal p-values keep their promise, by the laws that hold for them."""
+
+import numpy as np
+import pytest
+from scipy.stats import betabinom
+
+from ganlib.calibrate import Calibration
+from ganlib.calibrate.tail import fit_tail
+from ganlib.errors import ConfigError, DataError
+
+
+def test_p_values_are_the_ranks():
+    calibration = Calibration.fit(np.array([1.0, 2.0, 3.0, 4.0]))
+    p = calibration.p_value(np.array([0.0, 2.0, 2.5, 4.0, 9.0]))
+    assert p == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    assert calibration.alpha_min == pytest.approx(0.2)
+
+
+def test_alarm_rate_over_seeds_is_alpha():
+    alpha, n, m = 0.05, 199, 1000
+    rates = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        calibration = Calibration.fit(rng.normal(size=n))
+        alarms = int((calibration.p_value(rng.normal(size=m)) <= alpha).sum())
+        rates.append(alarms / m)
+        # Given one calibration sample the rate is beta, so alarms are beta-binomial.
+        k = int(alpha * (n + 1))
+        low, high = betabinom.ppf([1e-6, 1 - 1e-6], m, k, n + 1 - k)
+        assert low <= alarms <= high
+    assert np.mean(rates) == pytest.approx(alpha, abs=4 * np.std(rates) / np.sqrt(200))
+
+
+def test_tail_is_accepted_on_exponential_scores_and_refused_on_others():
+    accepted = [fit_tail(np.random.default_rng(s).exponential(size=1000)) is not None for s in range(20)]
+    assert np.mean(accepted) >= 0.8
+    refused = [fit_tail(np.random.default_rng(s).uniform(size=1000)) is None for s in range(20)]
+    assert np.mean(refused) >= 0.8
+    assert fit_tail(np.random.default_rng(0).exponential(size=400)) is None, "fewer than 50 exceedances"
+
+
+def test_p_values_fall_with_the_score_and_meet_at_the_threshold():
+    scores = np.random.default_rng(3).exponential(size=2000)
+    calibration = Calibration.fit(scores)
+    assert calibration.tail is not None
+    grid = np.linspace(0, 40, 5001)
+    p = calibration.p_value(grid)
+    assert (np.diff(p) <= 0).all() and (p > 0).all()
+    tail = calibration.tail
+    empirical = (1 + (scores >= tail.threshold).sum()) / 2001
+    assert tail.p_value(np.array([tail.threshold]))[0] == pytest.approx(empirical, abs=2 / 2001)
+    assert calibration.alpha_min == pytest.approx(1 / 20010)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.1, 0.011, 0.0006])
+def test_threshold_is_the_smallest_alarming_score(alpha):
+    calibration = Calibration.fit(np.random.default_rng(1).gamma(2.0, size=2000))
+    threshold = np.float32(calibration.threshold(alpha))
+    below = np.nextafter(threshold, np.float32(-np.inf))
+    p = calibration.p_value(np.array([threshold, below]))
+    assert p[0] <= np.float32(alpha) < p[1]
+
+
+def test_groups_have_their_own_table_and_small_ones_use_the_pool():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(size=300), 10 + rng.normal(size=300), rng.normal(size=5)])
+    groups = np.array(["a"] * 300 + ["b"] * 300 + ["c"] * 5)
+    calibration = Calibration.fit(scores, groups)
+    assert set(calibration.groups) == {"a", "b"}
+    p = calibration.p_value(np.array([10.0] * 4), np.array(["a", "b", "c", "unseen"]))
+    assert p[0] < 0.01 and 0.2 < p[1] < 0.8 and p[2] == p[3] == calibration.pooled.p_value(np.array([10.0]))[0]
+
+
+def test_scores_that_are_not_finite_are_most_anomalous():
+    calibration = Calibration.fit(np.arange(99.0))
+    assert calibration.p_value(np.array([np.nan, np.inf])) == pytest.approx([0.01, 0.01])
+
+
+def test_refusals():
+    with pytest.raises(DataError, match="held-out row"):
+        Calibration.fit(np.array([]))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        Calibration.fit(np.arange(9.0)).supports(1.5)
+    assert Calibration.fit(np.arange(9.0)).rows_needed(0.01) == 99
