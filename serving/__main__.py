@@ -1,0 +1,58 @@
+"""``python -m serving score|verify``: scoring alone, where only the base is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.cli_support import run_cli, setup_logging
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Score data with a sealed artifact. Needs no torch, mlflow or prefect.",
+)  # fmt: skip
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx.")],
+    input: Annotated[Path, typer.Option(help="CSV or Parquet file, or a folder of them.")],
+    output: Annotated[Path, typer.Option(help="Folder for the score parts and manifest.json.")],
+    alpha: Annotated[float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Add a contribution column per feature.")] = False,
+    new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another worker.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Score rows into a folder; run the same command again to continue after a crash."""
+    from serving.batch import score_batch
+
+    summary = score_batch(model, input, output, alpha=alpha, explain=explain, new_run=new_run, wait=wait)
+    if as_json:
+        print(json.dumps(summary.to_dict()))
+    else:
+        counts = f"{summary.rows:,} rows scored, {summary.anomalies:,} anomalies"
+        print(f"{counts} at alpha {summary.alpha:g}: {summary.output}")
+
+
+@app.command()
+def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Recount a folder of scores: each source row exactly once, each part as committed."""
+    from serving.verify import verify as recount
+
+    counts = recount(folder)
+    print(json.dumps(counts) if as_json else f"{counts['rows']:,} rows in {counts['parts']} parts: each exactly once")
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    setup_logging()
+    return run_cli(lambda: app(standalone_mode=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What both commands share: exit codes, one-line errors, signals, logs on stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds to the command, which exits 143."""
+
+
+def _terminate(_: int, __: FrameType | None) -> None:
+    raise Terminated
+
+
+def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
+    """Run a command's body and turn whatever happens into an exit code and at most one line on stderr.
+
+    Errors that know their ``exit_code`` (ours) are printed as they are; an unexpected one names itself and how to see
+    its traceback (GANLIB_DEBUG=1).
+    """
+    debug = debug or os.environ.get("GANLIB_DEBUG", "") not in ("", "0")
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = run()
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command continues where it can", 130)
+    except Terminated:
+        return _say("terminated; the same command continues where it can", 143)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        code = getattr(error, "exit_code", None)
+        if (
+            isinstance(code, int)
+            and code != 0
+            and type(error).__module__.split(".")[0] in ("serving", "ganlib", "pipelines")
+        ):
+            return _say(str(error), code)
+        if isinstance(error, OSError) and error.errno in (28, 122):
+            return _say(f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75)
+        return _say(f"unexpected {type(error).__name__}: {error} (GANLIB_DEBUG=1 shows the traceback)", 1)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _say(message: str, code: int) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def setup_logging(verbose: bool = False) -> None:
+    """Log to stderr: warnings, or everything of ours."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("serving").setLevel(logging.INFO if verbose else logging.WARNING)

@@ -1,0 +1,75 @@
+"""Scores with a sealed detector."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.artifact import Artifact
+from serving.errors import UsageError
+from serving.frame import Feeds, FrameAdapter
+
+CHUNK = 2048
+EXPLAIN_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class ScoreBatch:
+    """Scores of n rows: float32, float32, bool, and float32 ``(n, features)`` contributions or None."""
+
+    anomaly_score: np.ndarray
+    p_value: np.ndarray
+    is_anomaly: np.ndarray
+    contributions: np.ndarray | None
+
+
+class Scorer:
+    """A detector at one alarm budget.
+
+    ``alpha`` None is the artifact's default. Raises UsageError where the artifact is no detector, or alpha lies
+    outside (0, 1) or below what its calibration supports.
+    """
+
+    def __init__(self, artifact: Artifact, alpha: float | None = None) -> None:
+        if artifact.kind != "detector":
+            raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
+        self.artifact, self.adapter = artifact, FrameAdapter(artifact.schema)
+        defaults = {i.name for i in artifact.session.get_overridable_initializers()}
+        if not {"alpha", "explain"} <= defaults:
+            raise UsageError("the artifact lets nobody choose alpha or explain; seal it again")
+        least = float(artifact.calibration["alpha_min"])
+        self.alpha = max(0.01, least) if alpha is None else float(alpha)
+        if not 0 < self.alpha < 1:
+            raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
+        if self.alpha < least * (1 - 1e-6):
+            needed = math.ceil(1 / self.alpha) - 1
+            raise UsageError(
+                f"alpha={self.alpha:g} is below alpha_min={least:.4g}, which {artifact.calibration['n']} calibration "
+                f"rows support; use a larger alpha, or train with at least {needed} calibration rows"
+            )
+
+    def score(self, data: Any, explain: bool = False) -> ScoreBatch:
+        """Score an Arrow table or batch, a pandas frame, a list of records, or feeds by input name.
+
+        Raises DataError on data against the schema.
+        """
+        feeds = data if isinstance(data, dict) else self.adapter.feeds(data)
+        rows = len(next(iter(feeds.values())))
+        size = EXPLAIN_CHUNK if explain else CHUNK
+        parts = [self._chunk({n: v[i : i + size] for n, v in feeds.items()}, explain) for i in range(0, rows, size)]
+        if not parts:
+            parts = [self._empty(explain)]
+        columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        return ScoreBatch(columns[0], columns[1], columns[2], columns[3] if explain else None)
+
+    def _chunk(self, feeds: Feeds, explain: bool) -> list[np.ndarray]:
+        names = ["anomaly_score", "p_value", "is_anomaly"] + ["contributions"] * explain
+        options = {"alpha": np.array(self.alpha, np.float32), "explain": np.array(explain)}
+        return self.artifact.session.run(names, {**feeds, **options})
+
+    def _empty(self, explain: bool) -> list[np.ndarray]:
+        out = [np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)]
+        return out + [np.zeros((0, len(self.artifact.features)), np.float32)] * explain

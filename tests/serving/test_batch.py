@@ -1,0 +1,188 @@
+"""Batch scoring: every input row exactly once, whatever happens, and one clear message for whatever goes wrong."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from serving_data import table
+
+from serving.artifact import load_artifact
+from serving.batch import open_scores, score_batch
+from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
+from serving.scorer import Scorer
+from serving.verify import verify
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder with two Parquet files and a CSV, units of one row group each."""
+    folder = tmp_path / "input"
+    (folder / "deep").mkdir(parents=True)
+    table(300, 1).to_parquet(folder / "a.parquet", row_group_size=100)
+    table(200, 2).to_parquet(folder / "deep" / "b.parquet", row_group_size=100)
+    table(50, 3).to_csv(folder / "c.csv", index=False)
+    return folder
+
+
+def run(environment, *arguments, crash=None):
+    env = {**environment, **({"GANLIB_CRASH_AT": crash} if crash else {})}
+    command = [sys.executable, "-m", "serving", *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def expected(artifact):
+    scorer = Scorer(load_artifact(artifact))
+    frames = {"a.parquet": table(300, 1), "deep/b.parquet": table(200, 2), "c.csv": table(50, 3)}
+    return {name: scorer.score(frame).anomaly_score for name, frame in frames.items()}
+
+
+def check_exactly_once(artifact, output):
+    scores = open_scores(output).to_pandas()
+    want = expected(artifact)
+    assert len(scores) == sum(map(len, want.values()))
+    for name, values in want.items():
+        mine = scores[scores["source"] == name].sort_values("source_row")
+        assert mine["source_row"].tolist() == list(range(len(values)))
+        assert np.allclose(mine["anomaly_score"], values, rtol=1e-6)
+
+
+def test_files_and_folders_are_scored_with_lineage(artifact, source, tmp_path):
+    summary = score_batch(artifact, source, tmp_path / "out", model_name="pump", model_version="3")
+    assert summary.rows == 550 and verify(tmp_path / "out")["rows"] == 550
+    check_exactly_once(artifact, tmp_path / "out")
+    row = open_scores(tmp_path / "out").to_pylist()[0]
+    assert (row["model_name"], row["model_version"], row["artifact_sha256"]) == ("pump", "3", summary.artifact_sha256)
+    assert row["scored_at"].tzinfo is not None and row["alpha"] == pytest.approx(summary.alpha)
+
+
+def test_a_second_run_does_nothing_and_other_settings_are_refused(artifact, source, tmp_path):
+    score_batch(artifact, source, tmp_path / "out")
+    again = score_batch(artifact, source, tmp_path / "out")
+    assert again.units == 0 and again.skipped > 0
+    with pytest.raises(DataError, match="made for alpha"):
+        score_batch(artifact, source, tmp_path / "out", alpha=0.2)
+    table(10, 9).to_parquet(source / "z.parquet")
+    with pytest.raises(DataError, match="other input"):
+        score_batch(artifact, source, tmp_path / "out")
+    renewed = score_batch(artifact, source, tmp_path / "out", alpha=0.2, new_run=True)
+    assert renewed.rows == 560 and verify(tmp_path / "out")["rows"] == 560
+
+
+def test_explanations_are_columns(artifact, source, tmp_path):
+    score_batch(artifact, source / "c.csv", tmp_path / "out", explain=True)
+    names = [n for n in open_scores(tmp_path / "out").column_names if n.startswith("contribution.")]
+    assert names == ["contribution.amount", "contribution.count", "contribution.flag", "contribution.kind",
+                     "contribution.when"]  # fmt: skip
+
+
+POINTS = ["plan_written", "lease_taken", "unit_scored", "part_renamed", "unit_committed", "unit_scored:2",
+          "part_renamed:3", "unit_committed:3", "manifest_written"]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_point_a_rerun_gives_each_row_once(artifact, source, tmp_path, environment, point):
+    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out")
+    killed = run(environment, *arguments, crash=point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if point != "manifest_written":
+        with pytest.raises(IntegrityError, match="not finished"):
+            verify(tmp_path / "out")
+    finished = run(environment, *arguments, "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["rows"] == 550
+    assert verify(tmp_path / "out")["rows"] == 550
+    check_exactly_once(artifact, tmp_path / "out")
+    assert not list((tmp_path / "out" / "parts").glob(".tmp*")) and not (tmp_path / "out" / "_lease.json").exists()
+
+
+def test_verify_sees_what_was_changed(artifact, source, tmp_path):
+    score_batch(artifact, source, tmp_path / "out")
+    part = next((tmp_path / "out" / "parts").glob("part-*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError, match="changed after"):
+        verify(tmp_path / "out")
+    part.unlink()
+    with pytest.raises(IntegrityError, match="is gone"):
+        verify(tmp_path / "out")
+    with pytest.raises(UsageError, match="no output"):
+        verify(tmp_path)
+
+
+def test_a_living_holder_of_the_lease_is_respected(artifact, source, tmp_path):
+    import os
+    import socket
+
+    (tmp_path / "out").mkdir()
+    holder = {"host": socket.gethostname(), "pid": os.getppid(), "started": 0}
+    (tmp_path / "out" / "_lease.json").write_text(json.dumps(holder))
+    with pytest.raises(TemporaryError, match=str(os.getppid())):
+        score_batch(artifact, source, tmp_path / "out")
+
+
+def broken(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.csv", b"", "is empty"),
+        ("header.csv", b"amount,count,flag,kind,when\n", "no rows"),
+        ("latin.csv", "amount,count,flag,kind,when\n1,2,true,caf\xe9,2026-01-01\n".encode("latin-1"), "UTF-8"),
+        ("word.csv", b"amount,count,flag,kind,when\nmuch,2,true,a,2026-01-01\n", "'amount', row 0: 'much'"),
+        ("renamed.csv", b"amounts,count,flag,kind,when\n1,2,true,a,2026-01-01\n", "renamed to 'amounts'"),
+        ("twice.csv", b"amount,amount,count,flag,kind,when\n1,1,2,true,a,2026-01-01\n", "twice: amount"),
+        ("ragged.csv", b"amount,count,flag,kind,when\n1,2,true\n", "cannot be read"),
+        ("date.csv", b"amount,count,flag,kind,when\n1,2,true,a,soon\n", "ISO date"),
+        ("broken.parquet", b"PAR1 but not really PAR1", "Parquet"),
+        ("empty.parquet", b"", "is empty"),
+    ],
+)
+def test_bad_input_gets_one_message_and_exit_code_4(artifact, tmp_path, environment, name, content, words):
+    path = broken(tmp_path, name, content)
+    result = run(environment, "score", "--model", artifact, "--input", path, "--output", tmp_path / "out")
+    assert result.returncode == 4, result.stderr
+    assert words in result.stderr and "Traceback" not in result.stderr and len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("out/parts/*")) and not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--alpha", "0.000001"), 2, "alpha_min"),
+        (("--alpha", "1.5"), 2, "between 0 and 1"),
+        (("--input", "nowhere.csv"), 2, "no input"),
+        (("--model", "nowhere.onnx"), 2, "no artifact"),
+    ],
+)
+def test_bad_options_get_exit_code_2(artifact, source, tmp_path, environment, arguments, code, words):
+    base = ["--model", artifact, "--input", source, "--output", tmp_path / "out"]
+    result = run(environment, "score", *base, *arguments)
+    assert result.returncode == code and words in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_full_disk_is_temporary(artifact, source, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(TemporaryError, match="no space left"):
+        score_batch(artifact, source, tmp_path / "out")
+    assert not list((tmp_path / "out" / "parts").iterdir())
+
+
+def test_csv_and_parquet_agree(artifact, tmp_path):
+    frame = table(100, 5)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    frame.to_parquet(tmp_path / "x.parquet")
+    scores = []
+    for name in ("x.csv", "x.parquet"):
+        score_batch(artifact, tmp_path / name, tmp_path / f"out-{name}")
+        scores.append(open_scores(tmp_path / f"out-{name}")["anomaly_score"].to_numpy())
+    assert np.array_equal(*scores)
