@@ -2,13 +2,15 @@
 
 Source: Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005; for outlier detection Bates et al.,
 arXiv 2104.08279, equation 2. Among exchangeable normal rows, P(p_value <= alpha) <= alpha. Decisions are made in
-float32, as in the sealed graph.
+float32, as in the sealed graph. Deviation: scores closer than the parity bound (1e-5) count as tied, which can only
+raise a p-value; so rows equal to calibration rows are judged alike by torch and by the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,15 @@ from ganlib.calibrate.tail import ParetoTail, fit_tail
 from ganlib.errors import ConfigError, DataError
 
 LEAST_GROUP = 100
+# Scores this close, relative to max(|score|, median), are one score in two kinds of arithmetic: the parity bound.
+TIE = 1e-5
+REACH = 1e30  # keeps inf - tie infinite
+
+
+def as_scores(scores: np.ndarray) -> np.ndarray:
+    """float32 scores in which whatever is not finite is +inf: most anomalous."""
+    scores = np.asarray(scores).astype(np.float32)
+    return np.where(np.isfinite(scores), scores, np.float32(np.inf))
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Table:
     @classmethod
     def fit(cls, scores: np.ndarray) -> Table:
         """Sort, cast and fit the tail; a non-finite score counts as most anomalous."""
-        ordered = np.sort(np.where(np.isnan(scores), np.inf, scores).astype(np.float32))
+        ordered = np.sort(as_scores(scores))
         return cls(ordered, fit_tail(ordered.astype(np.float64)))
 
     @property
@@ -42,10 +53,18 @@ class Table:
         """The smallest supported alpha: 1/(n+1), or a tenth of it where the tail was accepted."""
         return 1.0 / ((10 if self.tail else 1) * (self.n + 1))
 
+    @cached_property
+    def median(self) -> float:
+        """Median size of a finite score: the unit of tolerances (scores in nats may be negative)."""
+        finite = self.scores[np.isfinite(self.scores)]
+        return float(np.median(np.abs(finite))) if len(finite) else 0.0
+
     def p_value(self, scores: np.ndarray) -> np.ndarray:
         """(1 + #{calibration >= score}) / (n + 1), float32; beyond all calibration scores the tail's if smaller."""
-        scores = np.where(np.isnan(scores), np.inf, scores).astype(np.float32)
-        below = np.searchsorted(self.scores, scores, side="left")
+        scores = as_scores(scores)
+        unit = np.maximum(np.abs(scores), np.float32(self.median))
+        tie = np.minimum(np.float32(TIE) * unit, np.float32(REACH))
+        below = np.searchsorted(self.scores, scores - tie, side="left")
         p = ((1 + self.n - below) / (self.n + 1)).astype(np.float32)
         if self.tail is None:
             return p
@@ -91,8 +110,8 @@ class Calibration:
 
     @property
     def median_score(self) -> float:
-        """Median calibration score: the unit of tolerances."""
-        return float(np.median(self.pooled.scores))
+        """The pooled table's median: the unit of tolerances."""
+        return self.pooled.median
 
     def supports(self, alpha: float) -> bool:
         """Whether decisions at this alpha mean anything; raises ConfigError outside (0, 1)."""
@@ -129,16 +148,26 @@ class Calibration:
                 low = middle
         return float(high)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What the artifact's metadata says of the calibration (no scores)."""
+    def to_dict(self, scores: bool = False) -> dict[str, Any]:
+        """What the artifact's metadata says of the calibration; with ``scores`` also all that ``from_dict`` needs."""
         groups = {value: {"n": t.n, "alpha_min": t.alpha_min} for value, t in self.groups.items()}
-        return {
+        said = {
             "n": self.n,
             "alpha_min": self.alpha_min,
             "median_score": self.median_score,
             "tail": self.tail.to_dict() if self.tail else None,
             "groups": groups,
         }
+        if scores:
+            said["scores"] = self.pooled.scores.tolist()
+            said["group_scores"] = {value: t.scores.tolist() for value, t in self.groups.items()}
+        return said
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """Inverse of ``to_dict(scores=True)``; tails are fitted again, which is deterministic."""
+        groups = {value: Table.fit(np.array(scores)) for value, scores in values["group_scores"].items()}
+        return cls(Table.fit(np.array(values["scores"])), groups)
 
 
 def _between(low: np.float32, high: np.float32) -> np.float32:

@@ -14,6 +14,10 @@ import numpy as np
 
 LEAST_EXCEEDANCES = 50
 ACCEPT = 0.05
+# A shape this small is exponential to seven digits, and one formula serves all tails.
+LEAST_SHAPE = 1e-6
+# Below this no p-value means anything, and a logarithm of it must not be infinite.
+LEAST_P = 1e-30
 _BOOTSTRAPS = 99
 
 
@@ -34,9 +38,7 @@ class ParetoTail:
     def p_value(self, scores: np.ndarray) -> np.ndarray:
         """Tail p-values in float64; meaningful beyond the threshold only."""
         excess = np.maximum(scores - self.threshold, 0.0) / self.scale
-        if abs(self.shape) < 1e-6:
-            return self.p_threshold * np.exp(-excess)
-        return self.p_threshold * np.maximum(1.0 + self.shape * excess, 0.0) ** (-1.0 / self.shape)
+        return np.maximum(self.p_threshold * (1.0 + self.shape * excess) ** (-1.0 / self.shape), LEAST_P)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -47,7 +49,7 @@ def fit_tail(scores: np.ndarray, share: float = 0.1) -> ParetoTail | None:
     """A tail over the largest ``share`` of the scores, or None where it is not acceptable.
 
     Accepted with at least 50 exceedances and a goodness-of-fit p-value above 0.05. A light tail with a finite end
-    (shape below 0) is fitted as exponential, the conservative side: no score has p = 0.
+    (shape below 0) is fitted as exponential, the conservative side: a score beyond that end still has p > 0.
     """
     ordered = np.sort(scores[np.isfinite(scores)])
     n, count = len(ordered), int(len(ordered) * share)
@@ -66,13 +68,13 @@ def fit_tail(scores: np.ndarray, share: float = 0.1) -> ParetoTail | None:
 
 
 def _fit(excess: np.ndarray) -> tuple[float, float]:
-    """Probability-weighted moments (Hosking & Wallis, Technometrics 29, 1987); shape within [0, 0.9]."""
+    """Probability-weighted moments (Hosking & Wallis, Technometrics 29, 1987); shape within [1e-6, 0.9]."""
     ordered = np.sort(excess)
     n = len(ordered)
     b0 = ordered.mean()
     b1 = (ordered * (1 - (np.arange(1, n + 1) - 0.35) / n)).mean()
     shape = 2 - b0 / (b0 - 2 * b1) if b0 > 2 * b1 else 0.0
-    shape = float(np.clip(shape, 0.0, 0.9))
+    shape = float(np.clip(shape, LEAST_SHAPE, 0.9))
     return shape, float(b0 * (1 - shape))
 
 
@@ -83,15 +85,14 @@ def _goodness(excess: np.ndarray, shape: float, scale: float) -> float:
     worse = 0
     for _ in range(_BOOTSTRAPS):
         u = rng.random(len(excess))
-        drawn = scale * ((u**-shape - 1) / shape if shape > 1e-6 else -np.log(u))
+        drawn = scale * np.expm1(-shape * np.log(u)) / shape
         worse += _anderson_darling(drawn, *_fit(drawn)) >= observed
     return (1 + worse) / (1 + _BOOTSTRAPS)
 
 
 def _anderson_darling(excess: np.ndarray, shape: float, scale: float) -> float:
     z = np.sort(excess) / scale
-    survival = (1 + shape * z) ** (-1 / shape) if shape > 1e-6 else np.exp(-z)
-    survival = np.clip(survival, 1e-12, 1 - 1e-12)
+    survival = np.clip((1 + shape * z) ** (-1 / shape), 1e-12, 1 - 1e-12)
     n = len(z)
     weights = 2 * np.arange(1, n + 1) - 1
     return float(-n - (weights * (np.log1p(-survival) + np.log(survival[::-1]))).mean())

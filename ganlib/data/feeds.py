@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from ganlib.data.inference import close_names
+from ganlib.data.frames import as_frame as as_frame
+from ganlib.data.frames import check_names, close_names
 from ganlib.data.schema import Column, Schema
 from ganlib.data.values import as_booleans, as_microseconds, as_numbers, as_strings, text_features
 from ganlib.errors import DataError
 
 
-def as_frame(data: Any) -> pd.DataFrame:
-    """A DataFrame as it is, an array with columns x0, x1, ...; raises DataError on anything else."""
-    if isinstance(data, pd.DataFrame):
-        return data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
-    array = np.asarray(data)
-    if array.ndim != 2:
-        raise DataError(f"a table has two dimensions; got shape {array.shape}. Reshape your data")
-    return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
-
-
 def make_feeds(schema: Schema, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Raw feeds by input name for the feature columns and the group column; extra columns are ignored.
 
-    Raises DataError on missing or repeated columns, or on values against a column's kind.
+    Raises DataError on missing or repeated columns (naming close ones), and on values against a column's kind (naming
+    the first bad row and value).
     """
     wanted = [c for c in schema.columns if c.role in ("feature", "group")]
-    repeated = frame.columns[frame.columns.duplicated()]
-    if twice := sorted({str(n) for n in repeated}):
-        raise DataError(f"column names must be unique; these come twice: {', '.join(twice)}")
+    check_names(frame)
     if lacking := [c.name for c in wanted if c.name not in frame.columns]:
-        hints = "; ".join(f"{name!r}: {close_names(name, frame.columns)}" for name in lacking[:5])
-        raise DataError(f"{len(lacking)} columns are missing: {hints}")
+        spare = [n for n in frame.columns if n not in {c.name for c in wanted}] or list(frame.columns)
+        hints = "; ".join(f"{name!r}: {close_names(name, spare)}" for name in lacking[:5])
+        noun = "1 column is missing" if len(lacking) == 1 else f"{len(lacking)} columns are missing"
+        raise DataError(f"{noun}: {hints} Rename the data's columns, or edit the schema")
     return {column.input: _feed(column, frame[column.name], schema.timezone) for column in wanted}
 
 

@@ -1,11 +1,22 @@
 """Detectors with scikit-learn's manners."""
 
-from ganlib.detect.estimators import (
-    Detector,
-    GANomalyDetector,
-    ReconstructionVAEDetector,
-    VAEDetector,
-    as_detector,
-)
+from ganlib.detect.adapters import as_detector
+from ganlib.detect.base import BaseDetector
+from ganlib.detect.estimators import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
+from ganlib.detect.pyod_adapter import PyODAdapter, to_pyod
+from ganlib.detect.selection import Comparison, compare_detectors, contrast, permuted_columns
 
-__all__ = ["Detector", "GANomalyDetector", "ReconstructionVAEDetector", "VAEDetector", "as_detector"]
+__all__ = [
+    "BaseDetector",
+    "Comparison",
+    "Detector",
+    "GANomalyDetector",
+    "PyODAdapter",
+    "ReconstructionVAEDetector",
+    "VAEDetector",
+    "as_detector",
+    "compare_detectors",
+    "contrast",
+    "permuted_columns",
+    "to_pyod",
+]

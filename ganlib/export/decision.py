@@ -2,100 +2,102 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto
 
 from ganlib.calibrate import Calibration, Table
-from ganlib.export.builder import GraphBuilder, to_float
+from ganlib.calibrate.conformal import REACH, TIE
+from ganlib.calibrate.tail import LEAST_P
+from ganlib.export.builder import BOOL, DOUBLE, FLOAT, ML, STRING, GraphBuilder
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """Calibration tables laid end to end, each padded with +inf to one power of two, and their constants."""
+    """Calibration tables end to end, each ``-inf, scores..., +inf...`` of one power of two, and their constants."""
 
     values: np.ndarray
     stride: int
     n: np.ndarray
+    median: np.ndarray
     has_tail: np.ndarray
     tail: dict[str, np.ndarray]
 
-
-def _lay_out(tables: list[Table]) -> _Tables:
-    stride = 2 ** math.ceil(math.log2(max(t.n for t in tables) + 1))
-    values = np.full((len(tables), stride), np.inf, dtype=np.float32)
-    for row, table in enumerate(tables):
-        values[row, : table.n] = table.scores
-    names = ("threshold", "p_threshold", "shape", "scale")
-    tail = {n: np.array([getattr(t.tail, n) if t.tail else 1.0 for t in tables], dtype=np.float64) for n in names}
-    has_tail = np.array([t.tail is not None for t in tables])
-    return _Tables(values.ravel(), stride, np.array([t.n for t in tables], dtype=np.int64), has_tail, tail)
+    @classmethod
+    def of(cls, tables: list[Table]) -> _Tables:
+        stride = 1 << max(t.n for t in tables).bit_length()
+        values = np.full((len(tables), stride), np.inf, dtype=np.float32)
+        values[:, 0] = -np.inf
+        for row, table in enumerate(tables):
+            values[row, 1 : table.n + 1] = table.scores
+        names = ("threshold", "p_threshold", "shape", "scale")
+        tail = {n: np.array([getattr(t.tail, n) if t.tail else 1.0 for t in tables], dtype=np.float64) for n in names}
+        has_tail = np.array([t.tail is not None for t in tables])
+        n = np.array([t.n for t in tables], dtype=np.int64)
+        median = np.array([t.median for t in tables], dtype=np.float32)
+        return cls(values.ravel(), stride, n, median, has_tail, tail)
 
 
 def add_decision(
-    builder: GraphBuilder, calibration: Calibration, score: str, group_input: str | None, alpha: str
+    builder: GraphBuilder, calibration: Calibration, raw: str, group_input: str | None, alpha: str
 ) -> None:
-    """From ``score`` float32 ``(n,)`` to the outputs ``p_value`` and ``is_anomaly``."""
-    groups = list(calibration.groups)
-    tables = _lay_out([calibration.pooled, *(calibration.groups[g] for g in groups)])
-    score = builder.op("Where", builder.op("IsNaN", score), builder.constant(np.inf, np.float32), score)
-    if group_input is None:
-        group = builder.constant(0, np.int64)
-    else:
-        value = builder.input(group_input, TensorProto.STRING, "batch")
-        keys, values = groups or [""], list(range(1, len(groups) + 1)) or [0]
-        group = builder.op(
-            "LabelEncoder", value, domain="ai.onnx.ml", keys_strings=keys, values_int64s=values, default_int64=0
-        )
-    below = _search(builder, tables, score, group)
-    n = builder.op("Gather", builder.constant(tables.n), group)
-    one = builder.constant(1, np.int64)
-    above = builder.cast(builder.op("Sub", builder.op("Add", n, one), below), TensorProto.DOUBLE)
-    rows = builder.cast(builder.op("Add", n, one), TensorProto.DOUBLE)
-    p = to_float(builder, builder.op("Div", above, rows))
+    """From raw scores float32 ``(n,)`` to the outputs ``anomaly_score``, ``p_value`` and ``is_anomaly``.
+
+    A raw score that is not finite becomes +inf. Same arithmetic as ``Calibration.p_value``.
+    """
+    b, groups = builder, list(calibration.groups)
+    tables = _Tables.of([calibration.pooled, *(calibration.groups[g] for g in groups)])
+    broken = b.op("IsNaN", b.op("Sub", raw, raw))
+    score = b.op("Where", broken, b.constant(np.inf, np.float32), raw, output="anomaly_score")
+    group = b.constant(0, np.int64) if group_input is None else _group_index(b, groups, group_input)
+    below = _search(b, tables, score, group)
+    n = b.op("Gather", b.constant(tables.n), group)
+    above = b.op("Sub", b.op("Add", n, b.constant(1, np.int64)), below)
+    rows = b.op("Add", n, b.constant(1, np.int64))
+    p = b.cast(b.op("Div", b.cast(above, DOUBLE), b.cast(rows, DOUBLE)), FLOAT)
     if tables.has_tail.any():
-        beyond = builder.op("And", builder.op("Equal", below, n), _gather(builder, tables.has_tail, group))
-        tail = builder.op("Min", p, to_float(builder, _tail(builder, tables, score, group)))
-        p = builder.op("Where", beyond, tail, p)
-    builder.op("Identity", p, output="p_value")
-    builder.op("LessOrEqual", "p_value", alpha, output="is_anomaly")
-    builder.output("p_value", TensorProto.FLOAT, "batch")
-    builder.output("is_anomaly", TensorProto.BOOL, "batch")
+        beyond = b.op("And", b.op("Equal", below, n), b.op("Gather", b.constant(tables.has_tail), group))
+        tail = b.cast(_tail(b, tables, score, group), FLOAT)
+        p = b.op("Where", beyond, b.op("Min", p, tail), p)
+    b.op("Identity", p, output="p_value")
+    b.op("LessOrEqual", "p_value", alpha, output="is_anomaly")
+    for name, kind in (("anomaly_score", FLOAT), ("p_value", FLOAT), ("is_anomaly", BOOL)):
+        b.output(name, kind, "batch")
 
 
-def _gather(builder: GraphBuilder, values: np.ndarray, group: str) -> str:
-    return builder.op("Gather", builder.constant(values), group)
+def _group_index(builder: GraphBuilder, groups: list[str], group_input: str) -> str:
+    """0, the pooled table, for groups without a table of their own."""
+    value = builder.input(group_input, STRING, "batch")
+    keys, values = (groups, list(range(1, len(groups) + 1))) if groups else ([""], [0])
+    return builder.op("LabelEncoder", value, domain=ML, keys_strings=keys, values_int64s=values, default_int64=0)
 
 
 def _search(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> str:
-    """How many calibration scores lie strictly below: a binary search unrolled over the power of two."""
-    values = builder.constant(tables.values)
-    start = builder.op("Mul", group, builder.constant(tables.stride, np.int64))
-    count = builder.cast(builder.op("Mul", score, builder.constant(0, np.float32)), TensorProto.FLOAT)
-    # Zeros of the batch's shape; 0 · inf would be NaN, so they are made by a comparison.
-    count = builder.cast(builder.op("Less", count, builder.constant(-1, np.float32)), TensorProto.INT64)
-    step = tables.stride // 2
+    """How many calibration scores lie below the score, ties aside: an unrolled binary search, int64 ``(n,)``."""
+    b = builder
+    unit = b.op("Max", b.op("Abs", score), b.op("Gather", b.constant(tables.median), group))
+    tie = b.op("Min", b.op("Mul", unit, b.constant(TIE, np.float32)), b.constant(REACH, np.float32))
+    least = b.op("Sub", score, tie)
+    values = b.constant(tables.values)
+    start = b.op("Mul", group, b.constant(tables.stride, np.int64))
+    place, step = start, tables.stride // 2
     while step:
-        probe = builder.op("Add", builder.op("Add", start, count), builder.constant(step - 1, np.int64))
-        less = builder.op("Less", builder.op("Gather", values, probe), score)
-        jump = builder.op("Mul", builder.cast(less, TensorProto.INT64), builder.constant(step, np.int64))
-        count = builder.op("Add", count, jump)
+        probe = b.op("Add", place, b.constant(step, np.int64))
+        place = b.op("Where", b.op("Less", b.op("Gather", values, probe), least), probe, place)
         step //= 2
-    return count
+    return b.op("Sub", place, start)
 
 
 def _tail(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> str:
-    """p_threshold · (1 + shape · excess)^(-1/shape), exponential where the shape is 0: double ``(n,)``."""
-    constants = {name: _gather(builder, values, group) for name, values in tables.tail.items()}
-    zero, one = builder.constant(0.0, np.float64), builder.constant(1.0, np.float64)
-    distance = builder.op("Sub", builder.cast(score, TensorProto.DOUBLE), constants["threshold"])
-    excess = builder.op("Div", builder.op("Max", distance, zero), constants["scale"])
-    flat = np.abs(tables.tail["shape"]) < 1e-6
-    shape = _gather(builder, np.where(flat, 1.0, tables.tail["shape"]), group)
-    power = builder.op("Div", builder.op("Neg", one), shape)
-    pareto = builder.op("Pow", builder.op("Add", one, builder.op("Mul", shape, excess)), power)
-    exponential = builder.op("Exp", builder.op("Neg", excess))
-    survival = builder.op("Where", _gather(builder, flat, group), exponential, pareto)
-    return builder.op("Mul", constants["p_threshold"], survival)
+    """max(p_threshold · (1 + shape · excess)^(-1/shape), 1e-30): double ``(n,)``."""
+    b = builder
+    shape = tables.tail["shape"]
+
+    def each(values: np.ndarray) -> str:
+        return b.op("Gather", b.constant(values), group)
+
+    distance = b.op("Sub", b.cast(score, DOUBLE), each(tables.tail["threshold"]))
+    excess = b.op("Div", b.op("Max", distance, b.constant(0.0, np.float64)), each(tables.tail["scale"]))
+    base = b.op("Add", b.constant(1.0, np.float64), b.op("Mul", each(shape), excess))
+    p = b.op("Mul", each(tables.tail["p_threshold"]), b.op("Pow", base, each(-1.0 / shape)))
+    return b.op("Max", p, b.constant(LEAST_P, np.float64))

@@ -5,46 +5,76 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Column
-from ganlib.data.values import NO_DATE, TEXT_CHANNELS
+from ganlib.data.values import NO_DATE, TEXT_CHANNELS, text_features
 
 ROWS = 32
+UNSEEN = "never seen: \u00e9\u4e2d"
+_WORDS = ("alpha", "beta 12", "Gamma-Delta", "0042", "The quick brown fox", "\u00fcber", "a", "X" * 40)
+_DATES = (NO_DATE, 0, -1, -2_208_988_800_000_000, 4_102_444_800_000_000)
+_FAR = (1e12, -1e12)
 
 
 def schema_feeds(encoder: TableEncoder, rows: int, seed: int, wild: float = 0.15) -> dict[str, np.ndarray]:
     """Raw feeds drawn from stored quantiles and categories, a share ``wild`` of the values being unusual.
 
-    Unusual: missing, ±inf, bounds, far beyond them, unseen categories, empty strings.
+    Unusual: missing, ±inf, the bounds, far beyond them, unseen categories. The first four rows are, whole: missing,
+    at the lower bounds (first categories), at the upper bounds (last categories), unusual.
     """
     rng = np.random.default_rng(seed)
-    schema = encoder.schema
-    columns = [c for c in schema.columns if c.role == "feature" or c.role == "group"]
-    return {c.input: _draw(c, rows, rng, wild) for c in columns}
+    wanted = [c for c in encoder.schema.columns if c.role in ("feature", "group")]
+    return {c.input: _draw(c, rows, rng, wild) for c in wanted}
 
 
 def _draw(column: Column, rows: int, rng: np.random.Generator, wild: float) -> np.ndarray:
     unusual = rng.random(rows) < wild
+    unusual[3:4] = True
     if column.kind == "category":
-        usual = np.array([*(column.categories or ()), "unseen"], dtype=object)
-        values = rng.choice(usual[: max(1, len(usual) - 1)], rows)
-        odd = rng.choice(np.array(["", "unseen", "never seen: \u00e9\u4e2d"], dtype=object), rows)
-        return np.where(unusual, odd, values).astype(object)
+        return _categories(column, unusual, rng)
     if column.kind == "text":
-        shares = rng.random((rows, TEXT_CHANNELS + (column.buckets or 0))).astype(np.float32)
-        shares[unusual] = 0.0
-        return np.round(shares, 3)
+        return _texts(column, unusual, rng)
     if column.kind == "boolean":
-        return np.where(unusual, np.nan, rng.integers(0, 2, rows).astype(np.float64))
+        values = rng.integers(0, 2, rows).astype(np.float64)
+        return _with_ends(np.where(unusual, np.nan, values), np.nan, 0.0, 1.0)
     points = np.array(column.quantiles or (0.0, 1.0))
-    values = np.interp(rng.random(rows), np.linspace(0, 1, len(points)), points)
-    values = np.round(values) if column.kind in ("integer", "date") else np.array([float(f"{v:.6g}") for v in values])
+    values = np.interp(rng.random(rows), _shares(len(points)), points)
+    low = points[0] if column.minimum is None else column.minimum
+    high = points[-1] if column.maximum is None else column.maximum
     if column.kind == "date":
-        stamps = values.astype(np.int64)
-        return np.where(unusual, rng.choice(np.array([NO_DATE, 0, 4_102_444_800_000_000]), rows), stamps)
-    odd = np.array([np.nan, np.inf, -np.inf, 1e12, -1e12, points[0], points[-1], 0.0])
-    return np.where(unusual, rng.choice(odd, rows), values)
+        stamps = np.where(unusual, rng.choice(np.array(_DATES), rows), np.round(values).astype(np.int64))
+        return _with_ends(stamps, NO_DATE, int(low), int(high))
+    values = np.round(values) if column.kind == "integer" else np.array([float(f"{v:.6g}") for v in values])
+    odd = rng.choice(np.array([np.nan, np.inf, -np.inf, *_FAR, low, high, 0.0]), rows)
+    return _with_ends(np.where(unusual, odd, values), np.nan, low, high)
+
+
+def _shares(points: int) -> np.ndarray:
+    """What share of rows lies below each stored quantile."""
+    return np.array([0.0, 0.05, 0.5, 0.95, 1.0]) if points == 5 else np.linspace(0, 1, points)
+
+
+def _with_ends(values: np.ndarray, *ends: Any) -> np.ndarray:
+    values[: len(ends)] = ends[: len(values)]
+    return values
+
+
+def _categories(column: Column, unusual: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    known = np.array(column.categories or (UNSEEN,), dtype=object)
+    odd = rng.choice(np.array(["", UNSEEN], dtype=object), len(unusual))
+    values = np.where(unusual, odd, rng.choice(known, len(unusual))).astype(object)
+    return _with_ends(values, "", known[0], known[-1], UNSEEN)
+
+
+def _texts(column: Column, unusual: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features of made-up texts; unusual ones are missing."""
+    buckets = column.buckets or 0
+    nothing = np.zeros((1, TEXT_CHANNELS + buckets), dtype=np.float32)
+    table = np.concatenate([text_features(pd.Series(_WORDS), buckets), nothing])
+    chosen = np.where(unusual, len(_WORDS), rng.integers(0, len(_WORDS), len(unusual)))
+    return table[_with_ends(chosen, len(_WORDS))]
 
 
 def to_json(feed: np.ndarray) -> list[Any]:

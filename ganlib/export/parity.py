@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ganlib.calibrate import Calibration
+from ganlib.calibrate.conformal import as_scores
 from ganlib.errors import ParityError
 
 TOLERANCE = 1e-5
+_P_TOLERANCE = 1e-4
+# A contribution is a difference of two scores, each with its own rounding.
+_DIFFERENCE = 4.0
+_ALPHA = 0.2
+
+
+@dataclass(frozen=True)
+class Parity:
+    """|graph - torch| and its bound at the row that came closest to its bound, and the rows compared."""
+
+    max_abs: float
+    bound: float
+    rows: int
 
 
 def open_session(model: bytes) -> Any:
@@ -18,33 +34,75 @@ def open_session(model: bytes) -> Any:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def check_scores(
-    session: Any, feeds: Mapping[str, np.ndarray], scores: np.ndarray, p_values: np.ndarray, median: float
-) -> float:
-    """Largest |graph - torch| over batches of 1, 7 and all rows; raises ParityError beyond the bound.
+def batches(rows: int) -> Iterator[slice]:
+    """One row, seven rows, all rows in chunks of at most 2,048."""
+    yield slice(0, 1)
+    yield slice(1, 8)
+    for start in range(0, rows, 2048):
+        yield slice(start, start + 2048)
 
-    Bound: 1e-5 · max(|score|, calibration median) for scores, 1e-4 for p-values.
+
+def check_detector(
+    session: Any,
+    feeds: Mapping[str, np.ndarray],
+    scores: np.ndarray,
+    calibration: Calibration,
+    groups: np.ndarray | None,
+) -> Parity:
+    """Compare the graph with torch's ``scores`` and with the calibration; raises ParityError beyond the bounds.
+
+    Scores: 1e-5 · max(|score|, calibration median). p-values: those of the graph's own scores within 1e-4, and
+    ``is_anomaly`` is exactly ``p_value <= alpha``.
     """
-    bound = TOLERANCE * np.maximum(np.abs(scores), abs(median))
-    worst = 0.0
-    for rows in (slice(0, 1), slice(1, 8), slice(None)):
+    scores = as_scores(scores)
+    closest = Parity(0.0, TOLERANCE * calibration.median_score, len(scores))
+    for rows in batches(len(scores)):
         part = {name: value[rows] for name, value in feeds.items()}
-        got, p, flags = session.run(["anomaly_score", "p_value", "is_anomaly"], part)
-        difference = np.abs(got.astype(np.float64) - scores[rows])
-        worst = max(worst, float(difference.max()))
-        if not (difference <= bound[rows]).all():
-            row = int(np.argmax(difference / bound[rows]))
-            raise ParityError(
-                f"the ONNX graph gives {got[row]:.8g} where torch gives {scores[rows][row]:.8g} "
-                f"(bound {bound[rows][row]:.3g}, batch of {len(got)}); the artifact was not written"
-            )
-        # A p-value may jump where a score lies on a calibration score; the decision follows the graph's own p.
-        if np.abs(p - p_values[rows]).max() > 1e-4 + 2 * float(np.diff(np.sort(p_values)).max(initial=0)):
-            raise ParityError("the ONNX graph's p-values differ from the estimator's; the artifact was not written")
-        if not np.array_equal(flags, p <= np.float32(0.01)):
-            raise ParityError("is_anomaly disagrees with p_value <= alpha; the artifact was not written")
-    return worst
+        budget = np.array(_ALPHA, dtype=np.float32)
+        got, p, flags = session.run(["anomaly_score", "p_value", "is_anomaly"], {**part, "alpha": budget})
+        closest = _compare(got, scores[rows], calibration.median_score, closest)
+        expected = calibration.p_value(got, None if groups is None else groups[rows])
+        if not np.allclose(p, expected, rtol=1e-3, atol=0) or np.abs(p - expected).max() > _P_TOLERANCE:
+            raise ParityError("the ONNX graph's p-values differ from the calibration's; nothing was written")
+        if not np.array_equal(flags, p <= budget):
+            raise ParityError("is_anomaly disagrees with p_value <= alpha; nothing was written")
+    return closest
+
+
+def _compare(got: np.ndarray, expected: np.ndarray, median: float, closest: Parity) -> Parity:
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(got.astype(np.float64) - expected)
+    difference[np.isinf(got) & np.isinf(expected)] = 0.0
+    bound = TOLERANCE * np.maximum(np.abs(expected.astype(np.float64)), median)
+    bound[np.isinf(bound)] = TOLERANCE * median
+    share = difference / np.maximum(bound, 1e-300)
+    row = int(np.argmax(np.where(np.isnan(share), np.inf, share)))
+    if not difference[row] <= bound[row]:
+        raise ParityError(
+            f"the ONNX graph gives the score {got[row]:.8g} where torch gives {expected[row]:.8g} "
+            f"(bound {bound[row]:.3g}, batch of {len(got)}); nothing was written"
+        )
+    if share[row] > closest.max_abs / max(closest.bound, 1e-300):
+        return Parity(float(difference[row]), float(bound[row]), closest.rows)
+    return closest
+
+
+def check_contributions(
+    session: Any, feeds: Mapping[str, np.ndarray], expected: np.ndarray, scores: np.ndarray, median: float
+) -> None:
+    """Contributions with ``explain`` on agree with torch, and without it there are none; raises ParityError."""
+    (got,) = session.run(["contributions"], {**feeds, "explain": np.array(True)})
+    (none,) = session.run(["contributions"], feeds)
+    if none.shape != (0, expected.shape[1]):
+        raise ParityError(f"contributions have shape {none.shape} where explain is off; nothing was written")
+    size = np.maximum(np.abs(scores)[:, None], np.abs(scores[:, None] - expected))
+    bound = _DIFFERENCE * TOLERANCE * np.maximum(size, median)
+    with np.errstate(invalid="ignore"):
+        fits = (np.abs(got - expected) <= bound) | (got == expected)
+    if got.shape != expected.shape or not fits.all():
+        raise ParityError("the ONNX graph's contributions differ from torch's; nothing was written")

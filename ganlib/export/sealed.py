@@ -1,4 +1,4 @@
-"""Assemble, check and write the sealed artifact."""
+"""Seal a fitted estimator: graph, metadata, parity gate, file (docs/artifact.md)."""
 
 from __future__ import annotations
 
@@ -7,109 +7,97 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto
 
 import ganlib
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
-from ganlib.export.builder import GraphBuilder
-from ganlib.export.decision import add_decision
-from ganlib.export.explain_graph import add_contributions
-from ganlib.export.golden import ROWS, schema_feeds, to_json
-from ganlib.export.network import export_network
-from ganlib.export.parity import TOLERANCE, check_scores, open_session
-from ganlib.export.preprocess import encode_columns
+from ganlib.export.augmenter import seal_augmenter
+from ganlib.export.detector import seal_detector
+from ganlib.export.parts import Sealed
 
 FORMAT_VERSION = 1
-WEIGHTS = "net/"
 
 
 @dataclass(frozen=True)
 class SealReport:
-    """What was written: file, identity, measured parity and its bound at the median score, exporter, seconds."""
+    """What was written: file, identity, parity at the row closest to its bound, exporter, seconds.
+
+    ``alpha_min`` is None for augmenters.
+    """
 
     path: str
     sha256: str
     parity_max_abs: float
     parity_bound: float
-    alpha_min: float
+    alpha_min: float | None
     exporter: str
     seconds: float
 
 
-def seal(estimator: Any, path: str | Path, training: dict[str, Any] | None = None) -> SealReport:
-    """Write a fitted detector as one ONNX file with ``FILE.sha256`` beside it.
+def seal(
+    estimator: Any, path: str | Path, name: str | None = None, training: Mapping[str, Any] | None = None
+) -> SealReport:
+    """Write a fitted detector or augmenter as one ONNX file with ``FILE.sha256`` beside it.
 
-    ``training`` goes into the metadata (fingerprint, rows, data name). Raises ParityError where the graph does not
-    reproduce the estimator; nothing is written then.
+    ``name`` is the graph's name (default: the model's); ``training`` tells ``fingerprint``, ``rows`` and ``data`` (its
+    name); what it lacks is taken from the estimator's ``training_``, else null. Equal estimators give equal bytes.
+    Raises ConfigError on an estimator that is not fitted or a column whose name the graph needs, ParityError where the
+    graph does not reproduce torch; nothing is written then.
     """
-    if not hasattr(estimator, "calibration_"):
-        raise ConfigError(f"{type(estimator).__name__} is not a fitted detector; call fit first")
     start = time.perf_counter()
-    encoder, calibration = estimator.encoder_, estimator.calibration_
-    model, exporter = _detector_graph(estimator)
-    session = open_session(model.SerializeToString())
-    feeds = schema_feeds(encoder, 2048, seed=1)
-    scores, p_values = _torch_scores(estimator, feeds)
-    worst = check_scores(session, feeds, scores, p_values, calibration.median_score)
-    golden = schema_feeds(encoder, ROWS, seed=2)
-    golden_scores, golden_p = _torch_scores(estimator, golden)
-    bound = TOLERANCE * abs(calibration.median_score)
-    _describe(
-        model,
-        kind="detector",
-        model=_model_card(estimator),
-        schema=encoder.schema.to_dict(),
-        features=[c.input for c in encoder.codes],
-        calibration=calibration.to_dict() | {"group_column": encoder.schema.group},
-        golden={
-            "columns": {name: to_json(feed) for name, feed in golden.items()},
-            "anomaly_score": [float(s) for s in golden_scores],
-            "p_value": [float(p) for p in golden_p],
-        },
-        training=training or {},
-        exporter=exporter,
-        parity={"max_abs": worst, "bound": bound, "rows": len(scores)},
-    )
+    parts = _parts(estimator)
+    model, facts = parts.model, dict(parts.metadata)
+    card = _model_card(estimator)
+    model.graph.name = name or card["name"]
+    told = {"fingerprint": None, "rows": None, "data": None}
+    facts |= {
+        "kind": parts.kind,
+        "model": card,
+        "schema": _public_schema(estimator.encoder_).to_dict(),
+        "training": told | dict(getattr(estimator, "training_", None) or {}) | dict(training or {}),
+        "exporter": parts.exporter,
+        "parity": {"max_abs": parts.parity.max_abs, "bound": parts.parity.bound, "rows": parts.parity.rows},
+    }
+    _describe(model, facts)
     sha256 = write_sealed(model, Path(path))
-    return SealReport(str(path), sha256, worst, bound, calibration.alpha_min, exporter, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    parity = parts.parity
+    return SealReport(str(path), sha256, parity.max_abs, parity.bound, parts.alpha_min, parts.exporter, seconds)
 
 
-def _detector_graph(estimator: Any) -> tuple[onnx.ModelProto, str]:
-    encoder = estimator.encoder_
-    builder = GraphBuilder()
-    encoded = encode_columns(builder, encoder)
-    network = export_network(estimator.scorer_, torch.zeros(2, encoder.width))
-    network.add_weights(builder, WEIGHTS)
-    score = network.add_nodes(builder, WEIGHTS, "net/", encoded)
-    builder.op("Identity", score, output="anomaly_score")
-    builder.output("anomaly_score", TensorProto.FLOAT, "batch")
-    alpha = builder.option("alpha", estimator.alpha_, np.float32)
-    explain = builder.option("explain", False, np.bool_)
-    group = encoder.schema.group
-    group_input = None if group is None else encoder.schema.column(group).input
-    add_decision(builder, estimator.calibration_, "anomaly_score", group_input, alpha)
-    add_contributions(builder, encoder, network, WEIGHTS, encoded, "anomaly_score", explain)
-    return builder.model("detector"), network.exporter
-
-
-def _torch_scores(estimator: Any, feeds: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    scores = estimator._score(estimator.encoder_.encode(feeds))
-    return scores, estimator.calibration_.p_value(scores, estimator._groups(feeds))
+def _parts(estimator: Any) -> Sealed:
+    if hasattr(estimator, "calibration_"):
+        return seal_detector(estimator)
+    if hasattr(estimator, "conditions_"):
+        return seal_augmenter(estimator)
+    raise ConfigError(f"{type(estimator).__name__} is no fitted detector or augmenter; call fit first")
 
 
 def _model_card(estimator: Any) -> dict[str, Any]:
-    name = estimator.model or estimator.default_model
-    return {"name": name, "config": estimator.algorithm_.config.to_dict()}
+    name = getattr(estimator, "model", None) or getattr(estimator, "default_model", None) or type(estimator).__name__
+    return {"name": str(name), "config": estimator.algorithm_.config.to_dict()}
 
 
-def _describe(proto: onnx.ModelProto, **entries: Any) -> None:
+def _public_schema(encoder: TableEncoder) -> Schema:
+    """The schema without what the file does not need: label, id and dropped columns keep their names only."""
+    columns = tuple(
+        c
+        if c.role in ("feature", "group")
+        else replace(c, categories=None, quantiles=(), minimum=None, maximum=None, rare=False)
+        for c in encoder.schema.columns
+    )
+    return replace(encoder.schema, columns=columns)
+
+
+def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     """Write the metadata of docs/artifact.md; every value is JSON."""
     versions = {
         "ganlib": ganlib.__version__,
@@ -117,17 +105,21 @@ def _describe(proto: onnx.ModelProto, **entries: Any) -> None:
         "onnx": onnx.__version__,
         "python": platform.python_version(),
     }
-    entries |= {"format_version": FORMAT_VERSION, "versions": versions}
-    schema = json.dumps(entries["schema"])
-    graph = hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()
-    entries["hashes"] = {"graph": graph, "schema": hashlib.sha256(schema.encode()).hexdigest()}
-    for key, value in entries.items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, schema if key == "schema" else json.dumps(value)
+    entries = dict(facts) | {"format_version": FORMAT_VERSION, "versions": versions}
+    graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    schema = hashlib.sha256(_json(entries["schema"]).encode()).hexdigest()
+    entries["hashes"] = {"graph": graph, "schema": schema}
+    for key in sorted(entries):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, _json(entries[key])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def write_sealed(model: onnx.ModelProto, path: Path) -> str:
-    """Write FILE and FILE.sha256 atomically; returns the hash."""
+    """Write FILE and FILE.sha256, each whole or not at all; returns the hash."""
     data = model.SerializeToString(deterministic=True)
     sha256 = hashlib.sha256(data).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +130,16 @@ def write_sealed(model: onnx.ModelProto, path: Path) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -11,7 +11,7 @@ least ``least`` rows (a stretch with fewer is kept as its mean and spread).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,19 +54,32 @@ class Marginals(nn.Module):
         self.register_buffer("offset", torch.arange(spec.dim) * PIECES)
 
     def fit_transform(
-        self, x: np.ndarray, weights: np.ndarray, draws: np.ndarray, rng: np.random.Generator, least: int = 5
+        self,
+        x: np.ndarray,
+        weights: np.ndarray,
+        draws: np.ndarray,
+        rng: np.random.Generator,
+        flags: Mapping[int, int] | None = None,
+        least: int = 5,
     ) -> np.ndarray:
         """Fit on encoded rows ``x (n, d)`` with row ``weights (n,)``; scores of the rows ``draws`` (indices, ``(m,)``).
 
-        A row named twice in ``draws`` gets two different scores within its atoms. Returns float32 ``(m, d)``.
+        A row named twice in ``draws`` gets two different scores within its atoms. ``flags`` names the position of
+        the missing-value flag of number positions that have one: where it is set the number is no observation, is
+        left out of the fit, and its score is noise. Returns float32 ``(m, d)``.
         """
         scores = x[draws].astype(np.float32).copy()
-        share = weights / weights.sum()
         for position in self.numbers:
-            pieces, low, high = _fit_column(x[:, position].astype(np.float64), share, least)
-            mixed = low[draws] + (high - low)[draws] * rng.random(len(draws))
-            scores[:, position] = _ppf(mixed)
-            self._store(position, pieces)
+            present = np.ones(len(x), dtype=bool)
+            if flags and position in flags:
+                present = x[:, flags[position]] < 0.5
+            low, high = np.zeros(len(x)), np.ones(len(x))
+            if present.any():
+                share = weights[present] / weights[present].sum()
+                values = x[present, position].astype(np.float64)
+                pieces, low[present], high[present] = _fit_column(values, share, least)
+                self._store(position, pieces)
+            scores[:, position] = _ppf(low[draws] + (high - low)[draws] * rng.random(len(draws)))
         return scores
 
     def _store(self, position: int, pieces: Sequence[_Piece]) -> None:

@@ -12,9 +12,11 @@ Idea: an encoder-decoder-encoder generator learns to rebuild normal data and its
 
 Defaults of the authors: weights 1, 50, 1; Adam 2e-4 with betas (0.5, 0.999); LeakyReLU 0.2; batch 64; the critic starts
 again when its loss falls below 1e-5. Shapes: x ``(n, d)`` encoded rows, z ``(n, latent_dim)``.
-Deviations: MLPs for vectors; the default ``score`` adds the context error, each part divided by its mean over training
-batches, because the code of a table's MLP is small and forgets columns (``score="latent"`` is the paper's); no batch
-norm, so that scores do not depend on a batch; learning rate 1e-3.
+Deviations: MLPs for vectors; no batch norm, so that scores do not depend on a batch; learning rate 1e-3; flags and
+categories are rebuilt as probabilities. The default ``score="combined"`` adds the context error, because the code of a
+table is small and forgets columns: every squared error, of code and row, is divided by its mean over training batches
+(floored at 0.01), so that a column which normal rows rebuild exactly weighs as much as it should.
+``score="latent"`` is the paper's, ``"context"`` the row's part alone.
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import factor_table
 from ganlib.losses.adversarial import objective
+from ganlib.losses.table import activate
 from ganlib.metrics.detection import auroc, pca_scores
 from ganlib.nn.mlp import MLP
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
+
+_FLOOR = 0.01
+_MEMORY = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,7 @@ class GANomalyConfig(Config):
     adversarial: float = 1.0
     contextual: float = 50.0
     encoder: float = 1.0
-    score: Literal["latent", "context", "both"] = "both"
+    score: Literal["latent", "context", "combined"] = "combined"
     learning_rate: float = 1e-3
     restart_below: float = 1e-5
 
@@ -59,10 +65,13 @@ class GANomalyScorer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score rows."""
         z, rebuilt, again = self.model.passes(x)
-        latent = (z - again).square().mean(1) / self.model.scales[0]
-        context = (x - rebuilt).square().mean(1) / self.model.scales[1]
         kind = self.model.config.score
-        return latent if kind == "latent" else context if kind == "context" else latent + context
+        if kind == "latent":
+            return (z - again).square().mean(1)
+        context = ((x - rebuilt).square() / self.model.context_scale.clamp_min(_FLOOR)).mean(1)
+        if kind == "context":
+            return context
+        return context + ((z - again).square() / self.model.latent_scale.clamp_min(_FLOOR)).mean(1)
 
 
 def toy_test(seed: int) -> tuple[Tensor, Tensor]:
@@ -107,12 +116,13 @@ class GANomaly(Algorithm):
 
     def __init__(self, spec: DataSpec, config: GANomalyConfig) -> None:
         super().__init__()
-        self.spec, self.config, self.objective = spec, config, objective("gan")
+        self.spec, self.config = spec, config
         self.encoder = MLP(spec.dim, config.hidden, config.latent_dim, "leaky_relu")
         self.decoder = MLP(config.latent_dim, config.hidden[::-1], spec.dim, "leaky_relu")
         self.second_encoder = MLP(spec.dim, config.hidden, config.latent_dim, "leaky_relu")
         self.critic = MLP(spec.dim, config.hidden, 1, "leaky_relu")
-        self.register_buffer("scales", torch.ones(2))
+        self.register_buffer("context_scale", torch.ones(spec.dim))
+        self.register_buffer("latent_scale", torch.ones(config.latent_dim))
         self.register_buffer("critic_value", torch.ones(()))
 
     def players(self) -> dict[str, nn.Module | list[nn.Module]]:
@@ -133,17 +143,17 @@ class GANomaly(Algorithm):
     def passes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(z, x^, z^)``."""
         z = self.encoder(x)
-        rebuilt = self.decoder(z)
+        rebuilt = activate(self.spec.blocks, self.decoder(z))
         return z, rebuilt, self.second_encoder(rebuilt)
 
     def generator_loss(self, batch: Batch) -> Losses:
         """The three terms; also keeps the running means by which the score is scaled."""
-        z, rebuilt, again = batch.once("passes", lambda: self.passes(batch.x), of=("generator",))
-        encoder = (z - again).square().mean()
+        z, rebuilt, again = self.passes(batch.x)
+        code_error = (z - again).square()
         with torch.no_grad():
-            now = torch.stack([encoder, (batch.x - rebuilt).square().mean()]).clamp_min(1e-8)
             if self.training:
-                self.scales.lerp_(now, 0.01)
+                self.latent_scale.lerp_(code_error.mean(0), _MEMORY)
+                self.context_scale.lerp_((batch.x - rebuilt).square().mean(0), _MEMORY)
         return Losses(
             weights={
                 "adversarial": self.config.adversarial,
@@ -152,14 +162,14 @@ class GANomaly(Algorithm):
             },
             adversarial=(self.critic.features(batch.x) - self.critic.features(rebuilt)).square().mean(),
             contextual=(batch.x - rebuilt).abs().mean(),
-            encoder=encoder,
+            encoder=code_error.mean(),
         )
 
     def critic_loss(self, batch: Batch) -> Losses:
         """Real rows against rebuilt ones."""
         with torch.no_grad():
-            rebuilt = self.decoder(self.encoder(batch.x))
-        value = self.objective.critic(self.critic(batch.x), self.critic(rebuilt))
+            rebuilt = activate(self.spec.blocks, self.decoder(self.encoder(batch.x)))
+        value = objective("gan").critic(self.critic(batch.x), self.critic(rebuilt))
         self.critic_value.copy_(value.detach())
         return Losses(critic=value)
 
@@ -167,10 +177,11 @@ class GANomaly(Algorithm):
         """Draw the critic anew once it has won outright, from the run's noise so that a resumed run does the same."""
         if self.critic_value < self.config.restart_below:
             with torch.no_grad():
-                for parameter in self.critic.parameters():
-                    bound = parameter.shape[-1] ** -0.5
-                    noise = torch.rand(parameter.shape, generator=batch.generator, device=parameter.device)
-                    parameter.copy_((2 * noise - 1) * bound)
+                for layer in (m for m in self.critic.modules() if isinstance(m, nn.Linear)):
+                    bound = layer.in_features**-0.5
+                    for parameter in (layer.weight, layer.bias):
+                        noise = torch.rand(parameter.shape, generator=batch.generator, device=parameter.device)
+                        parameter.copy_((2 * noise - 1) * bound)
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Context and code errors of held-out normal rows."""

@@ -9,12 +9,14 @@ Probability, SNU technical report, 2015.
 
 A noisy column has a large sigma, so that its errors weigh less: the reason to learn the variance. Shapes: x ``(n, d)``.
 Defaults: L = 8 here; layer widths of the paper are not stated in the sources at hand [unverified].
-Deviations: sigma is bounded to [e^-2.5, e^1.5] in scaled units; flags and categories have their own likelihoods; the
-draws are a fixed table of noise, so that scoring is pure.
+Deviations: sigma lies within [e^-2.5, 1] in scaled units, for given the code a column cannot vary more than without
+it, and a decoder free to claim more could explain any outlier away; flags and categories have their own likelihoods;
+the draws are a fixed table of noise, so that scoring is pure.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +29,19 @@ from ganlib.models.vae.vae import VAE, VAEConfig, VAEScorer
 from ganlib.nn.mlp import MLP
 from ganlib.registry import Toy, register
 
+_LOW = -5.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionVAEConfig(VAEConfig):
-    """``kl_in_score`` adds the KL term to the score; the papers leave it out."""
+    """``kl_in_score`` adds the KL term to the score; the papers leave it out.
 
+    ``score_samples`` is the papers' L; ``max_log_variance`` bounds log sigma² above.
+    """
+
+    score_samples: int = 8
     kl_in_score: bool = False
+    max_log_variance: float = 0.0
 
 
 class ReconstructionScorer(VAEScorer):
@@ -66,7 +75,9 @@ class ReconstructionVAE(VAE):
     def reconstruction_nll(self, z: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z) per raw column with the decoder's own variance."""
         mean, raw = self.decoder(z).chunk(2, dim=1)
-        return row_nll(self.spec.blocks, mean, 4.0 * torch.tanh(raw / 4.0) - 1.0, x)
+        high = self.config.max_log_variance
+        start = math.log((-1.0 - _LOW) / (high + 1.0))
+        return row_nll(self.spec.blocks, mean, _LOW + (high - _LOW) * torch.sigmoid(raw + start), x)
 
     def scorer(self) -> nn.Module:
         """Negative reconstruction probability, to be exported."""

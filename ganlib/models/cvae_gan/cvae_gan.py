@@ -22,6 +22,7 @@ of the batch's own mean. ``reconstruction="likelihood"`` replaces Â½||x - x_f||Â
 variance per number, Bernoulli flags and categorical categories; D and the means then see rows with that noise, as the
 sampler makes them. With the squared error and l1 = 3 an encoded table of unit variance keeps only latents that explain
 more than three columns' worth, so tables should take the likelihood and ``kl`` 1: the toy and the estimator do.
+``features="mean"`` averages the feature terms of L_G over units; summed, they outweigh the columns of a small table.
 After training ``fit_prior`` may replace N(0, I) in sampling by the class's aggregated posterior, as in the CVAE.
 """
 
@@ -49,7 +50,10 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class CVAEGANConfig(Config):
-    """``kl``, ``like``, ``critic_match``, ``class_match`` are l1 to l4; ``momentum`` is the moving averages' decay."""
+    """``kl``, ``like``, ``critic_match``, ``class_match`` are l1 to l4; ``momentum`` is the moving averages' decay.
+
+    ``features``: the feature terms of L_G are summed over units (the paper) or averaged.
+    """
 
     latent_dim: int = 16
     hidden: tuple[int, ...] = (128, 64)
@@ -58,6 +62,7 @@ class CVAEGANConfig(Config):
     critic_match: float = 1e-3
     class_match: float = 1e-3
     reconstruction: Literal["squared", "likelihood"] = "squared"
+    features: Literal["sum", "mean"] = "sum"
     momentum: float = 0.9
     dropout: float = 0.0
     learning_rate: float = 1e-3
@@ -98,7 +103,7 @@ class ClassMeans(nn.Module):
     exports=("sampler",),
     toy=Toy(
         at_least=0.5,
-        config={"latent_dim": 4, "hidden": (64, 32), "kl": 1.0, "reconstruction": "likelihood"},
+        config={"latent_dim": 4, "hidden": (64, 32), "kl": 1.0, "reconstruction": "likelihood", "features": "mean"},
         trainer={"epochs": 40, "batch_size": 64},
         **LABELLED_TOY,
     ),
@@ -175,8 +180,9 @@ class CVAEGAN(Algorithm):
         f_d, f_c = self.critic.features, self.classifier.features
         real_d, real_c, drawn_d, drawn_c = f_d(x), f_c(x), f_d(drawn), f_c(drawn)
         out = {"kl": gaussian_kl(mean, log_variance).mean(), "like": self.rebuild_loss(output, x)}
-        out["like_critic"] = 0.5 * (real_d.detach() - f_d(rebuilt)).square().sum(1).mean()
-        out["like_class"] = 0.5 * (real_c.detach() - f_c(rebuilt)).square().sum(1).mean()
+        units = self.config.hidden[-1] if self.config.features == "mean" else 1
+        out["like_critic"] = 0.5 * (real_d.detach() - f_d(rebuilt)).square().sum(1).mean() / units
+        out["like_class"] = 0.5 * (real_c.detach() - f_c(rebuilt)).square().sum(1).mean() / units
         out["critic_match"] = 0.5 * (real_d.detach().mean(0) - drawn_d.mean(0)).square().sum()
         out["class_match"] = self._class_match(real_c.detach(), y, drawn_c, drawn_y)
         # D must not pass its gradient on to the generator, so it sees the made rows detached.

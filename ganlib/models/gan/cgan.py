@@ -8,8 +8,9 @@ Idea: generator and critic are both given the class y, so that classes can be as
 
 with the generator trained on -log D(G(z|y)|y). Shapes: x ``(n, d)``; y int64 ``(n,)``; z ``(n, latent_dim)``.
 Defaults: the paper used 100 uniform latents, 200 + 1000 hidden units joined in 1200, a maxout critic with dropout 0.5
-and SGD with momentum 0.5 to 0.7. Ours are Gaussian latents, ReLU layers and Adam 5e-4 with beta1 0.5. Any row of
-``losses.adversarial.OBJECTIVES`` may be named instead.
+and SGD with momentum 0.5 to 0.7. Ours are Gaussian latents, ReLU layers and Adam 5e-4 with betas
+(0, 0.99): with momentum the critic and the generator circle on small tables and lose the dependence within classes.
+Any row of ``losses.adversarial.OBJECTIVES`` may be named instead.
 Deviations: y enters as a one-hot beside z and x. Generated categories and flags reach the critic as probabilities;
 Gaussian noise of deviation ``instance_noise`` on real and generated rows alike keeps the critic from winning by their
 lack of exact zeros and ones (Sønderby et al., arXiv 1610.04490). No dropout.
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import objective
+from ganlib.losses.adversarial import Objective, objective
 from ganlib.losses.table import activate
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.conditional import ClassMLP
@@ -43,9 +44,9 @@ class CGANConfig(Config):
     objective: str = "gan"
     critic_steps: int = 1
     critic_dropout: float = 0.0
-    instance_noise: float = 0.1
+    instance_noise: float = 0.3
     learning_rate: float = 5e-4
-    betas: tuple[float, ...] = (0.5, 0.999)
+    betas: tuple[float, ...] = (0.0, 0.99)
 
 
 @register(
@@ -70,11 +71,17 @@ class CGAN(Algorithm):
         super().__init__()
         if spec.classes < 1:
             raise ConfigError("cgan generates by class: it needs labels; use gan for data without them")
-        self.spec, self.config, self.objective = spec, config, objective(config.objective)
+        self.spec, self.config = spec, config
+        objective(config.objective)  # an unknown name is refused here, not at the first step
         self.generator = ClassMLP(config.latent_dim, spec.classes, config.hidden, spec.dim)
         self.critic = ClassMLP(
             spec.dim, spec.classes, config.hidden, 1, activation_name="leaky_relu", dropout=config.critic_dropout
         )
+
+    @property
+    def objective(self) -> Objective:
+        """The adversarial game; looked up, since its functions cannot be pickled."""
+        return objective(self.config.objective)
 
     def players(self) -> dict[str, nn.Module]:
         """Critic and generator."""

@@ -10,8 +10,8 @@ approximates the posterior; both are trained by the reparameterised bound
 Shapes: x ``(n, d)`` encoded rows; z ``(n, latent_dim)``.
 Defaults: the paper used 500 tanh units, Adagrad and batches of 100; ours are two ReLU layers and Adam 1e-3.
 Deviations: numbers have one learned variance per column (floored), flags are Bernoulli, categories categorical, so
-that mixed tables have a proper likelihood. The anomaly score is -ELBO in nats, with z at the posterior mean plus a
-fixed table of noise, so that scoring is pure.
+that mixed tables have a proper likelihood. The anomaly score is -ELBO in nats with the expectation taken at the
+posterior mean (one decoder pass), or over a fixed table of ``score_samples`` draws, so that scoring is pure.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig(Config):
-    """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the fixed noise table."""
+    """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none."""
 
     latent_dim: int = 8
     hidden: tuple[int, ...] = (128, 64)
     beta: float = 1.0
     learning_rate: float = 1e-3
-    score_samples: int = 8
+    score_samples: int = 0
 
 
 class FixedNoise(nn.Module):
-    """A fixed table of standard normal draws, symmetric about zero: ``(samples, latent_dim)``."""
+    """A fixed table of standard normal draws, symmetric about zero: ``(samples, latent_dim)``; one zero row for 0."""
 
     def __init__(self, samples: int, latent_dim: int) -> None:
         super().__init__()
         half = torch.randn((samples + 1) // 2, latent_dim, generator=torch.Generator().manual_seed(1805))
-        self.register_buffer("table", torch.cat([half, -half])[:samples].contiguous())
+        table = torch.cat([half, -half])[:samples] if samples else torch.zeros(1, latent_dim)
+        self.register_buffer("table", table.contiguous())
 
 
 class VAEScorer(nn.Module):
@@ -70,10 +71,10 @@ class VAEScorer(nn.Module):
         noise = self.vae.noise.table
         deviation = torch.exp(0.5 * log_variance)
         total = self.vae.config.beta * gaussian_kl(mean, log_variance) if with_kl else torch.zeros_like(mean[:, 0])
-        for index in range(len(noise)):
-            nll = self.vae.reconstruction_nll(mean + deviation * noise[index], x)
-            total = total + nll.sum(1) / len(noise)
-        return total
+        z = mean[:, None] + deviation[:, None] * noise
+        repeated = x[:, None].expand(-1, len(noise), -1).flatten(0, 1)
+        nll = self.vae.reconstruction_nll(z.flatten(0, 1), repeated).sum(1)
+        return total + nll.view(-1, len(noise)).mean(1)
 
 
 @register(

@@ -1,0 +1,395 @@
+"""Any registered generator as an imbalanced-learn over-sampler for tables of any column types."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from imblearn.over_sampling.base import BaseOverSampler
+from imblearn.utils import check_target_type
+from scipy.sparse import issparse
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
+
+from ganlib.augment.counts import counts_for, share_out, to_balance
+from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
+from ganlib.augment.generator import Plan, fit_generator
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.inference import infer_schema
+from ganlib.data.schema import Schema
+from ganlib.data.values import category_text
+from ganlib.errors import ConfigError, DataError
+from ganlib.registry import entry
+from ganlib.training.callbacks import ProgressBar
+
+MARK = "_synthetic"
+POOL = 4
+CHUNK = 4096
+
+
+class Augmenter(BaseOverSampler):
+    """Over-sampler around a registered generator, and a generator of whole tables.
+
+    ``fit(X, y)`` learns every class; ``fit_resample(X, y)`` returns the rows it was given, first and unchanged, then
+    generated rows to the counts of ``sampling_strategy`` (as in imbalanced-learn); ``sample`` and ``augment`` give
+    generated rows with exact counts per class. A DataFrame comes back as one, with its dtypes.
+
+    Parameters: ``model`` a registry name, ``options`` its own configuration, where ``latent_dim``, ``hidden`` and
+    ``learning_rate`` are short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after
+    ``patience`` validations without gain where classes are large enough to hold rows out. ``balance`` (0 to 1): how
+    far small classes are drawn more often, shares go as count^(1 - balance). ``class_prior``: sample latents from a
+    Gaussian fitted to each class instead of N(0, I), for models that have one. ``curation``: generate four times as
+    many rows and keep those that a forest fitted on the real rows finds most typical of their class; 0 keeps any, 0.5
+    draws from the better half. ``near_copies``: rows closer to a real one than this share of the usual gap are left
+    out while others are there. ``schema``: a Schema or a path, inferred where None.
+
+    A class of one row is spread around that row with the covariance of the other classes, and a warning says so; for
+    models without a class prior it is repeated with the model's own noise alone. Text columns and identifiers are not
+    generated: they are missing in generated rows. ``random_state`` also fixes what ``sample`` draws, so equal calls
+    give equal rows; give ``sample`` another one for more. The sealed artifact holds the generator without the filters.
+    """
+
+    _parameter_constraints = {
+        **BaseOverSampler._parameter_constraints,
+        "model": [str],
+        "options": [dict, None],
+        "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "hidden": [tuple, list, None],
+        "epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "steps": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "patience": [Interval(Integral, 0, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
+        "balance": [Interval(Real, 0, 1, closed="both")],
+        "class_prior": ["boolean"],
+        "curation": [Interval(Real, 0, 1, closed="left")],
+        "near_copies": [Interval(Real, 0, 1, closed="both")],
+        "schema": [Schema, str, Path, None],
+        "device": [str],
+        "verbose": ["boolean"],
+        "random_state": ["random_state"],
+    }
+    _defaults: Mapping[str, Any] = {}
+
+    def __init__(
+        self,
+        model: str = "cvae",
+        *,
+        sampling_strategy: Any = "auto",
+        options: dict[str, Any] | None = None,
+        latent_dim: int | None = None,
+        hidden: tuple[int, ...] | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 128,
+        learning_rate: float | None = None,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        balance: float = 0.3,
+        class_prior: bool = True,
+        curation: float = 0.5,
+        near_copies: float = 0.05,
+        schema: Schema | str | None = None,
+        random_state: Any = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(sampling_strategy=sampling_strategy)
+        self.model = model
+        self.options = options
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.epochs = epochs
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.balance = balance
+        self.class_prior = class_prior
+        self.curation = curation
+        self.near_copies = near_copies
+        self.schema = schema
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.target_tags.required = False
+        return tags
+
+    # ---------------------------------------------------------------- fitting
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn to generate rows like ``X``, by class where ``y`` is given.
+
+        Raises DataError on fewer than two rows, unusable columns, labels that lack or are of one class; ConfigError on
+        an unknown model or option.
+        """
+        self._validate_params()
+        frame = self._accept(X)
+        if y is None:
+            return self._fit(frame, None, "label")
+        name = str(getattr(y, "name", None) or "label")
+        check_classification_targets(y)
+        labels, _ = check_target_type(y, indicate_one_vs_all=True)
+        return self._fit(frame, labels, name)
+
+    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
+        labels, binarize = check_target_type(y, indicate_one_vs_all=True)
+        if not hasattr(X, "columns"):
+            X = check_array(_refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
+        self._accept(X)
+        return X, labels, binarize
+
+    def _fit_resample(self, X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
+        frame = self._accept(X)
+        self._fit(frame, y, "label")
+        wanted = [self.sampling_strategy_.get(c, 0) for c in self.classes_]
+        made, codes = self._generate(np.array(wanted, dtype=np.int64), self.random_state)
+        labels = np.concatenate([y, self.classes_[codes].astype(y.dtype)])
+        if hasattr(X, "columns"):
+            made.columns = X.columns
+            return stack(X, made), labels
+        return np.vstack([X, made.astype(object).to_numpy().astype(X.dtype)]), labels
+
+    def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: str) -> Self:
+        if len(frame) < 2:
+            raise DataError(f"an augmenter needs at least 2 rows (samples); got {len(frame)}")
+        plan = self._plan()
+        codes = self._read_labels(labels, len(frame), plan)
+        while label_name in frame.columns:
+            label_name += "_"
+        self.label_ = None if labels is None else label_name
+        self.schema_ = self._schema_for(frame)
+        made = tuple(c for c in self.schema_.features if c.kind != "text")
+        if not made:
+            raise DataError("no column can be generated: every one is text, an identifier or empty")
+        self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
+        x = self.encoder_.transform(frame)
+        self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
+        self._fit_filters(x, codes, plan.seed)
+        return self
+
+    def _read_labels(self, labels: np.ndarray | None, rows: int, plan: Plan) -> np.ndarray | None:
+        """Class indices; sets ``classes_``, ``conditions_`` and ``class_counts_``."""
+        if labels is None:
+            self.classes_, self.conditions_, self.class_counts_ = np.array([]), [], np.array([rows])
+            return None
+        if len(labels) != rows:
+            raise DataError(f"X has {rows} rows and y {len(labels)}")
+        if pd.isna(labels).any():
+            raise DataError(f"y lacks {int(pd.isna(labels).sum())} labels; leave these rows out or use augment()")
+        self.classes_, codes, self.class_counts_ = np.unique(labels, return_inverse=True, return_counts=True)
+        self.conditions_ = [category_text(c) for c in self.classes_]
+        if len(self.classes_) < 2:
+            raise DataError(
+                f"y holds one class, {self.conditions_[0]!r}; an augmenter needs two or more, "
+                "or no y at all to learn the whole table"
+            )
+        if single := [c for c, n in zip(self.conditions_, self.class_counts_, strict=True) if n == 1]:
+            how = "spread around it with the covariance of the other classes"
+            if not (plan.class_prior and plan.model.name in ("cvae", "cvae_gan")):
+                how = "close copies of it"
+            warnings.warn(f"one row only in class {', '.join(single)}: its generated rows are {how}", stacklevel=4)
+        return codes.astype(np.int64)
+
+    def _plan(self) -> Plan:
+        model = entry(self.model)
+        if "augmenter" not in model.tasks or "table" not in model.modalities:
+            raise ConfigError(
+                f"model {self.model!r} does not generate tables; `ganlib models --task augmenter` lists those that do"
+            )
+        chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
+        options = {**self._defaults, **{k: v for k, v in chosen.items() if v is not None}, **(self.options or {})}
+        model.config.from_dict(options)
+        seed = self._seed(self.random_state)
+        callbacks = (ProgressBar(f"training {self.model}"),) if self.verbose else ()
+        return Plan(
+            model, options, self.steps, self.epochs, self.batch_size, self.patience, self.validation_fraction,
+            self.balance, self.class_prior, seed, self.device, callbacks,
+        )  # fmt: skip
+
+    def _schema_for(self, frame: pd.DataFrame) -> Schema:
+        if self.schema is None:
+            return infer_schema(frame)
+        return self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema))
+
+    def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
+        """Filters look at real rows; they live in memory and are never sealed."""
+        self._real = x
+        self._curator = None if codes is None or not self.curation else Curator(x, codes, seed)
+
+    @staticmethod
+    def _seed(random_state: Any) -> int:
+        if isinstance(random_state, int | np.integer):
+            return int(random_state)
+        return int(check_random_state(random_state).randint(2**31 - 1))
+
+    # ---------------------------------------------------------------- sampling
+    def sample(self, n: int | None = None, conditions: Any = None, *, random_state: Any = None) -> pd.DataFrame:
+        """Generated rows, with the label as the last column where there is one.
+
+        ``conditions``: None for the training table's class shares; one class; a sequence of ``n`` classes, one per
+        row; or a mapping from class to count (``n`` may then be left out). Counts are exact. Raises ConfigError on an
+        unknown class or counts that do not add up.
+        """
+        check_is_fitted(self, "algorithm_")
+        state = self.random_state if random_state is None else random_state
+        per_row, counts = counts_for(n, conditions, self.classes_, self.conditions_, self.class_counts_)
+        made, codes = self._generate(counts, state)
+        if per_row is not None:
+            # The k-th row asked of a class is the k-th one made of it.
+            order = np.empty(len(per_row), dtype=np.int64)
+            order[np.argsort(per_row, kind="stable")] = np.arange(len(per_row))
+            made, codes = made.iloc[order].reset_index(drop=True), codes[order]
+        if self.label_ is not None:
+            made[self.label_] = self.classes_[codes]
+        return made
+
+    def augment(
+        self,
+        frame: pd.DataFrame,
+        label: str | None = None,
+        rows: int | None = None,
+        *,
+        condition: Any = None,
+        counts: Mapping[Any, int] | None = None,
+        only_synthetic: bool = False,
+    ) -> pd.DataFrame:
+        """Fit on ``frame`` and return it with generated rows below and a boolean column ``_synthetic``.
+
+        ``rows`` counts generated rows: None balances all classes; a number is shared among the classes as far as they
+        lack rows, or goes to the class ``condition``; ``counts`` gives them by class. Without ``label``, ``rows`` is
+        needed. Rows whose label is missing are returned but not learned from. Raises DataError on an absent label,
+        one class, or a frame already marked; ConfigError on counts that make no sense.
+        """
+        if MARK in frame.columns:
+            raise DataError(f"the table already has a column {MARK!r}; augment the real rows only, without that column")
+        real = frame.reset_index(drop=True)
+        if label is None:
+            if rows is None:
+                raise ConfigError("without a label there is nothing to balance: say how many rows to generate")
+            made = self.fit(real).sample(rows)
+        else:
+            made = self._augment_by_class(real, label, rows, condition, counts)
+        return mark(real, made.reindex(columns=real.columns), only_synthetic)
+
+    def _augment_by_class(
+        self, real: pd.DataFrame, label: str, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
+    ) -> pd.DataFrame:
+        if label not in real.columns:
+            from ganlib.data.inference import close_names
+
+            raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
+        known = real[label].notna().to_numpy()
+        y = real.loc[known, label]
+        self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), pd.Series(y.to_numpy(), name=label))
+        if counts is None:
+            wanted = to_balance(self.class_counts_)
+            if condition is not None:
+                _, one = counts_for(1, condition, self.classes_, self.conditions_, self.class_counts_)
+                wanted = one * (rows if rows is not None else int((wanted * one).sum()))
+            elif rows is not None:
+                wanted = share_out(rows, wanted if wanted.sum() else self.class_counts_)
+            counts = {c: int(n) for c, n in zip(self.classes_, wanted, strict=True) if n}
+        return self.sample(conditions=counts)
+
+    def generate(self, z: np.ndarray, conditions: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
+        """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters.
+
+        This is what the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``.
+        """
+        return self.encoder_.inverse(self._encoded(z, None if conditions is None else np.asarray(conditions)))
+
+    @torch.no_grad()
+    def _encoded(self, z: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
+        sampler, parts = self.algorithm_.sampler(), []
+        for start in range(0, len(z), CHUNK):
+            part = torch.from_numpy(z[start : start + CHUNK])
+            extra = () if codes is None else (torch.from_numpy(codes[start : start + CHUNK].astype(np.int64)),)
+            parts.append(sampler(part, *extra).numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
+
+    def _generate(self, counts: np.ndarray, random_state: Any) -> tuple[pd.DataFrame, np.ndarray]:
+        """Filtered rows, ``counts[c]`` of each class in class order, and their class indices."""
+        seed = self._seed(random_state)
+        rng = np.random.default_rng(np.random.Philox(seed))
+        parts = [self._pool(label, int(n), rng) for label, n in enumerate(counts) if n]
+        codes = np.repeat(np.arange(len(counts)), counts)
+        if not parts:
+            empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
+            return self._complete(self.encoder_.inverse(empty)), codes
+        return self._complete(self.encoder_.inverse(np.concatenate(parts))), codes
+
+    def _pool(self, label: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+        """``wanted`` encoded rows of one class, the best of a pool of fixed size."""
+        filtered = self._curator is not None or self.near_copies > 0
+        size = wanted * (POOL if filtered else 1)
+        z = rng.standard_normal((size, self.algorithm_.sampler().latent_dim), dtype=np.float32)
+        rows = self._encoded(z, np.full(size, label) if self.conditions_ else None)
+        if not filtered:
+            return rows
+        made = self.encoder_.inverse(rows)
+        unfit = schema_breaches(self.encoder_.schema, made)
+        coded = self.encoder_.transform(made)
+        if self.near_copies:
+            unfit |= near_copies(self._real, coded, self.near_copies)
+        typicality = self._curator.typicality(coded, label) if self._curator is not None else None
+        return rows[choose(wanted, unfit, typicality, 1 - self.curation, rng)]
+
+    def _complete(self, made: pd.DataFrame) -> pd.DataFrame:
+        """All columns of the training frame, in its order; those not generated are missing."""
+        return made.reindex(columns=[c.name for c in self.schema_.columns if c.role != "label"])
+
+    def _accept(self, X: Any) -> pd.DataFrame:
+        """A frame with string column names; Python objects that are numbers get a number's type."""
+        _check_feature_names(self, X, reset=True)
+        if not hasattr(X, "columns"):
+            X = check_array(_refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
+            X = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
+        _check_n_features(self, X, reset=True)
+        frame = X.rename(columns=str).reset_index(drop=True)
+        if MARK in frame.columns:
+            raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
+        return frame.infer_objects()
+
+
+def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -> pd.DataFrame:
+    """Real rows, then generated ones, with the boolean column ``_synthetic``."""
+    both = stack(real, made)
+    both[MARK] = np.arange(len(both)) >= len(real)
+    return both[both[MARK]].reset_index(drop=True) if only_synthetic else both
+
+
+def stack(real: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
+    """Both, one below the other, each column in the real one's dtype wherever that can hold the generated values."""
+    columns = {}
+    for position, name in enumerate(real.columns):
+        above, below = real.iloc[:, position].reset_index(drop=True), made.iloc[:, position]
+        try:
+            below = below.astype(above.dtype)
+        except (TypeError, ValueError):
+            below = below.astype(object)
+        columns[name] = pd.concat([above, below], ignore_index=True)
+    return pd.DataFrame(columns, columns=real.columns)
+
+
+def _refuse_sparse(X: Any) -> Any:
+    if issparse(X):
+        raise TypeError("Sparse data was passed, but dense data is required; use X.toarray()")
+    return X

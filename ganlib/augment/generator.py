@@ -1,0 +1,196 @@
+"""From encoded training rows to a trained generator of encoded rows: resampling, marginals, models, one sampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.spec import DataSpec
+from ganlib.nn.marginals import Marginals
+from ganlib.registry import Entry
+from ganlib.training import Algorithm, History, Trainer, TrainerConfig
+from ganlib.training.callbacks import Callback
+
+HOLD_OUT_FROM = 50  # classes of fewer rows keep all of them for training
+LEAST_VALIDATION = 20
+EXCLUDED = -1e9
+
+
+class TableSampler(nn.Module):
+    """``forward(z (n, latent_dim), condition int64 (n,)) -> (n, d)`` encoded rows; without classes ``forward(z)``.
+
+    ``samplers`` holds one sampler given the class, or one per class. ``penalty (d,)`` shuts out category positions.
+    """
+
+    def __init__(self, samplers: Sequence[nn.Module], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
+        super().__init__()
+        self.samplers, self.marginals, self.given_class = nn.ModuleList(samplers), marginals, given_class
+        self.latent_dim = max(int(s.latent_dim) for s in samplers)
+        self.register_buffer("penalty", penalty)
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Generate rows."""
+        if self.given_class:
+            index = torch.zeros_like(z[:, 0], dtype=torch.int64) if condition is None else condition
+            scores = self.samplers[0](z, index)
+        elif len(self.samplers) == 1:
+            scores = self.samplers[0](z)
+        else:
+            assert condition is not None
+            each = torch.stack([s(z[:, : s.latent_dim]) for s in self.samplers], 1)
+            pick = condition.view(-1, 1, 1).expand(-1, 1, each.shape[2])
+            scores = each.gather(1, pick).squeeze(1)
+        return self.marginals(scores) + self.penalty
+
+
+class TableGenerator(nn.Module):
+    """What ``fit_generator`` returns: trained models behind one ``sampler()``.
+
+    ``models`` is one model given the class, or one unconditional model per class. ``config`` is the (first) model's.
+    """
+
+    def __init__(self, models: Sequence[Algorithm], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
+        super().__init__()
+        self.models, self.marginals, self.given_class = nn.ModuleList(models), marginals, given_class
+        self.register_buffer("penalty", penalty)
+        self.config, self.spec = models[0].config, models[0].spec
+
+    def sampler(self) -> nn.Module:
+        """Pure and exportable: all randomness comes in as ``z``."""
+        inner = [model.sampler() for model in self.models]
+        return TableSampler(inner, self.marginals, self.penalty, self.given_class).eval()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: the model's options and the run's."""
+
+    model: Entry
+    options: Mapping[str, Any]
+    steps: int | None
+    epochs: int | None
+    batch_size: int
+    patience: int
+    validation_fraction: float
+    balance: float
+    class_prior: bool
+    seed: int
+    device: str
+    callbacks: tuple[Callback, ...] = ()
+
+
+def fit_generator(
+    encoder: TableEncoder, x: np.ndarray, y: np.ndarray | None, plan: Plan
+) -> tuple[TableGenerator, History]:
+    """Train on encoded rows ``x (n, d)`` with class indices ``y (n,)`` or None."""
+    labels = np.zeros(len(x), dtype=np.int64) if y is None else y
+    classes = int(labels.max()) + 1
+    rng = np.random.default_rng(plan.seed)
+    given_class = is_conditional(plan.model)
+    spec = DataSpec(encoder.spec.shape, encoder.spec.blocks, classes if given_class else 0)
+    copies = _copies(np.bincount(labels), plan.balance)[labels]
+    marginals = Marginals(spec)
+    rows = np.arange(len(x))
+    draws = np.concatenate([rows, np.repeat(rows, copies - 1)])
+    flags = {c.start: c.missing_position for c in encoder.codes if c.missing_position is not None}
+    scores = torch.from_numpy(marginals.fit_transform(x, copies.astype(float), draws, rng, flags))
+    drawn = torch.from_numpy(labels[draws])
+    held = _held_out(labels, plan.validation_fraction, rng)
+    models, histories = [], []
+    for group in [None] if given_class else range(classes):
+        member = np.ones(len(draws), dtype=bool) if group is None else (labels == group)[draws]
+        data = {"x": scores, "y": drawn} if given_class else {"x": scores}
+        train = torch.from_numpy(member & ~held[draws])
+        watch = torch.from_numpy((member & held[draws]) & (np.arange(len(draws)) < len(x)))
+        model, history = _train(spec, plan, _take(data, train), _take(data, watch))
+        if plan.class_prior and given_class and hasattr(model, "fit_prior"):
+            # One score per row: copies would look like more evidence than there is.
+            model.fit_prior(scores[: len(x)], drawn[: len(x)])
+        models.append(model)
+        histories.append(history)
+    return TableGenerator(models, marginals, _penalty(encoder), given_class).eval(), _merge(histories)
+
+
+def is_conditional(model: Entry) -> bool:
+    """Whether the model is given the class: its toy has classes."""
+    return model.toy.spec.classes > 0
+
+
+def _take(data: Mapping[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+    return {name: value[chosen] for name, value in data.items()}
+
+
+def _copies(counts: np.ndarray, balance: float) -> np.ndarray:
+    """How often each class's rows are drawn: shares go as count^(1 - balance)."""
+    top = counts.max()
+    return np.maximum(1, np.round((top / np.maximum(counts, 1)) ** balance)).astype(np.int64)
+
+
+def _held_out(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Rows that only judge; none where that would cost a small class, or leave too few to judge by."""
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) >= HOLD_OUT_FROM:
+            held[rng.permutation(rows)[: int(fraction * len(rows))]] = True
+    return held if held.sum() >= LEAST_VALIDATION else np.zeros_like(held)
+
+
+def _train(
+    spec: DataSpec, plan: Plan, data: dict[str, Tensor], validation: dict[str, Tensor]
+) -> tuple[Algorithm, History]:
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        model = plan.model.create(spec, **plan.options)
+    watched = len(validation["x"]) >= LEAST_VALIDATION
+    history = Trainer(_trainer_config(plan, len(data["x"]), watched), plan.callbacks).fit(
+        model, data, validation if watched else None
+    )
+    return model, history
+
+
+def _trainer_config(plan: Plan, rows: int, watched: bool) -> TrainerConfig:
+    """Without a budget: 2,000 steps, for large tables up to 30 passes and 20,000 steps; fewer for very few rows."""
+    batches = max(1, rows // min(plan.batch_size, rows))
+    steps = plan.steps
+    if steps is None and plan.epochs is None:
+        steps = 600 if rows < 2 * plan.batch_size else max(2000, min(30 * batches, 20_000))
+    return TrainerConfig(
+        steps=steps,
+        epochs=plan.epochs or math.ceil((steps or 1) / batches),
+        batch_size=plan.batch_size,
+        random_state=plan.seed,
+        device=plan.device,
+        patience=plan.patience if watched else 0,
+        validate_every=max(1, 100 // batches),
+        ema=0.99,
+        gradient_clip=5.0,
+    )
+
+
+def _penalty(encoder: TableEncoder) -> Tensor:
+    """Rare values share one code that names none of them, so it is not generated where there is another."""
+    penalty = torch.zeros(encoder.spec.dim)
+    for code in encoder.codes:
+        if code.kind == "category" and code.has_rare and code.categories:
+            penalty[code.start + len(code.categories)] = EXCLUDED
+    return penalty
+
+
+def _merge(histories: Sequence[History]) -> History:
+    """One history; with several models, each one's curves under its number."""
+    if len(histories) == 1:
+        return histories[0]
+    merged = History(steps=sum(h.steps for h in histories), epochs=max(h.epochs for h in histories))
+    for index, history in enumerate(histories):
+        merged.curves |= {f"{name}[{index}]": values for name, values in history.curves.items()}
+        if history.stopped != "budget":
+            merged.stopped = history.stopped
+    return merged

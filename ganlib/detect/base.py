@@ -1,0 +1,314 @@
+"""What all detectors share: one-class fitting, calibration and scikit-learn's manners."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from ganlib.calibrate import Calibration, Table
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.feeds import as_frame
+from ganlib.data.inference import check_frame, infer_schema
+from ganlib.data.schema import Schema
+from ganlib.detect.rows import hold_out, normal_rows
+from ganlib.errors import ConfigError
+from ganlib.registry import entry
+from ganlib.training import History, Trainer, TrainerConfig
+from ganlib.training.algorithm import Algorithm
+from ganlib.training.callbacks import ProgressBar
+
+if TYPE_CHECKING:
+    from ganlib.detect.pyod_adapter import PyODAdapter
+
+_CHUNK = 512
+_USED = ("feature", "group")
+
+
+class BaseDetector(OutlierMixin, BaseEstimator):
+    """One-class detector: learns from rows assumed mostly normal and gives calibrated p-values.
+
+    ``fit`` infers a schema (or takes one), keeps rows back for early stopping and calibration before anything is
+    fitted, fits the encoder on the rest, trains and calibrates. The result does not depend on the order of the rows.
+
+    Parameters: ``options``, further options of the model; ``latent_dim`` and ``hidden``, chosen from the data where
+    None; ``epochs`` and ``steps`` bound training (``steps`` wins; with neither, 30 epochs but 3,000 to 20,000 steps),
+    which ends early after ``patience`` validations without gain (0: never); ``batch_size`` rows per step;
+    ``learning_rate``, the model's own where None; ``alpha``, the alarm budget in (0, 1);
+    ``calibration_fraction`` and ``validation_fraction`` of the normal rows are kept back (the latter may be 0);
+    ``schema``, a Schema or the path of one; ``group``, a column with a calibration of its own for each value;
+    ``random_state``, an int, a numpy RandomState or None; ``device`` auto, cpu or cuda:N; ``verbose`` shows a bar.
+
+    Fitted: ``schema_, encoder_, algorithm_, scorer_, calibration_, history_, alpha_`` (the budget in use: ``alpha``,
+    or ``calibration_.alpha_min`` where that is larger), ``offset_``, ``n_features_in_``, ``feature_names_in_``.
+
+    ``offset_`` is minus the largest float32 score that raises no alarm, one step below the smallest score with
+    ``p_value <= alpha_``: so ``predict == -1``, ``decision_function < 0`` and ``p_value <= alpha_`` agree row by row.
+    """
+
+    default_model: str = ""
+    model: str | None = None
+
+    def __init__(
+        self,
+        *,
+        options: dict[str, Any] | None = None,
+        latent_dim: int | None = None,
+        hidden: tuple[int, ...] | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 128,
+        learning_rate: float | None = None,
+        patience: int = 12,
+        alpha: float = 0.01,
+        calibration_fraction: float = 0.2,
+        validation_fraction: float = 0.1,
+        schema: Schema | str | None = None,
+        group: str | None = None,
+        random_state: int | None = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.options = options
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.epochs = epochs
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.alpha = alpha
+        self.calibration_fraction = calibration_fraction
+        self.validation_fraction = validation_fraction
+        self.schema = schema
+        self.group = group
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    # ---------------------------------------------------------------- fitting
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from the normal rows of a frame or an array ``(n, features)``.
+
+        ``y`` marks known anomalies (1, True or any word but ``normal``, ``0``, ``false``); they are left out of
+        training and calibration alike. Rows without a label, and all rows where ``y`` is None, count as normal.
+        With a ``schema`` that names a label column, that column is ``y`` unless one is given.
+        Warns where ``alpha`` is not supported by the calibration rows; ``predict`` then uses the smallest that is.
+        Raises DataError on fewer than 10 normal rows or unusable columns, ConfigError on bad parameters.
+        """
+        if not 0 < self.alpha < 1:
+            raise ConfigError(f"alpha must lie between 0 and 1, not {self.alpha}")
+        model, seed = self._entry(), self._seed()
+        frame = self._open(X)
+        normal = frame.loc[normal_rows(self._labels(frame, y), len(frame))]
+        self.schema_ = self._schema_for(normal)
+        used = [c.name for c in self.schema_.columns if c.role in _USED and c.name in frame.columns]
+        named = isinstance(X, pd.DataFrame) or hasattr(X, "to_pandas")
+        validate_data(self, frame[used] if named else np.asarray(X), reset=True, skip_check_array=True)
+        normal = normal[used]
+        held = hold_out(normal, self.validation_fraction, self.calibration_fraction, seed)
+        self.encoder_ = TableEncoder(self.schema_).fit(normal.iloc[held.train])
+        x = self.encoder_.transform(normal.iloc[held.train])
+        watched = self.encoder_.transform(normal.iloc[held.validation]) if len(held.validation) else None
+        self.algorithm_, self.history_ = self._train(model, x, watched, seed)
+        self.scorer_ = self.algorithm_.scorer()
+        # Scores are computed in double precision so that they do not depend on the batch a row comes in.
+        self._double_scorer_ = copy.deepcopy(self.scorer_).double()
+        self._calibrate(normal.iloc[held.calibration])
+        return self
+
+    def _entry(self) -> Any:
+        model = entry(self.model or self.default_model)
+        if "detector" not in model.tasks or "scorer" not in model.exports:
+            raise ConfigError(f"model {model.name!r} does not detect; `ganlib models --task detector` lists others")
+        return model
+
+    def _labels(self, frame: pd.DataFrame, y: Any) -> Any:
+        if y is None and self.schema is not None:
+            label = self._schema_for(frame).label
+            return frame[label] if label in frame.columns else None
+        return y
+
+    def _schema_for(self, frame: pd.DataFrame) -> Schema:
+        if self.schema is None:
+            return infer_schema(frame, group=self.group)
+        return self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema))
+
+    def _train(self, model: Any, x: np.ndarray, validation: np.ndarray | None, seed: int) -> tuple[Algorithm, History]:
+        rows = torch.from_numpy(x)
+        chosen = {"latent_dim": self.latent_dim or _latent_dim(rows), "hidden": self.hidden or _hidden(rows)}
+        known = set(model.config.__dataclass_fields__)
+        options = {k: v for k, v in chosen.items() if k in known} | dict(self.options or {})
+        if self.learning_rate is not None:
+            options["learning_rate"] = self.learning_rate
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            algorithm = model.create(self.encoder_.spec, **options)
+        callbacks = (ProgressBar(f"training {model.name}"),) if self.verbose else ()
+        trainer = Trainer(self._trainer_config(len(rows), seed), callbacks)
+        held_out = None if validation is None else {"x": torch.from_numpy(validation)}
+        return algorithm, trainer.fit(algorithm, {"x": rows}, held_out)
+
+    def _trainer_config(self, rows: int, seed: int) -> TrainerConfig:
+        """Enough steps for small tables, enough epochs for large ones; validated about every 50 steps."""
+        batches = max(1, rows // min(self.batch_size, rows))
+        epochs = self.epochs or math.ceil(max(3000, min(30 * batches, 20_000)) / batches)
+        return TrainerConfig(
+            steps=self.steps,
+            epochs=epochs,
+            batch_size=self.batch_size,
+            random_state=seed,
+            device=self.device,
+            patience=self.patience,
+            validate_every=max(1, 50 // batches),
+            ema=0.99,
+            gradient_clip=5.0,
+        )
+
+    def _calibrate(self, held_out: pd.DataFrame) -> None:
+        feeds = self.encoder_.feeds(held_out)
+        scores = self._score(self.encoder_.encode(feeds))
+        self.calibration_ = Calibration.fit(scores, self._groups(feeds))
+        if not self.calibration_.supports(self.alpha):
+            warnings.warn(
+                f"alpha={self.alpha:g} is not supported: {self.calibration_.n} calibration rows support "
+                f"alpha_min={self.calibration_.alpha_min:.4g}, which predict uses instead; alpha={self.alpha:g} needs "
+                f"{self.calibration_.rows_needed(self.alpha)} calibration rows (more data or a larger "
+                "calibration_fraction)",
+                UserWarning,
+                stacklevel=3,
+            )
+        self.alpha_ = max(float(self.alpha), self.calibration_.alpha_min)
+        self.offset_ = _offset(self.calibration_.pooled, self.alpha_)
+        self._offsets_ = {value: _offset(table, self.alpha_) for value, table in self.calibration_.groups.items()}
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    # ---------------------------------------------------------------- scoring
+    def anomaly_score(self, X: Any) -> np.ndarray:
+        """Scores, float32 ``(n,)``; higher = more anomalous. Raises DataError on data against the schema."""
+        return self._score(self.encoder_.encode(self._feeds(X)))
+
+    def p_value(self, X: Any) -> np.ndarray:
+        """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows that score as high."""
+        feeds = self._feeds(X)
+        return self.calibration_.p_value(self._score(self.encoder_.encode(feeds)), self._groups(feeds))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """``-anomaly_score(X)`` as float64 ``(n,)``: higher = more normal."""
+        return -self.anomaly_score(X).astype(np.float64)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """``score_samples - offset_``, float64 ``(n,)``: negative for outliers at ``alpha_``.
+
+        Where the schema names a group column, each row's offset is its group's.
+        """
+        feeds = self._feeds(X)
+        scores = self._score(self.encoder_.encode(feeds))
+        offsets = np.full(len(scores), self.offset_)
+        groups = self._groups(feeds)
+        for value, offset in self._offsets_.items():
+            offsets[groups == value] = offset
+        return -scores.astype(np.float64) - offsets
+
+    def predict(self, X: Any) -> np.ndarray:
+        """-1 for outliers at ``alpha_``, +1 for the others: int64 ``(n,)``."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def explain(self, X: Any) -> np.ndarray:
+        """Contributions, float32 ``(n, features)`` in schema order and score units.
+
+        Each is the drop in score when its column takes its reference value (training median or mode).
+        """
+        from ganlib.explain import contributions
+
+        x = torch.from_numpy(self.encoder_.encode(self._feeds(X)))
+        return contributions(self.scorer_, self.encoder_, x).numpy()
+
+    def to_pyod(self) -> PyODAdapter:
+        """This detector behind PyOD's signs: higher = outlier, labels 0 and 1."""
+        from ganlib.detect.pyod_adapter import PyODAdapter
+
+        return PyODAdapter(self)
+
+    @torch.no_grad()
+    def _score(self, encoded: np.ndarray) -> np.ndarray:
+        chunks = torch.from_numpy(encoded).split(_CHUNK)
+        return torch.cat([self._double_scorer_(chunk.double()) for chunk in chunks]).float().numpy()
+
+    def _groups(self, feeds: dict[str, np.ndarray]) -> np.ndarray | None:
+        group = self.schema_.group
+        return None if group is None else feeds[self.schema_.column(group).input]
+
+    # ---------------------------------------------------------------- input
+    def _open(self, X: Any) -> pd.DataFrame:
+        """A frame with its rows numbered from 0; arrays are checked as scikit-learn does."""
+        if hasattr(X, "to_pandas"):
+            X = X.to_pandas()
+        if not isinstance(X, pd.DataFrame):
+            X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
+        frame = as_frame(X).reset_index(drop=True)
+        check_frame(frame)
+        return frame
+
+    def _feeds(self, X: Any) -> dict[str, np.ndarray]:
+        """Raw feeds of rows to be scored, which must have the columns seen in ``fit``."""
+        check_is_fitted(self, "calibration_")
+        if hasattr(X, "to_pandas"):
+            X = X.to_pandas()
+        if isinstance(X, pd.DataFrame):
+            X = as_frame(X)
+            idle = {c.name for c in self.schema_.columns if c.role not in _USED}
+            X = X.loc[:, [name not in idle for name in X.columns]]
+        else:
+            X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        if isinstance(X, np.ndarray) and X.dtype.kind in "fiu" and self._all_numbers():
+            # The same feeds without a frame in between: arrays of numbers are the common case.
+            columns = np.asfortranarray(X, dtype=np.float64)
+            return {c.input: columns[:, int(c.name[1:])] for c in self.schema_.features}
+        return self.encoder_.feeds(as_frame(X))
+
+    def _all_numbers(self) -> bool:
+        """Whether every column that is used is a number of an array (named x0, x1, ...)."""
+        return not hasattr(self, "feature_names_in_") and all(
+            c.kind in ("number", "integer") and c.role != "group" and c.name[1:].isdigit() and c.name[0] == "x"
+            for c in self.schema_.columns
+            if c.role in _USED
+        )
+
+
+def _offset(table: Table, alpha: float) -> float:
+    """Minus the largest float32 score of this calibration that raises no alarm."""
+    threshold = Calibration(table).threshold(alpha)
+    return -float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+
+
+def _latent_dim(x: torch.Tensor) -> int:
+    """Principal components that hold 90 % of the variance, at most 32, never the whole width."""
+    singular = torch.linalg.svdvals((x[:5000] - x[:5000].mean(0)).double())
+    energy = singular.square().cumsum(0) / singular.square().sum().clamp_min(1e-12)
+    return int(max(1, min(max(2, int((energy < 0.9).sum()) + 1), 32, x.shape[1] - 1)))
+
+
+def _hidden(x: torch.Tensor) -> tuple[int, ...]:
+    return (256, 128) if x.shape[1] > 64 else (128, 64)

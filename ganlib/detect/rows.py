@@ -1,0 +1,104 @@
+"""Which rows a detector may learn from, and which it keeps back for early stopping and calibration."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ganlib.errors import ConfigError, DataError
+
+LEAST_ROWS = 10
+_NORMAL_WORDS = {"0", "0.0", "false", "normal"}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Row positions of the three parts, disjoint and complete."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+
+
+def normal_rows(y: Any, rows: int) -> np.ndarray:
+    """Mask of the rows that a label marks as normal or leaves open: bool ``(rows,)``.
+
+    ``y`` may hold 0 and 1 or False and True (1 = known anomaly), or strings, of which ``normal``, ``0`` and ``false``
+    mark normal rows; missing labels count as normal. Numbers other than 0 and 1 say nothing about anomalies: they
+    are ignored with a warning, as scikit-learn's detectors ignore any ``y``.
+    Raises DataError on a wrong length or where nothing is left to learn from.
+    """
+    if y is None:
+        return np.ones(rows, dtype=bool)
+    labels = pd.Series(np.asarray(y, dtype=object).ravel()) if not isinstance(y, pd.Series) else y.astype(object)
+    if len(labels) != rows:
+        raise DataError(f"y has {len(labels)} labels for {rows} rows; give one label to each row")
+    labels = labels.reset_index(drop=True)
+    present = labels[labels.notna()]
+    if all(isinstance(value, str) for value in present):
+        anomalous = labels.notna() & ~labels.astype(str).str.strip().str.lower().isin([*_NORMAL_WORDS, ""])
+    elif set(pd.to_numeric(present, errors="coerce")) <= {0, 1}:
+        anomalous = labels.notna() & (pd.to_numeric(labels, errors="coerce") == 1)
+    else:
+        shown = ", ".join(repr(v) for v in list(dict.fromkeys(present))[:5])
+        warnings.warn(
+            f"y was ignored: it holds {shown}, but a detector reads 0 (normal) and 1 (anomaly), or words of which "
+            "'normal' marks normal rows",
+            UserWarning,
+            stacklevel=3,
+        )
+        return np.ones(rows, dtype=bool)
+    if anomalous.all():
+        raise DataError(
+            f"y marks none of the {rows} rows as normal; mark normal rows with 0, false or 'normal' or leave them empty"
+        )
+    return ~anomalous.to_numpy()
+
+
+def hold_out(frame: pd.DataFrame, validation: float, calibration: float, seed: int) -> HeldOut:
+    """Split by the content of rows, so that neither their order nor later rows move a row much.
+
+    Copies of one row are told apart by their number, so that the parts are exchangeable: this is what conformal
+    p-values need, and a table of few distinct rows must not lose its commonest one to a single part. Positions come
+    in the order of the hashes: training on them does not depend on the order of the table.
+    Raises ConfigError on bad fractions, DataError on fewer than 10 rows.
+    """
+    for name, share, low in (("validation", validation, True), ("calibration", calibration, False)):
+        if not (0 <= share < 1) or (share == 0 and not low):
+            raise ConfigError(f"{name}_fraction must lie between 0 and 1, not {share}")
+    if validation + calibration >= 1:
+        raise ConfigError(
+            f"validation_fraction and calibration_fraction leave nothing to train on: {validation} + {calibration}"
+        )
+    n = len(frame)
+    if n < LEAST_ROWS:
+        raise DataError(
+            f"a detector needs at least {LEAST_ROWS} normal rows, to train and to calibrate; got n_samples={n}"
+        )
+    order = _hash_order(frame, seed)
+    held = max(1, round(n * calibration))
+    watched = max(1, round(n * validation)) if validation else 0
+    return HeldOut(order[held + watched :], order[held : held + watched], order[:held])
+
+
+def _hash_order(frame: pd.DataFrame, seed: int) -> np.ndarray:
+    """Positions sorted by a seeded hash of (row content, number of the copy)."""
+    try:
+        content = pd.util.hash_pandas_object(frame, index=False)
+    except TypeError:
+        content = pd.util.hash_pandas_object(frame.astype(str), index=False)
+    copies = content.groupby(content.to_numpy()).cumcount().to_numpy(dtype=np.uint64)
+    keys = content.to_numpy(dtype=np.uint64) ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64)
+    keys = _mix(keys + _mix(copies + np.uint64(0x632BE59BD9B4E019)))
+    return np.lexsort((copies, keys))
+
+
+def _mix(keys: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))

@@ -1,0 +1,160 @@
+"""A fitted detector as a graph from raw columns to scores, decisions and contributions."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ganlib.calibrate import Calibration
+from ganlib.calibrate.conformal import TIE, as_scores
+from ganlib.errors import ParityError
+from ganlib.explain.occlusion import by_residual, contributions, unexpected_missing
+from ganlib.export.builder import GraphBuilder
+from ganlib.export.decision import add_decision
+from ganlib.export.explain_graph import add_contributions
+from ganlib.export.golden import ROWS, schema_feeds, to_json
+from ganlib.export.network import Network, export_network
+from ganlib.export.parity import check_contributions, check_detector, open_session
+from ganlib.export.parts import Sealed, check_names
+from ganlib.export.preprocess import encode_columns
+
+RESERVED = ("alpha", "explain", "anomaly_score", "p_value", "is_anomaly", "contributions")
+_CHECKED, _EXPLAINED, _CANDIDATES = 2056, 24, 256
+_Feeds = dict[str, np.ndarray]
+
+
+def seal_detector(estimator: Any) -> Sealed:
+    """Build the graph, hold it against torch, and make golden rows. Raises ParityError, ConfigError.
+
+    The network runs in float32; where that is too coarse for the parity bound (differences of large numbers), in
+    double.
+    """
+    encoder = estimator.encoder_
+    check_names((c for c in encoder.schema.columns if c.role in ("feature", "group")), RESERVED)
+    try:
+        return _seal_in(estimator, _Single)
+    except ParityError as coarse:
+        try:
+            return _seal_in(estimator, _Double)
+        except ParityError:
+            raise coarse from None
+
+
+def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
+    encoder, calibration = estimator.encoder_, estimator.calibration_
+    model, exporter = _graph(estimator, precision)
+    session = open_session(model.SerializeToString())
+    feeds = schema_feeds(encoder, _CHECKED, seed=1)
+    scores = _torch_scores(estimator, feeds)
+    parity = check_detector(session, feeds, scores, calibration, estimator._groups(feeds))
+    _check_explanations(estimator, session, {n: v[:_EXPLAINED] for n, v in feeds.items()}, scores[:_EXPLAINED])
+    metadata = {
+        "features": [c.input for c in encoder.codes],
+        "calibration": calibration.to_dict() | {"group_column": encoder.schema.group},
+        "golden": _golden(estimator, session),
+    }
+    return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
+
+
+def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, str]:
+    encoder, calibration = estimator.encoder_, estimator.calibration_
+    group = encoder.schema.group
+    group_input = None if group is None else encoder.schema.column(group).input
+    builder = GraphBuilder([c.input for c in encoder.schema.columns])
+    encoded = encode_columns(builder, encoder)
+    network = export_network(precision(estimator.scorer_), torch.zeros(2, encoder.width))
+    weights = network.add_weights(builder, f"{builder.prefix}weights/")
+    raw = network.add_nodes(builder, weights, f"{builder.prefix}net/", encoded.x)
+    alpha = builder.option("alpha", getattr(estimator, "alpha_", 0.01), np.float32)
+    explain = builder.option("explain", False, np.bool_)
+    add_decision(builder, calibration, raw, group_input, alpha)
+    residual = _residual(estimator, precision)
+    add_contributions(builder, encoder, network, weights, encoded, "anomaly_score", explain, residual)
+    return builder.model("detector"), network.exporter
+
+
+class _Single(nn.Module):
+    """A scorer, or with ``method`` another of its maps, as a module of its own."""
+
+    def __init__(self, scorer: Any, method: str = "forward") -> None:
+        super().__init__()
+        self.scorer, self.method = copy.deepcopy(scorer), method
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(self.scorer, self.method)(x)
+
+
+class _Double(_Single):
+    """The same in double precision, float32 outside."""
+
+    def __init__(self, scorer: Any, method: str = "forward") -> None:
+        super().__init__(scorer, method)
+        self.scorer = _without_leaky_relu(self.scorer).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.double()).float()
+
+
+class _Slope(nn.Module):
+    """LeakyReLU as a maximum: onnxruntime has no LeakyRelu in double."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, self.slope * x)
+
+
+def _without_leaky_relu(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        if isinstance(child, nn.LeakyReLU) and child.negative_slope <= 1:
+            setattr(module, name, _Slope(child.negative_slope))
+        else:
+            _without_leaky_relu(child)
+    return module
+
+
+def _residual(estimator: Any, precision: type[_Single]) -> Network | None:
+    if not by_residual(estimator.scorer_, estimator.encoder_):
+        return None
+    return export_network(precision(estimator.scorer_, "residual"), torch.zeros(2, estimator.encoder_.width))
+
+
+def _torch_scores(estimator: Any, feeds: _Feeds) -> np.ndarray:
+    return as_scores(estimator._score(estimator.encoder_.encode(feeds)))
+
+
+def _check_explanations(estimator: Any, session: Any, feeds: _Feeds, scores: np.ndarray) -> None:
+    encoder = estimator.encoder_
+    x = torch.from_numpy(encoder.encode(feeds)).double()
+    lacks = torch.from_numpy(unexpected_missing(encoder, feeds))
+    exact = copy.deepcopy(estimator.scorer_).double()
+    expected = contributions(exact, encoder, x, lacks).numpy()
+    check_contributions(session, feeds, expected, scores, estimator.calibration_.median_score)
+
+
+def _golden(estimator: Any, session: Any) -> dict[str, Any]:
+    """Rows made from the schema with torch's scores, chosen so that rounding moves neither much."""
+    calibration: Calibration = estimator.calibration_
+    feeds = schema_feeds(estimator.encoder_, _CANDIDATES, seed=2)
+    scores, groups = _torch_scores(estimator, feeds), estimator._groups(feeds)
+    p = calibration.p_value(scores, groups)
+    reach = np.float32(0.9 * TIE) * np.maximum(np.abs(scores), np.float32(calibration.median_score))
+    near = [calibration.p_value(scores + sign * reach, groups) for sign in (-1, 1)]
+    (got,) = session.run(["anomaly_score"], feeds)
+    # Another machine's kernels round otherwise: these rows have room for it.
+    stable = (np.abs(got - scores) <= 0.25 * reach) & (np.abs(near - p).max(0) < 5e-5)
+    rows = np.resize(np.flatnonzero(stable) if stable.any() else np.arange(ROWS), ROWS)
+    chosen = {name: feed[rows] for name, feed in feeds.items()}
+    check_detector(session, chosen, scores[rows], calibration, None if groups is None else groups[rows])
+    return {
+        "columns": {name: to_json(feed) for name, feed in chosen.items()},
+        "anomaly_score": to_json(scores[rows]),
+        "p_value": to_json(p[rows]),
+    }

@@ -1,0 +1,69 @@
+"""Which rows are kept back: sizes, order, copies, fairness."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ganlib.detect.rows import hold_out, normal_rows
+from ganlib.errors import ConfigError, DataError
+
+
+def table(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"a": rng.normal(size=n), "b": rng.choice(["x", "y"], n)})
+
+
+def parts(frame, seed=0):
+    held = hold_out(frame, 0.1, 0.2, seed)
+    return held.train, held.validation, held.calibration
+
+
+def test_parts_are_disjoint_complete_and_of_the_size_asked():
+    train, validation, calibration = parts(table(200))
+    assert (len(train), len(validation), len(calibration)) == (140, 20, 40)
+    assert sorted(np.concatenate([train, validation, calibration])) == list(range(200))
+
+
+def test_order_of_rows_does_not_matter_and_the_seed_does():
+    frame = table(100)
+    order = np.random.default_rng(1).permutation(100)
+    for first, second in zip(parts(frame), parts(frame.iloc[order].reset_index(drop=True)), strict=True):
+        assert np.array_equal(first, order[second])
+    assert not np.array_equal(parts(frame)[2], parts(frame, seed=1)[2])
+
+
+def test_rows_mostly_stay_where_they_were_when_more_come():
+    frame = table(1000)
+    before, after = set(parts(frame[:900])[2]), set(parts(frame)[2])
+    assert len(before & after) >= 0.95 * len(before)
+
+
+def test_copies_of_a_row_are_shared_out():
+    frame = pd.DataFrame({"a": np.repeat([1.0, 2.0], [900, 100])})
+    for positions in parts(frame):
+        common = (frame["a"].to_numpy()[positions] == 1.0).sum()
+        # hypergeometric: four deviations around nine in ten
+        assert abs(common - 0.9 * len(positions)) <= 4 * np.sqrt(len(positions) * 0.09)
+
+
+def test_the_split_is_fair_over_seeds():
+    frame = table(50)
+    share = np.mean([np.isin(np.arange(50), parts(frame, seed)[2]) for seed in range(400)], axis=0)
+    assert np.abs(share - 0.2).max() < 4.5 * np.sqrt(0.2 * 0.8 / 400)
+
+
+def test_refusals():
+    with pytest.raises(DataError, match="at least 10 normal rows"):
+        hold_out(table(9), 0.1, 0.2, 0)
+    with pytest.raises(ConfigError, match="validation_fraction must lie"):
+        hold_out(table(20), 1.0, 0.2, 0)
+
+
+def test_unhashable_cells_are_split_by_their_text():
+    frame = pd.DataFrame({"a": [{"k": i} for i in range(20)]})
+    assert len(hold_out(frame, 0.1, 0.2, 0).calibration) == 4
+
+
+@pytest.mark.parametrize("y", [[0, 1, None], ["normal", "worm", ""], [False, True, np.nan], ["0", "1", None]])
+def test_normal_rows(y):
+    assert list(normal_rows(y, 3)) == [True, False, True]
