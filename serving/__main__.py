@@ -48,6 +48,29 @@ def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = Fals
     print(json.dumps(counts) if as_json else f"{counts['rows']:,} rows in {counts['parts']} parts: each exactly once")
 
 
+@app.command()
+def stream(
+    model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx, or a pointer file, FILE.json.")],
+    input: Annotated[str, typer.Option(help="JSON lines: - (stdin), a file, or sqlite:PATH (a queue).")],
+    output: Annotated[Path, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")],
+    alpha: Annotated[float | None, typer.Option(help="Alarm budget.")] = None,
+    max_rows: Annotated[int, typer.Option(help="Largest micro-batch.")] = 512,
+    deadline: Annotated[float, typer.Option(help="Seconds that a record may wait for others.")] = 0.2,
+    explain: Annotated[bool, typer.Option("--explain", help="Add contributions.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Score a stream of records; a restart goes on after the last committed one."""
+    from serving.stream import run_stream
+
+    code = run_stream(
+        model, input, output, alpha=alpha, max_rows=max_rows, deadline=deadline, explain=explain, follow=follow,
+        replay=replay, as_json=as_json,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 def main() -> int:
     """Entry point; returns the exit code."""
     setup_logging()

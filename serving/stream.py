@@ -1,0 +1,281 @@
+"""Stream scoring: poll, validate, score a micro-batch, commit scores and cursor together (docs/delivery.md)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from serving.artifact import load_artifact
+from serving.crash import crash_point
+from serving.errors import DataError, UsageError
+from serving.model_source import FileSource, ModelSource, PointerSource
+from serving.scorer import Scorer
+from serving.sinks.state import DeadLetter, State
+from serving.sources import Record, Source
+from serving.sources.growing_file import GrowingFile
+from serving.sources.sqlite_queue import SqliteQueue
+from serving.sources.stdin import StdinQueue
+
+log = logging.getLogger("serving")
+LARGEST = 1 << 20
+CHECK_MODEL_EVERY = 5.0
+PAUSE = 0.05
+
+
+@dataclass
+class Totals:
+    """What a run did."""
+
+    scored: int = 0
+    anomalies: int = 0
+    dead: int = 0
+
+
+class _Model:
+    """The current scorer; swapped between micro-batches when its source names another model."""
+
+    def __init__(self, source: ModelSource, alpha: float | None) -> None:
+        self.source, self.alpha = source, alpha
+        self._load(source.current())
+
+    def _load(self, current: tuple[Path, str | None, str, str]) -> None:
+        path, sha256, name, version = current
+        self.scorer = Scorer(load_artifact(path, sha256), self.alpha)
+        self.identity, self.name, self.version = (str(path), sha256, name, version), name, version
+        self.checked = time.monotonic()
+
+    def refresh(self) -> None:
+        """Swap where the source changed; keep the old model where the new one cannot be had."""
+        if time.monotonic() - self.checked < CHECK_MODEL_EVERY:
+            return
+        self.checked = time.monotonic()
+        try:
+            current = self.source.current()
+            if (str(current[0]), *current[1:]) != self.identity:
+                self._load(current)
+                log.info("now scoring with %s version %s", self.name, self.version)
+        except Exception as error:  # a stream outlives a registry that is down
+            log.warning("the model was not swapped, %s goes on: %s", self.name, error)
+
+
+def run_stream(
+    model: ModelSource | str | Path,
+    input: str,
+    output: str | Path,
+    *,
+    alpha: float | None = None,
+    max_rows: int = 512,
+    deadline: float = 0.2,
+    explain: bool = False,
+    follow: bool = False,
+    replay: bool = False,
+    keep_record: bool = True,
+    as_json: bool = False,
+) -> int:
+    """Score a stream of JSON lines; returns the exit code (0, or 130/143 after a signal, drained).
+
+    ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl. ``max_rows`` and ``deadline``
+    (seconds) bound a micro-batch. ``follow`` waits for more at the end; ``replay`` scores the dead letters again.
+    Raises UsageError, DataError, IntegrityError, TemporaryError.
+    """
+    if max_rows < 1 or deadline <= 0:
+        raise UsageError(f"max_rows must be at least 1 and deadline positive; got {max_rows} and {deadline}")
+    if isinstance(model, str | Path):
+        model = PointerSource(model) if str(model).endswith(".json") else FileSource(model)
+    current, state = _Model(model, alpha), State(Path(output))
+    totals = Totals()
+    with _signals() as stop:
+        if replay:
+            _replay(current, state, explain, keep_record, totals)
+        else:
+            source, consumer = open_source(input, state, follow)
+            try:
+                _loop(source, consumer, current, state, (max_rows, deadline), explain, keep_record, totals, stop)
+            finally:
+                source.close()
+    state.close()
+    summary = {
+        "scored": totals.scored,
+        "anomalies": totals.anomalies,
+        "dead_letters": totals.dead,
+        "output": str(output),
+    }
+    line = f"{totals.scored:,} scored, {totals.anomalies:,} anomalies, {totals.dead:,} dead letters: {output}"
+    print(json.dumps(summary) if as_json else line)
+    return stop.get("code", 0)
+
+
+def open_source(input: str, state: State, follow: bool) -> tuple[Source, str]:
+    """The source that an input names, at its committed cursor, and the cursor's name."""
+    if input == "-":
+        return StdinQueue(state.path, state.cursor("stdin"), follow), "stdin"
+    if input.startswith("sqlite:"):
+        path = Path(input.removeprefix("sqlite:"))
+        consumer = f"queue:{path.resolve()}"
+        return SqliteQueue(path, state.cursor(consumer), follow), consumer
+    path = Path(input)
+    consumer = f"file:{path.resolve()}"
+    return GrowingFile(path, state.cursor(consumer), follow), consumer
+
+
+@contextmanager
+def _signals() -> Iterator[dict[str, int]]:
+    """SIGTERM and SIGINT let the micro-batch finish, then end the loop."""
+    stop: dict[str, int] = {}
+
+    def note(number: int, _: FrameType | None) -> None:
+        stop["code"] = 128 + number
+
+    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _loop(
+    source: Source,
+    consumer: str,
+    model: _Model,
+    state: State,
+    bounds: tuple[int, float],
+    explain: bool,
+    keep_record: bool,
+    totals: Totals,
+    stop: dict[str, int],
+) -> None:
+    while "code" not in stop:
+        records = _micro_batch(source, *bounds, stop)
+        if not records:
+            if source.finished():
+                return
+            time.sleep(PAUSE)
+            continue
+        crash_point("batch_polled")
+        model.refresh()
+        scores, dead = score_records(records, model, explain, keep_record)
+        crash_point("batch_scored")
+        state.commit(consumer, source.cursor(), scores, dead, _stamp(model))
+        _count(totals, scores, dead)
+
+
+def _micro_batch(source: Source, max_rows: int, deadline: float, stop: dict[str, int]) -> list[Record]:
+    """Poll until the batch is full or the deadline has passed since its first record."""
+    records = source.poll(max_rows)
+    until = time.monotonic() + deadline
+    while records and len(records) < max_rows and time.monotonic() < until and "code" not in stop:
+        more = source.poll(max_rows - len(records))
+        if not more:
+            if source.finished():
+                break
+            time.sleep(min(PAUSE / 5, deadline))
+        records += more
+    return records
+
+
+def _replay(model: _Model, state: State, explain: bool, keep_record: bool, totals: Totals) -> None:
+    """Dead letters again: those that score now leave the table in the same transaction."""
+    records = [Record(s, p, b) for s, p, b in state.dead_letters()]
+    for start in range(0, len(records), 512):
+        scores, dead = score_records(records[start : start + 512], model, explain, keep_record)
+        replayed = [(score["source"], score["position"]) for score in scores]
+        state.commit("replay", {}, scores, dead, _stamp(model), replayed)
+        _count(totals, scores, dead)
+
+
+def _count(totals: Totals, scores: list[dict[str, Any]], dead: list[DeadLetter]) -> None:
+    totals.scored += len(scores)
+    totals.anomalies += sum(s["is_anomaly"] for s in scores)
+    totals.dead += len(dead)
+
+
+def _stamp(model: _Model) -> tuple[str, str]:
+    return model.version, datetime.now(UTC).isoformat()
+
+
+def score_records(
+    records: list[Record], model: _Model, explain: bool, keep_record: bool
+) -> tuple[list[dict[str, Any]], list[DeadLetter]]:
+    """Scores of the good records and dead letters of the others."""
+    good: list[tuple[Record, dict[str, Any]]] = []
+    dead: list[DeadLetter] = []
+    for record in records:
+        value, reason = _parse(record, model)
+        if value is None:
+            dead.append(DeadLetter(record.source, record.position, record.body, reason))
+        else:
+            good.append((record, value))
+    if good:
+        try:
+            return _score(good, model, explain, keep_record), dead
+        except DataError:
+            # One bad value spoils a column: judge the records one by one.
+            good, bad = _sift(good, model)
+            dead += bad
+    return (_score(good, model, explain, keep_record) if good else []), dead
+
+
+def _parse(record: Record, model: _Model) -> tuple[dict[str, Any] | None, str]:
+    if len(record.body) > LARGEST:
+        return None, f"larger than {LARGEST} bytes"
+    try:
+        value = json.loads(record.body)
+    except UnicodeDecodeError as error:
+        return None, f"not UTF-8 (byte {error.start})"
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON: {str(error)[:200]}"
+    if not isinstance(value, dict):
+        return None, f"not an object but {type(value).__name__}"
+    lacking = [n for n in model.scorer.adapter.names if n not in value]
+    return (None, f"missing columns: {', '.join(lacking)}") if lacking else (value, "")
+
+
+def _sift(
+    good: list[tuple[Record, dict[str, Any]]], model: _Model
+) -> tuple[list[tuple[Record, dict[str, Any]]], list[DeadLetter]]:
+    kept, dead = [], []
+    for record, value in good:
+        reason = model.scorer.adapter.check_row(value)
+        if reason is None:
+            kept.append((record, value))
+        else:
+            dead.append(DeadLetter(record.source, record.position, record.body, reason))
+    return kept, dead
+
+
+def _score(
+    good: list[tuple[Record, dict[str, Any]]], model: _Model, explain: bool, keep_record: bool
+) -> list[dict[str, Any]]:
+    result = model.scorer.score([value for _, value in good], explain)
+    now, features = datetime.now(UTC).isoformat(), model.scorer.artifact.features
+    rows = []
+    for index, (record, _) in enumerate(good):
+        row: dict[str, Any] = {
+            "source": record.source,
+            "position": record.position,
+            "anomaly_score": float(result.anomaly_score[index]),
+            "p_value": float(result.p_value[index]),
+            "is_anomaly": bool(result.is_anomaly[index]),
+            "alpha": model.scorer.alpha,
+            "model_name": model.name,
+            "model_version": model.version,
+            "artifact_sha256": model.scorer.artifact.sha256,
+            "scored_at": now,
+        }
+        if keep_record:
+            row["record"] = record.body.decode("utf-8")
+        if result.contributions is not None:
+            parts = dict(zip(features, map(float, result.contributions[index]), strict=True))
+            row["contributions"] = json.dumps(parts)
+        rows.append(row)
+    return rows

@@ -1,0 +1,205 @@
+"""Streams: each record exactly once in scores or dead letters, whatever input, output and crash."""
+
+import collections
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from serving_data import table
+
+from serving.errors import UsageError
+from serving.stream import run_stream
+
+
+def lines(rows=40, seed=1):
+    """JSON records, some of them bad."""
+    good = table(rows, seed).to_json(orient="records", date_format="iso", lines=True).splitlines()
+    bad = ["not json", '["a", "list"]', '{"amount": 1}', good[3].replace('"count":', '"count":"many","x":')]
+    return good[:5] + bad[:2] + good[5:20] + bad[2:] + good[20:]
+
+
+BAD = 4
+
+
+def read_output(output):
+    """(bodies scored, bodies dead) with their positions."""
+    state = output if output.suffix == ".db" else output.with_name(output.name + ".state.db")
+    with sqlite3.connect(state) as connection:
+        dead = [
+            (s, p, bytes(b).decode())
+            for s, p, b in connection.execute("SELECT source, position, body FROM dead_letters")
+        ]
+        rows = []
+        if output.suffix == ".db":
+            rows = [tuple(r) for r in connection.execute("SELECT source, position, record FROM scores")]
+    if output.suffix == ".jsonl":
+        rows = [(r["source"], r["position"], r["record"]) for r in map(json.loads, output.read_text().splitlines())]
+    return rows, dead
+
+
+def check_exactly_once(output, bodies):
+    scored, dead = read_output(output)
+    assert collections.Counter(b for *_, b in scored + dead) == collections.Counter(bodies)
+    positions = [(s, p) for s, p, _ in scored + dead]
+    assert len(positions) == len(set(positions))
+    assert len(dead) == BAD
+
+
+def make_queue(path, bodies):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)")
+        connection.executemany("INSERT INTO queue(body) VALUES (?)", [(b,) for b in bodies])
+
+
+def prepare(kind, folder, bodies):
+    """(input, output) of one pair."""
+    source, output = kind.split(">")
+    out = folder / f"out.{output}"
+    if source == "file":
+        (folder / "in.jsonl").write_text("\n".join(bodies) + "\n")
+        return str(folder / "in.jsonl"), out
+    if source == "stdin":
+        return "-", out
+    path = out if output == "db" and source == "same" else folder / "queue.db"
+    make_queue(path, bodies)
+    return f"sqlite:{path}", out
+
+
+def run(environment, artifact, source, output, *extra, crash=None, stdin=""):
+    env = {**environment, **({"GANLIB_CRASH_AT": crash} if crash else {})}
+    command = [sys.executable, "-m", "serving", "stream", "--model", artifact, "--input", source, "--output", output]
+    command += ["--max-rows", "10", "--deadline", "0.05", *extra]
+    return subprocess.run(list(map(str, command)), env=env, input=stdin, capture_output=True, text=True, timeout=120)
+
+
+PAIRS = ["queue>db", "queue>jsonl", "file>db", "file>jsonl", "stdin>db", "stdin>jsonl", "same>db"]
+POINTS = ["batch_polled", "batch_scored:2", "sink_written:2", "cursor_committed", "cursor_committed:3"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_killed_anywhere_each_record_comes_out_once(pair, point, artifact, environment, tmp_path):
+    bodies = lines()
+    source, output = prepare(pair, tmp_path, bodies)
+    text = "\n".join(bodies) + "\n" if source == "-" else ""
+    killed = run(environment, artifact, source, output, crash=point, stdin=text)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    # What was queued is safe; a sender resumes after the line that the restart names.
+    rest = text
+    if source == "-":
+        with sqlite3.connect(output if output.suffix == ".db" else output.with_name(output.name + ".state.db")) as db:
+            queued = db.execute("SELECT COUNT(*) FROM inbox").fetchone()[0]
+        rest = "\n".join(bodies[queued:]) + "\n"
+    finished = run(environment, artifact, source, output, stdin=rest)
+    assert finished.returncode == 0, finished.stderr
+    if source == "-":
+        assert f"last committed line {queued}" in finished.stderr
+    check_exactly_once(output, bodies)
+
+
+def test_killed_while_queueing_stdin(artifact, environment, tmp_path):
+    bodies = lines()
+    killed = run(environment, artifact, "-", tmp_path / "o.db", crash="stdin_queued", stdin="\n".join(bodies) + "\n")
+    assert killed.returncode == -signal.SIGKILL
+    finished = run(environment, artifact, "-", tmp_path / "o.db")
+    assert finished.returncode == 0 and f"last committed line {len(bodies)}" in finished.stderr
+    check_exactly_once(tmp_path / "o.db", bodies)
+
+
+def test_reasons_are_kept_and_mended_letters_can_be_replayed(artifact, tmp_path):
+    make_queue(tmp_path / "q.db", lines())
+    output = tmp_path / "o.db"
+    assert run_stream(artifact, f"sqlite:{tmp_path / 'q.db'}", output) == 0
+    with sqlite3.connect(output) as db:
+        reasons = [r for (r,) in db.execute("SELECT reason FROM dead_letters ORDER BY position")]
+        assert "not JSON" in reasons[0] and "list" in reasons[1] and "missing columns" in reasons[2]
+        assert "'count'" in reasons[3] and "is not a number" in reasons[3]
+        db.execute("UPDATE dead_letters SET body = CAST(replace(CAST(body AS TEXT), '\"many\"', '7') AS BLOB)")
+    before = len(read_output(output)[0])
+    assert run_stream(artifact, "-", output, replay=True) == 0
+    scored, dead = read_output(output)
+    assert len(scored) == before + 1 and len(dead) == BAD - 1
+    with sqlite3.connect(output) as db:
+        assert {a for (a,) in db.execute("SELECT attempts FROM dead_letters")} == {2}
+
+
+def test_a_second_run_finds_nothing_new_and_goes_on_with_what_comes(artifact, tmp_path):
+    path, output = tmp_path / "in.jsonl", tmp_path / "o.jsonl"
+    good = table(30, 2).to_json(orient="records", date_format="iso", lines=True).splitlines()
+    path.write_text("\n".join(good[:10]) + "\n")
+    for _ in range(2):
+        run_stream(artifact, str(path), output)
+    with path.open("a") as file:
+        file.write("\n".join(good[10:20]) + "\n")
+    run_stream(artifact, str(path), output)
+    assert [r for *_, r in read_output(output)[0]] == good[:20]
+
+
+def test_rotation_and_truncation_are_seen(artifact, tmp_path):
+    path, output = tmp_path / "in.jsonl", tmp_path / "o.db"
+    good = table(30, 2).to_json(orient="records", date_format="iso", lines=True).splitlines()
+    path.write_text("\n".join(good[:10]) + "\n")
+    run_stream(artifact, str(path), output)
+    path.rename(tmp_path / "in.jsonl.1")
+    path.write_text("\n".join(good[10:20]) + "\n")
+    run_stream(artifact, str(path), output)
+    path.write_text("\n".join(good[20:23]) + "\n")
+    run_stream(artifact, str(path), output)
+    scored = read_output(output)[0]
+    assert [r for *_, r in scored] == good[:23]
+    assert {s for s, *_ in scored} == {"in.jsonl", "in.jsonl#1", "in.jsonl#2"}
+
+
+def start(environment, artifact, source, output):
+    command = [sys.executable, "-m", "serving", "stream", "--model", artifact, "--input", source, "--output", output]
+    command += ["--follow", "--deadline", "0.05"]
+    return subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def wait_for(count, output):
+    for _ in range(300):
+        if output.exists():
+            try:
+                if len(read_output(output)[0]) >= count:
+                    return
+            except sqlite3.OperationalError:
+                pass
+        time.sleep(0.1)
+    raise AssertionError(f"{output} never held {count} rows")
+
+
+def test_following_a_growing_file_with_half_lines_and_a_drain(artifact, environment, tmp_path):
+    path, output = tmp_path / "in.jsonl", tmp_path / "o.db"
+    good = table(12, 2).to_json(orient="records", date_format="iso", lines=True).splitlines()
+    path.write_text("\n".join(good[:5]) + "\n" + good[5][:20])
+    process = start(environment, artifact, path, output)
+    try:
+        wait_for(5, output)
+        time.sleep(0.3)
+        assert len(read_output(output)[0]) == 5, "half a line must wait"
+        with path.open("a") as file:
+            file.write(good[5][20:] + "\n" + "\n".join(good[6:]) + "\n")
+        wait_for(12, output)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+    finally:
+        process.kill()
+    assert [r for *_, r in read_output(output)[0]] == good and not read_output(output)[1]
+
+
+def test_usage_errors(artifact, tmp_path):
+    with pytest.raises(UsageError, match=r"\.db .*or \.jsonl"):
+        run_stream(artifact, "-", tmp_path / "out.txt")
+    with pytest.raises(UsageError, match="no queue"):
+        run_stream(artifact, f"sqlite:{tmp_path / 'absent.db'}", tmp_path / "o.db")
+    with pytest.raises(UsageError, match="no input"):
+        run_stream(artifact, str(tmp_path / "absent.jsonl"), tmp_path / "o.db")
+    with pytest.raises(UsageError, match="no table"):
+        sqlite3.connect(tmp_path / "empty.db").execute("CREATE TABLE t(a)").connection.commit()
+        run_stream(artifact, f"sqlite:{tmp_path / 'empty.db'}", tmp_path / "o.db")
+    with pytest.raises(UsageError, match="max_rows"):
+        run_stream(artifact, "-", tmp_path / "o.db", max_rows=0)
