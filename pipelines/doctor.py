@@ -8,6 +8,10 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.settings import RegistrySettings
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,11 @@ class Check:
     mend: str = ""
 
 
-def examine(tracking: str | None = None) -> list[Check]:
+def examine(registry: RegistrySettings | None = None) -> list[Check]:
     """All checks, in order; none of them raises."""
     checks = [_python(), _runtime(), *_packages(), _pins(), _gpu(), _disk()]
     if _version("mlflow"):
-        checks += [_namespace(), _registry(tracking)]
+        checks += [_namespace(), _registry(registry)]
     return checks
 
 
@@ -118,12 +122,12 @@ def _namespace() -> Check:
     )
 
 
-def _registry(tracking: str | None) -> Check:
-    from pipelines.registry import Registry
+def _registry(settings: RegistrySettings | None) -> Check:
+    from pipelines.registry import Registry, masked
 
-    registry = Registry(tracking)
+    registry = Registry(settings=settings)
     try:
         count = len(registry.names())
     except Exception as error:
         return Check("registry", "error", f"{type(error).__name__}: {str(error)[:120]}", "check MLFLOW_TRACKING_URI")
-    return Check("registry", "ok", f"{count} models at {registry.uri.split('@')[-1]}")
+    return Check("registry", "ok", f"{count} models at {masked(registry.uri)}")

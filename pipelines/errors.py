@@ -16,7 +16,7 @@ class UsageError(PipelineError):
 
 
 class GateRefused(PipelineError):
-    """A promotion or an augmentation did not pass its gate; ``verdict`` holds the table of gates, where there is one."""
+    """A promotion or an augmentation did not pass its gate; ``verdict`` holds the table of gates, if there is one."""
 
     exit_code = 3
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UsageError
-from pipelines.policy import policy_file, read_policy, registry_policy
+from pipelines.policies import policy_file, read_policy, registry_policy
 from pipelines.registry import ModelVersion, Registry
 from serving.artifact import Artifact, golden_feeds, load_artifact
 from serving.errors import IntegrityError
@@ -194,10 +194,9 @@ def judge(
     policy = load_gates(gates)
     current = registry.aliases(name).get("champion")
     challenger = registry.version(name, version) if version else registry.by_alias(name, "challenger")
-    # None and false switch a gate off; 0 is a bound.
-    asked = {k: v for k, v in policy.get(challenger.tags.get("task", ""), {}).items() if v is not None and v is not False}
+    asked = {k: v for k, v in policy.get(challenger.tags.get("task", ""), {}).items() if v is not False}
     try:
-        resolved = registry.resolve(f"models:/{name}/{challenger.version}")
+        resolved = registry.resolve(f"models:/{name}/{challenger.version}", fresh=True)
         artifact = load_artifact(resolved.path, resolved.sha256)
     except IntegrityError as error:
         # Nothing else can be asked of a file that is not what it says.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import TryAgain, UsageError
-from pipelines.policy import registry_policy
+from pipelines.policies import registry_policy
 from pipelines.registry import Registry
 from serving.crash import crash_point
 
@@ -124,11 +124,15 @@ class Ledger:
 
         place = self.registry.folder or Path(tempfile.gettempdir())
         mark = hashlib.sha256(f"{self.registry.uri}|{self.name}".encode()).hexdigest()[:16]
+        lock = FileLock(place / f"ganlib-promotion-{mark}.lock", float(self.policy["lock_seconds"]), mode=0o666)
         try:
-            with FileLock(place / f"ganlib-promotion-{mark}.lock", timeout=float(self.policy["lock_seconds"]), mode=0o666):
-                yield
+            lock.acquire()
         except Timeout as error:
-            raise TryAgain(f"another promotion of {self.name!r} is running here; try again when it has ended") from error
+            raise TryAgain(f"another promotion of {self.name!r} is running here; try again when it ended") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def settle(self) -> None:
         """Finish or undo what a crash left open; raises TryAgain (75) while another mover is at work."""

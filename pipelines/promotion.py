@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.errors import GateRefused
 from pipelines.gates import Gate, Verdict, judge, load_gates
 from pipelines.ledger import Ledger, target_of_rollback
-from pipelines.policy import policy_file
+from pipelines.policies import policy_file
 from pipelines.registry import Registry
 
 __all__ = ["Gate", "Verdict", "history", "judge", "load_gates", "policy_file", "promote", "rollback"]

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _FATAL = {  # answers, not troubles: asking again gives the same
     "RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED",
 }  # fmt: skip
 _METRICS_PER_CALL = 900
+log = logging.getLogger("ganlib.pipelines")
 Result = TypeVar("Result")
 
 
@@ -175,7 +177,8 @@ class Registry:
 
         check_name(name)
         client, artifact = self.client(), load_artifact(file)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # MLflow's advice on type hints, which its models may lack
             info = self._log_model(mlflow, artifact, file, Path(folder))
         facts = {"artifact_sha256": artifact.sha256, "artifact_file": file.name, "task": artifact.kind} | dict(tags)
         try:
@@ -263,14 +266,17 @@ class Registry:
         name, alias, number = match.groups()
         return self.by_alias(name, alias) if alias else self.version(name, number)
 
-    def resolve(self, uri: str) -> Resolved:
-        """A local copy of a registered artifact, downloaded once; raises UsageError, RegistryDown, IntegrityError."""
+    def resolve(self, uri: str, fresh: bool = False) -> Resolved:
+        """A local copy of a registered artifact, downloaded once (``fresh``: again, to check what is stored).
+
+        Raises UsageError, RegistryDown, IntegrityError.
+        """
         found = self.find(uri)
         sha256, file = found.tags.get("artifact_sha256", ""), Path(found.tags.get("artifact_file", "")).name
         if not re.fullmatch(r"[0-9a-f]{64}", sha256) or not file.endswith(".onnx"):
             raise UsageError(f"{uri} holds no sealed artifact; it was not registered by ganlib")
         target = self._cache() / sha256[:16] / file
-        if not (target.is_file() and sha256_of(target) == sha256):
+        if fresh or not (target.is_file() and sha256_of(target) == sha256):
             self._download(found, file, target, sha256)
         return Resolved(target, sha256, found.name, found.version)
 
@@ -281,7 +287,13 @@ class Registry:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             self.client()
-            got = Path(self._retry(lambda: mlflow.artifacts.download_artifacts(source, dst_path=folder)))
+            try:
+                got = Path(self._retry(lambda: mlflow.artifacts.download_artifacts(source, dst_path=folder)))
+            except mlflow.exceptions.MlflowException as error:
+                raise IntegrityError(
+                    f"{found.name} version {found.version}: its artifact store does not hold {file}; restore it, or "
+                    "register the model again"
+                ) from error
             if (actual := sha256_of(got)) != sha256:
                 raise IntegrityError(
                     f"{found.name} version {found.version}: the stored file has sha-256 {actual[:12]}…, its tag says "
@@ -322,15 +334,27 @@ class Registry:
 
 
 class RegistrySource:
-    """A model source that follows an alias: ``current()`` is (path, sha256, name, version)."""
+    """A model source (``serving.model_source.ModelSource``) that follows an alias, asking at most ``every`` seconds.
 
-    def __init__(self, registry: Registry, uri: str) -> None:
-        self.registry, self.uri = registry, uri
+    Once a model is known, a registry that is down does not stop the scorer: it goes on with that model and says so.
+    """
+
+    def __init__(self, registry: Registry, uri: str, every: float = 5.0) -> None:
+        self.registry, self.uri, self.every = registry, uri, every
+        self._last: Resolved | None = None
+        self._asked = 0.0
 
     def current(self) -> tuple[Path, str, str, str]:
-        """The version that the alias points at now; its file is downloaded only once."""
-        found = self.registry.resolve(self.uri)
-        return found.path, found.sha256, found.name, found.version
+        """(path, sha256, name, version) that the alias points at; each file is downloaded only once."""
+        if self._last is None or time.monotonic() - self._asked >= self.every:
+            try:
+                self._last = self.registry.resolve(self.uri)
+            except RegistryDown as error:
+                if self._last is None:
+                    raise
+                log.warning("%s; going on with %s version %s", error, self._last.name, self._last.version)
+            self._asked = time.monotonic()
+        return self._last.path, self._last.sha256, self._last.name, self._last.version
 
 
 def _opened(mlflow: Any, uri: str) -> Any:

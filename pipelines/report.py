@@ -1,20 +1,25 @@
-"""Pictures and tables of runs."""
+"""Pictures and tables of runs, and what a training run logs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pipelines.job import Job
+from pipelines.registry import Registry
 
 
 def plot_curves(curves: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
     """One panel a model: each loss by epoch, the validation loss in bold."""
-    import matplotlib
+    # The object interface keeps no global state, so flows may draw from any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, max(1, len(curves)), figsize=(4.5 * max(1, len(curves)), 3.2), squeeze=False)
-    for axis, (model, terms) in zip(axes[0], curves.items(), strict=False):
+    panels = max(1, len(curves))
+    figure = Figure(figsize=(4.5 * panels, 3.2), layout="tight")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for axis, (model, terms) in zip(axes, curves.items(), strict=False):
         longest = max((len(v) for v in terms.values()), default=1)
         for term, values in terms.items():
             positions = [(i + 1) * longest / len(values) for i in range(len(values))]
@@ -23,8 +28,109 @@ def plot_curves(curves: Mapping[str, Mapping[str, list[float]]], path: Path) -> 
         axis.set_xlabel("epoch")
         axis.set_yscale("symlog", linthresh=0.1)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
-    axes[0][0].set_ylabel("loss")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        if terms:
+            axis.legend(fontsize=7)
+    axes[0].set_ylabel("loss")
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def log_training(
+    registry: Registry,
+    run_id: str,
+    job: Job,
+    facts: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    done: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Parameters, metrics by epoch, figures, curves, schema and the settings (secrets as references) of a run."""
+    best = done[choice["best"]]
+    settings = job.settings.to_json()
+    flat = {
+        f"{section}.{k}": v for section in ("training", "calibration", "model") for k, v in settings[section].items()
+    }
+    registry.log_params(run_id, flat | {
+        "chosen": choice["best"], "measure": choice["measure"], "rule": facts["rule"], "rows": facts["rows"],
+        "fingerprint": facts["fingerprint"], "data": Path(str(job.settings.data.path)).name,
+        **{f"rows.{part}": n for part, n in facts["parts"].items()},
+        **{f"option.{key}": value for key, value in best["config"].items()},
+    })  # fmt: skip
+    figures: dict[str, Any] = {f"validation/{k}": v for k, v in {**choice["values"], **choice["baselines"]}.items()}
+    figures["validation/chance"] = choice["chance"]
+    for model, result in done.items():
+        figures |= {f"{model}/{term}": values for term, values in result["curves"].items()}
+        figures |= {f"test/{model}/{key}": value for key, value in result["test"].items()}
+        figures[f"{model}/steps"] = result["steps"]
+    registry.log_metrics(run_id, figures)
+    curves = job.folder / "curves.png"
+    plot_curves({model: result["curves"] for model, result in done.items()}, curves)
+    job.write("settings", settings)
+    files = [curves, job.folder / "schema.yaml", job.folder / "choice.json", job.folder / "settings.json"]
+    registry.log_files(run_id, files)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }}
+table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #d5dbe3;
+text-align: left; }} td:nth-child(n+2) {{ font-variant-numeric: tabular-nums; }} img {{ max-width: 100%; }}
+.verdict {{ font-size: 1.15rem; padding: .6rem .9rem; border-left: 5px solid {colour}; background: #f3f6fa; }}
+small {{ color: #5a6675; }}
+</style></head><body><h1>{title}</h1><p class="verdict">{verdict}</p>
+<p>{measure}; {repeats} splits with {held_out:.0%} of the rows kept back. Each arm adds as many rows of each class.</p>
+{figures}<img alt="Figure of each arm in each split" src="data:image/png;base64,{picture}">
+<h2>Generated rows by class</h2>{classes}
+<p><small>Model {model}. {real} real rows are written unchanged; generated rows are marked in the column _synthetic. An
+interval that holds 0 means that these data cannot tell whether generated rows help.</small></p></body></html>
+"""
+
+
+def lift_page(path: Path, name: str, verdict: str, lift: Any, rows: list[list[str]], done: Mapping[str, Any]) -> None:
+    """The report on what generated rows add, as one HTML file without anything outside it."""
+    from html import escape
+
+    colours = {"helps": "#2c8a4b", "hurts": "#b3362b"}
+    text = _PAGE.format(
+        title=escape(f"What generated rows add: {name}"), verdict=escape(verdict), measure=escape(lift.measure),
+        colour=colours.get(lift.verdict, "#b58a1b"), repeats=len(next(iter(lift.arms.values()))),
+        held_out=lift.held_out, figures=_html(["trained on", "mean", "model above it by (95 % interval)"], rows),
+        picture=_lift_picture(lift), model=escape(str(done["model"])), real=f"{done['real']:,}",
+        classes=_html(["class", "rows"], [[k, f"{v:,}"] for k, v in done["classes"].items()]),
+    )  # fmt: skip
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _html(columns: list[str], rows: list[list[str]]) -> str:
+    from html import escape
+
+    def line(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    return "<table>" + line(columns, "th") + "".join(line(row, "td") for row in rows) + "</table>"
+
+
+def _lift_picture(lift: Any) -> str:
+    """Dots of each arm by split, joined where they share one, as base64 PNG."""
+    import base64
+    import io
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from ganlib.augment.lift import TITLES
+
+    arms = [arm for arm in TITLES if arm in lift.arms]
+    figure = Figure(figsize=(7, 3.2), layout="tight", dpi=130)
+    axis = figure.subplots()
+    for split in zip(*(lift.arms[arm] for arm in arms), strict=True):
+        axis.plot(range(len(arms)), split, color="#9aa7b8", linewidth=0.8, marker="o", markersize=4, zorder=1)
+    means = [lift.mean(arm) for arm in arms]
+    axis.scatter(range(len(arms)), means, color="#22577a", s=60, zorder=2, label="mean")
+    axis.set_xticks(range(len(arms)), [TITLES[arm] for arm in arms])
+    axis.set_ylabel("macro AUPRC")
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(fontsize=8)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return base64.b64encode(buffer.getvalue()).decode()

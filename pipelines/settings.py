@@ -180,11 +180,12 @@ class StreamSettings(Section):
 class AugmentSettings(Section):
     """Synthetic rows."""
 
-    model: str = Field("cvae_gan", description="Registry name of the generator (`ganlib models --task augmenter`).")
+    model: str = Field("cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter.")
     rows: Annotated[int, Field(ge=0)] | None = Field(None, description="Synthetic rows in all; balances if empty.")
     condition: Text | None = Field(None, description="Only rows of this class.")
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
     gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
+    repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
     output: str | None = Field(None, description="CSV or Parquet file to write.")
 
 

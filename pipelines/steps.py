@@ -1,37 +1,28 @@
-"""What the flows do, as plain functions of paths and names: no Prefect here."""
+"""The steps of training a detector and of scoring, as plain functions of folders and names: no Prefect here.
+
+Each step reads what the earlier ones left in the job's folder, does one thing, and leaves JSON behind; running one
+again gives the same. ``train_detector`` is their order; the flows pass a ``run`` that makes tasks of them.
+"""
 
 from __future__ import annotations
 
-import json
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipelines.registry import TRAINING, Registry
+from pipelines.job import Job
+from pipelines.registry import Registry, check_name
+from pipelines.rows import read_labels, split_for_detection
+from pipelines.settings import Settings, load_settings
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-CANDIDATES = ("ganomaly", "vae", "reconstruction_vae")
-NORMAL_WORDS = ("0", "false", "normal")
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Which rows are known anomalies, and the rule that told."""
-
-    anomalous: np.ndarray
-    rule: str
-
-    @property
-    def known(self) -> bool:
-        """Whether there are both kinds."""
-        return bool(self.anomalous.any()) and not bool(self.anomalous.all())
+Run = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -51,265 +42,361 @@ class Trained:
     alpha_min: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-
-def read_labels(frame: pd.DataFrame, label: str | None, normal: str | None) -> Labels:
-    """Known anomalies by the label column.
-
-    Normal is ``normal`` where given, else 0, false or ``normal``, else the majority value; rows without a label count
-    as normal.
-    Raises DataError on an absent column or a ``normal`` value that does not occur.
-    """
-    from ganlib.data.read import need_column
-    from ganlib.data.values import as_strings
-    from ganlib.errors import DataError
-
-    if label is None:
-        return Labels(np.zeros(len(frame), bool), "no label: all rows train, assumed mostly normal")
-    texts = as_strings(need_column(frame, label)).astype(str)
-    values, counts = np.unique(texts[texts != ""], return_counts=True)
-    if normal is not None:
-        if normal not in values:
-            raise DataError(f"label column {label!r} holds no value {normal!r}; values: {', '.join(values[:20])}")
-        chosen, why = normal, "as asked"
-    else:
-        known = [v for v in values if v.lower() in NORMAL_WORDS]
-        chosen = str(known[0] if known else values[counts.argmax()])
-        why = "a known word for normal" if known else "the majority"
-    anomalous = (texts != "") & (texts != chosen)
-    rule = f"{label} == {chosen!r} is normal ({why}); {int(anomalous.sum())} known anomalies of {len(frame)} rows"
-    return Labels(anomalous, rule)
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
 
 
-def split_for_detection(features: pd.DataFrame, anomalous: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Row positions: normals to fit/validation/test at 70/15/15 by content, known anomalies to validation and test."""
-    from ganlib.data.split import split_rows
-
-    normal, odd = np.flatnonzero(~anomalous), np.flatnonzero(anomalous)
-    parts = split_rows(features.iloc[normal], {"fit": 0.7, "validation": 0.15, "test": 0.15}, seed=seed)
-    out = {name: normal[rows] for name, rows in parts.items()}
-    if len(odd) >= 2:
-        halves = split_rows(features.iloc[odd], {"validation": 0.5, "test": 0.5}, seed=seed)
-        for name, rows in halves.items():
-            out[name] = np.concatenate([out[name], odd[rows]])
-    elif len(odd):
-        out["test"] = np.concatenate([out["test"], odd])
-    return out
+def direct(step: Callable[..., Any], *args: Any) -> Any:
+    """Run a step here and now."""
+    return step(*args)
 
 
-def candidates_for(model: str) -> tuple[str, ...]:
-    """The registry names that ``auto`` or one name stands for; raises ConfigError on an unknown one."""
-    from ganlib.registry import entry
+def quiet(text: str) -> None:
+    """Tell nobody."""
 
-    names = CANDIDATES if model == "auto" else (model,)
-    for name in names:
-        entry(name)
-    return names
+
+@contextmanager
+def workshop(name: str) -> Iterator[Path]:
+    """A folder for a job, taken away at its end."""
+    folder = Path(tempfile.mkdtemp(prefix=f"ganlib-{name}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settings_of(
+    data: str | Path | None, *, label: str | None = None, normal: str | None = None, model: str | None = None,
+    config: str | Path | None = None, overrides: Mapping[str, Any] | None = None,
+) -> Settings:  # fmt: skip
+    """Settings of a job from a configuration and the arguments that win over it."""
+    given = {"data.path": None if data is None else str(data), "data.label": label, "data.normal": normal}
+    return load_settings(config, dict(overrides or {}) | given | {"model.name": model})
 
 
 def train_detector(
-    registry: Registry,
-    data: str | Path,
+    registry: Registry | None,
+    data: str | Path | None,
     name: str,
     *,
     label: str | None = None,
     normal: str | None = None,
-    model: str = "auto",
+    model: str | None = None,
     parameters: Mapping[str, Any] | None = None,
-    alpha: float = 0.01,
-    seed: int = 0,
-    tell: Tell = print,
+    alpha: float | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    tell: Tell = quiet,
+    run: Run = direct,
 ) -> Trained:
-    """Train candidates, compare them on validation rows, seal the best, register it as ``challenger``.
+    """Train candidates, compare them on validation rows, register the best as ``challenger``.
 
-    Raises DataError, ConfigError, ParityError (nothing is registered then).
+    Either ``settings`` say everything, or the other arguments do (``parameters`` are keys of the section training).
+    Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
     """
-    import ganlib.detect as detect
-    from ganlib.data.inference import check_frame
-    from ganlib.data.read import read_table
-    from pipelines.registry import check_name
-
+    if settings is None:
+        given = {f"training.{key}": value for key, value in (parameters or {}).items()}
+        given |= {"calibration.alpha": alpha, "training.random_state": seed}
+        settings = settings_of(data, label=label, normal=normal, model=model, overrides=given)
     check_name(name)
-    names = candidates_for(model)
-    frame = read_table(data)
-    check_frame(frame)
-    labels = read_labels(frame, label, normal)
-    tell(f"rule: {labels.rule}")
-    features = frame.drop(columns=[label]) if label else frame
-    parts = split_for_detection(features, labels.anomalous, seed)
-    fitted: dict[str, Any] = {}
-    for candidate in names:
-        tell(f"training {candidate} on {len(parts['fit']):,} rows")
-        detector = detect.as_detector(candidate, alpha=alpha, random_state=seed, verbose=True, **(parameters or {}))
-        fitted[candidate] = detector.fit(features.iloc[parts["fit"]])
-    validation = features.iloc[parts["validation"]]
-    odd = labels.anomalous[parts["validation"]]
-    comparison = detect.compare_detectors(fitted, validation, odd if odd.any() else None, random_state=seed)
-    chosen = fitted[comparison.best]
-    baselines = baseline_figures(chosen, features.iloc[parts["fit"]], validation, odd, seed)
-    tell(f"{comparison.measure}: " + ", ".join(f"{k} {v:.4f}" for k, v in {**comparison.values, **baselines}.items()))
-    test_odd = labels.anomalous[parts["test"]]
-    test = _test_figures(fitted, features.iloc[parts["test"]], test_odd) if test_odd.any() else {}
-    context = {"rule": labels.rule, "measure": comparison.measure, "label": label or "", "candidates": ",".join(names)}
-    return _register(registry, name, chosen, comparison, baselines, test, context, frame, Path(data), tell, fitted)
+    names = candidates_of(settings)
+    registry = registry or Registry(settings=settings.registry)
+    with workshop(name) as folder:
+        work = str(Job.create(folder, name, settings, registry).folder)
+        facts = run(prepare, work)
+        tell(f"rule: {facts['rule']}")
+        tell(f"{facts['rows']:,} rows: " + ", ".join(f"{n:,} {part}" for part, n in facts["parts"].items()))
+        for candidate in names:
+            tell(f"training {candidate}")
+            done = run(train_candidate, work, candidate)
+            tell(f"{candidate}: {done['measure']} {done['value']:.4f}, sealed, parity {done['parity_ratio']:.2g} of 1")
+        choice = run(choose, work, list(names))
+        tell(f"chosen by {choice['measure']}: {choice['best']}; " + _figures(choice["values"] | choice["baselines"]))
+        return Trained(**run(register, work))
 
 
-def baseline_figures(detector: Any, train: Any, validation: Any, odd: np.ndarray, seed: int) -> dict[str, float]:
-    """PCA reconstruction and IsolationForest on the same encoded rows and the same measure."""
-    import torch
-    from sklearn.ensemble import IsolationForest
+def plan_detector(registry: Registry, name: str, settings: Settings) -> dict[str, Any]:
+    """What training a detector would look at, up to the first fit."""
+    check_name(name)
+    names = candidates_of(settings)
+    with workshop(name) as folder:
+        facts = prepare(str(Job.create(folder, name, settings, registry).folder))
+    return {"rule": facts["rule"], "rows": facts["rows"], **facts["parts"], "candidates": ", ".join(names)}
 
-    from ganlib.detect import permuted_columns
-    from ganlib.metrics.detection import auprc, auroc, pca_scores
 
-    encoder = detector.encoder_
-    x = encoder.transform(train)
-    if odd.any():
-        rows, truth, measure = encoder.transform(validation), odd, auprc
+def candidates_of(settings: Settings) -> tuple[str, ...]:
+    """The registry names that ``auto`` or one name stands for; raises ConfigError on an unknown one."""
+    from ganlib.registry import entry
+
+    names = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
+    for name in names:
+        entry(name)
+    return tuple(dict.fromkeys(names))
+
+
+def prepare(folder: str) -> dict[str, Any]:
+    """Read, tell normal from anomalous, split, infer the schema from the training rows: before anything is fitted."""
+    from ganlib.data.inference import infer_schema
+    from ganlib.data.schema import Schema
+
+    job = Job.open(folder)
+    data, frame = job.settings.data, job.table()
+    labels = read_labels(frame, data.label, data.normal)
+    features = frame.drop(columns=[data.label]) if data.label else frame
+    parts = split_for_detection(features, labels, data, job.settings.training.random_state)
+    if data.schema_file:
+        schema = Schema.load(data.schema_file)
     else:
-        columns = [c.name for c in detector.schema_.features]
-        broken = permuted_columns(validation, seed, columns=columns)
-        rows = np.concatenate([encoder.transform(validation), encoder.transform(broken)])
-        truth, measure = np.repeat([0, 1], len(validation)), auroc
-    pca = pca_scores(torch.from_numpy(x), torch.from_numpy(rows)).numpy()
-    forest = IsolationForest(random_state=seed).fit(x)
-    return {"PCA": measure(pca, truth), "IsolationForest": measure(-forest.score_samples(rows), truth)}
+        schema = infer_schema(frame.iloc[parts["fit"]], data.label, data.group, data.timezone)
+    schema.save(job.folder / "schema.yaml")
+    odd = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
+    job.write("rows", {"parts": parts, "odd": odd})
+    facts = {
+        "rule": labels.rule,
+        "rows": len(frame),
+        "fingerprint": job.fingerprint(),
+        "labelled": any(odd["validation"]),
+        "parts": {part: len(rows) for part, rows in parts.items()},
+    }
+    job.write("facts", facts)
+    return facts
 
 
-def _test_figures(fitted: Mapping[str, Any], rows: Any, odd: np.ndarray) -> dict[str, float]:
-    """AUROC and AUPRC on test rows: reported, never used to choose."""
+class _Rows:
+    """The parts of the table as frames of features, with their truths."""
+
+    def __init__(self, job: Job) -> None:
+        from ganlib.data.schema import Schema
+
+        facts, rows = job.read("facts"), job.read("rows")
+        frame = job.table(facts["fingerprint"])
+        label = job.settings.data.label
+        self._features = frame.drop(columns=[label]) if label else frame
+        self._rows = rows["parts"]
+        self.odd = {part: np.array(flags, dtype=bool) for part, flags in rows["odd"].items()}
+        self.schema = Schema.load(job.folder / "schema.yaml")
+        self.seed = job.settings.training.random_state
+
+    def part(self, name: str) -> Any:
+        """Features of fit, validation or test."""
+        return self._features.iloc[self._rows[name]].reset_index(drop=True)
+
+    def truth(self, name: str) -> np.ndarray | None:
+        """Anomaly marks of a part; None where it holds one kind only."""
+        odd = self.odd[name]
+        return odd if odd.any() and not odd.all() else None
+
+    def judged(self, name: str) -> tuple[Any, np.ndarray, str, float]:
+        """What candidates are measured on: rows, truths, the measure's name and its chance level.
+
+        With known anomalies these rows; without, the rows and the same rows with permuted columns.
+        """
+        import pandas as pd
+
+        from ganlib.detect import permuted_columns
+
+        rows, truth = self.part(name), self.truth(name)
+        if truth is not None:
+            return rows, truth, "AUPRC", float(truth.mean())
+        columns = [c.name for c in self.schema.features]
+        broken = permuted_columns(rows, self.seed, columns=columns)
+        both = pd.concat([rows, broken], ignore_index=True)
+        return both, np.repeat([False, True], len(rows)), "AUROC against permuted columns", 0.5
+
+
+def _measure(measure: str, scores: np.ndarray, truth: np.ndarray) -> float:
     from ganlib.metrics.detection import auprc, auroc
 
-    out: dict[str, float] = {"anomaly_share": float(odd.mean())}
-    for name, detector in fitted.items():
-        scores = detector.anomaly_score(rows)
-        if not odd.all():
-            out[f"{name}_auroc"] = auroc(scores, odd)
-        out[f"{name}_auprc"] = auprc(scores, odd)
+    return auprc(scores, truth) if measure == "AUPRC" else auroc(scores, truth)
+
+
+def train_candidate(folder: str, model: str) -> dict[str, Any]:
+    """Fit one model on the training rows (a slice of which calibrates), measure it, seal it through the parity gate."""
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+
+    job = Job.open(folder)
+    rows, facts = _Rows(job), job.read("facts")
+    parameters = job.settings.detector_parameters() | {"schema": rows.schema, "verbose": True}
+    parameters.pop("group")
+    detector = as_detector(model, **parameters).fit(rows.part("fit"))
+    judged, truth, measure, chance = rows.judged("validation")
+    data = Path(str(job.settings.data.path)).name
+    report = seal(
+        detector,
+        job.folder / model / f"{job.name}.onnx",
+        training={"fingerprint": facts["fingerprint"], "rows": len(rows.part("fit")), "data": data},
+    )
+    detector.schema_.save(job.folder / model / "schema.yaml")
+    done = {
+        "model": model,
+        "measure": measure,
+        "chance": chance,
+        "value": _measure(measure, detector.anomaly_score(judged), truth),
+        "test": _test_figures(detector, rows),
+        "config": detector.algorithm_.config.to_dict(),
+        "curves": {k: [float(v) for v in values] for k, values in detector.history_.curves.items()},
+        "stopped": detector.history_.stopped,
+        "steps": detector.history_.steps,
+        "parity_ratio": report.parity_max_abs / max(report.parity_bound, 1e-30),
+        **{k: getattr(report, k) for k in ("sha256", "parity_max_abs", "parity_bound", "alpha_min", "exporter")},
+    }
+    job.write(f"candidate-{model}", done)
+    return {key: done[key] for key in ("model", "measure", "value", "parity_ratio", "sha256")}
+
+
+def _test_figures(detector: Any, rows: _Rows) -> dict[str, float]:
+    """What is reported of the test rows; it never chooses."""
+    from ganlib.metrics.detection import auprc, auroc
+
+    part, odd = rows.part("test"), rows.odd["test"]
+    if len(part) == 0:
+        return {}
+    out, scores = {}, detector.anomaly_score(part)
+    if (truth := rows.truth("test")) is not None:
+        out = {"auroc": auroc(scores, truth), "auprc": auprc(scores, truth), "anomaly_share": float(truth.mean())}
+    else:
+        judged, truth, measure, _ = rows.judged("test")
+        out = {"contrast_auroc": _measure(measure, detector.anomaly_score(judged), truth)}
+    alarms = detector.predict(part) == -1
+    if (~odd).any():
+        out["alarm_rate_normal"] = float(alarms[~odd].mean())
+    if odd.any():
+        out["alarm_rate_anomalous"] = float(alarms[odd].mean())
     return out
 
 
-def _register(
-    registry: Registry,
-    name: str,
-    detector: Any,
-    comparison: Any,
-    baselines: Mapping[str, float],
-    test: Mapping[str, float],
-    context: Mapping[str, str],
-    frame: Any,
-    data: Path,
-    tell: Tell,
-    fitted: Mapping[str, Any],
-) -> Trained:
-    """Seal, log and register the chosen detector in one MLflow run."""
-    from ganlib.export import seal
+def choose(folder: str, models: list[str]) -> dict[str, Any]:
+    """The best candidate by validation rows, with baselines and the present champion on the same rows beside it."""
+    from pipelines.privacy import check_privacy
 
-    with registry.run(TRAINING, f"train {name}") as run, tempfile.TemporaryDirectory() as folder:
-        import mlflow
+    job = Job.open(folder)
+    rows, done = _Rows(job), {m: job.read(f"candidate-{m}") for m in models}
+    best = max(models, key=lambda m: done[m]["value"])
+    judged, truth, measure, chance = rows.judged("validation")
+    choice = {
+        "best": best,
+        "measure": measure,
+        "chance": chance,
+        "values": {m: done[m]["value"] for m in models},
+        "baselines": _baselines(rows, judged, truth, measure),
+        "champion": _champion(job, judged, truth, measure),
+        "privacy": check_privacy(job.folder / best / f"{job.name}.onnx", rows.part("fit")),
+    }
+    job.write("choice", choice)
+    return choice
 
-        path = Path(folder) / f"{name}.onnx"
-        mark = data_fingerprint(frame)
-        training = {"fingerprint": mark, "rows": len(frame), "data": data.name}
-        report = seal(detector, path, training=training)
-        tell(f"sealed {comparison.best}: parity {report.parity_max_abs:.2g} within {report.parity_bound:.2g}")
-        mlflow.log_params(
-            {**context, "model": comparison.best, "data": str(data), "rows": len(frame), "fingerprint": mark}
-        )
-        mlflow.log_params({f"option.{k}": str(v) for k, v in detector.algorithm_.config.to_dict().items()})
-        figures = {f"validation.{k}": v for k, v in {**comparison.values, **baselines}.items()}
-        mlflow.log_metrics({**figures, **{f"test.{k}": v for k, v in test.items()}})
-        for candidate, other in fitted.items():
-            registry.log_metrics(run.info.run_id, {f"{candidate}/{k}": v for k, v in other.history_.curves.items()})
-        _log_files(Path(folder), detector, fitted)
-        quality = comparison.values[comparison.best]
-        tags = {
-            "task": "detector",
-            "model": comparison.best,
-            "quality": f"{quality:.6f}",
-            "quality_measure": comparison.measure,
-            "baseline": f"{baselines['PCA']:.6f}",
-            "parity_ratio": f"{report.parity_max_abs / max(report.parity_bound, 1e-30):.6f}",
-            "alpha": f"{detector.alpha:.6g}",
-            "alpha_min": f"{report.alpha_min:.6g}",
-            "data_fingerprint": mark,
-            "privacy": privacy_verdict(path, frame, detector),
-        }
-        version = registry.register_detector(name, path, input_example(detector), tags)
-        kept = _keep(path, name, version.version)
-    return Trained(
-        name, version.version, run.info.run_id, comparison.best, comparison.measure, context["rule"],
-        {**comparison.values, **baselines}, test, str(kept), report.sha256, report.alpha_min,
+
+def _baselines(rows: _Rows, judged: Any, truth: np.ndarray, measure: str) -> dict[str, float]:
+    """PCA reconstruction and IsolationForest on the same encoded rows."""
+    import torch
+    from sklearn.ensemble import IsolationForest
+
+    from ganlib.data.encoder import TableEncoder
+    from ganlib.metrics.detection import pca_scores
+
+    fit = rows.part("fit")
+    encoder = TableEncoder(rows.schema).fit(fit)
+    x, z = encoder.transform(fit), encoder.transform(judged)
+    pca = pca_scores(torch.from_numpy(x), torch.from_numpy(z)).numpy()
+    forest = -IsolationForest(random_state=rows.seed).fit(x).score_samples(z)
+    return {"PCA": _measure(measure, pca, truth), "IsolationForest": _measure(measure, forest, truth)}
+
+
+def _champion(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
+    """The present champion on the same rows; None where there is none or it needs other columns."""
+    from serving.artifact import load_artifact
+    from serving.errors import DataError, UsageError
+    from serving.scorer import Scorer
+
+    registry = job.registry()
+    if job.name not in registry.names() or "champion" not in registry.aliases(job.name):
+        return None
+    found = registry.resolve(f"models:/{job.name}@champion")
+    try:
+        scores = Scorer(load_artifact(found.path, found.sha256)).score(judged).anomaly_score
+    except (DataError, UsageError):
+        return None
+    return {"version": found.version, "quality": _measure(measure, scores, truth)}
+
+
+def register(folder: str) -> dict[str, Any]:
+    """Log the run and register the chosen artifact as ``challenger``. Not idempotent: each call is a new version."""
+    from pipelines.report import log_training
+
+    job = Job.open(folder)
+    facts, choice, registry = job.read("facts"), job.read("choice"), job.registry()
+    done = {m: job.read(f"candidate-{m}") for m in choice["values"]}
+    best = done[choice["best"]]
+    file = job.folder / choice["best"] / f"{job.name}.onnx"
+    with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
+        log_training(registry, run.info.run_id, job, facts, choice, done)
+        version = registry.register(job.name, file, _tags(job, facts, choice, best))
+    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+    trained = Trained(
+        job.name, version.version, run.info.run_id, choice["best"], choice["measure"], facts["rule"],
+        {**choice["values"], **choice["baselines"]}, best["test"], str(kept.path), best["sha256"], best["alpha_min"],
+        {"privacy": choice["privacy"], "champion": choice["champion"], "rows": facts["rows"]},
     )  # fmt: skip
+    return trained.to_dict()
 
 
-def _keep(path: Path, name: str, version: str) -> Path:
-    """A copy under runs/artifacts, where the next commands find it."""
-    target = Path("runs/artifacts") / f"{name}-{version}.onnx"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for suffix in ("", ".sha256"):
-        source = path.with_name(path.name + suffix)
-        text = source.read_bytes().replace(path.name.encode(), target.name.encode()) if suffix else source.read_bytes()
-        target.with_name(target.name + suffix).write_bytes(text)
-    return target
+def _tags(job: Job, facts: Mapping[str, Any], choice: Mapping[str, Any], best: Mapping[str, Any]) -> dict[str, str]:
+    """What a version says of itself; the gates read it."""
+    tags = common_tags(job, job.folder / choice["best"] / f"{job.name}.onnx", facts["fingerprint"], choice["privacy"])
+    tags |= {
+        "alpha": job.settings.calibration.alpha,
+        "alpha_min": best["alpha_min"],
+        "quality": choice["values"][choice["best"]],
+        "quality_measure": choice["measure"],
+        "quality_chance": choice["chance"],
+        "baseline_pca": choice["baselines"]["PCA"],
+    }
+    if choice["champion"]:
+        tags |= {f"champion_{key}": value for key, value in choice["champion"].items()}
+    return {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in tags.items()}
 
 
-def _log_files(folder: Path, detector: Any, fitted: Mapping[str, Any]) -> None:
-    import mlflow
-    from pipelines.report import plot_curves
+def common_tags(job: Job, file: Path, fingerprint: str, privacy: str) -> dict[str, Any]:
+    """Tags of every kind of artifact."""
+    from serving.artifact import load_artifact
 
-    detector.schema_.save(folder / "schema.yaml")
-    plot_curves({k: d.history_.curves for k, d in fitted.items()}, folder / "curves.png")
-    (folder / "calibration.json").write_text(json.dumps(detector.calibration_.to_dict(), indent=1))
-    for file in ("schema.yaml", "curves.png", "calibration.json"):
-        mlflow.log_artifact(str(folder / file))
-
-
-def input_example(detector: Any) -> Any:
-    """Three rows made from the schema (never data), with plain pandas types."""
-    import pandas as pd
-
-    from ganlib.data.inverse import to_series
-    from ganlib.export.golden import schema_feeds
-
-    encoder = detector.encoder_
-    feeds = schema_feeds(encoder, 3, seed=11, wild=0.0)
-    columns = {}
-    for column in encoder.schema.columns:
-        if column.role not in ("feature", "group"):
-            continue
-        if column.kind == "text":
-            columns[column.name] = pd.Series(["an example"] * 3, dtype=object)
-        elif column.kind in ("number", "integer"):
-            columns[column.name] = pd.Series(feeds[column.input].astype(np.float64))
-        else:
-            columns[column.name] = to_series(column, feeds[column.input], encoder.schema.timezone)
-    frame = pd.DataFrame(columns)
-    for name in frame.columns:
-        if str(frame[name].dtype) in ("category", "str", "string"):
-            frame[name] = frame[name].astype(object)
-    return frame
+    metadata = load_artifact(file).metadata
+    parity = metadata["parity"]
+    return {
+        "model": metadata["model"]["name"],
+        "schema_sha256": metadata["hashes"]["schema"],
+        "data_fingerprint": fingerprint,
+        "data": Path(str(job.settings.data.path)).name,
+        "ganlib_version": metadata["versions"]["ganlib"],
+        "exporter": metadata["exporter"],
+        "parity_max_abs": float(parity["max_abs"]),
+        "parity_ratio": float(parity["max_abs"]) / max(float(parity["bound"]), 1e-30),
+        "privacy": privacy,
+        "gate_verdict": "not judged",
+    }
 
 
-def privacy_verdict(path: Path, frame: Any, detector: Any) -> str:
-    """``passed`` unless a text value seen fewer than five times stands in the artifact's bytes; then the count."""
-    from ganlib.data.values import as_strings
-
-    blob = path.read_bytes()
-    found = 0
-    for column in detector.schema_.columns:
-        if column.kind not in ("category", "text") or column.role == "label" or column.name not in frame:
-            continue
-        values, counts = np.unique(as_strings(frame[column.name]).astype(str), return_counts=True)
-        rare = [v for v, c in zip(values, counts, strict=True) if c < 5 and len(v) >= 8]
-        found += sum(v.encode() in blob for v in rare[:5000])
-    return "passed" if not found else f"{found} rare values found"
+def _figures(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
-def data_fingerprint(frame: Any) -> str:
-    """sha-256 over the table's content and column names, independent of the row order."""
-    import hashlib
+def score(
+    model: str,
+    input: str,
+    output: str,
+    alpha: float | None = None,
+    explain: bool = False,
+    wait: float = 0.0,
+    registry: Registry | None = None,
+) -> dict[str, Any]:
+    """Score a file or folder with ``models:/NAME@ALIAS`` or a bare artifact; running it again continues."""
+    from serving.batch import score_batch
 
-    import pandas as pd
-
-    hashes = np.sort(pd.util.hash_pandas_object(frame.astype(str), index=False).to_numpy())
-    return hashlib.sha256("|".join(map(str, frame.columns)).encode() + hashes.tobytes()).hexdigest()
+    identity: dict[str, Any] = {}
+    path: str | Path = model
+    if model.startswith("models:/"):
+        found = (registry or Registry()).resolve(model)
+        path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}
+    return score_batch(path, input, output, alpha=alpha, explain=explain, wait=wait, **identity).to_dict()

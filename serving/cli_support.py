@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -59,7 +60,12 @@ def _say(message: str, code: int) -> int:
     return code
 
 
+def _warn(message: Warning | str, *_: Any) -> None:
+    print("warning: " + " ".join(str(message).split()), file=sys.stderr)
+
+
 def setup_logging(verbose: bool = False) -> None:
-    """Log to stderr: warnings, or everything of ours."""
+    """Log to stderr: warnings, or everything of ours. What libraries warn of takes one line, without their source."""
+    warnings.showwarning = _warn
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("serving").setLevel(logging.INFO if verbose else logging.WARNING)

@@ -8,6 +8,7 @@ from ganlib.augment.estimators import (
     VAEAugmenter,
     as_augmenter,
 )
+from ganlib.augment.lift import Lift, measure_lift
 
 __all__ = [
     "MARK",
@@ -15,7 +16,9 @@ __all__ = [
     "CGANAugmenter",
     "CVAEAugmenter",
     "CVAEGANAugmenter",
+    "Lift",
     "VAEAugmenter",
     "as_augmenter",
     "mark",
+    "measure_lift",
 ]

@@ -33,6 +33,7 @@ from ganlib.training.callbacks import ProgressBar
 
 MARK = "_synthetic"
 POOL = 4
+SCARCE = 0.5
 CHUNK = 4096
 
 
@@ -47,10 +48,11 @@ class Augmenter(BaseOverSampler):
     ``learning_rate`` are short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after
     ``patience`` validations without gain where classes are large enough to hold rows out. ``balance`` (0 to 1): how
     far small classes are drawn more often, shares go as count^(1 - balance). ``class_prior``: sample latents from a
-    Gaussian fitted to each class instead of N(0, I), for models that have one. ``curation``: generate four times as
-    many rows and keep those that a forest fitted on the real rows finds most typical of their class; 0 keeps any, 0.5
-    draws from the better half. ``near_copies``: rows closer to a real one than this share of the usual gap are left
-    out while others are there. ``schema``: a Schema or a path, inferred where None.
+    Gaussian fitted to each class instead of N(0, I), for models that have one. ``curation``: of a scarce class (fewer
+    than half the rows of the largest) generate four times as many rows and keep those that a forest fitted on the real
+    rows finds most typical of it; 0 keeps any, 0.5 draws from the better half. Other classes are left as generated,
+    since choosing the typical narrows a class. ``near_copies``: rows closer to a real one than this share of the usual
+    gap are left out while others are there. ``schema``: a Schema or a path, inferred where None.
 
     A class of one row is spread around that row with the covariance of the other classes, and a warning says so; for
     models without a class prior it is repeated with the model's own noise alone. Text columns and identifiers are not
@@ -232,7 +234,9 @@ class Augmenter(BaseOverSampler):
     def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
         """Filters look at real rows; they live in memory and are never sealed."""
         self._real = x
-        self._curator = None if codes is None or not self.curation else Curator(x, codes, seed)
+        self._scarce = self.class_counts_ < SCARCE * self.class_counts_.max()
+        wanted = codes is not None and self.curation > 0 and self._scarce.any()
+        self._curator = Curator(x, codes, seed) if wanted else None
 
     @staticmethod
     def _seed(random_state: Any) -> int:
@@ -338,7 +342,8 @@ class Augmenter(BaseOverSampler):
 
     def _pool(self, label: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
         """``wanted`` encoded rows of one class, the best of a pool of fixed size."""
-        filtered = self._curator is not None or self.near_copies > 0
+        curator = self._curator if self._scarce[label] else None
+        filtered = curator is not None or self.near_copies > 0
         size = wanted * (POOL if filtered else 1)
         z = rng.standard_normal((size, self.algorithm_.sampler().latent_dim), dtype=np.float32)
         rows = self._encoded(z, np.full(size, label) if self.conditions_ else None)
@@ -349,7 +354,7 @@ class Augmenter(BaseOverSampler):
         coded = self.encoder_.transform(made)
         if self.near_copies:
             unfit |= near_copies(self._real, coded, self.near_copies)
-        typicality = self._curator.typicality(coded, label) if self._curator is not None else None
+        typicality = curator.typicality(coded, label) if curator is not None else None
         return rows[choose(wanted, unfit, typicality, 1 - self.curation, rng)]
 
     def _complete(self, made: pd.DataFrame) -> pd.DataFrame:

@@ -157,11 +157,12 @@ def _train(
 
 
 def _trainer_config(plan: Plan, rows: int, watched: bool) -> TrainerConfig:
-    """Without a budget: 2,000 steps, for large tables up to 30 passes and 20,000 steps; fewer for very few rows."""
+    """Without a budget: the model's own steps, for large tables up to 30 passes and 20,000; fewer for very few rows."""
     batches = max(1, rows // min(plan.batch_size, rows))
     steps = plan.steps
     if steps is None and plan.epochs is None:
-        steps = 600 if rows < 2 * plan.batch_size else max(2000, min(30 * batches, 20_000))
+        usual = int(plan.model.trainer.get("steps", 2000))
+        steps = min(usual, 600) if rows < 2 * plan.batch_size else max(usual, min(30 * batches, 20_000))
     return TrainerConfig(
         steps=steps,
         epochs=plan.epochs or math.ceil((steps or 1) / batches),

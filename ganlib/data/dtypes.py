@@ -1,8 +1,8 @@
 """Names of pandas types that survive a YAML file, plain forms of exotic ones, and the way back.
 
-A name is pandas' own (``Int64``, ``datetime64[us, UTC]``, ``string[pyarrow]``), with marks after colons for what it does
-not say: ``object:decimal`` (what the objects are), ``category:int64:ordered`` (what the levels are), ``str:day`` (dates
-written as ``2026-01-31``), ``datetime64[us]:second`` (nothing finer than a second was seen).
+A name is pandas' own (``Int64``, ``datetime64[us, UTC]``, ``string[pyarrow]``), with marks after colons for what it
+does not say: ``object:decimal`` (what the objects are), ``category:int64:ordered`` (what the levels are), ``str:day``
+(dates written as ``2026-01-31``), ``datetime64[us]:second`` (nothing finer than a second was seen).
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def date_mark(series: pd.Series, stamps: np.ndarray, zone: str) -> str:
     """
     texts = types.is_string_dtype(series.dtype) or types.is_object_dtype(series.dtype)
     first = next((v for v in series if isinstance(v, str)), None) if texts else None
-    if first is not None and re.search(r"(Z|[+-]\d\d:?\d\d)$", first.strip()) and "T" in first.upper().replace(" ", "T"):
+    if first is not None and re.search(r":\d\d.*(Z|[+-]\d\d:?\d\d)$", first.strip()):
         return "utc"
     local = pd.Series(stamps.astype("datetime64[us]")).dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
     if (local == local.dt.normalize()).all():

@@ -7,24 +7,31 @@ and ordered), then float32; a 0/1 flag marks missing values in columns whose tra
 detection with the sine and cosine of the time of day and of the week (UTC). Text features are numbers. For detection
 one last position, 5 × the count of missing values in columns that never lacked any, keeps such rows from looking
 normal.
+
+Privacy: what stands for a missing number is the median where several rows share it, else the mean of the five rows
+around it, so that no single row's value is stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ganlib.data.feeds import as_frame, make_feeds
+from ganlib.data.feeds import make_feeds
+from ganlib.data.frames import as_frame
+from ganlib.data.normal_scores import Knots, fit_knots, to_scores
 from ganlib.data.schema import Column, Schema
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
-from ganlib.errors import DataError
+from ganlib.errors import ConfigError, DataError
 
 LIMIT = 10.0
+_HUGE = 1e300  # a z-score that overflowed is read as this
+COMMON = 5
 UNEXPECTED_WEIGHT = 5.0
 DAY, WEEK = 86_400_000_000, 604_800_000_000
 
@@ -33,10 +40,11 @@ DAY, WEEK = 86_400_000_000, 604_800_000_000
 class ColumnCode:
     """How one raw column becomes positions ``start .. start + width`` of a row.
 
-    ``center``, ``scale``, ``median`` apply to numbers and dates (median is in scaled units); for text they are lists
-    per feature. ``has_rare`` and ``has_missing`` say which extra one-hot positions a category has;
-    ``missing_position`` is the flag's position; ``reference`` is the column's part of the reference row.
-    ``knots``/``scores`` (generation) map raw values to normal scores, piecewise linearly.
+    ``center``, ``scale``, ``median`` apply to numbers and dates (median is in encoded units, what a missing value
+    becomes; for booleans it is the mode); for text the first two are tuples, one value a feature. ``has_rare`` and
+    ``has_missing`` say which extra one-hot positions a category has; ``missing_position`` is the flag's position;
+    ``reference`` is the column's part of the reference row. ``knots``/``scores`` (generation) map raw values to normal
+    scores, piecewise linearly (``ganlib.data.normal_scores``).
     """
 
     column: str
@@ -58,14 +66,17 @@ class ColumnCode:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ColumnCode:
-        """From JSON values."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        """From JSON values; raises ConfigError on unknown keys."""
+        if unknown := set(values) - {f.name for f in fields(cls)}:
+            raise ConfigError(f"the column code has unknown keys: {', '.join(sorted(unknown))}")
+        read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**read)
 
 
 def soft_clip(z: np.ndarray) -> np.ndarray:
     """Linear within ±LIMIT, logarithmic beyond; continuous and increasing."""
     size = np.abs(z)
-    return np.where(size <= LIMIT, z, np.sign(z) * (LIMIT + LIMIT * np.log(np.maximum(size, LIMIT) / LIMIT)))
+    return np.where(size <= LIMIT, z, np.sign(z) * (LIMIT + LIMIT * np.log(np.clip(size, LIMIT, _HUGE) / LIMIT)))
 
 
 def soft_unclip(z: np.ndarray) -> np.ndarray:
@@ -78,11 +89,19 @@ def soft_unclip(z: np.ndarray) -> np.ndarray:
 class TableEncoder:
     """Encodes frames by a schema; ``for_generation`` leaves out what cannot be turned back into raw columns.
 
+    ``numeric`` (generation only): ``quantile`` maps numbers and dates to normal scores, ``standard`` only centres and
+    scales them. Quantiles suit heavy tails and lumps, but need rows: a column with fewer than 100 values, or fewer
+    than 10 different ones, is scaled in either case, since its quantiles would be the rows themselves.
+
     After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None).
     """
 
-    def __init__(self, schema: Schema, for_generation: bool = False) -> None:
-        self.schema, self.for_generation = schema, for_generation
+    def __init__(
+        self, schema: Schema, for_generation: bool = False, numeric: Literal["quantile", "standard"] = "quantile"
+    ) -> None:
+        if numeric not in ("quantile", "standard"):
+            raise ConfigError(f"numbers are encoded by quantile or standard, not by {numeric!r}")
+        self.schema, self.for_generation, self.numeric = schema, for_generation, numeric
         self.codes: tuple[ColumnCode, ...] = ()
         self.unexpected_position: int | None = None
 
@@ -124,39 +143,19 @@ class TableEncoder:
                 column.name, column.input, "boolean", start, len(reference), median=mode, missing_position=flag,
                 reference=reference,
             )  # fmt: skip
-        center, scale = float(present.mean()), float(present.std())
-        if scale <= 1e-12 * max(1.0, abs(center)):
-            scale = 1.0
-        knots, scores = self._knots(present)
-        median = (
-            float(np.interp(np.median(present), knots, scores))
-            if knots
-            else float(soft_clip(np.array((np.median(present) - center) / scale)))
-        )
+        center, scale = _moments(present)
+        knots, scores = self._knots(column, present)
         cyclic = column.kind == "date" and not self.for_generation
-        width = 1 + (flag is not None) + 4 * cyclic
         code = ColumnCode(
-            column.name, column.input, column.kind, start, width, center, scale, median, missing_position=flag,
-            cyclic=cyclic, knots=knots, scores=scores,
+            column.name, column.input, column.kind, start, 1 + (flag is not None) + 4 * cyclic, center, scale,
+            missing_position=flag, cyclic=cyclic, knots=knots, scores=scores,
         )  # fmt: skip
-        return _with_reference(code, float(np.median(present)))
+        return _with_reference(code, _middle(present))
 
-    def _knots(self, present: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Normal-score knots for generation where rows allow it (100 or more); none means plain scaling.
-
-        Each knot is the mean of the rows around a quantile, at least five of them, so that no row's value is stored.
-        """
-        if not self.for_generation or len(present) < 100 or len(np.unique(present)) < 10:
+    def _knots(self, column: Column, present: np.ndarray) -> Knots:
+        if not self.for_generation or self.numeric == "standard":
             return (), ()
-        from scipy.stats import norm
-
-        ordered = np.sort(present)
-        pieces = np.array_split(ordered, min(64, len(ordered) // 5))
-        knots = np.array([piece.mean() for piece in pieces])
-        middles = np.cumsum([len(p) for p in pieces]) - np.array([len(p) for p in pieces]) / 2
-        scores = norm.ppf(middles / len(ordered))
-        knots, first = np.unique(knots, return_index=True)
-        return tuple(map(float, knots)), tuple(map(float, scores[first]))
+        return fit_knots(present, column.minimum, column.maximum)
 
     def _fit_category(self, column: Column, feed: np.ndarray, start: int) -> ColumnCode:
         categories = column.categories or ()
@@ -225,6 +224,7 @@ class TableEncoder:
         """JSON values."""
         return {
             "for_generation": self.for_generation,
+            "numeric": self.numeric,
             "unexpected_position": self.unexpected_position,
             "width": self.width,
             "schema": self.schema.to_dict(),
@@ -234,7 +234,7 @@ class TableEncoder:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TableEncoder:
         """Inverse of ``to_dict``."""
-        encoder = cls(Schema.from_dict(values["schema"]), values["for_generation"])
+        encoder = cls(Schema.from_dict(values["schema"]), values["for_generation"], values.get("numeric", "quantile"))
         encoder.codes = tuple(ColumnCode.from_dict(code) for code in values["codes"])
         encoder.unexpected_position, encoder.width = values["unexpected_position"], values["width"]
         return encoder
@@ -259,13 +259,29 @@ def _fit_text(column: Column, feed: np.ndarray, start: int) -> ColumnCode:
     )  # fmt: skip
 
 
-def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
-    from dataclasses import replace
+def _moments(present: np.ndarray) -> tuple[float, float]:
+    """Mean and population deviation (1 for constants), also of numbers whose squares overflow."""
+    unit = max(1.0, float(np.abs(present).max()) / 1e100)
+    center, scale = float((present / unit).mean() * unit), float((present / unit).std() * unit)
+    return center, scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0
 
+
+def _middle(present: np.ndarray) -> float:
+    """The median where rows share it, else the mean of the five rows around it."""
+    ordered = np.sort(present)
+    middle, n = ordered[(len(ordered) - 1) // 2], len(ordered)
+    if n <= COMMON or (ordered == middle).sum() >= COMMON:
+        return float(middle)
+    start = n // 2 - COMMON // 2
+    return float((ordered[start : start + COMMON] / COMMON).sum())
+
+
+def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
+    """The code with its median and its part of the reference row, both from the column's middle value."""
     row = np.zeros((1, code.start + code.width), dtype=np.float32)
     feed = np.array([int(raw)], dtype=np.int64) if code.kind == "date" else np.array([raw])
     _encode_column(code, feed, row)
-    return replace(code, reference=tuple(float(v) for v in row[0, code.start :]))
+    return replace(code, median=float(row[0, code.start]), reference=tuple(float(v) for v in row[0, code.start :]))
 
 
 def _blocks(code: ColumnCode) -> list[Block]:
@@ -292,23 +308,16 @@ def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.nd
     if code.kind == "boolean":
         encoded = values
     elif code.knots:
-        encoded = _to_scores(code, values)
+        encoded = soft_clip(to_scores(values, code.knots, code.scores))
     else:
-        encoded = soft_clip((values - float(code.center)) / float(code.scale))  # type: ignore[arg-type]
+        with np.errstate(over="ignore"):
+            encoded = soft_clip((values - float(code.center)) / float(code.scale))  # type: ignore[arg-type]
     out[:, code.start] = np.where(lacks, code.median, encoded)
     if code.missing_position is not None:
         out[:, code.missing_position] = lacks
     if code.cyclic:
         out[:, code.start + code.width - 4 : code.start + code.width] = _cycles(feed, lacks)
     return lacks
-
-
-def _to_scores(code: ColumnCode, values: np.ndarray) -> np.ndarray:
-    """Piecewise linear through the knots, continued beyond them with their mean slope."""
-    knots, scores = np.array(code.knots), np.array(code.scores)
-    slope = (scores[-1] - scores[0]) / (knots[-1] - knots[0])
-    inside = np.interp(values, knots, scores)
-    return inside + slope * (np.minimum(values - knots[0], 0) + np.maximum(values - knots[-1], 0))
 
 
 def _cycles(feed: np.ndarray, lacks: np.ndarray) -> np.ndarray:
@@ -326,8 +335,8 @@ def _encode_category(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.
     rare = size if code.has_rare else -1
     missing = size + code.has_rare if code.has_missing else rare
     table = {c: i for i, c in enumerate(code.categories)}
-    values, inverse = np.unique(feed.astype(str), return_inverse=True)
-    index = np.array([missing if v == "" else table.get(v, rare) for v in values])[inverse]
+    which, values = pd.factorize(np.asarray(feed, dtype=object))
+    index = np.array([missing if v == "" else table.get(v, rare) for v in values], dtype=np.int64)[which]
     known = index >= 0
     out[np.flatnonzero(known), code.start + index[known]] = 1.0
     return feed == ""

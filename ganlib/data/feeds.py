@@ -24,7 +24,7 @@ def make_feeds(schema: Schema, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         spare = [n for n in frame.columns if n not in {c.name for c in wanted}] or list(frame.columns)
         hints = "; ".join(f"{name!r}: {close_names(name, spare)}" for name in lacking[:5])
         noun = "1 column is missing" if len(lacking) == 1 else f"{len(lacking)} columns are missing"
-        raise DataError(f"{noun}: {hints} Rename the data's columns, or edit the schema")
+        raise DataError(f"{noun}: {hints}; rename the data's columns, or edit the schema")
     return {column.input: _feed(column, frame[column.name], schema.timezone) for column in wanted}
 
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ganlib.data.dtypes import restore_booleans, restore_categories, restore_dates, restore_numbers
+from ganlib.data.normal_scores import from_scores
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
+from ganlib.errors import DataError
 
 if TYPE_CHECKING:
     from ganlib.data.encoder import ColumnCode, TableEncoder
@@ -21,7 +24,14 @@ def decode_rows(encoder: TableEncoder, rows: np.ndarray) -> pd.DataFrame:
 
 
 def decode_feeds(encoder: TableEncoder, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Raw feeds from encoded rows: flags compare with 0.5, categories by argmax, numbers within bounds."""
+    """Raw feeds from encoded rows: flags compare with 0.5, categories by argmax, numbers within bounds.
+
+    Raises DataError where the encoder is not for generation (texts have no way back) or the width differs.
+    """
+    if not encoder.for_generation and any(c.kind in ("text", "date") for c in encoder.codes):
+        raise DataError("texts and cyclic dates have no way back; use an encoder made with for_generation=True")
+    if rows.ndim != 2 or rows.shape[1] != encoder.width:
+        raise DataError(f"encoded rows have {encoder.width} values each; got shape {rows.shape}")
     out = {}
     for code, column in zip(encoder.codes, encoder.columns(), strict=True):
         if code.kind == "category":
@@ -42,7 +52,7 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
     if code.kind == "boolean":
         return (encoded > 0.5).astype(np.float64)
     if code.knots:
-        values = from_scores(code, encoded)
+        values = from_scores(encoded, code.knots, code.scores)
     else:
         from ganlib.data.encoder import soft_unclip
 
@@ -52,59 +62,12 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
     return np.round(values) if code.kind in ("integer", "date") else values
 
 
-def from_scores(code: ColumnCode, encoded: np.ndarray) -> np.ndarray:
-    """Inverse of the normal-score map."""
-    knots, scores = np.array(code.knots), np.array(code.scores)
-    slope = (knots[-1] - knots[0]) / (scores[-1] - scores[0])
-    inside = np.interp(encoded, scores, knots)
-    return inside + slope * (np.minimum(encoded - scores[0], 0) + np.maximum(encoded - scores[-1], 0))
-
-
 def to_series(column: Column, feed: np.ndarray, timezone: str) -> pd.Series:
-    """A raw feed as a pandas column of the training dtype."""
+    """A raw feed as a pandas column of the training dtype (see ``ganlib.data.dtypes`` for its limits)."""
     if column.kind == "date":
-        return _dates(column, feed, timezone)
+        return restore_dates(feed, NO_DATE, column.timezone or timezone, column.dtype)
     if column.kind == "category":
-        series = pd.Series(feed, dtype=object).where(feed != "", None)
-        return _restore_category(column, series)
-    series = pd.Series(feed)
+        return restore_categories(feed, column.categories or (), column.rare, column.dtype)
     if column.kind == "boolean":
-        series = series.map({1.0: True, 0.0: False}).astype(object).where(series.notna(), None)
-    if column.dtype.startswith("timedelta"):
-        return pd.to_timedelta(series, unit="s").astype(column.dtype)
-    return _cast(series, column)
-
-
-def _cast(series: pd.Series, column: Column) -> pd.Series:
-    """To the training dtype; text dtypes get the number's text, and plain integers that now lack values stay float."""
-    dtype = column.dtype
-    if dtype in ("object", "str", "string") and column.kind in ("number", "integer"):
-        texts = series.map(lambda v: str(int(v)) if column.kind == "integer" else str(v), na_action="ignore")
-        return texts.astype(dtype)
-    try:
-        return series.astype("Int64").astype(dtype) if column.kind == "integer" else series.astype(dtype)
-    except (TypeError, ValueError):
-        return series
-
-
-def _restore_category(column: Column, series: pd.Series) -> pd.Series:
-    if column.dtype == "category":
-        return series.astype(pd.CategoricalDtype(list(column.categories or ())))
-    if column.dtype.startswith(("int", "Int", "uint", "float", "Float")):
-        return pd.to_numeric(series).astype(column.dtype)
-    try:
-        return series.astype(column.dtype)
-    except (TypeError, ValueError):
-        return series
-
-
-def _dates(column: Column, feed: np.ndarray, timezone: str) -> pd.Series:
-    stamps = feed.astype("datetime64[us]")
-    series = pd.Series(np.where(feed == NO_DATE, np.datetime64("NaT", "us"), stamps)).dt.tz_localize("UTC")
-    series = series.dt.tz_convert(column.timezone or timezone)
-    if column.dtype.startswith("datetime64") and "," in column.dtype:
-        return series.astype(column.dtype)
-    naive = series.dt.tz_localize(None)
-    if column.dtype.startswith("datetime64"):
-        return naive.astype(column.dtype)
-    return naive.dt.strftime("%Y-%m-%dT%H:%M:%S").astype(column.dtype)
+        return restore_booleans(feed, column.dtype)
+    return restore_numbers(feed, column.kind == "integer", column.dtype)

@@ -2,65 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import warnings
 from pathlib import Path
 
 import pandas as pd
 
-from ganlib.data.inference import close_names
+from ganlib.data.frames import close_names
 from ganlib.errors import ConfigError, DataError
 
-SUFFIXES = (".csv", ".parquet")
+CSV = (".csv", ".tsv", ".txt")
+PARQUET = (".parquet", ".pq")
+_CHUNK = 1 << 20
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A CSV or Parquet file, or a folder of them (in name order), as one frame.
+    """A CSV (``.tsv``: tab-separated) or Parquet file, or a folder of them (in name order), as one frame.
 
-    Raises ConfigError where the path does not exist, DataError on empty or broken files, naming the file and the mend.
+    In folders, files and folders whose names begin with ``.`` or ``_`` are passed over.
+    Raises ConfigError where the path does not exist or is no table, DataError on empty or broken files or on files of
+    one folder with different columns, naming the file and the mend.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not files:
-            raise DataError(f"{path} holds no .csv or .parquet file")
-        return pd.concat([_read_file(file) for file in files], ignore_index=True)
-    if not path.is_file():
-        raise ConfigError(f"there is no data file {path}")
+        return _read_folder(path)
+    if not path.exists():
+        near = close_names(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        hint = f"; {near}" if near.startswith("did you") else ""
+        raise ConfigError(f"there is no data file {path}{hint}")
+    if path.suffix.lower() not in CSV + PARQUET:
+        raise ConfigError(f"{path} is no table by its name; give a file ending in {', '.join(CSV + PARQUET)}")
     return _read_file(path)
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty; give it a header and rows")
-    frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
-    if len(frame) == 0:
-        raise DataError(f"{path} holds a header but no rows")
-    return frame
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable Parquet file ({str(error)[:200]}); write it again") from error
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
-        # pandas renames repeated columns silently; the header tells.
-        if twice := sorted({n for n in header if header.count(n) > 1}):
-            raise DataError(f"{path}: column names must be unique; these come twice: {', '.join(twice)}")
-        return pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 (byte {error.start}: {error.reason}); convert it, e.g. with iconv"
-        ) from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as CSV ({str(error).strip()[:200]}); mend that line") from error
 
 
 def need_column(frame: pd.DataFrame, name: str, what: str = "label") -> pd.Series:
@@ -68,3 +41,96 @@ def need_column(frame: pd.DataFrame, name: str, what: str = "label") -> pd.Serie
     if name not in frame.columns:
         raise DataError(f"there is no {what} column {name!r}; {close_names(name, frame.columns)}")
     return frame[name]
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in CSV + PARQUET and p.is_file())
+    files = [p for p in files if not any(part[0] in "._" for part in p.relative_to(folder).parts)]
+    if not files:
+        raise DataError(f"{folder} holds no .csv or .parquet file")
+    frames = [_read_file(file) for file in files]
+    first = frames[0]
+    for file, frame in zip(files[1:], frames[1:], strict=True):
+        if odd := sorted(set(map(str, first.columns)) ^ set(map(str, frame.columns))):
+            raise DataError(f"{file} and {files[0]} differ in their columns: {', '.join(odd[:10])}; make them alike")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty; give it a header and rows")
+        frame = _read_parquet(path) if path.suffix.lower() in PARQUET else _read_csv(path)
+    except PermissionError as error:
+        raise ConfigError(f"{path} may not be read; mend its permissions") from error
+    if len(frame) == 0:
+        raise DataError(f"{path} holds a header but no rows; add rows")
+    return frame
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        _refuse_twice(path, list(pq.read_schema(path).names))
+        return pd.read_parquet(path)
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is not a readable Parquet file ({_short(error)}); write it again") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file, delimiter=separator), [])
+        # pandas renames repeated columns silently; the header tells.
+        _refuse_twice(path, header)
+        with warnings.catch_warnings():
+            # Rows longer than the header would be cut or shift the columns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False, index_col=False)
+    except UnicodeDecodeError as error:
+        raise DataError(_not_utf8(path)) from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty; give it a header and rows") from error
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{path}: rows have more values than the header has names; mend the header") from error
+    except (pd.errors.ParserError, csv.Error, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as CSV ({_short(error)}); mend that line") from error
+
+
+def _refuse_twice(path: Path, names: list[str]) -> None:
+    if twice := sorted({n for n in names if names.count(n) > 1 and n.strip()}):
+        raise DataError(f"{path}: column names must be unique; these come twice: {', '.join(twice)}")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _not_utf8(path: Path) -> str:
+    """Where in the file the first byte lies that is not UTF-8 (decoders count from the start of their chunk)."""
+    decoder, done, lines = codecs.getincrementaldecoder("utf-8")(), 0, 1
+    with path.open("rb") as file:
+        while True:
+            chunk, held = file.read(_CHUNK), decoder.getstate()[0]
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                offset = done - len(held) + error.start
+                line = lines + (held + chunk)[: error.start].count(b"\n")
+                byte = (held + chunk)[error.start]
+                return (
+                    f"{path} is not UTF-8: byte {offset} (0x{byte:02x}, line {line}): {error.reason}; "
+                    f"convert it, e.g. iconv -f latin1 -t utf-8 {path.name}"
+                )
+            if not chunk:
+                return f"{path} is not UTF-8; convert it, e.g. with iconv"
+            done, lines = done + len(chunk), lines + chunk.count(b"\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,34 @@ from ganlib.errors import ConfigError
 VERSION = 1
 KINDS = ("number", "integer", "boolean", "category", "date", "text")
 ROLES = ("feature", "label", "group", "id", "dropped")
-RESERVED = ("alpha", "explain")
+# Names that a sealed graph uses itself, for detectors and for augmenters.
+RESERVED = (
+    "alpha", "explain", "anomaly_score", "p_value", "is_anomaly", "contributions", "z", "condition",
+)  # fmt: skip
+_BUCKETS = 32
+_HEADING = f"""\
+# Table schema, written by ganlib and meant to be reviewed: what stands here overrides what is seen in the data.
+#   kind        {", ".join(KINDS)}
+#   role        {", ".join(ROLES)} (id and dropped columns are not used; note says why)
+#   dtype       pandas' type in training; generated columns come back in it
+#   missing     whether training rows lacked the value
+#   minimum, maximum   bounds of generated values (dates: microseconds since 1970 UTC)
+#   quantiles   0/5/50/95/100 % points, rounded; only for made-up test rows
+#   categories  quoted strings; other values are read as rare or unseen
+#   buckets     text only: number of hashed 3-gram features
+#   timezone    dates only: how naive times are read (null: the schema's, above the columns)
+"""
+
+
+def known_zone(name: str) -> str:
+    """The name itself where it is an IANA time zone; raises ConfigError."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"timezone {name!r} is no IANA time zone; write one such as UTC or Europe/Berlin") from error
+    return name
 
 
 @dataclass(frozen=True)
@@ -22,6 +50,7 @@ class Column:
     ``dtype`` is pandas' name of its type in training; ``missing`` tells whether training rows lacked it;
     ``quantiles`` are the 0/5/50/95/100 % points rounded to 3 significant digits; ``categories`` hold the values seen
     at least five times; ``rare`` tells that there were others. docs/artifact.md has the whole format.
+    Raises ConfigError on an unknown kind or role, an unknown time zone or bounds in the wrong order.
     """
 
     name: str
@@ -44,6 +73,12 @@ class Column:
             raise ConfigError(f"column {self.name!r}: kind {self.kind!r} is none of {', '.join(KINDS)}")
         if self.role not in ROLES:
             raise ConfigError(f"column {self.name!r}: role {self.role!r} is none of {', '.join(ROLES)}")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ConfigError(f"column {self.name!r}: minimum {self.minimum} lies above maximum {self.maximum}")
+        if self.timezone is not None:
+            known_zone(self.timezone)
+        if self.kind == "text" and self.buckets is None:
+            object.__setattr__(self, "buckets", _BUCKETS)
         if not self.input:
             object.__setattr__(self, "input", f"column:{self.name}" if self.name in RESERVED else self.name)
         object.__setattr__(self, "quantiles", tuple(self.quantiles or ()))
@@ -53,16 +88,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in order, and the time zone in which naive times are read."""
+    """The columns of a table, in order, and the time zone in which naive times are read.
+
+    Raises ConfigError on repeated names, more than one label or group, or an unknown time zone.
+    """
 
     columns: tuple[Column, ...]
     timezone: str = "UTC"
     version: int = field(default=VERSION)
 
     def __post_init__(self) -> None:
-        names = [c.name for c in self.columns]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
-            raise ConfigError(f"the schema names columns twice: {', '.join(twice)}")
+        known_zone(self.timezone)
+        if twice := _repeated(c.name for c in self.columns):
+            raise ConfigError(f"the schema names columns twice: {', '.join(twice)}; keep one entry of each")
+        if twice := _repeated(c.input for c in self.columns):
+            raise ConfigError(f"the schema feeds inputs twice: {', '.join(twice)}; rename the columns")
+        for role in ("label", "group"):
+            if len(several := [c.name for c in self.columns if c.role == role]) > 1:
+                raise ConfigError(f"{len(several)} columns have the role {role}: {', '.join(several)}; keep one")
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -104,38 +147,45 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Schema:
-        """Strict inverse of ``to_dict``; raises ConfigError on unknown keys or a newer version."""
-        if (version := values.get("version")) != VERSION:
-            raise ConfigError(f"the schema has version {version!r}; this release reads version {VERSION}")
-        known = {f.name for f in fields(Column)}
-        columns = []
-        for entry in values.get("columns") or []:
-            if unknown := set(entry) - known:
-                raise ConfigError(
-                    f"column {entry.get('name')!r}: unknown keys {sorted(unknown)}; choose of {sorted(known)}"
-                )
-            if missing := {"name", "kind"} - set(entry):
-                raise ConfigError(f"column {entry.get('name')!r} lacks {sorted(missing)}")
-            columns.append(Column(**entry))
+        """Strict inverse of ``to_dict``.
+
+        Raises ConfigError on a newer version, unknown keys, values of the wrong type, or a label or group that
+        contradicts the columns' roles, naming the column and the key.
+        """
+        _check_version(values.get("version"))
         if unknown := set(values) - {"version", "timezone", "label", "group", "columns"}:
-            raise ConfigError(f"the schema has unknown keys: {sorted(unknown)}")
-        return cls(tuple(columns), values.get("timezone", "UTC"))
+            raise ConfigError(f"the schema has unknown keys: {', '.join(sorted(map(str, unknown)))}; take them out")
+        entries = values.get("columns")
+        if not isinstance(entries, list | tuple) or not entries:
+            raise ConfigError("the schema lists no columns; write `columns:` with one entry for each")
+        schema = cls(tuple(_read_column(e, i) for i, e in enumerate(entries)), values.get("timezone") or "UTC")
+        for role, found in (("label", schema.label), ("group", schema.group)):
+            if values.get(role) not in (None, found):
+                raise ConfigError(
+                    f"the schema says {role}: {values[role]!r}, but the column with that role is {found!r}; "
+                    f"set `role: {role}` in the column's entry"
+                )
+        return schema
 
     def save(self, path: str | Path) -> None:
-        """Write YAML with a heading that says what may be edited."""
+        """Write YAML that explains itself, whole or not at all; raises ConfigError where that cannot be."""
         import yaml
 
-        heading = (
-            "# Table schema. You may edit kind, role, categories, minimum, maximum, timezone and note.\n"
-            f"# kind: {', '.join(KINDS)}\n# role: {', '.join(ROLES)}\n"
-        )
         values = self.to_dict()
         del values["label"], values["group"]
-        Path(path).write_text(heading + yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        text = _HEADING + yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+        target = Path(path)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True) if part.parent.is_dir() else None
+            raise ConfigError(f"schema file {path} cannot be written: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Schema:
-        """Read what ``save`` wrote; raises ConfigError on a missing or broken file."""
+        """Read what ``save`` wrote; raises ConfigError on a missing or broken file, naming it."""
         import yaml
 
         try:
@@ -144,4 +194,96 @@ class Schema:
             raise ConfigError(f"schema file {path} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"schema file {path} holds no mapping; write one with `ganlib train`")
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"schema file {path}: {error}") from error
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return sorted({n for n in names if n in seen or seen.add(n)})  # type: ignore[func-returns-value]
+
+
+def _check_version(version: Any) -> None:
+    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+        raise ConfigError(f"the schema has version {version}, newer than version {VERSION} of this release; upgrade")
+    if version != VERSION or isinstance(version, bool):
+        raise ConfigError(f"the schema has version {version!r}; this release reads version {VERSION}")
+
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "a string"),
+    "kind": ((str,), "a string"),
+    "role": ((str,), "a string"),
+    "dtype": ((str,), "a string"),
+    "missing": ((bool,), "true or false"),
+    "minimum": ((int, float, type(None)), "a number or null"),
+    "maximum": ((int, float, type(None)), "a number or null"),
+    "quantiles": ((list, tuple, type(None)), "a list of numbers"),
+    "categories": ((list, tuple, type(None)), "a list of strings or null"),
+    "rare": ((bool,), "true or false"),
+    "buckets": ((int, type(None)), "a whole number or null"),
+    "timezone": ((str, type(None)), "a string or null"),
+    "note": ((str,), "a string"),
+    "input": ((str,), "a string"),
+}
+
+
+def _read_column(entry: Any, position: int) -> Column:
+    """One column from YAML or JSON values; raises ConfigError naming column and key."""
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"column {position} of the schema is {entry!r}, not a mapping with name and kind")
+    name = entry.get("name", position)
+    known = [f.name for f in fields(Column)]
+    if unknown := set(entry) - set(known):
+        raise ConfigError(
+            f"column {name!r}: unknown keys {', '.join(sorted(map(str, unknown)))}; choose of {', '.join(known)}"
+        )
+    if lacking := sorted({"name", "kind"} - set(entry)):
+        raise ConfigError(f"column {name!r} lacks {' and '.join(lacking)}")
+    for key, value in entry.items():
+        allowed, words = _TYPES[key]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise ConfigError(f"column {name!r}: {key} must be {words}, not {value!r}")
+    column = Column(**{**entry, "categories": _read_categories(name, entry.get("categories"))})
+    return _checked(column)
+
+
+def _read_categories(name: Any, values: Any) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    if wrong := [v for v in values if isinstance(v, bool | list | dict | float | type(None))]:
+        raise ConfigError(f"column {name!r}: categories must be strings, not {wrong[0]!r}; put quotes around them")
+    return tuple(str(v) for v in values)
+
+
+def _checked(column: Column) -> Column:
+    """What a person's edit may have broken between the keys of one column."""
+    if wrong := [q for q in column.quantiles if isinstance(q, bool) or not isinstance(q, int | float)]:
+        raise ConfigError(f"column {column.name!r}: quantiles must be numbers, not {wrong[0]!r}")
+    if column.kind == "category" and column.role in ("feature", "group") and column.categories is None:
+        raise ConfigError(f"column {column.name!r}: a category needs `categories`, the list of its common values")
+    if column.categories is not None:
+        if twice := _repeated(column.categories):
+            raise ConfigError(f"column {column.name!r}: categories come twice: {', '.join(twice)}")
+        if "" in column.categories:
+            raise ConfigError(f"column {column.name!r}: an empty string is a missing value, not a category")
+    if column.kind == "text" and (column.buckets or 0) < 1:
+        raise ConfigError(f"column {column.name!r}: buckets must be 1 or more, not {column.buckets}")
+    return column
+
+
+def _dumper() -> Any:
+    """YAML with lists of numbers on one line and one category a line."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def listed(dumper: Any, values: list[Any]) -> Any:
+        flow = all(isinstance(v, int | float) for v in values)
+        return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flow)
+
+    Dumper.add_representer(list, listed)
+    return Dumper

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
+from ganlib.data.dtypes import plain
+from ganlib.data.frames import as_frame, close_names
+from ganlib.data.values import NO_DATE, as_microseconds, as_numbers, as_strings
 from ganlib.errors import ConfigError, DataError
 
 
@@ -18,58 +23,123 @@ def split_rows(
     seed: int = 0,
     least: int = 1,
 ) -> dict[str, np.ndarray]:
-    """Row positions of each part.
+    """Row positions of each part, ascending; together they are all rows, each once.
 
-    ``hash``: by the rows' content, so that equal rows land on one side and the same data split alike anywhere;
-    ``group``: whole values of ``column``; ``time``: ordered by ``column``, parts in the order given. Fractions sum
-    to 1. Raises DataError where a part would hold fewer than ``least`` rows, naming how many rows are needed.
+    ``hash``: by the rows' content, so that equal rows land on one side and the same data split alike whatever their
+    order; ``group``: whole values of ``column`` (missing ones are one group); ``time``: ordered by ``column``, parts
+    in the order given, equal times on one side. Fractions sum to 1 and hold for rows as nearly as ties allow.
+
+    Raises ConfigError on bad fractions, an unknown way or a column that is absent, DataError where a time is missing
+    or a part would hold fewer than ``least`` rows, naming how many rows are needed.
     """
-    if abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) <= 0:
-        raise ConfigError(f"split fractions must be positive and sum to 1; got {dict(fractions)}")
+    _check_fractions(fractions)
+    frame = as_frame(frame)
     if by == "time":
-        order = np.argsort(frame[_known(frame, column, by)].to_numpy(), kind="stable")
-        keys = np.arange(len(frame))
-    elif by in ("hash", "group"):
-        source = frame if by == "hash" else frame[[_known(frame, column, by)]]
-        keys = _mixed_hash(source, seed)
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
+        keys = _times(frame[_known(frame, column, by)])
+    elif by == "group":
+        keys = _mix(_content(as_strings(frame[_known(frame, column, by)])), seed)
+    elif by == "hash":
+        keys = _mix(row_hash(frame), seed)
     else:
         raise ConfigError(f"rows are split by hash, group or time, not by {by!r}")
-    return _cut(order, keys, fractions, least)
+    order = np.argsort(keys, kind="stable")
+    unit = {"hash": "different rows", "group": f"rows in more values of {column!r}", "time": "rows at different times"}
+    return _cut(order, keys[order], fractions, least, unit[by])
+
+
+def row_hash(frame: pd.DataFrame) -> np.ndarray:
+    """64 bits of each row's content, uint64 ``(n,)``; the same for equal values in different dtypes of one family."""
+    total = np.zeros(len(frame), dtype=np.uint64)
+    for position in range(frame.shape[1]):
+        column = _column_hash(frame.iloc[:, position])
+        total = total * np.uint64(0x9E3779B97F4A7C15) + column + np.uint64(0x632BE59BD9B4E019)
+        total ^= total >> np.uint64(29)
+    return total
+
+
+def _column_hash(series: pd.Series) -> np.ndarray:
+    series = plain(series)
+    if types.is_bool_dtype(series.dtype) or (types.is_numeric_dtype(series.dtype) and not _is_wide(series)):
+        return _content(as_numbers(series) + 0.0)  # -0.0 becomes 0.0
+    if types.is_datetime64_any_dtype(series.dtype):
+        return _content(as_microseconds(series, "UTC"))
+    try:
+        return _content(as_strings(series))
+    except DataError:  # lists and mappings
+        return _content(series.map(repr).to_numpy(dtype=object))
+
+
+def _is_wide(series: pd.Series) -> bool:
+    """Whole numbers beyond 2^53 and complex numbers, which a double would run together."""
+    if types.is_complex_dtype(series.dtype):
+        return True
+    if not types.is_integer_dtype(series.dtype) or series.isna().all():
+        return False
+    return max(abs(int(series.min())), abs(int(series.max()))) > 2**53
+
+
+def _content(values: np.ndarray) -> np.ndarray:
+    return pd.util.hash_array(values, categorize=True).astype(np.uint64)
+
+
+def _mix(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), seeded."""
+    keys = hashes ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))
+
+
+def _times(series: pd.Series) -> np.ndarray:
+    """Sortable times: numbers as they are, dates as microseconds. Raises DataError where one is missing."""
+    series = plain(series)
+    if types.is_numeric_dtype(series.dtype) or types.is_timedelta64_dtype(series.dtype):
+        keys = as_numbers(series)
+        missing = np.isnan(keys)
+    else:
+        keys = as_microseconds(series, "UTC")
+        missing = keys == NO_DATE
+    if missing.any():
+        raise DataError(
+            f"column {series.name!r}, row {int(np.flatnonzero(missing)[0])}: no time ({int(missing.sum())} such rows); "
+            "a split by time needs one in each row: drop these rows or split by hash"
+        )
+    return keys
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    shares = list(fractions.values())
+    if not shares or not all(math.isfinite(s) and s > 0 for s in shares) or abs(sum(shares) - 1) > 1e-9:
+        raise ConfigError(f"split fractions must be positive and sum to 1; got {dict(fractions)}")
 
 
 def _known(frame: pd.DataFrame, column: str | None, by: str) -> str:
-    if column is None or column not in frame.columns:
-        raise ConfigError(
-            f"a split by {by} needs a column; {column!r} is not among {list(map(str, frame.columns))}"
-        )
+    if column is None:
+        raise ConfigError(f"a split by {by} needs a column; name one of {', '.join(map(repr, frame.columns[:20]))}")
+    if column not in frame.columns:
+        hint = close_names(column, frame.columns)
+        raise ConfigError(f"a split by {by} needs a column; there is no {column!r}: {hint}")
     return column
 
 
-def _mixed_hash(frame: pd.DataFrame, seed: int) -> np.ndarray:
-    texts = frame.astype(str) if any(frame.dtypes.astype(str).isin(["category", "boolean"])) else frame
-    hashes = pd.util.hash_pandas_object(texts, index=False).to_numpy(dtype=np.uint64)
-    mixed = (hashes ^ np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)) * np.uint64(0xBF58476D1CE4E5B9)
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-def _cut(order: np.ndarray, keys: np.ndarray, fractions: Mapping[str, float], least: int) -> dict[str, np.ndarray]:
+def _cut(
+    order: np.ndarray, keys: np.ndarray, fractions: Mapping[str, float], least: int, unit: str
+) -> dict[str, np.ndarray]:
     """Cut the ordered rows at the fractions, moving each cut past rows with an equal key."""
     n, parts, start, share = len(order), {}, 0, 0.0
     names = list(fractions)
     for name in names:
         share += fractions[name]
-        stop = n if name == names[-1] else round(n * share)
-        while 0 < stop < n and keys[stop] == keys[stop - 1]:
-            stop += 1
+        stop = n if name == names[-1] else max(start, round(n * share))
+        if 0 < stop < n:
+            stop = int(np.searchsorted(keys, keys[stop - 1], side="right"))
         parts[name] = np.sort(order[start:stop])
-        start = max(start, stop)
+        start = stop
     for name, rows in parts.items():
         if len(rows) < least:
-            needed = int(np.ceil(least / fractions[name]))
+            needed = max(math.ceil(least / fractions[name]), len(names) * least)
             raise DataError(
-                f"the {name} part would hold {len(rows)} of {n} rows, fewer than {least}; about {needed} different "
-                f"rows are needed, or a larger {name} share"
+                f"the {name} part would hold {len(rows)} of {n} rows, fewer than {least}; about {needed} {unit} "
+                f"are needed, or a larger {name} share"
             )
     return parts

@@ -237,12 +237,15 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def explain(self, X: Any) -> np.ndarray:
         """Contributions, float32 ``(n, features)`` in schema order and score units.
 
-        Each is the drop in score when its column takes its reference value (training median or mode).
+        Each is the drop in score when its column takes its reference value (training median or mode); above 128
+        columns, the score divided among columns as their residuals are.
         """
-        from ganlib.explain import contributions
+        from ganlib.explain import contributions, unexpected_missing
 
-        x = torch.from_numpy(self.encoder_.encode(self._feeds(X)))
-        return contributions(self.scorer_, self.encoder_, x).numpy()
+        feeds = self._feeds(X)
+        lacks = torch.from_numpy(unexpected_missing(self.encoder_, feeds))
+        x = torch.from_numpy(self.encoder_.encode(feeds)).double()
+        return contributions(self._double_scorer_, self.encoder_, x, lacks).float().numpy()
 
     def to_pyod(self) -> PyODAdapter:
         """This detector behind PyOD's signs: higher = outlier, labels 0 and 1."""

@@ -154,7 +154,8 @@ def _torchscript(module: nn.Module, examples: tuple[Tensor, ...]) -> onnx.ModelP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module, examples, buffer, dynamo=False, input_names=names, output_names=["out"],
+            module, examples, buffer, dynamo=False,  # type: ignore[arg-type]
+            input_names=names, output_names=["out"],
             dynamic_axes={n: {0: "batch"} for n in [*names, "out"]}, opset_version=OPSET,
         )  # fmt: skip
     return onnx.load_from_string(buffer.getvalue())

@@ -109,7 +109,11 @@ class _Encoding:
     def _categories(self, codes: list[ColumnCode]) -> None:
         """One-hot of known categories, rare or unseen, missing; the network never sees a string."""
         b = self.builder
-        levels, owner, level, positions, absent = [], [], [], [], []
+        levels: list[str] = []
+        owner: list[int] = []
+        level: list[int] = []
+        positions: list[int] = []
+        absent: list[int] = []
         for row, code in enumerate(codes):
             rare = len(code.categories)
             places = [float(i) for i in range(rare)] + [rare + 1.0]

@@ -68,10 +68,17 @@ class GANomalyScorer(nn.Module):
         kind = self.model.config.score
         if kind == "latent":
             return (z - again).square().mean(1)
-        context = ((x - rebuilt).square() / self.model.context_scale.clamp_min(_FLOOR)).mean(1)
+        context = self._errors(x, rebuilt).mean(1)
         if kind == "context":
             return context
         return context + ((z - again).square() / self.model.latent_scale.clamp_min(_FLOOR)).mean(1)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What each position adds to the context error: ``(n, d) -> (n, d)``."""
+        return self._errors(x, self.model.passes(x)[1]) / x.shape[1]
+
+    def _errors(self, x: Tensor, rebuilt: Tensor) -> Tensor:
+        return (x - rebuilt).square() / self.model.context_scale.clamp_min(_FLOOR)
 
 
 def toy_test(seed: int) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data.spec import DataSpec
-from ganlib.losses.table import row_nll
 from ganlib.models.anomaly.ganomaly import FACTOR_TOY
 from ganlib.models.vae.vae import VAE, VAEConfig, VAEScorer
 from ganlib.nn.mlp import MLP
@@ -70,14 +69,14 @@ class ReconstructionVAE(VAE):
     def __init__(self, spec: DataSpec, config: ReconstructionVAEConfig) -> None:
         super().__init__(spec, config)
         self.decoder = MLP(config.latent_dim, config.hidden[::-1], 2 * spec.dim)
-        del self.log_variance
+        del self.raw_log_variance
 
-    def reconstruction_nll(self, z: Tensor, x: Tensor) -> Tensor:
-        """-log p(x|z) per raw column with the decoder's own variance."""
-        mean, raw = self.decoder(z).chunk(2, dim=1)
+    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logits ``(n, d)`` of p(x|z), and its log-variances of the same shape."""
+        output, raw = self.decoder(z).chunk(2, dim=1)
         high = self.config.max_log_variance
         start = math.log((-1.0 - _LOW) / (high + 1.0))
-        return row_nll(self.spec.blocks, mean, _LOW + (high - _LOW) * torch.sigmoid(raw + start), x)
+        return output, _LOW + (high - _LOW) * torch.sigmoid(raw + start)
 
     def scorer(self) -> nn.Module:
         """Negative reconstruction probability, to be exported."""

@@ -22,7 +22,8 @@ of the batch's own mean. ``reconstruction="likelihood"`` replaces Â½||x - x_f||Â
 variance per number, Bernoulli flags and categorical categories; D and the means then see rows with that noise, as the
 sampler makes them. With the squared error and l1 = 3 an encoded table of unit variance keeps only latents that explain
 more than three columns' worth, so tables should take the likelihood and ``kl`` 1: the toy and the estimator do.
-``features="mean"`` averages the feature terms of L_G over units; summed, they outweigh the columns of a small table.
+``features="mean"``, the estimator's choice, averages the feature terms of L_G over units; summed, they outweigh the
+few columns of a scarce table.
 After training ``fit_prior`` may replace N(0, I) in sampling by the class's aggregated posterior, as in the CVAE.
 """
 
@@ -103,7 +104,7 @@ class ClassMeans(nn.Module):
     exports=("sampler",),
     toy=Toy(
         at_least=0.5,
-        config={"latent_dim": 4, "hidden": (64, 32), "kl": 1.0, "reconstruction": "likelihood", "features": "mean"},
+        config={"latent_dim": 4, "hidden": (64, 32), "kl": 1.0, "reconstruction": "likelihood"},
         trainer={"epochs": 40, "batch_size": 64},
         **LABELLED_TOY,
     ),

@@ -122,7 +122,7 @@ LABELLED_TOY = {
     "NIPS 2015",
     exports=("sampler",),
     toy=Toy(
-        at_least=0.85,
+        at_least=0.6,
         config={"latent_dim": 4, "hidden": (64, 32)},
         trainer={"epochs": 60, "batch_size": 64},
         **LABELLED_TOY,

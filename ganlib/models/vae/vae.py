@@ -16,13 +16,15 @@ posterior mean (one decoder pass), or over a fixed table of ``score_samples`` dr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ganlib.config import Config
-from ganlib.data.spec import DataSpec
+from ganlib.data.spec import Block, DataSpec
 from ganlib.data.toy import factor_table
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import row_nll
@@ -31,6 +33,9 @@ from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import TableSampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
+
+# Adam moves a parameter by at most the learning rate a step: variances must come down over several units.
+_PACE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,35 @@ class VAEScorer(nn.Module):
         nll = self.vae.reconstruction_nll(z.flatten(0, 1), repeated).sum(1)
         return total + nll.view(-1, len(noise)).mean(1)
 
+    def residual(self, x: Tensor) -> Tensor:
+        """What each position adds to the score at the posterior mean, not negative: ``(n, d) -> (n, d)``.
+
+        Half the squared error in standard deviations for numbers, -log p for flags and categories.
+        """
+        output, log_variance = self.vae.decode(self.vae.posterior(x)[0])
+        log_variance = log_variance.expand_as(x)
+        parts = []
+        for kind, part in kinds(self.vae.spec.blocks, x.shape[1]):
+            if kind == "number":
+                error = (x[:, part] - output[:, part]).square()
+                parts.append(0.5 * error * torch.exp(-log_variance[:, part]))
+            elif kind == "binary":
+                parts.append(F.binary_cross_entropy_with_logits(output[:, part], x[:, part], reduction="none"))
+            else:
+                parts.append(-F.log_softmax(output[:, part], dim=1) * x[:, part])
+        return torch.cat(parts, 1)
+
+
+def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
+    """Positions by kind, in order: neighbouring numbers and flags together, each category alone."""
+    runs: list[tuple[str, slice]] = [] if blocks else [("number", slice(0, dim))]
+    for block in sorted(blocks, key=lambda b: b.start):
+        if runs and runs[-1][0] == block.kind != "category":
+            runs[-1] = (block.kind, slice(runs[-1][1].start, block.stop))
+        else:
+            runs.append((block.kind, block.slice))
+    return runs
+
 
 @register(
     "vae",
@@ -103,7 +137,7 @@ class VAE(Algorithm):
         self.spec, self.config = spec, config
         self.encoder = MLP(spec.dim, config.hidden, 2 * config.latent_dim)
         self.decoder = MLP(config.latent_dim, config.hidden[::-1], spec.dim)
-        self.log_variance = nn.Parameter(torch.full((spec.dim,), -1.0))
+        self.raw_log_variance = nn.Parameter(torch.full((spec.dim,), -1.0 / _PACE))
         self.noise = FixedNoise(config.score_samples, config.latent_dim)
 
     def players(self) -> dict[str, nn.Module]:
@@ -123,9 +157,19 @@ class VAE(Algorithm):
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
+    @property
+    def log_variance(self) -> Tensor:
+        """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; of use at the numbers only."""
+        return (_PACE * self.raw_log_variance).clamp(-6.0, 4.0)
+
+    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logits ``(n, d)`` of p(x|z), and its log-variances."""
+        return self.decoder(z), self.log_variance
+
     def reconstruction_nll(self, z: Tensor, x: Tensor) -> Tensor:
-        """-log p(x|z) per raw column, ``(n, columns)``, variances floored at e^-6."""
-        return row_nll(self.spec.blocks, self.decoder(z), self.log_variance.clamp(-6.0, 4.0), x)
+        """-log p(x|z) per raw column, ``(n, columns)``."""
+        output, log_variance = self.decode(z)
+        return row_nll(self.spec.blocks, output, log_variance, x)
 
     def loss(self, batch: Batch) -> Losses:
         """Negative bound as ``reconstruction`` and ``kl``, nats per row."""
@@ -146,7 +190,7 @@ class VAE(Algorithm):
 
     def sampler(self) -> nn.Module:
         """Ancestral sampling: z, then a draw from p(x|z)."""
-        scale = torch.exp(0.5 * self.log_variance.clamp(-6.0, 4.0))
+        scale = torch.exp(0.5 * self.log_variance)
         return TableSampler(self.decoder, self.config.latent_dim, self.spec, scale).eval()
 
 

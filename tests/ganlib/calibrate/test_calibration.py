@@ -82,3 +82,47 @@ def test_refusals():
     with pytest.raises(ConfigError, match="between 0 and 1"):
         Calibration.fit(np.arange(9.0)).supports(1.5)
     assert Calibration.fit(np.arange(9.0)).rows_needed(0.01) == 99
+
+
+def test_alarm_rate_in_the_tail_is_alpha():
+    """Below 1/(n+1) only the Pareto tail speaks: over seeds it must be honest there, within a factor of two."""
+    alpha, rates = 1 / 4000, []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        calibration = Calibration.fit(rng.exponential(size=1000))
+        if calibration.tail is None:
+            continue
+        assert calibration.supports(alpha)
+        rates.append(float((calibration.p_value(rng.exponential(size=20_000)) <= np.float32(alpha)).mean()))
+    assert len(rates) >= 40
+    assert alpha / 2 <= np.mean(rates) <= alpha * 2
+
+
+def test_goodness_of_fit_is_not_too_lenient():
+    """With the fitted law true, about 5 % of tails are refused: a test that ignores the fitting would refuse none."""
+    refused = [fit_tail(np.random.default_rng(s).exponential(size=600)) is None for s in range(300)]
+    # Two-sided binomial band at 1e-4 around the level of 0.05, widened by the bound on the shape.
+    assert 0.01 <= np.mean(refused) <= 0.12
+
+
+def test_scores_may_be_negative():
+    calibration = Calibration.fit(np.array([-4.0, -3.0, -2.0, -1.0]))
+    assert calibration.median_score == pytest.approx(2.5)
+    assert calibration.p_value(np.array([-5.0, -3.0, 0.0])) == pytest.approx([1.0, 0.8, 0.2])
+
+
+def test_equal_scores_stay_equal_under_rounding():
+    calibration = Calibration.fit(np.float32([1.0] * 60 + [2.0] * 39))
+    p = calibration.p_value(np.float32([1 - 4e-6, 1, 1 + 4e-6, 1 + 4e-5]))
+    assert p == pytest.approx([1.0, 1.0, 1.0, 0.4])
+
+
+def test_the_whole_calibration_goes_through_json():
+    import json
+
+    rng = np.random.default_rng(0)
+    calibration = Calibration.fit(rng.exponential(size=900), np.array(["a"] * 700 + ["b"] * 200))
+    again = Calibration.from_dict(json.loads(json.dumps(calibration.to_dict(scores=True))))
+    asked, groups = rng.exponential(size=500) * 3, rng.choice(["a", "b", "c"], 500)
+    assert np.array_equal(again.p_value(asked, groups), calibration.p_value(asked, groups))
+    assert again.to_dict() == calibration.to_dict() and "scores" not in calibration.to_dict()

@@ -286,3 +286,20 @@ def test_broken_dependence_is_found_and_explained(fitted, numbers):
     contributions = fitted.explain(rows)
     assert contributions.shape == (100, 6) and contributions.dtype == np.float32
     assert (contributions.argmax(1) == 3).mean() > 0.5
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_wide_tables_are_explained_by_residual_shares(cls):
+    x = np.random.default_rng(6).normal(size=(60, 140))
+    detector = cls(**QUICK).fit(x)
+    rows = x[:4].copy()
+    rows[:, 77] = 9.0
+    contributions = detector.explain(rows)
+    assert contributions.shape == (4, 140) and (contributions.argmax(1) == 77).all()
+
+
+def test_a_missing_value_that_never_was_is_explained(numbers):
+    detector = VAEDetector(**QUICK).fit(numbers)
+    rows = numbers[:5].copy()
+    rows[:, 4] = np.nan
+    assert (detector.explain(rows).argmax(1) == 4).all()

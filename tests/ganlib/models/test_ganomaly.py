@@ -94,6 +94,7 @@ def test_scores_by_hand():
                 "combined": context + (latent / torch.tensor([0.3, 0.7])).mean(1),
             }[kind]
             assert torch.allclose(model.scorer()(b.x), expected, rtol=1e-6)
+            assert torch.allclose(model.scorer().residual(b.x).sum(1), context, rtol=1e-5)
 
 
 def test_scales_follow_the_training_errors_and_are_saved():

@@ -60,6 +60,18 @@ def test_score_is_the_negative_bound_over_the_table(samples):
         assert torch.allclose(model.scorer()(x), nll + kl, rtol=1e-5)
 
 
+def test_residuals_are_the_score_of_the_row_without_its_constants():
+    model = make(spec=MIXED)
+    x = torch.tensor([[0.3, 1.0, 0.0, 1.0, 0.0], [2.0, 0.0, 1.0, 0.0, 0.0]])
+    with torch.no_grad():
+        residual = model.scorer().residual(x)
+        nll = model.reconstruction_nll(model.posterior(x)[0], x)
+        constant = 0.5 * (math.log(2 * math.pi) + model.log_variance[0])
+    assert residual.shape == x.shape and residual.min() >= 0
+    assert torch.allclose(residual[:, 0], nll[:, 0] - constant, atol=1e-5)
+    assert torch.allclose(residual[:, 1], nll[:, 1]) and torch.allclose(residual[:, 2:].sum(1), nll[:, 2])
+
+
 def test_variance_of_the_noise_is_learned():
     torch.manual_seed(1)
     x = torch.randn(1000, 4) * torch.tensor([1.0, 0.5, 0.2, 1.0])

@@ -1,0 +1,357 @@
+"""The steps of training an augmenter and of augmenting a table, as plain functions: no Prefect here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.errors import GateRefused, UsageError
+from pipelines.job import Job
+from pipelines.registry import Registry, check_name
+from pipelines.settings import AugmentSettings, DataSettings, Settings
+from pipelines.steps import Run, Tell, Trained, common_tags, direct, quiet, workshop
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST_SHARE = 0.25
+LEAST_CLASS = 4  # rows that a class needs before one of them can be kept back
+
+
+def train_augmenter(
+    registry: Registry | None, name: str, settings: Settings, tell: Tell = quiet, run: Run = direct
+) -> Trained:
+    """Fit a generator on the training rows, measure what it adds on real rows kept back, seal, register.
+
+    Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
+    """
+    check_name(name)
+    registry = registry or Registry(settings=settings.registry)
+    with workshop(name) as folder:
+        work = str(Job.create(folder, name, settings, registry).folder)
+        facts = run(prepare_augmenter, work)
+        sizes = f"{facts['fit']:,} train, {facts['test']:,} judge"
+        tell(f"{facts['rows']:,} rows of {len(facts['classes'])} classes: {sizes}")
+        done = run(fit_augmenter, work)
+        tell(f"{done['model']} sealed, parity {done['parity_ratio']:.2g} of 1; macro AUPRC on real rows: "
+             + ", ".join(f"{k} {v:.4f}" for k, v in done["lift"].items()))  # fmt: skip
+        return Trained(**run(register_augmenter, work))
+
+
+def prepare_augmenter(folder: str) -> dict[str, Any]:
+    """Read, and keep rows of each class back before anything is fitted."""
+    from ganlib.data.inference import infer_schema
+    from ganlib.data.read import need_column
+    from ganlib.data.values import as_strings
+    from ganlib.errors import DataError
+
+    job = Job.open(folder)
+    data, frame = job.settings.data, job.table()
+    if data.label is None:
+        raise UsageError("an augmenter generates rows by class: name the column with --label or data.label")
+    texts = as_strings(need_column(frame, data.label))
+    labels, counts = np.unique(texts[texts != ""].astype(str), return_counts=True)
+    if len(labels) < 2:
+        shown = repr(str(labels[0])) if len(labels) else "no value"
+        raise DataError(f"label column {data.label!r} holds {shown} only; an augmenter needs two classes or more")
+    fit, test = _kept_back(frame, texts, labels, job.settings.training.random_state)
+    schema = infer_schema(frame.iloc[fit].drop(columns=[data.label]), timezone=data.timezone)
+    schema.save(job.folder / "schema.yaml")
+    job.write("rows", {"fit": fit.tolist(), "test": test.tolist()})
+    facts = {
+        "rows": len(frame),
+        "fingerprint": job.fingerprint(),
+        "classes": {str(c): int(n) for c, n in zip(labels, counts, strict=True)},
+        "fit": len(fit),
+        "test": len(test),
+    }
+    job.write("facts", facts)
+    return facts
+
+
+def _kept_back(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows; a class of very few rows trains whole."""
+    from ganlib.data.split import split_rows
+    from ganlib.errors import DataError
+
+    fit, test = [], []
+    for label in labels:
+        rows = np.flatnonzero(texts == label)
+        try:
+            if len(rows) < LEAST_CLASS:
+                raise DataError("too few")
+            parts = split_rows(frame.iloc[rows], {"fit": 1 - TEST_SHARE, "test": TEST_SHARE}, seed=seed)
+        except DataError:  # too few, or copies of one row
+            parts = {"fit": np.arange(len(rows)), "test": np.arange(0)}
+        fit.append(rows[parts["fit"]])
+        test.append(rows[parts["test"]])
+    return np.sort(np.concatenate(fit)), np.sort(np.concatenate(test))
+
+
+def fit_augmenter(folder: str) -> dict[str, Any]:
+    """Fit on the training rows, measure the lift on the others, seal through the parity gate."""
+    import pandas as pd
+
+    from ganlib.augment import as_augmenter
+    from ganlib.data.schema import Schema
+    from ganlib.export import seal
+
+    job = Job.open(folder)
+    facts, rows, label = job.read("facts"), job.read("rows"), str(job.settings.data.label)
+    frame = job.table(facts["fingerprint"])
+    schema, model = Schema.load(job.folder / "schema.yaml"), job.settings.augment.model
+    augmenter = as_augmenter(model, **job.settings.augmenter_parameters() | {"schema": schema, "verbose": True})
+    real = frame.iloc[rows["fit"]].reset_index(drop=True)
+    y = pd.Series(real[label].to_numpy(), name=label)
+    augmenter.fit(real.drop(columns=[label]), y)
+    training = {"fingerprint": facts["fingerprint"], "rows": len(real), "data": Path(str(job.settings.data.path)).name}
+    report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)
+    done = {
+        "model": model,
+        "lift": _lift(augmenter, real, frame.iloc[rows["test"]], label),
+        "config": augmenter.algorithm_.config.to_dict(),
+        "curves": {k: [float(v) for v in values] for k, values in augmenter.history_.curves.items()},
+        "parity_ratio": report.parity_max_abs / max(report.parity_bound, 1e-30),
+        "sha256": report.sha256,
+    }
+    job.write("candidate", done)
+    return {key: done[key] for key in ("model", "lift", "parity_ratio", "sha256")}
+
+
+def _lift(augmenter: Any, real: pd.DataFrame, test: pd.DataFrame, label: str) -> dict[str, float]:
+    """Each arm's figure on the rows kept back; empty where there is nothing to judge or to add."""
+    from ganlib.augment.counts import to_balance
+    from ganlib.augment.lift import judge_split
+
+    wanted = to_balance(augmenter.class_counts_)
+    if len(test) == 0 or not wanted.any():
+        return {}
+    made = augmenter.sample(conditions={c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n})
+    return judge_split(real, made, test, label)
+
+
+def register_augmenter(folder: str) -> dict[str, Any]:
+    """Log the run and register the augmenter as ``challenger``. Not idempotent: each call is a new version."""
+    from pipelines.privacy import check_privacy
+    from pipelines.report import plot_curves
+
+    job = Job.open(folder)
+    facts, done, rows, registry = job.read("facts"), job.read("candidate"), job.read("rows"), job.registry()
+    file, curves = job.folder / f"{job.name}.onnx", job.folder / "curves.png"
+    privacy = check_privacy(file, job.table(facts["fingerprint"]).iloc[rows["fit"]])
+    with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
+        run_id = run.info.run_id
+        settings = job.settings.to_json()
+        flat = {f"{section}.{k}": v for section in ("training", "augment") for k, v in settings[section].items()}
+        options = {f"option.{k}": v for k, v in done["config"].items()}
+        mark = {"fingerprint": facts["fingerprint"], "rows": facts["rows"], "classes": len(facts["classes"])}
+        registry.log_params(run_id, flat | options | mark)
+        lift = {f"test/macro_auprc_{k}": v for k, v in done["lift"].items()}
+        registry.log_metrics(run_id, lift | {f"{done['model']}/{k}": v for k, v in done["curves"].items()})
+        plot_curves({done["model"]: done["curves"]}, curves)
+        registry.log_files(run_id, [curves, job.folder / "schema.yaml"])
+        tags = common_tags(job, file, facts["fingerprint"], privacy)
+        tags |= {f"macro_auprc_{k}": v for k, v in done["lift"].items()}
+        text = {k: f"{v:.9g}" if isinstance(v, float) else str(v) for k, v in tags.items()}
+        version = registry.register(job.name, file, text)
+    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+    trained = Trained(
+        job.name, version.version, run_id, done["model"], "macro AUPRC on held-out real rows",
+        f"classes of column {job.settings.data.label}", {}, done["lift"], str(kept.path), done["sha256"],
+        extra={"privacy": privacy, "rows": facts["rows"], "classes": facts["classes"]},
+    )  # fmt: skip
+    return trained.to_dict()
+
+
+def plan_augmenter(registry: Registry, name: str, settings: Settings) -> dict[str, Any]:
+    """What training an augmenter would look at, up to the first fit."""
+    check_name(name)
+    with workshop(name) as folder:
+        facts = prepare_augmenter(str(Job.create(folder, name, settings, registry).folder))
+    return {"model": settings.augment.model} | {k: facts[k] for k in ("rows", "classes", "fit", "test")}
+
+
+def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
+    """Write the real rows, unchanged, then generated ones, with the boolean column ``_synthetic``.
+
+    The gate measures first what the rows add: ``report`` says it beside the output, ``on`` refuses a model that does
+    not measurably help, ``off`` does not measure. Raises GateRefused (3), DataError (4), ConfigError or UsageError (2);
+    the output file is whole or absent.
+    """
+    from ganlib.augment import MARK
+
+    chosen, data, output, frame = _opened(settings)
+    if _is_sealed(chosen.model):
+        made, lift = _sealed_rows(settings, frame), None
+        tell("the gate measures models that are fitted here; what a sealed one learned from is not known")
+    else:
+        lift = _measured(settings, frame, tell)
+        made = _augmenter(settings).augment(
+            frame, data.label, chosen.rows, condition=chosen.condition, only_synthetic=chosen.only_synthetic
+        )
+    synthetic = int(made[MARK].sum())
+    done: dict[str, Any] = {
+        "output": str(output), "real": len(made) - synthetic, "synthetic": synthetic, "model": chosen.model,
+        "classes": _counts(made, data.label, MARK), "lift": [], "verdict": "not measured", "report": "",
+    }  # fmt: skip
+    if lift is not None:
+        done |= _reported(lift, done, output)
+        if chosen.gate == "on" and lift.verdict != "helps":
+            raise GateRefused(f"{done['verdict']}; {output} was not written, {done['report']} shows the figures")
+    write_table(made, output)
+    return done
+
+
+def plan_augmentation(settings: Settings) -> dict[str, Any]:
+    """What ``augment`` would add to which classes, without fitting anything."""
+    from ganlib.augment.counts import to_balance
+    from ganlib.data.read import need_column
+    from ganlib.data.values import as_strings
+
+    chosen, data, output, frame = _opened(settings)
+    facts: dict[str, Any] = {"real rows": len(frame), "model": chosen.model, "gate": chosen.gate, "output": str(output)}
+    if data.label is None:
+        return facts | {"synthetic rows": chosen.rows}
+    texts = as_strings(need_column(frame, data.label)).astype(str)
+    names, counts = np.unique(texts[texts != ""], return_counts=True)
+    facts["classes"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    lacking = dict(zip(names.tolist(), to_balance(counts).tolist(), strict=True))
+    wanted = lacking if chosen.condition is None else {chosen.condition: lacking.get(chosen.condition, 0)}
+    return facts | {"synthetic rows": sum(wanted.values()) if chosen.rows is None else chosen.rows}
+
+
+def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, pd.DataFrame]:
+    """Checked settings and the table."""
+    from ganlib.data.read import need_column, read_table
+
+    chosen, data = settings.augment, settings.data
+    if not data.path or not chosen.output:
+        raise UsageError("augmenting needs the data and an output file: give --data and --output")
+    output = Path(chosen.output)
+    if output.suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError(f"the output {output} must end in .csv or .parquet")
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}; make it first")
+    if data.label is None and chosen.gate == "on":
+        raise UsageError("the gate measures by class: name the column with --label, or leave --gate at report")
+    frame = read_table(data.path)
+    if data.label is not None:
+        need_column(frame, data.label)
+    return chosen, data, output, frame
+
+
+def _augmenter(settings: Settings, verbose: bool = True) -> Any:
+    from ganlib.augment import as_augmenter
+
+    return as_augmenter(settings.augment.model, **settings.augmenter_parameters() | {"verbose": verbose})
+
+
+def _measured(settings: Settings, frame: pd.DataFrame, tell: Tell) -> Any:
+    """The lift, or None where it is not asked for or cannot be measured, which is then said."""
+    from ganlib.augment.lift import measure_lift
+    from ganlib.errors import DataError
+
+    chosen, label = settings.augment, settings.data.label
+    if chosen.gate == "off" or label is None:
+        return None
+    tell(f"measuring what generated rows add: {chosen.repeats} splits of the real rows")
+    try:
+        return measure_lift(
+            _augmenter(settings, verbose=False), frame, label, chosen.rows, condition=chosen.condition,
+            repeats=chosen.repeats, seed=settings.training.random_state,
+            tell=lambda done, total: tell(f"split {done} of {total}"),
+        )  # fmt: skip
+    except DataError as error:
+        if chosen.gate == "on":
+            raise
+        tell(f"the lift was not measured: {error}")
+        return None
+
+
+def _reported(lift: Any, done: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """The figures as a table, the verdict in words, and the page beside the output."""
+    from ganlib.augment.lift import MODEL, NONE, TITLES
+    from pipelines.report import lift_page
+
+    rows = []
+    for arm, title in TITLES.items():
+        gap = lift.over(arm)
+        above = "" if arm == MODEL else f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+        rows.append([title, f"{lift.mean(arm):.4f}", above])
+    gap = lift.over(NONE)
+    words = {"helps": "generated rows help", "hurts": "generated rows hurt"}.get(
+        lift.verdict, "generated rows make no measurable difference"
+    )
+    verdict = (
+        f"{words}: {gap.mean:+.4f} macro AUPRC over real rows alone, 95 % interval {gap.low:+.4f} to {gap.high:+.4f}"
+    )
+    report = output.with_suffix(".report.html")
+    lift_page(report, output.name, verdict, lift, rows, done)
+    return {"lift": rows, "verdict": verdict, "measure": lift.measure, "report": str(report)}
+
+
+def _is_sealed(model: str) -> bool:
+    return model.startswith("models:/") or model.endswith(".onnx")
+
+
+def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a sealed augmenter below the real ones; its classes are those of the label column."""
+    from ganlib.augment import mark
+    from ganlib.augment.counts import counts_for, share_out, to_balance
+    from ganlib.data.values import as_strings
+    from serving.artifact import load_artifact
+    from serving.generator import Generator
+
+    chosen, label, seed = settings.augment, settings.data.label, settings.training.random_state
+    path, sha256 = Path(chosen.model), None
+    if chosen.model.startswith("models:/"):
+        found = Registry(settings=settings.registry).resolve(chosen.model)
+        path, sha256 = found.path, found.sha256
+    generator = Generator(load_artifact(path, sha256))
+    if not generator.conditions:
+        if chosen.rows is None:
+            raise UsageError("this augmenter knows no classes, so there is nothing to balance: say how many --rows")
+        made = generator.frame(chosen.rows, None, seed)
+        return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
+    if label is None:
+        raise UsageError(f"this augmenter knows the classes {', '.join(generator.conditions[:20])}: name the --label")
+    texts, names = as_strings(frame[label]).astype(str), np.array(generator.conditions)
+    held = np.array([int((texts == name).sum()) for name in names])
+    wanted = to_balance(held)
+    if chosen.condition is not None:
+        _, one = counts_for(1, chosen.condition, names, list(names), held)
+        wanted = one * (int((wanted * one).sum()) if chosen.rows is None else chosen.rows)
+    elif chosen.rows is not None:
+        wanted = share_out(chosen.rows, wanted if wanted.sum() else np.ones(len(names)))
+    classes = np.repeat(names, wanted).tolist()
+    made = generator.frame(len(classes), classes, seed)
+    made[label] = classes
+    return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
+
+
+def _counts(made: pd.DataFrame, label: str | None, mark: str) -> Mapping[str, int]:
+    if label is None:
+        return {}
+    return {str(k): int(v) for k, v in made.loc[made[mark], label].value_counts().items()}
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write CSV or Parquet by the suffix, whole or not at all."""
+    from serving.files import disk_errors, sync_folder
+
+    with disk_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        try:
+            if path.suffix.lower() == ".parquet":
+                frame.to_parquet(temporary, index=False)
+            else:
+                frame.to_csv(temporary, index=False)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)

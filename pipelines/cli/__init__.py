@@ -1,0 +1,42 @@
+"""The ``ganlib`` command. Everything heavy is imported inside the verbs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import augmenting, configuring, registering, scoring, training
+from pipelines.cli.common import EXITS
+from serving.cli_support import run_cli, setup_logging
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=EXITS,
+    help="Anomaly detection and data augmentation with generative models: train, promote, score, augment.",
+)  # fmt: skip
+for _module in (training, augmenting, scoring, registering, configuring):
+    _module.add_to(app)
+
+
+def _version(show: bool) -> None:
+    if show:
+        import ganlib
+
+        print(f"ganlib {ganlib.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log more, on stderr.")] = False,
+) -> None:
+    """Options of every verb."""
+    setup_logging(verbose)
+
+
+def main() -> int:
+    """Entry point of the command; returns the exit code."""
+    return run_cli(lambda: app(standalone_mode=True))

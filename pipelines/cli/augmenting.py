@@ -1,0 +1,75 @@
+"""The verb that writes synthetic rows: augment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, say, show, table
+from pipelines.cli.common import settings as configured
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(epilog=example("ganlib augment --data rare.csv --label kind --output more.csv"))(augment)
+
+
+def augment(
+    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
+    condition: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Synthetic rows in all; default: as many as balance it.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from `ganlib models --task augmenter`, fitted here (default cvae_gan); or a sealed "
+            "augmenter: models:/NAME@ALIAS, FILE.onnx."
+        ),
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(help="on: write only what measurably helps; report: say what was measured (default); off."),
+    ] = None,
+    only_synthetic: Annotated[
+        bool | None, typer.Option("--only-synthetic", help="Leave the real rows out of the output.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="FILE.csv or FILE.parquet; FILE.report.html beside it.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Write real rows, then synthetic ones, and what they add.
+
+    The real rows stay unchanged; a boolean column _synthetic tells them apart.
+
+    What the synthetic rows add is measured on real rows kept back, over several splits, beside adding nothing, copies,
+    and SMOTE; the report says whether they help.
+    """  # fmt: skip
+    need("torch", "train")
+    settings = configured(
+        config, data__path=None if data is None else str(data), data__label=label, augment__condition=condition,
+        augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
+        augment__output=None if output is None else str(output), training__steps=steps, training__random_state=seed,
+        registry__tracking_uri=tracking,
+    )  # fmt: skip
+    from pipelines.augmenting import augment as write
+    from pipelines.augmenting import plan_augmentation
+
+    if dry_run:
+        plan = plan_augmentation(settings)
+        show(plan) if as_json else print("\n".join(f"{k}: {v}" for k, v in plan.items()) + "\ndry run: nothing written")
+        return
+    done = write(settings, tell=say)
+    if as_json:
+        show(done)
+        return
+    if done["lift"]:
+        table(done["measure"], ["trained on", "mean", "model above it by (95 % interval)"], done["lift"])
+    print(f"{done['verdict']}\n{done['real']:,} real rows and {done['synthetic']:,} synthetic ones: {done['output']}")
+    if done["report"]:
+        print(f"report: {done['report']}")

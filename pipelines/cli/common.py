@@ -1,0 +1,98 @@
+"""What the verbs share: their common options, extras, tables, and how a model is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.registry import Registry
+    from pipelines.settings import Settings
+
+EXITS = (
+    "Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 gate refused, 4 input data invalid, "
+    "5 dependency down, 6 integrity, 75 try again later, 130/143 interrupted."
+)
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
+Config = Annotated[Path | None, typer.Option(help="Configuration file; `ganlib config init` writes one.")]
+Tracking = Annotated[
+    str | None, typer.Option(help="MLflow tracking URI. Default: MLFLOW_TRACKING_URI, or sqlite:///runs/mlflow.db.")
+]
+ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
+
+
+def example(command: str) -> str:
+    """The epilog of a verb: one command to copy, and the exit codes."""
+    return f"Example: {command}\n\n{EXITS}"
+
+
+def settings(config: Path | None, **given: Any) -> Settings:
+    """The configuration with the options that were given; ``data_path`` stands for ``data.path``."""
+    from pipelines.settings import load_settings
+
+    return load_settings(config, {key.replace("__", "."): value for key, value in given.items()})
+
+
+def required(value: Any, option: str, key: str) -> Any:
+    """A value that an option or the configuration must give; raises UsageError naming both."""
+    if value is None:
+        raise UsageError(f"{option} is missing: give it, or {key} in the configuration (--config)")
+    return value
+
+
+def registry(chosen: Settings) -> Registry:
+    """The registry that the configuration names."""
+    need("mlflow.tracking", "pipelines")
+    from pipelines.registry import Registry
+
+    return Registry(settings=chosen.registry)
+
+
+def need(module: str, extra: str) -> None:
+    """Raise UsageError naming the extra that brings a module."""
+    import importlib.util
+
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise UsageError(f'this verb needs {module.split(".")[0]}; pip install "ganlib[{extra}]"')
+
+
+def open_model(uri: str, chosen: Settings) -> tuple[Path, str | None, str, str]:
+    """(file, sha-256, name, version) of a registered model or a bare file."""
+    if uri.startswith("models:/"):
+        resolved = registry(chosen).resolve(uri)
+        return resolved.path, resolved.sha256 or None, resolved.name, resolved.version
+    return Path(uri), None, Path(uri).stem, ""
+
+
+def say(text: str) -> None:
+    """Tell on stderr; stdout carries results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(result: Any) -> None:
+    """A result as one line of JSON."""
+    print(json.dumps(result, default=str))
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table that fits the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    Console(soft_wrap=False).print(drawn)

@@ -1,0 +1,130 @@
+"""Verbs of the registry: promote, rollback, history, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.common import (
+    Config,
+    DryRun,
+    Json,
+    ModelUri,
+    Tracking,
+    example,
+    open_model,
+    registry,
+    required,
+    show,
+    table,
+)
+from pipelines.cli.common import settings as configured
+from pipelines.errors import GateRefused, UsageError
+
+if TYPE_CHECKING:
+    from pipelines.gates import Verdict
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command(epilog=example("ganlib promote pump"))(promote)
+    app.command(epilog=example("ganlib rollback pump"))(rollback)
+    app.command(epilog=example("ganlib history pump"))(history)
+    app.command(epilog=example("ganlib export --model models:/pump@champion --output pump.onnx"))(export)
+
+
+def promote(
+    name: str,
+    version: Annotated[str | None, typer.Option(help="Version to promote; default: the challenger.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="Gates file; default: the policy that came with ganlib.")] = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Judge the challenger by the gates and make it champion."""
+    chosen = configured(config, registry__tracking_uri=tracking)
+    where = registry(chosen)
+    from pipelines.promotion import promote as move
+
+    try:
+        verdict = move(where, name, version, gates or chosen.registry.gates, dry_run)
+    except GateRefused as refusal:
+        if refusal.verdict is not None:
+            _show_verdict(refusal.verdict, as_json)
+        raise
+    _show_verdict(verdict, as_json)
+    if not as_json:
+        done = "would be champion (dry run: nothing was moved)" if dry_run else "is champion"
+        print(f"{name} version {verdict.version} {done}")
+
+
+def _show_verdict(verdict: Verdict, as_json: bool) -> None:
+    if as_json:
+        shown = {"name": verdict.name, "version": verdict.version, "passed": verdict.passed, "gates": verdict.rows()}
+        show(shown)
+        return
+    rows = [[g.name, "passed" if g.passed else "refused", g.found, g.needed] for g in verdict.gates]
+    table(f"{verdict.name} version {verdict.version}", ["gate", "verdict", "found", "needed"], rows)
+
+
+def rollback(
+    name: str, config: Config = None, dry_run: DryRun = False, tracking: Tracking = None, as_json: Json = False
+) -> None:
+    """Make the champion before champion again."""
+    where = registry(configured(config, registry__tracking_uri=tracking))
+    from pipelines.promotion import rollback as back
+
+    before, after = back(where, name, dry_run)
+    if as_json:
+        show({"name": name, "from": before, "to": after, "dry_run": dry_run})
+        return
+    print(f"{name}: version {before} {'would give' if dry_run else 'gave'} way to version {after}")
+
+
+def history(name: str, config: Config = None, tracking: Tracking = None, as_json: Json = False) -> None:
+    """Show who moved the champion, when, from where to where."""
+    where = registry(configured(config, registry__tracking_uri=tracking))
+    from pipelines.promotion import history as ledger
+
+    rows = ledger(where, name)
+    if as_json:
+        show(rows)
+        return
+    fields = ["when", "action", "from", "to", "who", "state"]
+    table(f"ledger of {name} (times in UTC)", fields, [[str(row[f] or "-") for f in fields] for row in rows])
+
+
+def export(
+    model: ModelUri = None,
+    output: Annotated[Path, typer.Option(help="File to write, FILE.onnx; FILE.onnx.sha256 comes beside it.")] = ...,  # type: ignore[assignment]
+    config: Config = None,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a registered artifact to a file, verified."""
+    from serving.artifact import load_artifact
+    from serving.files import disk_errors, sync_folder
+
+    chosen = configured(config, registry__tracking_uri=tracking)
+    path, sha256, name, version = open_model(required(model, "--model", "score.model"), chosen)
+    artifact = load_artifact(path, sha256)
+    if output.suffix != ".onnx":
+        raise UsageError(f"the output must end in .onnx; got {output.name!r}")
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}; make it first")
+    with disk_errors(str(output)):
+        for file, content in (
+            (output, path.read_bytes()),
+            (output.with_name(output.name + ".sha256"), f"{artifact.sha256}  {output.name}\n".encode()),
+        ):
+            temporary = file.with_name(f".{file.name}.tmp")
+            temporary.write_bytes(content)
+            temporary.replace(file)
+        sync_folder(output.parent)
+    if as_json:
+        show({"output": str(output), "name": name, "version": version, "sha256": artifact.sha256})
+        return
+    print(f"{output}: {name} {'version ' + version if version else '(file)'}, sha-256 {artifact.sha256}")

@@ -1,0 +1,125 @@
+"""Verbs that score: score, verify, stream. They need no more than the base install, unless a registry is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, open_model, registry, required, show
+from pipelines.cli.common import settings as configured
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    night = "ganlib score --model models:/pump@champion --input new.parquet --output scores"
+    app.command(epilog=example(night))(score)
+    app.command(epilog=example("ganlib verify scores"))(verify)
+    second = "tail -f sensors.jsonl | ganlib stream --model models:/pump@champion --input - --output scores.db"
+    app.command(epilog=example(second))(stream)
+
+
+def score(
+    model: ModelUri = None,
+    input: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the score parts and manifest.json.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
+    explain: Annotated[bool | None, typer.Option("--explain", help="Add a contribution column per feature.")] = None,
+    new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
+    wait: Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")] = None,
+    config: Config = None,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Score a table into a folder.
+
+    Run the same command again to continue after a crash: each row is scored exactly once.
+    """
+    from serving.batch import score_batch
+
+    settings = configured(
+        config, score__model=model, score__input=_text(input), score__output=_text(output), score__alpha=alpha,
+        score__explain=explain, score__wait=wait, registry__tracking_uri=tracking,
+    )  # fmt: skip
+    chosen = settings.score
+    for key in ("model", "input", "output"):
+        required(getattr(chosen, key), f"--{key}", f"score.{key}")
+    path, sha256, name, version = open_model(str(chosen.model), settings)
+    summary = score_batch(
+        path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, new_run=new_run,
+        wait=chosen.wait, sha256=sha256, model_name=name, model_version=version,
+    )  # fmt: skip
+    if as_json:
+        show(summary.to_dict())
+        return
+    print(f"{summary.rows:,} rows scored, {summary.anomalies:,} anomalies at alpha {summary.alpha:g}: {summary.output}")
+
+
+def verify(folder: Path, as_json: Json = False) -> None:
+    """Recount a folder of scores.
+
+    Each source row must be there exactly once, each part as it was committed.
+    """
+    from serving.verify import verify as recount
+
+    counts = recount(folder)
+    if as_json:
+        show(counts)
+        return
+    print(f"{counts['rows']:,} rows in {counts['parts']} parts: each exactly once")
+
+
+def stream(
+    model: ModelUri = None,
+    input: Annotated[str | None, typer.Option(help="JSON lines: - (stdin), a file, or sqlite:PATH (a queue).")] = None,
+    output: Annotated[Path | None, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
+    explain: Annotated[bool | None, typer.Option("--explain", help="Add contributions per feature.")] = None,
+    max_rows: Annotated[int | None, typer.Option(help="Largest micro-batch; default 512.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds that a record may wait for others; default 0.2.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end, until SIGTERM.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters of --output again.")] = False,
+    config: Config = None,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Score a stream of records.
+
+    A restart goes on after the last committed record; one that cannot be scored is kept with its reason.
+    A model named by its alias is followed: once another version is champion, the stream goes on with that one.
+    """
+    from serving.stream import run_stream
+
+    settings = configured(
+        config, stream__model=model, stream__input=input, stream__output=_text(output), stream__alpha=alpha,
+        stream__explain=explain, stream__max_rows=max_rows, stream__deadline=deadline, registry__tracking_uri=tracking,
+    )  # fmt: skip
+    chosen = settings.stream
+    for key in ("model", "output") if replay else ("model", "input", "output"):
+        required(getattr(chosen, key), f"--{key}", f"stream.{key}")
+    code = run_stream(
+        _source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
+        max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, follow=follow, replay=replay,
+        as_json=as_json,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+def _source(model: str, settings: Settings) -> Any:
+    """A model source that follows an alias; a file as it is."""
+    if not model.startswith("models:/"):
+        return model
+    where = registry(settings)
+    from pipelines.registry import RegistrySource
+
+    return RegistrySource(where, model)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,147 @@
+"""Verbs that make models: demo, models, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, say, show, table
+from pipelines.cli.common import settings as configured
+from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command(epilog=example("ganlib demo --data my.csv --label fault"))(demo)
+    app.command(epilog=example("ganlib models --task detector"))(models)
+    app.command(epilog=example("ganlib train --data sensors.csv --name pump --label fault"))(train)
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Your own CSV or Parquet file; default: breast cancer.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of --data that marks known anomalies.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("runs"),
+) -> None:
+    """Run the whole product once, in one folder.
+
+    It trains detectors, promotes the better one, scores a batch and a stream, and augments a scarce table.
+    """
+    need("torch", "pipelines")
+    need("mlflow.tracking", "pipelines")
+    need("prefect", "pipelines")
+    from pipelines.demo import run_demo
+
+    run_demo(output, data, label)
+
+
+def models(
+    task: Annotated[str | None, typer.Option(help="detector, augmenter, translator, sequence, density.")] = None,
+    modality: Annotated[str | None, typer.Option(help="table, image, series, tokens, points, trajectory.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models: task, data, what can be exported, paper."""
+    need("torch", "train")
+    from ganlib.registry import entries
+
+    found = entries(task, modality)
+    if as_json:
+        fields = ("name", "tasks", "modalities", "exports", "paper")
+        show([{f: getattr(e, f) for f in fields} for e in found])
+        return
+    rows = [[e.name, ", ".join(e.tasks), ", ".join(e.modalities), ", ".join(e.exports) or "-", e.paper] for e in found]
+    table(f"{len(rows)} models", ["name", "task", "data", "exports", "paper"], rows)
+
+
+def train(
+    name: Annotated[str, typer.Option(help="Name in the registry.")],
+    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of known anomalies; for an augmenter, of the classes.")
+    ] = None,
+    normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="auto compares several; or a name from `ganlib models`. Default: auto.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="detector or augmenter. Default: detector, where the model can be one.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm. Default: 0.01.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Train, seal and register a model as challenger.
+
+    A detector: the best of several candidates. With --task augmenter, or a model that is no detector: a generator.
+
+    For detectors the label marks known normals: 0, false, normal, or the majority value unless --normal names it. Only
+    rows marked normal or without a mark train; known anomalies help to choose and to report. Without a label all rows
+    train, assumed mostly normal.
+    """
+    need("torch", "train")
+    task = _task(task, model)
+    chosen = configured(
+        config, data__path=None if data is None else str(data), data__label=label, data__normal=normal,
+        calibration__alpha=alpha, training__steps=steps, training__random_state=seed, registry__tracking_uri=tracking,
+        **{"model__name" if task == "detector" else "augment__model": model},
+    )  # fmt: skip
+    where = registry(chosen)
+    if dry_run:
+        _plan(where, name, chosen, task, as_json)
+        return
+    trained = _train(where, name, chosen, task)
+    if as_json:
+        show(trained.to_dict())
+        return
+    chosen_by = trained.validation or trained.test
+    rows = [[k, f"{v:.4f}", "chosen" if k == trained.model else ""] for k, v in chosen_by.items()]
+    if rows:
+        table(trained.measure, ["model", "figure", ""], rows)
+    print(f"registered {name} version {trained.version} as challenger ({trained.model})")
+    print(f"artifact {trained.artifact}\nnext: ganlib promote {name}")
+
+
+def _task(asked: str | None, model: str | None) -> str:
+    """What to train: as asked, else a detector unless the model can only augment."""
+    from ganlib.registry import entry
+
+    if asked not in (None, "detector", "augmenter"):
+        raise UsageError(f"--task is detector or augmenter, not {asked!r}")
+    able = ("detector",) if model in (None, "auto") else entry(str(model)).tasks
+    return asked or ("augmenter" if "augmenter" in able and "detector" not in able else "detector")
+
+
+def _train(where: Any, name: str, chosen: Settings, task: str) -> Any:
+    if task == "augmenter":
+        from pipelines.augmenting import train_augmenter
+
+        return train_augmenter(where, name, chosen, tell=say)
+    from pipelines.steps import train_detector
+
+    return train_detector(where, None, name, settings=chosen, tell=say)
+
+
+def _plan(where: Any, name: str, chosen: Settings, task: str, as_json: bool) -> None:
+    """Everything up to the first fit."""
+    if task == "augmenter":
+        from pipelines.augmenting import plan_augmenter as plan
+    else:
+        from pipelines.steps import plan_detector as plan
+
+    facts = plan(where, name, chosen)
+    if as_json:
+        show(facts)
+        return
+    for key, value in facts.items():
+        print(f"{key}: {value}")
+    print("dry run: nothing was trained")

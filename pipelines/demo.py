@@ -1,0 +1,309 @@
+"""The whole product once, on real data: train, promote, score a batch and a stream, augment (``ganlib demo``).
+
+Each part leaves a note beside its products, with the fingerprint of what it was made from; a part whose note still
+holds is not run again. Everything lies in one folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import GateRefused
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INCOMING = 0.2
+SCARCE, COMMON = 10, 38  # rows kept of each odd digit, and of each even one
+POISON = '{"this is": "no record of the table"'
+CONFIG = """# Configuration of the demo; `ganlib config show --config {file}` resolves it.
+registry:
+  tracking_uri: sqlite:///{database}
+model:
+  candidates: [ganomaly, vae]
+calibration:
+  alpha: 0.05  # few rows calibrate: they support no smaller alarm budget
+augment:
+  repeats: 3
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The demo's folder and the names in it."""
+
+    base: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Products of this demo."""
+        return self.base / self.name
+
+    @property
+    def config(self) -> Path:
+        """Settings that all parts share."""
+        return self.folder / "ganlib.yaml"
+
+    def file(self, name: str) -> Path:
+        """A product."""
+        return self.folder / name
+
+
+def run_demo(output: Path, data: Path | None = None, label: str | None = None) -> dict[str, Any]:
+    """Run every part in order and say what was made; returns each part's summary.
+
+    ``data`` None is scikit-learn's breast cancer table, and its digits for augmentation. Raises what the parts raise.
+    """
+    started = time.monotonic()
+    _prepare_environment(output)
+    name = "demo" if data is None else re.sub(r"[^\w-]+", "-", data.stem).strip("-") or "own"
+    place = Place(output.resolve(), name)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    database = place.base / "mlflow.db"
+    place.config.write_text(CONFIG.format(file=_short(place.config), database=database), encoding="utf-8")
+    say = _Steps(total=6 if data is None or label else 5)
+    say("data")
+    history, incoming, label = _tables(place, data, label)
+    done: dict[str, Any] = {}
+    say("train detectors, keep the best as challenger")
+    done["train"] = _part(place, "train", [history], lambda: _train(place, history, label))
+    say("promote through the gates")
+    done["promote"] = _part(place, "promote", [done["train"]["sha256"]], lambda: _promote(place))
+    alias = "champion" if done["promote"]["passed"] else "challenger"
+    model = f"models:/{place.name}@{alias}"
+    mark = [done["train"]["sha256"], incoming]
+    say("score a batch")
+    done["score"] = _part(place, "score", mark, lambda: _score(place, model, incoming))
+    say("score a stream, one broken record in it")
+    done["stream"] = _part(place, "stream", mark, lambda: _stream(place, model, incoming))
+    if data is None or label:
+        say("augment a scarce table, measured on real rows kept back")
+        done["augment"] = _part(place, "augment", [history], lambda: _augment(place, data, label))
+    _finish(place, done, model, incoming, time.monotonic() - started)
+    return done
+
+
+class _Steps:
+    """Numbered headings on stderr."""
+
+    def __init__(self, total: int) -> None:
+        self.number, self.total = 0, total
+
+    def __call__(self, title: str) -> None:
+        self.number += 1
+        print(f"[{self.number}/{self.total}] {title}", file=sys.stderr, flush=True)
+
+
+def _prepare_environment(output: Path) -> None:
+    """Prefect's own files stay in the folder, and its embedded API is used whatever server is configured.
+
+    What a part refuses is said here, in one line: Prefect need not log it as well.
+    """
+    os.environ["PREFECT_HOME"] = str((output / "prefect").resolve())
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    os.environ.pop("PREFECT_API_URL", None)
+
+
+def _part(place: Place, part: str, made_from: list[Path | str], run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run a part, unless its note says that it was made from the same things."""
+    mark, note = _mark(made_from), place.file(f".{part}.json")
+    if note.exists():
+        kept = json.loads(note.read_text(encoding="utf-8"))
+        if kept["mark"] == mark:
+            print(f"      made already: {_short(note.parent)}", file=sys.stderr)
+            return kept["done"]
+    done = run()
+    note.write_text(json.dumps({"mark": mark, "done": done}, default=str), encoding="utf-8")
+    return done
+
+
+def _mark(made_from: list[Path | str]) -> str:
+    import ganlib
+
+    digest = hashlib.sha256(ganlib.__version__.encode())
+    for thing in made_from:
+        digest.update(thing.read_bytes() if isinstance(thing, Path) else thing.encode())
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- tables
+def _tables(place: Place, data: Path | None, label: str | None) -> tuple[Path, Path, str | None]:
+    """Rows to train on, and rows that arrive later, without their label."""
+    import numpy as np
+
+    from ganlib.data.read import need_column, read_table
+
+    if data is None:
+        frame, label = _breast_cancer(), "diagnosis"
+    else:
+        frame = read_table(data)
+        if label is not None:
+            need_column(frame, label)
+    later = np.zeros(len(frame), dtype=bool)
+    later[np.random.default_rng(0).permutation(len(frame))[: max(1, round(INCOMING * len(frame)))]] = True
+    features = frame.drop(columns=[label]) if label else frame
+    history, incoming = place.file("history.parquet"), place.file("incoming.parquet")
+    _write(frame[~later], history)
+    _write(features[later], incoming)
+    print(f"      {int((~later).sum()):,} rows to train on: {_short(history)}\n"
+          f"      {int(later.sum()):,} rows that arrive later: {_short(incoming)}", file=sys.stderr)  # fmt: skip
+    return history, incoming, label
+
+
+def _breast_cancer() -> pd.DataFrame:
+    """569 biopsies, 30 measurements each: benign is normal."""
+    from sklearn.datasets import load_breast_cancer
+
+    loaded = load_breast_cancer(as_frame=True)
+    frame = loaded.data.rename(columns=lambda name: name.replace(" ", "_"))
+    return frame.assign(diagnosis=loaded.target.map({1: "normal", 0: "malignant"}))
+
+
+def _digits() -> pd.DataFrame:
+    """Handwritten digits as tables of 64 grey values, the odd ones made scarce."""
+    import pandas as pd
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits(as_frame=True)
+    frame = loaded.data.assign(digit=loaded.target.astype(str))
+    parts = [part.head(SCARCE if int(digit) % 2 else COMMON) for digit, part in frame.groupby("digit")]
+    return pd.concat(parts).sort_index().reset_index(drop=True)
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    from pipelines.augmenting import write_table
+
+    write_table(frame.reset_index(drop=True), path)
+
+
+# ---------------------------------------------------------------- parts
+def _train(place: Place, history: Path, label: str | None) -> dict[str, Any]:
+    from pipelines.flows.train_detector import train_detector
+
+    return train_detector(place.name, str(history), label, config=str(place.config))
+
+
+def _promote(place: Place) -> dict[str, Any]:
+    from pipelines.flows.promote import promote
+
+    try:
+        return promote(place.name, config=str(place.config))
+    except GateRefused as refusal:
+        print(f"      {refusal}; the challenger scores instead", file=sys.stderr)
+        return {"name": place.name, "passed": False, "failures": str(refusal)}
+
+
+def _score(place: Place, model: str, incoming: Path) -> dict[str, Any]:
+    from pipelines.flows.score_batch import score_batch
+
+    folder = place.file("scores")
+    # What an earlier model left here would be refused.
+    shutil.rmtree(folder, ignore_errors=True)
+    return score_batch(model, str(incoming), str(folder), config=str(place.config))
+
+
+def _stream(place: Place, model: str, incoming: Path) -> dict[str, Any]:
+    from pipelines.registry import Registry, RegistrySource
+    from pipelines.settings import load_settings
+    from serving.stream import run_stream
+
+    queue, output = place.file("queue.db"), place.file("stream.db")
+    for file in (queue, output):
+        for path in file.parent.glob(f"{file.name}*"):
+            path.unlink()
+    _fill(queue, incoming)
+    registry = Registry(settings=load_settings(place.config).registry)
+    run_stream(RegistrySource(registry, model), f"sqlite:{queue}", output)
+    connection = sqlite3.connect(output)
+    scored, odd = connection.execute("SELECT count(*), sum(is_anomaly) FROM scores").fetchone()
+    dead = connection.execute("SELECT position, reason FROM dead_letters").fetchall()
+    connection.close()
+    return {"scored": scored, "anomalies": odd, "dead_letters": [f"record {p}: {reason}" for p, reason in dead]}
+
+
+def _fill(queue: Path, incoming: Path) -> None:
+    """A producer's part: the rows as JSON records, and one that is broken."""
+    import pandas as pd
+
+    from serving.sources.sqlite_queue import QUEUE_TABLE
+
+    records = pd.read_parquet(incoming).to_json(orient="records", lines=True, date_format="iso").splitlines()
+    records.insert(min(10, len(records)), POISON)
+    connection = sqlite3.connect(queue)
+    with connection:
+        connection.execute(QUEUE_TABLE)
+        connection.executemany("INSERT INTO queue(body) VALUES (?)", [(record,) for record in records])
+    connection.close()
+
+
+def _augment(place: Place, data: Path | None, label: str | None) -> dict[str, Any]:
+    """Register a generator, and write a balanced table with the report on what its rows add."""
+    from ganlib.errors import DataError
+    from pipelines.flows.train_augmenter import augment, train_augmenter
+
+    scarce, name = place.file("scarce.parquet"), f"{place.name}-augmenter"
+    if data is None:
+        _write(_digits(), scarce)
+        label = "digit"
+    else:
+        scarce = place.file("history.parquet")
+    try:
+        trained = train_augmenter(name, str(scarce), label, config=str(place.config))
+        output = str(place.file("augmented.parquet"))
+        return {"name": name, "version": trained["version"]} | augment(
+            str(scarce), output, label, config=str(place.config)
+        )
+    except DataError as error:
+        print(f"      not augmented: {error}", file=sys.stderr)
+        return {"name": name, "synthetic": 0, "verdict": str(error), "output": ""}
+
+
+# ---------------------------------------------------------------- the end
+def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seconds: float) -> None:
+    """What was made, and three commands to try next."""
+    from pipelines.cli.common import table
+
+    train, scores, stream = done["train"], done["score"], done["stream"]
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in train["validation"].items())
+    promoted = "champion" if done["promote"]["passed"] else "challenger, refused by a gate"
+    detector = f"{place.name} version {train['version']} ({train['model']}), {promoted}; {train['measure']}: {figures}"
+    batch = f"{scores['rows']:,} rows scored, {scores['anomalies']:,} anomalies"
+    live = f"{stream['scored']:,} records scored, {stream['anomalies']:,} anomalies, dead letters: "
+    database = f"sqlite:///{_short(place.base / 'mlflow.db')}"
+    rows = [
+        ["detector", detector],
+        ["sealed as", _short(Path(train["artifact"]))],
+        ["batch", f"{batch}: {_short(place.file('scores'))}"],
+        ["stream", f"{live}{len(stream['dead_letters'])}: {_short(place.file('stream.db'))}"],
+    ]
+    if grown := done.get("augment"):
+        said = f"{grown['synthetic']:,} generated rows: {_short(Path(grown['output']))}; " if grown["output"] else ""
+        rows.append(["augmenter", said + grown["verdict"]])
+        if grown.get("report"):
+            rows.append(["its report", _short(Path(grown["report"]))])
+    table(f"made in {seconds:.0f} s", ["what", "where and how good"], [*rows, ["registry", database]])
+    command = "ganlib" if shutil.which("ganlib") else _short(Path(sys.executable).parent / "ganlib")
+    tail = "" if place.base == Path("runs").resolve() else f" --tracking {database}"
+    mine = _short(place.base / "my-scores")
+    print("\nnext:")
+    print(f"  {command} score --model {model} --input {_short(incoming)} --output {mine} --explain{tail}")
+    print(f"  {command} history {place.name}{tail}")
+    print(f"  {command} demo --data YOUR.csv --label COLUMN")
+
+
+def _short(path: Path) -> str:
+    """A path as one would type it here."""
+    path = path if path.is_absolute() else path.resolve()
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

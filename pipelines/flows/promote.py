@@ -1,0 +1,65 @@
+"""Flows that move the champion: forward through the gates, and back along the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from pipelines import promotion
+from pipelines.errors import GateRefused
+from pipelines.flows.tasks import as_task, leave_table, tell
+from pipelines.registry import Registry
+from pipelines.settings import load_settings
+
+
+def move_champion(
+    name: str, version: str | None, gates: str | None, dry_run: bool, config: str | None
+) -> dict[str, Any]:
+    """Judge and promote; a refusal is a result here, so that its table is kept."""
+    settings = load_settings(config).registry
+    try:
+        verdict = promotion.promote(Registry(settings=settings), name, version, gates or settings.gates, dry_run)
+    except GateRefused as refusal:
+        if refusal.verdict is None:
+            raise
+        verdict = refusal.verdict
+    return {"name": name, "version": verdict.version, "passed": verdict.passed, "failures": verdict.failures,
+            "gates": verdict.rows()}  # fmt: skip
+
+
+def move_back(name: str, dry_run: bool, config: str | None) -> list[str]:
+    """Roll back by one: [from, to]."""
+    return list(promotion.rollback(Registry(settings=load_settings(config).registry), name, dry_run))
+
+
+# The ledger makes a repeated promotion harmless, but somebody else may have moved the alias: no retries.
+MOVE = as_task(move_champion, idempotent=False)
+BACK = as_task(move_back, idempotent=False)
+
+
+@flow(name="promote", timeout_seconds=3600)
+def promote(
+    name: str,
+    version: str | None = None,
+    gates: str | None = None,
+    dry_run: bool = False,
+    config: str | None = None,
+) -> dict[str, Any]:
+    """Make the challenger champion where it passes the gates; raises GateRefused (exit 3), TryAgain (75)."""
+    done = MOVE(name, version, gates, dry_run, config)
+    state = "passed" if done["passed"] else "refused"
+    leave_table(f"gates {name}", done["gates"], f"{name} version {done['version']}: {state}")
+    if not done["passed"]:
+        raise GateRefused(f"{name} version {done['version']} was not promoted: {done['failures']}")
+    tell(f"{name} version {done['version']} {'would be' if dry_run else 'is'} champion")
+    return done
+
+
+@flow(name="rollback", timeout_seconds=3600)
+def rollback(name: str, dry_run: bool = False, config: str | None = None) -> dict[str, Any]:
+    """Give the alias champion back to the version before."""
+    before, after = BACK(name, dry_run, config)
+    leave_table(f"rollback {name}", [{"from": before, "to": after}], f"champion of {name}")
+    tell(f"{name}: version {before} {'would give' if dry_run else 'gave'} way to version {after}")
+    return {"name": name, "from": before, "to": after}

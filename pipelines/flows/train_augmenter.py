@@ -1,0 +1,63 @@
+"""Flows that train and register an augmenter, and that augment a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from pipelines import augmenting, steps
+from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell
+from pipelines.settings import Settings
+
+TASKS = {
+    augmenting.prepare_augmenter: as_task(augmenting.prepare_augmenter, idempotent=True),
+    augmenting.fit_augmenter: as_task(augmenting.fit_augmenter, idempotent=True, timeout=12 * HOUR),
+    # A second run would register a second version.
+    augmenting.register_augmenter: as_task(augmenting.register_augmenter, idempotent=False),
+}
+
+
+def augment_rows(settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the augmented table; the same settings give the same file."""
+    return augmenting.augment(Settings.model_validate(settings))
+
+
+AUGMENT = as_task(augment_rows, idempotent=True, timeout=12 * HOUR)
+
+
+@flow(name="train-augmenter", timeout_seconds=24 * HOUR)
+def train_augmenter(
+    name: str,
+    data: str | None = None,
+    label: str | None = None,
+    model: str | None = None,
+    config: str | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Fit a generator by class, measure its lift on held-out real rows, seal and register it as ``challenger``."""
+    given = dict(overrides or {}) | {"augment.model": model}
+    settings = steps.settings_of(data, label=label, config=config, overrides=given)
+    trained = augmenting.train_augmenter(None, name, settings, tell=tell, run=runner(TASKS))
+    rows = [{"trained on": key, trained.measure: round(value, 4)} for key, value in trained.test.items()]
+    leave_table(f"lift {name}", rows, f"{trained.measure}: a forest trained on real rows, and on augmented rows")
+    leave_link(f"artifact {name}", f"file://{trained.artifact}", f"{name} version {trained.version}")
+    return trained.to_dict()
+
+
+@flow(name="augment", timeout_seconds=24 * HOUR)
+def augment(
+    data: str | None = None,
+    output: str | None = None,
+    label: str | None = None,
+    rows: int | None = None,
+    config: str | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the real rows, then generated ones marked ``_synthetic``."""
+    given = dict(overrides or {}) | {"augment.output": output, "augment.rows": rows}
+    settings = steps.settings_of(data, label=label, config=config, overrides=given)
+    done = AUGMENT(settings.to_json())
+    classes = [{"class": name, "generated rows": count} for name, count in done["classes"].items()]
+    leave_table("augmented", classes or [{"generated rows": done["synthetic"]}], f"{done['output']}: {done['model']}")
+    return done

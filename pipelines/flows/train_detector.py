@@ -1,0 +1,41 @@
+"""The flow that trains candidates, compares them and registers the best detector as ``challenger``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from pipelines import steps
+from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell
+
+TASKS = {
+    steps.prepare: as_task(steps.prepare, idempotent=True),
+    steps.train_candidate: as_task(steps.train_candidate, idempotent=True, timeout=12 * HOUR),
+    steps.choose: as_task(steps.choose, idempotent=True),
+    # A second run would register a second version.
+    steps.register: as_task(steps.register, idempotent=False),
+}
+
+
+@flow(name="train-detector", timeout_seconds=48 * HOUR)
+def train_detector(
+    name: str,
+    data: str | None = None,
+    label: str | None = None,
+    normal: str | None = None,
+    model: str | None = None,
+    config: str | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train, compare, calibrate, seal and register; returns what ``steps.Trained`` holds.
+
+    ``config`` is a YAML file of settings, ``overrides`` dotted keys such as ``training.steps``; arguments win.
+    """
+    settings = steps.settings_of(data, label=label, normal=normal, model=model, config=config, overrides=overrides)
+    trained = steps.train_detector(None, None, name, settings=settings, tell=tell, run=runner(TASKS))
+    rows = [{"model": m, trained.measure: round(v, 4), "chosen": m == trained.model}
+            for m, v in trained.validation.items()]  # fmt: skip
+    leave_table(f"candidates {name}", rows, f"{trained.rule}; {trained.measure} on validation rows")
+    leave_link(f"artifact {name}", f"file://{trained.artifact}", f"{name} version {trained.version}")
+    return trained.to_dict()

@@ -1,0 +1,79 @@
+"""Whether a sealed artifact gives away what it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from serving.artifact import Artifact
+
+COMMON = 5
+SHORTEST = 6
+MOST_VALUES = 20_000
+
+
+def check_privacy(file: Path, frame: pd.DataFrame) -> str:
+    """``passed``, or what was found: rare texts in the file's bytes, or training rows among the golden rows.
+
+    A text is rare where fewer than five rows hold it; those under six characters, and words of the format itself, are
+    not looked for, since they occur in any artifact. ``frame`` holds the rows that trained.
+    """
+    from serving.artifact import load_artifact
+
+    artifact, data = load_artifact(file), file.read_bytes()
+    columns = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group") and c["name"] in frame]
+    words = _format_words(data, artifact)
+    texts = sum(_rare_texts(frame[c["name"]], data, words) for c in columns if c["kind"] in ("category", "text"))
+    golden = artifact.metadata["golden"]["columns"]
+    rows = _copied_rows(frame, [c for c in columns if c["kind"] in ("number", "integer")], golden)
+    found = [f"{n} {what}" for n, what in ((texts, "rare texts"), (rows, "training rows")) if n]
+    return f"found {' and '.join(found)} in the artifact" if found else "passed"
+
+
+def _format_words(data: bytes, artifact: Artifact) -> str:
+    """What an artifact says without having seen data: operators, keys, kinds, names of columns and options."""
+    import onnx
+
+    schema, metadata = artifact.schema, artifact.metadata
+    words = {node.op_type for node in onnx.load_from_string(data).graph.node} | set(metadata)
+    words |= {str(v) for c in schema["columns"] for k in ("name", "kind", "role", "dtype", "note") for v in (k, c[k])}
+    words |= {
+        *schema["columns"][0],
+        *metadata.get("calibration", ()),
+        *metadata["training"],
+        *metadata["model"]["config"],
+    }
+    return " ".join([*words, metadata["model"]["name"], "categories ir_version producer alpha explain contributions"])
+
+
+def _rare_texts(series: pd.Series, data: bytes, words: str) -> int:
+    from ganlib.data.values import as_strings
+
+    values, counts = np.unique(as_strings(series).astype(str), return_counts=True)
+    rare = [v for v, count in zip(values, counts, strict=True) if count < COMMON and len(v) >= SHORTEST]
+    rare = [v for v in rare if v not in words]
+    step = max(1, len(rare) // MOST_VALUES)
+    return sum(value.encode() in data for value in rare[::step])
+
+
+def _copied_rows(frame: pd.DataFrame, columns: list[dict[str, Any]], golden: dict[str, list[Any]]) -> int:
+    """Golden rows that equal a training row in all numbers, where these are enough to tell rows apart."""
+    import pandas as pd
+
+    known = [c for c in columns if c["input"] in golden]
+    if len(known) < 3:
+        return 0
+    real = pd.DataFrame({c["name"]: pd.to_numeric(frame[c["name"]], errors="coerce") for c in known}).astype(float)
+    made = pd.DataFrame({c["name"]: pd.to_numeric(pd.Series(golden[c["input"]], dtype=object), errors="coerce")
+                         for c in known}).astype(float)  # fmt: skip
+    whole = real.dropna().drop_duplicates()
+    telling = whole.nunique() > 10
+    if telling.sum() < 3:
+        return 0
+    seen = set(map(tuple, whole.loc[:, telling].to_numpy()))
+    return sum(tuple(row) in seen for row in made.dropna().loc[:, telling].to_numpy())

@@ -1,0 +1,114 @@
+"""Which rows train and which judge: known normals and anomalies, and the split made before anything is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.settings import DataSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NORMAL_WORDS = ("0", "false", "normal")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Masks over the rows, and the rule that made them in words."""
+
+    anomalous: np.ndarray
+    unlabelled: np.ndarray
+    rule: str
+
+
+def read_labels(frame: pd.DataFrame, label: str | None, normal: str | None) -> Labels:
+    """Known anomalies by the label column.
+
+    Normal is ``normal`` where given, else 0, false and ``normal``, else the majority value. Rows without a label are
+    unlabelled. Raises DataError on an absent column, one without any value, or a ``normal`` that does not occur.
+    """
+    from ganlib.data.read import need_column
+    from ganlib.data.values import as_strings
+    from ganlib.errors import DataError
+
+    nothing = np.zeros(len(frame), dtype=bool)
+    if label is None:
+        return Labels(nothing, nothing, "no label: all rows train, assumed mostly normal")
+    texts = np.char.strip(as_strings(need_column(frame, label)).astype(str))
+    missing = texts == ""
+    values, counts = np.unique(texts[~missing], return_counts=True)
+    if len(values) == 0:
+        raise DataError(f"label column {label!r} holds no value; leave --label out, or name another column")
+    chosen, why = _normal_values(values, counts, label, normal)
+    anomalous = ~missing & ~np.isin(texts, chosen)
+    names = " or ".join(repr(str(v)) for v in chosen)
+    if not anomalous.any():
+        return Labels(nothing, missing, f"{label} has no other value than {names}: all rows train as normal")
+    rule = f"{label} = {names} is normal ({why}); {int(anomalous.sum()):,} known anomalies in {len(frame):,} rows"
+    return Labels(anomalous, missing, rule)
+
+
+def _normal_values(values: np.ndarray, counts: np.ndarray, label: str, normal: str | None) -> tuple[list[str], str]:
+    from ganlib.errors import DataError
+
+    if normal is not None:
+        chosen = [v for v in values if v == normal.strip() or _same_number(v, normal)]
+        if not chosen:
+            shown = ", ".join(repr(str(v)) for v in values[np.argsort(-counts)][:20])
+            raise DataError(f"label column {label!r} holds no value {normal!r}; its values are {shown}")
+        return chosen, "as asked"
+    known = [v for v in values if v.lower() in NORMAL_WORDS or _same_number(v, "0")]
+    return (known, "by its name") if known else ([str(values[counts.argmax()])], "the majority")
+
+
+def _same_number(one: str, other: str) -> bool:
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
+
+
+def split_for_detection(
+    features: pd.DataFrame, labels: Labels, settings: DataSettings, seed: int
+) -> dict[str, list[int]]:
+    """Row positions of ``fit``, ``validation`` and ``test``.
+
+    By content: normal rows at the fractions of the settings, known anomalies half to validation and half to test. By
+    group or time: all rows at those fractions, then known anomalies leave ``fit``. Unlabelled rows only train. Raises
+    DataError where a part would be empty.
+    """
+    from ganlib.data.split import split_rows
+
+    held = settings.validation_fraction + settings.test_fraction
+    shares = {"fit": 1 - held, "validation": settings.validation_fraction, "test": settings.test_fraction}
+    odd = np.flatnonzero(labels.anomalous)
+    if settings.split != "hash":
+        parts = split_rows(features, shares, settings.split, settings.split_column, seed, least=2)
+        parts["fit"] = parts["fit"][~labels.anomalous[parts["fit"]]]
+        for name in ("validation", "test"):
+            parts[name] = parts[name][~labels.unlabelled[parts[name]]]
+        return {name: rows.tolist() for name, rows in parts.items()}
+    normal = np.flatnonzero(~labels.anomalous & ~labels.unlabelled)
+    parts = {n: normal[r] for n, r in split_rows(features.iloc[normal], shares, seed=seed, least=2).items()}
+    parts["fit"] = np.sort(np.concatenate([parts["fit"], np.flatnonzero(labels.unlabelled)]))
+    if len(odd):
+        # A single known anomaly helps to choose; it cannot report as well.
+        halves = {"validation": np.arange(len(odd))}
+        if len(odd) > 1:
+            halves = _halves(features.iloc[odd], seed)
+        for name, rows in halves.items():
+            parts[name] = np.sort(np.concatenate([parts[name], odd[rows]]))
+    return {name: rows.tolist() for name, rows in parts.items()}
+
+
+def _halves(anomalies: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
+    from ganlib.data.split import split_rows
+    from ganlib.errors import DataError
+
+    try:
+        return split_rows(anomalies, {"validation": 0.5, "test": 0.5}, seed=seed)
+    except DataError:  # all of them are copies of one row
+        return {"validation": np.arange(len(anomalies))}

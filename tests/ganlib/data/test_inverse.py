@@ -1,0 +1,234 @@
+"""From encoded rows back to the table: every dtype, bounds, whole numbers, categories, missing values."""
+
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.inference import infer_schema
+from ganlib.data.inverse import decode_feeds, to_series
+from ganlib.data.normal_scores import fit_knots, from_scores, to_scores
+from ganlib.data.schema import Column
+from ganlib.errors import ConfigError, DataError
+
+ROWS = 120
+_RNG = np.random.default_rng(3)
+_WHOLE = _RNG.integers(0, 40, ROWS)
+_WORDS = [f"v{b % 4}" for b in _WHOLE]
+_STAMPS = pd.Series(pd.date_range("2026-01-01", periods=ROWS, freq="7h"))
+
+
+def arrow(values, kind):
+    return pd.Series(pd.array(pa.array(values, type=kind), dtype=pd.ArrowDtype(kind)))
+
+
+def gaps(series):
+    out = series.copy()
+    out[::7] = None if out.dtype == object else pd.NA
+    return out
+
+
+_COLUMNS = {
+    **{d: pd.Series(_WHOLE).astype(d) for d in ("int8", "int64", "uint64", "float32", "float64")},
+    **{d: gaps(pd.Series(_WHOLE).astype(d)) for d in ("Int64", "UInt8", "Float64")},
+    "float with gaps": gaps(pd.Series(_WHOLE).astype("float64") + 0.5),
+    "bool": pd.Series(_WHOLE % 2 == 0),
+    "boolean": gaps(pd.Series(_WHOLE % 2 == 0).astype("boolean")),
+    **{f"words as {d}": gaps(pd.Series(_WORDS).astype(d)) for d in ("object", "str", "string")},
+    "numbers as words": pd.Series([str(v) for v in _WHOLE]),
+    "codes": pd.Series([f"0{b % 9}12" for b in _WHOLE]),
+    "objects of bool": pd.Series([True, None, False] * 40, dtype=object),
+    "objects of int": pd.Series([1, None, 3] * 40, dtype=object),
+    "objects of float": pd.Series([1.5, None, 3.25] * 40, dtype=object),
+    "objects of Decimal": pd.Series([Decimal("1.5"), None, Decimal("2.25")] * 40, dtype=object),
+    "objects of date": pd.Series([dt.date(2026, 1, 1) + dt.timedelta(int(b)) for b in _WHOLE], dtype=object),
+    "objects of datetime": pd.Series(list(_STAMPS.dt.to_pydatetime()), dtype=object),
+    "days as words": _STAMPS.dt.strftime("%Y-%m-%d"),
+    "times as words": _STAMPS.dt.strftime("%Y-%m-%dT%H:%M:%S"),
+    "UTC times as words": gaps(_STAMPS.dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)),
+    **{f"datetime64[{u}]": gaps(_STAMPS.astype(f"datetime64[{u}]")) for u in ("s", "ms", "us", "ns")},
+    "in New York": _STAMPS.dt.tz_localize("America/New_York", nonexistent="shift_forward"),
+    "at +02:00": _STAMPS.dt.tz_localize(dt.timezone(dt.timedelta(hours=2))),
+    "whole days in Tokyo": _STAMPS.dt.normalize().dt.tz_localize("Asia/Tokyo"),
+    "period": pd.Series(pd.period_range("2026-01-01", periods=ROWS, freq="D")),
+    "category": gaps(pd.Series(pd.Categorical(_WORDS))),
+    "ordered": pd.Series(pd.Categorical(["low", "mid", "high"] * 40, ["low", "mid", "high"], ordered=True)),
+    "category of int": gaps(pd.Series(pd.Categorical(_WHOLE % 3))),
+    "category of bool": pd.Series(pd.Categorical(_WHOLE % 2 == 0)),
+    "arrow int64": gaps(arrow(_WHOLE, pa.int64())),
+    "arrow double": arrow(_WHOLE.astype(float), pa.float64()),
+    "arrow bool": gaps(arrow(_WHOLE % 2 == 0, pa.bool_())),
+    "arrow string": gaps(arrow(_WORDS, pa.string())),
+    "arrow large_string": arrow(_WORDS, pa.large_string()),
+    "arrow dictionary": arrow(_WORDS, pa.dictionary(pa.int32(), pa.string())),
+    "arrow timestamp": arrow(_STAMPS, pa.timestamp("us")),
+    "arrow timestamp in zone": arrow(_STAMPS.dt.tz_localize("Europe/Paris"), pa.timestamp("us", "Europe/Paris")),
+    "arrow date32": arrow(_STAMPS.dt.date, pa.date32()),
+    "arrow decimal": arrow([Decimal("1.50"), None, Decimal("2.25")] * 40, pa.decimal128(10, 2)),
+    "sparse": pd.Series(pd.arrays.SparseArray(_WHOLE.astype(float))),
+    "constant": pd.Series(np.full(ROWS, 1234.5678)),
+    "constant day": pd.Series([pd.Timestamp("2026-03-04 05:06:07.123456")] * ROWS),
+}
+
+
+@pytest.mark.parametrize("name", list(_COLUMNS))
+def test_every_dtype_comes_back(name):
+    series = _COLUMNS[name]
+    frame = pd.DataFrame({"c": series, "noise": _RNG.normal(size=ROWS)})
+    schema = infer_schema(frame)
+    assert np.isfinite(TableEncoder(schema).fit(frame).transform(frame)).all()
+    encoder = TableEncoder(schema, for_generation=True).fit(frame)
+    back = encoder.inverse(encoder.transform(frame))["c"]
+    assert back.dtype == series.dtype
+    assert back.isna().equals(series.isna())
+    present = series.notna()
+    if series.dtype == float:  # what passes through float32 comes back nearly
+        assert list(back[present]) == pytest.approx(list(series[present]), rel=1e-6, abs=1e-6)
+    else:
+        assert list(back[present]) == list(series[present])
+    assert [type(v) for v in back[present]] == [type(v) for v in series[present]]
+
+
+def test_timedeltas_come_back_nearly():
+    frame = pd.DataFrame({"c": pd.Series(pd.to_timedelta(_WHOLE, unit="h"))})
+    encoder = TableEncoder(infer_schema(frame), for_generation=True).fit(frame)
+    back = encoder.inverse(encoder.transform(frame))["c"]
+    assert back.dtype == frame["c"].dtype and (back - frame["c"]).abs().max() < pd.Timedelta("10ms")
+
+
+@pytest.mark.parametrize("rows", [40, 240])
+@pytest.mark.parametrize("numeric", ["quantile", "standard"])
+def test_the_table_comes_back(table, rows, numeric):
+    frame = table.iloc[:rows]
+    encoder = TableEncoder(infer_schema(frame), for_generation=True, numeric=numeric).fit(frame)
+    assert any(c.knots for c in encoder.codes) == (numeric == "quantile" and rows == 240)
+    back = encoder.inverse(encoder.transform(frame))
+    pd.testing.assert_frame_equal(back, frame, rtol=1e-3)
+
+
+def test_generated_values_stay_within_the_schema(table):
+    encoder = TableEncoder(infer_schema(table), for_generation=True).fit(table)
+    wild = 50 * np.random.default_rng(0).standard_normal((500, encoder.spec.dim)).astype(np.float32)
+    back = encoder.inverse(wild)
+    assert back.dtypes.equals(table.dtypes)
+    for name in ("amount", "count", "grade"):
+        column = encoder.schema.column(name)
+        assert column.minimum <= back[name].min() and back[name].max() <= column.maximum
+    assert back["day"].min() >= table["day"].min() and (back["day"] == back["day"].dt.normalize()).all()
+    assert set(back["word"].dropna()) == {"a", "b", "c"}
+    assert back["grade"].isna().any() and not back["count"].isna().any()
+    assert encoder.inverse(wild[:0]).dtypes.equals(table.dtypes)
+
+
+def test_the_way_back_needs_an_encoder_for_it(table):
+    encoder = TableEncoder(infer_schema(table)).fit(table)
+    with pytest.raises(DataError, match="for_generation=True"):
+        encoder.inverse(encoder.transform(table))
+    encoder = TableEncoder(infer_schema(table), for_generation=True).fit(table)
+    with pytest.raises(DataError, match="values each"):
+        decode_feeds(encoder, np.zeros((3, 2)))
+    with pytest.raises(ConfigError, match="ranks"):
+        TableEncoder(infer_schema(table), numeric="ranks")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("object", ["1", "rare", None]),
+        ("category", ["1", "rare", None]),
+        ("category:ordered", ["1", None, None]),
+        ("category:int64", [1, None, None]),
+        ("Int64", [1, None, None]),
+        ("int64", [1.0, None, None]),
+    ],
+)
+def test_the_stand_in_for_rare_values_exists_only_among_words(dtype, expected):
+    column = Column("c", "category", dtype=dtype, categories=("1", "2"), rare=True)
+    back = to_series(column, np.array(["1", "rare", ""], dtype=object), "UTC")
+    assert [None if pd.isna(v) else v for v in back] == expected
+
+
+# ------------------------------------------------------------------------------------------------ normal scores
+_SHAPES = {
+    "normal": lambda rng: rng.normal(size=600),
+    "heavy": lambda rng: rng.standard_cauchy(600),
+    "mostly zero": lambda rng: np.where(rng.random(600) < 0.8, 0.0, rng.exponential(size=600)),
+    "a lump": lambda rng: np.where(rng.random(600) < 0.5, 0.1, rng.normal(size=600)),
+    "whole": lambda rng: rng.poisson(8, 600).astype(float),
+}
+
+
+@pytest.mark.parametrize("shape", list(_SHAPES))
+def test_normal_scores_invert_and_restore_the_distribution(shape):
+    values = _SHAPES[shape](np.random.default_rng(5))
+    knots, scores = fit_knots(values, values.min() - 0.5, values.max() + 0.5)
+    assert len(knots) == len(scores) <= 64 and (np.diff(knots) >= 0).all() and (np.diff(scores) > 0).all()
+    encoded = to_scores(values, knots, scores)
+    assert np.abs(encoded).max() < 4
+    assert from_scores(encoded, knots, scores) == pytest.approx(values, rel=1e-9, abs=1e-9)
+    drawn = from_scores(np.random.default_rng(6).normal(size=20_000), knots, scores)
+    spread = np.subtract(*np.quantile(values, [0.9, 0.1]))
+    shares = [0.1, 0.25, 0.5, 0.75, 0.9]
+    assert np.quantile(drawn, shares) == pytest.approx(np.quantile(values, shares), abs=0.12 * spread)
+
+
+def test_a_plateau_keeps_its_mass():
+    values = _SHAPES["mostly zero"](np.random.default_rng(5))
+    knots, scores = fit_knots(values, 0.0, 10.0)
+    drawn = from_scores(np.random.default_rng(6).normal(size=20_000), knots, scores)
+    drawn = np.clip(drawn, 0.0, 10.0)
+    assert (drawn == 0).mean() == pytest.approx((values == 0).mean(), abs=0.04)
+
+
+def test_inner_knots_are_means_of_five_rows():
+    values = np.random.default_rng(0).normal(size=200)
+    knots, _ = fit_knots(values, -9.0, 9.0)
+    assert knots[0] == -9.0 and knots[-1] == 9.0
+    assert knots[1:-1] == pytest.approx(np.sort(values).reshape(-1, 5).mean(1)) and not set(knots) & set(values)
+    assert fit_knots(values[:99], -9.0, 9.0) == ((), ())
+    assert fit_knots(np.repeat([1.0, 2.0], 100), 1.0, 2.0) == ((), ())
+
+
+# ------------------------------------------------------------------------------------------------ any table
+_CELLS = {
+    "number": st.floats(-1e6, 1e6, width=32) | st.none(),
+    "whole": st.integers(-(10**6), 10**6),
+    "flag": st.booleans() | st.none(),
+    "word": st.sampled_from(["a", "b", "rare", "é", None]),
+    "when": st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2050, 1, 1)).map(lambda t: t.replace(microsecond=0)),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.fixed_dictionaries(_CELLS), min_size=2, max_size=12), copies=st.sampled_from([1, 6, 30]))
+def test_any_table_comes_back(rows, copies):
+    frame = pd.DataFrame({k: pd.Series([r[k] for r in rows] * copies) for k in _CELLS})
+    frame["number"] = frame["number"].astype("float64")
+    frame["flag"] = frame["flag"].astype("boolean")
+    schema = infer_schema(frame)
+    encoder = TableEncoder(schema, for_generation=True).fit(frame)
+    encoded = encoder.transform(frame)
+    assert np.isfinite(encoded).all()
+    back = encoder.inverse(encoded)
+    for name in back.columns:
+        column = schema.column(name)
+        assert back[name].dtype == frame[name].dtype and back[name].isna().equals(frame[name].isna())
+        present = frame[name].notna()
+        got, wanted = back.loc[present, name], frame.loc[present, name]
+        if column.kind == "category":
+            assert list(got) == [v if v in column.categories else "rare" for v in wanted]
+        elif column.kind == "boolean":
+            assert list(got) == list(wanted)
+        elif column.kind == "date":
+            span = max(wanted.max() - wanted.min(), pd.Timedelta("1D"))
+            assert ((got - wanted).abs() <= 1e-5 * span).all()
+        elif column.role == "feature":
+            span = float(wanted.max() - wanted.min())
+            assert np.allclose(got.astype(float), wanted.astype(float), rtol=1e-6, atol=1e-5 * span + 1e-9)
+            assert (got >= column.minimum).all() and (got <= column.maximum).all()

@@ -1,0 +1,87 @@
+"""One small training run, registered once: tests copy its database instead of migrating and training again."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pipeline_data import sensor_table  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+# A test sees no settings of the machine it runs on.
+for name in [n for n in os.environ if n.startswith(("GANLIB__", "MLFLOW_TRACKING"))]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """Folder with data.csv, demo.onnx, mlflow.db and its artifacts: model ``demo`` version 1 is ``challenger``."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    # Workers of pytest-xdist share one.
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = base / "pipelines-template"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "demo.onnx").exists():
+            _build(folder)
+    return folder
+
+
+def _build(folder):
+    import torch
+
+    from pipelines.registry import Registry
+    from pipelines.steps import train_detector
+
+    torch.set_num_threads(1)
+    folder.mkdir()
+    sensor_table(canary=True).to_csv(folder / "data.csv", index=False)
+    registry = Registry(f"sqlite:///{folder}/mlflow.db")
+    trained = train_detector(
+        registry, folder / "data.csv", "demo", label="fault", model="vae", parameters={"steps": 150}, alpha=0.05
+    )
+    shutil.copy(trained.artifact, folder / "demo.onnx")
+
+
+@pytest.fixture
+def registry(template, tmp_path):
+    """A registry of its own with the template's content."""
+    from pipelines.registry import Registry
+    from pipelines.settings import RegistrySettings
+
+    shutil.copy(template / "mlflow.db", tmp_path / "mlflow.db")
+    return Registry(f"sqlite:///{tmp_path}/mlflow.db", RegistrySettings(retries=1))
+
+
+@pytest.fixture
+def add_version(registry):
+    """Register the template's artifact again with other tags; the new version is ``challenger``."""
+
+    def add(**changes):
+        first = registry.version("demo", "1")
+        source = registry.client().get_model_version("demo", "1").source
+        made = registry.client().create_model_version("demo", source, tags={**first.tags, **changes})
+        registry.set_alias("demo", "challenger", str(made.version))
+        return str(made.version)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Run code in a fresh process of this checkout; returns the finished process."""
+
+    def run(code, cwd, timeout=120, isolated=False, **environment):
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        env.pop("PYTHONPATH", None) if isolated else env.setdefault("PYTHONPATH", str(ROOT))
+        return subprocess.run(
+            [sys.executable, *(["-P"] if isolated else []), "-c", code],
+            cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+
+    return run

@@ -1,0 +1,127 @@
+"""The configuration: strict, overridable, explainable, and silent about secrets."""
+
+import json
+
+import pytest
+import yaml
+
+from pipelines.errors import UsageError
+from pipelines.settings import Settings, commented_yaml, load_settings, resolved, reveal, schema_json
+
+
+def write(tmp_path, text):
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_commented_file_holds_every_default_and_reads_back_as_such(tmp_path):
+    text = commented_yaml()
+    assert load_settings(write(tmp_path, text)).to_json() == Settings().to_json()
+    keys = {(section, key) for section, values in yaml.safe_load(text).items() for key in values}
+    assert keys == {(s, k) for s, values in Settings().to_json().items() for k in values}
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("  ") and not line.strip().startswith("#"):
+            assert lines[number - 1].startswith("  # ") and len(lines[number - 1]) > 8, line
+
+
+def test_precedence_and_origins(tmp_path, monkeypatch):
+    path = write(tmp_path, "training: {epochs: 3, batch_size: 32}\ndata: {normal: false}\n")
+    monkeypatch.setenv("GANLIB__TRAINING__EPOCHS", "4")
+    monkeypatch.setenv("GANLIB__MODEL__CANDIDATES", "[vae]")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    settings = load_settings(path, {"training.batch_size": "64", "data.label": None})
+    assert (settings.training.epochs, settings.training.batch_size) == (4, 64)
+    assert settings.data.normal == "false" and settings.model.candidates == ("vae",)
+    assert settings.registry.uri() == "sqlite:///elsewhere.db"
+    origins = {row.key: row.source for row in resolved(settings)}
+    assert origins["training.epochs"] == "GANLIB__TRAINING__EPOCHS"
+    assert origins["training.batch_size"] == "command line"
+    assert origins["data.normal"] == str(path)
+    assert origins["registry.tracking_uri"] == "MLFLOW_TRACKING_URI"
+    assert origins["data.label"] == "default"
+    monkeypatch.setenv("GANLIB__REGISTRY__TRACKING_URI", "sqlite:///ours.db")
+    assert load_settings(path).registry.uri() == "sqlite:///ours.db"
+
+
+def test_text_from_the_environment_stays_text(monkeypatch):
+    monkeypatch.setenv("GANLIB__DATA__NORMAL", "0")
+    monkeypatch.setenv("GANLIB__DATA__LABEL", "true")
+    data = load_settings().data
+    assert (data.normal, data.label) == ("0", "true")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("trainig: {epochs: 3}", "did you mean 'training'"),
+        ("training: {epoch: 3}", "did you mean 'epochs'"),
+        ("training: {epochs: many}", "training.epochs"),
+        ("training: {epochs: 0}", "training.epochs"),
+        ("calibration: {alpha: 1.5}", "calibration.alpha"),
+        ("training: 3", "section 'training'"),
+        ("- a\n- b", "no sections"),
+        ("data: {split: time}", "data.split_column"),
+        ("data: {validation_fraction: 0.6, test_fraction: 0.5}", "no rows to train on"),
+        ("model: {options: {beta: 2}}", "model.name"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_faults_are_named_with_their_file(tmp_path, text, named):
+    with pytest.raises(UsageError, match=named) as caught:
+        load_settings(write(tmp_path, text))
+    assert "job.yaml" in str(caught.value) or "data" in str(caught.value) or "model" in str(caught.value)
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_unknown_variables_and_options_are_refused(monkeypatch):
+    with pytest.raises(UsageError, match="did you mean 'steps'"):
+        load_settings(None, {"training.step": 3})
+    monkeypatch.setenv("GANLIB__TRAINING__LR", "0.1")
+    with pytest.raises(UsageError, match="GANLIB__TRAINING__LR"):
+        load_settings()
+
+
+def test_secrets_come_by_reference_only(tmp_path, monkeypatch):
+    for text in ("registry: {password: hunter2}", "registry: {tracking_uri: 'postgresql://me:hunter2@host/db'}"):
+        with pytest.raises(UsageError) as caught:
+            load_settings(write(tmp_path, text))
+        assert "hunter2" not in str(caught.value) and "env:NAME" in str(caught.value)
+
+
+def test_a_secret_is_never_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "hunter2")
+    (tmp_path / "secret").write_text("hunter3\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter4@host/db")
+    settings = load_settings(
+        write(tmp_path, f"registry: {{token: 'env:MY_TOKEN', password: 'file:{tmp_path}/secret'}}")
+    )
+    assert reveal(settings.registry.token).get_secret_value() == "hunter2"
+    assert reveal(settings.registry.password).get_secret_value() == "hunter3"
+    assert settings.registry.uri() == "postgresql://me:hunter4@host/db"
+    shown = [repr(settings), json.dumps(settings.to_json()), str(resolved(settings)), repr(reveal("env:MY_TOKEN"))]
+    assert not [text for text in shown if "hunter" in text]
+    masked = {row.key: row.value for row in resolved(settings)}
+    assert masked["registry.token"] == "env:MY_TOKEN -> **********"
+
+
+def test_an_absent_secret_is_named(monkeypatch, tmp_path):
+    with pytest.raises(UsageError, match="NOWHERE"):
+        reveal("env:NOWHERE")
+    with pytest.raises(UsageError, match="absent"):
+        reveal(f"file:{tmp_path}/absent")
+
+
+def test_the_json_schema_knows_sections_and_refuses_other_keys():
+    schema = json.loads(schema_json())
+    assert set(schema["properties"]) == set(Settings.model_fields)
+    assert schema["additionalProperties"] is False
+    assert schema["$defs"]["TrainingSettings"]["additionalProperties"] is False
+
+
+def test_settings_survive_json():
+    settings = load_settings(None, {"model.name": "vae", "model.options": {"beta": 2.0}, "training.steps": 7})
+    again = Settings.model_validate(json.loads(json.dumps(settings.to_json())))
+    assert again.to_json() == settings.to_json()
+    assert again.detector_parameters()["beta"] == 2.0 and again.detector_parameters()["steps"] == 7
