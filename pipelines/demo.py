@@ -274,6 +274,7 @@ def _augment(place: Place, data: Path | None, label: str | None) -> dict[str, An
 def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seconds: float) -> None:
     """What was made, and three commands to try next."""
     from pipelines.cli.common import table
+    from pipelines.registry import Registry
 
     train, scores, stream = done["train"], done["score"], done["stream"]
     figures = ", ".join(f"{name} {value:.3f}" for name, value in train["validation"].items())
@@ -295,7 +296,7 @@ def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seco
             rows.append(["its report", _short(Path(grown["report"]))])
     table(f"made in {seconds:.0f} s", ["what", "where and how good"], [*rows, ["registry", database]])
     command = "ganlib" if shutil.which("ganlib") else _short(Path(sys.executable).parent / "ganlib")
-    tail = "" if place.base == Path("runs").resolve() else f" --tracking {database}"
+    tail = "" if Registry().uri == f"sqlite:///{place.base / 'mlflow.db'}" else f" --tracking {database}"
     mine = _short(place.base / "my-scores")
     print("\nnext:")
     print(f"  {command} score --model {model} --input {_short(incoming)} --output {mine} --explain{tail}")

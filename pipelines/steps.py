@@ -144,6 +144,7 @@ def prepare(folder: str) -> dict[str, Any]:
     data, frame = job.settings.data, job.table()
     labels = read_labels(frame, data.label, data.normal)
     features = frame.drop(columns=[data.label]) if data.label else frame
+    _check_usable(features)
     parts = split_for_detection(features, labels, data, job.settings.training.random_state)
     if data.schema_file:
         schema = Schema.load(data.schema_file)
@@ -161,6 +162,15 @@ def prepare(folder: str) -> dict[str, Any]:
     }
     job.write("facts", facts)
     return facts
+
+
+def _check_usable(features: Any) -> None:
+    """Before a split would complain of rows that are all alike."""
+    from ganlib.errors import DataError
+
+    if features.nunique().max() < 2:
+        names = ", ".join(map(str, features.columns[:5]))
+        raise DataError(f"no column can tell rows apart: every one is empty or constant ({names}); give other data")
 
 
 class _Rows:

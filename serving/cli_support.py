@@ -37,6 +37,8 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
     except Terminated:
         return _say("terminated; the same command continues where it can", 143)
     except SystemExit as error:
+        if error.code == 130:  # typer ends so on Ctrl-C, without a word
+            return _say("interrupted; the same command continues where it can", 130)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
         if debug:

@@ -41,7 +41,7 @@ class Scorer:
         if not {"alpha", "explain"} <= defaults:
             raise UsageError("the artifact lets nobody choose alpha or explain; seal it again")
         least = float(artifact.calibration["alpha_min"])
-        self.alpha = max(0.01, least) if alpha is None else float(alpha)
+        self.alpha = max(float(artifact.calibration.get("alpha", 0.01)), least) if alpha is None else float(alpha)
         if not 0 < self.alpha < 1:
             raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
         if self.alpha < least * (1 - 1e-6):

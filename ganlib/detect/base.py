@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ganlib.calibrate import Calibration, Table
+from ganlib.calibrate.conformal import as_scores
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.feeds import as_frame
 from ganlib.data.inference import check_frame, infer_schema
@@ -256,7 +257,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     @torch.no_grad()
     def _score(self, encoded: np.ndarray) -> np.ndarray:
         chunks = torch.from_numpy(encoded).split(_CHUNK)
-        return torch.cat([self._double_scorer_(chunk.double()) for chunk in chunks]).float().numpy()
+        return as_scores(torch.cat([self._double_scorer_(chunk.double()) for chunk in chunks]).numpy())
 
     def _groups(self, feeds: dict[str, np.ndarray]) -> np.ndarray | None:
         group = self.schema_.group

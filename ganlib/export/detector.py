@@ -55,10 +55,15 @@ def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
     _check_explanations(estimator, session, {n: v[:_EXPLAINED] for n, v in feeds.items()}, scores[:_EXPLAINED])
     metadata = {
         "features": [c.input for c in encoder.codes],
-        "calibration": calibration.to_dict() | {"group_column": encoder.schema.group},
+        "calibration": calibration.to_dict() | {"group_column": encoder.schema.group, "alpha": _alpha(estimator)},
         "golden": _golden(estimator, session),
     }
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
+
+
+def _alpha(estimator: Any) -> float:
+    """The alarm budget where nobody names one: what it was fitted for, as far as its calibration supports that."""
+    return float(getattr(estimator, "alpha_", 0.01))
 
 
 def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, str]:
@@ -70,7 +75,7 @@ def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, s
     network = export_network(precision(estimator.scorer_), torch.zeros(2, encoder.width))
     weights = network.add_weights(builder, f"{builder.prefix}weights/")
     raw = network.add_nodes(builder, weights, f"{builder.prefix}net/", encoded.x)
-    alpha = builder.option("alpha", getattr(estimator, "alpha_", 0.01), np.float32)
+    alpha = builder.option("alpha", _alpha(estimator), np.float32)
     explain = builder.option("explain", False, np.bool_)
     add_decision(builder, calibration, raw, group_input, alpha)
     residual = _residual(estimator, precision)

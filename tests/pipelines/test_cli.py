@@ -1,0 +1,382 @@
+"""The command as people type it: what each verb does, and one clear line and the right exit code where it cannot."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pipeline_data import sensor_table
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = (
+    "demo", "models", "train", "augment", "score", "stream", "export", "verify", "promote", "rollback", "history",
+    "config", "doctor",
+)  # fmt: skip
+
+
+@pytest.fixture
+def ganlib(monkeypatch, capsys):
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    from pipelines.cli import main
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["ganlib", *map(str, args)])
+        capsys.readouterr()
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def home(registry, tmp_path, monkeypatch):
+    """A folder of one's own with a registry in it, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
+    return tmp_path
+
+
+def refused(result, code, *words):
+    """Exit code and one line on stderr that says these words; nothing on stdout, no traceback."""
+    got, out, err = result
+    assert got == code, (got, out, err)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in err and "unexpected" not in err, err
+    for word in words:
+        assert word in errors[0], (word, errors[0])
+    return errors[0]
+
+
+# ---------------------------------------------------------------- help
+def test_help_names_every_verb_and_each_verb_shows_an_example(ganlib):
+    code, out, _ = ganlib("--help")
+    assert code == 0 and all(f"  {verb} " in out for verb in VERBS) and "3 gate refused" in out
+    assert not [line for line in out.splitlines() if line.endswith("...") and not line.startswith("Usage")]
+    for verb in VERBS:
+        code, out, _ = ganlib(verb, "--help")
+        assert code == 0 and (
+            verb == "config" or f"Example: ganlib {verb}" in " ".join(out.split()) or verb == "stream"
+        )
+        options = out[out.index("Options:") :].split("Example:")[0].splitlines()
+        undescribed = [line for line in options if line.startswith("  --") and len(line.split()) < 3]
+        assert not undescribed, undescribed
+
+
+def test_the_scoring_verbs_need_no_training_stack(template, tmp_path):
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'sklearn', 'mlflow', 'prefect', 'pandas', 'scipy'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from pipelines.cli import main\n"
+        "sys.exit(main())"
+    )
+    features = sensor_table(30).drop(columns=["fault"]).assign(operator="ann")
+    features.to_csv(tmp_path / "new.csv", index=False)
+
+    def run(*args):
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, "-c", code, *args], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+
+    model = str(template / "demo.onnx")
+    done = run("score", "--model", model, "--input", "new.csv", "--output", "scores", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["rows"] == 30, done.stderr
+    assert run("verify", "scores").returncode == 0
+    (tmp_path / "new.jsonl").write_text(features.to_json(orient="records", lines=True, date_format="iso"))
+    done = run("stream", "--model", model, "--input", "new.jsonl", "--output", "s.db", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["scored"] == 30, done.stderr
+    for verb in (["train", "--data", "new.csv", "--name", "x"], ["augment", "--data", "new.csv"], ["models"]):
+        done = run(*verb)
+        assert done.returncode == 2 and 'pip install "ganlib[train]"' in done.stderr and "Traceback" not in done.stderr
+    done = run("promote", "demo")
+    assert done.returncode == 2 and 'pip install "ganlib[pipelines]"' in done.stderr
+
+
+# ---------------------------------------------------------------- the way through
+def test_from_promotion_to_rollback(ganlib, home, add_version, template):
+    code, out, _ = ganlib("promote", "demo", "--dry-run", "--json")
+    assert code == 0 and json.loads(out)["passed"]
+    refused(
+        ganlib("score", "--model", "models:/demo@champion", "--input", "x", "--output", "y"), 2, "ganlib promote demo"
+    )
+    assert ganlib("promote", "demo")[0] == 0
+    add_version()
+    assert "version 2 is champion" in ganlib("promote", "demo")[1]
+    code, out, _ = ganlib("rollback", "demo", "--json")
+    assert (json.loads(out)["from"], json.loads(out)["to"]) == ("2", "1")
+    rows = json.loads(ganlib("history", "demo", "--json")[1])
+    assert [(r["action"], r["from"], r["to"]) for r in rows] == [
+        ("rollback", "2", "1"), ("promote", "1", "2"), ("promote", "", "1"),
+    ]  # fmt: skip
+    assert "ledger of demo" in ganlib("history", "demo")[1]
+    code, out, _ = ganlib("export", "--model", "models:/demo@champion", "--output", "pump.onnx")
+    assert code == 0 and (home / "pump.onnx").read_bytes() == (template / "demo.onnx").read_bytes()
+    assert (home / "pump.onnx.sha256").read_text().split()[0] in out
+
+
+def test_a_refused_gate_shows_its_table_and_exits_3(ganlib, home, add_version):
+    add_version(quality="0.1")
+    code, out, err = ganlib("promote", "demo")
+    assert code == 3 and "refused" in out and "error: demo version 2 was not promoted" in err
+    code, out, _ = ganlib("promote", "demo", "--json")
+    assert code == 3 and not json.loads(out)["passed"]
+
+
+def test_a_registered_model_scores_a_batch_and_a_stream_alike(ganlib, home):
+    ganlib("promote", "demo")
+    features = sensor_table(80, seed=3).drop(columns=["fault"]).assign(operator="bob")
+    features.to_parquet("new.parquet")
+    given = ("--model", "models:/demo@champion", "--explain")
+    code, out, _ = ganlib("score", *given, "--input", "new.parquet", "--output", "scores", "--json")
+    assert code == 0 and json.loads(out)["model_name"] == "demo"
+    assert ganlib("verify", "scores")[0] == 0
+    (home / "new.jsonl").write_text(features.to_json(orient="records", lines=True, date_format="iso") + "not json\n")
+    code, out, _ = ganlib("stream", *given, "--input", "new.jsonl", "--output", "s.db", "--json")
+    assert code == 0 and json.loads(out) == {"scored": 80, "dead_letters": 1, "output": "s.db",
+                                            "anomalies": json.loads(out)["anomalies"]}  # fmt: skip
+    batch = pd.concat(map(pd.read_parquet, sorted((home / "scores").rglob("*.parquet"))))
+    live = pd.read_sql("SELECT * FROM scores ORDER BY position", sqlite3.connect("s.db"))
+    np.testing.assert_allclose(np.sort(batch["anomaly_score"]), np.sort(live["anomaly_score"]), rtol=1e-5)
+    assert set(live["model_version"]) == {"1"} and live["contributions"].notna().all()
+
+
+def test_train_by_configuration_then_augment_with_what_was_sealed(ganlib, home):
+    sensor_table().to_csv("data.csv", index=False)
+    Path("job.yaml").write_text("data: {path: data.csv, label: fault}\ntraining: {steps: 40}\nmodel: {name: vae}\n")
+    code, out, _ = ganlib("train", "--name", "pump", "--config", "job.yaml", "--dry-run")
+    assert code == 0 and "20 known anomalies in 240 rows" in out and "nothing was trained" in out
+    refused(ganlib("history", "pump"), 2, "no registered model is called 'pump'")
+    code, out, _ = ganlib("train", "--name", "pump", "--config", "job.yaml", "--alpha", "0.05", "--json")
+    assert code == 0 and json.loads(out)["version"] == "1" and "PCA" in json.loads(out)["validation"]
+    given = ("--data", "data.csv", "--label", "valve", "--steps", 30)
+    code, out, err = ganlib("train", "--name", "valves", *given, "--model", "cvae_gan")
+    assert code == 0 and "registered valves version 1 as challenger (cvae_gan)" in out, err
+    code, out, err = ganlib("augment", *given[:4], "--model", "models:/valves@challenger", "--rows", 50, "--class",
+                            "half", "--output", "more.csv", "--json")  # fmt: skip
+    assert code == 0 and json.loads(out)["classes"] == {"half": 50}, err
+    made = pd.read_csv("more.csv")
+    pd.testing.assert_frame_equal(made[~made["_synthetic"]].drop(columns=["_synthetic"]), pd.read_csv("data.csv"))
+    refused(
+        ganlib("score", "--model", "models:/valves@challenger", "--input", "data.csv", "--output", "o"), 2, "augmenter"
+    )
+
+
+def test_augment_reports_what_it_adds_and_the_gate_refuses(ganlib, home):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(kind=["x"] * 48 + ["y"] * 12)
+    frame.to_csv("noise.csv", index=False)
+    Path("job.yaml").write_text("augment: {repeats: 2}\ntraining: {steps: 10}\n")
+    given = ("--config", "job.yaml", "--data", "noise.csv", "--label", "kind", "--output", "more.parquet")
+    code, out, _ = ganlib("augment", *given, "--dry-run")
+    assert code == 0 and "synthetic rows: 36" in out and not list(home.glob("more*"))
+    refused(ganlib("augment", *given, "--gate", "on"), 3, "more.parquet was not written", "more.report.html")
+    assert [p.name for p in home.glob("more*")] == ["more.report.html"]
+    page = (home / "more.report.html").read_text()
+    assert "no measurable difference" in page and "SMOTE" in page and "data:image/png" in page
+    code, out, _ = ganlib("augment", *given, "--gate", "report", "--only-synthetic")
+    made = pd.read_parquet("more.parquet")
+    assert code == 0 and len(made) == 36 and made["_synthetic"].all() and set(made["kind"]) == {"y"}
+    assert "no measurable difference" in out and "copies added" in out
+
+
+# ---------------------------------------------------------------- configuration
+def test_config_writes_describes_and_resolves(ganlib, home, monkeypatch):
+    assert ganlib("config", "init", "job.yaml")[0] == 0
+    assert yaml.safe_load(Path("job.yaml").read_text())["training"]["batch_size"] == 128
+    refused(ganlib("config", "init", "job.yaml"), 2, "--force")
+    assert json.loads(ganlib("config", "schema")[1])["properties"]["augment"]
+    Path("job.yaml").write_text("training: {epochs: 3}\nregistry: {token: 'env:TOKEN'}\n")
+    monkeypatch.setenv("TOKEN", "very-secret")
+    monkeypatch.setenv("GANLIB__SCORE__ALPHA", "0.2")
+    _, out, _ = ganlib("config", "show", "--config", "job.yaml", "--json")
+    assert "very-secret" not in out
+    origin = {row["key"]: (row["value"], row["source"]) for row in json.loads(out)}
+    assert origin["training.epochs"] == (3, "job.yaml") and origin["score.alpha"] == (0.2, "GANLIB__SCORE__ALPHA")
+    Path("job.yaml").write_text("training: {epoch: 3}\n")
+    refused(ganlib("config", "show", "--config", "job.yaml"), 2, "did you mean 'epochs'")
+
+
+def test_doctor_says_what_is_installed(ganlib, home):
+    code, out, _ = ganlib("doctor", "--json")
+    found = {check["name"]: check for check in json.loads(out)}
+    assert code == 0 and found["registry"]["found"].startswith("1 models") and found["torch"]["state"] == "ok"
+
+
+# ---------------------------------------------------------------- bad input
+def broken_parquet(folder):
+    (folder / "bad.parquet").write_bytes(b"PAR1 and then nothing of use")
+    return "bad.parquet"
+
+
+def latin_csv(folder):
+    (folder / "bad.csv").write_bytes("flow,ort\n1,K\xf6ln\n".encode("latin-1"))
+    return "bad.csv"
+
+
+def empty_csv(folder):
+    (folder / "bad.csv").write_text("")
+    return "bad.csv"
+
+
+def header_only(folder):
+    (folder / "bad.csv").write_text("flow,pressure\n")
+    return "bad.csv"
+
+
+def twins(folder):
+    (folder / "bad.csv").write_text("flow,flow\n" + "1,2\n" * 50)
+    return "bad.csv"
+
+
+def nothing_useful(folder):
+    pd.DataFrame({"a": [np.nan] * 60, "b": [7] * 60}).to_csv(folder / "bad.csv", index=False)
+    return "bad.csv"
+
+
+def too_few(folder):
+    sensor_table(30).drop(columns=["fault"]).head(3).to_csv(folder / "bad.csv", index=False)
+    return "bad.csv"
+
+
+BAD_TABLES = [
+    (broken_parquet, "bad.parquet"),
+    (latin_csv, "UTF-8"),
+    (empty_csv, "empty"),
+    (header_only, "no rows"),
+    (twins, "flow"),
+    (nothing_useful, "column"),
+    (too_few, "rows"),
+]
+
+
+@pytest.mark.parametrize(("make", "word"), BAD_TABLES, ids=[make.__name__ for make, _ in BAD_TABLES])
+def test_bad_tables_are_refused_by_every_verb_and_leave_nothing(ganlib, home, template, make, word):
+    file = make(home)
+    before = sorted(p.name for p in home.iterdir())
+    refused(ganlib("train", "--data", file, "--name", "pump", "--model", "vae", "--steps", 5), 4, word)
+    refused(ganlib("augment", "--data", file, "--label", "kind", "--output", "more.csv"), 4)
+    refused(ganlib("score", "--model", template / "demo.onnx", "--input", file, "--output", "scores"), 4)
+    left = {p.name for p in home.iterdir()} - set(before)
+    assert not {name for name in left if name.startswith("more")}, left
+    assert not list(home.glob("scores/*.parquet")) and not (home / "scores" / "manifest.json").exists()
+    refused(ganlib("history", "pump"), 2, "no registered model")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: f.drop(columns=["flow"]), ("flow",)),
+        (lambda f: f.rename(columns={"flow": "Flow"}), ("flow",)),
+        (lambda f: f.assign(flow="fast"), ("flow", "fast")),
+        (lambda f: f.assign(when="yesterday"), ("when",)),
+        (lambda f: f.assign(extra=1), None),
+        (lambda f: f[sorted(f.columns, reverse=True)], None),
+        (lambda f: f.assign(flow=np.nan), None),
+    ],
+    ids=["missing", "renamed", "text in a number", "no date", "extra", "reordered", "all missing"],
+)
+def test_scoring_against_the_schema(ganlib, home, template, change, words):
+    change(sensor_table(20).drop(columns=["fault"]).assign(operator="ann")).to_csv("new.csv", index=False)
+    result = ganlib("score", "--model", template / "demo.onnx", "--input", "new.csv", "--output", "scores")
+    if words is None:
+        assert result[0] == 0, result[2]
+    else:
+        refused(result, 4, *words)
+        assert not (home / "scores" / "manifest.json").exists()
+
+
+def test_names_options_and_labels_that_do_not_exist(ganlib, home, template):
+    sensor_table(60).to_csv("data.csv", index=False)
+    train = ("train", "--data", "data.csv", "--name", "pump")
+    refused(ganlib(*train, "--label", "falt"), 4, "did you mean 'fault'")
+    refused(ganlib(*train, "--label", "fault", "--normal", "ok"), 4, "holds no value 'ok'")
+    refused(ganlib(*train, "--model", "vea"), 2, "vae")
+    refused(ganlib(*train, "--task", "painter"), 2, "painter")
+    refused(ganlib("train", "--data", "data.csv", "--name", "a/b"), 2, "a/b")
+    refused(ganlib("train", "--name", "pump"), 2, "--data")
+    refused(ganlib("train", "--name", "pump", "--data", "dta.csv"), 2, "did you mean 'data.csv'")
+    refused(ganlib("score", "--model", template / "demo.onnx", "--input", "dta.csv", "--output", "o"), 2, "dta.csv")
+    refused(ganlib("promote", "nothing"), 2, "registered: demo")
+    refused(ganlib("promote", "demo", "--version", "9"), 2, "versions: 1")
+    refused(ganlib("rollback", "demo"), 2)
+    refused(ganlib("export", "--model", "models:/demo@gold", "--output", "x.onnx"), 2, "'gold'", "challenger")
+    refused(ganlib("score", "--input", "data.csv", "--output", "o"), 2, "--model")
+    refused(ganlib("score", "--model", "absent.onnx", "--input", "data.csv", "--output", "o"), 2, "absent.onnx")
+    wrong = ganlib(
+        "score", "--model", template / "demo.onnx", "--input", "data.csv", "--output", "o", "--alpha", "1e-9"
+    )
+    refused(wrong, 2, "calibration rows")
+    refused(ganlib("stream", "--model", template / "demo.onnx", "--input", "x.jsonl", "--output", "x.txt"), 2, ".jsonl")
+    refused(ganlib("augment", "--data", "data.csv", "--label", "fault", "--output", "more.xls"), 2, ".csv or .parquet")
+    refused(ganlib("augment", "--data", "data.csv", "--label", "fualt", "--output", "more.csv"), 4, "did you mean")
+    one = sensor_table(60).assign(fault=0)
+    one.to_csv("one.csv", index=False)
+    refused(
+        ganlib("augment", "--data", "one.csv", "--label", "fault", "--output", "more.csv", "--gate", "off"),
+        4,
+        "one class",
+    )
+    refused(ganlib("augment", "--data", "data.csv", "--label", "fault", "--class", "9", "--output", "more.csv",
+                   "--gate", "off", "--steps", 3), 2, "'9'")  # fmt: skip
+    assert not list(home.glob("more*"))
+
+
+def test_a_damaged_artifact_is_an_integrity_error(ganlib, home, template):
+    content = bytearray((template / "demo.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    Path("hurt.onnx").write_bytes(content)
+    sensor_table(5).assign(operator="ann").to_csv("new.csv", index=False)
+    refused(ganlib("score", "--model", "hurt.onnx", "--input", "new.csv", "--output", "o"), 6, "hurt.onnx")
+
+
+def test_a_registry_that_is_down(ganlib, home, monkeypatch):
+    monkeypatch.setenv("GANLIB__REGISTRY__RETRIES", "1")
+    refused(ganlib("history", "demo", "--tracking", "http://127.0.0.1:9"), 5, "127.0.0.1:9")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_temporary(ganlib, home, monkeypatch):
+    import errno
+
+    sensor_table(60).to_csv("data.csv", index=False)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    given = ("--data", "data.csv", "--label", "fault", "--gate", "off", "--steps", 3)
+    refused(ganlib("augment", *given, "--output", "more.csv"), 75, "more.csv")
+    assert not list(home.glob("*more*"))
+
+
+def test_ctrl_c_ends_quietly_with_130(template, tmp_path):
+    shutil.copy(template / "data.csv", tmp_path / "data.csv")
+    code = (
+        "import os, signal, sys, threading\n"
+        "sys.argv = ['ganlib', 'train', '--data', 'data.csv', '--name', 'x', '--steps', '200000']\n"
+        "import ganlib.training.trainer as trainer\n"
+        "fit = trainer.Trainer.fit\n"
+        "def interrupted(*args, **kwargs):\n"
+        "    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "    return fit(*args, **kwargs)\n"
+        "trainer.Trainer.fit = interrupted\n"
+        "from pipelines.cli import main\n"
+        "sys.exit(main())"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 130 and "interrupted" in done.stderr and "Traceback" not in done.stderr, done.stderr
