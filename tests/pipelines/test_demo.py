@@ -13,7 +13,6 @@ import pytest
 from pipeline_data import sensor_table
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.xdist_group("demo")
 
 
 def run(folder, *args, **environment):
@@ -25,13 +24,6 @@ def run(folder, *args, **environment):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """A folder with ``runs/``, and what the first run said; training is cut short, nothing else."""
-    folder = tmp_path_factory.mktemp("demo")
-    return folder, run(folder, "demo", GANLIB__TRAINING__STEPS="60")
-
-
 def counts(folder, database, question):
     connection = sqlite3.connect(folder / database)
     try:
@@ -40,11 +32,19 @@ def counts(folder, database, question):
         connection.close()
 
 
-@pytest.mark.timeout(300)
-def test_the_demo_makes_what_it_names(demo):
-    folder, done = demo
+@pytest.mark.timeout(420)
+def test_the_demo_makes_what_it_names_once_and_its_commands_work(tmp_path):
+    # Training is cut short, nothing else.
+    done = run(tmp_path, "demo", GANLIB__TRAINING__STEPS="60")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert [line[:5] for line in done.stderr.splitlines() if line.startswith("[")] == [f"[{i}/6]" for i in range(1, 7)]
+    products_hold(tmp_path)
+    flows_left_runs_and_artifacts(tmp_path)
+    commands_work(tmp_path, done.stdout)
+    second_run_makes_nothing_again(tmp_path)
+
+
+def products_hold(folder):
     batch = pd.concat(map(pd.read_parquet, (folder / "runs/demo/scores").rglob("*.parquet")))
     live = counts(folder, "runs/demo/stream.db", "SELECT count(*), sum(is_anomaly) FROM scores")[0]
     assert live == (len(batch), batch["is_anomaly"].sum()) and len(batch) == 114
@@ -58,20 +58,25 @@ def test_the_demo_makes_what_it_names(demo):
     assert run(folder, "verify", "runs/demo/scores").returncode == 0
 
 
-@pytest.mark.timeout(300)
-def test_the_three_commands_it_names_work(demo):
-    folder, done = demo
-    commands = done.stdout[done.stdout.index("next:") :].splitlines()[1:]
+def flows_left_runs_and_artifacts(folder):
+    states = "SELECT f.name, r.state_type FROM flow_run r JOIN flow f ON f.id = r.flow_id"
+    flows = ("augment", "promote", "score-batch", "train-augmenter", "train-detector")
+    assert sorted(counts(folder, "runs/prefect/prefect.db", states)) == [(name, "COMPLETED") for name in flows]
+    left = {key for (key,) in counts(folder, "runs/prefect/prefect.db", "SELECT key FROM artifact")}
+    tables = {"candidates-demo", "gates-demo", "scores", "lift-demo-augmenter", "augmented"}
+    assert tables | {"artifact-demo", "scores-folder"} <= left
+
+
+def commands_work(folder, said):
+    commands = said[said.index("next:") :].splitlines()[1:]
     assert len(commands) == 3 and "demo --data" in commands[2]
     for command in commands[:2]:
         tried = run(folder, *shlex.split(command)[1:])
         assert tried.returncode == 0, (command, tried.stderr)
 
 
-@pytest.mark.timeout(300)
-def test_a_second_run_makes_nothing_again(demo):
-    folder, _ = demo
-    before = {p: p.stat().st_mtime_ns for p in (folder / "runs/demo").rglob("*.parquet") if "scores" in str(p)}
+def second_run_makes_nothing_again(folder):
+    before = {p: p.stat().st_mtime_ns for p in (folder / "runs/demo/scores").rglob("*")}
     again = run(folder, "demo")
     assert again.returncode == 0 and again.stderr.count("made already") == 5
     assert {p: p.stat().st_mtime_ns for p in before} == before
@@ -79,25 +84,11 @@ def test_a_second_run_makes_nothing_again(demo):
 
 
 @pytest.mark.timeout(300)
-def test_flows_leave_runs_and_artifacts_behind(demo):
-    folder, _ = demo
-    flows = counts(
-        folder, "runs/prefect/prefect.db", "SELECT f.name, r.state_type FROM flow_run r JOIN flow f ON f.id = r.flow_id"
-    )
-    assert sorted(flows) == [(name, "COMPLETED") for name in
-                             ("augment", "promote", "score-batch", "train-augmenter", "train-detector")]  # fmt: skip
-    left = {key for (key,) in counts(folder, "runs/prefect/prefect.db", "SELECT key FROM artifact")}
-    assert {"candidates-demo", "artifact-demo", "gates-demo", "scores", "scores-folder", "lift-demo-augmenter",
-            "augmented"} <= left  # fmt: skip
-
-
-@pytest.mark.timeout(300)
-def test_the_demo_takes_ones_own_table(demo):
-    folder, _ = demo
-    sensor_table(300).to_csv(folder / "pump data.csv", index=False)
-    done = run(folder, "demo", "--data", "pump data.csv", "--label", "fault", GANLIB__TRAINING__STEPS="40")
+def test_the_demo_takes_ones_own_table(tmp_path):
+    sensor_table(300).to_csv(tmp_path / "pump data.csv", index=False)
+    done = run(tmp_path, "demo", "--data", "pump data.csv", "--label", "fault", GANLIB__TRAINING__STEPS="40")
     assert done.returncode == 0, done.stderr
     assert "fault = '0' is normal" in done.stderr and "pump-data version 1" in " ".join(done.stdout.split())
-    assert (folder / "runs/pump-data/augmented.parquet").exists()
-    wrong = run(folder, "demo", "--data", "pump data.csv", "--label", "falt")
+    assert (tmp_path / "runs/pump-data/augmented.parquet").exists()
+    wrong = run(tmp_path, "demo", "--data", "pump data.csv", "--label", "falt")
     assert wrong.returncode == 4 and "did you mean 'fault'" in wrong.stderr and "Traceback" not in wrong.stderr
