@@ -161,6 +161,7 @@ class ScoreSettings(Section):
     input: str | None = Field(None, description="CSV or Parquet file, or a folder of them.")
     output: str | None = Field(None, description="Folder of the score parts and manifest.json.")
     alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
+    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add one contribution column per feature.")
     wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another worker.")
 
@@ -172,6 +173,7 @@ class StreamSettings(Section):
     input: str | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
     output: str | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
     alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
+    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add contributions per feature.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
     deadline: Annotated[float, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")

@@ -12,14 +12,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.errors import UsageError
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.rows import read_labels, split_for_detection
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import ScoreSettings, Settings, load_settings
+
+if TYPE_CHECKING:
+    from serving.batch import Summary
 
 Tell = Callable[[str], None]
 Run = Callable[..., Any]
@@ -392,21 +396,22 @@ def _figures(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
-def score(
-    model: str,
-    input: str,
-    output: str,
-    alpha: float | None = None,
-    explain: bool = False,
-    wait: float = 0.0,
-    registry: Registry | None = None,
-) -> dict[str, Any]:
-    """Score a file or folder with ``models:/NAME@ALIAS`` or a bare artifact; running it again continues."""
+def score(chosen: ScoreSettings, registry: Registry | None = None, new_run: bool = False) -> Summary:
+    """Score a file or folder with ``models:/NAME@ALIAS`` or a bare artifact; running it again continues.
+
+    Raises UsageError where model, input or output are not given, and what ``serving.batch.score_batch`` raises.
+    """
     from serving.batch import score_batch
 
+    for name in ("model", "input", "output"):
+        if getattr(chosen, name) is None:
+            raise UsageError(f"scoring needs a {name}: give --{name}, or score.{name} in the configuration (--config)")
     identity: dict[str, Any] = {}
-    path: str | Path = model
-    if model.startswith("models:/"):
-        found = (registry or Registry()).resolve(model)
+    path: str | Path = str(chosen.model)
+    if str(path).startswith("models:/"):
+        found = (registry or Registry()).resolve(str(path))
         path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}
-    return score_batch(path, input, output, alpha=alpha, explain=explain, wait=wait, **identity).to_dict()
+    return score_batch(
+        path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, fdr=chosen.fdr,
+        new_run=new_run, wait=chosen.wait, **identity,
+    )  # fmt: skip

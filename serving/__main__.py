@@ -23,6 +23,9 @@ def score(
     input: Annotated[Path, typer.Option(help="CSV or Parquet file, or a folder of them.")],
     output: Annotated[Path, typer.Option(help="Folder for the score parts and manifest.json.")],
     alpha: Annotated[float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm.")] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add a contribution column per feature.")] = False,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another worker.")] = 0.0,
@@ -31,12 +34,11 @@ def score(
     """Score rows into a folder; run the same command again to continue after a crash."""
     from serving.batch import score_batch
 
-    summary = score_batch(model, input, output, alpha=alpha, explain=explain, new_run=new_run, wait=wait)
+    summary = score_batch(model, input, output, alpha=alpha, explain=explain, fdr=fdr, new_run=new_run, wait=wait)
     if as_json:
         print(json.dumps(summary.to_dict()))
     else:
-        counts = f"{summary.rows:,} rows scored, {summary.anomalies:,} anomalies"
-        print(f"{counts} at alpha {summary.alpha:g}: {summary.output}")
+        print(summary.line())
 
 
 @app.command()
@@ -56,6 +58,9 @@ def stream(
     alpha: Annotated[float | None, typer.Option(help="Alarm budget.")] = None,
     max_rows: Annotated[int, typer.Option(help="Largest micro-batch.")] = 512,
     deadline: Annotated[float, typer.Option(help="Seconds that a record may wait for others.")] = 0.2,
+    fdr: Annotated[
+        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add contributions.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end.")] = False,
     replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters again.")] = False,
@@ -65,8 +70,8 @@ def stream(
     from serving.stream import run_stream
 
     code = run_stream(
-        model, input, output, alpha=alpha, max_rows=max_rows, deadline=deadline, explain=explain, follow=follow,
-        replay=replay, as_json=as_json,
+        model, input, output, alpha=alpha, max_rows=max_rows, deadline=deadline, explain=explain, fdr=fdr,
+        follow=follow, replay=replay, as_json=as_json,
     )  # fmt: skip
     raise typer.Exit(code)
 

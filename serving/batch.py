@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import queue
@@ -22,11 +21,13 @@ import pyarrow.parquet as pq
 
 from serving.artifact import load_artifact
 from serving.crash import crash_point
+from serving.discovery import check_rate
 from serving.errors import DataError
-from serving.files import disk_errors, read_json, sync_folder, write_json
+from serving.files import disk_errors, read_json, sync_and_hash, sync_folder, write_json
 from serving.lease import Lease
 from serving.plan import Plan, Unit, input_files, make_plan
 from serving.scorer import ScoreBatch, Scorer
+from serving.selection import select_rows
 
 log = logging.getLogger("serving")
 ROWS = 65_536
@@ -34,7 +35,7 @@ ROWS = 65_536
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: rows scored in all, how many alarmed, units done now and skipped, and where."""
+    """What a run did: rows scored in all, how many alarmed or were selected, units done now and skipped, and where."""
 
     output: str
     rows: int
@@ -46,10 +47,17 @@ class Summary:
     model_version: str
     artifact_sha256: str
     seconds: float
+    fdr_selected: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self)
+
+    def line(self) -> str:
+        """The same for people."""
+        chosen = "" if self.fdr_selected is None else f", {self.fdr_selected:,} selected by their false discovery rate"
+        counts = f"{self.rows:,} rows scored, {self.anomalies:,} anomalies at alpha {self.alpha:g}{chosen}"
+        return f"{counts}: {self.output}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ def score_batch(
     *,
     alpha: float | None = None,
     explain: bool = False,
+    fdr: float | None = None,
     new_run: bool = False,
     wait: float = 0.0,
     sha256: str | None = None,
@@ -76,6 +85,7 @@ def score_batch(
 ) -> Summary:
     """Score a CSV, a Parquet file or a folder of them into ``output``; rerun the same call to continue after a crash.
 
+    ``fdr`` (0 to 1) adds the column ``fdr_selected``: rows among which at most this share is expected to be normal.
     Raises DataError where the folder is for another plan (unless ``new_run``) or the data does not fit, TemporaryError
     where another worker holds the folder or the disk is full, and whatever ``load_artifact`` raises.
     """
@@ -84,7 +94,7 @@ def score_batch(
     scorer = Scorer(artifact, alpha)
     name = model_name or (Path(model).stem if isinstance(model, str | Path) else "artifact")
     lineage = Lineage(name, model_version, artifact.sha256)
-    plan = make_plan(Path(input), artifact.sha256, scorer.alpha, explain)
+    plan = make_plan(Path(input), artifact.sha256, scorer.alpha, explain, check_rate(fdr))
     _check_columns(Path(input), plan, scorer)
     folder = Path(output)
     with disk_errors(str(folder)):
@@ -99,7 +109,7 @@ def score_batch(
         crash_point("manifest_written")
     return Summary(
         str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - skipped, skipped, scorer.alpha,
-        name, model_version, artifact.sha256, round(time.perf_counter() - start, 3),
+        name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
     )  # fmt: skip
 
 
@@ -144,7 +154,9 @@ def _adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
     (folder / "manifest.json").unlink(missing_ok=True)
     write_json(path, plan.to_dict())
     wanted = {u.id for u in plan.units}
-    for file in [*(folder / "_commits").glob("*.json"), *(folder / "parts").glob("part-*.parquet")]:
+    (folder / "_threshold.json").unlink(missing_ok=True)
+    kept = [f for place in ("_commits", "_selected", "parts", "selected") for f in (folder / place).glob("*.*")]
+    for file in kept:
         if file.stem.removeprefix("part-") not in wanted:
             file.unlink()
 
@@ -154,6 +166,8 @@ def _difference(old: Plan, new: Plan) -> str:
         return f"another model (sha-256 {old.artifact_sha256[:12]}…)"
     if round(old.alpha, 9) != round(new.alpha, 9):
         return f"alpha={old.alpha:g}, not {new.alpha:g}"
+    if old.fdr != new.fdr:
+        return f"another false discovery rate ({'none' if old.fdr is None else old.fdr})"
     if old.explain != new.explain:
         return "another setting of --explain"
     return "other input: files were added, removed or changed since"
@@ -191,7 +205,7 @@ def _score_unit(folder: Path, unit: Unit, path: Path, scorer: Scorer, lineage: L
             if writer is None:
                 raise DataError(f"{path} holds a header but no rows; take it away or fill it")
             writer.close()
-            digest = _sync_and_hash(temporary)
+            digest = sync_and_hash(temporary)
         crash_point("unit_scored")
         temporary.replace(part)
         sync_folder(part.parent)
@@ -297,30 +311,30 @@ def _prefetch(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         thread.join(timeout=5)
 
 
-def _sync_and_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _write_manifest(folder: Path, plan: Plan, lineage: Lineage) -> dict[str, Any]:
     """Name every committed part; readers read what the manifest names."""
     commits = []
     for unit in plan.units:
         path = folder / "_commits" / f"{unit.id}.json"
         commits.append(read_json(path, lambda reason: DataError(f"{reason}; run the same command again")))
+    chosen: dict[str, Any] = {}
+    if plan.fdr is not None:
+        threshold, commits = select_rows(folder, commits, plan.fdr)
+        selected = sum(c["selected"] for c in commits)
+        chosen = {"folder": "selected", "fdr": plan.fdr, "fdr_threshold": threshold, "fdr_selected": selected}
     manifest = {
         "version": 1,
         "rows": sum(c["rows"] for c in commits),
         "anomalies": sum(c["anomalies"] for c in commits),
         "alpha": plan.alpha,
         **asdict(lineage),
+        **chosen,
         "parts": commits,
     }
     write_json(folder / "manifest.json", manifest)
+    if plan.fdr is not None:
+        for part in (folder / "parts").glob("part-*.parquet"):
+            part.unlink()
     return manifest
 
 
@@ -352,4 +366,5 @@ class _Progress:
 def open_scores(folder: str | Path) -> pa.Table:
     """All committed score rows of a finished run, in the order of its plan."""
     manifest = read_json(Path(folder) / "manifest.json", lambda reason: DataError(f"{reason}; the run is not finished"))
-    return pa.concat_tables(pq.read_table(Path(folder) / "parts" / p["part"]) for p in manifest["parts"])
+    place = Path(folder) / manifest.get("folder", "parts")
+    return pa.concat_tables(pq.read_table(place / p["part"]) for p in manifest["parts"])

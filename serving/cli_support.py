@@ -10,7 +10,13 @@ import traceback
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Rate = Annotated[
+    float | None, typer.Option("--fdr", help="Also mark rows by this false discovery rate: column fdr_selected.")
+]
 
 
 class Terminated(BaseException):

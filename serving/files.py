@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -68,3 +69,13 @@ def read_json(path: Path, broken: Callable[[str], Exception]) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise broken(f"{path} cannot be read ({error})") from error
+
+
+def sync_and_hash(path: Path) -> str:
+    """Make a file durable; its hex sha-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

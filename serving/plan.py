@@ -39,6 +39,7 @@ class Plan:
     alpha: float
     explain: bool
     units: tuple[Unit, ...]
+    fdr: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -47,7 +48,7 @@ class Plan:
     @property
     def identity(self) -> tuple[Any, ...]:
         """What must be equal for a folder to be continued."""
-        return self.artifact_sha256, round(self.alpha, 9), self.explain, tuple(u.id for u in self.units)
+        return self.artifact_sha256, round(self.alpha, 9), self.explain, self.fdr, tuple(u.id for u in self.units)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Plan:
@@ -67,16 +68,16 @@ def input_files(path: Path) -> tuple[Path, list[Path]]:
     return path, files
 
 
-def make_plan(path: Path, artifact_sha256: str, alpha: float, explain: bool) -> Plan:
+def make_plan(path: Path, artifact_sha256: str, alpha: float, explain: bool, fdr: float | None = None) -> Plan:
     """Plan the input's units; raises DataError on an empty or broken file, naming it."""
     root, files = input_files(path)
-    salt = json.dumps([artifact_sha256, round(alpha, 9), explain])
+    salt = json.dumps([artifact_sha256, round(alpha, 9), explain, *([] if fdr is None else [fdr])])
     units: list[Unit] = []
     for file in files:
         units.extend(_units_of(file, str(file.relative_to(root)), salt))
     if not units:
         raise DataError(f"{path} holds no rows to score")
-    return Plan(1, str(path), artifact_sha256, alpha, explain, tuple(units))
+    return Plan(1, str(path), artifact_sha256, alpha, explain, tuple(units), fdr)
 
 
 def _units_of(file: Path, name: str, salt: str) -> list[Unit]:

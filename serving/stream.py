@@ -16,6 +16,7 @@ from typing import Any
 
 from serving.artifact import load_artifact
 from serving.crash import crash_point
+from serving.discovery import Lond, check_rate
 from serving.errors import DataError, UsageError
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.scorer import Scorer
@@ -67,6 +68,24 @@ class _Model:
             log.warning("the model was not swapped, %s goes on: %s", self.name, error)
 
 
+@dataclass
+class _Scoring:
+    """How records are scored: with what, and what is kept of each."""
+
+    model: _Model
+    explain: bool
+    keep_record: bool
+    rule: Lond | None
+
+    def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
+        """A source's position with the state of the online rule."""
+        return position if self.rule is None else position | {"fdr": self.rule.state}
+
+
+def _rule(rate: float | None, state: State, consumer: str) -> Lond | None:
+    return None if rate is None else Lond(rate, state.cursor(consumer).get("fdr"))
+
+
 def run_stream(
     model: ModelSource | str | Path,
     input: str,
@@ -76,6 +95,7 @@ def run_stream(
     max_rows: int = 512,
     deadline: float = 0.2,
     explain: bool = False,
+    fdr: float | None = None,
     follow: bool = False,
     replay: bool = False,
     keep_record: bool = True,
@@ -85,21 +105,24 @@ def run_stream(
 
     ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl. ``max_rows`` and ``deadline``
     (seconds) bound a micro-batch. ``follow`` waits for more at the end; ``replay`` scores the dead letters again.
+    ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, whose state lies in the cursor.
     Raises UsageError, DataError, IntegrityError, TemporaryError.
     """
     if max_rows < 1 or deadline <= 0:
         raise UsageError(f"max_rows must be at least 1 and deadline positive; got {max_rows} and {deadline}")
     if isinstance(model, str | Path):
         model = PointerSource(model) if str(model).endswith(".json") else FileSource(model)
+    check_rate(fdr)
     current, state = _Model(model, alpha), State(Path(output))
     totals = Totals()
     with _signals() as stop:
         if replay:
-            _replay(current, state, explain, keep_record, totals)
+            _replay(_Scoring(current, explain, keep_record, _rule(fdr, state, "replay")), state, totals)
         else:
             source, consumer = open_source(input, state, follow)
+            scoring = _Scoring(current, explain, keep_record, _rule(fdr, state, consumer))
             try:
-                _loop(source, consumer, current, state, (max_rows, deadline), explain, keep_record, totals, stop)
+                _loop(source, consumer, scoring, state, (max_rows, deadline), totals, stop)
             finally:
                 source.close()
     state.close()
@@ -146,11 +169,9 @@ def _signals() -> Iterator[dict[str, int]]:
 def _loop(
     source: Source,
     consumer: str,
-    model: _Model,
+    scoring: _Scoring,
     state: State,
     bounds: tuple[int, float],
-    explain: bool,
-    keep_record: bool,
     totals: Totals,
     stop: dict[str, int],
 ) -> None:
@@ -162,10 +183,10 @@ def _loop(
             time.sleep(PAUSE)
             continue
         crash_point("batch_polled")
-        model.refresh()
-        scores, dead = score_records(records, model, explain, keep_record)
+        scoring.model.refresh()
+        scores, dead = score_records(records, scoring)
         crash_point("batch_scored")
-        state.commit(consumer, source.cursor(), scores, dead, _stamp(model))
+        state.commit(consumer, scoring.cursor(source.cursor()), scores, dead, _stamp(scoring.model))
         _count(totals, scores, dead)
 
 
@@ -183,13 +204,13 @@ def _micro_batch(source: Source, max_rows: int, deadline: float, stop: dict[str,
     return records
 
 
-def _replay(model: _Model, state: State, explain: bool, keep_record: bool, totals: Totals) -> None:
+def _replay(scoring: _Scoring, state: State, totals: Totals) -> None:
     """Dead letters again: those that score now leave the table in the same transaction."""
     records = [Record(s, p, b) for s, p, b in state.dead_letters()]
     for start in range(0, len(records), 512):
-        scores, dead = score_records(records[start : start + 512], model, explain, keep_record)
+        scores, dead = score_records(records[start : start + 512], scoring)
         replayed = [(score["source"], score["position"]) for score in scores]
-        state.commit("replay", {}, scores, dead, _stamp(model), replayed)
+        state.commit("replay", scoring.cursor({}), scores, dead, _stamp(scoring.model), replayed)
         _count(totals, scores, dead)
 
 
@@ -203,26 +224,24 @@ def _stamp(model: _Model) -> tuple[str, str]:
     return model.version, datetime.now(UTC).isoformat()
 
 
-def score_records(
-    records: list[Record], model: _Model, explain: bool, keep_record: bool
-) -> tuple[list[dict[str, Any]], list[DeadLetter]]:
+def score_records(records: list[Record], scoring: _Scoring) -> tuple[list[dict[str, Any]], list[DeadLetter]]:
     """Scores of the good records and dead letters of the others."""
     good: list[tuple[Record, dict[str, Any]]] = []
     dead: list[DeadLetter] = []
     for record in records:
-        value, reason = _parse(record, model)
+        value, reason = _parse(record, scoring.model)
         if value is None:
             dead.append(DeadLetter(record.source, record.position, record.body, reason))
         else:
             good.append((record, value))
     if good:
         try:
-            return _score(good, model, explain, keep_record), dead
+            return _score(good, scoring), dead
         except DataError:
             # One bad value spoils a column: judge the records one by one.
-            good, bad = _sift(good, model)
+            good, bad = _sift(good, scoring.model)
             dead += bad
-    return (_score(good, model, explain, keep_record) if good else []), dead
+    return (_score(good, scoring) if good else []), dead
 
 
 def _parse(record: Record, model: _Model) -> tuple[dict[str, Any] | None, str]:
@@ -253,10 +272,9 @@ def _sift(
     return kept, dead
 
 
-def _score(
-    good: list[tuple[Record, dict[str, Any]]], model: _Model, explain: bool, keep_record: bool
-) -> list[dict[str, Any]]:
-    result = model.scorer.score([value for _, value in good], explain)
+def _score(good: list[tuple[Record, dict[str, Any]]], scoring: _Scoring) -> list[dict[str, Any]]:
+    model = scoring.model
+    result = model.scorer.score([value for _, value in good], scoring.explain)
     now, features = datetime.now(UTC).isoformat(), model.scorer.artifact.features
     rows = []
     for index, (record, _) in enumerate(good):
@@ -272,7 +290,9 @@ def _score(
             "artifact_sha256": model.scorer.artifact.sha256,
             "scored_at": now,
         }
-        if keep_record:
+        if scoring.rule is not None:
+            row["fdr_selected"] = scoring.rule.decide(row["p_value"])
+        if scoring.keep_record:
             row["record"] = record.body.decode("utf-8")
         if result.contributions is not None:
             parts = dict(zip(features, map(float, result.contributions[index]), strict=True))

@@ -25,21 +25,28 @@ def verify(folder: str | Path) -> dict[str, Any]:
     planned, listed = [u["id"] for u in plan["units"]], [p["unit"] for p in manifest["parts"]]
     if sorted(planned) != sorted(listed):
         raise IntegrityError(f"the manifest names {len(listed)} units, the plan {len(planned)}; run score again")
-    seen: dict[str, list[np.ndarray]] = {}
+    ranges: dict[str, list[tuple[int, int]]] = {}
     for part in manifest["parts"]:
-        _check_part(folder / "parts" / part["part"], part, seen)
-    rows = 0
-    for source, pieces in seen.items():
-        positions = np.sort(np.concatenate(pieces))
-        if not np.array_equal(positions, np.arange(len(positions))):
-            raise IntegrityError(f"{source}: rows are missing or scored twice; delete the folder and run score again")
-        rows += len(positions)
+        _check_part(folder / manifest.get("folder", "parts") / part["part"], part)
+        ranges.setdefault(part["source"], []).append((part["start_row"], part["rows"]))
+    rows = sum(_count(source, sorted(pieces)) for source, pieces in ranges.items())
     if rows != manifest["rows"]:
         raise IntegrityError(f"the manifest says {manifest['rows']} rows, the parts hold {rows}")
-    return {"rows": rows, "anomalies": manifest["anomalies"], "parts": len(listed), "sources": len(seen)}
+    return {"rows": rows, "anomalies": manifest["anomalies"], "parts": len(listed), "sources": len(ranges)}
 
 
-def _check_part(path: Path, part: dict[str, Any], seen: dict[str, list[np.ndarray]]) -> None:
+def _count(source: str, pieces: list[tuple[int, int]]) -> int:
+    """Rows of a source, whose parts must follow one another from row 0 on."""
+    end = 0
+    for start, rows in pieces:
+        if start != end:
+            raise IntegrityError(f"{source}: rows are missing or scored twice; delete the folder and run score again")
+        end += rows
+    return end
+
+
+def _check_part(path: Path, part: dict[str, Any]) -> None:
+    """A part is as it was committed, and its rows follow one another; read in pieces, whatever its size."""
     if not path.exists():
         raise IntegrityError(f"{path} is gone; run the same score command again")
     digest = hashlib.sha256()
@@ -48,7 +55,10 @@ def _check_part(path: Path, part: dict[str, Any], seen: dict[str, list[np.ndarra
             digest.update(block)
     if path.stat().st_size != part["bytes"] or digest.hexdigest() != part["sha256"]:
         raise IntegrityError(f"{path} was changed after it was committed; delete the folder and run score again")
-    positions = pq.read_table(path, columns=["source_row"])["source_row"].to_numpy()
-    if len(positions) != part["rows"]:
-        raise IntegrityError(f"{path} holds {len(positions)} rows, its commit says {part['rows']}")
-    seen.setdefault(part["source"], []).append(positions)
+    end = part["start_row"]
+    for batch in pq.ParquetFile(path).iter_batches(1 << 16, columns=["source_row"], use_threads=False):
+        if not np.array_equal(batch.column(0).to_numpy(), np.arange(end, end + len(batch))):
+            raise IntegrityError(f"{path}: rows are missing or out of order after row {end} of {part['source']}")
+        end += len(batch)
+    if end - part["start_row"] != part["rows"]:
+        raise IntegrityError(f"{path} holds {end - part['start_row']} rows, its commit says {part['rows']}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, open_model, registry, required, show
+from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry, required, show
 from pipelines.cli.common import settings as configured
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def score(
     input: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the score parts and manifest.json.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
+    ] = None,
     explain: Annotated[bool | None, typer.Option("--explain", help="Add a contribution column per feature.")] = None,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
     wait: Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")] = None,
@@ -39,24 +42,15 @@ def score(
 
     Run the same command again to continue after a crash: each row is scored exactly once.
     """
-    from serving.batch import score_batch
+    from pipelines.steps import score as run
 
     settings = configured(
         config, score__model=model, score__input=_text(input), score__output=_text(output), score__alpha=alpha,
-        score__explain=explain, score__wait=wait, registry__tracking_uri=tracking,
+        score__fdr=fdr, score__explain=explain, score__wait=wait, registry__tracking_uri=tracking,
     )  # fmt: skip
     chosen = settings.score
-    for key in ("model", "input", "output"):
-        required(getattr(chosen, key), f"--{key}", f"score.{key}")
-    path, sha256, name, version = open_model(str(chosen.model), settings)
-    summary = score_batch(
-        path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, new_run=new_run,
-        wait=chosen.wait, sha256=sha256, model_name=name, model_version=version,
-    )  # fmt: skip
-    if as_json:
-        show(summary.to_dict())
-        return
-    print(f"{summary.rows:,} rows scored, {summary.anomalies:,} anomalies at alpha {summary.alpha:g}: {summary.output}")
+    summary = run(chosen, registry(settings) if str(chosen.model).startswith("models:/") else None, new_run)
+    show(summary.to_dict()) if as_json else print(summary.line())
 
 
 def verify(folder: Path, as_json: Json = False) -> None:
@@ -78,6 +72,9 @@ def stream(
     input: Annotated[str | None, typer.Option(help="JSON lines: - (stdin), a file, or sqlite:PATH (a queue).")] = None,
     output: Annotated[Path | None, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")] = None,
     alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
+    ] = None,
     explain: Annotated[bool | None, typer.Option("--explain", help="Add contributions per feature.")] = None,
     max_rows: Annotated[int | None, typer.Option(help="Largest micro-batch; default 512.")] = None,
     deadline: Annotated[
@@ -98,15 +95,16 @@ def stream(
 
     settings = configured(
         config, stream__model=model, stream__input=input, stream__output=_text(output), stream__alpha=alpha,
-        stream__explain=explain, stream__max_rows=max_rows, stream__deadline=deadline, registry__tracking_uri=tracking,
+        stream__explain=explain, stream__fdr=fdr, stream__max_rows=max_rows, stream__deadline=deadline,
+        registry__tracking_uri=tracking,
     )  # fmt: skip
     chosen = settings.stream
     for key in ("model", "output") if replay else ("model", "input", "output"):
         required(getattr(chosen, key), f"--{key}", f"stream.{key}")
     code = run_stream(
         _source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
-        max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, follow=follow, replay=replay,
-        as_json=as_json,
+        max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
+        replay=replay, as_json=as_json,
     )  # fmt: skip
     raise typer.Exit(code)
 

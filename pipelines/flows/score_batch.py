@@ -10,18 +10,15 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from pipelines import steps
-from pipelines.errors import UsageError
 from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell
 from pipelines.registry import Registry
-from pipelines.settings import load_settings
+from pipelines.settings import Settings, load_settings
 
 
-def score_rows(
-    model: str, input: str, output: str, alpha: float | None, explain: bool, wait: float, config: str | None
-) -> dict[str, Any]:
+def score_rows(settings: dict[str, Any]) -> dict[str, Any]:
     """Score what is not scored yet; committed units are skipped, so that a retry continues."""
-    registry = Registry(settings=load_settings(config).registry)
-    return steps.score(model, input, output, alpha, explain, wait, registry)
+    given = Settings.model_validate(settings)
+    return steps.score(given.score, Registry(settings=given.registry)).to_dict()
 
 
 def recount(output: str) -> dict[str, Any]:
@@ -50,13 +47,12 @@ def score_batch(
     night. A run that is repeated keeps its scheduled day, and continues.
     """
     given = {"model": model, "input": input, "output": output, "alpha": alpha, "explain": explain}
-    chosen = load_settings(config, {f"score.{key}": value for key, value in given.items()}).score
-    for name in ("model", "input", "output"):
-        if getattr(chosen, name) is None:
-            raise UsageError(f"scoring needs a {name}: give --{name}, or score.{name} in the configuration")
+    settings = load_settings(config, {f"score.{key}": value for key, value in given.items()})
     day = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
-    folder = str(chosen.output).replace("{date}", day)
-    done = SCORE(chosen.model, chosen.input, folder, chosen.alpha, chosen.explain, chosen.wait, config)
+    folder = None if settings.score.output is None else settings.score.output.replace("{date}", day)
+    chosen = settings.score.model_copy(update={"output": folder})
+    done = SCORE(settings.model_copy(update={"score": chosen}).to_json())
+    folder = done["output"]
     counts = RECOUNT(folder)
     tell(f"{done['rows']:,} rows scored, {done['anomalies']:,} anomalies at alpha {done['alpha']:g}: {folder}")
     shown = ("model_name", "model_version", "alpha", "rows", "anomalies", "units", "skipped")

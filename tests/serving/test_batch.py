@@ -186,3 +186,53 @@ def test_csv_and_parquet_agree(artifact, tmp_path):
         score_batch(artifact, tmp_path / name, tmp_path / f"out-{name}")
         scores.append(open_scores(tmp_path / f"out-{name}")["anomaly_score"].to_numpy())
     assert np.array_equal(*scores)
+
+
+FDR_POINTS = ["unit_committed:3", "threshold_written", "unit_selected", "unit_selected:3", "manifest_written"]
+
+
+def benjamini_hochberg(p_values, rate):
+    """By sorting, as in the paper: the independent reference."""
+    p = np.sort(np.asarray(p_values, dtype=np.float64))
+    below = np.flatnonzero(p <= rate * np.arange(1, len(p) + 1) / len(p))
+    return p[below[-1]] if len(below) else 0.0
+
+
+@pytest.mark.parametrize("point", [None, *FDR_POINTS])
+def test_a_false_discovery_rate_adds_a_column_over_the_whole_run(artifact, source, tmp_path, environment, point):
+    table(60, 4).assign(amount=1e4, count=900).to_parquet(source / "odd.parquet")
+    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out", "--fdr", "0.4")
+    if point:
+        assert run(environment, *arguments, crash=point).returncode == -signal.SIGKILL
+    finished = run(environment, *arguments, "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert verify(tmp_path / "out")["rows"] == 610
+    scores = open_scores(tmp_path / "out").to_pandas()
+    assert not scores.duplicated(["source", "source_row"]).any()
+    threshold = benjamini_hochberg(scores["p_value"], 0.4)
+    assert threshold > 0 and scores["fdr_selected"].sum() >= 60
+    assert (scores["fdr_selected"] == (scores["p_value"].astype(float) <= threshold)).all()
+    assert json.loads(finished.stdout)["fdr_selected"] == scores["fdr_selected"].sum()
+    assert not list((tmp_path / "out" / "parts").iterdir())
+
+
+def test_a_folder_keeps_its_false_discovery_rate(artifact, source, tmp_path):
+    score_batch(artifact, source, tmp_path / "out", fdr=0.4)
+    again = score_batch(artifact, source, tmp_path / "out", fdr=0.4)
+    assert again.units == 0 and verify(tmp_path / "out")["rows"] == 550
+    with pytest.raises(DataError, match="false discovery rate"):
+        score_batch(artifact, source, tmp_path / "out", fdr=0.2)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        score_batch(artifact, source, tmp_path / "other", fdr=1.0)
+    plain = score_batch(artifact, source, tmp_path / "out", new_run=True)
+    assert plain.fdr_selected is None and "fdr_selected" not in open_scores(tmp_path / "out").column_names
+    assert verify(tmp_path / "out")["rows"] == 550
+
+
+def test_the_verifier_sees_a_part_that_holds_other_rows(artifact, source, tmp_path):
+    score_batch(artifact, source, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest["parts"][0]["start_row"] = 5
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(IntegrityError, match="missing or"):
+        verify(tmp_path / "out")

@@ -203,3 +203,31 @@ def test_usage_errors(artifact, tmp_path):
         run_stream(artifact, f"sqlite:{tmp_path / 'empty.db'}", tmp_path / "o.db")
     with pytest.raises(UsageError, match="max_rows"):
         run_stream(artifact, "-", tmp_path / "o.db", max_rows=0)
+
+
+@pytest.mark.parametrize("point", ["sink_written:2", "cursor_committed"])
+def test_the_online_rule_survives_a_kill(point, artifact, environment, tmp_path):
+    make_queue(tmp_path / "q.db", lines(60))
+    source, whole, broken = f"sqlite:{tmp_path / 'q.db'}", tmp_path / "whole.db", tmp_path / "broken.db"
+    given = ("--fdr", "0.9")
+    assert run(environment, artifact, source, whole, *given).returncode == 0
+    assert run(environment, artifact, source, broken, *given, crash=point).returncode == -signal.SIGKILL
+    assert run(environment, artifact, source, broken, *given).returncode == 0
+    question = "SELECT position, fdr_selected FROM scores ORDER BY position"
+    decided = [sqlite3.connect(path).execute(question).fetchall() for path in (whole, broken)]
+    assert decided[0] == decided[1] and len(decided[0]) == 60
+    assert {chosen for _, chosen in decided[0]} <= {0, 1}
+    cursors = [sqlite3.connect(path).execute("SELECT state FROM cursor").fetchall() for path in (whole, broken)]
+    assert cursors[0] == cursors[1] and json.loads(cursors[0][0][0])["fdr"]["seen"] == 60
+
+
+def test_a_database_of_an_earlier_release_gains_the_new_column(artifact, environment, tmp_path):
+    make_queue(tmp_path / "q.db", lines(5))
+    source, output = f"sqlite:{tmp_path / 'q.db'}", tmp_path / "out.db"
+    run(environment, artifact, source, output)
+    with sqlite3.connect(output) as connection:
+        connection.execute("ALTER TABLE scores DROP COLUMN fdr_selected")
+    make_queue(tmp_path / "q.db", lines(6, seed=9))
+    assert run(environment, artifact, source, output, "--fdr", "0.1").returncode == 0
+    rows = sqlite3.connect(output).execute("SELECT fdr_selected FROM scores ORDER BY position").fetchall()
+    assert [row[0] is None for row in rows] == [True] * 5 + [False] * 6

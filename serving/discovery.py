@@ -1,0 +1,67 @@
+"""Decisions that bound the false discovery rate: over a whole batch, and one record at a time in a stream.
+
+Batch: Benjamini & Hochberg, J. R. Stat. Soc. B 57 (1995); conformal p-values that share one calibration sample satisfy
+its condition (Bates et al., Annals of Statistics 51 (2023), Theorem 2). Stream: LOND, Javanmard & Montanari, arXiv
+1502.06197, which holds under that dependence too (Zrnic, Ramdas & Jordan, JMLR 22 (2021)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from serving.errors import UsageError
+
+# Normalises the series of ``_share`` to one over all records (given with it in arXiv 1603.09000, section 2).
+_SCALE = 0.07720838
+
+
+def check_rate(rate: float | None) -> float | None:
+    """The rate itself; raises UsageError outside (0, 1)."""
+    if rate is not None and not 0 < rate < 1:
+        raise UsageError(f"the false discovery rate must lie between 0 and 1, not {rate:g}")
+    return rate
+
+
+def batch_threshold(rate: float, rows: int, count: Callable[[float], int]) -> float:
+    """The largest p-value that Benjamini-Hochberg selects among ``rows``, 0 where it selects none.
+
+    ``count(t)`` is the number of p-values <= t. From t = rate, t <- rate·count(t)/rows falls to the largest t with
+    t <= rate·count(t)/rows, which is the threshold; each step is one pass, and nothing is sorted or held.
+    """
+    threshold = rate
+    while (selected := count(threshold)) > 0:
+        lower = rate * selected / rows
+        if lower >= threshold:
+            return threshold
+        threshold = lower
+    return 0.0
+
+
+class Lond:
+    """The online rule: record t is selected where p <= rate · share(t) · (selected so far + 1).
+
+    Its state is two counters, kept in the stream's cursor. It can never take back a decision, so it selects far less
+    than the batch rule on the same records.
+    """
+
+    def __init__(self, rate: float, state: Mapping[str, Any] | None = None) -> None:
+        self.rate = rate
+        self.seen, self.selected = (int(state["seen"]), int(state["selected"])) if state else (0, 0)
+
+    def decide(self, p_value: float) -> bool:
+        """Whether the next record is a discovery."""
+        self.seen += 1
+        chosen = p_value <= self.rate * _share(self.seen) * (self.selected + 1)
+        self.selected += chosen
+        return bool(chosen)
+
+    @property
+    def state(self) -> dict[str, int]:
+        """What goes into the cursor."""
+        return {"seen": self.seen, "selected": self.selected}
+
+
+def _share(t: int) -> float:
+    return _SCALE * math.log(max(t, 2)) / (t * math.exp(math.sqrt(math.log(t))))
