@@ -7,9 +7,10 @@ export OMP_NUM_THREADS = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 export DO_NOT_TRACK = 1
 
-.PHONY: help install test test-full lint clean
+.PHONY: help install demo test test-full lint clean
 
 help:
+	@echo "make demo       environment, install, the whole product on real data, into runs/"
 	@echo "make test       environment, install, tests (under 15 minutes on 2 cores)"
 	@echo "make test-full  every law on every model, slow checks included"
 	@echo "make lint       style, types and import directions"
@@ -25,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[dev]"
 	touch $(STAMP)
 
+demo: install
+	$(BIN)/ganlib demo
+
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not slow and not benchmark"
 
@@ -35,6 +39,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

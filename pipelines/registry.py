@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -146,7 +147,8 @@ class Registry:
 
         entities = [Param(_key(k), str(v)[:500]) for k, v in params.items()]
         for start in range(0, len(entities), 100):
-            self._ask(lambda c, s=start: c.log_batch(run_id, params=entities[s : s + 100]))
+            part = entities[start : start + 100]
+            self._ask(partial(_log_batch, run_id=run_id, params=part))
 
     def log_metrics(self, run_id: str, curves: Mapping[str, list[float] | float]) -> None:
         """Figures, or curves by epoch, in batches (one call a metric costs 30 times as much)."""
@@ -159,12 +161,13 @@ class Registry:
             for step, value in enumerate(values if isinstance(values, list) else [values])
         ]
         for start in range(0, len(metrics), _METRICS_PER_CALL):
-            self._ask(lambda c, s=start: c.log_batch(run_id, metrics=metrics[s : s + _METRICS_PER_CALL]))
+            part = metrics[start : start + _METRICS_PER_CALL]
+            self._ask(partial(_log_batch, run_id=run_id, metrics=part))
 
     def log_files(self, run_id: str, files: list[Path]) -> None:
         """Files beside a run."""
         for file in files:
-            self._ask(lambda c, f=file: c.log_artifact(run_id, str(f)))
+            self._ask(partial(_log_file, run_id=run_id, file=file))
 
     def register(self, name: str, file: Path, tags: Mapping[str, str]) -> ModelVersion:
         """Log a sealed artifact in the active run and register it with its tags; the new version is ``challenger``.
@@ -355,6 +358,14 @@ class RegistrySource:
                 log.warning("%s; going on with %s version %s", error, self._last.name, self._last.version)
             self._asked = time.monotonic()
         return self._last.path, self._last.sha256, self._last.name, self._last.version
+
+
+def _log_batch(client: Any, run_id: str, **entities: list[Any]) -> None:
+    client.log_batch(run_id, **entities)
+
+
+def _log_file(client: Any, run_id: str, file: Path) -> None:
+    client.log_artifact(run_id, str(file))
 
 
 def _opened(mlflow: Any, uri: str) -> Any:

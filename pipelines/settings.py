@@ -204,14 +204,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: DataSettings = Field(default_factory=DataSettings)
-    model: ModelSettings = Field(default_factory=ModelSettings)
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
-    calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
-    registry: RegistrySettings = Field(default_factory=RegistrySettings)
-    score: ScoreSettings = Field(default_factory=ScoreSettings)
-    stream: StreamSettings = Field(default_factory=StreamSettings)
-    augment: AugmentSettings = Field(default_factory=AugmentSettings)
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    registry: RegistrySettings = RegistrySettings()
+    score: ScoreSettings = ScoreSettings()
+    stream: StreamSettings = StreamSettings()
+    augment: AugmentSettings = AugmentSettings()
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -68,7 +68,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _warn(message: Warning | str, *_: Any) -> None:
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     print("warning: " + " ".join(str(message).split()), file=sys.stderr)
 
 

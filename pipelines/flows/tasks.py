@@ -45,13 +45,14 @@ def as_task(step: Callable[..., Any], *, idempotent: bool, timeout: float = HOUR
         retries = {"retries": 2, "retry_delay_seconds": exponential_backoff(2), "retry_jitter_factor": 0.5}
         retries["retry_condition_fn"] = is_transient
     name = step.__name__.replace("_", " ")
-    return task(
-        step, name=name, cache_policy=NO_CACHE, timeout_seconds=timeout, result_serializer="json",
-        persist_result=False, **retries,
+    manner = task(
+        name=name, cache_policy=NO_CACHE, timeout_seconds=timeout, result_serializer="json", persist_result=False,
+        **retries,
     )  # fmt: skip
+    return manner(step)
 
 
-def runner(tasks: Mapping[Callable[..., Any], Any]) -> Callable[..., Any]:
+def runner(tasks: Mapping[Any, Any]) -> Callable[..., Any]:
     """A ``run`` for the steps' order that calls each step's task."""
     return lambda step, *args: tasks[step](*args)
 
