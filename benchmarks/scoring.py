@@ -10,7 +10,6 @@ then the peak memory of a long run above the idle process.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -122,14 +121,15 @@ def write_source(path, rows):
 def peak_memory(artifact, source, folder):
     """(MiB of the idle process with the artifact loaded, MiB at the peak of the run)."""
     code = (
-        "import resource, sys\n"
+        "import re, sys\n"
         "from serving.artifact import load_artifact\n"
         "from serving.batch import score_batch\n"
         "import pyarrow.parquet, pyarrow.csv\n"
-        "load_artifact(sys.argv[1])\n"
-        "idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "def kib(key): return int(re.search(key + r':\\s+(\\d+)', open('/proc/self/status').read()).group(1))\n"
+        "artifact = load_artifact(sys.argv[1])\n"
+        "idle = kib('VmRSS')\n"
         "score_batch(sys.argv[1], sys.argv[2], sys.argv[3])\n"
-        "print(idle / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "print(idle / 1024, kib('VmHWM') / 1024)"
     )
     command = [sys.executable, "-c", code, str(artifact), str(source), str(folder / "long")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -166,7 +166,6 @@ def main():
             idle, peak = peak_memory(artifact, folder / "long.parquet", folder)
             print(f"peak memory, {arguments.memory_rows:,} rows: {peak:,.0f} MiB, idle {idle:,.0f} MiB, "
                   f"above it {peak - idle:,.0f} MiB (bound 1,024)")  # fmt: skip
-        print(f"(this process peaked at {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB)")
 
 
 if __name__ == "__main__":

@@ -77,8 +77,7 @@ def load_artifact(
     metadata = _metadata(model, name)
     session = _open(data, name, require_gpu)
     artifact = Artifact(actual, "sha256" if expected else "self-test", metadata, session)
-    if artifact.kind == "detector":
-        _self_test(artifact, name)
+    (_self_test if artifact.kind == "detector" else _self_test_augmenter)(artifact, name)
     if not expected:
         log.info("%s: integrity=self-test (no sha-256 given)", name)
     return artifact
@@ -174,6 +173,8 @@ def _metadata(model: Any, name: str) -> dict[str, Any]:
     needed = {"kind", "schema", "hashes"}
     if metadata.get("kind") == "detector":
         needed |= {"features", "calibration", "golden"}
+    if metadata.get("kind") == "augmenter":
+        needed |= {"latent_dim", "conditions", "golden"}
     if lacking := needed - metadata.keys():
         raise IntegrityError(f"{name}: metadata lacks {sorted(lacking)}; fetch the file again")
     graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
@@ -229,3 +230,29 @@ def _self_test(artifact: Artifact, name: str) -> None:
     wrong = ~(np.abs(scores - expected) <= bound) | ~(np.abs(p - np.array(golden["p_value"])) <= 1e-4)
     if wrong.any():
         raise IntegrityError(f"{name}: {int(wrong.sum())} of {len(wrong)} golden rows disagree with what was sealed")
+
+
+def _self_test_augmenter(artifact: Artifact, name: str) -> None:
+    """Make the golden rows again; numbers and dates agree within 1e-4 · max(1, |value|), categories exactly."""
+    golden, session = artifact.metadata["golden"], artifact.session
+    feeds: dict[str, np.ndarray] = {"z": np.array(golden["z"], dtype=np.float32)}
+    if "condition" in golden:
+        feeds["condition"] = np.array(golden["condition"], dtype=object)
+    outputs = {output.name: output.type for output in session.get_outputs()}
+    try:
+        made = dict(zip(outputs, session.run(list(outputs), feeds), strict=True))
+    except Exception as error:
+        raise IntegrityError(f"{name}: the golden rows cannot be made ({str(error)[:200]})") from error
+    if outputs.keys() != golden["columns"].keys():
+        raise IntegrityError(f"{name}: the graph makes other columns than its golden rows hold")
+    for column, kind in outputs.items():
+        expected = _feed(golden["columns"][column], kind)
+        if not _agree(made[column], expected):
+            raise IntegrityError(f"{name}: golden rows of column {column!r} disagree with what was sealed")
+
+
+def _agree(made: np.ndarray, expected: np.ndarray) -> bool:
+    if made.dtype.kind not in "fi":
+        return bool(np.array_equal(made, expected))
+    made, expected = made.astype(np.float64), expected.astype(np.float64)
+    return bool(np.all(np.isclose(made, expected, rtol=1e-4, atol=1e-4, equal_nan=True)))

@@ -1,0 +1,91 @@
+"""Makes the files of a format version, once, when the version is new: `python tests/golden/make.py tests/golden/vN`.
+
+Never again for a version that is out: every later release must read these very files.
+"""
+
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def table(rows, seed):
+    """A made-up table of every column kind."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "amount": rng.lognormal(size=rows).round(4),
+            "count": rng.integers(0, 50, rows),
+            "flag": rng.random(rows) < 0.3,
+            "kind": rng.choice(["a", "b", "c"], rows),
+            "when": pd.date_range("2026-01-01", periods=rows, freq="7h", tz="UTC"),
+        }
+    )
+    frame.loc[::9, "amount"] = np.nan
+    return frame
+
+
+def main(folder):
+    import torch
+
+    from ganlib.augment import CVAEAugmenter
+    from ganlib.detect import VAEDetector
+    from ganlib.export import seal
+    from pipelines.settings import commented_yaml
+    from serving.artifact import load_artifact
+    from serving.generator import Generator
+    from serving.scorer import Scorer
+    from serving.stream import run_stream
+
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    detector = VAEDetector(steps=100, hidden=(8,), latent_dim=2, alpha=0.05).fit(table(400, 0))
+    seal(detector, folder / "detector.onnx")
+    detector.schema_.save(folder / "schema.yaml")
+    frame = table(300, 1)
+    augmenter = CVAEAugmenter(steps=50, hidden=(8,), latent_dim=2).fit(frame.drop(columns="kind"), frame["kind"])
+    seal(augmenter, folder / "augmenter.onnx")
+    (folder / "config.yaml").write_text(commented_yaml())
+    new = table(20, 2)
+    new.to_csv(folder / "rows.csv", index=False)
+    scores = Scorer(load_artifact(folder / "detector.onnx")).score(new, explain=True)
+    made = Generator(load_artifact(folder / "augmenter.onnx")).frame(6, list("abcabc"), seed=3)
+    expected = {
+        "anomaly_score": scores.anomaly_score.tolist(),
+        "p_value": scores.p_value.tolist(),
+        "is_anomaly": scores.is_anomaly.tolist(),
+        "contributions": scores.contributions.tolist(),
+        "made": json.loads(made.to_json(orient="records", date_format="iso")),
+    }
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1))
+    records = new.to_json(orient="records", lines=True, date_format="iso").splitlines()
+    with sqlite3.connect(folder / "queue.db") as connection:
+        connection.execute(
+            "CREATE TABLE queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, enqueued_at TEXT)"
+        )
+        connection.executemany(
+            "INSERT INTO queue(body) VALUES (?)", [(r,) for r in [*records[:10], "{broken", *records[10:]]]
+        )
+    connection.close()
+    # A stream's state half-way: the first eleven records are done.
+    half = folder / "half.db"
+    with sqlite3.connect(half) as connection:
+        connection.execute(
+            "CREATE TABLE queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, enqueued_at TEXT)"
+        )
+        connection.executemany("INSERT INTO queue(body) VALUES (?)", [(r,) for r in [*records[:10], "{broken"]])
+    connection.close()
+    run_stream(folder / "detector.onnx", f"sqlite:{half}", folder / "state.db")
+    connection = sqlite3.connect(folder / "state.db", isolation_level=None)
+    connection.execute("UPDATE cursor SET consumer = 'queue:/data/queue.db'")
+    connection.execute("VACUUM")
+    connection.close()
+    for leftover in (*folder.glob("half.db*"), *folder.glob("*-wal"), *folder.glob("*-shm")):
+        leftover.unlink()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

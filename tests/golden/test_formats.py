@@ -1,0 +1,98 @@
+"""Every format version since 1 is read by this release: artifacts, schema, configuration, queue and stream state."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from serving.artifact import FORMAT_VERSION, load_artifact
+from serving.batch import open_scores, score_batch
+from serving.generator import Generator
+from serving.scorer import Scorer
+from serving.stream import run_stream
+
+HERE = Path(__file__).parent
+VERSIONS = sorted(HERE.glob("v*"))
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda path: path.name)
+def kept(request):
+    return request.param, json.loads((request.param / "expected.json").read_text())
+
+
+def test_every_version_is_kept():
+    assert [path.name for path in VERSIONS] == [f"v{n}" for n in range(1, FORMAT_VERSION + 1)]
+
+
+def test_detectors_score_as_they_did(kept, tmp_path):
+    folder, expected = kept
+    artifact = load_artifact(folder / "detector.onnx")
+    assert artifact.integrity == "sha256"
+    scores = Scorer(artifact).score(pd.read_csv(folder / "rows.csv"), explain=True)
+    np.testing.assert_allclose(scores.anomaly_score, expected["anomaly_score"], rtol=1e-5)
+    np.testing.assert_allclose(scores.p_value, expected["p_value"], atol=1e-4)
+    np.testing.assert_allclose(scores.contributions, expected["contributions"], rtol=1e-3, atol=1e-4)
+    assert scores.is_anomaly.tolist() == expected["is_anomaly"]
+    score_batch(folder / "detector.onnx", folder / "rows.csv", tmp_path / "out")
+    np.testing.assert_allclose(open_scores(tmp_path / "out")["anomaly_score"], expected["anomaly_score"], rtol=1e-5)
+
+
+def test_augmenters_generate_as_they_did(kept):
+    folder, expected = kept
+    made = Generator(load_artifact(folder / "augmenter.onnx")).frame(6, list("abcabc"), seed=3)
+    for row, want in zip(json.loads(made.to_json(orient="records", date_format="iso")), expected["made"], strict=True):
+        assert row["flag"] == want["flag"] and row["count"] == want["count"]
+        assert (row["amount"] is None) == (want["amount"] is None)
+        assert want["amount"] is None or row["amount"] == pytest.approx(want["amount"], rel=1e-4)
+
+
+def test_schema_and_configuration_are_read(kept):
+    from ganlib.data.schema import Schema
+    from pipelines.settings import Settings, load_settings
+
+    folder, _ = kept
+    assert [c.name for c in Schema.load(folder / "schema.yaml").features] == ["amount", "count", "flag", "kind", "when"]
+    assert load_settings(folder / "config.yaml").training == Settings().training
+
+
+def test_a_queue_goes_on_where_an_earlier_release_stopped(kept, tmp_path):
+    folder, expected = kept
+    for name in ("queue.db", "state.db"):
+        shutil.copy(folder / name, tmp_path / name)
+    state = tmp_path / "state.db"
+    with sqlite3.connect(state) as connection:
+        # The cursor is kept under the queue's path, which is another here.
+        old = connection.execute("SELECT consumer FROM cursor").fetchone()[0]
+        assert old.startswith("queue:")
+        connection.execute("UPDATE cursor SET consumer = ?", (f"queue:{(tmp_path / 'queue.db').resolve()}",))
+    assert run_stream(folder / "detector.onnx", f"sqlite:{tmp_path / 'queue.db'}", state) == 0
+    with sqlite3.connect(state) as connection:
+        rows = connection.execute("SELECT position, anomaly_score FROM scores ORDER BY position").fetchall()
+        dead = connection.execute("SELECT position, reason FROM dead_letters").fetchall()
+    assert [position for position, _ in rows] == [p for p in range(1, 22) if p != 11]
+    np.testing.assert_allclose([score for _, score in rows], expected["anomaly_score"], rtol=1e-5)
+    assert len(dead) == 1 and dead[0][0] == 11
+
+
+@pytest.mark.parametrize("column", ["amount", "count", "flag", "when"])
+def test_an_augmenter_that_makes_other_rows_is_refused(kept, tmp_path, column):
+    import onnx
+
+    from serving.errors import IntegrityError
+
+    folder, _ = kept
+    model = onnx.load(folder / "augmenter.onnx")
+    for entry in model.metadata_props:
+        if entry.key == "golden":
+            golden = json.loads(entry.value)
+            values = golden["columns"][column]
+            place = next(i for i, v in enumerate(values) if v is not None)
+            values[place] = None if column == "when" else values[place] * 1.01 + 1
+            entry.value = json.dumps(golden)
+    (tmp_path / "changed.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(IntegrityError, match=column):
+        load_artifact(tmp_path / "changed.onnx")
