@@ -90,7 +90,8 @@ def lift_page(path: Path, name: str, verdict: str, lift: Any, rows: list[list[st
 
     colours = {"helps": "#2c8a4b", "hurts": "#b3362b"}
     text = _PAGE.format(
-        title=escape(f"What generated rows add: {name}"), verdict=escape(verdict), measure=escape(lift.measure),
+        title=escape(f"What generated rows add: {name}"), verdict=escape(_sentence(verdict)),
+        measure=escape(_sentence(lift.measure)),
         colour=colours.get(lift.verdict, "#b58a1b"), repeats=len(next(iter(lift.arms.values()))),
         held_out=lift.held_out, figures=_html(["trained on", "mean", "model above it by (95 % interval)"], rows),
         picture=_lift_picture(lift), model=escape(str(done["model"])), real=f"{done['real']:,}",
@@ -99,6 +100,10 @@ def lift_page(path: Path, name: str, verdict: str, lift: Any, rows: list[list[st
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _html(columns: list[str], rows: list[list[str]]) -> str:

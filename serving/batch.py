@@ -342,14 +342,15 @@ class _Progress:
     """A bar over units on a terminal; silence elsewhere."""
 
     def __init__(self, total: int, done: int) -> None:
-        self.total, self.done, self._bar = total, done, None
+        self.total, self.done = total, done
+        self._bar: Any = None
 
     def __enter__(self) -> _Progress:
         if sys.stderr.isatty() and self.total > 1:
             from rich.console import Console
             from rich.progress import Progress
 
-            self._bar: Any = Progress(console=Console(stderr=True), transient=True)
+            self._bar = Progress(console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task("scoring", total=self.total, completed=self.done)
         return self

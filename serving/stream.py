@@ -133,7 +133,7 @@ def run_stream(
         "output": str(output),
     }
     line = f"{totals.scored:,} scored, {totals.anomalies:,} anomalies, {totals.dead:,} dead letters: {output}"
-    print(json.dumps(summary) if as_json else line)
+    print(json.dumps(summary) if as_json else line, flush=True)
     return stop.get("code", 0)
 
 

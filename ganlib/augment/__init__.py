@@ -1,7 +1,8 @@
 """Augmenters with imbalanced-learn's manners."""
 
-from ganlib.augment.base import MARK, Augmenter, mark
+from ganlib.augment.base import MARK, BaseAugmenter, mark
 from ganlib.augment.estimators import (
+    Augmenter,
     CGANAugmenter,
     CVAEAugmenter,
     CVAEGANAugmenter,
@@ -13,6 +14,7 @@ from ganlib.augment.lift import Lift, measure_lift
 __all__ = [
     "MARK",
     "Augmenter",
+    "BaseAugmenter",
     "CGANAugmenter",
     "CVAEAugmenter",
     "CVAEGANAugmenter",

@@ -37,14 +37,14 @@ SCARCE = 0.5
 CHUNK = 4096
 
 
-class Augmenter(BaseOverSampler):
+class BaseAugmenter(BaseOverSampler):
     """Over-sampler around a registered generator, and a generator of whole tables.
 
     ``fit(X, y)`` learns every class; ``fit_resample(X, y)`` returns the rows it was given, first and unchanged, then
     generated rows to the counts of ``sampling_strategy`` (as in imbalanced-learn); ``sample`` and ``augment`` give
     generated rows with exact counts per class. A DataFrame comes back as one, with its dtypes.
 
-    Parameters: ``model`` a registry name, ``options`` its own configuration, where ``latent_dim``, ``hidden`` and
+    Parameters: ``options`` is the model's own configuration, where ``latent_dim``, ``hidden`` and
     ``learning_rate`` are short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after
     ``patience`` validations without gain where classes are large enough to hold rows out. ``balance`` (0 to 1): how
     far small classes are drawn more often, shares go as count^(1 - balance). ``class_prior``: sample latents from a
@@ -62,7 +62,6 @@ class Augmenter(BaseOverSampler):
 
     _parameter_constraints = {
         **BaseOverSampler._parameter_constraints,
-        "model": [str],
         "options": [dict, None],
         "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
         "hidden": [tuple, list, None],
@@ -81,11 +80,12 @@ class Augmenter(BaseOverSampler):
         "verbose": ["boolean"],
         "random_state": ["random_state"],
     }
+    default_model: str = ""
+    model: str | None = None
     _defaults: Mapping[str, Any] = {}
 
     def __init__(
         self,
-        model: str = "cvae",
         *,
         sampling_strategy: Any = "auto",
         options: dict[str, Any] | None = None,
@@ -107,7 +107,6 @@ class Augmenter(BaseOverSampler):
         verbose: bool = False,
     ) -> None:
         super().__init__(sampling_strategy=sampling_strategy)
-        self.model = model
         self.options = options
         self.latent_dim = latent_dim
         self.hidden = hidden
@@ -211,16 +210,17 @@ class Augmenter(BaseOverSampler):
         return codes.astype(np.int64)
 
     def _plan(self) -> Plan:
-        model = entry(self.model)
+        name = self.model or self.default_model
+        model = entry(name)
         if "augmenter" not in model.tasks or "table" not in model.modalities:
             raise ConfigError(
-                f"model {self.model!r} does not generate tables; `ganlib models --task augmenter` lists those that do"
+                f"model {name!r} does not generate tables; `ganlib models --task augmenter` lists those that do"
             )
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
         options = {**self._defaults, **{k: v for k, v in chosen.items() if v is not None}, **(self.options or {})}
         model.config.from_dict(options)
         seed = self._seed(self.random_state)
-        callbacks = (ProgressBar(f"training {self.model}"),) if self.verbose else ()
+        callbacks = (ProgressBar(f"training {name}"),) if self.verbose else ()
         return Plan(
             model, options, self.steps, self.epochs, self.batch_size, self.patience, self.validation_fraction,
             self.balance, self.class_prior, seed, self.device, callbacks,
@@ -235,8 +235,8 @@ class Augmenter(BaseOverSampler):
         """Filters look at real rows; they live in memory and are never sealed."""
         self._real = x
         self._scarce = self.class_counts_ < SCARCE * self.class_counts_.max()
-        wanted = codes is not None and self.curation > 0 and self._scarce.any()
-        self._curator = Curator(x, codes, seed) if wanted else None
+        wanted = self.curation > 0 and self._scarce.any()
+        self._curator = Curator(x, codes, seed) if codes is not None and wanted else None
 
     @staticmethod
     def _seed(random_state: Any) -> int:

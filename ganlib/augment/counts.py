@@ -37,7 +37,7 @@ def index_of(value: Any, classes: np.ndarray, conditions: Sequence[str]) -> int:
 def counts_for(
     n: int | None, conditions: Any, classes: np.ndarray, texts: Sequence[str], seen: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """``(class index per row or None, counts by class)`` for ``Augmenter.sample``'s arguments."""
+    """``(class index per row or None, counts by class)`` for ``BaseAugmenter.sample``'s arguments."""
     if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
         raise ConfigError(f"n must be a whole number of rows, 0 or more, not {n!r}")
     if isinstance(conditions, Mapping):

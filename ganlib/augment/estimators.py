@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ganlib.augment.base import Augmenter
+from ganlib.augment.base import BaseAugmenter
 from ganlib.data.schema import Schema
 from ganlib.registry import entry
 
 
-class CVAEGANAugmenter(Augmenter):
-    """CVAE-GAN (Bao et al., arXiv 1703.10155) as an over-sampler; parameters as ``Augmenter``.
+class CVAEGANAugmenter(BaseAugmenter):
+    """CVAE-GAN (Bao et al., arXiv 1703.10155) as an over-sampler; parameters as ``BaseAugmenter``.
 
     Defaults of ours that leave the paper: the reconstruction is a likelihood with learned variances, l1 is 1, not 3,
     and feature differences are averaged over units, because rows are not images and summed features drown the few
@@ -20,82 +20,48 @@ class CVAEGANAugmenter(Augmenter):
     ``class_prior=False`` and ``curation=0.0``.
     """
 
+    default_model = "cvae_gan"
     _defaults: Mapping[str, Any] = {"kl": 1.0, "reconstruction": "likelihood", "features": "mean", "dropout": 0.1}
 
-    def __init__(
-        self, *, sampling_strategy: Any = "auto", options: dict[str, Any] | None = None,
-        latent_dim: int | None = None, hidden: tuple[int, ...] | None = None, epochs: int | None = None,
-        steps: int | None = None, batch_size: int = 128, learning_rate: float | None = None, patience: int = 10,
-        validation_fraction: float = 0.1, balance: float = 0.3, class_prior: bool = True, curation: float = 0.5,
-        near_copies: float = 0.05, schema: Schema | str | None = None, random_state: Any = 0, device: str = "auto",
-        verbose: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            "cvae_gan", sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
-            epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, patience=patience,
-            validation_fraction=validation_fraction, balance=balance, class_prior=class_prior, curation=curation,
-            near_copies=near_copies, schema=schema, random_state=random_state, device=device, verbose=verbose,
-        )  # fmt: skip
 
-
-class CVAEAugmenter(Augmenter):
-    """CVAE (Sohn et al., NIPS 2015) as an over-sampler; parameters as ``Augmenter``.
+class CVAEAugmenter(BaseAugmenter):
+    """CVAE (Sohn et al., NIPS 2015) as an over-sampler; parameters as ``BaseAugmenter``.
 
     Dropout 0.1, against learning few rows by heart, is ours.
     """
 
+    default_model = "cvae"
     _defaults: Mapping[str, Any] = {"dropout": 0.1}
 
-    def __init__(
-        self, *, sampling_strategy: Any = "auto", options: dict[str, Any] | None = None,
-        latent_dim: int | None = None, hidden: tuple[int, ...] | None = None, epochs: int | None = None,
-        steps: int | None = None, batch_size: int = 128, learning_rate: float | None = None, patience: int = 10,
-        validation_fraction: float = 0.1, balance: float = 0.3, class_prior: bool = True, curation: float = 0.5,
-        near_copies: float = 0.05, schema: Schema | str | None = None, random_state: Any = 0, device: str = "auto",
-        verbose: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            "cvae", sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
-            epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, patience=patience,
-            validation_fraction=validation_fraction, balance=balance, class_prior=class_prior, curation=curation,
-            near_copies=near_copies, schema=schema, random_state=random_state, device=device, verbose=verbose,
-        )  # fmt: skip
 
-
-class CGANAugmenter(Augmenter):
-    """CGAN (Mirza & Osindero, arXiv 1411.1784) as an over-sampler; parameters as ``Augmenter``.
+class CGANAugmenter(BaseAugmenter):
+    """CGAN (Mirza & Osindero, arXiv 1411.1784) as an over-sampler; parameters as ``BaseAugmenter``.
 
     Two critic updates per generator update, where the paper has one, are ours. It has no encoder, hence no class
     prior, and needs more rows than its siblings: below some hundred a class prefer ``CVAEAugmenter``.
     """
 
+    default_model = "cgan"
     _defaults: Mapping[str, Any] = {"critic_steps": 2}
 
-    def __init__(
-        self, *, sampling_strategy: Any = "auto", options: dict[str, Any] | None = None,
-        latent_dim: int | None = None, hidden: tuple[int, ...] | None = None, epochs: int | None = None,
-        steps: int | None = None, batch_size: int = 128, learning_rate: float | None = None, patience: int = 10,
-        validation_fraction: float = 0.1, balance: float = 0.3, class_prior: bool = True, curation: float = 0.5,
-        near_copies: float = 0.05, schema: Schema | str | None = None, random_state: Any = 0, device: str = "auto",
-        verbose: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            "cgan", sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
-            epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, patience=patience,
-            validation_fraction=validation_fraction, balance=balance, class_prior=class_prior, curation=curation,
-            near_copies=near_copies, schema=schema, random_state=random_state, device=device, verbose=verbose,
-        )  # fmt: skip
 
-
-class VAEAugmenter(Augmenter):
-    """One unconditional VAE (arXiv 1312.6114) per class as an over-sampler; parameters as ``Augmenter``.
+class VAEAugmenter(BaseAugmenter):
+    """One unconditional VAE (arXiv 1312.6114) per class as an over-sampler; parameters as ``BaseAugmenter``.
 
     Every class is learned from its own rows alone, so a class of few rows borrows nothing from the others: prefer
     ``CVAEAugmenter`` there. Without ``y`` one VAE learns the whole table.
     """
 
+    default_model = "vae"
+
+
+class Augmenter(BaseAugmenter):
+    """Any registered generator: ``model`` is its registry name, the other parameters are ``BaseAugmenter``'s."""
+
+    _parameter_constraints = {**BaseAugmenter._parameter_constraints, "model": [str]}
+
     def __init__(
-        self, *, sampling_strategy: Any = "auto", options: dict[str, Any] | None = None,
+        self, model: str = "cvae", *, sampling_strategy: Any = "auto", options: dict[str, Any] | None = None,
         latent_dim: int | None = None, hidden: tuple[int, ...] | None = None, epochs: int | None = None,
         steps: int | None = None, batch_size: int = 128, learning_rate: float | None = None, patience: int = 10,
         validation_fraction: float = 0.1, balance: float = 0.3, class_prior: bool = True, curation: float = 0.5,
@@ -103,14 +69,15 @@ class VAEAugmenter(Augmenter):
         verbose: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(
-            "vae", sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
+            sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
             epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, patience=patience,
             validation_fraction=validation_fraction, balance=balance, class_prior=class_prior, curation=curation,
             near_copies=near_copies, schema=schema, random_state=random_state, device=device, verbose=verbose,
         )  # fmt: skip
+        self.model = model
 
 
-AUGMENTERS: Mapping[str, type[Augmenter]] = {
+AUGMENTERS: Mapping[str, type[BaseAugmenter]] = {
     "cvae_gan": CVAEGANAugmenter,
     "cvae": CVAEAugmenter,
     "cgan": CGANAugmenter,
@@ -118,13 +85,13 @@ AUGMENTERS: Mapping[str, type[Augmenter]] = {
 }
 
 
-def as_augmenter(model: str, **parameters: Any) -> Augmenter:
-    """Any registered augmenter by name with ``Augmenter``'s parameters; other keywords are the model's own options.
+def as_augmenter(model: str, **parameters: Any) -> BaseAugmenter:
+    """Any registered augmenter by name with ``BaseAugmenter``'s parameters; other keywords are the model's own options.
 
     Raises ConfigError on an unknown model or option.
     """
     known = entry(model)
-    own = Augmenter._get_param_names()
+    own = BaseAugmenter._get_param_names()
     options = {k: parameters.pop(k) for k in list(parameters) if k not in own}
     known.config.from_dict(options)
     if options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.spec import DataSpec
 from ganlib.nn.marginals import Marginals
+from ganlib.nn.sampler import Sampler
 from ganlib.registry import Entry
 from ganlib.training import Algorithm, History, Trainer, TrainerConfig
 from ganlib.training.callbacks import Callback
@@ -23,15 +24,19 @@ LEAST_VALIDATION = 20
 EXCLUDED = -1e9
 
 
-class TableSampler(nn.Module):
+class TableSampler(Sampler):
     """``forward(z (n, latent_dim), condition int64 (n,)) -> (n, d)`` encoded rows; without classes ``forward(z)``.
 
     ``samplers`` holds one sampler given the class, or one per class. ``penalty (d,)`` shuts out category positions.
     """
 
-    def __init__(self, samplers: Sequence[nn.Module], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
+    samplers: Sequence[Sampler]
+    penalty: Tensor
+
+    def __init__(self, samplers: Sequence[Sampler], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
         super().__init__()
-        self.samplers, self.marginals, self.given_class = nn.ModuleList(samplers), marginals, given_class
+        self.samplers = cast("Sequence[Sampler]", nn.ModuleList(samplers))
+        self.marginals, self.given_class = marginals, given_class
         self.latent_dim = max(int(s.latent_dim) for s in samplers)
         self.register_buffer("penalty", penalty)
 
@@ -56,13 +61,17 @@ class TableGenerator(nn.Module):
     ``models`` is one model given the class, or one unconditional model per class. ``config`` is the (first) model's.
     """
 
+    models: Sequence[Algorithm]
+    penalty: Tensor
+
     def __init__(self, models: Sequence[Algorithm], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
         super().__init__()
-        self.models, self.marginals, self.given_class = nn.ModuleList(models), marginals, given_class
+        self.models = cast("Sequence[Algorithm]", nn.ModuleList(models))
+        self.marginals, self.given_class = marginals, given_class
         self.register_buffer("penalty", penalty)
         self.config, self.spec = models[0].config, models[0].spec
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """Pure and exportable: all randomness comes in as ``z``."""
         inner = [model.sampler() for model in self.models]
         return TableSampler(inner, self.marginals, self.penalty, self.given_class).eval()

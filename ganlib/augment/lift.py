@@ -20,7 +20,7 @@ from ganlib.data.values import as_strings
 from ganlib.errors import DataError
 
 if TYPE_CHECKING:
-    from ganlib.augment.base import Augmenter
+    from ganlib.augment.base import BaseAugmenter
 
 NONE, COPIES, SMOTE, MODEL = "none", "copies", "smote", "model"
 TITLES = {NONE: "real rows alone", COPIES: "copies added", SMOTE: "SMOTE rows added", MODEL: "generated rows added"}
@@ -72,7 +72,7 @@ class Lift:
 
 
 def measure_lift(
-    augmenter: Augmenter,
+    augmenter: BaseAugmenter,
     frame: pd.DataFrame,
     label: str,
     rows: int | None = None,
@@ -85,9 +85,9 @@ def measure_lift(
 ) -> Lift:
     """Refit a copy of ``augmenter`` on ``repeats`` stratified splits and judge what its rows add.
 
-    ``rows`` and ``condition`` as in ``Augmenter.augment`` on the whole frame; ``rows`` shrink with the training share.
-    Rows without a label, and classes of fewer than four rows, are left out. Raises DataError where fewer than two
-    classes remain.
+    ``rows`` and ``condition`` as in ``BaseAugmenter.augment`` on the whole frame; ``rows`` shrink with the training
+    share. Rows without a label, and classes of fewer than four rows, are left out. Raises DataError where fewer than
+    two classes remain.
     """
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedShuffleSplit

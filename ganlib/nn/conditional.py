@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +24,8 @@ class ClassPrior(nn.Module):
 
     GRID = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
     LEAVE_ONE_OUT = 100
+    mean: Tensor
+    factor: Tensor
 
     def __init__(self, classes: int, latent_dim: int) -> None:
         super().__init__()
@@ -101,10 +105,10 @@ class Conditioned(nn.Module):
 class ClassMLP(nn.Module):
     """An MLP of ``(x, one-hot y)``; with ``classes`` 0 of x alone."""
 
-    def __init__(self, inputs: int, classes: int, hidden: tuple[int, ...], outputs: int, **options: object) -> None:
+    def __init__(self, inputs: int, classes: int, hidden: tuple[int, ...], outputs: int, **options: Any) -> None:
         super().__init__()
         self.classes = classes
-        self.net = MLP(inputs + classes, hidden, outputs, **options)  # type: ignore[arg-type]
+        self.net = MLP(inputs + classes, hidden, outputs, **options)
 
     def _join(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.cat([x, F.one_hot(y, self.classes).to(x.dtype)], 1) if self.classes else x

@@ -40,6 +40,12 @@ class Marginals(nn.Module):
     identity. Deviation from a plain quantile transform: atoms are spread over their interval (randomised ranks).
     """
 
+    mapped: Tensor
+    start: Tensor
+    value: Tensor
+    slope: Tensor
+    offset: Tensor
+
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.spec = spec

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 
 
-class TableSampler(nn.Module):
+class Sampler(nn.Module):
+    """What ``sampler()`` of an algorithm returns: ``forward(z (n, latent_dim), ...)`` gives rows ``(n, d)``."""
+
+    latent_dim: int
+
+
+class TableSampler(Sampler):
     """Wraps a decoder so that one standard normal ``z`` holds all randomness.
 
     ``z`` is ``(n, latent_dim)``: the decoder's own ``latent`` first, then one value for each position of the row.
@@ -16,6 +22,8 @@ class TableSampler(nn.Module):
     softmax by the Gumbel-max trick, with u = Phi(z). Output: ``(n, d)`` encoded rows whose category blocks are scores
     to argmax and whose flags are 0 or 1.
     """
+
+    scale: Tensor
 
     def __init__(self, decoder: nn.Module, latent: int, spec: DataSpec, scale: Tensor | None = None) -> None:
         super().__init__()

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
+from ganlib.nn.sampler import Sampler
 
 
 class Losses(Mapping[str, Tensor]):
@@ -207,6 +209,13 @@ class Algorithm(nn.Module):
 
     Every piece of state is a parameter or a buffer, so ``state_dict`` is the whole truth.
     """
+
+    config: Any
+    spec: DataSpec
+    # Declared for callers only: defined by models that detect, that generate, and that have a prior per class.
+    scorer: Callable[[], nn.Module]
+    sampler: Callable[[], Sampler]
+    fit_prior: Callable[[Tensor, Tensor], None]
 
     def players(self) -> Mapping[str, nn.Module | Sequence[nn.Module]]:
         """Disjoint groups of parameters by name: ``{"generator": self.generator, ...}``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,7 +13,7 @@ from ganlib.training.algorithm import Optimiser
 
 def build_optimiser(spec: Optimiser, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """A torch optimiser for these parameters; raises ConfigError on an unknown name."""
-    common = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
+    common: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
     if spec.name == "adam":
         return torch.optim.Adam(parameters, betas=spec.betas, fused=True, **common)
     if spec.name == "adamw":

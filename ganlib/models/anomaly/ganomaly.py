@@ -22,7 +22,7 @@ table is small and forgets columns: every squared error, of code and row, is div
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ def toy_test(seed: int) -> tuple[Tensor, Tensor]:
 def toy_auroc(algorithm: Algorithm, seed: int) -> float:
     """AUROC of the scorer on ``toy_test``."""
     x, anomalous = toy_test(seed)
-    return auroc(algorithm.scorer()(x), anomalous)  # type: ignore[operator]
+    return auroc(algorithm.scorer()(x), anomalous)
 
 
 def pca_auroc(seed: int) -> float:
@@ -100,7 +100,7 @@ def pca_auroc(seed: int) -> float:
     return auroc(pca_scores(factor_table(2000, seed), x), anomalous)
 
 
-FACTOR_TOY = {
+FACTOR_TOY: dict[str, Any] = {
     "data": lambda seed: {"x": factor_table(2000, seed)},
     "spec": DataSpec.vector(8),
     "level": toy_auroc,
@@ -120,6 +120,11 @@ FACTOR_TOY = {
 )
 class GANomaly(Algorithm):
     """Players ``generator`` (encoder, decoder, second encoder) and ``critic``."""
+
+    config: GANomalyConfig
+    context_scale: Tensor
+    latent_scale: Tensor
+    critic_value: Tensor
 
     def __init__(self, spec: DataSpec, config: GANomalyConfig) -> None:
         super().__init__()

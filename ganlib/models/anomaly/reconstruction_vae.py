@@ -26,6 +26,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.models.anomaly.ganomaly import FACTOR_TOY
 from ganlib.models.vae.vae import VAE, VAEConfig, VAEScorer
 from ganlib.nn.mlp import MLP
+from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 
 _LOW = -5.0
@@ -82,6 +83,6 @@ class ReconstructionVAE(VAE):
         """Negative reconstruction probability, to be exported."""
         return (VAEScorer if self.config.kl_in_score else ReconstructionScorer)(self).eval()
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """A detector only."""
         raise TypeError("reconstruction_vae detects; generate with vae or cvae")

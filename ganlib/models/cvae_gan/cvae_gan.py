@@ -44,7 +44,7 @@ from ganlib.losses.table import activate, row_nll
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.conditional import ClassMLP, ClassPrior, Conditioned
 from ganlib.nn.mlp import MLP
-from ganlib.nn.sampler import TableSampler
+from ganlib.nn.sampler import Sampler, TableSampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -72,6 +72,9 @@ class CVAEGANConfig(Config):
 
 class ClassMeans(nn.Module):
     """Moving averages of features by class, ``(classes, features)``, and whether a class has been seen."""
+
+    mean: Tensor
+    seen: Tensor
 
     def __init__(self, classes: int, features: int, momentum: float) -> None:
         super().__init__()
@@ -112,6 +115,8 @@ class ClassMeans(nn.Module):
 )
 class CVAEGAN(Algorithm):
     """Players ``encoder``, ``generator``, ``critic`` and ``classifier``, moved at once from one forward."""
+
+    config: CVAEGANConfig
 
     def __init__(self, spec: DataSpec, config: CVAEGANConfig) -> None:
         super().__init__()
@@ -248,7 +253,7 @@ class CVAEGAN(Algorithm):
         mean, log_variance = self.posterior(x, y)
         self.prior.fit(mean, log_variance.exp(), y)
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """z from the class's prior through G; flags and categories are drawn, numbers get the learned noise."""
         decoder = Conditioned(self.prior, self.generator)
         return TableSampler(decoder, self.config.latent_dim, self.spec, self.generator.scale).eval()
@@ -256,6 +261,8 @@ class CVAEGAN(Algorithm):
 
 class Generator(nn.Module):
     """G(z, c): decoder outputs ``(n, d)``, with one variance per position where the likelihood learns it."""
+
+    number: Tensor
 
     def __init__(self, spec: DataSpec, config: CVAEGANConfig) -> None:
         super().__init__()

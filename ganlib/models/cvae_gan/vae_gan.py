@@ -28,6 +28,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.models.gan.gan import RING_TOY, GeneratorSampler
 from ganlib.nn.mlp import MLP
+from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -56,6 +57,10 @@ class VAEGANConfig(Config):
 )
 class VAEGAN(Algorithm):
     """Players ``encoder``, ``generator`` (the decoder) and ``critic``, moved at once."""
+
+    config: VAEGANConfig
+    real_loss: Tensor
+    fake_loss: Tensor
 
     def __init__(self, spec: DataSpec, config: VAEGANConfig) -> None:
         super().__init__()
@@ -128,6 +133,6 @@ class VAEGAN(Algorithm):
         out = self.forward_once(batch)
         return Losses(real=out["real"], fake=out["fake"])
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """The decoder."""
         return GeneratorSampler(self.generator, self.config.latent_dim).eval()

@@ -142,6 +142,8 @@ class GAILConfig(Config):
 class GAIL(Algorithm):
     """Players ``policy`` and ``critic``."""
 
+    config: GAILConfig
+
     def __init__(self, spec: DataSpec, config: GAILConfig) -> None:
         super().__init__()
         self.spec, self.config, self.objective = spec, config, objective("gan")

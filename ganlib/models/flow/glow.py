@@ -15,7 +15,9 @@ Deviations: fully connected couplings for vectors; the linear map is a dense mat
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -43,11 +45,11 @@ class FlowStep(nn.Module):
 
     def __init__(self, dim: int, hidden: tuple[int, ...], generator: torch.Generator) -> None:
         super().__init__()
-        self.half = dim // 2
+        self.kept = dim // 2
         self.shift, self.log_scale = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
         rotation, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator))
         self.weight = nn.Parameter(rotation.contiguous())
-        self.coupling = MLP(self.half, hidden, 2 * (dim - self.half))
+        self.coupling = MLP(self.kept, hidden, 2 * (dim - self.kept))
         nn.init.zeros_(self.coupling.head.weight)
         nn.init.zeros_(self.coupling.head.bias)
 
@@ -65,7 +67,7 @@ class FlowStep(nn.Module):
         """Towards the latent."""
         x = (x + self.shift) * self.log_scale.exp()
         x = x @ self.weight.T
-        kept, moved = x[:, : self.half], x[:, self.half :]
+        kept, moved = x[:, : self.kept], x[:, self.kept :]
         log_scale, shift = self._affine(kept)
         y = torch.cat([kept, moved * log_scale.exp() + shift], 1)
         constant = self.log_scale.sum() + torch.linalg.slogdet(self.weight).logabsdet
@@ -73,7 +75,7 @@ class FlowStep(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Back to the data."""
-        kept, moved = y[:, : self.half], y[:, self.half :]
+        kept, moved = y[:, : self.kept], y[:, self.kept :]
         log_scale, shift = self._affine(kept)
         x = torch.cat([kept, (moved - shift) * (-log_scale).exp()], 1)
         x = torch.linalg.solve(self.weight, x.T).T
@@ -120,13 +122,17 @@ def _test_log_likelihood(algorithm: Glow, seed: int) -> float:
 class Glow(Algorithm):
     """One player, trained by maximum likelihood."""
 
+    config: GlowConfig
+    steps: Sequence[FlowStep]
+
     def __init__(self, spec: DataSpec, config: GlowConfig) -> None:
         super().__init__()
         if spec.dim < 2:
             raise ConfigError("glow needs at least 2 values per row, since a coupling keeps one half to move the other")
         self.spec, self.config = spec, config
         generator = torch.Generator().manual_seed(1807)
-        self.steps = nn.ModuleList(FlowStep(spec.dim, config.hidden, generator) for _ in range(config.flow_steps))
+        steps = nn.ModuleList(FlowStep(spec.dim, config.hidden, generator) for _ in range(config.flow_steps))
+        self.steps = cast("Sequence[FlowStep]", steps)
 
     def players(self) -> dict[str, nn.Module]:
         """One player."""

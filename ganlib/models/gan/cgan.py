@@ -30,7 +30,7 @@ from ganlib.losses.adversarial import Objective, objective
 from ganlib.losses.table import activate
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.conditional import ClassMLP
-from ganlib.nn.sampler import TableSampler
+from ganlib.nn.sampler import Sampler, TableSampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -66,6 +66,8 @@ class CGANConfig(Config):
 )
 class CGAN(Algorithm):
     """Players ``critic`` and ``generator``, both given the class."""
+
+    config: CGANConfig
 
     def __init__(self, spec: DataSpec, config: CGANConfig) -> None:
         super().__init__()
@@ -120,7 +122,7 @@ class CGAN(Algorithm):
         """The generator's side."""
         return Losses(generator=self.objective.generator(self.judge(batch, self.fake(batch))))
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """The generator; flags and categories are drawn from its probabilities."""
         scale = torch.zeros(self.spec.dim)
         return TableSampler(self.generator, self.config.latent_dim, self.spec, scale).eval()

@@ -15,6 +15,7 @@ Deviations: G and D see each other's latest update (D first), one update each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.data.toy import modes_found, ring
 from ganlib.losses.adversarial import objective
 from ganlib.nn.mlp import MLP
+from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -40,7 +42,7 @@ class GANConfig(Config):
     betas: tuple[float, ...] = (0.5, 0.999)
 
 
-class GeneratorSampler(nn.Module):
+class GeneratorSampler(Sampler):
     """A generator as a sampler: ``z (n, latent_dim) -> (n, d)``."""
 
     def __init__(self, generator: nn.Module, latent_dim: int) -> None:
@@ -71,7 +73,7 @@ def gaussian_level(seed: int) -> float:
     return _mode_quality(x.mean(0) + x.std(0) * torch.randn(2000, 2, generator=g))
 
 
-RING_TOY = {
+RING_TOY: dict[str, Any] = {
     "data": lambda seed: {"x": ring(4096, seed, deviation=0.1)[0]},
     "spec": DataSpec.vector(2),
     "level": ring_level,
@@ -91,6 +93,8 @@ RING_TOY = {
 )
 class GAN(Algorithm):
     """Players ``critic`` and ``generator``."""
+
+    config: GANConfig
 
     def __init__(self, spec: DataSpec, config: GANConfig) -> None:
         super().__init__()
@@ -127,6 +131,6 @@ class GAN(Algorithm):
         """The generator's side."""
         return Losses(generator=self.objective.generator(self.critic(self.fake(batch))))
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """The generator."""
         return GeneratorSampler(self.generator, self.config.latent_dim).eval()

@@ -135,6 +135,8 @@ def _unigram_validity(seed: int) -> float:
 class SeqGAN(Algorithm):
     """Players ``generator`` and ``critic``."""
 
+    config: SeqGANConfig
+
     def __init__(self, spec: DataSpec, config: SeqGANConfig) -> None:
         super().__init__()
         self.spec, self.config, self.objective = spec, config, objective("gan")

@@ -84,6 +84,8 @@ def _bijection(translate: nn.Module, seed: int) -> float:
 class CoupledPair(Algorithm):
     """Players ``generators`` (both at once) and ``critics``."""
 
+    config: CoupledPairConfig
+
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
         self.spec, self.config, self.objective = spec, config, objective(config.objective)

@@ -19,7 +19,7 @@ others. With ``condition`` "latent", networks do not see y and the class speaks 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import row_nll
 from ganlib.nn.conditional import ClassMLP, ClassPrior, Conditioned
-from ganlib.nn.sampler import TableSampler
+from ganlib.nn.sampler import Sampler, TableSampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -57,7 +57,7 @@ def class_generation_level(algorithm: Algorithm, seed: int) -> float:
     the R² that a least-squares fit on the generated rows reaches, within classes, for the fourth number of real rows
     from the other three, divided by what a fit on real rows reaches (capped to [0, 1]).
     """
-    sampler = algorithm.sampler()  # type: ignore[operator]
+    sampler = algorithm.sampler()
     y = torch.arange(3).repeat_interleave(300)
     with torch.no_grad():
         x = sampler(torch.randn(900, sampler.latent_dim, generator=torch.Generator().manual_seed(seed)), y)
@@ -104,7 +104,7 @@ def _within_r2(x: Tensor, y: Tensor, test: Tensor, test_y: Tensor) -> float:
     return float(1 - residual.square().sum() / centred.square().sum())
 
 
-LABELLED_TOY = {
+LABELLED_TOY: dict[str, Any] = {
     "data": lambda seed: dict(zip(("x", "y"), labelled_table(2000, seed)[:2], strict=True)),
     "spec": labelled_table(3, 0)[2],
     "level": class_generation_level,
@@ -131,6 +131,8 @@ LABELLED_TOY = {
 )
 class CVAE(Algorithm):
     """Encoder and decoder, both given the class, trained together as one player."""
+
+    config: CVAEConfig
 
     def __init__(self, spec: DataSpec, config: CVAEConfig) -> None:
         super().__init__()
@@ -185,7 +187,7 @@ class CVAE(Algorithm):
         mean, log_variance = self.posterior(x, y)
         self.prior.fit(mean, log_variance.exp(), y)
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """Ancestral sampling: z from the class's prior, then a draw from p(x|z, y)."""
         scale = torch.exp(0.5 * self.log_variance.clamp(-6.0, 4.0))
         decoder = Conditioned(self.prior, self.decoder)

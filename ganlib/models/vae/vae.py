@@ -30,7 +30,7 @@ from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import row_nll
 from ganlib.metrics.detection import auroc, pca_scores
 from ganlib.nn.mlp import MLP
-from ganlib.nn.sampler import TableSampler
+from ganlib.nn.sampler import Sampler, TableSampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -51,6 +51,8 @@ class VAEConfig(Config):
 
 class FixedNoise(nn.Module):
     """A fixed table of standard normal draws, symmetric about zero: ``(samples, latent_dim)``; one zero row for 0."""
+
+    table: Tensor
 
     def __init__(self, samples: int, latent_dim: int) -> None:
         super().__init__()
@@ -111,6 +113,17 @@ def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
     return runs
 
 
+def _toy_test(seed: int) -> tuple[Tensor, Tensor]:
+    x = torch.cat([factor_table(500, seed + 1000), factor_table(500, seed + 2000, shift=0.5)])
+    return x, torch.cat([torch.zeros(500), torch.ones(500)])
+
+
+@torch.no_grad()
+def _toy_auroc(algorithm: VAE, seed: int) -> float:
+    x, anomalous = _toy_test(seed)
+    return auroc(algorithm.scorer()(x), anomalous)
+
+
 @register(
     "vae",
     config=VAEConfig,
@@ -121,7 +134,7 @@ def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
     toy=Toy(
         data=lambda seed: {"x": factor_table(2000, seed)},
         spec=DataSpec.vector(8),
-        level=lambda algorithm, seed: _toy_auroc(algorithm, seed),
+        level=_toy_auroc,
         at_least=0.95,
         measure="AUROC, rows with broken dependence",
         baseline=lambda seed: auroc(pca_scores(factor_table(2000, seed), _toy_test(seed)[0]), _toy_test(seed)[1]),
@@ -131,6 +144,8 @@ def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
 )
 class VAE(Algorithm):
     """Encoder and decoder trained together as one player."""
+
+    config: VAEConfig
 
     def __init__(self, spec: DataSpec, config: VAEConfig) -> None:
         super().__init__()
@@ -188,18 +203,7 @@ class VAE(Algorithm):
         """-ELBO, to be exported."""
         return VAEScorer(self).eval()
 
-    def sampler(self) -> nn.Module:
+    def sampler(self) -> Sampler:
         """Ancestral sampling: z, then a draw from p(x|z)."""
         scale = torch.exp(0.5 * self.log_variance)
         return TableSampler(self.decoder, self.config.latent_dim, self.spec, scale).eval()
-
-
-def _toy_test(seed: int) -> tuple[Tensor, Tensor]:
-    x = torch.cat([factor_table(500, seed + 1000), factor_table(500, seed + 2000, shift=0.5)])
-    return x, torch.cat([torch.zeros(500), torch.ones(500)])
-
-
-@torch.no_grad()
-def _toy_auroc(algorithm: VAE, seed: int) -> float:
-    x, anomalous = _toy_test(seed)
-    return auroc(algorithm.scorer()(x), anomalous)
