@@ -24,6 +24,7 @@ class ClassPrior(nn.Module):
 
     GRID = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
     LEAVE_ONE_OUT = 100
+
     mean: Tensor
     factor: Tensor
 

@@ -147,9 +147,8 @@ def nightly_deployment_works(folder):
         (output,) = (folder / "runs/nightly").iterdir()
         assert json.loads((output / "manifest.json").read_text())["rows"] == 114
     finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+        for process in reversed(started):
+            end(process)
 
 
 def free_port():
@@ -159,10 +158,22 @@ def free_port():
 
 
 def start(command, folder, env):
+    """A server of the test's own; SIGINT is heard even where the tests run in the background."""
     log = (folder / f"{command.split()[1]}.log").open("w")
     return subprocess.Popen(
-        ["bash", "-c", f"exec {command}"], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
-    )
+        ["bash", "-c", f"exec {command}"], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def end(process):
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def wait_for(url, seconds):

@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -56,3 +58,9 @@ def test_no_file_under_models_is_edited_centrally():
             assert not [
                 line for line in lines if line.lstrip().startswith(("from ganlib.models", "import ganlib.models"))
             ], path
+
+
+@pytest.mark.timeout(300)
+def test_types_hold():
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
