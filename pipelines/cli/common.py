@@ -91,8 +91,8 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    for position, column in enumerate(columns):
+        drawn.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
         drawn.add_row(*row)
     Console(soft_wrap=False).print(drawn)

@@ -12,6 +12,7 @@ from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
+    from ganlib.registry import Entry
     from pipelines.settings import Settings
 
 
@@ -42,6 +43,7 @@ def demo(
 def models(
     task: Annotated[str | None, typer.Option(help="detector, augmenter, translator, sequence, density.")] = None,
     modality: Annotated[str | None, typer.Option(help="table, image, series, tokens, points, trajectory.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/models.md.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the models: task, data, what can be exported, paper."""
@@ -49,12 +51,42 @@ def models(
     from ganlib.registry import entries
 
     found = entries(task, modality)
+    if markdown:
+        print(_markdown(found), end="")
+        return
     if as_json:
-        fields = ("name", "tasks", "modalities", "exports", "paper")
+        fields = ("name", "tasks", "modalities", "exports", "paper", "known_gaps")
         show([{f: getattr(e, f) for f in fields} for e in found])
         return
-    rows = [[e.name, ", ".join(e.tasks), ", ".join(e.modalities), ", ".join(e.exports) or "-", e.paper] for e in found]
-    table(f"{len(rows)} models", ["name", "task", "data", "exports", "paper"], rows)
+    rows = [
+        [e.name, ", ".join(e.tasks), ", ".join(e.modalities), ", ".join(e.exports) or "-", _short(e.paper)]
+        for e in sorted(found, key=lambda e: e.name)
+    ]
+    table(f"{len(rows)} models (details: docs/models.md)", ["name", "task", "data", "exports", "paper"], rows)
+
+
+def _short(paper: str) -> str:
+    """What finds a paper: its arXiv number, else where and when it appeared."""
+    parts = paper.split(", ")
+    return next((part for part in parts if part.startswith("arXiv")), parts[-1])
+
+
+def _markdown(found: list[Entry]) -> str:
+    """The page of all models: what each is for, and the level that the tests hold it to."""
+    head = ["# Models", "Written by `ganlib models --markdown`; a test keeps it true. *Level* is what `make test-full` "
+            "asks of the worst of three seeds on the model's toy problem.", "",
+            "| name | task | data | exports | level | paper |", "|---|---|---|---|---|---|"]  # fmt: skip
+    rows = [
+        f"| `{e.name}` | {', '.join(e.tasks)} | {', '.join(e.modalities)} | {', '.join(e.exports) or '-'} "
+        f"| {e.toy.measure}: at least {e.toy.at_least:g} | {e.paper} |"
+        for e in sorted(found, key=lambda e: e.name)
+    ]
+    gaps = [
+        f"- `{e.name}`, {law}: {reason}"
+        for e in sorted(found, key=lambda e: e.name)
+        for law, reason in e.known_gaps.items()
+    ]
+    return "\n".join([*head, *rows, "", "## Known gaps", *gaps, ""])
 
 
 def train(

@@ -104,6 +104,15 @@ def test_the_scoring_verbs_need_no_training_stack(template, tmp_path):
     assert done.returncode == 2 and 'pip install "ganlib[pipelines]"' in done.stderr
 
 
+def test_models_are_listed_and_their_page_is_true(ganlib):
+    code, out, _ = ganlib("models", "--task", "detector", "--json")
+    found = {entry["name"]: entry for entry in json.loads(out)}
+    assert code == 0 and {"ganomaly", "vae", "reconstruction_vae"} <= set(found) and "cvae_gan" not in found
+    assert all(entry["paper"] and entry["exports"] for entry in found.values())
+    assert ganlib("models", "--markdown")[1] == (ROOT / "docs" / "models.md").read_text()
+    assert "cvae_gan" in ganlib("models")[1]
+
+
 # ---------------------------------------------------------------- the way through
 def test_from_promotion_to_rollback(ganlib, home, add_version, template):
     code, out, _ = ganlib("promote", "demo", "--dry-run", "--json")
