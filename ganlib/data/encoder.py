@@ -15,75 +15,25 @@ around it, so that no single row's value is stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from ganlib.data.codes import ColumnCode, soft_clip
 from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
+from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, to_scores
 from ganlib.data.schema import Column, Schema
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
 from ganlib.errors import ConfigError, DataError
 
-LIMIT = 10.0
-_HUGE = 1e300  # a z-score that overflowed is read as this
 COMMON = 5
 UNEXPECTED_WEIGHT = 5.0
 DAY, WEEK = 86_400_000_000, 604_800_000_000
-
-
-@dataclass(frozen=True)
-class ColumnCode:
-    """How one raw column becomes positions ``start .. start + width`` of a row.
-
-    ``center``, ``scale``, ``median`` apply to numbers and dates (median is in encoded units, what a missing value
-    becomes; for booleans it is the mode); for text the first two are tuples, one value a feature. ``has_rare`` and
-    ``has_missing`` say which extra one-hot positions a category has; ``missing_position`` is the flag's position;
-    ``reference`` is the column's part of the reference row. ``knots``/``scores`` (generation) map raw values to normal
-    scores, piecewise linearly (``ganlib.data.normal_scores``).
-    """
-
-    column: str
-    input: str
-    kind: str
-    start: int
-    width: int
-    center: float | tuple[float, ...] = 0.0
-    scale: float | tuple[float, ...] = 1.0
-    median: float = 0.0
-    categories: tuple[str, ...] = ()
-    has_rare: bool = False
-    has_missing: bool = False
-    missing_position: int | None = None
-    cyclic: bool = False
-    reference: tuple[float, ...] = ()
-    knots: tuple[float, ...] = ()
-    scores: tuple[float, ...] = ()
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ColumnCode:
-        """From JSON values; raises ConfigError on unknown keys."""
-        if unknown := set(values) - {f.name for f in fields(cls)}:
-            raise ConfigError(f"the column code has unknown keys: {', '.join(sorted(unknown))}")
-        read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**read)
-
-
-def soft_clip(z: np.ndarray) -> np.ndarray:
-    """Linear within ±LIMIT, logarithmic beyond; continuous and increasing."""
-    size = np.abs(z)
-    return np.where(size <= LIMIT, z, np.sign(z) * (LIMIT + LIMIT * np.log(np.clip(size, LIMIT, _HUGE) / LIMIT)))
-
-
-def soft_unclip(z: np.ndarray) -> np.ndarray:
-    """Inverse of ``soft_clip``, capped at e^5 times the limit."""
-    size = np.abs(z)
-    grown = LIMIT * np.exp(np.minimum(size / LIMIT - 1.0, 5.0))
-    return np.where(size <= LIMIT, z, np.sign(z) * grown)
 
 
 class TableEncoder:
@@ -215,8 +165,6 @@ class TableEncoder:
 
     def inverse(self, rows: np.ndarray) -> pd.DataFrame:
         """Raw columns from encoded rows, with dtypes, bounds, categories and missing values restored."""
-        from ganlib.data.inverse import decode_rows
-
         return decode_rows(self, rows)
 
     # ---------------------------------------------------------------- persistence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ganlib.data.codes import ColumnCode, soft_unclip
 from ganlib.data.dtypes import restore_booleans, restore_categories, restore_dates, restore_numbers
 from ganlib.data.normal_scores import from_scores
 from ganlib.data.schema import Column
@@ -14,7 +15,7 @@ from ganlib.data.values import NO_DATE
 from ganlib.errors import DataError
 
 if TYPE_CHECKING:
-    from ganlib.data.encoder import ColumnCode, TableEncoder
+    from ganlib.data.encoder import TableEncoder
 
 
 def decode_rows(encoder: TableEncoder, rows: np.ndarray) -> pd.DataFrame:
@@ -54,8 +55,6 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
     if code.knots:
         values = from_scores(encoded, code.knots, code.scores)
     else:
-        from ganlib.data.encoder import soft_unclip
-
         values = soft_unclip(encoded) * float(code.scale) + float(code.center)  # type: ignore[arg-type]
     if column.minimum is not None and column.maximum is not None:
         values = np.clip(values, column.minimum, column.maximum)

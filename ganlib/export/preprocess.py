@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ganlib.data.encoder import DAY, LIMIT, UNEXPECTED_WEIGHT, WEEK, ColumnCode, TableEncoder
+from ganlib.data.codes import LIMIT, ColumnCode
+from ganlib.data.encoder import DAY, UNEXPECTED_WEIGHT, WEEK, TableEncoder
 from ganlib.data.values import NO_DATE
 from ganlib.export.builder import DOUBLE, FLOAT, INT64, ML, STRING, GraphBuilder
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganlib.data.encoder import LIMIT, ColumnCode, TableEncoder
+from ganlib.data.codes import LIMIT, ColumnCode
+from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 from ganlib.export.builder import DOUBLE, FLOAT, INT64, ML, STRING, GraphBuilder

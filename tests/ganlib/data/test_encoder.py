@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganlib.data.encoder import LIMIT, UNEXPECTED_WEIGHT, ColumnCode, TableEncoder, soft_clip, soft_unclip
+from ganlib.data.codes import LIMIT, ColumnCode, soft_clip, soft_unclip
+from ganlib.data.encoder import UNEXPECTED_WEIGHT, TableEncoder
 from ganlib.data.feeds import make_feeds
 from ganlib.data.inference import infer_schema
 from ganlib.data.values import NO_DATE, as_microseconds, text_features

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganlib.data.encoder import TableEncoder, soft_clip, soft_unclip
+from ganlib.data.codes import soft_clip, soft_unclip
+from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
 from ganlib.data.schema import Schema
 from ganlib.data.split import split_rows
