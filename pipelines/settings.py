@@ -163,7 +163,8 @@ class ScoreSettings(Section):
     alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add one contribution column per feature.")
-    wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another worker.")
+    workers: Count = Field(1, description="Processes that share the units of the input.")
+    wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
 
 
 class StreamSettings(Section):

@@ -413,5 +413,5 @@ def score(chosen: ScoreSettings, registry: Registry | None = None, new_run: bool
         path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}
     return score_batch(
         path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, fdr=chosen.fdr,
-        new_run=new_run, wait=chosen.wait, **identity,
+        workers=chosen.workers, new_run=new_run, wait=chosen.wait, **identity,
     )  # fmt: skip

@@ -27,6 +27,7 @@ def score(
         float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add a contribution column per feature.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that share the units of the input.")] = 1,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another worker.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -34,7 +35,9 @@ def score(
     """Score rows into a folder; run the same command again to continue after a crash."""
     from serving.batch import score_batch
 
-    summary = score_batch(model, input, output, alpha=alpha, explain=explain, fdr=fdr, new_run=new_run, wait=wait)
+    summary = score_batch(
+        model, input, output, alpha=alpha, explain=explain, fdr=fdr, workers=workers, new_run=new_run, wait=wait
+    )
     if as_json:
         print(json.dumps(summary.to_dict()))
     else:

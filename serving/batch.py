@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
-import queue
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import check_rate
-from serving.errors import DataError
-from serving.files import disk_errors, read_json, sync_and_hash, sync_folder, write_json
+from serving.errors import DataError, UsageError
+from serving.files import disk_errors, read_json, write_json
 from serving.lease import Lease
-from serving.plan import Plan, Unit, input_files, make_plan
-from serving.scorer import ScoreBatch, Scorer
+from serving.plan import Plan, input_files, make_plan
+from serving.scorer import Scorer
 from serving.selection import select_rows
+from serving.units import Job, Lineage
+from serving.workers import Source, in_processes, in_turn
 
 log = logging.getLogger("serving")
-ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -60,15 +54,6 @@ class Summary:
         return f"{counts}: {self.output}"
 
 
-@dataclass(frozen=True)
-class Lineage:
-    """What every score row says of its model."""
-
-    model_name: str
-    model_version: str
-    artifact_sha256: str
-
-
 def score_batch(
     model: str | Path | bytes,
     input: str | Path,
@@ -77,6 +62,7 @@ def score_batch(
     alpha: float | None = None,
     explain: bool = False,
     fdr: float | None = None,
+    workers: int = 1,
     new_run: bool = False,
     wait: float = 0.0,
     sha256: str | None = None,
@@ -86,9 +72,12 @@ def score_batch(
     """Score a CSV, a Parquet file or a folder of them into ``output``; rerun the same call to continue after a crash.
 
     ``fdr`` (0 to 1) adds the column ``fdr_selected``: rows among which at most this share is expected to be normal.
-    Raises DataError where the folder is for another plan (unless ``new_run``) or the data does not fit, TemporaryError
-    where another worker holds the folder or the disk is full, and whatever ``load_artifact`` raises.
+    ``workers`` processes share the units; one unit is never split. Raises DataError where the folder is for another
+    plan (unless ``new_run``) or the data does not fit, TemporaryError where another worker holds the folder or the disk
+    is full, and whatever ``load_artifact`` raises.
     """
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
     start = time.perf_counter()
     artifact = load_artifact(model, sha256)
     scorer = Scorer(artifact, alpha)
@@ -104,7 +93,8 @@ def score_batch(
         _adopt_plan(folder, plan, new_run)
         crash_point("plan_written")
         crash_point("lease_taken")
-        skipped = _score_units(folder, plan, Path(input), scorer, lineage)
+        job = Job(folder, input_files(Path(input))[0], scorer, lineage, explain)
+        skipped = _score_units(job, plan, Source(model, artifact.sha256, scorer.alpha), workers)
         manifest = _write_manifest(folder, plan, lineage)
         crash_point("manifest_written")
     return Summary(
@@ -173,142 +163,16 @@ def _difference(old: Plan, new: Plan) -> str:
     return "other input: files were added, removed or changed since"
 
 
-def _score_units(folder: Path, plan: Plan, root: Path, scorer: Scorer, lineage: Lineage) -> int:
+def _score_units(job: Job, plan: Plan, source: Source, workers: int) -> int:
     """Score what is not committed; returns how many units were."""
-    for leftover in (folder / "parts").glob(".tmp-*"):
+    for leftover in (job.folder / "parts").glob(".tmp-*"):
         leftover.unlink(missing_ok=True)
-    done = {p.stem for p in (folder / "_commits").glob("*.json")}
+    done = {p.stem for p in (job.folder / "_commits").glob("*.json")}
     todo = [u for u in plan.units if u.id not in done]
-    base = root if root.is_dir() else input_files(root)[0]
     with _Progress(len(plan.units), len(plan.units) - len(todo)) as progress:
-        for unit in todo:
-            _score_unit(folder, unit, base / unit.source, scorer, lineage, plan.explain)
+        for _ in in_processes(source, job, todo, workers) if workers > 1 else in_turn(job, todo):
             progress.advance()
     return len(plan.units) - len(todo)
-
-
-def _score_unit(folder: Path, unit: Unit, path: Path, scorer: Scorer, lineage: Lineage, explain: bool) -> None:
-    temporary = folder / "parts" / f".tmp-{unit.id}-{os.getpid()}"
-    part = folder / "parts" / f"part-{unit.id}.parquet"
-    rows = anomalies = 0
-    writer: pq.ParquetWriter | None = None
-    try:
-        with disk_errors(str(temporary)):
-            for table in _prefetch(_read_unit(unit, path, scorer.adapter.names)):
-                scores = _score_table(scorer, table, path, rows, explain)
-                out = _score_rows(scores, unit, unit.start_row + rows, scorer, lineage)
-                writer = writer or pq.ParquetWriter(
-                    temporary, out.schema, compression="snappy", use_dictionary=_DICTIONARY
-                )
-                writer.write_table(out)
-                rows, anomalies = rows + len(table), anomalies + int(scores.is_anomaly.sum())
-            if writer is None:
-                raise DataError(f"{path} holds a header but no rows; take it away or fill it")
-            writer.close()
-            digest = sync_and_hash(temporary)
-        crash_point("unit_scored")
-        temporary.replace(part)
-        sync_folder(part.parent)
-        crash_point("part_renamed")
-    finally:
-        if writer is not None and writer.is_open:
-            writer.close()
-        temporary.unlink(missing_ok=True)
-    commit = {"unit": unit.id, "source": unit.source, "start_row": unit.start_row, "rows": rows}
-    commit |= {"anomalies": anomalies, "part": part.name, "sha256": digest, "bytes": part.stat().st_size}
-    write_json(folder / "_commits" / f"{unit.id}.json", commit, exclusive=True)
-    crash_point("unit_committed")
-
-
-_DICTIONARY = ["source", "model_name", "model_version", "artifact_sha256"]
-
-
-def _score_table(scorer: Scorer, table: pa.Table, path: Path, done: int, explain: bool) -> ScoreBatch:
-    try:
-        return scorer.score(table, explain)
-    except DataError as error:
-        raise DataError(f"{path}, rows from {done}: {error}") from error
-
-
-def _score_rows(scores: ScoreBatch, unit: Unit, start: int, scorer: Scorer, lineage: Lineage) -> pa.Table:
-    """Scores with their lineage columns."""
-    n = len(scores.anomaly_score)
-
-    def same(value: Any, kind: pa.DataType) -> pa.Array:
-        return pa.repeat(pa.scalar(value, kind), n)
-
-    columns: dict[str, pa.Array] = {
-        "source": same(unit.source, pa.string()),
-        "source_row": pa.array(np.arange(start, start + n)),
-        "anomaly_score": pa.array(scores.anomaly_score),
-        "p_value": pa.array(scores.p_value),
-        "is_anomaly": pa.array(scores.is_anomaly),
-        "alpha": same(scorer.alpha, pa.float32()),
-        "model_name": same(lineage.model_name, pa.string()),
-        "model_version": same(lineage.model_version, pa.string()),
-        "artifact_sha256": same(lineage.artifact_sha256, pa.string()),
-        "scored_at": same(datetime.now(UTC), pa.timestamp("us", "UTC")),
-    }
-    if scores.contributions is not None:
-        for index, feature in enumerate(scorer.artifact.features):
-            columns[f"contribution.{feature}"] = pa.array(np.ascontiguousarray(scores.contributions[:, index]))
-    return pa.table(columns)
-
-
-def _read_unit(unit: Unit, path: Path, names: list[str]) -> Iterator[pa.Table]:
-    """A unit's rows in tables of bounded size."""
-    try:
-        if unit.format == "parquet":
-            file = pq.ParquetFile(path)
-            groups = list(range(unit.first, unit.last))
-            for batch in file.iter_batches(ROWS, row_groups=groups, columns=names, use_threads=False):
-                yield pa.Table.from_batches([batch])
-            return
-        # Strings only: types are the schema's business, and a type guessed from the first block may not hold later.
-        convert = pacsv.ConvertOptions(
-            include_columns=names, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        )
-        read = pacsv.ReadOptions(use_threads=False, block_size=8 << 20)
-        with pacsv.open_csv(path, read_options=read, convert_options=convert) as reader:
-            for batch in reader:
-                if batch.num_rows:
-                    yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
-            raise
-        raise DataError(f"{path} cannot be read ({str(error)[:200]}); write it again as UTF-8") from error
-
-
-def _prefetch(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Read ahead in one thread, two tables deep, so that reading and scoring overlap."""
-    ready: queue.Queue[Any] = queue.Queue(maxsize=2)
-    stop = threading.Event()
-
-    def read() -> None:
-        try:
-            for table in tables:
-                while not stop.is_set():
-                    try:
-                        ready.put(table, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
-            ready.put(None)
-        except BaseException as error:
-            ready.put(error)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join(timeout=5)
 
 
 def _write_manifest(folder: Path, plan: Plan, lineage: Lineage) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def score(
         float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
     ] = None,
     explain: Annotated[bool | None, typer.Option("--explain", help="Add a contribution column per feature.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")] = None,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
     wait: Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")] = None,
     config: Config = None,
@@ -46,7 +47,8 @@ def score(
 
     settings = configured(
         config, score__model=model, score__input=_text(input), score__output=_text(output), score__alpha=alpha,
-        score__fdr=fdr, score__explain=explain, score__wait=wait, registry__tracking_uri=tracking,
+        score__fdr=fdr, score__explain=explain, score__wait=wait, score__workers=workers,
+        registry__tracking_uri=tracking,
     )  # fmt: skip
     chosen = settings.score
     summary = run(chosen, registry(settings) if str(chosen.model).startswith("models:/") else None, new_run)

@@ -236,3 +236,51 @@ def test_the_verifier_sees_a_part_that_holds_other_rows(artifact, source, tmp_pa
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(IntegrityError, match="missing or"):
         verify(tmp_path / "out")
+
+
+def test_processes_share_the_units_and_give_the_same_rows(artifact, source, tmp_path, environment):
+    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out", "--workers", "2")
+    done = run(environment, *arguments, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["units"] == 3, done.stderr
+    assert verify(tmp_path / "out")["rows"] == 550
+    check_exactly_once(artifact, tmp_path / "out")
+
+
+@pytest.mark.parametrize("point", ["unit_scored", "part_renamed", "unit_committed"])
+def test_a_killed_process_is_temporary_and_a_rerun_finishes(artifact, source, tmp_path, environment, point):
+    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out", "--workers", "2")
+    killed = run(environment, *arguments, crash=point)
+    assert killed.returncode == 75 and "was killed" in killed.stderr and "Traceback" not in killed.stderr, killed.stderr
+    assert run(environment, *arguments).returncode == 0
+    check_exactly_once(artifact, tmp_path / "out")
+
+
+def test_killed_parents_leave_no_process_and_a_rerun_finishes(artifact, source, tmp_path, environment):
+    import os
+    import time
+
+    import psutil
+
+    table(400_000, 6).to_parquet(source / "large.parquet", row_group_size=50_000)
+    command = [sys.executable, "-m", "serving", "score", "--model", artifact, "--input", source, "--output",
+               tmp_path / "out", "--workers", "2"]  # fmt: skip
+    parent = subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.DEVNULL)
+    children, until = [], time.monotonic() + 30
+    while len(children) < 2 and time.monotonic() < until:
+        children = [c for c in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+        time.sleep(0.05)
+    assert len(children) == 2
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert subprocess.run(list(map(str, command)), env=environment, capture_output=True).returncode == 0
+    assert verify(tmp_path / "out")["rows"] == 400_550
+
+
+def test_what_a_process_refuses_is_said_as_ever(artifact, source, tmp_path, environment):
+    (source / "odd.csv").write_text("amount,count,flag,kind,when\nmuch,2,true,a,2026-01-01\n")
+    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out", "--workers", "2")
+    done = run(environment, *arguments)
+    assert done.returncode == 4 and "'amount', row 0: 'much'" in done.stderr and "Traceback" not in done.stderr
+    assert run(environment, *arguments, "--workers", "0").returncode == 2
