@@ -53,6 +53,7 @@ class VAEAugmenter(BaseAugmenter):
     """
 
     default_model = "vae"
+    _defaults: Mapping[str, Any] = {"variance_pace": 10.0}
 
 
 class Augmenter(BaseAugmenter):

@@ -34,19 +34,22 @@ from ganlib.nn.sampler import Sampler, TableSampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
-# Adam moves a parameter by at most the learning rate a step: variances must come down over several units.
-_PACE = 10.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig(Config):
-    """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none."""
+    """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none.
+
+    ``variance_pace``: how many times as fast as other parameters the log-variances move. Adam moves a parameter by at
+    most the learning rate a step, so at 1 they stay near their start in a short run, which keeps an almost constant
+    column from owning the anomaly score; rows that are to look real need them to come down, at 10.
+    """
 
     latent_dim: int = 8
     hidden: tuple[int, ...] = (128, 64)
     beta: float = 1.0
     learning_rate: float = 1e-3
     score_samples: int = 0
+    variance_pace: float = 1.0
 
 
 class FixedNoise(nn.Module):
@@ -152,7 +155,7 @@ class VAE(Algorithm):
         self.spec, self.config = spec, config
         self.encoder = MLP(spec.dim, config.hidden, 2 * config.latent_dim)
         self.decoder = MLP(config.latent_dim, config.hidden[::-1], spec.dim)
-        self.raw_log_variance = nn.Parameter(torch.full((spec.dim,), -1.0 / _PACE))
+        self.raw_log_variance = nn.Parameter(torch.full((spec.dim,), -1.0 / config.variance_pace))
         self.noise = FixedNoise(config.score_samples, config.latent_dim)
 
     def players(self) -> dict[str, nn.Module]:
@@ -175,7 +178,7 @@ class VAE(Algorithm):
     @property
     def log_variance(self) -> Tensor:
         """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; of use at the numbers only."""
-        return (_PACE * self.raw_log_variance).clamp(-6.0, 4.0)
+        return (self.config.variance_pace * self.raw_log_variance).clamp(-6.0, 4.0)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logits ``(n, d)`` of p(x|z), and its log-variances."""
