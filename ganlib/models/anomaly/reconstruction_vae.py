@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ganlib.data.spec import DataSpec
 from ganlib.models.anomaly.ganomaly import FACTOR_TOY
-from ganlib.models.vae.vae import VAE, VAEConfig, VAEScorer
+from ganlib.models.vae.vae import VAE, BoundConfig, VAEScorer
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
@@ -33,7 +32,7 @@ _LOW = -5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionVAEConfig(VAEConfig):
+class ReconstructionVAEConfig(BoundConfig):
     """``kl_in_score`` adds the KL term to the score; the papers leave it out.
 
     ``score_samples`` is the papers' L; ``max_log_variance`` bounds log sigma² above.
@@ -65,12 +64,11 @@ class ReconstructionScorer(VAEScorer):
 class ReconstructionVAE(VAE):
     """As VAE, with a decoder that gives mean and log-variance."""
 
-    config: ReconstructionVAEConfig
+    config: ReconstructionVAEConfig  # type: ignore[assignment]
 
-    def __init__(self, spec: DataSpec, config: ReconstructionVAEConfig) -> None:
-        super().__init__(spec, config)
-        self.decoder = MLP(config.latent_dim, config.hidden[::-1], 2 * spec.dim)
-        del self.raw_log_variance
+    def build_decoder(self) -> None:
+        """One decoder with two outputs a position."""
+        self.decoder = MLP(self.config.latent_dim, self.config.hidden[::-1], 2 * self.spec.dim)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logits ``(n, d)`` of p(x|z), and its log-variances of the same shape."""

@@ -36,19 +36,25 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEConfig(Config):
-    """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none.
-
-    ``variance_pace``: how many times as fast as other parameters the log-variances move. Adam moves a parameter by at
-    most the learning rate a step, so at 1 they stay near their start in a short run, which keeps an almost constant
-    column from owning the anomaly score; rows that are to look real need them to come down, at 10.
-    """
+class BoundConfig(Config):
+    """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none."""
 
     latent_dim: int = 8
     hidden: tuple[int, ...] = (128, 64)
     beta: float = 1.0
     learning_rate: float = 1e-3
     score_samples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig(BoundConfig):
+    """``variance_pace``: how many times as fast as other parameters the log-variances move.
+
+    Adam moves a parameter by at most the learning rate a step, so at 1 they stay near their start in a short run, which
+    keeps an almost constant column from owning the anomaly score; rows that are to look real need them to come down,
+    at 10.
+    """
+
     variance_pace: float = 1.0
 
 
@@ -154,9 +160,14 @@ class VAE(Algorithm):
         super().__init__()
         self.spec, self.config = spec, config
         self.encoder = MLP(spec.dim, config.hidden, 2 * config.latent_dim)
-        self.decoder = MLP(config.latent_dim, config.hidden[::-1], spec.dim)
-        self.raw_log_variance = nn.Parameter(torch.full((spec.dim,), -1.0 / config.variance_pace))
+        self.build_decoder()
         self.noise = FixedNoise(config.score_samples, config.latent_dim)
+
+    def build_decoder(self) -> None:
+        """The decoder and what else p(x|z) needs."""
+        config = self.config
+        self.decoder = MLP(config.latent_dim, config.hidden[::-1], self.spec.dim)
+        self.raw_log_variance = nn.Parameter(torch.full((self.spec.dim,), -1.0 / config.variance_pace))
 
     def players(self) -> dict[str, nn.Module]:
         """One player: everything."""
