@@ -16,7 +16,7 @@ from ganlib.errors import ConfigError
 if TYPE_CHECKING:
     from ganlib.training.algorithm import Algorithm
 
-TASKS = ("detector", "augmenter", "translator", "sequence", "density", "behaviour")
+TASKS = ("detector", "augmenter", "classifier", "translator", "sequence", "density", "behaviour")
 MODALITIES = ("table", "image", "series", "tokens", "trajectory", "points")
 
 

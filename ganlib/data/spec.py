@@ -37,13 +37,15 @@ class DataSpec:
     """Shape of one encoded example (no batch axis), its blocks if it is a table row, and the number of classes.
 
     ``classes`` is 0 for data without labels; labels are int64 class indices ``0..classes-1``.
-    ``vocabulary`` is the number of tokens where examples are sequences of token ids, else 0.
+    ``vocabulary`` is the number of tokens where examples are sequences of token ids, else 0. ``attributes`` is the
+    number of continuous attributes ``c (n, attributes)`` that examples are described by, else 0.
     """
 
     shape: tuple[int, ...]
     blocks: tuple[Block, ...] = ()
     classes: int = 0
     vocabulary: int = 0
+    attributes: int = 0
 
     @property
     def dim(self) -> int:
@@ -52,6 +54,16 @@ class DataSpec:
         for side in self.shape:
             size *= side
         return size
+
+    @property
+    def kind(self) -> str:
+        """``vector`` (a table row or a point), ``series`` (channels, length) or ``image`` (channels, height, width)."""
+        return {2: "series", 3: "image"}.get(len(self.shape), "vector")
+
+    @property
+    def condition(self) -> int:
+        """Width of the condition: one-hot class and attributes."""
+        return self.classes + self.attributes
 
     @classmethod
     def vector(cls, dim: int, classes: int = 0) -> DataSpec:

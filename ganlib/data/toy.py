@@ -58,3 +58,57 @@ def labelled_table(n: int, seed: int) -> tuple[Tensor, Tensor, DataSpec]:
     x = np.concatenate([numbers, np.eye(3)[category]], 1)
     blocks = (*(Block(f"x{i}", "number", i) for i in range(4)), Block("c", "category", 4, 3))
     return torch.tensor(x, dtype=torch.float32), torch.tensor(y), DataSpec((7,), blocks, 3)
+
+
+def digits(seed: int, part: str = "train") -> tuple[Tensor, Tensor]:
+    """scikit-learn's 8x8 digits as images ``(n, 1, 8, 8)`` in [-1, 1] and labels: 60 % train, the rest test."""
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    order = np.random.default_rng(seed).permutation(len(loaded.target))
+    cut = round(0.6 * len(order))
+    rows = order[:cut] if part == "train" else order[cut:]
+    x = torch.tensor(loaded.images[rows] / 8 - 1, dtype=torch.float32).unsqueeze(1)
+    return x, torch.tensor(loaded.target[rows])
+
+
+def coverage(real: Tensor, made: Tensor, neighbours: int = 5) -> float:
+    """Share of real examples with a generated one nearer than their own ``neighbours``-th real neighbour (0 to 1).
+
+    Source: Naeem et al., arXiv 2002.09797, equation 6, on raw values.
+    """
+    real, made = real.flatten(1), made.flatten(1)
+    radius = torch.cdist(real, real).kthvalue(neighbours + 1, dim=1).values
+    return float((torch.cdist(real, made).min(1).values <= radius).float().mean())
+
+
+def twin_blobs(n: int, seed: int, side: int = 16) -> Tensor:
+    """Images ``(n, 1, side, side)`` in [-1, 1] with a bright blob in two opposite corners: both tall, or both wide."""
+    rng = np.random.default_rng(seed)
+    tall = rng.random(n) < 0.5
+    rows, columns = np.mgrid[:side, :side]
+    images = np.zeros((n, side, side))
+    for corner in (0.22, 0.78):
+        centre = corner * (side - 1) + 0.6 * rng.standard_normal((n, 2))
+        along, across = np.where(tall, 2.4, 0.9), np.where(tall, 0.9, 2.4)
+        down = (rows[None] - centre[:, :1, None]) / along[:, None, None]
+        right = (columns[None] - centre[:, 1:, None]) / across[:, None, None]
+        images += np.exp(-0.5 * (down**2 + right**2))
+    return torch.tensor(2 * images.clip(0, 1) - 1, dtype=torch.float32).unsqueeze(1)
+
+
+def blobs_agree(images: Tensor) -> float:
+    """Share of ``twin_blobs`` images whose two blobs have the same orientation (chance 0.5)."""
+    weight = (images.squeeze(1) + 1).clamp(min=0)
+    half = images.shape[-1] // 2
+    position = torch.arange(half, dtype=weight.dtype)
+    tall = []
+    for corner in (weight[:, :half, :half], weight[:, half:, half:]):
+        share = corner / corner.sum((1, 2), keepdim=True).clamp(min=1e-6)
+        spreads = []
+        for axis in (2, 1):
+            marginal = share.sum(axis)
+            mean = (marginal * position).sum(1, keepdim=True)
+            spreads.append((marginal * (position - mean).square()).sum(1))
+        tall.append(spreads[0] > spreads[1])
+    return float((tall[0] == tall[1]).float().mean())

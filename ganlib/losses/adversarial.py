@@ -1,70 +1,469 @@
-"""Adversarial objectives as rows of one table. Critics return logits; the row owns the link function."""
+"""Adversarial objectives as rows of one table. Critics return logits; the row owns the link function.
+
+A row maps a ``Play`` (data, generated examples and the critic's view of both) to scalars that are minimised, and
+carries what its source trains it with. A critic's score is high for real examples in every row; an energy critic's
+score is minus its energy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import leaky_relu, softplus
 
 from ganlib.errors import ConfigError
+from ganlib.losses.kernels import energy_distance, rbf_mmd
+
+
+class Play:
+    """One batch of the game as an objective sees it.
+
+    ``x`` is data and ``made`` generated, both ``(n, *shape)``; ``real`` and ``fake`` are the critic's scores ``(n, 1)``
+    of both, computed when first asked for; ``options`` are the row's numbers, ``state`` its scalar buffers by name.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Tensor], Tensor],
+        x: Tensor,
+        made: Tensor,
+        options: Mapping[str, float] | None = None,
+        state: Mapping[str, Tensor] | None = None,
+        features: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.score, self.x, self.made = score, x, made
+        self.options, self.state = options or {}, state or {}
+        self._features = features
+        self._memo: dict[str, Tensor] = {}
+
+    @property
+    def real(self) -> Tensor:
+        """The critic's score of the data."""
+        if "real" not in self._memo:
+            self._memo["real"] = self.score(self.x)
+        return self._memo["real"]
+
+    @property
+    def fake(self) -> Tensor:
+        """The critic's score of the generated examples."""
+        if "fake" not in self._memo:
+            self._memo["fake"] = self.score(self.made)
+        return self._memo["fake"]
+
+    @property
+    def gap(self) -> Tensor:
+        """Mean absolute difference between each example and its generated neighbour in the batch, ``(n, 1)``."""
+        return (self.x - self.made).flatten(1).abs().mean(1, keepdim=True)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The critic's last hidden features ``(n, f)``."""
+        if self._features is None:
+            raise ConfigError("this objective needs the critic's features, which were not given")
+        return self._features(x)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a source trains an objective with; a model's own options win.
+
+    ``critic_steps`` per generator step; ``warm_up``: 100 critic steps for each of the first 25 generator steps and
+    every 500th. ``clip`` bounds the critic's weights, 0 for none. ``penalty`` names a row of
+    ``losses.penalties.PENALTIES``; its weight is ``penalty_weight``, for plain vectors ``vector_penalty_weight``.
+    """
+
+    optimiser: str = "adam"
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    critic_steps: int = 1
+    warm_up: bool = False
+    clip: float = 0.0
+    penalty: str = "none"
+    penalty_weight: float = 10.0
+    vector_penalty_weight: float = 0.1
+    spectral_norm: bool = False
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One adversarial game: ``critic(real, fake)`` and ``generator(fake)`` map logits to scalars to be minimised."""
+    """One adversarial game. ``critic(play)`` and ``generator(play)`` are minimised by their players.
+
+    ``kind`` says what the critic is: a network with one ``logit``, an auto-encoder whose reconstruction error is an
+    ``energy``, or ``none``. ``options`` are the row's numbers with their defaults. ``state`` names scalar buffers and
+    their start; ``update(play, state)`` moves them after each critic step. ``watch(play)`` is logged, not minimised.
+    ``couples`` says why examples of a batch depend on each other, where they do. ``model`` is the registry name under
+    which plain vectors are also listed, ``toy`` changes its toy's trainer and options.
+    """
 
     name: str
-    critic: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    critic: Callable[[Play], Tensor]
+    generator: Callable[[Play], Tensor]
     source: str
+    recipe: Recipe = field(default_factory=Recipe)
+    kind: str = "logit"
+    options: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, float] = field(default_factory=dict)
+    update: Callable[[Play, Mapping[str, Tensor]], None] | None = None
+    watch: Callable[[Play], Mapping[str, Tensor]] | None = None
+    couples: str = ""
+    model: str = ""
+    toy: Mapping[str, Any] = field(default_factory=dict)
+
+    def critic_of(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The critic's side from scores alone, for games that are part of a larger model."""
+        return self.critic(scored(real, fake, self.options))
+
+    def generator_of(self, fake: Tensor) -> Tensor:
+        """The generator's side from scores alone."""
+        return self.generator(scored(fake, fake, self.options))
 
 
-OBJECTIVES: dict[str, Objective] = {
-    row.name: row
-    for row in (
-        Objective(
-            "gan",
-            lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),
-            lambda fake: softplus(-fake).mean(),
-            "Goodfellow et al., arXiv 1406.2661, non-saturating generator loss",
-        ),
-        Objective(
-            "least_squares",
-            lambda real, fake: 0.5 * ((real - 1).square().mean() + fake.square().mean()),
-            lambda fake: 0.5 * (fake - 1).square().mean(),
-            "Mao et al., arXiv 1611.04076, equation 9 (a, b, c = 0, 1, 1)",
-        ),
-        Objective(
-            "wgan",
-            lambda real, fake: fake.mean() - real.mean(),
-            lambda fake: -fake.mean(),
-            "Arjovsky et al., arXiv 1701.07875, equations 2 and 3",
-        ),
-        Objective(
-            "hinge",
-            lambda real, fake: (1 - real).relu().mean() + (1 + fake).relu().mean(),
-            lambda fake: -fake.mean(),
-            "Zhang et al., arXiv 1805.08318, equation 4",
-        ),
-    )
+def _cross_entropy(play: Play) -> Tensor:
+    """-E log D(x) - E log(1 - D(G(z))), the real label ``real_target`` (below 1: one-sided smoothing)."""
+    target = play.options.get("real_target", 1.0)
+    real = target * softplus(-play.real) + (1 - target) * softplus(play.real)
+    return real.mean() + softplus(play.fake).mean()
+
+
+def _non_saturating(play: Play) -> Tensor:
+    return softplus(-play.fake).mean()
+
+
+def _least_squares(play: Play) -> Tensor:
+    real, fake = play.options["real_target"], play.options["fake_target"]
+    return 0.5 * ((play.real - real).square().mean() + (play.fake - fake).square().mean())
+
+
+def _least_squares_generator(play: Play) -> Tensor:
+    return 0.5 * (play.fake - play.options["generator_target"]).square().mean()
+
+
+def _difference(play: Play) -> Tensor:
+    """Minus the estimate of the distance between data and generated examples."""
+    return play.fake.mean() - play.real.mean()
+
+
+def _raise_score(play: Play) -> Tensor:
+    return -play.fake.mean()
+
+
+def _loss_sensitive(play: Play) -> Tensor:
+    """gamma E L(x) + E C(Delta + L(x) - L(G(z))), L = -score, C a leaky ramp of slope ``leak`` below 0."""
+    excess = play.options["margin"] * play.gap - play.real + play.fake
+    return -play.options["real_weight"] * play.real.mean() + leaky_relu(excess, play.options["leak"]).mean()
+
+
+def _importance_weighted(play: Play) -> Tensor:
+    """Cross-entropy under the weights D/(1 - D), normalised over the batch."""
+    weight = torch.softmax(play.fake.detach(), 0)
+    return (weight * softplus(-play.fake)).sum()
+
+
+def _boundary_equilibrium(play: Play) -> Tensor:
+    return -play.real.mean() + play.state["k"] * play.fake.mean()
+
+
+def _equilibrium_update(play: Play, state: Mapping[str, Tensor]) -> None:
+    """k <- k + lambda (gamma E(x) - E(G(z))), kept in [0, 1]."""
+    balance = play.options["gamma"] * -play.real.mean() + play.fake.mean()
+    state["k"].add_(play.options["gain"] * balance.detach()).clamp_(0.0, 1.0)
+
+
+def _equilibrium_measure(play: Play) -> Mapping[str, Tensor]:
+    real, fake = -play.real.detach().mean(), -play.fake.detach().mean()
+    return {"measure": real + (play.options["gamma"] * real - fake).abs(), "energy_ratio": fake / real}
+
+
+def _energy_margin(play: Play) -> Tensor:
+    return -play.real.mean() + (play.options["margin"] + play.fake).relu().mean()
+
+
+def _energy_generator(play: Play) -> Tensor:
+    """Energy of generated examples and the repelling term: mean squared cosine between their codes."""
+    code = torch.nn.functional.normalize(play.features(play.made), dim=1)
+    n = len(code)
+    cosine = (code @ code.T).square().sum() - n
+    return -play.fake.mean() + play.options["repelling"] * cosine / max(1, n * (n - 1))
+
+
+def _fisher(play: Play) -> Tensor:
+    """Augmented Lagrangian of E f(x) - E f(G(z)) under ½ (E f(x)² + E f(G(z))²) = 1."""
+    excess = 0.5 * (play.real.square().mean() + play.fake.square().mean()) - 1
+    return _difference(play) + play.state["multiplier"] * excess + 0.5 * play.options["rho"] * excess.square()
+
+
+def _fisher_update(play: Play, state: Mapping[str, Tensor]) -> None:
+    excess = 0.5 * (play.real.square().mean() + play.fake.square().mean()) - 1
+    state["multiplier"].add_(play.options["rho"] * excess.detach())
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """An f-divergence: the critic's output activation g_f(v), and the conjugate f*(g_f(v)), both of logits.
+
+    ``scale`` turns the bound into the divergence's usual value. ``original``: the generator minimises the bound itself,
+    where maximising E g_f(V(G(z))) (the paper's section 3.2) has slopes that grow exponentially.
+    """
+
+    activation: Callable[[Tensor], Tensor]
+    conjugate: Callable[[Tensor], Tensor]
+    scale: float = 1.0
+    original: bool = False
+
+    def bound(self, play: Play) -> Tensor:
+        """E g_f(V(x)) - E f*(g_f(V(G(z)))): never above the divergence (arXiv 1606.00709, equation 4)."""
+        return self.activation(play.real).mean() - self.conjugate(play.fake).mean()
+
+
+_LOG2 = math.log(2)
+DIVERGENCES: dict[str, Divergence] = {
+    "kl": Divergence(lambda v: v, lambda v: torch.exp(v - 1)),
+    "reverse_kl": Divergence(lambda v: -torch.exp(-v), lambda v: v - 1, original=True),
+    "pearson": Divergence(lambda v: v, lambda v: 0.25 * v.square() + v),
+    "squared_hellinger": Divergence(lambda v: 1 - torch.exp(-v), lambda v: torch.exp(v) - 1),
+    # The paper's f is that of twice the Jensen-Shannon divergence.
+    "jensen_shannon": Divergence(lambda v: _LOG2 - softplus(-v), lambda v: softplus(v) - _LOG2, 0.5),
+    # D = 2 JS - log 4.
+    "gan": Divergence(lambda v: -softplus(-v), softplus),
 }
 
 
-def objective(name: str) -> Objective:
-    """The row of this name; raises ConfigError naming all."""
-    if name not in OBJECTIVES:
-        raise ConfigError(f"no adversarial objective is called {name!r}; choose {', '.join(sorted(OBJECTIVES))}")
-    return OBJECTIVES[name]
+def divergence_bound(name: str, real: Tensor, fake: Tensor) -> Tensor:
+    """Lower bound of a named f-divergence D(P || Q), a scalar, from logits of samples of P and Q; to be maximised.
 
-
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """Two-sided penalty E (||grad D(mix·real + (1-mix)·fake)|| - 1)² at interpolates, a scalar without its weight.
-
-    ``mix`` is uniform [0, 1) of shape ``(n, 1, ...)``. Source: Gulrajani et al., arXiv 1704.00028, equation 3.
+    Source: Nowozin et al., f-GAN, arXiv 1606.00709, equation 4 and table 2. Raises ConfigError on an unknown name.
     """
-    between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    if name not in DIVERGENCES:
+        raise ConfigError(f"no f-divergence is called {name!r}; choose {', '.join(sorted(DIVERGENCES))}")
+    return DIVERGENCES[name].scale * DIVERGENCES[name].bound(scored(real, fake))
+
+
+def _f_gan(name: str, **toy: Any) -> Objective:
+    """One row for an f-divergence."""
+    f = DIVERGENCES[name]
+    fool = f.conjugate if f.original else f.activation
+    return Objective(
+        f"f_{name}",
+        lambda play: -f.bound(play),
+        lambda play: -fool(play.fake).mean(),
+        "Nowozin et al., f-GAN, arXiv 1606.00709, table 2",
+        Recipe(learning_rate=1e-4),
+        model="" if name == "gan" else f"f_gan_{name}",
+        toy=toy,
+    )
+
+
+_ADAM_WGAN = Recipe(learning_rate=1e-4, betas=(0.5, 0.9), critic_steps=5, penalty="two_sided")
+_LEAST_SQUARES = Objective(
+    "least_squares",
+    _least_squares,
+    _least_squares_generator,
+    "Mao et al., Least Squares Generative Adversarial Networks, arXiv 1611.04076, equation 9",
+    options={"fake_target": 0.0, "real_target": 1.0, "generator_target": 1.0},
+    model="least_squares_gan",
+)
+_LOSS_SENSITIVE = Objective(
+    "loss_sensitive",
+    _loss_sensitive,
+    _raise_score,
+    "Qi, Loss-Sensitive Generative Adversarial Networks on Lipschitz Densities, arXiv 1701.06264, equations 4 and 6; "
+    "the margin is a mean over positions (the authors' 2e-4 times their 12,288 is 2.5 for values in [-1, 1])",
+    Recipe(learning_rate=1e-4, weight_decay=1e-5),
+    options={"margin": 1.0, "real_weight": 0.0, "leak": 0.0},
+    model="loss_sensitive_gan",
+)
+_WASSERSTEIN = Objective(
+    "wgan_gp",
+    _difference,
+    _raise_score,
+    "Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3",
+    _ADAM_WGAN,
+    model="wgan_gp",
+)
+
+_ROWS = (
+    Objective(
+        "gan",
+        _cross_entropy,
+        _non_saturating,
+        "Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, section 3 (non-saturating)",
+        options={"real_target": 1.0},
+    ),
+    Objective(
+        "gan_saturating",
+        _cross_entropy,
+        lambda play: -softplus(play.fake).mean(),
+        "Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, equation 1",
+        options={"real_target": 1.0},
+    ),
+    _LEAST_SQUARES,
+    replace(
+        _LEAST_SQUARES,
+        name="least_squares_pearson",
+        source="Mao et al., arXiv 1611.04076, equation 8 (a, b, c = -1, 1, 0)",
+        options={"fake_target": -1.0, "real_target": 1.0, "generator_target": 0.0},
+        model="",
+    ),
+    _LOSS_SENSITIVE,
+    replace(
+        _LOSS_SENSITIVE,
+        name="loss_sensitive_conditional",
+        source="Qi, arXiv 1701.06264, section 6 (CLS-GAN: given to a conditional critic)",
+        recipe=Recipe(learning_rate=1e-3),
+        options={"margin": 1.0, "real_weight": 1.0, "leak": 0.0},
+        model="",
+    ),
+    replace(
+        _LOSS_SENSITIVE,
+        name="loss_sensitive_generalised",
+        source="Qi, arXiv 1701.06264, section 5 (GLS-GAN: leak 0 is LS-GAN, 1 is WGAN)",
+        options={"margin": 1.0, "real_weight": 0.0, "leak": 0.5},
+        model="generalised_loss_sensitive_gan",
+        toy={"config": {"learning_rate": 1e-3, "penalty": "zero_centred", "penalty_weight": 0.1}},
+    ),
+    Objective(
+        "wgan",
+        _difference,
+        _raise_score,
+        "Arjovsky et al., Wasserstein GAN, arXiv 1701.07875, algorithm 1; warm-up as in the authors' code",
+        Recipe("rmsprop", 5e-5, (0.0, 0.0), critic_steps=5, warm_up=True, clip=0.01),
+        model="wgan",
+        toy={"config": {"learning_rate": 5e-4, "clip": 0.05}, "at_least": 0.15},
+    ),
+    _WASSERSTEIN,
+    replace(
+        _WASSERSTEIN,
+        name="wgan_gp_one_sided",
+        source="Gulrajani et al., arXiv 1704.00028, section 4 and appendix (one-sided penalty)",
+        recipe=replace(_ADAM_WGAN, penalty="one_sided"),
+        model="wgan_gp_one_sided",
+    ),
+    replace(
+        _WASSERSTEIN,
+        name="wgan_difference_quotient",
+        source="the penalty of arXiv 1704.00028 on slopes of chords, which needs no second derivative; no paper known",
+        recipe=replace(_ADAM_WGAN, penalty="difference_quotient"),
+        model="wgan_difference_quotient",
+    ),
+    Objective(
+        "dragan",
+        _cross_entropy,
+        _non_saturating,
+        "Kodali et al., On Convergence and Stability of GANs, arXiv 1705.07215, algorithm 1",
+        Recipe(penalty="dragan"),
+        options={"real_target": 1.0},
+        model="dragan",
+    ),
+    Objective(
+        "hinge",
+        lambda play: (1 - play.real).relu().mean() + (1 + play.fake).relu().mean(),
+        _raise_score,
+        "Lim & Ye, arXiv 1705.02894; Miyato et al., arXiv 1802.05957, equations 16 and 17",
+        Recipe(betas=(0.0, 0.9), spectral_norm=True),
+        model="hinge_gan",
+    ),
+    Objective(
+        "importance_weighted",
+        _cross_entropy,
+        _importance_weighted,
+        "Hu et al., On Unifying Deep Generative Models, arXiv 1706.00550, equation 16",
+        options={"real_target": 1.0},
+        couples="importance weights are normalised over the batch",
+        model="importance_weighted_gan",
+    ),
+    Objective(
+        "began",
+        _boundary_equilibrium,
+        _raise_score,
+        "Berthelot et al., BEGAN, arXiv 1703.10717, section 3.4",
+        Recipe(learning_rate=1e-4),
+        kind="energy",
+        options={"gamma": 0.5, "gain": 1e-3, "power": 1.0},
+        state={"k": 0.0},
+        update=_equilibrium_update,
+        watch=_equilibrium_measure,
+        couples="the equilibrium follows the mean energy of the batch",
+        model="began",
+        toy={
+            "images": True,
+            "config": {"latent_dim": 8, "learning_rate": 3e-4, "generator_norm": "none"},
+            "trainer": {"steps": 1000, "batch_size": 64},
+        },
+    ),
+    Objective(
+        "ebgan",
+        _energy_margin,
+        _energy_generator,
+        "Zhao et al., Energy-based Generative Adversarial Network, arXiv 1609.03126, equations 1, 2 and 4",
+        Recipe(learning_rate=1e-3),
+        kind="energy",
+        options={"margin": 1.0, "repelling": 0.1, "power": 2.0},
+        couples="the repelling term compares the batch's examples",
+        model="ebgan",
+    ),
+    Objective(
+        "fisher",
+        _fisher,
+        _raise_score,
+        "Mroueh & Sercu, Fisher GAN, arXiv 1705.09675, equation 9 and algorithm 1",
+        Recipe(learning_rate=2e-4),
+        options={"rho": 1e-2},
+        state={"multiplier": 0.0},
+        update=_fisher_update,
+        couples="the constraint is on the batch's second moment",
+        model="fisher_gan",
+    ),
+    Objective(
+        "mmd",
+        lambda play: play.x.new_zeros(()),
+        lambda play: rbf_mmd(play.x.flatten(1), play.made.flatten(1)),
+        "Li et al., Generative Moment Matching Networks, arXiv 1502.02761, equation 3",
+        Recipe(learning_rate=1e-3, betas=(0.9, 0.999)),
+        kind="none",
+        couples="the kernel compares the batch's examples",
+        model="mmd_gan",
+    ),
+    Objective(
+        "energy_distance",
+        lambda play: play.x.new_zeros(()),
+        lambda play: energy_distance(play.x.flatten(1), play.made.flatten(1)),
+        "Bellemare et al., The Cramer Distance, arXiv 1705.10743, equation 5, on the data itself (no critic)",
+        Recipe(learning_rate=1e-3, betas=(0.9, 0.999)),
+        kind="none",
+        couples="the distance compares the batch's examples",
+        model="energy_distance_gan",
+        toy={"at_least": 0.1},
+    ),
+    _f_gan("kl", config={"learning_rate": 1e-3, "penalty": "zero_centred", "penalty_weight": 0.1}),
+    _f_gan("reverse_kl", config={"learning_rate": 3e-4}),
+    _f_gan("pearson"),
+    _f_gan("squared_hellinger", config={"learning_rate": 3e-4}),
+    _f_gan("jensen_shannon"),
+    _f_gan("gan"),
+)
+
+OBJECTIVES: dict[str, Objective] = {row.name: row for row in _ROWS}
+
+
+def scored(real: Tensor, fake: Tensor, options: Mapping[str, float] | None = None) -> Play:
+    """A play whose scores are known."""
+    return Play(lambda scores: scores, real, fake, options)
+
+
+def objective(name: str) -> Objective:
+    """The row of this name; raises ConfigError naming all, and both meanings of "lsgan"."""
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    if name == "lsgan":
+        raise ConfigError("'lsgan' names two objectives: choose least_squares (Mao) or loss_sensitive (Qi)")
+    raise ConfigError(f"no adversarial objective is called {name!r}; choose {', '.join(sorted(OBJECTIVES))}")
+
+
+def list_objectives() -> list[str]:
+    """Names of the adversarial objectives."""
+    return sorted(OBJECTIVES)

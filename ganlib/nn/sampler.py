@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from ganlib.data.spec import DataSpec
 
@@ -46,3 +47,39 @@ class TableSampler(Sampler):
             else:
                 parts.append(torch.log_softmax(value, 1) - torch.log(-torch.log(draw)))
         return torch.cat(parts, 1)
+
+
+class ClassGenerator(nn.Module):
+    """A generator of ``(z, condition (n, k))`` called with class indices, a float condition, or z alone."""
+
+    def __init__(self, generator: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.generator, self.classes = generator, classes
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Linear outputs ``(n, *shape)``."""
+        if y is None or y.is_floating_point():
+            return self.generator(z, y)
+        return self.generator(z, one_hot(y, self.classes).to(z.dtype))
+
+
+class GeneratorSampler(Sampler):
+    """A generator as a sampler: ``z (n, latent_dim)`` (and what it is told) to examples in the data's range."""
+
+    def __init__(self, generator: nn.Module, latent_dim: int, spec: DataSpec | None = None) -> None:
+        super().__init__()
+        self.generator, self.latent_dim, self.spec = generator, latent_dim, spec
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Generate."""
+        from ganlib.nn.architecture import activate_output
+
+        output = self.generator(z) if condition is None else self.generator(z, condition)
+        return output if self.spec is None else activate_output(self.spec, output)
+
+
+def sampler_for(generator: nn.Module, latent_dim: int, spec: DataSpec) -> Sampler:
+    """The sampler of a generator of linear outputs: drawn flags and categories for tables, plain outputs else."""
+    if all(block.kind == "number" for block in spec.blocks):
+        return GeneratorSampler(generator, latent_dim, spec)
+    return TableSampler(generator, latent_dim, spec)

@@ -21,7 +21,8 @@ class Losses(Mapping[str, Tensor]):
     """Named scalar losses that add up.
 
     ``Losses(reconstruction=a, kl=b, weights={"kl": 0.1})``: every term is logged unweighted under its name;
-    ``total`` is the weighted sum that is differentiated. ``a | b`` merges two with disjoint names.
+    ``total`` is the weighted sum that is differentiated; a weight of 0 only logs. ``a | b`` merges two with disjoint
+    names.
     """
 
     def __init__(self, weights: Mapping[str, float] | None = None, **terms: Tensor) -> None:
@@ -32,7 +33,10 @@ class Losses(Mapping[str, Tensor]):
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms, a scalar."""
-        parts = [t if (w := self.weights.get(n, 1.0)) == 1.0 else w * t for n, t in self.terms.items()]
+        weighed = [(self.weights.get(n, 1.0), t) for n, t in self.terms.items()]
+        parts = [t if w == 1.0 else w * t for w, t in weighed if w]
+        if not parts:
+            raise ConfigError(f"no loss has a weight other than 0; losses: {sorted(self.terms)}")
         result = parts[0]
         for part in parts[1:]:
             result = result + part
@@ -110,6 +114,10 @@ class Batch:
         """Uniform [0, 1) noise of shape ``(n, *shape)``."""
         ref = next(iter(self.tensors.values()))
         return torch.rand((len(self), *shape), generator=self.generator, device=ref.device)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the batch, ``(...)`` from ``(n, ...)``."""
+        return values.mean(0)
 
     def permutation(self) -> Tensor:
         """A random permutation of the batch's rows."""
@@ -239,6 +247,10 @@ class Algorithm(nn.Module):
     def validation_loss(self, batch: Batch) -> Tensor | None:
         """Scalar that early stopping watches on held-out batches (lower is better), or None for no early stop."""
         return None
+
+    def couples_batch(self) -> str:
+        """Why the examples of a batch depend on each other, or nothing; data-parallel training asks."""
+        return ""
 
     def parameters_of(self, *players: str) -> list[nn.Parameter]:
         """Parameters of the named players, each once."""

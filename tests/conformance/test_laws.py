@@ -42,6 +42,11 @@ def first_batch(entry, rows=32):
     return Batch(data, torch.Generator().manual_seed(0))
 
 
+def takes_classes(algorithm):
+    """Whether the generator is told the class; a model may have classes that its critic names instead."""
+    return getattr(algorithm, "condition_dim", 1) > 0
+
+
 def weights(algorithm):
     return {n: v.clone() for n, v in algorithm.state_dict().items()}
 
@@ -176,10 +181,12 @@ def test_sampling_is_pure(name):
     short(entry).fit(algorithm, entry.toy.data(0))
     sampler = algorithm.sampler()
     z = torch.randn(9, sampler.latent_dim, generator=torch.Generator().manual_seed(0))
-    extra = (torch.arange(9) % entry.toy.spec.classes,) if entry.toy.spec.classes else ()
+    spec = entry.toy.spec
+    extra = (torch.arange(9) % spec.classes,) if spec.classes and takes_classes(algorithm) else ()
+    extra = (torch.rand(9, spec.attributes),) if spec.attributes else extra
     with torch.no_grad():
         first, second = sampler(z, *extra), sampler(z, *extra)
-    assert first.shape == (9, entry.toy.spec.dim)
+    assert first.shape == (9, *spec.shape)
     assert torch.equal(first, second) and first.isfinite().all()
 
 

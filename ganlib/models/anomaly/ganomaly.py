@@ -181,7 +181,7 @@ class GANomaly(Algorithm):
         """Real rows against rebuilt ones."""
         with torch.no_grad():
             rebuilt = activate(self.spec.blocks, self.decoder(self.encoder(batch.x)))
-        value = objective("gan").critic(self.critic(batch.x), self.critic(rebuilt))
+        value = objective("gan").critic_of(self.critic(batch.x), self.critic(rebuilt))
         self.critic_value.copy_(value.detach())
         return Losses(critic=value)
 

@@ -26,9 +26,9 @@ from torch.nn.functional import softplus
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.models.gan.gan import RING_TOY, GeneratorSampler
+from ganlib.models.gan.gan import RING_TOY
 from ganlib.nn.mlp import MLP
-from ganlib.nn.sampler import Sampler
+from ganlib.nn.sampler import GeneratorSampler, Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 

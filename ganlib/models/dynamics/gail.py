@@ -209,4 +209,4 @@ class GAIL(Algorithm):
         """Expert pairs against those of fresh walks."""
         states, actions, moving = self.walk(self.config.walks, batch.generator)
         fake = self.pairs(states, actions)[moving]
-        return Losses(critic=self.objective.critic(self.critic(batch.x), self.critic(fake)))
+        return Losses(critic=self.objective.critic_of(self.critic(batch.x), self.critic(fake)))

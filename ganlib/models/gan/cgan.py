@@ -1,59 +1,82 @@
 """Conditional generative adversarial network.
 
-Paper: Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014.
+Papers: Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014; Gauthier, Conditional
+generative adversarial nets for convolutional face generation, Stanford CS231n report, 2015 (continuous attributes).
 
-Idea: generator and critic are both given the class y, so that classes can be asked for:
+Idea: generator and critic are both given the condition c, so that it can be asked for:
 
-    min_G max_D  E log D(x|y) + E log(1 - D(G(z|y)|y))                             (equation 2)
+    min_G max_D  E log D(x|c) + E log(1 - D(G(z|c)|c))                             (equation 2)
 
-with the generator trained on -log D(G(z|y)|y). Shapes: x ``(n, d)``; y int64 ``(n,)``; z ``(n, latent_dim)``.
+with the generator trained on -log D(G(z|c)|c). c is the class as a one-hot beside any continuous attributes.
+Shapes: x ``(n, *shape)``; y int64 ``(n,)``; attributes ``c (n, k)``; z ``(n, latent_dim)``.
 Defaults: the paper used 100 uniform latents, 200 + 1000 hidden units joined in 1200, a maxout critic with dropout 0.5
 and SGD with momentum 0.5 to 0.7. Ours are Gaussian latents, ReLU layers and Adam 5e-4 with betas
 (0, 0.99): with momentum the critic and the generator circle on small tables and lose the dependence within classes.
-Any row of ``losses.adversarial.OBJECTIVES`` may be named instead.
-Deviations: y enters as a one-hot beside z and x. Generated categories and flags reach the critic as probabilities;
-Gaussian noise of deviation ``instance_noise`` on real and generated rows alike keeps the critic from winning by their
-lack of exact zeros and ones (Sønderby et al., arXiv 1610.04490). No dropout.
+Deviations: c enters beside z and, as constant planes in images, beside x. Generated categories and flags reach the
+critic as probabilities; Gaussian noise of deviation ``instance_noise`` on real and generated rows alike keeps the
+critic from winning by their lack of exact zeros and ones (Sønderby et al., arXiv 1610.04490). No dropout.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import one_hot
 
-from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import Objective, objective
-from ganlib.losses.table import activate
+from ganlib.models.gan.gan import GAN, GANConfig
 from ganlib.models.vae.cvae import LABELLED_TOY
-from ganlib.nn.conditional import ClassMLP
-from ganlib.nn.sampler import Sampler, TableSampler
+from ganlib.nn.layers import bake
+from ganlib.nn.sampler import ClassGenerator, Sampler, sampler_for
 from ganlib.registry import Toy, register
-from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
+from ganlib.training.algorithm import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class CGANConfig(Config):
-    """``critic_steps``: critic updates per generator update; ``instance_noise``: deviation of noise on D's inputs."""
+class CGANConfig(GANConfig):
+    """As GANConfig; the noise and the momentum are those of small tables."""
 
-    latent_dim: int = 16
-    hidden: tuple[int, ...] = (128, 128)
-    objective: str = "gan"
-    critic_steps: int = 1
-    critic_dropout: float = 0.0
     instance_noise: float = 0.3
-    learning_rate: float = 5e-4
-    betas: tuple[float, ...] = (0.0, 0.99)
+    learning_rate: float | None = 5e-4
+    betas: tuple[float, ...] | None = (0.0, 0.99)
+
+
+class ConditionalGAN(GAN):
+    """A GAN whose two players are told class and attributes."""
+
+    needs = "generates by class: it needs labels; use gan for data without them"
+
+    def __init__(self, spec: DataSpec, config: GANConfig) -> None:
+        if spec.condition < 1:
+            raise ConfigError(f"this model {self.needs}")
+        super().__init__(spec, config)
+
+    @property
+    def condition_dim(self) -> int:  # type: ignore[override]
+        """Width of what both players are told."""
+        return self.spec.condition
+
+    def condition(self, batch: Batch) -> Tensor:
+        """One-hot classes and attributes, ``(n, spec.condition)``."""
+        parts = [one_hot(batch.y, self.spec.classes).to(batch.x.dtype)] if self.spec.classes else []
+        return torch.cat([*parts, *([batch["c"]] if self.spec.attributes else [])], 1)
+
+    def sampler(self) -> Sampler:
+        """The generator, asked by class index; flags and categories are drawn from its probabilities."""
+        generator = bake(copy.deepcopy(self.generator))
+        classes = self.spec.classes if not self.spec.attributes else 0
+        return sampler_for(ClassGenerator(generator, classes), self.code_dim, self.spec).eval()
 
 
 @register(
     "cgan",
     config=CGANConfig,
     tasks=("augmenter",),
-    modalities=("table", "points"),
+    modalities=("table", "points", "image", "series"),
     paper="Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014",
     exports=("sampler",),
     toy=Toy(
@@ -64,65 +87,5 @@ class CGANConfig(Config):
     ),
     trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
 )
-class CGAN(Algorithm):
-    """Players ``critic`` and ``generator``, both given the class."""
-
-    config: CGANConfig
-
-    def __init__(self, spec: DataSpec, config: CGANConfig) -> None:
-        super().__init__()
-        if spec.classes < 1:
-            raise ConfigError("cgan generates by class: it needs labels; use gan for data without them")
-        self.spec, self.config = spec, config
-        objective(config.objective)  # an unknown name is refused here, not at the first step
-        self.generator = ClassMLP(config.latent_dim, spec.classes, config.hidden, spec.dim)
-        self.critic = ClassMLP(
-            spec.dim, spec.classes, config.hidden, 1, activation_name="leaky_relu", dropout=config.critic_dropout
-        )
-
-    @property
-    def objective(self) -> Objective:
-        """The adversarial game; looked up, since its functions cannot be pickled."""
-        return objective(self.config.objective)
-
-    def players(self) -> dict[str, nn.Module]:
-        """Critic and generator."""
-        return {"critic": self.critic, "generator": self.generator}
-
-    def optimisers(self) -> dict[str, Optimiser]:
-        """Adam for both."""
-        adam = Optimiser("adam", self.config.learning_rate, (self.config.betas[0], self.config.betas[1]))
-        return {"critic": adam, "generator": adam}
-
-    def phases(self) -> tuple[Phase, ...]:
-        """Critic updates, then one of the generator."""
-        return (
-            Phase("critic", self.critic_loss, repeat=self.config.critic_steps),
-            Phase("generator", self.generator_loss),
-        )
-
-    def fake(self, batch: Batch) -> Tensor:
-        """Generated rows of the batch's own classes, shared by both losses until the generator moves."""
-
-        def generate() -> Tensor:
-            return activate(self.spec.blocks, self.generator(batch.randn(self.config.latent_dim), batch.y))
-
-        return batch.once("fake", generate, of=("generator",))
-
-    def judge(self, batch: Batch, rows: Tensor) -> Tensor:
-        """Logits of the critic for noised rows of the batch's classes, ``(n, 1)``."""
-        return self.critic(rows + self.config.instance_noise * batch.randn(self.spec.dim), batch.y)
-
-    def critic_loss(self, batch: Batch) -> Losses:
-        """The critic's side of the objective."""
-        fake = self.fake(batch).detach()
-        return Losses(critic=self.objective.critic(self.judge(batch, batch.x), self.judge(batch, fake)))
-
-    def generator_loss(self, batch: Batch) -> Losses:
-        """The generator's side."""
-        return Losses(generator=self.objective.generator(self.judge(batch, self.fake(batch))))
-
-    def sampler(self) -> Sampler:
-        """The generator; flags and categories are drawn from its probabilities."""
-        scale = torch.zeros(self.spec.dim)
-        return TableSampler(self.generator, self.config.latent_dim, self.spec, scale).eval()
+class CGAN(ConditionalGAN):
+    """Players ``critic`` and ``generator``, both given the condition."""

@@ -1,4 +1,4 @@
-"""Generative adversarial network.
+"""Generative adversarial network, under any objective, with any networks.
 
 Paper: Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, 2014.
 
@@ -6,16 +6,24 @@ Idea: a generator G maps noise to data, a critic D tells real from generated; bo
 
     min_G max_D  E log D(x) + E log(1 - D(G(z)))                                  (equation 1)
 
-with the generator trained on -log D(G(z)) (non-saturating, section 3). Shapes: x ``(n, d)``; z ``(n, latent_dim)``.
-Defaults: the paper used momentum SGD and maxout critics; ours are ReLU layers and Adam 2e-4 with beta1 0.5
-(Radford et al., arXiv 1511.06434). Any row of ``losses.adversarial.OBJECTIVES`` may be named instead.
+with the generator trained on -log D(G(z)) (non-saturating, section 3). Shapes: x ``(n, *shape)``; z
+``(n, latent_dim)``. Any row of ``losses.adversarial.OBJECTIVES`` may be named instead; what is left None in the
+configuration is that row's own (learning rate, critic steps, penalty, clipping).
+Defaults: the paper used momentum SGD and maxout critics; ours are Adam 2e-4 with beta1 0.5 (Radford et al., arXiv
+1511.06434), MLPs of ReLU layers for vectors and the DCGAN pyramid for images and series.
 Deviations: G and D see each other's latest update (D first), one update each.
+
+Every objective with a ``model`` name is also registered under it (``wgan_gp``, ``began``, ...).
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,35 +31,70 @@ from torch import Tensor, nn
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import modes_found, ring
-from ganlib.losses.adversarial import objective
-from ganlib.nn.mlp import MLP
-from ganlib.nn.sampler import Sampler
+from ganlib.errors import ConfigError
+from ganlib.losses.adversarial import OBJECTIVES, Objective, Play, objective
+from ganlib.losses.penalties import penalty
+from ganlib.models.gan.toys import ENERGY_TOY
+from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, feature_matching, unrolled
+from ganlib.nn.architecture import (
+    Energy,
+    Headed,
+    NetOptions,
+    activate_output,
+    architecture,
+    dcgan_weights,
+    finish,
+)
+from ganlib.nn.layers import WithReference, bake, has_batch_norm
+from ganlib.nn.sampler import ClassGenerator, Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(Config):
-    """``critic_steps``: critic updates per generator update."""
+    """None means: as the objective's source trains it.
+
+    ``networks``: a row of ``nn.architecture.ARCHITECTURES``; ``hidden`` are an MLP's widths, ``width`` the first
+    convolution's channels; norms are none, batch, layer, instance, virtual, or auto (batch in convolutional networks,
+    layer in a critic under a penalty). ``objective_options`` change numbers of the objective's row
+    (``real_target=0.9`` is one-sided label smoothing). ``critic_learning_rate`` sets a second time scale.
+
+    Tricks: ``instance_noise`` (deviation, on D's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for
+    constant), ``minibatch_discrimination`` (kernels), ``feature_matching`` (weight; ``adversarial`` weighs the game
+    itself), ``historical_averaging`` (weight), ``unrolled_steps`` of the critic seen by the generator, ``replay``
+    (generated examples kept; half of D's fakes come from there), ``penalty_every`` (lazy: the penalty has its own
+    update every so many steps, its weight times as large).
+    """
 
     latent_dim: int = 16
+    networks: str = "auto"
     hidden: tuple[int, ...] = (128, 128)
+    width: int = 32
+    generator_norm: str = "auto"
+    critic_norm: str = "auto"
+    spectral_norm: bool | None = None
+    critic_dropout: float = 0.0
+    critic_noise: tuple[float, ...] = ()
     objective: str = "gan"
-    critic_steps: int = 1
-    learning_rate: float = 2e-4
-    betas: tuple[float, ...] = (0.5, 0.999)
-
-
-class GeneratorSampler(Sampler):
-    """A generator as a sampler: ``z (n, latent_dim) -> (n, d)``."""
-
-    def __init__(self, generator: nn.Module, latent_dim: int) -> None:
-        super().__init__()
-        self.generator, self.latent_dim = generator, latent_dim
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Generate rows."""
-        return self.generator(z)
+    objective_options: Any = None
+    learning_rate: float | None = None
+    critic_learning_rate: float | None = None
+    betas: tuple[float, ...] | None = None
+    optimiser: str | None = None
+    critic_steps: int | None = None
+    penalty: str | None = None
+    penalty_weight: float | None = None
+    penalty_every: int = 1
+    clip: float | None = None
+    instance_noise: float = 0.0
+    noise_steps: int = 0
+    minibatch_discrimination: int = 0
+    adversarial: float = 1.0
+    feature_matching: float = 0.0
+    historical_averaging: float = 0.0
+    unrolled_steps: int = 0
+    replay: int = 0
 
 
 def _mode_quality(points: Tensor) -> float:
@@ -59,11 +102,12 @@ def _mode_quality(points: Tensor) -> float:
     return modes / 8 * share
 
 
-def ring_level(algorithm: GAN, seed: int) -> float:
+@torch.no_grad()
+def ring_level(algorithm: Algorithm, seed: int) -> float:
     """Share of the eight modes reached times the share of points within three deviations of one (0 to 1)."""
-    z = torch.randn(2000, algorithm.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        return _mode_quality(algorithm.generator(z))
+    sampler = algorithm.sampler()
+    z = torch.randn(2000, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
+    return _mode_quality(sampler(z))
 
 
 def gaussian_level(seed: int) -> float:
@@ -82,55 +126,370 @@ RING_TOY: dict[str, Any] = {
 }
 
 
-@register(
-    "gan",
-    config=GANConfig,
-    tasks=("augmenter",),
-    modalities=("points", "table"),
-    paper="Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, 2014",
-    toy=Toy(at_least=0.4, config={"learning_rate": 1e-3}, trainer={"steps": 3000, "batch_size": 128}, **RING_TOY),
-    known_gaps={"export": "small proving model: its full catalogue check and export come with the generator families"},
-)
 class GAN(Algorithm):
-    """Players ``critic`` and ``generator``."""
+    """Players ``critic`` (where the objective has one) and ``generator``."""
 
     config: GANConfig
+    critic: Headed | Energy
 
     def __init__(self, spec: DataSpec, config: GANConfig) -> None:
         super().__init__()
-        self.spec, self.config, self.objective = spec, config, objective(config.objective)
-        self.generator = MLP(config.latent_dim, config.hidden, spec.dim)
-        self.critic = MLP(spec.dim, config.hidden, 1, "leaky_relu")
+        self.spec, self.config = spec, config
+        self._choose()
+        self.build()
+        self._check()
+        for name, start in self.objective.state.items():
+            self.register_buffer(f"state_{name}", torch.tensor(float(start)))
+        self.noise = InstanceNoise(config.instance_noise, config.noise_steps)
+        self.replay = Replay(config.replay, spec.shape) if config.replay else None
+        self.past = nn.ModuleDict()
+        if config.historical_averaging:
+            self.past.update({name: PastWeights(module) for name, module in self.players().items()})
 
-    def players(self) -> dict[str, nn.Module]:
-        """Critic and generator."""
-        return {"critic": self.critic, "generator": self.generator}
+    # ---------------------------------------------------------------- what was chosen
+    @property
+    def objective(self) -> Objective:
+        """The adversarial game; looked up, since its functions cannot be pickled."""
+        return objective(self.config.objective)
 
-    def optimisers(self) -> dict[str, Optimiser]:
-        """Adam for both."""
-        adam = Optimiser("adam", self.config.learning_rate, (self.config.betas[0], self.config.betas[1]))
-        return {"critic": adam, "generator": adam}
+    def _choose(self) -> None:
+        """Refuse unknown names and options before anything is built."""
+        row, config = self.objective, self.config
+        options = config.objective_options or {}
+        if not isinstance(options, Mapping) or (set(options) - set(row.options)):
+            known = ", ".join(sorted(row.options)) or "none"
+            raise ConfigError(f"objective {row.name!r} has no options {options!r}; its options are: {known}")
+        if self.penalty != "none":
+            penalty(self.penalty)
+            if row.kind == "none":
+                raise ConfigError(f"objective {row.name!r} has no critic, so penalty={self.penalty!r} has no meaning")
+        if config.penalty_every < 1 or config.unrolled_steps < 0 or config.replay < 0:
+            raise ConfigError("penalty_every must be at least 1, unrolled_steps and replay at least 0")
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Critic updates, then one of the generator."""
-        return (
-            Phase("critic", self.critic_loss, repeat=self.config.critic_steps),
-            Phase("generator", self.generator_loss),
+    @property
+    def critic_steps(self) -> int | Callable[[int], int]:
+        """Critic updates per generator update, by step where the source warms up."""
+        if self.config.critic_steps is not None:
+            return self.config.critic_steps
+        recipe = self.objective.recipe
+        if not recipe.warm_up:
+            return recipe.critic_steps
+        return lambda step: 100 if step < 25 or step % 500 == 0 else recipe.critic_steps
+
+    @property
+    def penalty(self) -> str:
+        """Name of the slope penalty, or none."""
+        return self.objective.recipe.penalty if self.config.penalty is None else self.config.penalty
+
+    @property
+    def penalty_weight(self) -> float:
+        """Its weight: the source's for images, or for plain vectors."""
+        recipe = self.objective.recipe
+        usual = recipe.vector_penalty_weight if self.spec.kind == "vector" else recipe.penalty_weight
+        return usual if self.config.penalty_weight is None else self.config.penalty_weight
+
+    @property
+    def clip(self) -> float:
+        """Bound on the critic's weights, 0 for none."""
+        return self.objective.recipe.clip if self.config.clip is None else self.config.clip
+
+    def _norm(self, chosen: str, critic: bool, pyramid: bool) -> str:
+        if chosen != "auto":
+            return chosen
+        if critic and (self.penalty != "none" or self.objective.kind == "energy" or self._spectral):
+            return "none" if self._spectral or self.spec.kind == "vector" else "layer"
+        return "batch" if pyramid else "none"
+
+    @property
+    def _spectral(self) -> bool:
+        recipe = self.objective.recipe
+        return recipe.spectral_norm if self.config.spectral_norm is None else self.config.spectral_norm
+
+    # ---------------------------------------------------------------- networks
+    condition_dim = 0
+    critic_outputs = 1
+
+    @property
+    def critic_condition_dim(self) -> int:
+        """Width of what the critic is told."""
+        return self.condition_dim
+
+    @property
+    def code_dim(self) -> int:
+        """Width of the generator's input, without the condition."""
+        return self.config.latent_dim
+
+    def net_options(self, critic: bool) -> NetOptions:
+        """What the architecture is told for a critic or for a generator."""
+        config, pyramid = self.config, architecture(self.config.networks, self.spec).name != "mlp"
+        norm = self._norm(config.critic_norm if critic else config.generator_norm, critic, pyramid)
+        return NetOptions(
+            hidden=config.hidden,
+            width=config.width,
+            norm=norm,
+            activation="leaky_relu" if critic else "relu",
+            dropout=config.critic_dropout if critic else 0.0,
+            noise=config.critic_noise if critic else (),
         )
 
-    def fake(self, batch: Batch) -> Tensor:
-        """Generated rows, one forward shared by both losses until the generator moves."""
-        return batch.once("fake", lambda: self.generator(batch.randn(self.config.latent_dim)), of=("generator",))
+    def build(self) -> None:
+        """Generator and critic from the named architecture."""
+        row, nets = self.objective, architecture(self.config.networks, self.spec)
+        options = self.net_options(critic=False)
+        generator = nets.generator(self.code_dim, self.spec.shape, self.condition_dim, options)
+        dcgan_weights(generator)
+        if options.norm == "virtual":
+            generator = WithReference(generator, self.code_dim, self.condition_dim, options.reference)
+        self.generator = finish(generator, "spectral" if self._spectral and nets.name != "mlp" else "none")
+        if row.kind != "none":
+            critic = self.build_critic()
+            dcgan_weights(critic)
+            finish(critic, "spectral" if self._spectral else "none")
+            self.critic = critic
+
+    def build_critic(self) -> Headed | Energy:
+        """A trunk with a head, or an auto-encoder for an energy."""
+        nets, options = architecture(self.config.networks, self.spec), self.net_options(critic=True)
+        trunk = nets.trunk(self.spec.shape, self.critic_condition_dim, options)
+        if self.objective.kind != "energy":
+            return Headed(trunk, self.critic_outputs, self.config.minibatch_discrimination)
+        decoder = nets.generator(self.config.latent_dim, self.spec.shape, self.critic_condition_dim, options)
+        return Energy(Headed(trunk, self.config.latent_dim), decoder, self.spec, self.options["power"])
+
+    def _check(self) -> None:
+        """What the sources warn of."""
+        if self.objective.kind == "none":
+            return
+        if self.penalty not in ("none", "difference_quotient") and has_batch_norm(self.critic):
+            raise ConfigError(
+                f"penalty {self.penalty!r} is per example, and batch norm in the critic couples the batch (arXiv "
+                "1704.00028, section 4): set critic_norm='layer'"
+            )
+        if self.clip and self._optimiser_name.startswith("adam"):
+            warnings.warn(
+                "clipped critic weights with Adam train badly (arXiv 1701.07875, section 4): use optimiser='rmsprop', "
+                "or penalty='two_sided' instead of clip",
+                stacklevel=4,
+            )
+
+    # ---------------------------------------------------------------- training
+    def players(self) -> dict[str, nn.Module]:
+        """Critic and generator."""
+        return ({} if self.objective.kind == "none" else {"critic": self.critic}) | {"generator": self.generator}
+
+    @property
+    def _optimiser_name(self) -> str:
+        return self.config.optimiser or self.objective.recipe.optimiser
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """The objective's, with the configured rates."""
+        recipe, config = self.objective.recipe, self.config
+        rate = recipe.learning_rate if config.learning_rate is None else config.learning_rate
+        betas = recipe.betas if config.betas is None else (config.betas[0], config.betas[1])
+        critic = rate if config.critic_learning_rate is None else config.critic_learning_rate
+        base = Optimiser(self._optimiser_name, rate, betas)
+        decayed = dataclasses.replace(base, learning_rate=critic, weight_decay=recipe.weight_decay)
+        return {name: decayed if name == "critic" else base for name in self.players()}
+
+    def phases(self) -> Sequence[Phase]:
+        """Critic updates, then one of the generator; a lazy penalty has its own update."""
+        generator = Phase("generator", self.generator_loss, after=(self.generator_after,))
+        if self.objective.kind == "none":
+            return (generator,)
+        critic = Phase("critic", self.critic_loss, repeat=self.critic_steps, after=(self.critic_after,))
+        if self.penalty == "none" or self.config.penalty_every == 1:
+            return (critic, generator)
+        return (critic, Phase("critic", self.lazy_penalty, every=self.config.penalty_every), generator)
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> None:
+        """Choose the reference batch of virtual batch norm."""
+        if isinstance(self.generator, WithReference):
+            self.generator.remember(self.latents(batch), self.condition(batch))
+
+    def condition(self, batch: Batch) -> Tensor | None:
+        """What generator and critic are told, ``(n, k)``; None here."""
+        return None
+
+    def critic_condition(self, batch: Batch) -> Tensor | None:
+        """What the critic is told."""
+        return self.condition(batch)
+
+    def logit(self, output: Tensor) -> Tensor:
+        """The score ``(n, 1)`` among the critic's outputs."""
+        return output
+
+    def latents(self, batch: Batch) -> Tensor:
+        """The generator's input ``(n, code_dim)``; the same for the batch until the generator moves."""
+        return batch.once("latents", lambda: self.draw(batch), of=("generator",))
+
+    def draw(self, batch: Batch) -> Tensor:
+        """Noise ``(n, code_dim)``."""
+        return batch.randn(self.code_dim)
+
+    def generate(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Examples in the data's range."""
+        return activate_output(self.spec, self.generator(z, condition))
+
+    def made(self, batch: Batch) -> Tensor:
+        """Generated examples, one forward shared by both losses until the generator moves."""
+        return batch.once("made", lambda: self.generate(self.latents(batch), self.condition(batch)), of=("generator",))
+
+    def score(self, batch: Batch, x: Tensor, critic: Callable[..., Tensor] | None = None) -> Tensor:
+        """The critic's score ``(n, 1)`` of examples under instance noise."""
+        return self.logit((critic or self.critic)(self.noise(x, batch), self.critic_condition(batch)))
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The objective's numbers."""
+        return {**self.objective.options, **(self.config.objective_options or {})}
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The objective's scalar buffers."""
+        return {name: getattr(self, f"state_{name}") for name in self.objective.state}
+
+    def play(self, batch: Batch, made: Tensor, critic: Callable[..., Tensor] | None = None) -> Play:
+        """The game on this batch, as the critic (or another one) sees it."""
+        return Play(
+            lambda x: self.score(batch, x, critic), batch.x, made, self.options, self.state,
+            lambda x: self.critic.features(x, self.critic_condition(batch)),
+        )  # fmt: skip
 
     def critic_loss(self, batch: Batch) -> Losses:
-        """The critic's side of the objective."""
-        fake = self.fake(batch).detach()
-        return Losses(critic=self.objective.critic(self.critic(batch.x), self.critic(fake)))
+        """The critic's side of the objective, its penalty, and what is only watched."""
+        made = self.made(batch).detach()
+        play = self.play(batch, made if self.replay is None else self.replay(made, batch))
+        losses = Losses(critic=self.objective.critic(play)) | self._drift("critic")
+        if self.penalty != "none" and self.config.penalty_every == 1:
+            losses |= self._penalty(batch, play, self.penalty_weight)
+        if self.objective.watch is not None:
+            watched = self.objective.watch(play)
+            losses |= Losses(weights=dict.fromkeys(watched, 0.0), **watched)
+        return losses
+
+    def lazy_penalty(self, batch: Batch) -> Losses:
+        """The penalty alone, its weight multiplied by the steps between its updates."""
+        play = self.play(batch, self.made(batch).detach())
+        return self._penalty(batch, play, self.penalty_weight * self.config.penalty_every)
+
+    def _penalty(self, batch: Batch, play: Play, weight: float) -> Losses:
+        condition = self.critic_condition(batch)
+        value = penalty(self.penalty).value(lambda x: self.logit(self.critic(x, condition)), play.x, play.made, batch)
+        return Losses(weights={"penalty": weight}, penalty=value)
 
     def generator_loss(self, batch: Batch) -> Losses:
-        """The generator's side."""
-        return Losses(generator=self.objective.generator(self.critic(self.fake(batch))))
+        """The generator's side, with what the tricks add."""
+        made, config = self.made(batch), self.config
+        losses = self._drift("generator")
+        if config.adversarial:
+            play = self.play(batch, made, self._unrolled(batch, made) if config.unrolled_steps else None)
+            losses |= Losses(weights={"generator": config.adversarial}, generator=self.objective.generator(play))
+        if config.feature_matching:
+            real, fake = (self.critic.features(x, self.critic_condition(batch)) for x in (batch.x, made))
+            losses |= feature_matching(real, fake, batch, config.feature_matching)
+        return losses
+
+    def _unrolled(self, batch: Batch, made: Tensor) -> Callable[..., Tensor]:
+        rate = self.optimisers()["critic"].learning_rate
+        return unrolled(
+            self.critic,
+            lambda critic: self.objective.critic(self.play(batch, made, critic)),
+            rate,
+            self.config.unrolled_steps,
+        )
+
+    def _drift(self, player: str) -> Losses:
+        if player not in self.past:
+            return Losses()
+        value = cast("PastWeights", self.past[player]).drift(self.players()[player])
+        return Losses(weights={f"{player}_drift": self.config.historical_averaging}, **{f"{player}_drift": value})
+
+    @torch.no_grad()
+    def critic_after(self, batch: Batch) -> None:
+        """Clipping, the objective's own state, and the tricks'."""
+        if self.clip:
+            for parameter in self.critic.parameters():
+                parameter.clamp_(-self.clip, self.clip)
+        if self.objective.update is not None:
+            self.objective.update(self.play(batch, self.made(batch)), self.state)
+        if self.replay is not None:
+            self.replay.push(self.made(batch))
+        self.noise.step()
+        self._remember("critic")
+
+    @torch.no_grad()
+    def generator_after(self, batch: Batch) -> None:
+        """The mean of past weights."""
+        self._remember("generator")
+
+    def _remember(self, player: str) -> None:
+        if player in self.past:
+            cast("PastWeights", self.past[player]).remember(self.players()[player])
+
+    # ---------------------------------------------------------------- use
+    def couples_batch(self) -> str:
+        """Why the examples of a batch depend on each other, or nothing; data-parallel training asks."""
+        if self.objective.couples:
+            return self.objective.couples
+        if any(has_batch_norm(module) for module in self.players().values()):
+            return "batch norm: set generator_norm and critic_norm to layer"
+        return "minibatch discrimination" if self.config.minibatch_discrimination else ""
 
     def sampler(self) -> Sampler:
         """The generator."""
-        return GeneratorSampler(self.generator, self.config.latent_dim).eval()
+        generator = bake(copy.deepcopy(self.generator))
+        return sampler_for(ClassGenerator(generator, 0), self.code_dim, self.spec).eval()
+
+    def score_data(self, x: Tensor) -> Tensor:
+        """The critic's score of examples ``(n, *shape)``, ``(n,)``; high for real ones."""
+        return self.critic(x, None).squeeze(1)
+
+
+_GAN_TOY = Toy(
+    at_least=0.4,
+    config={"learning_rate": 1e-3},
+    trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
+    **RING_TOY,
+)
+_MODALITIES = ("points", "table", "image", "series")
+register(
+    "gan",
+    config=GANConfig,
+    tasks=("augmenter",),
+    modalities=_MODALITIES,
+    paper="Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, 2014",
+    exports=("sampler",),
+    toy=_GAN_TOY,
+)(GAN)
+
+
+def preset(base: type[GANConfig], name: str, **defaults: Any) -> type[GANConfig]:
+    """A configuration class with other defaults, for a model that is a setting of another."""
+    hints = {field.name: field.type for field in dataclasses.fields(base)}
+    fields = [(key, hints[key], dataclasses.field(default=value)) for key, value in defaults.items()]
+    made = dataclasses.make_dataclass(name, fields, bases=(base,), frozen=True, kw_only=True)
+    made.__module__ = base.__module__
+    made.__doc__ = f"As {base.__name__}, with " + ", ".join(f"{k} {v!r}" for k, v in defaults.items()) + "."
+    return made
+
+
+def _register_objectives() -> None:
+    """Every objective that is a model in its own right."""
+    for row in OBJECTIVES.values():
+        if row.model:
+            toy = {"config": {"learning_rate": 1e-3}, **row.toy}
+            if toy.pop("images", False):
+                toy = {**ENERGY_TOY, "at_least": 0.8, **toy}
+            register(
+                row.model,
+                config=preset(GANConfig, f"{row.name.title().replace('_', '')}Config", objective=row.name),
+                tasks=("augmenter",),
+                modalities=_MODALITIES,
+                paper=row.source,
+                exports=("sampler",),
+                toy=dataclasses.replace(_GAN_TOY, **toy),
+            )(GAN)
+
+
+_register_objectives()

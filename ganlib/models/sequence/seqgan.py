@@ -185,7 +185,7 @@ class SeqGAN(Algorithm):
 
     def critic_loss(self, batch: Batch) -> Losses:
         """Real against sampled sequences."""
-        return Losses(critic=self.objective.critic(self.critic(batch.x), self.critic(self.sample(batch))))
+        return Losses(critic=self.objective.critic_of(self.critic(batch.x), self.critic(self.sample(batch))))
 
     def policy_step(self, context: RoutineContext) -> dict[str, Tensor]:
         """One policy-gradient update of the generator."""

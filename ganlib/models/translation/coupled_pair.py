@@ -122,8 +122,8 @@ class CoupledPair(Algorithm):
         cycle = cycle + (self.forward_generator(fake_a) - batch["x_b"]).abs().mean()
         return Losses(
             weights={"cycle": self.config.cycle},
-            fool_a=self.objective.generator(self.critic_a(fake_a)),
-            fool_b=self.objective.generator(self.critic_b(fake_b)),
+            fool_a=self.objective.generator_of(self.critic_a(fake_a)),
+            fool_b=self.objective.generator_of(self.critic_b(fake_b)),
             cycle=cycle,
         )
 
@@ -131,6 +131,6 @@ class CoupledPair(Algorithm):
         """Each critic on its own domain."""
         fake_b, fake_a = (fake.detach() for fake in self._fakes(batch))
         return Losses(
-            critic_a=self.objective.critic(self.critic_a(batch.x), self.critic_a(fake_a)),
-            critic_b=self.objective.critic(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
+            critic_a=self.objective.critic_of(self.critic_a(batch.x), self.critic_a(fake_a)),
+            critic_b=self.objective.critic_of(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
         )

@@ -22,8 +22,8 @@ def batch(rows=6):
 def test_losses_of_a_critic_that_knows_nothing_are_log_2():
     model = CGAN(SPEC, CGANConfig(latent_dim=2, hidden=(4,)))
     with torch.no_grad():
-        model.critic.net.head.weight.zero_()
-        model.critic.net.head.bias.zero_()
+        model.critic.head.weight.zero_()
+        model.critic.head.bias.zero_()
     assert model.critic_loss(batch()).total.item() == pytest.approx(2 * math.log(2), abs=1e-6)
     assert model.generator_loss(batch()).total.item() == pytest.approx(math.log(2), abs=1e-6)
 
@@ -31,14 +31,14 @@ def test_losses_of_a_critic_that_knows_nothing_are_log_2():
 def test_both_players_depend_on_the_class():
     torch.manual_seed(0)
     model, z = CGAN(SPEC, CGANConfig(latent_dim=2, hidden=(4,))), torch.randn(3, 2)
-    zero, one = torch.zeros(3, dtype=torch.long), torch.ones(3, dtype=torch.long)
+    zero, one = torch.tensor([[1.0, 0.0]]).expand(3, 2), torch.tensor([[0.0, 1.0]]).expand(3, 2)
     assert not torch.allclose(model.generator(z, zero), model.generator(z, one))
     x = batch(3).x
     assert not torch.allclose(model.critic(x, zero), model.critic(x, one))
 
 
 def test_generated_categories_are_probabilities_for_the_critic():
-    fake = CGAN(SPEC, CGANConfig(latent_dim=2, hidden=(4,))).fake(batch())
+    fake = CGAN(SPEC, CGANConfig(latent_dim=2, hidden=(4,))).made(batch())
     assert torch.allclose(fake[:, 1:].sum(1), torch.ones(6), atol=1e-6)
 
 

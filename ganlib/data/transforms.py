@@ -1,0 +1,592 @@
+"""Augmentation of image batches ``(n, channels, height, width)`` in [-1, 1], each image by its own draw.
+
+A transform is a frozen configuration that is called with (images, generator): equal generators give equal output, on
+any device. All but ``mixup`` keep the number of images and can be chained with ``Compose``; all are differentiable in
+the images (piecewise where values are clipped).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganlib.config import Config
+from ganlib.errors import ConfigError, DataError
+
+Edge = Literal["constant", "reflect", "replicate"]
+Policy = Literal["colour", "translation", "cutout"]
+POLICY: tuple[Policy, ...] = ("colour", "translation", "cutout")
+_GRID_EDGES = {"constant": "zeros", "reflect": "reflection", "replicate": "border"}
+
+
+class Transform(Protocol):
+    """What can be chained: a function of images ``(n, c, h, w)`` and a generator."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The augmented images."""
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Several transforms in turn: ``Compose([RandomHorizontalFlip(), RandomCrop(padding=4)])``.
+
+    Raises ConfigError on a member that is not a function of (images, generator).
+    """
+
+    transforms: Sequence[Transform]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transforms", tuple(self.transforms))
+        for one in self.transforms:
+            if not callable(one) or isinstance(one, MixUp | type):
+                raise ConfigError(f"Compose chains functions of (images, generator), not {one!r}")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images after the last transform."""
+        for one in self.transforms:
+            images = one(images, generator)
+        return images
+
+
+# -------------------------------------------------------------------- place
+@dataclass(frozen=True, kw_only=True)
+class RandomHorizontalFlip(Config):
+    """Mirror left and right with probability ``p`` in [0, 1]."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("p", self.p, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images, some mirrored."""
+        return _flip(images, generator, self.p, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomVerticalFlip(Config):
+    """Mirror top and bottom with probability ``p`` in [0, 1]."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("p", self.p, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images, some mirrored."""
+        return _flip(images, generator, self.p, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomCrop(Config):
+    """A window of the image padded by ``padding`` pixels on each side, every position equally likely.
+
+    ``size``: the window's side, at least 1; without it the window has the image's own height and width. ``edge`` fills
+    the padding: constant (``fill`` in [-1, 1]), reflect or replicate. The call raises DataError where the padded image
+    is smaller than the window.
+    """
+
+    padding: int = 4
+    size: int | None = None
+    edge: Edge = "constant"
+    fill: float = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("padding", self.padding, 0, 256)
+        _within("size", 1 if self.size is None else self.size, 1, 256)
+        _within("fill", self.fill, -1, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Windows ``(n, c, size, size)``, or of the images' own shape."""
+        n, _, height, width = _shape(images)
+        tall, wide = (self.size, self.size) if self.size else (height, width)
+        down, across = height + 2 * self.padding - tall, width + 2 * self.padding - wide
+        if down < 0 or across < 0:
+            padded = f"{width + 2 * self.padding} x {height + 2 * self.padding}"
+            raise DataError(f"a window of {wide} x {tall} does not fit into padded images of {padded}; raise padding")
+        top = _integers(n, 0, down, generator, images) - self.padding
+        left = _integers(n, 0, across, generator, images) - self.padding
+        return _window(images, top, left, (tall, wide), self.edge, self.fill)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomTranslation(Config):
+    """A shift by whole pixels, uniform up to ``fraction`` in [0, 1] of each side.
+
+    What is uncovered is filled as in RandomCrop, by ``edge`` and ``fill``.
+    """
+
+    fraction: float = 0.125
+    edge: Edge = "constant"
+    fill: float = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("fraction", self.fraction, 0, 1)
+        _within("fill", self.fill, -1, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The shifted images, of the same shape."""
+        return _translate(images, generator, self.fraction, self.edge, self.fill)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomResizedCrop(Config):
+    """A random part of the image, stretched to the image's size.
+
+    The part has a share of the area drawn from ``scale`` in (0, 1] and a width-to-height ratio (relative to the
+    image's) drawn log-uniformly from ``ratio`` in [0.1, 10], cut off where a side would exceed the image.
+    """
+
+    scale: tuple[float, float] = (0.5, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _range("scale", self.scale, 1e-3, 1)
+        _range("ratio", self.ratio, 0.1, 10)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The stretched parts, of the same shape."""
+        n = _shape(images)[0]
+        side = _uniform(n, self.scale, generator, images).sqrt()
+        low, high = self.ratio
+        skew = (_uniform(n, (math.log(low), math.log(high)), generator, images) / 2).exp()
+        wide, tall = (side * skew).clamp(max=1), (side / skew).clamp(max=1)
+        across = (1 - wide) * _uniform(n, (-1, 1), generator, images)
+        down = (1 - tall) * _uniform(n, (-1, 1), generator, images)
+        nought = torch.zeros_like(wide)
+        theta = torch.stack([wide, nought, across, nought, tall, down], 1).view(n, 2, 3)
+        return _resample(images, theta, "replicate", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomRotation(Config):
+    """Rotation about the centre by an angle from ``degrees`` in [-360, 360], positive anticlockwise; bilinear."""
+
+    degrees: tuple[float, float] = (-10.0, 10.0)
+    edge: Edge = "constant"
+    fill: float = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _range("degrees", self.degrees, -360, 360)
+        _within("fill", self.fill, -1, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The rotated images, of the same shape."""
+        n = _shape(images)[0]
+        angle = torch.deg2rad(_uniform(n, self.degrees, generator, images))
+        matrix = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
+        return _linear(images, matrix, angle.new_zeros(n, 2), self.edge, self.fill)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomAffine(Config):
+    """Shear, scaling, rotation about the centre and translation, in this order; bilinear.
+
+    ``degrees`` in [-360, 360], positive anticlockwise; ``translate``: largest shift as a share of the side, in [0, 1];
+    ``scale`` in [0.1, 10], above 1 enlarges; ``shear`` of the rows in degrees, in [-80, 80].
+    """
+
+    degrees: tuple[float, float] = (-10.0, 10.0)
+    translate: float = 0.1
+    scale: tuple[float, float] = (0.9, 1.1)
+    shear: tuple[float, float] = (0.0, 0.0)
+    edge: Edge = "constant"
+    fill: float = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _range("degrees", self.degrees, -360, 360)
+        _within("translate", self.translate, 0, 1)
+        _range("scale", self.scale, 0.1, 10)
+        _range("shear", self.shear, -80, 80)
+        _within("fill", self.fill, -1, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The transformed images, of the same shape."""
+        n, _, height, width = _shape(images)
+        angle = torch.deg2rad(_uniform(n, self.degrees, generator, images))
+        slope = torch.deg2rad(_uniform(n, self.shear, generator, images)).tan()
+        size = _uniform(n, self.scale, generator, images)
+        sides = angle.new_tensor([width, height])
+        shift = _uniform((n, 2), (-self.translate, self.translate), generator, images) * sides
+        # Resampling asks where each output pixel comes from: the inverse of what is done to the image.
+        back = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
+        ones, noughts = torch.ones_like(slope), torch.zeros_like(slope)
+        unshear = torch.stack([ones, -slope, noughts, ones], 1).view(n, 2, 2)
+        return _linear(images, unshear @ back / size.view(n, 1, 1), shift, self.edge, self.fill)
+
+
+# -------------------------------------------------------------------- colour
+@dataclass(frozen=True, kw_only=True)
+class RandomBrightness(Config):
+    """Light, counted from black, times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped."""
+
+    amount: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("amount", self.amount, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images, brighter or darker."""
+        factor = _factors(images, generator, self.amount)
+        return ((images + 1) * factor - 1).clamp(-1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomContrast(Config):
+    """Distance from the image's mean grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped."""
+
+    amount: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("amount", self.amount, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with more or less contrast."""
+        factor = _factors(images, generator, self.amount)
+        mean = _grey(images).mean((1, 2, 3), keepdim=True)
+        return (mean + (images - mean) * factor).clamp(-1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSaturation(Config):
+    """Distance from each pixel's own grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped.
+
+    Grey images are left as they are.
+    """
+
+    amount: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("amount", self.amount, 0, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with stronger or weaker colours."""
+        factor = _factors(images, generator, self.amount)
+        grey = _grey(images)
+        return (grey + (images - grey) * factor).clamp(-1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Config):
+    """Independent normal noise of standard deviation ``std`` in [0, 2] on every value; clipped to [-1, 1]."""
+
+    std: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("std", self.std, 0, 2)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The noisy images."""
+        _shape(images)
+        noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images)
+        return (images + self.std * noise).clamp(-1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianBlur(Config):
+    """Convolution with a normal bell whose ``sigma`` in pixels, in [0.05, 20], is drawn per image; edges replicated."""
+
+    sigma: tuple[float, float] = (0.1, 2.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _range("sigma", self.sigma, 0.05, 20)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The blurred images."""
+        n, c, height, width = _shape(images)
+        sigma = _uniform(n, self.sigma, generator, images)
+        radius = math.ceil(4 * self.sigma[1])
+        steps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+        kernel = torch.softmax(-(steps**2) / (2 * sigma[:, None] ** 2), 1).repeat_interleave(c, 0)
+        flat = F.pad(images.reshape(1, n * c, height, width), (radius,) * 4, mode="replicate")
+        flat = F.conv2d(flat, kernel[:, None, :, None], groups=n * c)
+        return F.conv2d(flat, kernel[:, None, None, :], groups=n * c).view(n, c, height, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutout(Config):
+    """A rectangle of ``fraction`` in [0, 1] of each side becomes ``fill`` in [-1, 1].
+
+    Its centre is uniform over the image, so that the rectangle may reach beyond it.
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 1708.04552.
+    """
+
+    fraction: float = 0.5
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("fraction", self.fraction, 0, 1)
+        _within("fill", self.fill, -1, 1)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images, each with its hole."""
+        return _cut(images, generator, self.fraction, self.fill)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixUp(Config):
+    """Each image blended with another of the batch, and so their labels; called with labels as a third argument.
+
+    The weight is drawn per image from Beta(alpha, alpha), ``alpha`` in [0.01, 100]; ``classes`` at least 1.
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+    """
+
+    classes: int
+    alpha: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("classes", self.classes, 1, math.inf)
+        _within("alpha", self.alpha, 0.01, 100)
+
+    def __call__(self, images: Tensor, generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Blended images, and soft labels ``(n, classes)`` that sum to 1, from class indices ``labels`` ``(n,)``.
+
+        Raises DataError where the labels are not one index in 0..classes-1 per image.
+        """
+        n = _shape(images)[0]
+        whole = not labels.is_floating_point() and labels.shape == (n,)
+        if not whole or int(labels.min()) < 0 or int(labels.max()) >= self.classes:
+            raise DataError(f"mixup needs one class index in 0..{self.classes - 1} for each of {n} images")
+        partner = torch.randperm(n, generator=generator, device=generator.device).to(images.device)
+        # torch draws no beta from a generator; NumPy does, from a seed that the generator gives.
+        seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+        drawn = np.random.default_rng(seed).beta(self.alpha, self.alpha, n)
+        weight = torch.from_numpy(drawn).to(images)
+        hard = F.one_hot(labels.long(), self.classes).to(images)
+        share = weight.view(n, 1, 1, 1)
+        return (
+            share * images + (1 - share) * images[partner],
+            weight[:, None] * hard + (1 - weight[:, None]) * hard[partner.to(hard.device)],
+        )
+
+
+# -------------------------------------------------------------------- for discriminators
+@dataclass(frozen=True, kw_only=True)
+class DiffAugment(Config):
+    """Differentiable augmentation of all that a discriminator sees; see ``diff_augment``."""
+
+    policy: tuple[Policy, ...] = POLICY
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.policy)) != len(self.policy):
+            raise ConfigError(f"policy names a step twice: {', '.join(self.policy)}")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The augmented images, of the same shape; gradients flow back to ``images``."""
+        _shape(images)
+        for step in self.policy:
+            images = _STEPS[step](images, generator)
+        return images
+
+
+def diff_augment(images: Tensor, generator: torch.Generator, policy: Sequence[Policy] = POLICY) -> Tensor:
+    """Augment what a discriminator sees, real or generated, so that gradients reach the generator.
+
+    "colour": brightness shifted by up to half the unit, saturation times 0..2, contrast times 0.5..1.5, not clipped;
+    "translation": by up to an eighth of each side; "cutout": a hole of half of each side. What is uncovered is 0.
+    Both updates must use it on both kinds of images: augmenting only the real ones teaches the generator the
+    augmentation. Source: Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738.
+    Raises ConfigError on an unknown step.
+    """
+    return DiffAugment(policy=tuple(policy))(images, generator)
+
+
+def diff_augment_pair(
+    real: Tensor, fake: Tensor, generator: torch.Generator, policy: Sequence[Policy] = POLICY
+) -> tuple[Tensor, Tensor]:
+    """``diff_augment`` of both with the same draw for the i-th real and the i-th generated image.
+
+    Raises DataError where the shapes differ.
+    """
+    if real.shape != fake.shape:
+        raise DataError(f"real and generated images differ in shape: {tuple(real.shape)} and {tuple(fake.shape)}")
+    start = generator.get_state()
+    first = diff_augment(real, generator, policy)
+    generator.set_state(start)
+    return first, diff_augment(fake, generator, policy)
+
+
+TRANSFORMS: Mapping[str, Callable[..., Any]] = {
+    "horizontal_flip": RandomHorizontalFlip,
+    "vertical_flip": RandomVerticalFlip,
+    "crop": RandomCrop,
+    "resized_crop": RandomResizedCrop,
+    "rotation": RandomRotation,
+    "affine": RandomAffine,
+    "translation": RandomTranslation,
+    "brightness": RandomBrightness,
+    "contrast": RandomContrast,
+    "saturation": RandomSaturation,
+    "noise": GaussianNoise,
+    "blur": GaussianBlur,
+    "cutout": Cutout,
+    "mixup": MixUp,
+    "diff_augment": DiffAugment,
+}
+
+
+def make_transform(name: str, **options: Any) -> Any:
+    """A transform by its name in ``TRANSFORMS``; raises ConfigError on an unknown name or option."""
+    if name not in TRANSFORMS:
+        close = difflib.get_close_matches(name, TRANSFORMS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"no transform is called {name!r}{hint} (transforms: {', '.join(TRANSFORMS)})")
+    return TRANSFORMS[name].from_dict(options)  # type: ignore[attr-defined]
+
+
+# -------------------------------------------------------------------- checks
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"option {name!r} must be in {low:g}..{high:g}, not {value}")
+
+
+def _range(name: str, pair: tuple[float, ...], low: float, high: float) -> None:
+    if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+        raise ConfigError(f"option {name!r} must be two rising values in {low:g}..{high:g}, not {pair}")
+
+
+def _shape(images: Tensor) -> tuple[int, int, int, int]:
+    if images.ndim != 4 or not images.is_floating_point():
+        raise DataError(
+            f"transforms take float images of shape (n, channels, height, width), not {tuple(images.shape)} of "
+            f"{str(images.dtype).removeprefix('torch.')}; ganlib.data.images.to_tensor makes them"
+        )
+    n, c, height, width = images.shape
+    return n, c, height, width
+
+
+# -------------------------------------------------------------------- draws
+def _uniform(
+    size: int | tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator, like: Tensor
+) -> Tensor:
+    """Uniform values, drawn where the generator lives, as the images' type on their device."""
+    low, high = bounds
+    return (low + (high - low) * torch.rand(size, generator=generator, device=generator.device)).to(like)
+
+
+def _integers(n: int, low: int, high: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Whole numbers in ``low..high``, both included."""
+    return torch.randint(low, high + 1, (n,), generator=generator, device=generator.device).to(like.device)
+
+
+def _factors(images: Tensor, generator: torch.Generator, amount: float) -> Tensor:
+    n = _shape(images)[0]
+    return _uniform(n, (1 - amount, 1 + amount), generator, images).view(n, 1, 1, 1)
+
+
+# -------------------------------------------------------------------- pixels
+def _flip(images: Tensor, generator: torch.Generator, p: float, axis: int) -> Tensor:
+    n = _shape(images)[0]
+    chosen = _uniform(n, (0, 1), generator, images) < p
+    return torch.where(chosen.view(n, 1, 1, 1), images.flip(axis), images)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Luma after ITU-R BT.601, ``(n, 1, h, w)``; the mean of the channels where there are not three."""
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
+    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _window(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], edge: Edge, fill: float) -> Tensor:
+    """Each image's window from (top, left), which may be negative, as if the image went on at its edges."""
+    n, c, height, width = images.shape
+    rows, within_rows = _positions(top, size[0], height, edge)
+    columns, within_columns = _positions(left, size[1], width, edge)
+    every = torch.arange(n, device=images.device).view(n, 1, 1, 1)
+    channel = torch.arange(c, device=images.device).view(1, c, 1, 1)
+    taken = images[every, channel, rows.view(n, 1, -1, 1), columns.view(n, 1, 1, -1)]
+    if edge != "constant":
+        return taken
+    inside = within_rows.view(n, 1, -1, 1) & within_columns.view(n, 1, 1, -1)
+    return torch.where(inside, taken, images.new_tensor(fill))
+
+
+def _positions(start: Tensor, length: int, side: int, edge: Edge) -> tuple[Tensor, Tensor]:
+    """Source positions ``(n, length)`` of a window's pixels, and which of them lie inside the image."""
+    wanted = start[:, None] + torch.arange(length, device=start.device)
+    inside = (wanted >= 0) & (wanted < side)
+    if edge == "reflect" and side > 1:
+        period = 2 * (side - 1)
+        wanted = wanted.remainder(period)
+        wanted = torch.minimum(wanted, period - wanted)
+    return wanted.clamp(0, side - 1), inside
+
+
+def _translate(images: Tensor, generator: torch.Generator, fraction: float, edge: Edge, fill: float) -> Tensor:
+    n, _, height, width = _shape(images)
+    tall, wide = int(height * fraction + 0.5), int(width * fraction + 0.5)
+    top = _integers(n, -tall, tall, generator, images)
+    left = _integers(n, -wide, wide, generator, images)
+    return _window(images, top, left, (height, width), edge, fill)
+
+
+def _cut(images: Tensor, generator: torch.Generator, fraction: float, fill: float) -> Tensor:
+    n, _, height, width = _shape(images)
+    holes = []
+    for side, axis in ((height, 2), (width, 3)):
+        length = int(side * fraction + 0.5)
+        # Holes of even length are centred between pixels, of which there is one place more.
+        first = _integers(n, 0, side - length % 2, generator, images)[:, None] - length // 2
+        place = torch.arange(side, device=images.device)
+        holes.append(((place >= first) & (place < first + length)).view(n, 1, *((-1, 1) if axis == 2 else (1, -1))))
+    return torch.where(holes[0] & holes[1], images.new_tensor(fill), images)
+
+
+def _linear(images: Tensor, matrix: Tensor, shift: Tensor, edge: Edge, fill: float) -> Tensor:
+    """Resample so that output pixel p (x right, y down, from the centre) shows input pixel matrix (p - shift)."""
+    height, width = images.shape[2:]
+    half = matrix.new_tensor([width / 2, height / 2])
+    scaled = matrix * half / half[:, None]
+    moved = -(matrix @ shift[:, :, None]).squeeze(2) / half
+    return _resample(images, torch.cat([scaled, moved[:, :, None]], 2), edge, fill)
+
+
+def _resample(images: Tensor, theta: Tensor, edge: Edge, fill: float) -> Tensor:
+    """Bilinear samples at an affine grid ``theta`` ``(n, 2, 3)`` in coordinates of [-1, 1] from edge to edge."""
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    # grid_sample knows no fill value but 0.
+    return F.grid_sample(images - fill, grid, padding_mode=_GRID_EDGES[edge], align_corners=False) + fill
+
+
+def _shift_colour(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The paper's colour step: brightness, saturation, contrast, in this order."""
+    n = images.shape[0]
+    light, saturation, contrast = (
+        _uniform(n, bounds, generator, images).view(n, 1, 1, 1) for bounds in ((-0.5, 0.5), (0.0, 2.0), (0.5, 1.5))
+    )
+    images = images + light
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * saturation
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return mean + (images - mean) * contrast
+
+
+_STEPS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "colour": _shift_colour,
+    "translation": lambda images, generator: _translate(images, generator, 0.125, "constant", 0.0),
+    "cutout": lambda images, generator: _cut(images, generator, 0.5, 0.0),
+}

@@ -1,0 +1,85 @@
+"""Penalties on a critic's slope, as rows of one table. All are per example: no layer may couple the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganlib.errors import ConfigError
+from ganlib.training.algorithm import Batch
+
+Score = Callable[[Tensor], Tensor]
+
+
+def slopes(score: Score, at: Tensor) -> Tensor:
+    """Norm of the critic's gradient at each point of ``(n, *shape)``, ``(n,)``; differentiable."""
+    at = at.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(score(at).sum(), at, create_graph=True)
+    # The norm's own gradient is infinite at 0.
+    return (slope.flatten(1).square().sum(1) + 1e-16).sqrt()
+
+
+def _between(x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    mix = batch.rand(*(1 for _ in x.shape[1:]))
+    return mix * x + (1 - mix) * made
+
+
+def _two_sided(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    return (slopes(score, _between(x, made, batch)) - 1).square().mean()
+
+
+def _one_sided(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    return (slopes(score, _between(x, made, batch)) - 1).relu().square().mean()
+
+
+def _difference_quotient(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    first, second = (_between(x, made, batch).detach() for _ in range(2))
+    second = second[batch.permutation()]
+    rise = (score(first) - score(second)).view(len(x)).abs()
+    run = (first - second).flatten(1).norm(dim=1)
+    return (rise / (run + 1e-6) - 1).square().mean()
+
+
+def _dragan(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    reach = batch.rand(*(1 for _ in x.shape[1:]))
+    at = x + reach * 0.5 * x.std() * batch.rand(*x.shape[1:])
+    return (slopes(score, at) - 1).square().mean()
+
+
+def _zero_centred(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    return 0.5 * slopes(score, x).square().mean()
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """``value(score, x, made, batch)``: a scalar without its weight; ``batch`` is the source of noise."""
+
+    name: str
+    value: Callable[[Score, Tensor, Tensor, Batch], Tensor]
+    source: str
+
+
+PENALTIES: dict[str, Penalty] = {
+    row.name: row
+    for row in (
+        Penalty("two_sided", _two_sided, "Gulrajani et al., arXiv 1704.00028, equation 3"),
+        Penalty("one_sided", _one_sided, "Gulrajani et al., arXiv 1704.00028, section 4"),
+        Penalty(
+            "difference_quotient",
+            _difference_quotient,
+            "slopes of chords between interpolates; no paper known. Weaker: a chord averages the slope along it",
+        ),
+        Penalty("dragan", _dragan, "Kodali et al., arXiv 1705.07215, algorithm 1 (points around the data)"),
+        Penalty("zero_centred", _zero_centred, "Mescheder et al., arXiv 1801.04406, equation 9 (R1)"),
+    )
+}
+
+
+def penalty(name: str) -> Penalty:
+    """The row of this name; raises ConfigError naming all."""
+    if name not in PENALTIES:
+        raise ConfigError(f"no penalty is called {name!r}; choose none, {', '.join(sorted(PENALTIES))}")
+    return PENALTIES[name]

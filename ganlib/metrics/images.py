@@ -1,0 +1,91 @@
+"""Image checks: sharpness against blur, nearest real neighbours against memorisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ganlib.errors import DataError
+from ganlib.metrics.two_sample import as_array, as_pair
+
+
+def sharpness(images: np.ndarray | Tensor) -> float:
+    """Variance of the Laplacian's response, a mean over images ``(n, c, h, w)`` and channels, in [0, ∞).
+
+    The 3x3 Laplacian (-4 in the middle, 1 at its four sides) without padding; the variance is over an image's pixels.
+    Blur lowers it, noise raises it: compare with real images, do not maximise.
+
+    Source: Pech-Pacheco et al., ICPR 2000 (LAPV). Raises DataError on other shapes, sides under 3 pixels, images with
+    one response only or non-finite values.
+    """
+    return _sharpness("images", images)
+
+
+def _sharpness(name: str, images: np.ndarray | Tensor) -> float:
+    x = as_array(name, images)
+    if x.ndim != 4 or min(x.shape[2:]) < 3 or max(x.shape[2:]) < 4:
+        raise DataError(
+            f"{name} has shape {x.shape}: give images (n, c, h, w), both sides 3 pixels or more, one above 3"
+        )
+    sides = x[:, :, :-2, 1:-1] + x[:, :, 2:, 1:-1] + x[:, :, 1:-1, :-2] + x[:, :, 1:-1, 2:]
+    return float((sides - 4 * x[:, :, 1:-1, 1:-1]).var((2, 3)).mean())
+
+
+def sharpness_ratio(real: np.ndarray | Tensor, fake: np.ndarray | Tensor) -> float:
+    """``sharpness`` of fakes over that of reals, in [0, ∞): 1 as sharp, below 1 blurred, above 1 noisy.
+
+    Raises DataError as ``sharpness``, and on real images that are flat.
+    """
+    reference, value = _sharpness("real", real), _sharpness("fake", fake)
+    if not reference > 0:
+        raise DataError("real images are flat, sharpness 0: give images with some structure")
+    return value / reference
+
+
+@dataclass(frozen=True)
+class NearestReal:
+    """Distances from each fake to its nearest real, with those among the reals as reference.
+
+    ``distances`` ``(n,)``; ``reference`` ``(m,)``, each real to its nearest other; ``ratio`` of their medians: 1 for
+    fresh samples, 0 for copies; ``closer``, the share of fakes at most as far as the lowest 5% of the reference: about
+    .05 for fresh samples, 1 for copies.
+    """
+
+    distances: np.ndarray
+    reference: np.ndarray
+    ratio: float
+    closer: float
+
+
+def nearest_real(fake: np.ndarray | Tensor, real: np.ndarray | Tensor) -> NearestReal:
+    """Memorisation check: Euclidean distances of ``fake`` ``(n, ...)`` to the training rows ``real`` ``(m, ...)``.
+
+    Flattened values; an exact copy has distance 0. ``real`` must be the rows that the generator was trained on.
+
+    Source: nearest neighbours in training data, as in Goodfellow et al., 1406.2661, figure 2; the reference among
+    reals is this project's. Raises DataError on fewer than 2 samples a side, mismatched or non-finite values, or
+    reals of which most are copies of each other.
+    """
+    a, b = as_pair(("fake", "real"), fake, real, least=2)
+    distances, reference = _nearest(a, b, same=False), _nearest(b, b, same=True)
+    middle = float(np.median(reference))
+    if not middle > 0:
+        raise DataError("most real samples have an exact copy among the others: drop repeated rows first")
+    closer = float((distances <= np.quantile(reference, 0.05)).mean())
+    return NearestReal(distances, reference, float(np.median(distances)) / middle, closer)
+
+
+def _nearest(a: np.ndarray, b: np.ndarray, same: bool, part: int = 1024) -> np.ndarray:
+    """Each row's distance to the nearest of ``b``, itself excluded if ``same``."""
+    from scipy.spatial.distance import cdist
+
+    found = []
+    for start in range(0, len(a), part):
+        gaps = cdist(a[start : start + part], b)
+        if same:
+            own = np.arange(len(gaps))
+            gaps[own, start + own] = np.inf
+        found.append(gaps.min(1))
+    return np.concatenate(found)

@@ -1,0 +1,62 @@
+"""Deep convolutional GAN, and its self-attention successor: settings of ``gan``.
+
+Papers: Radford et al., Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks,
+arXiv 1511.06434, 2015; Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018.
+
+DCGAN: strided convolutions, no fully connected hidden layers, batch norm but at G's output and D's input, ReLU in G,
+LeakyReLU 0.2 in D, weights N(0, 0.02), Adam 2e-4 with beta1 0.5, batches of 128, 100 latents.
+SAGAN: y = x + gamma · attention(x), gamma from 0, in two layers of each network; spectral norm in both; hinge
+objective; Adam (0, 0.9) with 1e-4 for G and 4e-4 for D; 128 latents.
+Shapes: x ``(n, channels, height, width)`` in [-1, 1]. Deviations: Gaussian latents where DCGAN's are uniform; sides
+other than powers of two are halved upwards and cut; SAGAN is unconditional here, in the DCGAN pyramid of its ports.
+"""
+
+from __future__ import annotations
+
+from ganlib.models.gan.gan import GAN, GANConfig, preset
+from ganlib.models.gan.toys import BLOBS_TOY, DIGITS_TOY
+from ganlib.registry import Toy, register
+
+DCGANConfig = preset(GANConfig, "DCGANConfig", networks="dcgan", latent_dim=100, width=64)
+SAGANConfig = preset(
+    GANConfig,
+    "SAGANConfig",
+    networks="attention",
+    latent_dim=128,
+    width=64,
+    objective="hinge",
+    learning_rate=1e-4,
+    critic_learning_rate=4e-4,
+)
+
+register(
+    "dcgan",
+    config=DCGANConfig,
+    tasks=("augmenter",),
+    modalities=("image", "series"),
+    paper="Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, arXiv 1511.06434, 2015",
+    exports=("sampler",),
+    toy=Toy(
+        at_least=0.3,
+        config={"latent_dim": 16, "width": 32},
+        trainer={"steps": 1500, "batch_size": 64, "ema": 0.99},
+        **DIGITS_TOY,
+    ),
+    trainer={"batch_size": 128},
+)(GAN)
+
+register(
+    "sagan",
+    config=SAGANConfig,
+    tasks=("augmenter",),
+    modalities=("image", "series"),
+    paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
+    exports=("sampler",),
+    toy=Toy(
+        at_least=0.7,
+        config={"latent_dim": 16, "width": 8, "learning_rate": 1e-3, "critic_learning_rate": 1e-3},
+        trainer={"steps": 1000, "batch_size": 64, "ema": 0.99},
+        **BLOBS_TOY,
+    ),
+    trainer={"batch_size": 64},
+)(GAN)

@@ -1,0 +1,78 @@
+"""Image toys shared by the models of this family: real digits, and twin blobs for what is far apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganlib.data.spec import DataSpec
+from ganlib.data.toy import blobs_agree, coverage, digits, twin_blobs
+from ganlib.metrics.detection import auroc
+
+
+@torch.no_grad()
+def sample_images(algorithm: Any, n: int, seed: int) -> Tensor:
+    """Generated images, classes in turn where the model has them."""
+    sampler = algorithm.sampler()
+    z = torch.randn(n, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
+    return sampler(z, torch.arange(n) % algorithm.spec.classes) if algorithm.spec.classes else sampler(z)
+
+
+def digits_level(algorithm: Any, seed: int) -> float:
+    """Coverage of held-out digits by as many generated ones."""
+    real, _ = digits(seed, "test")
+    return coverage(real, sample_images(algorithm, len(real), seed))
+
+
+def pixels_level(seed: int) -> float:
+    """The same for images whose pixels are drawn each on its own."""
+    real = digits(seed, "test")[0]
+    return coverage(real, _shuffled(digits(seed)[0], seed)[: len(real)])
+
+
+def _shuffled(images: Tensor, seed: int) -> Tensor:
+    """Every pixel from an image of its own."""
+    rows = torch.randint(len(images), (len(images), 64), generator=torch.Generator().manual_seed(seed))
+    return images.flatten(1).gather(0, rows).view(-1, 1, 8, 8)
+
+
+DIGITS_TOY: dict[str, Any] = {
+    "data": lambda seed: {"x": digits(seed)[0]},
+    "spec": DataSpec((1, 8, 8)),
+    "level": digits_level,
+    "measure": "8x8 digits: held-out images covered",
+    "baseline": pixels_level,
+}
+
+
+@torch.no_grad()
+def energy_level(algorithm: Any, seed: int) -> float:
+    """AUROC of the critic's energy: held-out digits against images whose pixels come each from another digit."""
+    real = digits(seed, "test")[0]
+    odd = _shuffled(real, seed)
+    scores = -torch.cat([algorithm.score_data(real), algorithm.score_data(odd)])
+    return auroc(scores, torch.cat([torch.zeros(len(real)), torch.ones(len(odd))]))
+
+
+ENERGY_TOY: dict[str, Any] = {
+    **DIGITS_TOY,
+    "level": energy_level,
+    "measure": "8x8 digits: AUROC of the energy, images with shuffled pixels",
+    "baseline": lambda seed: 0.5,
+}
+
+
+def blobs_level(algorithm: Any, seed: int) -> float:
+    """Share of generated images whose two blobs agree."""
+    return blobs_agree(sample_images(algorithm, 1000, seed))
+
+
+BLOBS_TOY: dict[str, Any] = {
+    "data": lambda seed: {"x": twin_blobs(2000, seed)},
+    "spec": DataSpec((1, 16, 16)),
+    "level": blobs_level,
+    "measure": "16x16 twin blobs: both of one orientation",
+    "baseline": lambda seed: 0.5,
+}

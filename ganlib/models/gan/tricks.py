@@ -1,0 +1,125 @@
+"""Tricks that carry state through training, as modules of buffers, and the unrolled critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ganlib.training.algorithm import Batch, Losses
+
+
+class InstanceNoise(nn.Module):
+    """Gaussian noise on what the critic sees, its deviation falling to 0 over ``steps`` updates (0: constant).
+
+    Sources: Sønderby et al., arXiv 1610.04490; Arjovsky & Bottou, arXiv 1701.04862, section 3.
+    """
+
+    left: Tensor
+
+    def __init__(self, deviation: float, steps: int) -> None:
+        super().__init__()
+        self.deviation, self.steps = deviation, steps
+        self.register_buffer("left", torch.tensor(1.0))
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Disturb."""
+        return x + self.deviation * self.left * batch.randn(*x.shape[1:]) if self.deviation else x
+
+    def step(self) -> None:
+        """One update less to go."""
+        if self.steps:
+            self.left.sub_(1 / self.steps).clamp_(min=0)
+
+
+class Replay(nn.Module):
+    """A pool of earlier generated examples; half of what it hands out comes from there.
+
+    Source: Shrivastava et al., arXiv 1612.07828, section 2.3.
+    """
+
+    pool: Tensor
+    seen: Tensor
+
+    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("pool", torch.zeros(size, *shape))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, made: Tensor, batch: Batch) -> Tensor:
+        """Replace about half of the examples by earlier ones."""
+        held = min(int(self.seen), len(self.pool))
+        if not held:
+            return made
+        index = (batch.rand() * held).long().clamp(max=held - 1)
+        old = (batch.rand() < 0.5).view(-1, *(1 for _ in made.shape[1:]))
+        return torch.where(old, self.pool[index], made)
+
+    def push(self, made: Tensor) -> None:
+        """Keep these, over the oldest."""
+        made = made[: len(self.pool)]
+        places = (int(self.seen) + torch.arange(len(made), device=made.device)) % len(self.pool)
+        self.pool[places] = made
+        self.seen += len(made)
+
+
+class PastWeights(nn.Module):
+    """The mean of a player's past weights, and the squared distance from it.
+
+    Source: Salimans et al., arXiv 1606.03498, section 3.3.
+    """
+
+    count: Tensor
+
+    def __init__(self, player: nn.Module) -> None:
+        super().__init__()
+        for name, value in player.named_parameters():
+            self.register_buffer(name.replace(".", "/"), value.detach().clone())
+        self.register_buffer("count", torch.ones(()))
+
+    def _pairs(self, player: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        return [(value, self.get_buffer(name.replace(".", "/"))) for name, value in player.named_parameters()]
+
+    def drift(self, player: nn.Module) -> Tensor:
+        """||theta - mean of its past||², a scalar."""
+        return torch.stack([(value - past).square().sum() for value, past in self._pairs(player)]).sum()
+
+    def remember(self, player: nn.Module) -> None:
+        """Fold the current weights in."""
+        self.count += 1
+        for value, past in self._pairs(player):
+            past.lerp_(value, float(1 / self.count))
+
+
+class Functional:
+    """A module seen with other weights; attributes are the module's, calls use the weights."""
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        self.module, self.weights = module, dict(weights)
+
+    def __call__(self, *args: Any) -> Any:
+        """The module's output under these weights."""
+        return functional_call(self.module, self.weights, args)
+
+
+def unrolled(
+    critic: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor], rate: float, steps: int
+) -> Callable[..., Tensor]:
+    """The critic after ``steps`` plain gradient steps on ``loss(critic)``, differentiable through them.
+
+    Source: Metz et al., Unrolled GANs, arXiv 1611.02163, equations 5 to 8; plain steps where the paper unrolls Adam.
+    """
+    weights: dict[str, Tensor] = dict(critic.named_parameters())
+    for _ in range(steps):
+        slopes = torch.autograd.grad(loss(Functional(critic, weights)), list(weights.values()), create_graph=True)
+        weights = {name: value - rate * s for (name, value), s in zip(weights.items(), slopes, strict=True)}
+    return Functional(critic, weights)
+
+
+def feature_matching(real: Tensor, made: Tensor, batch: Batch, weight: float) -> Losses:
+    """||E f(x) - E f(G(z))||² of features ``(n, f)`` (Salimans et al., arXiv 1606.03498, section 3.1)."""
+    gap = batch.mean(real.detach()) - batch.mean(made)
+    return Losses(weights={"feature_matching": weight}, feature_matching=gap.square().sum())

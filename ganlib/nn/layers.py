@@ -1,0 +1,148 @@
+"""Layers that the field names: self-attention, minibatch discrimination, virtual batch norm, spectral norm."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from ganlib.errors import ConfigError
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+CONV = {1: nn.Conv1d, 2: nn.Conv2d}
+NORMS = ("none", "batch", "layer", "instance", "virtual")
+
+
+class SelfAttention(nn.Module):
+    """y = x + gamma · v(attention(f(x), g(x)) h(x)) over positions of ``(n, c, *sides)``; gamma starts at 0.
+
+    Queries and keys have c/8 channels, values c/2. Source: Zhang et al., arXiv 1805.08318, equations 1 to 3 (c/2 as in
+    the authors' code, without its pooling of keys). Memory grows with the square of the number of positions.
+    """
+
+    def __init__(self, channels: int, dims: int = 2) -> None:
+        super().__init__()
+        conv, narrow, half = cast("Any", CONV[dims]), max(1, channels // 8), max(1, channels // 2)
+        self.query, self.key = conv(channels, narrow, 1), conv(channels, narrow, 1)
+        self.value, self.output = conv(channels, half, 1), conv(half, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        query, key, value = (net(x).flatten(2) for net in (self.query, self.key, self.value))
+        attention = torch.softmax(query.transpose(1, 2) @ key, dim=2)
+        mixed = value @ attention.transpose(1, 2)
+        return x + self.gamma * self.output(mixed.unflatten(2, x.shape[2:]))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends to each example's features how close the batch's others are: ``(n, f) -> (n, f + kernels)``.
+
+    Source: Salimans et al., arXiv 1606.03498, section 3.2. It couples the examples of a batch.
+    """
+
+    def __init__(self, features: int, kernels: int, dimensions: int = 8) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(features, kernels, dimensions) * 0.1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Append closeness."""
+        m = torch.einsum("nf,fkd->nkd", features, self.weight)
+        distance = (m.unsqueeze(0) - m.unsqueeze(1)).abs().sum(3)
+        return torch.cat([features, torch.exp(-distance).sum(1) - 1], 1)
+
+
+class VirtualNorm(nn.Module):
+    """Normalises by the statistics of a fixed reference batch and the example itself.
+
+    The reference occupies the first ``reference`` rows of every forward (``WithReference`` puts it there), which are
+    normalised by their own statistics. Source: Salimans et al., arXiv 1606.03498, section 3.4.
+    """
+
+    def __init__(self, channels: int, reference: int) -> None:
+        super().__init__()
+        self.reference = reference
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        over = tuple(range(2, x.dim()))
+        first, square = x, x.square()
+        if over:
+            first, square = first.mean(over), square.mean(over)
+        r = self.reference
+        mean, second = first[:r].mean(0, keepdim=True), square[:r].mean(0, keepdim=True)
+        share = 1 / (r + 1)
+        means = torch.cat([mean.expand(r, -1), (1 - share) * mean + share * first[r:]])
+        seconds = torch.cat([second.expand(r, -1), (1 - share) * second + share * square[r:]])
+        deviation = (seconds - means.square()).clamp(min=0).add(1e-5).sqrt()
+        shape = (len(x), -1, *(1 for _ in over))
+        scaled = (x - means.view(shape)) / deviation.view(shape)
+        per_channel = (1, -1, *(1 for _ in over))
+        return scaled * self.weight.view(per_channel) + self.bias.view(per_channel)
+
+
+class WithReference(nn.Module):
+    """A network with ``VirtualNorm`` layers and its reference batch of inputs, set once by ``remember``."""
+
+    inputs: Tensor
+    conditions: Tensor
+
+    def __init__(self, net: nn.Module, inputs: int, condition: int, rows: int) -> None:
+        super().__init__()
+        self.net, self.rows = net, rows
+        self.register_buffer("inputs", torch.zeros(rows, inputs))
+        self.register_buffer("conditions", torch.zeros(rows, condition))
+
+    def remember(self, inputs: Tensor, condition: Tensor | None) -> None:
+        """Take the reference from a batch, repeated where it is too small."""
+        index = torch.arange(self.rows, device=inputs.device) % len(inputs)
+        self.inputs.copy_(inputs[index])
+        if condition is not None:
+            self.conditions.copy_(condition[index])
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Run with the reference in front; it is cut off again."""
+        joined = None if condition is None else torch.cat([self.conditions, condition])
+        return self.net(torch.cat([self.inputs, z]), joined)[self.rows :]
+
+
+def norm_layer(name: str, channels: int, dims: int, reference: int = 64) -> nn.Module:
+    """A normalisation of ``(n, channels, ...)`` with ``dims`` sides, by name; raises ConfigError on an unknown one."""
+    if name == "batch":
+        return {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d}[dims](channels)
+    if name == "layer":
+        return nn.GroupNorm(1, channels) if dims else nn.LayerNorm(channels)
+    if name == "instance" and dims:
+        return nn.GroupNorm(channels, channels)
+    if name == "virtual":
+        return VirtualNorm(channels, reference)
+    if name == "none":
+        return nn.Identity()
+    raise ConfigError(f"no normalisation is called {name!r} here; choose {', '.join(NORMS)} (instance: images, series)")
+
+
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether any layer normalises by the batch's statistics."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+
+
+def parametrise(module: nn.Module, how: str) -> None:
+    """Put ``spectral`` or ``weight`` norm on every linear and convolutional layer, in place."""
+    for layer in list(module.modules()):
+        if isinstance(layer, WEIGHTED):
+            if how == "spectral":
+                spectral_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d) else 0)
+            else:
+                weight_norm(layer)
+
+
+def bake(module: nn.Module) -> nn.Module:
+    """The module with its weight parametrisations replaced by the weights they give, in place; for export."""
+    for layer in list(module.modules()):
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    return module

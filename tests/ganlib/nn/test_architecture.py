@@ -1,0 +1,70 @@
+"""Every architecture serves every shape it says it serves, with and without a condition."""
+
+import pytest
+import torch
+
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
+from ganlib.nn.architecture import ARCHITECTURES, Energy, Headed, NetOptions, architecture
+
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 33, 47), (2, 50), (6, 4)]
+OPTIONS = NetOptions(hidden=(16,), width=4, norm="batch")
+
+
+@pytest.mark.parametrize("condition", [0, 3])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_shapes_and_gradients(name, shape, condition):
+    torch.manual_seed(0)
+    nets = ARCHITECTURES[name]
+    trunk = Headed(nets.trunk(shape, condition, OPTIONS), 2)
+    generator = nets.generator(5, shape, condition, OPTIONS)
+    told = torch.randn(4, condition) if condition else None
+    made = generator(torch.randn(4, 5), told)
+    assert made.shape == (4, *shape)
+    scores = trunk(made, told)
+    assert scores.shape == (4, 2) and scores.isfinite().all()
+    scores.square().sum().backward()
+    idle = [n for m in (trunk, generator) for n, p in m.named_parameters() if p.grad is None]
+    assert not idle
+    if condition:
+        trunk.eval(), generator.eval()
+        assert not torch.allclose(trunk(made, told), trunk(made, told + 1))
+        assert not torch.allclose(generator(torch.ones(4, 5), told), generator(torch.ones(4, 5), told + 1))
+
+
+def test_attention_sits_where_there_are_levels_for_it():
+    def layers(name, shape):
+        nets = ARCHITECTURES[name]
+        modules = [nets.trunk(shape, 0, OPTIONS), nets.generator(5, shape, 0, OPTIONS)]
+        return [sum(type(m).__name__ == "SelfAttention" for m in net.modules()) for net in modules]
+
+    assert layers("attention", (1, 64, 64)) == [2, 2] and layers("dcgan", (1, 64, 64)) == [0, 0]
+
+
+def test_dcgan_of_64_pixels_has_four_levels_and_no_hidden_dense_layer():
+    trunk = ARCHITECTURES["dcgan"].trunk((3, 64, 64), 0, NetOptions(width=64, norm="batch"))
+    convolutions = [m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [64, 128, 256, 512] and trunk.width == 512 * 4 * 4
+    assert not any(isinstance(m, torch.nn.Linear) for m in trunk.modules())
+
+
+def test_energy_is_the_reconstruction_error():
+    spec, nets = DataSpec.vector(3), ARCHITECTURES["mlp"]
+    torch.manual_seed(0)
+    for power in (1.0, 2.0):
+        critic = Energy(
+            Headed(nets.trunk((3,), 0, OPTIONS), 2), nets.generator(2, (3,), 0, OPTIONS), spec, power
+        ).eval()
+        x = torch.randn(4, 3)
+        expected = -(x - critic.rebuild(x)).abs().pow(power).mean(1, keepdim=True)
+        assert torch.allclose(critic(x), expected, atol=1e-6)
+
+
+def test_choices_and_refusals():
+    assert architecture("auto", DataSpec((1, 28, 28))).name == "dcgan"
+    assert architecture("auto", DataSpec((9,))).name == "mlp" and architecture("auto", DataSpec((2, 3))).name == "mlp"
+    with pytest.raises(ConfigError, match="no networks are called 'unet'"):
+        architecture("unet", DataSpec((1, 28, 28)))
+    with pytest.raises(ConfigError, match="networks='mlp'"):
+        ARCHITECTURES["dcgan"].trunk((9,), 0, OPTIONS)
