@@ -47,10 +47,11 @@ def score(
 @app.command()
 def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Recount a folder of scores: each source row exactly once, each part as committed."""
+    from serving.verify import line
     from serving.verify import verify as recount
 
     counts = recount(folder)
-    print(json.dumps(counts) if as_json else f"{counts['rows']:,} rows in {counts['parts']} parts: each exactly once")
+    print(json.dumps(counts) if as_json else line(counts))
 
 
 @app.command()

@@ -88,12 +88,20 @@ def _read(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, str |
         return source, "artifact", None
     path = Path(source)
     if not path.is_file():
-        raise UsageError(f"there is no artifact {path}; export one with `ganlib export`")
+        raise UsageError(f"there is no artifact {path}; export one with `ganlib export`{_registered(path)}")
     if path.stat().st_size > limits.file_bytes:
         raise IntegrityError(f"{path}: larger than {limits.file_bytes:,} bytes; refused")
     beside = path.with_name(path.name + ".sha256")
     expected = beside.read_text().split()[0] if beside.is_file() and beside.read_text().strip() else None
     return path.read_bytes(), str(path), expected
+
+
+def _registered(path: Path) -> str:
+    """A hint for a registered name that was given as if it were a file."""
+    if path.suffix in (".onnx", ".json") or path.exists():
+        return ""
+    name = path.name if "@" in path.name else f"{path.name}@champion"
+    return f"; a registered model is models:/{name}"
 
 
 def _scan(data: bytes, name: str, limits: Limits) -> Any:

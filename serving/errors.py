@@ -19,6 +19,23 @@ class DataError(ServingError):
     exit_code = 4
 
 
+class ValueRefused(DataError):
+    """A value does not fit its column. ``row`` counts from the first row of what was checked."""
+
+    def __init__(self, column: str, row: int, why: str) -> None:
+        # These arguments as they are: an exception that crosses processes is made again from its args.
+        super().__init__(column, row, why)
+        self.column, self.row, self.why = column, row, why
+
+    def __str__(self) -> str:
+        return self.said(0)
+
+    def said(self, start: int | None) -> str:
+        """The message, its row counted from ``start``; None leaves the row out."""
+        row = "" if start is None else f", row {start + self.row}"
+        return f"column {self.column!r}{row}: {self.why}"
+
+
 class DependencyError(ServingError):
     """A registry, broker or other service did not answer after retries."""
 

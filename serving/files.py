@@ -6,12 +6,19 @@ import errno
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serving.errors import TemporaryError
+from serving.errors import TemporaryError, UsageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP,
+)  # fmt: skip
 
 
 def sync_folder(folder: Path) -> None:
@@ -25,15 +32,42 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn a full disk into one message and exit code 75."""
+    """What goes wrong while writing ``what`` (a file, or "in FOLDER"), as one message and exit code.
+
+    A full disk or a locked database is temporary (75); a place where nobody can write is a wrong choice (2). Other
+    errors pass as they are.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TemporaryError(
-                f"no space left while writing {what}; free some and run the same command again"
-            ) from error
+        if error.errno in FULL:
+            raise _full(what) from error
+        if error.errno in REFUSED:
+            raise _refused(what, error.strerror or str(error)) from error
         raise
+    except sqlite3.Error as error:
+        raise _sqlite_error(what, error) or error from error
+
+
+def _full(what: str) -> TemporaryError:
+    return TemporaryError(f"no space left while writing {what}; free some space and run again")
+
+
+def _refused(what: str, reason: str) -> UsageError:
+    return UsageError(f"cannot write {what} ({reason}); choose another --output")
+
+
+def _sqlite_error(what: str, error: sqlite3.Error) -> Exception | None:
+    """The same by SQLite's codes; extended ones keep the plain code in their lowest byte."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    # The WAL's index could not grow: SQLite says "disk I/O error" of a disk that is full.
+    if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return _full(what)
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return TemporaryError(f"{what} is in use ({error}); stop the other user or wait for it, then run again")
+    if code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return _refused(what, str(error))
+    return None
 
 
 def write_json(path: Path, value: Any, exclusive: bool = False) -> bool:

@@ -6,6 +6,7 @@ Arrow is the common ground: pandas frames and lists of records become Arrow tabl
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import math
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serving.errors import DataError
+from serving.errors import DataError, ValueRefused
 from serving.textfeatures import text_features
+from serving.wording import MOST, counted, listed
 
 log = logging.getLogger("serving")
 NO_DATE = np.iinfo(np.int64).min
@@ -49,26 +51,27 @@ class FrameAdapter:
         if isinstance(data, pa.RecordBatch):
             return pa.Table.from_batches([data])
         if isinstance(data, list):
-            names = self.names
-            return pa.table({n: _column_of(n, [record.get(n) for record in data]) for n in names})
+            return pa.table({c["name"]: _recorded(c, [record.get(c["name"]) for record in data]) for c in self.columns})
         repeated = data.columns[data.columns.duplicated()] if hasattr(data, "columns") else []
         if len(repeated):
-            raise DataError(f"column names must be unique; these come twice: {', '.join(map(str, repeated))}")
+            raise DataError(f"column names must be unique; these come twice: {listed(list(map(str, repeated)))}")
         self.check_columns([str(c) for c in data.columns])
         return pa.table({n: _column_of(n, data[n]) for n in self.names})
 
     def check_columns(self, present: list[str]) -> None:
         """Raise DataError naming missing or repeated columns with close matches; log extra ones once."""
         if twice := sorted({n for n in present if present.count(n) > 1}):
-            raise DataError(f"column names must be unique; these come twice: {', '.join(twice)}")
+            raise DataError(f"column names must be unique; these come twice: {listed(twice)}")
         lacking = [n for n in self.names if n not in present]
         if lacking:
             spare = [n for n in present if n not in self.names]
             hints = []
-            for name in lacking[:10]:
+            for name in lacking[:MOST]:
                 close = difflib.get_close_matches(name, spare, n=1)
-                hints.append(f"{name!r}" + (f" (renamed to {close[0]!r}?)" if close else ""))
-            raise DataError(f"{len(lacking)} columns are missing: {', '.join(hints)}; the data has {present[:20]}")
+                hints.append(listed([name]) + (f" (renamed to {listed(close)}?)" if close else ""))
+            more = f" and {len(lacking) - MOST:,} more" if len(lacking) > MOST else ""
+            count = counted(len(lacking), "column is", "columns are")
+            raise DataError(f"{count} missing: {', '.join(hints)}{more}; the data has {listed(present) or 'none'}")
         extra = [n for n in present if n not in self.names]
         if extra and not self._told:
             log.info("columns not used by the model: %s", ", ".join(extra[:20]))
@@ -79,15 +82,19 @@ class FrameAdapter:
         if not isinstance(record, dict):
             return f"not an object but {type(record).__name__}"
         if lacking := [n for n in self.names if n not in record]:
-            return f"missing columns: {', '.join(lacking)}"
+            return missing(lacking)
         try:
             self.feeds([record])
+        except ValueRefused as error:
+            return error.said(None)
         except DataError as error:
             return str(error)
         return None
 
     def _feed(self, column: dict[str, Any], values: pa.ChunkedArray) -> np.ndarray:
         kind = column["kind"]
+        if pa.types.is_nested(values.type):
+            raise DataError(f"column {column['name']!r} holds {values.type}, where single values are needed")
         if kind in ("number", "integer"):
             return _numbers(column["name"], values)
         if kind == "boolean":
@@ -99,12 +106,56 @@ class FrameAdapter:
         return _strings(values)
 
 
+def missing(columns: list[str]) -> str:
+    """Why a record that lacks these columns cannot be scored."""
+    return f"missing {'column' if len(columns) == 1 else 'columns'}: {listed(columns)}"
+
+
+def _recorded(column: dict[str, Any], values: list[Any]) -> pa.Array:
+    """One column of JSON records; what JSON can say and the column cannot mean is refused by its row.
+
+    Judged value by value, because Arrow's type of the whole column depends on the other records.
+    """
+    why = _UNFIT.get(column["kind"], _NESTED)
+    if not why.keys().isdisjoint(map(type, values)):
+        for row, value in enumerate(values):
+            if type(value) in why and value == value:
+                raise ValueRefused(column["name"], row, f"{_shown(value)} {why[type(value)]}")
+    return _column_of(column["name"], values)
+
+
+_Reasons = dict[type, str]
+_NESTED: _Reasons = {
+    list: "is a list, where a single value is needed",
+    dict: "is an object, where a single value is needed",
+}
+_NUMBER: _Reasons = _NESTED | {bool: "is a boolean, where a number is needed"}
+_DATE: _Reasons = _NESTED | dict.fromkeys((bool, int, float), "is not an ISO date or time")
+_UNFIT = {"number": _NUMBER, "integer": _NUMBER, "date": _DATE}
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut to 80 characters."""
+    said = repr(value) if isinstance(value, str) else json.dumps(value)
+    return said if len(said) <= 80 else said[:79] + "…"
+
+
 def _column_of(name: str, values: Any) -> pa.Array:
     """One column as Arrow; mixed Python values fall back to strings, so that a message can name the bad one."""
     try:
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([None if _missing(v) else _text(v) for v in values], type=pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):
+        return _unmixed(name, values)
+
+
+def _unmixed(name: str, values: Any) -> pa.Array:
+    texts = [None if _missing(v) else _text(v) for v in values]
+    for row, text in enumerate(texts):
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise ValueRefused(name, row, "holds half a character (a lone surrogate); mend its encoding") from None
+    return pa.array(texts, type=pa.string())
 
 
 def _missing(value: Any) -> bool:
@@ -159,7 +210,7 @@ def _parse(name: str, array: pa.Array, kind: pa.DataType, why: str) -> pa.Array:
             try:
                 pa.scalar(value).cast(kind) if value is not None else None
             except pa.ArrowInvalid:
-                raise DataError(f"column {name!r}, row {row}: {value!r} {why}; mend the data or drop the row") from None
+                raise ValueRefused(name, row, f"{_shown(value)} {why}; mend the data or drop the row") from None
         raise
 
 
@@ -174,7 +225,7 @@ def _booleans(name: str, values: pa.ChunkedArray) -> np.ndarray:
         if value:
             key = value.strip().lower()
             if key not in TRUTH:
-                raise DataError(f"column {name!r}, row {row}: {value!r} is neither true nor false")
+                raise ValueRefused(name, row, f"{_shown(value)} is neither true nor false")
             out[row] = TRUTH[key]
     return out
 
@@ -219,7 +270,7 @@ def _date_strings(name: str, array: pa.Array, timezone: str) -> np.ndarray:
             try:
                 moment = datetime.fromisoformat(key)
             except ValueError:
-                raise DataError(f"column {name!r}, row {row}: {value!r} is not an ISO date or time") from None
+                raise ValueRefused(name, row, f"{_shown(value)} is not an ISO date or time") from None
             moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
             memo[key] = round(moment.timestamp() * 1_000_000)
         out[row] = memo[key]

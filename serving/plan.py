@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,39 @@ class Plan:
         return cls(**{**values, "units": tuple(Unit(**u) for u in values["units"])})
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is the output of a scoring run: it holds a plan or a manifest of ours."""
+    return _holds(folder / "plan.json", {"artifact_sha256", "units"}) or _holds(
+        folder / "manifest.json", {"artifact_sha256", "parts"}
+    )
+
+
+def _holds(path: Path, keys: set[str]) -> bool:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and keys <= value.keys()
+
+
+def _refuse_scores(path: Path, files: Sequence[Path]) -> None:
+    """Refuse to score what an earlier run wrote: its parts are no data."""
+    for place in sorted({f.parent for f in files if f.parent.name in ("parts", "selected")}):
+        if is_run(run := place.resolve().parent):
+            raise DataError(f"{run} is the output of a scoring run; name the data alone as --input, not {path}")
+
+
 def input_files(path: Path) -> tuple[Path, list[Path]]:
     """The folder that source names are relative to, and the data files in order; raises UsageError or DataError."""
     if path.is_file():
+        _refuse_scores(path, [path])
         return path.parent, [path]
     if not path.is_dir():
         raise UsageError(f"there is no input {path}")
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".parquet", ".csv") and p.is_file())
     if not files:
         raise DataError(f"{path} holds no .parquet or .csv file")
+    _refuse_scores(path, files)
     return path, files
 
 
@@ -74,7 +99,12 @@ def make_plan(path: Path, artifact_sha256: str, alpha: float, explain: bool, fdr
     salt = json.dumps([artifact_sha256, round(alpha, 9), explain, *([] if fdr is None else [fdr])])
     units: list[Unit] = []
     for file in files:
-        units.extend(_units_of(file, str(file.relative_to(root)), salt))
+        try:
+            units.extend(_units_of(file, str(file.relative_to(root)), salt))
+        except OSError as error:
+            raise DataError(
+                f"{file} cannot be read ({error.strerror or error}); mend its permissions or name"
+            ) from error
     if not units:
         raise DataError(f"{path} holds no rows to score")
     return Plan(1, str(path), artifact_sha256, alpha, explain, tuple(units), fdr)

@@ -25,7 +25,7 @@ def select_rows(folder: Path, commits: list[dict[str, Any]], rate: float) -> tup
     The threshold is written before the first copy, so that a rerun decides alike. ``parts/`` is emptied at the end by
     the caller, once the manifest names the copies.
     """
-    with disk_errors(str(folder)):
+    with disk_errors(f"in {folder}"):
         for place in (folder / "selected", folder / "_selected"):
             place.mkdir(exist_ok=True)
         for leftover in (folder / "selected").glob(".tmp-*"):
@@ -63,7 +63,7 @@ def _select_part(folder: Path, commit: dict[str, Any], threshold: float) -> dict
     temporary = folder / "selected" / f".tmp-{commit['unit']}-{os.getpid()}"
     selected = 0
     try:
-        with disk_errors(str(temporary)):
+        with disk_errors(f"in {folder}"):
             source = pq.ParquetFile(folder / "parts" / commit["part"])
             schema = source.schema_arrow.append(pa.field("fdr_selected", pa.bool_()))
             with pq.ParquetWriter(temporary, schema, compression="snappy") as writer:
@@ -72,8 +72,8 @@ def _select_part(folder: Path, commit: dict[str, Any], threshold: float) -> dict
                     writer.write_batch(pa.record_batch([*batch.columns, chosen], schema=schema))
                     selected += int(pc.sum(chosen).as_py())
             digest = sync_and_hash(temporary)
-        temporary.replace(target)
-        sync_folder(target.parent)
+            temporary.replace(target)
+            sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
     done = commit | {"sha256": digest, "bytes": target.stat().st_size, "selected": selected}

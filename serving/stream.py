@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,16 @@ from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import Lond, check_rate
 from serving.errors import DataError, UsageError
+from serving.frame import missing
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.scorer import Scorer
 from serving.sinks.state import DeadLetter, State
 from serving.sources import Record, Source
+from serving.sources.check import check_input
 from serving.sources.growing_file import GrowingFile
 from serving.sources.sqlite_queue import SqliteQueue
 from serving.sources.stdin import StdinQueue
+from serving.wording import counted
 
 log = logging.getLogger("serving")
 LARGEST = 1 << 20
@@ -39,6 +43,12 @@ class Totals:
     scored: int = 0
     anomalies: int = 0
     dead: int = 0
+    reason: str = ""
+
+    def line(self) -> str:
+        """The counts for people."""
+        odd, dead = counted(self.anomalies, "anomaly", "anomalies"), counted(self.dead, "dead letter")
+        return f"{self.scored:,} scored, {odd}, {dead}"
 
 
 class _Model:
@@ -113,13 +123,15 @@ def run_stream(
     if isinstance(model, str | Path):
         model = PointerSource(model) if str(model).endswith(".json") else FileSource(model)
     check_rate(fdr)
-    current, state = _Model(model, alpha), State(Path(output))
-    totals = Totals()
+    current = _Model(model, alpha)
+    if not replay:
+        check_input(input, follow)
+    state, totals = State(Path(output)), Totals()
     with _signals() as stop:
         if replay:
             _replay(_Scoring(current, explain, keep_record, _rule(fdr, state, "replay")), state, totals)
         else:
-            source, consumer = open_source(input, state, follow)
+            source, consumer = _open_source(input, state, follow)
             scoring = _Scoring(current, explain, keep_record, _rule(fdr, state, consumer))
             try:
                 _loop(source, consumer, scoring, state, (max_rows, deadline), totals, stop)
@@ -132,9 +144,18 @@ def run_stream(
         "dead_letters": totals.dead,
         "output": str(output),
     }
-    line = f"{totals.scored:,} scored, {totals.anomalies:,} anomalies, {totals.dead:,} dead letters: {output}"
-    print(json.dumps(summary) if as_json else line, flush=True)
+    if totals.dead and not totals.scored and "code" not in stop:
+        print(f"warning: every record was refused; first reason: {totals.reason}", file=sys.stderr, flush=True)
+    print(json.dumps(summary) if as_json else f"{totals.line()}: {output}", flush=True)
     return stop.get("code", 0)
+
+
+def _open_source(input: str, state: State, follow: bool) -> tuple[Source, str]:
+    try:
+        return open_source(input, state, follow)
+    except BaseException:
+        state.abandon()
+        raise
 
 
 def open_source(input: str, state: State, follow: bool) -> tuple[Source, str]:
@@ -218,6 +239,7 @@ def _count(totals: Totals, scores: list[dict[str, Any]], dead: list[DeadLetter])
     totals.scored += len(scores)
     totals.anomalies += sum(s["is_anomaly"] for s in scores)
     totals.dead += len(dead)
+    totals.reason = totals.reason or (dead[0].reason if dead else "")
 
 
 def _stamp(model: _Model) -> tuple[str, str]:
@@ -248,7 +270,7 @@ def _parse(record: Record, model: _Model) -> tuple[dict[str, Any] | None, str]:
     if len(record.body) > LARGEST:
         return None, f"larger than {LARGEST} bytes"
     try:
-        value = json.loads(record.body)
+        value = json.loads(record.body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return None, f"not UTF-8 (byte {error.start})"
     except (ValueError, RecursionError) as error:
@@ -256,7 +278,7 @@ def _parse(record: Record, model: _Model) -> tuple[dict[str, Any] | None, str]:
     if not isinstance(value, dict):
         return None, f"not an object but {type(value).__name__}"
     lacking = [n for n in model.scorer.adapter.names if n not in value]
-    return (None, f"missing columns: {', '.join(lacking)}") if lacking else (value, "")
+    return (None, missing(lacking)) if lacking else (value, "")
 
 
 def _sift(

@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from serving.crash import crash_point
-from serving.errors import DataError
+from serving.errors import DataError, ValueRefused
 from serving.files import disk_errors, sync_and_hash, sync_folder, write_json
 from serving.plan import Unit
 from serving.scorer import ScoreBatch, Scorer
@@ -53,9 +53,9 @@ def score_unit(job: Job, unit: Unit) -> None:
     rows = anomalies = 0
     writer: pq.ParquetWriter | None = None
     try:
-        with disk_errors(str(temporary)):
+        with disk_errors(f"in {folder}"):
             for table in _prefetch(_read_unit(unit, path, scorer.adapter.names)):
-                scores = _score_table(scorer, table, path, rows, job.explain)
+                scores = _score_table(scorer, table, path, unit.start_row + rows, job.explain)
                 out = _score_rows(scores, unit, unit.start_row + rows, scorer, job.lineage)
                 writer = writer or pq.ParquetWriter(
                     temporary, out.schema, compression="snappy", use_dictionary=_DICTIONARY
@@ -66,9 +66,9 @@ def score_unit(job: Job, unit: Unit) -> None:
                 raise DataError(f"{path} holds a header but no rows; take it away or fill it")
             writer.close()
             digest = sync_and_hash(temporary)
-        crash_point("unit_scored")
-        temporary.replace(part)
-        sync_folder(part.parent)
+            crash_point("unit_scored")
+            temporary.replace(part)
+            sync_folder(part.parent)
         crash_point("part_renamed")
     finally:
         if writer is not None and writer.is_open:
@@ -83,11 +83,14 @@ def score_unit(job: Job, unit: Unit) -> None:
 _DICTIONARY = ["source", "model_name", "model_version", "artifact_sha256"]
 
 
-def _score_table(scorer: Scorer, table: pa.Table, path: Path, done: int, explain: bool) -> ScoreBatch:
+def _score_table(scorer: Scorer, table: pa.Table, path: Path, start: int, explain: bool) -> ScoreBatch:
+    """Scores of a table that begins at row ``start`` of its file; refusals name the file and the row in it."""
     try:
         return scorer.score(table, explain)
+    except ValueRefused as error:
+        raise DataError(f"{path}: {error.said(start)}") from error
     except DataError as error:
-        raise DataError(f"{path}, rows from {done}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
 
 
 def _score_rows(scores: ScoreBatch, unit: Unit, start: int, scorer: Scorer, lineage: Lineage) -> pa.Table:
@@ -134,9 +137,8 @@ def _read_unit(unit: Unit, path: Path, names: list[str]) -> Iterator[pa.Table]:
                 if batch.num_rows:
                     yield pa.Table.from_batches([batch])
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
-            raise
-        raise DataError(f"{path} cannot be read ({str(error)[:200]}); write it again as UTF-8") from error
+        mend = "write it again" + (" as UTF-8" if unit.format == "csv" else "")
+        raise DataError(f"{path} cannot be read ({str(error)[:200]}); {mend}") from error
 
 
 def _prefetch(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

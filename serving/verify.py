@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from serving.errors import IntegrityError, UsageError
 from serving.files import read_json
+from serving.wording import counted
 
 
 def verify(folder: str | Path) -> dict[str, Any]:
@@ -24,15 +25,22 @@ def verify(folder: str | Path) -> dict[str, Any]:
     manifest = read_json(folder / "manifest.json", IntegrityError)
     planned, listed = [u["id"] for u in plan["units"]], [p["unit"] for p in manifest["parts"]]
     if sorted(planned) != sorted(listed):
-        raise IntegrityError(f"the manifest names {len(listed)} units, the plan {len(planned)}; run score again")
+        raise IntegrityError(
+            f"the manifest names {counted(len(listed), 'unit')}, the plan {len(planned)}; run score again"
+        )
     ranges: dict[str, list[tuple[int, int]]] = {}
     for part in manifest["parts"]:
         _check_part(folder / manifest.get("folder", "parts") / part["part"], part)
         ranges.setdefault(part["source"], []).append((part["start_row"], part["rows"]))
     rows = sum(_count(source, sorted(pieces)) for source, pieces in ranges.items())
     if rows != manifest["rows"]:
-        raise IntegrityError(f"the manifest says {manifest['rows']} rows, the parts hold {rows}")
+        raise IntegrityError(f"the manifest says {counted(manifest['rows'], 'row')}, the parts hold {rows}")
     return {"rows": rows, "anomalies": manifest["anomalies"], "parts": len(listed), "sources": len(ranges)}
+
+
+def line(counts: dict[str, Any]) -> str:
+    """What ``verify`` counted, for people."""
+    return f"{counted(counts['rows'], 'row')} in {counted(counts['parts'], 'part')}: each exactly once"
 
 
 def _count(source: str, pieces: list[tuple[int, int]]) -> int:
@@ -48,7 +56,7 @@ def _count(source: str, pieces: list[tuple[int, int]]) -> int:
 def _check_part(path: Path, part: dict[str, Any]) -> None:
     """A part is as it was committed, and its rows follow one another; read in pieces, whatever its size."""
     if not path.exists():
-        raise IntegrityError(f"{path} is gone; run the same score command again")
+        raise IntegrityError(f"{path} is gone; delete the folder and run score again")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -61,4 +69,4 @@ def _check_part(path: Path, part: dict[str, Any]) -> None:
             raise IntegrityError(f"{path}: rows are missing or out of order after row {end} of {part['source']}")
         end += len(batch)
     if end - part["start_row"] != part["rows"]:
-        raise IntegrityError(f"{path} holds {end - part['start_row']} rows, its commit says {part['rows']}")
+        raise IntegrityError(f"{path} holds {counted(end - part['start_row'], 'row')}, its commit says {part['rows']}")

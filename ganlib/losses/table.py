@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganlib.data.spec import Block
+from ganlib.data.spec import Block, DataSpec
 from ganlib.losses.divergence import gaussian_nll
 
 
@@ -43,6 +43,17 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
                 log_p = F.log_softmax(output[:, block.slice], dim=1)
                 parts.append(-(log_p * x[:, block.slice]).sum(1, keepdim=True))
     return torch.cat(parts, 1)
+
+
+def example_nll(spec: DataSpec, output: Tensor, log_variance: Tensor, x: Tensor) -> Tensor:
+    """-log p(x | output) in nats, ``(n, terms)``: by column for table rows, by value for images and series.
+
+    Images are Gaussian round tanh(output), series round output; ``log_variance`` broadcasts to ``(n, d)``.
+    """
+    if len(spec.shape) == 1:
+        return row_nll(spec.blocks, output, log_variance, x)
+    mean = torch.tanh(output) if spec.kind == "image" else output
+    return gaussian_nll(x.flatten(1), mean.flatten(1), log_variance.expand(len(x), spec.dim))
 
 
 def activate(blocks: Sequence[Block], output: Tensor) -> Tensor:

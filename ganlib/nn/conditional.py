@@ -1,14 +1,10 @@
-"""Networks of a class: MLPs that are given y, and a latent prior per class."""
+"""Networks of a class: called with y, and a latent prior per class."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from ganlib.nn.mlp import MLP
 
 
 class ClassPrior(nn.Module):
@@ -103,21 +99,22 @@ class Conditioned(nn.Module):
         return self.decode(self.prior(noise, y), y)
 
 
-class ClassMLP(nn.Module):
-    """An MLP of ``(x, one-hot y)``; with ``classes`` 0 of x alone."""
+class ByClass(nn.Module):
+    """A network of ``(x, condition (n, k))`` called with class indices, a float condition, or x alone.
 
-    def __init__(self, inputs: int, classes: int, hidden: tuple[int, ...], outputs: int, **options: Any) -> None:
+    With ``classes`` 0 an index is not passed on.
+    """
+
+    def __init__(self, net: nn.Module, classes: int) -> None:
         super().__init__()
-        self.classes = classes
-        self.net = MLP(inputs + classes, hidden, outputs, **options)
+        self.net, self.classes = net, classes
 
-    def _join(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([x, F.one_hot(y, self.classes).to(x.dtype)], 1) if self.classes else x
+    def told(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """The condition that ``y`` means."""
+        if y is None or y.is_floating_point():
+            return y
+        return F.one_hot(y, self.classes).to(x.dtype) if self.classes else None
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Map rows given their class."""
-        return self.net(self._join(x, y))
-
-    def features(self, x: Tensor, y: Tensor) -> Tensor:
-        """Activations of the last hidden layer."""
-        return self.net.features(self._join(x, y))
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Run."""
+        return self.net(x, self.told(x, y))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from ganlib.data.spec import DataSpec
 
@@ -49,20 +48,6 @@ class TableSampler(Sampler):
         return torch.cat(parts, 1)
 
 
-class ClassGenerator(nn.Module):
-    """A generator of ``(z, condition (n, k))`` called with class indices, a float condition, or z alone."""
-
-    def __init__(self, generator: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.generator, self.classes = generator, classes
-
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Linear outputs ``(n, *shape)``."""
-        if y is None or y.is_floating_point():
-            return self.generator(z, y)
-        return self.generator(z, one_hot(y, self.classes).to(z.dtype))
-
-
 class GeneratorSampler(Sampler):
     """A generator as a sampler: ``z (n, latent_dim)`` (and what it is told) to examples in the data's range."""
 
@@ -78,8 +63,12 @@ class GeneratorSampler(Sampler):
         return output if self.spec is None else activate_output(self.spec, output)
 
 
-def sampler_for(generator: nn.Module, latent_dim: int, spec: DataSpec) -> Sampler:
-    """The sampler of a generator of linear outputs: drawn flags and categories for tables, plain outputs else."""
-    if all(block.kind == "number" for block in spec.blocks):
-        return GeneratorSampler(generator, latent_dim, spec)
-    return TableSampler(generator, latent_dim, spec)
+def sampler_for(generator: nn.Module, latent_dim: int, spec: DataSpec, scale: Tensor | None = None) -> Sampler:
+    """The sampler of a generator of linear outputs, in evaluation mode.
+
+    Table rows get drawn flags and categories and, with ``scale``, noise on their numbers; other data are the outputs.
+    """
+    plain = all(block.kind == "number" for block in spec.blocks)
+    if len(spec.shape) > 1 or (plain and scale is None):
+        return GeneratorSampler(generator, latent_dim, spec).eval()
+    return TableSampler(generator, latent_dim, spec, scale).eval()

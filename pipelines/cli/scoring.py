@@ -60,13 +60,14 @@ def verify(folder: Path, as_json: Json = False) -> None:
 
     Each source row must be there exactly once, each part as it was committed.
     """
+    from serving.verify import line
     from serving.verify import verify as recount
 
     counts = recount(folder)
     if as_json:
         show(counts)
         return
-    print(f"{counts['rows']:,} rows in {counts['parts']} parts: each exactly once")
+    print(line(counts))
 
 
 def stream(

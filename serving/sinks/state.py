@@ -6,12 +6,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from serving.crash import crash_point
-from serving.errors import DataError, TemporaryError, UsageError
+from serving.errors import DataError, UsageError
+from serving.files import disk_errors
+from serving.wording import counted
 
 COLUMNS = (
     "source", "position", "anomaly_score", "p_value", "is_anomaly", "alpha", "model_name", "model_version",
@@ -47,16 +50,51 @@ class State:
             raise UsageError(f"there is no folder {output.parent}; make it first")
         self.output = output
         self.path = output if output.suffix == ".db" else output.with_name(output.name + ".state.db")
+        self.connection: sqlite3.Connection
+        self.file: BinaryIO | None = None
+        self._made: list[Path] = []
         try:
-            self.connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            self.connection.execute("PRAGMA journal_mode=WAL")
-            self.connection.execute("PRAGMA synchronous=FULL")
-            for table in TABLES:
-                self.connection.execute(table)
-            self._add_missing_columns()
+            with disk_errors(str(output)):
+                self._open()
         except sqlite3.DatabaseError as error:
+            self.abandon()
             raise DataError(f"{self.path} is no usable SQLite database ({error}); choose another output") from error
-        self.file: BinaryIO | None = self._open_lines() if output.suffix == ".jsonl" else None
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _open(self) -> None:
+        lines = self.path != self.output
+        if lines and not self.path.exists() and self.output.exists() and self.output.stat().st_size:
+            raise UsageError(
+                f"{self.output} holds what no stream has written; choose another --output, or move it away"
+            )
+        self._make(self.path)
+        self.connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("PRAGMA synchronous=FULL")
+        for table in TABLES:
+            self.connection.execute(table)
+        self._add_missing_columns()
+        if lines:
+            self.file = self._open_lines()
+
+    def _make(self, path: Path) -> None:
+        """Create a file where there is none, and note that this run did."""
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            return
+        self._made.append(path)
+
+    def abandon(self) -> None:
+        """Close, and take away the files that this run created: nothing was committed to them."""
+        with suppress(AttributeError, sqlite3.Error, OSError):
+            self.close()
+        for path in self._made:
+            for name in (path.name, path.name + "-wal", path.name + "-shm"):
+                with suppress(OSError):
+                    path.with_name(name).unlink(missing_ok=True)
 
     def _add_missing_columns(self) -> None:
         """A database of an earlier release gains what came later."""
@@ -73,10 +111,10 @@ class State:
         """Open the JSON lines and cut them back to what was committed."""
         length = int(self.cursor("jsonl").get("bytes", 0))
         if length and (not self.output.exists() or self.output.stat().st_size < length):
-            raise DataError(
-                f"{self.output} is shorter than the {length} bytes committed to it; restore it, or start a new one"
-            )
-        file = self.output.open("r+b" if self.output.exists() else "w+b")
+            held = counted(length, "byte")
+            raise DataError(f"{self.output} is shorter than the {held} committed to it; restore it, or start a new one")
+        self._make(self.output)
+        file = self.output.open("r+b")
         file.truncate(length)
         file.seek(length)
         return file
@@ -95,17 +133,10 @@ class State:
         ``stamp`` is (model version, time); ``replayed`` names dead letters that scored now. Raises TemporaryError where
         the disk is full or the database stays locked.
         """
-        try:
+        with disk_errors(str(self.output)):
             if self.file is not None:
                 self._append(scores)
             self._transaction(lambda: self._rows(consumer, cursor, scores, dead, stamp, replayed))
-        except (sqlite3.OperationalError, OSError) as error:
-            text = str(error).lower()
-            if any(word in text for word in ("full", "locked", "no space", "busy")):
-                raise TemporaryError(
-                    f"{self.path}: {error}; make room or stop the other user, then run again"
-                ) from error
-            raise
         crash_point("cursor_committed")
 
     def _append(self, scores: Sequence[dict[str, Any]]) -> None:

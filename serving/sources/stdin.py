@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.crash import crash_point
+from serving.files import disk_errors
 from serving.sources import Record
 from serving.sources.sqlite_queue import SqliteQueue
 
@@ -25,9 +26,11 @@ class StdinQueue:
     """
 
     def __init__(self, state: Path, cursor: dict[str, Any], follow: bool, descriptor: int | None = None) -> None:
+        self.state = state
         self.writer = sqlite3.connect(state, timeout=30, check_same_thread=False, isolation_level=None)
-        self.writer.execute("PRAGMA synchronous=FULL")
-        self.writer.execute(INBOX)
+        with disk_errors(str(state)):
+            self.writer.execute("PRAGMA synchronous=FULL")
+            self.writer.execute(INBOX)
         self.queue = SqliteQueue(state, cursor, follow=True, table="inbox")
         self.queue.name = "stdin"
         self.descriptor = sys.stdin.fileno() if descriptor is None else descriptor
@@ -68,9 +71,10 @@ class StdinQueue:
     def _keep(self, lines: list[bytes]) -> None:
         if not lines:
             return
-        self.writer.execute("BEGIN IMMEDIATE")
-        self.writer.executemany("INSERT INTO inbox(body) VALUES (?)", [(line,) for line in lines])
-        self.writer.execute("COMMIT")
+        with disk_errors(str(self.state)):
+            self.writer.execute("BEGIN IMMEDIATE")
+            self.writer.executemany("INSERT INTO inbox(body) VALUES (?)", [(line,) for line in lines])
+            self.writer.execute("COMMIT")
         crash_point("stdin_queued")
 
     def poll(self, limit: int) -> list[Record]:

@@ -146,7 +146,7 @@ def test_rows_are_judged_one_by_one(artifact):
     adapter = Scorer(load_artifact(artifact)).adapter
     good = {"amount": 1.5, "count": 3, "flag": True, "kind": "new", "when": "2026-02-01T10:00:00+02:00"}
     assert adapter.check_row(good) is None
-    assert "missing columns: kind" in adapter.check_row({k: v for k, v in good.items() if k != "kind"})
+    assert "missing column: 'kind'" in adapter.check_row({k: v for k, v in good.items() if k != "kind"})
     assert "is not a number" in adapter.check_row({**good, "amount": "plenty"})
     assert "ISO date" in adapter.check_row({**good, "when": "tomorrow"})
     assert "object" in adapter.check_row([1, 2])

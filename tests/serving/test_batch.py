@@ -137,7 +137,7 @@ def broken(tmp_path, name, content):
         ("latin.csv", "amount,count,flag,kind,when\n1,2,true,caf\xe9,2026-01-01\n".encode("latin-1"), "UTF-8"),
         ("word.csv", b"amount,count,flag,kind,when\nmuch,2,true,a,2026-01-01\n", "'amount', row 0: 'much'"),
         ("renamed.csv", b"amounts,count,flag,kind,when\n1,2,true,a,2026-01-01\n", "renamed to 'amounts'"),
-        ("twice.csv", b"amount,amount,count,flag,kind,when\n1,1,2,true,a,2026-01-01\n", "twice: amount"),
+        ("twice.csv", b"amount,amount,count,flag,kind,when\n1,1,2,true,a,2026-01-01\n", "twice: 'amount'"),
         ("ragged.csv", b"amount,count,flag,kind,when\n1,2,true\n", "cannot be read"),
         ("date.csv", b"amount,count,flag,kind,when\n1,2,true,a,soon\n", "ISO date"),
         ("broken.parquet", b"PAR1 but not really PAR1", "Parquet"),

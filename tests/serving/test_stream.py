@@ -127,6 +127,32 @@ def test_reasons_are_kept_and_mended_letters_can_be_replayed(artifact, tmp_path)
         assert {a for (a,) in db.execute("SELECT attempts FROM dead_letters")} == {2}
 
 
+STRANGE = [
+    {"amount": True}, {"count": False}, {"amount": [1]}, {"kind": ["a"]}, {"kind": {"a": 1}}, {"flag": [True]},
+    {"when": 20260101}, {"when": 2.5}, {"when": True}, {"kind": "\ud800"}, {"flag": 10**30}, {"amount": "much"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_values_that_a_column_cannot_mean_are_dead_letters_whatever_comes_with_them(artifact, tmp_path, alone):
+    good = json.loads(table(2, 1).to_json(orient="records", date_format="iso"))[1]
+    bodies = [json.dumps({**good, **strange}) for strange in STRANGE]
+    fine = [json.dumps({**good, **value}) for value in ({"amount": 10**30}, {"kind": 10**30}, {"kind": True})]
+    fine += [json.dumps(good).replace(str(good["amount"]), value) for value in ("NaN", "Infinity", "-1e999")]
+    make_queue(tmp_path / "q.db", bodies + fine)
+    with sqlite3.connect(tmp_path / "q.db") as db:
+        db.execute("INSERT INTO queue(body) VALUES (?)", (json.dumps(good).encode("utf-16"),))
+    assert run_stream(artifact, f"sqlite:{tmp_path / 'q.db'}", tmp_path / "o.db", max_rows=1 if alone else 50) == 0
+    with sqlite3.connect(tmp_path / "o.db") as db:
+        dead = dict(db.execute("SELECT position, reason FROM dead_letters"))
+        scored = db.execute("SELECT COUNT(*), COUNT(anomaly_score) FROM scores").fetchone()
+    assert scored == (len(fine), len(fine)) and len(dead) == len(bodies) + 1
+    assert dead[1] == "column 'amount': true is a boolean, where a number is needed"
+    assert "not UTF-8" in dead[len(bodies + fine) + 1]
+    for position, strange in enumerate(STRANGE, 1):
+        assert repr(next(iter(strange))) in dead[position] and "row 0" not in dead[position]
+
+
 def test_a_second_run_finds_nothing_new_and_goes_on_with_what_comes(artifact, tmp_path):
     path, output = tmp_path / "in.jsonl", tmp_path / "o.jsonl"
     good = table(30, 2).to_json(orient="records", date_format="iso", lines=True).splitlines()

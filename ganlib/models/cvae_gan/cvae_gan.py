@@ -14,14 +14,16 @@ x_f = G(E(x, c), c), x_p = G(z, c') for z ~ N(0, I), f_D and f_C the last hidden
     L_GC = ½ Σ_c ||E_c f_C(x) - E_c f_C(x_p)||²
     E: l1 L_KL + l2 L_G;   G: l2 L_G + l3 L_GD + l4 L_GC;   D: L_D;   C: L_C
 
-E_c are moving averages over batches, since a batch holds few rows of a class. Shapes: x ``(n, d)``; y int64 ``(n,)``.
+E_c are moving averages over batches, since a batch holds few rows of a class. Shapes: x ``(n, *shape)``; y int64
+``(n,)``.
 Defaults: l1 = 3, l2 = 1, l3 = l4 = 1e-3 and the squared error are the paper's; it used 256 latents and images of
 128 x 128, ours are 16 latents, layers of 128-64 and Adam 1e-3.
-Deviations: rows instead of images, so networks are MLPs, given c as a one-hot. The moving averages carry the gradient
-of the batch's own mean. ``reconstruction="likelihood"`` replaces ½||x - x_f||² by -log p(x|z, c) with one learned
-variance per number, Bernoulli flags and categorical categories; D and the means then see rows with that noise, as the
-sampler makes them. With the squared error and l1 = 3 an encoded table of unit variance keeps only latents that explain
-more than three columns' worth, so tables should take the likelihood and ``kl`` 1: the toy and the estimator do.
+Deviations: networks are given c as a one-hot, as constant planes in images; MLPs for rows. The moving averages carry
+the gradient of the batch's own mean. ``reconstruction="likelihood"`` replaces ½||x - x_f||² by -log p(x|z, c) with one
+learned variance per number (one for all pixels), Bernoulli flags and categorical categories; D and the means then see
+rows with that noise, as the sampler makes them. With the squared error and l1 = 3 an encoded table of unit variance
+keeps only latents that explain more than three columns' worth, so tables should take the likelihood and ``kl`` 1: the
+toy and the estimator do.
 ``features="mean"``, the estimator's choice, averages the feature terms of L_G over units; summed, they outweigh the
 few columns of a scarce table.
 After training ``fit_prior`` may replace N(0, I) in sampling by the class's aggregated posterior, as in the CVAE.
@@ -40,11 +42,11 @@ from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.losses.table import activate, row_nll
+from ganlib.losses.table import example_nll
 from ganlib.models.vae.cvae import LABELLED_TOY
-from ganlib.nn.conditional import ClassMLP, ClassPrior, Conditioned
-from ganlib.nn.mlp import MLP
-from ganlib.nn.sampler import Sampler, TableSampler
+from ganlib.nn.architecture import Headed, NetOptions, activate_output, architecture
+from ganlib.nn.conditional import ByClass, ClassPrior, Conditioned
+from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -57,6 +59,8 @@ class CVAEGANConfig(Config):
     """
 
     latent_dim: int = 16
+    networks: str = "auto"
+    width: int = 32
     hidden: tuple[int, ...] = (128, 64)
     kl: float = 3.0
     like: float = 1.0
@@ -101,7 +105,7 @@ class ClassMeans(nn.Module):
     "cvae_gan",
     config=CVAEGANConfig,
     tasks=("augmenter",),
-    modalities=("table", "points"),
+    modalities=("table", "points", "image", "series"),
     paper="Bao et al., CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training, arXiv 1703.10155, "
     "ICCV 2017",
     exports=("sampler",),
@@ -123,14 +127,17 @@ class CVAEGAN(Algorithm):
         if spec.classes < 1:
             raise ConfigError("cvae_gan generates by class: it needs labels; use vae_gan for data without them")
         self.spec, self.config = spec, config
-        drop = config.dropout
-        self.encoder = ClassMLP(spec.dim, spec.classes, config.hidden, 2 * config.latent_dim, dropout=drop)
+        nets = architecture(config.networks, spec)
+        told = NetOptions(config.hidden, config.width, activation="relu", dropout=config.dropout)
+        free = NetOptions(config.hidden, config.width)
+        trunk = nets.trunk(spec.shape, spec.classes, told)
+        self.encoder = ByClass(Headed(trunk, 2 * config.latent_dim), spec.classes)
         self.generator = Generator(spec, config)
-        self.critic = MLP(spec.dim, config.hidden, 1, "leaky_relu")
-        self.classifier = MLP(spec.dim, config.hidden, spec.classes, "leaky_relu")
-        width = config.hidden[-1]
-        self.real_means = ClassMeans(spec.classes, width, config.momentum)
-        self.fake_means = ClassMeans(spec.classes, width, config.momentum)
+        self.critic = Headed(nets.trunk(spec.shape, 0, free), 1)
+        self.classifier = Headed(nets.trunk(spec.shape, 0, free), spec.classes)
+        self.units = self.critic.trunk.width
+        self.real_means = ClassMeans(spec.classes, self.units, config.momentum)
+        self.fake_means = ClassMeans(spec.classes, self.units, config.momentum)
         self.prior = ClassPrior(spec.classes, config.latent_dim)
 
     def players(self) -> dict[str, nn.Module]:
@@ -167,12 +174,13 @@ class CVAEGAN(Algorithm):
     def rebuild_loss(self, output: Tensor, x: Tensor) -> Tensor:
         """½||x - x_f||², or -log p(x|z, c), mean over rows."""
         if self.config.reconstruction == "squared":
-            return 0.5 * (x - activate(self.spec.blocks, output)).square().sum(1).mean()
-        return row_nll(self.spec.blocks, output, self.generator.log_variance, x).sum(1).mean()
+            return 0.5 * (x - activate_output(self.spec, output)).flatten(1).square().sum(1).mean()
+        return example_nll(self.spec, output, self.generator.log_variance, x).sum(1).mean()
 
     def rows(self, batch: Batch, output: Tensor) -> Tensor:
         """Rows as D and C see them; under the likelihood numbers carry their noise."""
-        return activate(self.spec.blocks, output) + self.generator.scale * batch.randn(self.spec.dim)
+        examples = activate_output(self.spec, output)
+        return examples if self.spec.kind != "vector" else examples + self.generator.scale * batch.randn(self.spec.dim)
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
         """The forward that all four losses share."""
@@ -186,10 +194,10 @@ class CVAEGAN(Algorithm):
         f_d, f_c = self.critic.features, self.classifier.features
         real_d, real_c, drawn_d, drawn_c = f_d(x), f_c(x), f_d(drawn), f_c(drawn)
         out = {"kl": gaussian_kl(mean, log_variance).mean(), "like": self.rebuild_loss(output, x)}
-        units = self.config.hidden[-1] if self.config.features == "mean" else 1
+        units = self.units if self.config.features == "mean" else 1
         out["like_critic"] = 0.5 * (real_d.detach() - f_d(rebuilt)).square().sum(1).mean() / units
         out["like_class"] = 0.5 * (real_c.detach() - f_c(rebuilt)).square().sum(1).mean() / units
-        out["critic_match"] = 0.5 * (real_d.detach().mean(0) - drawn_d.mean(0)).square().sum()
+        out["critic_match"] = 0.5 * (batch.mean(real_d.detach()) - batch.mean(drawn_d)).square().sum()
         out["class_match"] = self._class_match(real_c.detach(), y, drawn_c, drawn_y)
         # D must not pass its gradient on to the generator, so it sees the made rows detached.
         made = torch.cat([rebuilt, drawn]).detach()
@@ -256,7 +264,7 @@ class CVAEGAN(Algorithm):
     def sampler(self) -> Sampler:
         """z from the class's prior through G; flags and categories are drawn, numbers get the learned noise."""
         decoder = Conditioned(self.prior, self.generator)
-        return TableSampler(decoder, self.config.latent_dim, self.spec, self.generator.scale).eval()
+        return sampler_for(decoder, self.config.latent_dim, self.spec, self.generator.scale)
 
 
 class Generator(nn.Module):
@@ -266,16 +274,18 @@ class Generator(nn.Module):
 
     def __init__(self, spec: DataSpec, config: CVAEGANConfig) -> None:
         super().__init__()
-        self.net = ClassMLP(
-            config.latent_dim, spec.classes, config.hidden[::-1], spec.dim, dropout=config.dropout
-        )  # fmt: skip
+        options = NetOptions(config.hidden[::-1], config.width, activation="relu", dropout=config.dropout)
+        nets = architecture(config.networks, spec)
+        self.net = ByClass(nets.generator(config.latent_dim, spec.shape, spec.classes, options), spec.classes)
         number = torch.zeros(spec.dim)
         for block in spec.blocks:
             number[block.slice] = float(block.kind == "number")
-        self.register_buffer("number", number if spec.blocks else torch.ones(spec.dim))
+        # A column's noise is its own; an image's pixels share one, which is not drawn.
+        plain = torch.ones(spec.dim) if spec.kind == "vector" else torch.zeros(1)
+        self.register_buffer("number", number if spec.blocks else plain)
         self.raw = None
-        if config.reconstruction == "likelihood" and bool(self.number.any()):
-            self.raw = nn.Parameter(torch.full((spec.dim,), -1.0))
+        if config.reconstruction == "likelihood" and (bool(self.number.any()) or spec.kind != "vector"):
+            self.raw = nn.Parameter(torch.full((len(self.number),), -1.0))
 
     @property
     def log_variance(self) -> Tensor:

@@ -30,8 +30,9 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.gan import GAN, GANConfig
 from ganlib.models.vae.cvae import LABELLED_TOY
+from ganlib.nn.conditional import ByClass
 from ganlib.nn.layers import bake
-from ganlib.nn.sampler import ClassGenerator, Sampler, sampler_for
+from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch
 
@@ -69,7 +70,7 @@ class ConditionalGAN(GAN):
         """The generator, asked by class index; flags and categories are drawn from its probabilities."""
         generator = bake(copy.deepcopy(self.generator))
         classes = self.spec.classes if not self.spec.attributes else 0
-        return sampler_for(ClassGenerator(generator, classes), self.code_dim, self.spec).eval()
+        return sampler_for(ByClass(generator, classes), self.code_dim, self.spec)
 
 
 @register(

@@ -45,8 +45,9 @@ from ganlib.nn.architecture import (
     dcgan_weights,
     finish,
 )
+from ganlib.nn.conditional import ByClass
 from ganlib.nn.layers import WithReference, bake, has_batch_norm
-from ganlib.nn.sampler import ClassGenerator, Sampler, sampler_for
+from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -439,7 +440,7 @@ class GAN(Algorithm):
     def sampler(self) -> Sampler:
         """The generator."""
         generator = bake(copy.deepcopy(self.generator))
-        return sampler_for(ClassGenerator(generator, 0), self.code_dim, self.spec).eval()
+        return sampler_for(ByClass(generator, 0), self.code_dim, self.spec)
 
     def score_data(self, x: Tensor) -> Tensor:
         """The critic's score of examples ``(n, *shape)``, ``(n,)``; high for real ones."""

@@ -141,4 +141,4 @@ class InfoGAN(GAN):
     def sampler(self) -> Sampler:
         """The generator, its codes drawn from the same normal noise."""
         generator = CodeGenerator(bake(copy.deepcopy(self.generator)), self.config)
-        return sampler_for(generator, self.code_dim, self.spec).eval()
+        return sampler_for(generator, self.code_dim, self.spec)

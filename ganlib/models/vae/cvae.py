@@ -7,9 +7,10 @@ Idea: every distribution of a VAE is given the class y, so that one model genera
 
     maximise  E_q(z|x,y) log p(x|z,y) - beta · KL(q(z|x,y) || p(z|y)),      p(z|y) = N(0, I)
 
-Shapes: x ``(n, d)`` encoded rows; y int64 ``(n,)``; z ``(n, latent_dim)``.
+Shapes: x ``(n, *shape)``, encoded rows or images; y int64 ``(n,)``; z ``(n, latent_dim)``.
 Defaults: the papers give none for tables; latent 16, batch 128 and Adam 1e-3 are common, widths 128-64 are ours.
-Deviations: numbers have one learned variance per column (floored), flags are Bernoulli, categories categorical.
+Deviations: numbers have one learned variance per column (floored), flags are Bernoulli, categories categorical; images
+share one learned variance.
 Training uses p(z|y) = N(0, I); after training, ``fit_prior`` may replace it, for sampling only, by a Gaussian fitted
 to the aggregated posterior of each class, its covariance drawn towards the pooled one (see ``ClassPrior``). This
 repairs the mismatch between prior and aggregated posterior, and lets a class of few rows borrow the shape of the
@@ -18,7 +19,7 @@ others. With ``condition`` "latent", networks do not see y and the class speaks 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,18 +31,24 @@ from ganlib.data.spec import DataSpec
 from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.losses.table import row_nll
-from ganlib.nn.conditional import ClassMLP, ClassPrior, Conditioned
-from ganlib.nn.sampler import Sampler, TableSampler
+from ganlib.losses.table import example_nll
+from ganlib.nn.architecture import Headed, NetOptions, architecture
+from ganlib.nn.conditional import ByClass, ClassPrior, Conditioned
+from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class CVAEConfig(Config):
-    """``condition``: "both" gives y to the networks, "latent" to the sampling prior alone; ``dropout`` in both nets."""
+    """``condition``: "both" gives y to the networks, "latent" to the sampling prior alone.
+
+    ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs.
+    """
 
     latent_dim: int = 16
+    networks: str = "auto"
+    width: int = 32
     hidden: tuple[int, ...] = (128, 64)
     beta: float = 1.0
     condition: Literal["both", "latent"] = "both"
@@ -117,7 +124,7 @@ LABELLED_TOY: dict[str, Any] = {
     "cvae",
     config=CVAEConfig,
     tasks=("augmenter",),
-    modalities=("table", "points"),
+    modalities=("table", "points", "image", "series"),
     paper="Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative Models, "
     "NIPS 2015",
     exports=("sampler",),
@@ -140,10 +147,14 @@ class CVAE(Algorithm):
             raise ConfigError("cvae generates by class: it needs labels; use vae for data without them")
         self.spec, self.config = spec, config
         seen = spec.classes if config.condition == "both" else 0
-        options = {"dropout": config.dropout}
-        self.encoder = ClassMLP(spec.dim, seen, config.hidden, 2 * config.latent_dim, **options)
-        self.decoder = ClassMLP(config.latent_dim, seen, config.hidden[::-1], spec.dim, **options)
-        self.log_variance = nn.Parameter(torch.full((spec.dim,), -1.0))
+        nets = architecture(config.networks, spec)
+        options = NetOptions(config.hidden, config.width, activation="relu", dropout=config.dropout)
+        trunk = nets.trunk(spec.shape, seen, options)
+        self.encoder = ByClass(Headed(trunk, 2 * config.latent_dim), seen)
+        options = replace(options, hidden=config.hidden[::-1])
+        self.decoder = ByClass(nets.generator(config.latent_dim, spec.shape, seen, options), seen)
+        # A column's noise is its own; an image's pixels share one.
+        self.log_variance = nn.Parameter(torch.full((spec.dim if spec.kind == "vector" else 1,), -1.0))
         self.prior = ClassPrior(spec.classes, config.latent_dim)
 
     def players(self) -> dict[str, nn.Module]:
@@ -166,7 +177,7 @@ class CVAE(Algorithm):
 
     def reconstruction_nll(self, z: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """-log p(x|z, y) per raw column, ``(n, columns)``, variances floored at e^-6."""
-        return row_nll(self.spec.blocks, self.decoder(z, y), self.log_variance.clamp(-6.0, 4.0), x)
+        return example_nll(self.spec, self.decoder(z, y), self.log_variance.clamp(-6.0, 4.0), x)
 
     def loss(self, batch: Batch) -> Losses:
         """Negative bound as ``reconstruction`` and ``kl``, nats per row."""
@@ -191,4 +202,4 @@ class CVAE(Algorithm):
         """Ancestral sampling: z from the class's prior, then a draw from p(x|z, y)."""
         scale = torch.exp(0.5 * self.log_variance.clamp(-6.0, 4.0))
         decoder = Conditioned(self.prior, self.decoder)
-        return TableSampler(decoder, self.config.latent_dim, self.spec, scale).eval()
+        return sampler_for(decoder, self.config.latent_dim, self.spec, scale)

@@ -8,7 +8,8 @@ from ganlib.data.spec import Block, DataSpec
 from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
 from ganlib.models.vae.cvae import CVAE, CVAEConfig
-from ganlib.nn.conditional import ClassMLP, ClassPrior
+from ganlib.nn.architecture import Headed, MLPTrunk, NetOptions
+from ganlib.nn.conditional import ByClass, ClassPrior
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
@@ -32,10 +33,11 @@ def test_the_loss_is_the_negative_bound_of_equation():
 
 
 def test_networks_see_the_class_as_a_one_hot_or_not_at_all():
-    net = ClassMLP(2, 3, (4,), 1)
+    trunk = MLPTrunk((2,), 3, NetOptions((4,)))
+    net = ByClass(Headed(trunk, 1), 3)
     x = torch.randn(5, 2)
     joined = torch.cat([x, F.one_hot(torch.full((5,), 2), 3).float()], 1)
-    assert torch.equal(net(x, torch.full((5,), 2)), net.net(joined))
+    assert torch.equal(net(x, torch.full((5,), 2)), net.net.head(trunk.body(joined)))
     latent = CVAE(SPEC, CVAEConfig(latent_dim=2, hidden=(4,), condition="latent"))
     mean = [latent.posterior(x, torch.full((5,), c))[0] for c in range(2)]
     assert torch.equal(*mean)
