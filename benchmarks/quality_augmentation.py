@@ -135,8 +135,8 @@ def run_digits(seeds):
         means = np.stack([x[y == c].mean(0) for c in range(10)])
         table.setdefault("class means", []).append(accuracy(means, np.arange(10), test, test_y))
         for model in ("cvae", "cgan", "vae", "cvae_gan"):
-            made = as_augmenter(model, random_state=seed).fit(x, y).sample(len(x))
-            value = accuracy(made.drop(columns="label").to_numpy(float), made["label"].to_numpy(), test, test_y)
+            made, labels = as_augmenter(model, random_state=seed).fit(x, y).sample(len(x))
+            value = accuracy(made.astype(float), labels, test, test_y)
             table.setdefault(model, []).append(value)
     for name, values in table.items():
         print(f"{name:16s} " + " ".join(f"{v:.3f}" for v in values) + f"   mean {np.mean(values):.3f}", flush=True)

@@ -136,6 +136,33 @@ def entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
+def resolve(model: str | Entry | Algorithm | type) -> Entry:
+    """The entry of a name, of a registered class, of an untrained model, or the entry itself.
+
+    Raises ConfigError on a name or a class that is not registered. A class with several entries gives the first.
+    """
+    if isinstance(model, Entry):
+        return model
+    if isinstance(model, str):
+        return entry(model)
+    build = model if isinstance(model, type) else type(model)
+    found = [e for e in entries() if e.build is build]
+    if not found:
+        raise ConfigError(f"{model!r} is neither a model's name nor a registered class; `ganlib models` lists all")
+    if isinstance(model, type):
+        return found[0]
+    return next((e for e in found if e.config is type(model.config)), found[0])
+
+
+def options_of(model: str | Entry | Algorithm | type) -> dict[str, Any]:
+    """The configuration of an untrained model where it differs from the defaults; empty for anything else."""
+    config = getattr(model, "config", None)
+    if not isinstance(config, Config) or isinstance(model, Entry | type):
+        return {}
+    usual = type(config)().to_dict()
+    return {name: value for name, value in config.to_dict().items() if value != usual[name]}
+
+
 def list_models(task: str | None = None, modality: str | None = None) -> list[str]:
     """Names of the registered models, optionally of one task and one modality."""
     return [e.name for e in entries(task, modality)]

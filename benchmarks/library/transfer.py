@@ -63,11 +63,11 @@ def generate(name: str, data: dict[str, Tensor], seed: int, steps: int, width: i
 
 def judge(made: Tensor, labels: Tensor, data: dict[str, Tensor], seed: int) -> dict[str, float]:
     """Transfer accuracy, sharpness and diversity of images."""
-    classifier = train_classifier(made, labels, random_state=seed, epochs=6)
-    spread = class_diversity(data["X_train"][:5000], data["y_train"][:5000], made[:5000], labels[:5000])
+    classifier = train_classifier(made, labels, random_state=seed, epochs=8)
+    spread = class_diversity(data["X_train"][:5000], data["y_train"][:5000], made[::3], labels[::3])
     return {
         "tstr": classifier.accuracy(data["X_test"], data["y_test"]),
-        "sharpness": sharpness_ratio(data["X_train"][:2000], made[:2000]),
+        "sharpness": sharpness_ratio(data["X_train"][:2000], made[::7]),
         "diversity": statistics.mean(spread.values()),
     }
 

@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
+from ganlib.augment.arrays import ArrayGenerator
 from ganlib.augment.counts import counts_for, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
@@ -35,14 +36,16 @@ MARK = "_synthetic"
 POOL = 4
 SCARCE = 0.5
 CHUNK = 4096
+TABLE_AXES = 2
 
 
 class BaseAugmenter(BaseOverSampler):
-    """Over-sampler around a registered generator, and a generator of whole tables.
+    """Over-sampler around a registered generator, and a generator of whole tables, image sets and series.
 
     ``fit(X, y)`` learns every class; ``fit_resample(X, y)`` returns the rows it was given, first and unchanged, then
     generated rows to the counts of ``sampling_strategy`` (as in imbalanced-learn); ``sample`` and ``augment`` give
-    generated rows with exact counts per class. A DataFrame comes back as one, with its dtypes.
+    generated rows with exact counts per class. A DataFrame comes back as one, with its dtypes. ``fit`` and ``sample``
+    also take arrays of more than two axes, images and series (see ``augment.arrays``); filters are for tables.
 
     Parameters: ``options`` is the model's own configuration, where ``latent_dim``, ``hidden`` and
     ``learning_rate`` are short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after
@@ -141,6 +144,10 @@ class BaseAugmenter(BaseOverSampler):
         an unknown model or option.
         """
         self._validate_params()
+        self.arrays_: ArrayGenerator | None = None
+        self._like_array = not hasattr(X, "columns")
+        if np.ndim(X) > TABLE_AXES and self._like_array:
+            return self._fit_arrays(np.asarray(X), y)
         frame = self._accept(X)
         if y is None:
             return self._fit(frame, None, "label")
@@ -158,6 +165,7 @@ class BaseAugmenter(BaseOverSampler):
 
     def _fit_resample(self, X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
         """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
+        self.arrays_, self._like_array = None, not hasattr(X, "columns")
         frame = self._accept(X)
         self._fit(frame, y, "label")
         wanted = [self.sampling_strategy_.get(c, 0) for c in self.classes_]
@@ -186,6 +194,18 @@ class BaseAugmenter(BaseOverSampler):
         self._fit_filters(x, codes, plan.seed)
         return self
 
+    def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
+        """Images and series: no schema, no filters."""
+        plan = self._plan("image", "series")
+        if len(X) < 2:
+            raise DataError(f"an augmenter needs at least 2 examples; got {len(X)}")
+        codes = self._read_labels(None if y is None else np.asarray(y), len(X), plan)
+        self.label_ = None if y is None else "label"
+        self.arrays_ = ArrayGenerator(X, codes, plan)
+        self.algorithm_: Any = self.arrays_.models[0]
+        self.history_ = self.arrays_.history
+        return self
+
     def _read_labels(self, labels: np.ndarray | None, rows: int, plan: Plan) -> np.ndarray | None:
         """Class indices; sets ``classes_``, ``conditions_`` and ``class_counts_``."""
         if labels is None:
@@ -209,12 +229,13 @@ class BaseAugmenter(BaseOverSampler):
             warnings.warn(f"one row only in class {', '.join(single)}: its generated rows are {how}", stacklevel=4)
         return codes.astype(np.int64)
 
-    def _plan(self) -> Plan:
-        name = self.model or self.default_model
+    def _plan(self, *modalities: str) -> Plan:
+        name, wanted = self.model or self.default_model, modalities or ("table",)
         model = entry(name)
-        if "augmenter" not in model.tasks or "table" not in model.modalities:
+        if "augmenter" not in model.tasks or not set(wanted) & set(model.modalities):
+            what = {"table": "tables"}.get(wanted[0], "images or series")
             raise ConfigError(
-                f"model {name!r} does not generate tables; `ganlib models --task augmenter` lists those that do"
+                f"model {name!r} does not generate {what}; `ganlib models --task augmenter` lists those that do"
             )
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
         options = {**self._defaults, **{k: v for k, v in chosen.items() if v is not None}, **(self.options or {})}
@@ -245,9 +266,10 @@ class BaseAugmenter(BaseOverSampler):
         return int(check_random_state(random_state).randint(2**31 - 1))
 
     # ---------------------------------------------------------------- sampling
-    def sample(self, n: int | None = None, conditions: Any = None, *, random_state: Any = None) -> pd.DataFrame:
-        """Generated rows, with the label as the last column where there is one.
+    def sample(self, n: int | None = None, conditions: Any = None, *, random_state: Any = None) -> Any:
+        """Generated rows: fitted on a frame, a frame with the label as its last column where there is one.
 
+        Fitted on an array, an array like it, or with labels the pair of such an array and its labels.
         ``conditions``: None for the training table's class shares; one class; a sequence of ``n`` classes, one per
         row; or a mapping from class to count (``n`` may then be left out). Counts are exact. Raises ConfigError on an
         unknown class or counts that do not add up.
@@ -255,15 +277,21 @@ class BaseAugmenter(BaseOverSampler):
         check_is_fitted(self, "algorithm_")
         state = self.random_state if random_state is None else random_state
         per_row, counts = counts_for(n, conditions, self.classes_, self.conditions_, self.class_counts_)
-        made, codes = self._generate(counts, state)
+        made: Any
+        if self.arrays_ is not None:
+            made, codes = self.arrays_.sample(counts, self._seed(state)), np.repeat(np.arange(len(counts)), counts)
+        else:
+            made, codes = self._generate(counts, state)
+        order = np.arange(len(codes))
         if per_row is not None:
             # The k-th row asked of a class is the k-th one made of it.
-            order = np.empty(len(per_row), dtype=np.int64)
             order[np.argsort(per_row, kind="stable")] = np.arange(len(per_row))
-            made, codes = made.iloc[order].reset_index(drop=True), codes[order]
-        if self.label_ is not None:
-            made[self.label_] = self.classes_[codes]
-        return made
+        labels = None if self.label_ is None else self.classes_[codes[order]]
+        if self._like_array:
+            rows = (made if self.arrays_ is not None else made.to_numpy())[order]
+            return rows if labels is None else (rows, labels)
+        made = made.iloc[order].reset_index(drop=True)
+        return made if labels is None else made.assign(**{str(self.label_): labels})
 
     def augment(
         self,

@@ -7,7 +7,8 @@ from typing import Any
 
 from ganlib.augment.base import BaseAugmenter
 from ganlib.data.schema import Schema
-from ganlib.registry import entry
+from ganlib.registry import Entry, options_of, resolve
+from ganlib.training.algorithm import Algorithm
 
 
 class CVAEGANAugmenter(BaseAugmenter):
@@ -86,15 +87,17 @@ AUGMENTERS: Mapping[str, type[BaseAugmenter]] = {
 }
 
 
-def as_augmenter(model: str, **parameters: Any) -> BaseAugmenter:
-    """Any registered augmenter by name with ``BaseAugmenter``'s parameters; other keywords are the model's own options.
+def as_augmenter(model: str | Entry | Algorithm | type, **parameters: Any) -> BaseAugmenter:
+    """Any registered augmenter by name, entry, class or untrained model, with ``BaseAugmenter``'s parameters.
 
-    Raises ConfigError on an unknown model or option.
+    Other keywords are the model's own options; an untrained model lends its options, and networks are built anew for
+    the data. Raises ConfigError on an unknown model or option.
     """
-    known = entry(model)
+    known = resolve(model)
     own = BaseAugmenter._get_param_names()
     options = {k: parameters.pop(k) for k in list(parameters) if k not in own}
     known.config.from_dict(options)
-    if options:
-        parameters["options"] = {**(parameters.get("options") or {}), **options}
-    return AUGMENTERS[model](**parameters) if model in AUGMENTERS else Augmenter(model, **parameters)
+    lent = {name: value for name, value in options_of(model).items() if name not in parameters}
+    if merged := {**lent, **(parameters.pop("options", None) or {}), **options}:
+        parameters["options"] = merged
+    return AUGMENTERS[known.name](**parameters) if known.name in AUGMENTERS else Augmenter(known.name, **parameters)

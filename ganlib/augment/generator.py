@@ -118,7 +118,7 @@ def fit_generator(
         data = {"x": scores, "y": drawn} if given_class else {"x": scores}
         train = torch.from_numpy(member & ~held[draws])
         watch = torch.from_numpy((member & held[draws]) & (np.arange(len(draws)) < len(x)))
-        model, history = _train(spec, plan, _take(data, train), _take(data, watch))
+        model, history = train_plan(spec, plan, _take(data, train), _take(data, watch))
         if plan.class_prior and given_class and hasattr(model, "fit_prior"):
             # One score per row: copies would look like more evidence than there is.
             model.fit_prior(scores[: len(x)], drawn[: len(x)])
@@ -152,9 +152,10 @@ def _held_out(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> 
     return held if held.sum() >= LEAST_VALIDATION else np.zeros_like(held)
 
 
-def _train(
+def train_plan(
     spec: DataSpec, plan: Plan, data: dict[str, Tensor], validation: dict[str, Tensor]
 ) -> tuple[Algorithm, History]:
+    """A model of the plan trained on ``data``, watched on ``validation`` where that holds enough rows."""
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model = plan.model.create(spec, **plan.options)

@@ -7,18 +7,21 @@ from typing import Any
 from ganlib.detect.base import BaseDetector
 from ganlib.detect.estimators import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
 from ganlib.errors import ConfigError
-from ganlib.registry import Entry, entries, entry
+from ganlib.registry import Entry, options_of, resolve
+from ganlib.training.algorithm import Algorithm
 
 _NAMED = {cls.default_model: cls for cls in (GANomalyDetector, VAEDetector, ReconstructionVAEDetector)}
 
 
-def as_detector(model: str | Entry | type, **config: Any) -> BaseDetector:
-    """An unfitted detector from a registry name, a registry entry or a registered model class.
+def as_detector(model: str | Entry | Algorithm | type, **config: Any) -> BaseDetector:
+    """An unfitted detector from a registry name or entry, a registered model class or an untrained model.
+
+    An untrained model lends its options; networks are built anew for the data.
 
     ``config`` mixes the detector's parameters (``alpha``, ``epochs``, ...) and the model's own options (``beta``,
     ``score``, ...). Raises ConfigError on an unknown name or option, or on a model that does not detect.
     """
-    chosen = _entry_of(model)
+    chosen = resolve(model)
     if "detector" not in chosen.tasks or "scorer" not in chosen.exports:
         raise ConfigError(f"model {chosen.name!r} does not detect; `ganlib models --task detector` lists others")
     own = set(Detector._get_param_names()) - {"model"}
@@ -30,20 +33,10 @@ def as_detector(model: str | Entry | type, **config: Any) -> BaseDetector:
             f"the detector's are {', '.join(sorted(own))}; the model's are {', '.join(sorted(known - own))}"
         )
     parameters = {name: value for name, value in config.items() if name in own}
-    if merged := {**(parameters.pop("options", None) or {}), **options}:
+    lent = {name: value for name, value in options_of(model).items() if name not in parameters}
+    if merged := {**lent, **(parameters.pop("options", None) or {}), **options}:
         chosen.config.from_dict(merged)
         parameters["options"] = merged
     if chosen.name in _NAMED:
         return _NAMED[chosen.name](**parameters)
     return Detector(chosen.name, **parameters)
-
-
-def _entry_of(model: str | Entry | type) -> Entry:
-    if isinstance(model, Entry):
-        return model
-    if isinstance(model, str):
-        return entry(model)
-    found = [e for e in entries() if e.build is model]
-    if not found:
-        raise ConfigError(f"{model!r} is neither a model's name nor a registered class; `ganlib models` lists all")
-    return found[0]

@@ -96,8 +96,9 @@ class Objective:
     ``kind`` says what the critic is: a network with one ``logit``, an auto-encoder whose reconstruction error is an
     ``energy``, or ``none``. ``options`` are the row's numbers with their defaults. ``state`` names scalar buffers and
     their start; ``update(play, state)`` moves them after each critic step. ``watch(play)`` is logged, not minimised.
-    ``couples`` says why examples of a batch depend on each other, where they do. ``model`` is the registry name under
-    which plain vectors are also listed, ``toy`` changes its toy's trainer and options.
+    ``detects``: the trained critic's score is an anomaly score with its sign turned. ``couples``
+    says why examples of a batch depend on each other, where they do. ``model`` is the registry name under which the
+    row is also a model; ``toy`` changes that model's toy.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Objective:
     update: Callable[[Play, Mapping[str, Tensor]], None] | None = None
     watch: Callable[[Play], Mapping[str, Tensor]] | None = None
     couples: str = ""
+    detects: bool = False
     model: str = ""
     toy: Mapping[str, Any] = field(default_factory=dict)
 
@@ -275,6 +277,7 @@ _LOSS_SENSITIVE = Objective(
     "the margin is a mean over positions (the authors' 2e-4 times their 12,288 is 2.5 for values in [-1, 1])",
     Recipe(learning_rate=1e-4, weight_decay=1e-5),
     options={"margin": 1.0, "real_weight": 0.0, "leak": 0.0},
+    detects=True,
     model="loss_sensitive_gan",
 )
 _WASSERSTEIN = Objective(
@@ -323,6 +326,7 @@ _ROWS = (
         name="loss_sensitive_generalised",
         source="Qi, arXiv 1701.06264, section 5 (GLS-GAN: leak 0 is LS-GAN, 1 is WGAN)",
         options={"margin": 1.0, "real_weight": 0.0, "leak": 0.5},
+        detects=True,
         model="generalised_loss_sensitive_gan",
         toy={"config": {"learning_rate": 1e-3, "penalty": "zero_centred", "penalty_weight": 0.1}},
     ),
@@ -388,6 +392,7 @@ _ROWS = (
         update=_equilibrium_update,
         watch=_equilibrium_measure,
         couples="the equilibrium follows the mean energy of the batch",
+        detects=True,
         model="began",
         toy={
             "images": True,
@@ -404,6 +409,7 @@ _ROWS = (
         kind="energy",
         options={"margin": 1.0, "repelling": 0.1, "power": 2.0},
         couples="the repelling term compares the batch's examples",
+        detects=True,
         model="ebgan",
     ),
     Objective(

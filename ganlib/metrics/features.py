@@ -74,9 +74,9 @@ class SmallClassifier(nn.Module):
 def _convolutions(channels: int, width: int) -> list[nn.Module]:
     """Images of any size of at least one pixel to ``width`` features."""
     layers: list[nn.Module] = []
-    for inputs, outputs, stride in ((channels, 16, 1), (16, 32, 2), (32, 64, 2)):
+    for inputs, outputs, stride in ((channels, 32, 2), (32, 64, 2), (64, 64, 1)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ReLU()]
-    return [*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, width), nn.ReLU()]
+    return [*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(1024, width), nn.ReLU()]
 
 
 def _dense(columns: int, width: int) -> list[nn.Module]:

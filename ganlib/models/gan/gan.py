@@ -442,9 +442,25 @@ class GAN(Algorithm):
         generator = bake(copy.deepcopy(self.generator))
         return sampler_for(ByClass(generator, 0), self.code_dim, self.spec)
 
+    def scorer(self) -> nn.Module:
+        """The critic's energy or loss of examples; low for what looks real."""
+        return CriticScorer(bake(copy.deepcopy(self.critic))).eval()
+
     def score_data(self, x: Tensor) -> Tensor:
         """The critic's score of examples ``(n, *shape)``, ``(n,)``; high for real ones."""
         return self.critic(x, None).squeeze(1)
+
+
+class CriticScorer(nn.Module):
+    """Minus a critic's score, ``(n, *shape) -> (n,)``."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score examples."""
+        return -self.critic(x, None)[:, 0]
 
 
 _GAN_TOY = Toy(
@@ -485,10 +501,10 @@ def _register_objectives() -> None:
             register(
                 row.model,
                 config=preset(GANConfig, f"{row.name.title().replace('_', '')}Config", objective=row.name),
-                tasks=("augmenter",),
+                tasks=("augmenter", "detector") if row.detects else ("augmenter",),
                 modalities=_MODALITIES,
                 paper=row.source,
-                exports=("sampler",),
+                exports=("sampler", "scorer") if row.detects else ("sampler",),
                 toy=dataclasses.replace(_GAN_TOY, **toy),
             )(GAN)
 

@@ -203,8 +203,8 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
     with pytest.raises(ConfigError, match="no model is called"):
         as_augmenter("cvea")
     X = np.random.default_rng(0).normal(size=(40, 3))
-    made = as_augmenter("wgan_gp", steps=5).fit(X, np.repeat([0, 1], 20)).sample(4, [1, 0, 0, 1])
-    assert made["label"].tolist() == [1, 0, 0, 1]
+    made, labels = as_augmenter("wgan_gp", steps=5).fit(X, np.repeat([0, 1], 20)).sample(4, [1, 0, 0, 1])
+    assert made.shape == (4, 3) and labels.tolist() == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

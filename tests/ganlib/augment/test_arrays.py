@@ -1,0 +1,115 @@
+"""Augmenters of images and series: arrays in, arrays like them out."""
+
+import numpy as np
+import pytest
+
+from ganlib.augment import as_augmenter
+from ganlib.data.toy import digits
+from ganlib.detect import as_detector
+from ganlib.errors import ConfigError, DataError
+from ganlib.metrics.features import train_classifier
+from ganlib.registry import create, entry
+
+SMALL = {"width": 4, "latent_dim": 4, "steps": 3}
+
+
+def images(n=40, side=12, channels=0):
+    shape = (n, side, side, channels) if channels else (n, side, side)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+LAYOUTS = {"hw": images(), "hwc": images(channels=3), "chw": images(channels=3).transpose(0, 3, 1, 2)}
+
+
+@pytest.mark.parametrize("X", LAYOUTS.values(), ids=list(LAYOUTS))
+def test_bytes_come_back_as_bytes_in_the_same_axes(X):
+    made = as_augmenter("dcgan", **SMALL).fit(X).sample(5)
+    assert made.dtype == np.uint8 and made.shape == (5, *X.shape[1:])
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_floats_keep_their_type_and_range(low):
+    X = (images() / 255 * (1 - low) + low).astype(np.float64)
+    made = as_augmenter("dcgan", **SMALL).fit(X).sample(20)
+    assert made.dtype == np.float64 and made.shape == (20, 12, 12)
+    assert made.min() >= low and made.max() <= 1 and made.mean() == pytest.approx((1 + low) / 2, abs=0.25)
+
+
+def test_classes_are_exact_and_in_the_order_asked():
+    y = np.array(["a", "b", "c", "d"] * 10)
+    fitted = as_augmenter("cvae", **SMALL).fit(images(), y)
+    made, labels = fitted.sample(4, ["d", "a", "d", "b"])
+    assert made.shape == (4, 12, 12) and labels.tolist() == ["d", "a", "d", "b"]
+    _, labels = fitted.sample(conditions={"c": 3, "a": 1})
+    assert sorted(labels) == ["a", "c", "c", "c"]
+    again = as_augmenter("cvae", **SMALL).fit(images(), y)
+    assert np.array_equal(fitted.sample(6)[0], again.sample(6)[0])
+
+
+def test_unconditional_models_learn_each_class_alone():
+    X = np.concatenate([np.full((30, 8, 8), 20, np.uint8), np.full((30, 8, 8), 230, np.uint8)])
+    X = np.clip(X + np.random.default_rng(0).integers(-9, 9, X.shape), 0, 255).astype(np.uint8)
+    fitted = as_augmenter("dcgan", width=4, latent_dim=4, steps=150, learning_rate=2e-3).fit(X, np.repeat([0, 1], 30))
+    made, labels = fitted.sample(conditions={0: 20, 1: 20})
+    assert made[labels == 0].mean() < 90 and made[labels == 1].mean() > 160
+
+
+def test_series_keep_each_channels_scale():
+    rng = np.random.default_rng(0)
+    X = np.stack([5 + rng.normal(size=(60, 48)).cumsum(1) * 0.1, 100 * rng.normal(size=(60, 48))], 1)
+    made = as_augmenter("dcgan", **{**SMALL, "steps": 200}).fit(X).sample(200)
+    assert made.shape == (200, 2, 48)
+    assert made[:, 0].mean() == pytest.approx(5, abs=1.0)
+    assert abs(made[:, 1].mean()) < 50 and made[:, 1].std() > 5 * made[:, 0].std()
+
+
+def test_a_cvae_of_digits_teaches_a_classifier():
+    """Train on generated, test on real: far above chance (0.1) after a short training."""
+    x, y = digits(0)
+    test, test_y = digits(0, "test")
+    fitted = as_augmenter("cvae", width=16, latent_dim=8, steps=1200).fit((x.numpy() + 1) / 2, y.numpy())
+    made, labels = fitted.sample(1000)
+    accuracy = train_classifier(made[:, None] if made.ndim == 3 else made, labels, epochs=10).accuracy(
+        (test.numpy() + 1) / 2, test_y.numpy()
+    )
+    assert accuracy > 0.85, accuracy
+
+
+def test_models_by_class_by_entry_and_untrained():
+    from ganlib.data.spec import DataSpec
+
+    untrained = create("cvae", DataSpec.vector(3, 2), latent_dim=7, hidden=(9,))
+    for model in (untrained, entry("cvae"), type(untrained)):
+        augmenter = as_augmenter(model)
+        assert type(augmenter).__name__ == "CVAEAugmenter"
+    assert as_augmenter(untrained).options == {"latent_dim": 7, "hidden": [9]}
+    assert as_augmenter(untrained, latent_dim=3)._plan().options["latent_dim"] == 3
+    assert as_detector(create("vae", DataSpec.vector(3), beta=0.5)).options == {"beta": 0.5}
+
+
+def test_energies_detect():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(600, 2)) @ np.array([[1.0, 0.9, 0.5], [0.0, 0.4, -0.8]])
+    odd = rng.normal(size=(200, 3)) * normal.std(0)
+    detector = as_detector("ebgan", steps=800, latent_dim=2, hidden=(32,)).fit(normal[:400])
+    low, high = detector.anomaly_score(normal[400:]), detector.anomaly_score(odd)
+    auroc = (high[:, None] > low).mean()
+    assert auroc > 0.8
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: as_augmenter("gan_int_cls", steps=1).fit(np.zeros((9, 2))), ConfigError, "does not generate tables"),
+        (lambda: as_augmenter("vae", steps=1).fit(images()), ConfigError, "does not generate images"),
+        (lambda: as_augmenter("cvae", **SMALL).fit(images()), DataError, "give y"),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(images() * 1.0), DataError, "range|between|\\[0, 1\\]"),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(images()[:1]), DataError, "at least 2"),
+        (lambda: as_augmenter("cvae", **SMALL).fit(images(), np.zeros(39)), DataError, "40 rows and y 39"),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(np.zeros((9, 2, 50))), DataError, "constant"),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), np.nan)), DataError, "finite"),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
