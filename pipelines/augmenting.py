@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.errors import GateRefused, UsageError
+from pipelines.files import check_output, placing, written
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.settings import AugmentSettings, DataSettings, Settings
-from pipelines.steps import Run, Tell, Trained, common_tags, direct, quiet, workshop
+from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
+from serving.wording import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,47 +31,77 @@ def train_augmenter(
     Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
     """
     check_name(name)
+    check_model(settings.augment.model, "augmenter")
     registry = registry or Registry(settings=settings.registry)
     with workshop(name) as folder:
         work = str(Job.create(folder, name, settings, registry).folder)
         facts = run(prepare_augmenter, work)
         sizes = f"{facts['fit']:,} train, {facts['test']:,} judge"
-        tell(f"{facts['rows']:,} rows of {len(facts['classes'])} classes: {sizes}")
+        tell(f"{counted(facts['rows'], 'row')} of {len(facts['classes'])} classes: {sizes}")
+        registry.client()  # what keeps it from being opened is better known before training
+        tell(f"training {settings.augment.model}")
         done = run(fit_augmenter, work)
-        tell(f"{done['model']} sealed, parity {done['parity_ratio']:.2g} of 1; macro AUPRC on real rows: "
-             + ", ".join(f"{k} {v:.4f}" for k, v in done["lift"].items()))  # fmt: skip
+        tell(f"{done['model']} sealed, parity {done['parity_ratio']:.2g} of 1; {_one_split(done['lift'], facts)}")
         return Trained(**run(register_augmenter, work))
+
+
+def _one_split(lift: Mapping[str, float], facts: Mapping[str, Any]) -> str:
+    """What the rows kept back say of this very model: another measure than ``augment``'s mean over splits."""
+    from ganlib.augment.lift import TITLES
+
+    if not lift:
+        return "no row could be kept back to judge it"
+    figures = ", ".join(f"{TITLES[arm]} {figure:.4f}" for arm, figure in lift.items())
+    return f"this model on one split, {counted(facts['test'], 'row')} kept back (macro AUPRC): {figures}"
 
 
 def prepare_augmenter(folder: str) -> dict[str, Any]:
     """Read, and keep rows of each class back before anything is fitted."""
     from ganlib.data.inference import infer_schema
-    from ganlib.data.read import need_column
     from ganlib.data.values import as_strings
-    from ganlib.errors import DataError
 
     job = Job.open(folder)
     data, frame = job.settings.data, job.table()
     if data.label is None:
         raise UsageError("an augmenter generates rows by class: name the column with --label or data.label")
-    texts = as_strings(need_column(frame, data.label))
-    labels, counts = np.unique(texts[texts != ""].astype(str), return_counts=True)
-    if len(labels) < 2:
-        shown = repr(str(labels[0])) if len(labels) else "no value"
-        raise DataError(f"label column {data.label!r} holds {shown} only; an augmenter needs two classes or more")
-    fit, test = _kept_back(frame, texts, labels, job.settings.training.random_state)
+    classes = learnable_classes(frame, data.label)
+    texts = as_strings(frame[data.label])
+    fit, test = _kept_back(frame, texts, np.array(list(classes)), job.settings.training.random_state)
     schema = infer_schema(frame.iloc[fit].drop(columns=[data.label]), timezone=data.timezone)
     schema.save(job.folder / "schema.yaml")
     job.write("rows", {"fit": fit.tolist(), "test": test.tolist()})
     facts = {
         "rows": len(frame),
         "fingerprint": job.fingerprint(),
-        "classes": {str(c): int(n) for c, n in zip(labels, counts, strict=True)},
+        "classes": classes,
         "fit": len(fit),
         "test": len(test),
     }
     job.write("facts", facts)
     return facts
+
+
+def learnable_classes(frame: pd.DataFrame, label: str) -> dict[str, int]:
+    """Rows by class; raises DataError where the column is absent or no class of it can be learned."""
+    from ganlib.data.read import need_column
+    from ganlib.data.values import as_strings
+    from ganlib.errors import DataError
+
+    texts = as_strings(need_column(frame, label)).astype(str)
+    names, counts = np.unique(texts[texts != ""], return_counts=True)
+    if len(names) == 0:
+        raise DataError(f"label column {label!r} holds no value: all of them are missing; name another by --label")
+    if len(names) == 1:
+        raise DataError(
+            f"label column {label!r} holds one class, {str(names[0])!r}; an augmenter needs two or more: name another "
+            "column by --label"
+        )
+    if counts.max() < LEAST_CLASS:
+        raise DataError(
+            f"label column {label!r} parts {counted(len(frame), 'row')} into {len(names)} classes, none of "
+            f"{LEAST_CLASS} rows or more: no class can be learned; add rows, or name another column by --label"
+        )
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _kept_back(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,14 +213,15 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     not measurably help, ``off`` does not measure. Raises GateRefused (3), DataError (4), ConfigError or UsageError (2);
     the output file is whole or absent.
     """
+    chosen, data, output, frame = _opened(settings)
     from ganlib.augment import MARK
 
-    chosen, data, output, frame = _opened(settings)
     if _is_sealed(chosen.model):
         made, lift = _sealed_rows(settings, frame), None
         tell("the gate measures models that are fitted here; what a sealed one learned from is not known")
     else:
         lift = _measured(settings, frame, tell)
+        tell(f"training {chosen.model} on all {counted(len(frame), 'real row')}")
         made = _augmenter(settings).augment(
             frame, data.label, chosen.rows, condition=chosen.condition, only_synthetic=chosen.only_synthetic
         )
@@ -208,40 +240,71 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
 
 def plan_augmentation(settings: Settings) -> dict[str, Any]:
     """What ``augment`` would add to which classes, without fitting anything."""
-    from ganlib.augment.counts import to_balance
-    from ganlib.data.read import need_column
     from ganlib.data.values import as_strings
 
     chosen, data, output, frame = _opened(settings)
     facts: dict[str, Any] = {"real rows": len(frame), "model": chosen.model, "gate": chosen.gate, "output": str(output)}
     if data.label is None:
         return facts | {"synthetic rows": chosen.rows}
-    texts = as_strings(need_column(frame, data.label)).astype(str)
+    texts = as_strings(frame[data.label]).astype(str)
     names, counts = np.unique(texts[texts != ""], return_counts=True)
     facts["classes"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    lacking = dict(zip(names.tolist(), to_balance(counts).tolist(), strict=True))
-    wanted = lacking if chosen.condition is None else {chosen.condition: lacking.get(chosen.condition, 0)}
-    return facts | {"synthetic rows": sum(wanted.values()) if chosen.rows is None else chosen.rows}
+    return facts | {"synthetic rows": _lacking(chosen, facts["classes"]) if chosen.rows is None else chosen.rows}
 
 
 def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, pd.DataFrame]:
-    """Checked settings and the table."""
+    """Checked settings and the table; nothing heavy is imported before the request makes sense."""
+    chosen, data, output = _request(settings)
+    sealed = _is_sealed(chosen.model)
+    if not sealed:
+        check_model(chosen.model, "augmenter")
     from ganlib.data.read import need_column, read_table
 
+    frame = read_table(str(data.path))
+    if sealed and data.label is not None:
+        need_column(frame, data.label)
+    elif not sealed:
+        _check_learnable(frame, data.label, chosen)
+    return chosen, data, output, frame
+
+
+def _request(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path]:
+    """What was asked for, as far as it can be judged without the data; raises UsageError."""
     chosen, data = settings.augment, settings.data
     if not data.path or not chosen.output:
         raise UsageError("augmenting needs the data and an output file: give --data and --output")
     output = Path(chosen.output)
-    if output.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"the output {output} must end in .csv or .parquet")
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}; make it first")
+    check_output(output, (".csv", ".parquet"), source=data.path)
     if data.label is None and chosen.gate == "on":
         raise UsageError("the gate measures by class: name the column with --label, or leave --gate at report")
-    frame = read_table(data.path)
-    if data.label is not None:
-        need_column(frame, data.label)
-    return chosen, data, output, frame
+    if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):
+        raise UsageError("without --label there is nothing to balance: name the column, or say how many rows by --rows")
+    return chosen, data, output
+
+
+def _check_learnable(frame: pd.DataFrame, label: str | None, chosen: AugmentSettings) -> None:
+    """Refuse, before anything is fitted, a table that nothing can be learned from or that lacks nothing."""
+    from ganlib.errors import DataError
+
+    if label is None:
+        if len(frame) < LEAST_CLASS:
+            raise DataError(f"{counted(len(frame), 'row')}: an augmenter needs {LEAST_CLASS} or more; add rows")
+        return
+    classes = learnable_classes(frame, label)
+    if chosen.rows is None and _lacking(chosen, classes) == 0:
+        what = "the classes" if chosen.condition is None else f"class {chosen.condition!r}"
+        raise DataError(f"{what} of {label!r} lack no rows to the largest class; say how many to add by --rows")
+
+
+def _lacking(chosen: AugmentSettings, classes: Mapping[str, int]) -> int:
+    """Rows that would balance the classes, or the one that was asked for."""
+
+    most, wanted = max(classes.values(), default=0), chosen.condition
+    if wanted is None:
+        return sum(most - held for held in classes.values())
+    if wanted not in classes:
+        raise UsageError(f"there is no class {wanted!r}; the classes are {listed(list(classes))}")
+    return most - classes[wanted]
 
 
 def _augmenter(settings: Settings, verbose: bool = True) -> Any:
@@ -258,7 +321,7 @@ def _measured(settings: Settings, frame: pd.DataFrame, tell: Tell) -> Any:
     chosen, label = settings.augment, settings.data.label
     if chosen.gate == "off" or label is None:
         return None
-    tell(f"measuring what generated rows add: {chosen.repeats} splits of the real rows")
+    tell(f"measuring what generated rows add: {chosen.repeats} splits of the real rows, a model trained in each")
     try:
         return measure_lift(
             _augmenter(settings, verbose=False), frame, label, chosen.rows, condition=chosen.condition,
@@ -287,7 +350,8 @@ def _reported(lift: Any, done: Mapping[str, Any], output: Path) -> dict[str, Any
         lift.verdict, "generated rows make no measurable difference"
     )
     verdict = (
-        f"{words}: {gap.mean:+.4f} macro AUPRC over real rows alone, 95 % interval {gap.low:+.4f} to {gap.high:+.4f}"
+        f"{words}: {gap.mean:+.4f} macro AUPRC over real rows alone (mean of {len(lift.arms[NONE])} splits, "
+        f"95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
     )
     report = output.with_suffix(".report.html")
     lift_page(report, output.name, verdict, lift, rows, done)
@@ -318,7 +382,7 @@ def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
         made = generator.frame(chosen.rows, None, seed)
         return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
     if label is None:
-        raise UsageError(f"this augmenter knows the classes {', '.join(generator.conditions[:20])}: name the --label")
+        raise UsageError(f"this augmenter knows the classes {listed(generator.conditions)}: name the --label")
     texts, names = as_strings(frame[label]).astype(str), np.array(generator.conditions)
     held = np.array([int((texts == name).sum()) for name in names])
     wanted = to_balance(held)
@@ -341,17 +405,10 @@ def _counts(made: pd.DataFrame, label: str | None, mark: str) -> Mapping[str, in
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write CSV or Parquet by the suffix, whole or not at all."""
-    from serving.files import disk_errors, sync_folder
-
-    with disk_errors(str(path)):
+    with placing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        try:
-            if path.suffix.lower() == ".parquet":
-                frame.to_parquet(temporary, index=False)
-            else:
-                frame.to_csv(temporary, index=False)
-            temporary.replace(path)
-            sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with written(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import GateRefused
+from pipelines.files import placing, written
+from serving.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +70,15 @@ def run_demo(output: Path, data: Path | None = None, label: str | None = None) -
     ``data`` None is scikit-learn's breast cancer table, and its digits for augmentation. Raises what the parts raise.
     """
     started = time.monotonic()
+    usual = _usual_registry()
     _prepare_environment(output)
     name = "demo" if data is None else re.sub(r"[^\w-]+", "-", data.stem).strip("-") or "own"
     place = Place(output.resolve(), name)
-    place.folder.mkdir(parents=True, exist_ok=True)
+    with placing(place.folder):
+        place.folder.mkdir(parents=True, exist_ok=True)
     database = place.base / "mlflow.db"
-    place.config.write_text(CONFIG.format(file=_short(place.config), database=database), encoding="utf-8")
+    with written(place.config) as temporary:
+        temporary.write_text(CONFIG.format(file=_short(place.config), database=database), encoding="utf-8")
     say = _Steps(total=6 if data is None or label else 5)
     say("data")
     history, incoming, label = _tables(place, data, label)
@@ -92,7 +97,7 @@ def run_demo(output: Path, data: Path | None = None, label: str | None = None) -
     if data is None or label:
         say("augment a scarce table, measured on real rows kept back")
         done["augment"] = _part(place, "augment", [history], lambda: _augment(place, data, label))
-    _finish(place, done, model, incoming, time.monotonic() - started)
+    _finish(place, done, model, incoming, time.monotonic() - started, usual)
     return done
 
 
@@ -126,7 +131,8 @@ def _part(place: Place, part: str, made_from: list[Path | str], run: Callable[[]
             print(f"      made already: {_short(note.parent)}", file=sys.stderr)
             return kept["done"]
     done = run()
-    note.write_text(json.dumps({"mark": mark, "done": done}, default=str), encoding="utf-8")
+    with written(note) as temporary:
+        temporary.write_text(json.dumps({"mark": mark, "done": done}, default=str), encoding="utf-8")
     return done
 
 
@@ -158,8 +164,8 @@ def _tables(place: Place, data: Path | None, label: str | None) -> tuple[Path, P
     history, incoming = place.file("history.parquet"), place.file("incoming.parquet")
     _write(frame[~later], history)
     _write(features[later], incoming)
-    print(f"      {int((~later).sum()):,} rows to train on: {_short(history)}\n"
-          f"      {int(later.sum()):,} rows that arrive later: {_short(incoming)}", file=sys.stderr)  # fmt: skip
+    print(f"      {counted(int((~later).sum()), 'row')} to train on: {_short(history)}\n"
+          f"      {counted(int(later.sum()), 'row')} to arrive later: {_short(incoming)}", file=sys.stderr)  # fmt: skip
     return history, incoming, label
 
 
@@ -281,17 +287,23 @@ def _augment(place: Place, data: Path | None, label: str | None) -> dict[str, An
 
 
 # ---------------------------------------------------------------- the end
-def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seconds: float) -> None:
+def _usual_registry() -> str:
+    """The registry of a command without --tracking; asked for early, since MLflow leaves ours in the environment."""
+    from pipelines.registry import Registry
+
+    return Registry().uri
+
+
+def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seconds: float, usual: str) -> None:
     """What was made, and three commands to try next."""
     from pipelines.cli.common import table
-    from pipelines.registry import Registry
 
     train, scores, stream = done["train"], done["score"], done["stream"]
     figures = ", ".join(f"{name} {value:.3f}" for name, value in train["validation"].items())
     promoted = "champion" if done["promote"]["passed"] else "challenger, refused by a gate"
     detector = f"{place.name} version {train['version']} ({train['model']}), {promoted}; {train['measure']}: {figures}"
-    batch = f"{scores['rows']:,} rows scored, {scores['anomalies']:,} anomalies"
-    live = f"{stream['scored']:,} records scored, {stream['anomalies']:,} anomalies, dead letters: "
+    batch = f"{counted(scores['rows'], 'row')} scored, {_anomalies(scores)}"
+    live = f"{counted(stream['scored'], 'record')} scored, {_anomalies(stream)}, dead letters: "
     database = f"sqlite:///{_short(place.base / 'mlflow.db')}"
     rows = [
         ["detector", detector],
@@ -300,18 +312,23 @@ def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seco
         ["stream", f"{live}{len(stream['dead_letters'])}: {_short(place.file('stream.db'))}"],
     ]
     if grown := done.get("augment"):
-        said = f"{grown['synthetic']:,} generated rows: {_short(Path(grown['output']))}; " if grown["output"] else ""
+        made = counted(grown["synthetic"], "generated row")
+        said = f"{made}: {_short(Path(grown['output']))}; " if grown["output"] else ""
         rows.append(["augmenter", said + grown["verdict"]])
         if grown.get("report"):
             rows.append(["its report", _short(Path(grown["report"]))])
     table(f"made in {seconds:.0f} s", ["what", "where and how good"], [*rows, ["registry", database]])
     command = "ganlib" if shutil.which("ganlib") else _short(Path(sys.executable).parent / "ganlib")
-    tail = "" if Registry().uri == f"sqlite:///{place.base / 'mlflow.db'}" else f" --tracking {database}"
+    tail = "" if usual == f"sqlite:///{place.base / 'mlflow.db'}" else f" --tracking {database}"
     mine = _short(place.base / "my-scores")
     print("\nnext:")
     print(f"  {command} score --model {model} --input {_short(incoming)} --output {mine} --explain{tail}")
     print(f"  {command} history {place.name}{tail}")
     print(f"  {command} demo --data YOUR.csv --label COLUMN")
+
+
+def _anomalies(done: dict[str, Any]) -> str:
+    return counted(done["anomalies"], "anomaly", "anomalies")
 
 
 def _short(path: Path) -> str:

@@ -124,10 +124,11 @@ def _namespace() -> Check:
 
 def _registry(settings: RegistrySettings | None) -> Check:
     from pipelines.registry import Registry, masked
+    from serving.wording import counted
 
     registry = Registry(settings=settings)
     try:
-        count = len(registry.names())
+        models = len(registry.names())
     except Exception as error:
         return Check("registry", "error", f"{type(error).__name__}: {str(error)[:120]}", "check MLFLOW_TRACKING_URI")
-    return Check("registry", "ok", f"{count} models at {masked(registry.uri)}")
+    return Check("registry", "ok", f"{counted(models, 'model')} at {masked(registry.uri)}")

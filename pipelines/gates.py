@@ -32,11 +32,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All gates of one challenger."""
+    """All gates of one challenger; none was asked of one that is champion ``already``."""
 
     name: str
     version: str
     gates: tuple[Gate, ...]
+    already: bool = False
 
     @property
     def passed(self) -> bool:
@@ -122,11 +123,21 @@ def _alpha(case: _Case, needed: Any) -> Gate:
     wanted = case.number("alpha") if needed is True else float(needed)
     least, rows = float(case.artifact.calibration["alpha_min"]), case.artifact.calibration["n"]
     found = f"{least:.4g} with {rows} calibration rows"
-    # The supported alphas are quotients of whole numbers: equal ones may differ in the last digit.
-    if least <= wanted * (1 + 1e-6):
+    if supported(least, wanted):
         return Gate("alpha supported", True, found, f"{wanted:.4g}")
-    more = f"{wanted:.4g}: {math.ceil(1 / wanted) - 1} rows, or alpha >= {least:.4g}" if wanted > 0 else f"{wanted:.4g}"
+    more = f"{wanted:.4g}: {rows_for(wanted)} rows, or alpha >= {least:.4g}" if wanted > 0 else f"{wanted:.4g}"
     return Gate("alpha supported", False, found, more)
+
+
+def supported(alpha_min: float, alpha: float) -> bool:
+    """Whether a calibration supports an alarm budget."""
+    # The supported alphas are quotients of whole numbers: equal ones may differ in the last digit.
+    return alpha_min <= alpha * (1 + 1e-6)
+
+
+def rows_for(alpha: float) -> int:
+    """Calibration rows that support an alarm budget."""
+    return math.ceil(1 / alpha) - 1
 
 
 def _one_row(case: _Case, needed: Any) -> Gate:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
+from pipelines.files import read_yaml
 
 
 def policy_file(name: str) -> Path:
@@ -21,12 +22,7 @@ def policy_file(name: str) -> Path:
 
 def read_policy(path: str | Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A YAML mapping of version 1; raises UsageError naming the file, the fault and, with ``known``, the right keys."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}; see mlflow/gates.yaml") from error
+    values = read_yaml(path, "policy", "see mlflow/gates.yaml")
     if not isinstance(values, dict) or values.get("version") != 1:
         raise UsageError(f"{path} is no policy of version 1; its first line must be `version: 1`")
     if known is not None and (unknown := set(values) - {"version", *known}):

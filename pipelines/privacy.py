@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from serving.wording import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -31,7 +33,7 @@ def check_privacy(file: Path, frame: pd.DataFrame) -> str:
     texts = sum(_rare_texts(frame[c["name"]], data, words) for c in columns if c["kind"] in ("category", "text"))
     golden = artifact.metadata["golden"]["columns"]
     rows = _copied_rows(frame, [c for c in columns if c["kind"] in ("number", "integer")], golden)
-    found = [f"{n} {what}" for n, what in ((texts, "rare texts"), (rows, "training rows")) if n]
+    found = [counted(n, what) for n, what in ((texts, "rare text"), (rows, "training row")) if n]
     return f"found {' and '.join(found)} in the artifact" if found else "passed"
 
 

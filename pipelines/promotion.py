@@ -19,20 +19,23 @@ def promote(
 ) -> Verdict:
     """Judge the challenger, or a version, and make it champion; what was champion becomes ``previous``.
 
-    A half-done promotion is finished or undone first. Promoting the champion changes nothing. With ``dry_run`` nothing
-    at all is written. Raises GateRefused (exit 3; its ``verdict`` is the table), TryAgain (75) where somebody else
-    moved the alias meanwhile, UsageError, RegistryDown.
+    A half-done promotion is finished or undone first. Promoting the champion asks no gate and changes nothing. With
+    ``dry_run`` nothing at all is written. Raises GateRefused (exit 3; its ``verdict`` is the table), TryAgain (75)
+    where somebody else moved the alias meanwhile, UsageError, RegistryDown.
     """
     ledger = Ledger(registry, name)
     if not dry_run:
         ledger.settle()
+    aliases = registry.aliases(name)
+    if "champion" in aliases and (version or aliases.get("challenger")) == aliases["champion"]:
+        return Verdict(name, aliases["champion"], (), already=True)
     verdict, before = judge(registry, name, version, gates)
     if not verdict.passed:
         if not dry_run:
             ledger.note_refusal(before, verdict.version, verdict.rows())
             registry.tag(name, verdict.version, "gate_verdict", "refused")
         raise GateRefused(f"{name} version {verdict.version} was not promoted: {verdict.failures}", verdict)
-    if dry_run or before == verdict.version:
+    if dry_run:
         return verdict
     registry.tag(name, verdict.version, "gate_verdict", "passed")
     ledger.move("promote", before, verdict.version, before, verdict.rows())

@@ -17,10 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.errors import RegistryDown, UsageError
+from pipelines.errors import RegistryDown, UsageError, cannot_write
+from pipelines.files import placing
 from pipelines.model_card import alpha_default, example_of, output_columns, runtime_pins
 from pipelines.settings import RegistrySettings, load_settings, reveal
 from serving.errors import IntegrityError
+from serving.wording import counted
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
@@ -108,6 +110,8 @@ class Registry:
         except (RegistryDown, UsageError):
             raise
         except Exception as error:  # alembic, SQLAlchemy and the file system raise their own kinds
+            if isinstance(error, OSError) and error.filename and (file := _sqlite_file(self.uri)):
+                raise cannot_write(file, error, "choose another --tracking") from error
             raise RegistryDown(f"the registry {masked(self.uri)} cannot be opened: {_short(error)}") from error
 
     @property
@@ -287,7 +291,8 @@ class Registry:
         import mlflow
 
         source = f"models:/{found.name}/{found.version}/artifacts/{file}"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with placing(target, "choose another registry.cache"):
+            target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             self.client()
             try:
@@ -332,7 +337,7 @@ class Registry:
             except OSError as error:  # requests' connection errors are OSErrors
                 last = error
         raise RegistryDown(
-            f"the registry {masked(self.uri)} did not answer {self.settings.retries} times: {_short(last)}"
+            f"the registry {masked(self.uri)} did not answer {counted(self.settings.retries, 'time')}: {_short(last)}"
         ) from last
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.files import written
 from pipelines.job import Job
 from pipelines.registry import Registry
 
@@ -97,9 +98,8 @@ def lift_page(path: Path, name: str, verdict: str, lift: Any, rows: list[list[st
         picture=_lift_picture(lift), model=escape(str(done["model"])), real=f"{done['real']:,}",
         classes=_html(["class", "rows"], [[k, f"{v:,}"] for k, v in done["classes"].items()]),
     )  # fmt: skip
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _sentence(text: str) -> str:

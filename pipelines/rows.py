@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.settings import DataSettings
+from serving.wording import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NORMAL_WORDS = ("0", "false", "normal")
+MAJORITY = "the majority"
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Masks over the rows, and the rule that made them in words."""
+    """Masks over the rows, the rule that made them in words, and what makes one doubt it."""
 
     anomalous: np.ndarray
     unlabelled: np.ndarray
     rule: str
+    doubt: str = ""
 
 
 def read_labels(frame: pd.DataFrame, label: str | None, normal: str | None) -> Labels:
@@ -41,14 +44,26 @@ def read_labels(frame: pd.DataFrame, label: str | None, normal: str | None) -> L
     missing = texts == ""
     values, counts = np.unique(texts[~missing], return_counts=True)
     if len(values) == 0:
-        raise DataError(f"label column {label!r} holds no value; leave --label out, or name another column")
+        raise DataError(
+            f"label column {label!r} holds no value: all of them are missing; leave --label out, or name another column"
+        )
     chosen, why = _normal_values(values, counts, label, normal)
     anomalous = ~missing & ~np.isin(texts, chosen)
     names = " or ".join(repr(str(v)) for v in chosen)
     if not anomalous.any():
-        return Labels(nothing, missing, f"{label} has no other value than {names}: all rows train as normal")
-    rule = f"{label} = {names} is normal ({why}); {int(anomalous.sum()):,} known anomalies in {len(frame):,} rows"
+        rule = f"{label} has no other value than {names}: all rows train as normal"
+        return Labels(nothing, missing, rule, _doubt(label, names) if why == MAJORITY else "")
+    known = counted(int(anomalous.sum()), "known anomaly", "known anomalies")
+    rule = f"{label} = {names} is normal ({why}); {known} in {counted(len(frame), 'row')}"
     return Labels(anomalous, missing, rule)
+
+
+def _doubt(label: str, value: str) -> str:
+    """One value that is not known to mean normal: it may as well mark the anomalies."""
+    return (
+        f"label column {label!r} holds {value} only, which is taken for normal: all rows train. If it marks anomalies, "
+        "add rows known to be normal and name their value by --normal VALUE"
+    )
 
 
 def _normal_values(values: np.ndarray, counts: np.ndarray, label: str, normal: str | None) -> tuple[list[str], str]:
@@ -57,11 +72,11 @@ def _normal_values(values: np.ndarray, counts: np.ndarray, label: str, normal: s
     if normal is not None:
         chosen = [v for v in values if v == normal.strip() or _same_number(v, normal)]
         if not chosen:
-            shown = ", ".join(repr(str(v)) for v in values[np.argsort(-counts)][:20])
+            shown = listed([str(v) for v in values[np.argsort(-counts)]], 20)
             raise DataError(f"label column {label!r} holds no value {normal!r}; its values are {shown}")
         return chosen, "as asked"
     known = [v for v in values if v.lower() in NORMAL_WORDS or _same_number(v, "0")]
-    return (known, "by its name") if known else ([str(values[counts.argmax()])], "the majority")
+    return (known, "by its name") if known else ([str(values[counts.argmax()])], MAJORITY)
 
 
 def _same_number(one: str, other: str) -> bool:

@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from pipelines.errors import UsageError
+from pipelines.files import read_yaml
 
 PREFIX = "GANLIB__"
 MASK = "**********"
@@ -184,7 +185,7 @@ class AugmentSettings(Section):
     """Synthetic rows."""
 
     model: str = Field("cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter.")
-    rows: Annotated[int, Field(ge=0)] | None = Field(None, description="Synthetic rows in all; balances if empty.")
+    rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
     condition: Text | None = Field(None, description="Only rows of this class.")
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
     gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
@@ -281,18 +282,14 @@ def _put(tree: dict[str, dict[str, Any]], sources: dict[str, str], key: str, val
 def _file_values(path: str | Path | None) -> Iterator[tuple[str, Any]]:
     if path is None:
         return
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"configuration {path} cannot be read: {reason}; `ganlib config init` writes one") from error
+    values = read_yaml(path, "configuration", "`ganlib config init FILE` writes one")
     if values is None:
         return
     if not isinstance(values, dict):
         raise UsageError(f"configuration {path} holds no sections; `ganlib config init` writes one")
     for section, content in values.items():
         if str(section) not in Settings.model_fields:
-            raise UsageError(f"configuration {path}: {_unknown(str(section), Settings.model_fields, 'section')}")
+            raise UsageError(f"configuration {path}: {_unknown_section(str(section))}")
         if content is not None and not isinstance(content, dict):
             raise UsageError(f"configuration {path}: section {section!r} must hold keys and values, not {content!r}")
         for name, value in (content or {}).items():
@@ -311,7 +308,7 @@ def _environment() -> Iterator[tuple[str, str, str]]:
 def _check_key(key: str, where: str) -> None:
     section, _, name = key.partition(".")
     if section not in Settings.model_fields:
-        raise UsageError(f"{where}: {_unknown(section, Settings.model_fields, 'section')}")
+        raise UsageError(f"{where}: {_unknown_section(section)}")
     fields = _section(section).model_fields
     if name not in fields:
         raise UsageError(f"{where}: {_unknown(name, fields, f'key in section {section}')}")
@@ -319,8 +316,22 @@ def _check_key(key: str, where: str) -> None:
 
 def _unknown(name: str, known: Mapping[str, Any], what: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    hint = f"did you mean {close[0]!r}?" if close else _elsewhere(name) or f"there are {', '.join(known)}"
     return f"there is no {what} called {name!r}; {hint}"
+
+
+def _unknown_section(name: str) -> str:
+    """A key may stand where sections do: its place among them is then named."""
+    near_section = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    hint = "" if near_section else _elsewhere(name)
+    return f"there is no section called {name!r}; {hint}" if hint else _unknown(name, Settings.model_fields, "section")
+
+
+def _elsewhere(name: str) -> str:
+    """The sections that hold a key of this name, or of the closest one, as a question."""
+    keys = [(section, key) for section in Settings.model_fields for key in _section(section).model_fields]
+    close = difflib.get_close_matches(name, {key for _, key in keys}, n=1, cutoff=0.75)
+    return f"did you mean {' or '.join(f'{s}.{k}' for s, k in keys if k in close)}?" if close else ""
 
 
 def _section(name: str) -> type[Section]:

@@ -21,6 +21,7 @@ from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.rows import read_labels, split_for_detection
 from pipelines.settings import ScoreSettings, Settings, load_settings
+from serving.wording import counted, listed
 
 if TYPE_CHECKING:
     from serving.batch import Summary
@@ -110,7 +111,10 @@ def train_detector(
         work = str(Job.create(folder, name, settings, registry).folder)
         facts = run(prepare, work)
         tell(f"rule: {facts['rule']}")
-        tell(f"{facts['rows']:,} rows: " + ", ".join(f"{n:,} {part}" for part, n in facts["parts"].items()))
+        if facts["doubt"]:
+            tell(f"warning: {facts['doubt']}")
+        tell(f"{counted(facts['rows'], 'row')}: " + ", ".join(f"{n:,} {part}" for part, n in facts["parts"].items()))
+        registry.client()  # what keeps it from being opened is better known before training
         for candidate in names:
             tell(f"training {candidate}")
             done = run(train_candidate, work, candidate)
@@ -126,17 +130,37 @@ def plan_detector(registry: Registry, name: str, settings: Settings) -> dict[str
     names = candidates_of(settings)
     with workshop(name) as folder:
         facts = prepare(str(Job.create(folder, name, settings, registry).folder))
-    return {"rule": facts["rule"], "rows": facts["rows"], **facts["parts"], "candidates": ", ".join(names)}
+    doubt = {"warning": facts["doubt"]} if facts["doubt"] else {}
+    return {"rule": facts["rule"], **doubt, "rows": facts["rows"], **facts["parts"], "candidates": ", ".join(names)}
 
 
 def candidates_of(settings: Settings) -> tuple[str, ...]:
-    """The registry names that ``auto`` or one name stands for; raises ConfigError on an unknown one."""
-    from ganlib.registry import entry
-
+    """The registry names that ``auto`` or one name stands for; raises ConfigError or UsageError on others."""
     names = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
     for name in names:
-        entry(name)
+        check_model(name, "detector")
     return tuple(dict.fromkeys(names))
+
+
+def tasks_of(model: str) -> tuple[str, ...]:
+    """What a registered model can be trained as here, on tables; raises ConfigError on an unknown name."""
+    from ganlib.registry import entry
+
+    found = entry(model)
+    able = {
+        "detector": "detector" in found.tasks and "scorer" in found.exports,
+        "augmenter": "augmenter" in found.tasks and "table" in found.modalities,
+    }
+    return tuple(task for task, can in able.items() if can)
+
+
+def check_model(model: str, task: str) -> None:
+    """Raise UsageError where a model cannot do a task, naming what can, ConfigError where there is none such."""
+    if task in (able := tasks_of(model)):
+        return
+    other = f"--task {able[0]} trains it; " if able else ""
+    what = {"detector": "does not detect", "augmenter": "does not generate tables"}[task]
+    raise UsageError(f"model {model!r} {what}; {other}`ganlib models --task {task}` lists those that do")
 
 
 def prepare(folder: str) -> dict[str, Any]:
@@ -159,6 +183,7 @@ def prepare(folder: str) -> dict[str, Any]:
     job.write("rows", {"parts": parts, "odd": odd})
     facts = {
         "rule": labels.rule,
+        "doubt": labels.doubt,
         "rows": len(frame),
         "fingerprint": job.fingerprint(),
         "labelled": any(odd["validation"]),
@@ -173,7 +198,7 @@ def _check_usable(features: Any) -> None:
     from ganlib.errors import DataError
 
     if features.nunique().max() < 2:
-        names = ", ".join(map(str, features.columns[:5]))
+        names = listed(list(map(str, features.columns)), 5)
         raise DataError(f"no column can tell rows apart: every one is empty or constant ({names}); give other data")
 
 
@@ -251,6 +276,7 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
         "test": _test_figures(detector, rows),
         "config": detector.algorithm_.config.to_dict(),
         "curves": {k: [float(v) for v in values] for k, values in detector.history_.curves.items()},
+        "calibration_rows": detector.calibration_.n,
         "stopped": detector.history_.stopped,
         "steps": detector.history_.steps,
         "parity_ratio": report.parity_max_abs / max(report.parity_bound, 1e-30),
@@ -351,7 +377,9 @@ def register(folder: str) -> dict[str, Any]:
     trained = Trained(
         job.name, version.version, run.info.run_id, choice["best"], choice["measure"], facts["rule"],
         {**choice["values"], **choice["baselines"]}, best["test"], str(kept.path), best["sha256"], best["alpha_min"],
-        {"privacy": choice["privacy"], "champion": choice["champion"], "rows": facts["rows"]},
+        {"privacy": choice["privacy"], "champion": choice["champion"], "rows": facts["rows"],
+         "alpha": job.settings.calibration.alpha, "calibration_rows": best["calibration_rows"],
+         "doubt": facts["doubt"]},
     )  # fmt: skip
     return trained.to_dict()
 

@@ -85,6 +85,7 @@ class BaseAugmenter(BaseOverSampler):
     }
     default_model: str = ""
     model: str | None = None
+    algorithm_: Any
     _defaults: Mapping[str, Any] = {}
 
     def __init__(
@@ -202,7 +203,7 @@ class BaseAugmenter(BaseOverSampler):
         codes = self._read_labels(None if y is None else np.asarray(y), len(X), plan)
         self.label_ = None if y is None else "label"
         self.arrays_ = ArrayGenerator(X, codes, plan)
-        self.algorithm_: Any = self.arrays_.models[0]
+        self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
         return self
 

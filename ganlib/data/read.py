@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import difflib
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ganlib.data.frames import close_names
 from ganlib.errors import ConfigError, DataError
 
+NAMES = {",": "commas", "\t": "tabs"}
+IN_FOLDERS = (".parquet", ".csv")
 CSV = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 _CHUNK = 1 << 20
@@ -20,7 +25,8 @@ _CHUNK = 1 << 20
 def read_table(path: str | Path) -> pd.DataFrame:
     """A CSV (``.tsv``: tab-separated) or Parquet file, or a folder of them (in name order), as one frame.
 
-    In folders, files and folders whose names begin with ``.`` or ``_`` are passed over.
+    A folder is its .parquet and .csv files, as when it is scored; what else lies there, and files and folders whose
+    names begin with ``.`` or ``_``, is passed over.
     Raises ConfigError where the path does not exist or is no table, DataError on empty or broken files or on files of
     one folder with different columns, naming the file and the mend.
     """
@@ -28,9 +34,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if path.is_dir():
         return _read_folder(path)
     if not path.exists():
-        near = close_names(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        hint = f"; {near}" if near.startswith("did you") else ""
-        raise ConfigError(f"there is no data file {path}{hint}")
+        raise ConfigError(f"there is no data file {path}; {_near(path) or 'check the path'}")
     if path.suffix.lower() not in CSV + PARQUET:
         raise ConfigError(f"{path} is no table by its name; give a file ending in {', '.join(CSV + PARQUET)}")
     return _read_file(path)
@@ -43,16 +47,32 @@ def need_column(frame: pd.DataFrame, name: str, what: str = "label") -> pd.Serie
     return frame[name]
 
 
+def _some(names: Iterable[Any], most: int = 10) -> str:
+    """The first names, and how many there are beyond them."""
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - most:,} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
+
+
+def _near(path: Path) -> str:
+    """Tables beside an absent file whose names are close to it, as a question; endings make no names alike."""
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    stems = {p.stem.lower() for p in beside if p.is_dir() or p.suffix.lower() in CSV + PARQUET}
+    close = difflib.get_close_matches(path.stem.lower(), stems, n=2, cutoff=0.75)
+    names = [repr(p.name) for stem in close for p in beside if p.stem.lower() == stem]
+    return f"did you mean {' or '.join(names[:3])}?" if names else ""
+
+
 def _read_folder(folder: Path) -> pd.DataFrame:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in CSV + PARQUET and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IN_FOLDERS and p.is_file())
     files = [p for p in files if not any(part[0] in "._" for part in p.relative_to(folder).parts)]
     if not files:
-        raise DataError(f"{folder} holds no .csv or .parquet file")
+        raise DataError(f"{folder} holds no .parquet or .csv file; add some, or name a file of another kind itself")
     frames = [_read_file(file) for file in files]
     first = frames[0]
     for file, frame in zip(files[1:], frames[1:], strict=True):
         if odd := sorted(set(map(str, first.columns)) ^ set(map(str, frame.columns))):
-            raise DataError(f"{file} and {files[0]} differ in their columns: {', '.join(odd[:10])}; make them alike")
+            raise DataError(f"{file} and {files[0]} differ in their columns: {_some(odd)}; make them alike")
     return pd.concat(frames, ignore_index=True)
 
 
@@ -87,7 +107,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file, delimiter=separator), [])
+            rows = csv.reader(file, delimiter=separator)
+            header = next(rows, [])
+            _refuse_other_separator(path, separator, header, next(rows, None))
         # pandas renames repeated columns silently; the header tells.
         _refuse_twice(path, header)
         with warnings.catch_warnings():
@@ -106,9 +128,19 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read as CSV ({_short(error)}); mend that line") from error
 
 
+def _refuse_other_separator(path: Path, separator: str, header: list[str], first: list[str] | None) -> None:
+    """One name that holds another separator, as often as the first row does, is many names."""
+    if len(header) != 1:
+        return
+    for other in (";", "\t", "|", ","):
+        found = header[0].count(other)
+        if other != separator and found and (first is None or separator.join(first).count(other) >= found):
+            raise DataError(f"{path} looks separated by {other!r}; save it with {NAMES[separator]}")
+
+
 def _refuse_twice(path: Path, names: list[str]) -> None:
     if twice := sorted({n for n in names if names.count(n) > 1 and n.strip()}):
-        raise DataError(f"{path}: column names must be unique; these come twice: {', '.join(twice)}")
+        raise DataError(f"{path}: column names must be unique; these come twice: {_some(twice)}")
 
 
 def _short(error: Exception) -> str:

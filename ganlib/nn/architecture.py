@@ -107,7 +107,7 @@ class MLPGenerator(nn.Module):
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Generate."""
         out = self.head(self.body(z if condition is None else torch.cat([z, condition], 1)))
-        return out.view(len(out), *self.shape)
+        return out.unflatten(1, self.shape)
 
 
 def _pyramid(side: Sequence[int]) -> list[tuple[int, ...]]:
@@ -250,7 +250,7 @@ class ConvGenerator(nn.Module):
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Generate; the output is linear."""
         x = self.project(z if condition is None else torch.cat([z, condition], 1))
-        x = self.enter(x.view(len(x), *self.base))
+        x = self.enter(x.unflatten(1, self.base))
         for stage, sides in zip(self.stages, self.levels[-2::-1], strict=True):
             x = stage(x)
             x = x[..., : sides[-1]] if len(sides) == 1 else x[..., : sides[0], : sides[1]]

@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, say, show, table
 from pipelines.cli.common import settings as configured
+from serving.wording import counted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +21,9 @@ def augment(
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
     condition: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Synthetic rows in all; default: as many as balance it.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Synthetic rows in all, at least 1; default: what balances it.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +73,7 @@ def augment(
         return
     if done["lift"]:
         table(done["measure"], ["trained on", "mean", "model above it by (95 % interval)"], done["lift"])
-    print(f"{done['verdict']}\n{done['real']:,} real rows and {done['synthetic']:,} synthetic ones: {done['output']}")
+    real = counted(done["real"], "real row")
+    print(f"{done['verdict']}\n{real} and {done['synthetic']:,} synthetic: {done['output']}")
     if done["report"]:
         print(f"report: {done['report']}")

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from pipelines.errors import UsageError
+from pipelines.errors import Interrupted, UsageError, cannot_write
+from serving.cli_support import Terminated
 
 if TYPE_CHECKING:
     from pipelines.registry import Registry
@@ -26,6 +28,41 @@ Tracking = Annotated[
     str | None, typer.Option(help="MLflow tracking URI. Default: MLFLOW_TRACKING_URI, or sqlite:///runs/mlflow.db.")
 ]
 ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
+
+
+# What the same command does after it was interrupted.
+_AFTERWARDS = {
+    "score": "the same command continues after the last committed part",
+    "stream": "the same command continues after the last committed record",
+    "train": "training does not continue: the same command starts anew",
+    "augment": "augmenting does not continue: the same command starts anew",
+    "demo": "the same command keeps the parts that were finished and starts this one anew",
+    "promote": "the same command finishes or undoes what was begun",
+    "rollback": "the next `ganlib promote` or `ganlib rollback` finishes or undoes what was begun",
+}
+
+
+class Verbs(TyperGroup):
+    """The verbs; what interrupts one, or keeps it from writing, becomes one line that says what to do next."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _interrupted("interrupted", ctx, 130) from error
+        except Terminated as error:
+            raise _interrupted("terminated", ctx, 143) from error
+        except OSError as error:
+            # Without a name it is no file: a pipe that was closed, a service.
+            if error.filename is None:
+                raise
+            mend = "mend its permissions or choose another place"
+            raise cannot_write(error.filename, error, mend, "read or write") from error
+
+
+def _interrupted(how: str, ctx: Any, code: int) -> Interrupted:
+    return Interrupted(f"{how}; {_AFTERWARDS.get(ctx.invoked_subcommand, 'run the same command again')}", code)
 
 
 def example(command: str) -> str:

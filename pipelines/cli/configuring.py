@@ -10,12 +10,16 @@ import typer
 from pipelines.cli.common import Config, Json, Tracking, example, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
+from pipelines.files import check_output, written
 
 config_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
     help="Write, describe or resolve the configuration of a job. Options of a verb win over GANLIB__SECTION__KEY in "
     "the environment, which wins over the file, which wins over MLFLOW_TRACKING_URI and the defaults.",
 )  # fmt: skip
+
+
+_OTHER = "name another file"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,9 +41,9 @@ def init(
         return
     if output.exists() and not force:
         raise UsageError(f"{output} is there already; name another file, or --force to overwrite it")
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}; make it first")
-    output.write_text(commented_yaml(), encoding="utf-8")
+    check_output(output, mend=_OTHER)
+    with written(output, _OTHER) as temporary:
+        temporary.write_text(commented_yaml(), encoding="utf-8")
     print(f"{output}: every key and its default; next: ganlib config show --config {output}")
 
 

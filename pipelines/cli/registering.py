@@ -21,7 +21,8 @@ from pipelines.cli.common import (
     table,
 )
 from pipelines.cli.common import settings as configured
-from pipelines.errors import GateRefused, UsageError
+from pipelines.errors import GateRefused
+from pipelines.files import check_output, written
 
 if TYPE_CHECKING:
     from pipelines.gates import Verdict
@@ -55,6 +56,9 @@ def promote(
         if refusal.verdict is not None:
             _show_verdict(refusal.verdict, as_json)
         raise
+    if verdict.already and not as_json:
+        print(f"{name} version {verdict.version} is champion already; nothing to promote")
+        return
     _show_verdict(verdict, as_json)
     if not as_json:
         done = "would be champion (dry run: nothing was moved)" if dry_run else "is champion"
@@ -64,7 +68,7 @@ def promote(
 def _show_verdict(verdict: Verdict, as_json: bool) -> None:
     if as_json:
         shown = {"name": verdict.name, "version": verdict.version, "passed": verdict.passed, "gates": verdict.rows()}
-        show(shown)
+        show(shown | {"already_champion": verdict.already})
         return
     rows = [[g.name, "passed" if g.passed else "refused", g.found, g.needed] for g in verdict.gates]
     table(f"{verdict.name} version {verdict.version}", ["gate", "verdict", "found", "needed"], rows)
@@ -106,24 +110,16 @@ def export(
 ) -> None:
     """Copy a registered artifact to a file, verified."""
     from serving.artifact import load_artifact
-    from serving.files import disk_errors, sync_folder
 
+    check_output(output, (".onnx",))
     chosen = configured(config, registry__tracking_uri=tracking)
     path, sha256, name, version = open_model(required(model, "--model", "score.model"), chosen)
     artifact = load_artifact(path, sha256)
-    if output.suffix != ".onnx":
-        raise UsageError(f"the output must end in .onnx; got {output.name!r}")
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}; make it first")
-    with disk_errors(str(output)):
-        for file, content in (
-            (output, path.read_bytes()),
-            (output.with_name(output.name + ".sha256"), f"{artifact.sha256}  {output.name}\n".encode()),
-        ):
-            temporary = file.with_name(f".{file.name}.tmp")
-            temporary.write_bytes(content)
-            temporary.replace(file)
-        sync_folder(output.parent)
+    content, mark = path.read_bytes(), f"{artifact.sha256}  {output.name}\n".encode()
+    with written(output) as file:
+        file.write_bytes(content)
+        with written(output.with_name(output.name + ".sha256")) as beside:
+            beside.write_bytes(mark)
     if as_json:
         show({"output": str(output), "name": name, "version": version, "sha256": artifact.sha256})
         return

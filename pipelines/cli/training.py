@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, say, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
+from serving.wording import counted
 
 if TYPE_CHECKING:
     from ganlib.registry import Entry
@@ -62,7 +64,9 @@ def models(
         [e.name, ", ".join(e.tasks), ", ".join(e.modalities), ", ".join(e.exports) or "-", _short(e.paper)]
         for e in sorted(found, key=lambda e: e.name)
     ]
-    table(f"{len(rows)} models (details: docs/models.md)", ["name", "task", "data", "exports", "paper"], rows)
+    table(
+        f"{counted(len(rows), 'model')} (details: docs/models.md)", ["name", "task", "data", "exports", "paper"], rows
+    )
 
 
 def _short(paper: str) -> str:
@@ -140,17 +144,42 @@ def train(
     if rows:
         table(trained.measure, ["model", "figure", ""], rows)
     print(f"registered {name} version {trained.version} as challenger ({trained.model})")
-    print(f"artifact {trained.artifact}\nnext: ganlib promote {name}")
+    print(f"artifact {trained.artifact}\n{_next(trained, chosen)}")
+
+
+def _next(trained: Any, chosen: Settings) -> str:
+    """What to do next; where the gate on the alarm budget would refuse the version, that and its mend."""
+    from pipelines.gates import load_gates, rows_for, supported
+
+    doubt = trained.extra.get("doubt")
+    before = f"warning: {doubt}\n" if doubt else ""
+    asked = load_gates(chosen.registry.gates)["detector"].get("alpha_supported", False)
+    wanted = chosen.calibration.alpha if asked is True else float(asked)
+    if trained.alpha_min is None or asked is False or supported(trained.alpha_min, wanted):
+        return f"{before}next: ganlib promote {trained.name}"
+    # Rounded up: the last digit must not fall below what is supported.
+    least = math.ceil(trained.alpha_min * 1000) / 1000
+    larger = f"train again with --alpha {least:g} or more, or" if asked is True else "train again"
+    return (
+        f"{before}`ganlib promote {trained.name}` would be refused (gate alpha_supported): {wanted:g} needs "
+        f"{rows_for(wanted):,} calibration rows, there were {trained.extra['calibration_rows']:,}\n"
+        f"next: {larger} with more rows (or a larger calibration.fraction)"
+    )
 
 
 def _task(asked: str | None, model: str | None) -> str:
-    """What to train: as asked, else a detector unless the model can only augment."""
-    from ganlib.registry import entry
+    """What to train: as asked, else a detector unless the model can only augment, which is said."""
+    from pipelines.steps import check_model, tasks_of
 
     if asked not in (None, "detector", "augmenter"):
         raise UsageError(f"--task is detector or augmenter, not {asked!r}")
-    able = ("detector",) if model in (None, "auto") else entry(str(model)).tasks
-    return asked or ("augmenter" if "augmenter" in able and "detector" not in able else "detector")
+    if model is None or model == "auto":
+        return asked or "detector"
+    task = asked or ("augmenter" if tasks_of(model) == ("augmenter",) else "detector")
+    check_model(model, task)
+    if asked is None and task == "augmenter":
+        say(f"{model} is no detector but an augmenter: an augmenter is trained, as by --task augmenter")
+    return task
 
 
 def _train(where: Any, name: str, chosen: Settings, task: str) -> Any:

@@ -25,7 +25,7 @@ def move_champion(
             raise
         verdict = refusal.verdict
     return {"name": name, "version": verdict.version, "passed": verdict.passed, "failures": verdict.failures,
-            "gates": verdict.rows()}  # fmt: skip
+            "gates": verdict.rows(), "already": verdict.already}  # fmt: skip
 
 
 def move_back(name: str, dry_run: bool, config: str | None) -> list[str]:
@@ -48,6 +48,9 @@ def promote(
 ) -> dict[str, Any]:
     """Make the challenger champion where it passes the gates; raises GateRefused (exit 3), TryAgain (75)."""
     done = MOVE(name, version, gates, dry_run, config)
+    if done["already"]:
+        tell(f"{name} version {done['version']} is champion already; nothing to promote")
+        return done
     state = "passed" if done["passed"] else "refused"
     leave_table(f"gates {name}", done["gates"], f"{name} version {done['version']}: {state}")
     if not done["passed"]:

@@ -13,6 +13,7 @@ from pipelines import steps
 from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell
 from pipelines.registry import Registry
 from pipelines.settings import Settings, load_settings
+from serving.wording import counted
 
 
 def score_rows(settings: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def score_batch(
     done = SCORE(settings.model_copy(update={"score": chosen}).to_json())
     folder = done["output"]
     counts = RECOUNT(folder)
-    tell(f"{done['rows']:,} rows scored, {done['anomalies']:,} anomalies at alpha {done['alpha']:g}: {folder}")
+    odd = counted(done["anomalies"], "anomaly", "anomalies")
+    tell(f"{counted(done['rows'], 'row')} scored, {odd} at alpha {done['alpha']:g}: {folder}")
     shown = ("model_name", "model_version", "alpha", "rows", "anomalies", "units", "skipped")
     leave_table("scores", [{name: done[name] for name in shown} | {"recounted": counts["rows"]}], f"scores in {folder}")
     leave_link("scores-folder", Path(folder).resolve().as_uri(), folder)

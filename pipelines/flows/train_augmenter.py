@@ -20,7 +20,7 @@ TASKS = {
 
 def augment_rows(settings: dict[str, Any]) -> dict[str, Any]:
     """Write the augmented table; the same settings give the same file."""
-    return augmenting.augment(Settings.model_validate(settings))
+    return augmenting.augment(Settings.model_validate(settings), tell=tell)
 
 
 AUGMENT = as_task(augment_rows, idempotent=True, timeout=12 * HOUR)

@@ -128,20 +128,24 @@ def lenient(folder):
 def nightly_deployment_works(folder):
     """The block about Prefect, with a server of its own: deploy, a worker, one run."""
     (block,) = snippets("sh prefect")
-    *setup, worker = block.strip().splitlines()
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    assert "export PREFECT_API_URL=http://127.0.0.1:4200/api" in block
+    assert "export PREFECT_API_URL=http://127.0.0.1:4200/api" in (ROOT / "prefect.yaml").read_text()
+    # Word for word but for the port: another server may run here. What is exported comes from the block alone.
+    *setup, worker = block.replace("http://127.0.0.1:4200/api", api).strip().splitlines()
+    exports = [line for line in setup if line.startswith("export ")]
     for name in ("prefect.yaml", "pipelines"):
         (folder / name).symlink_to(ROOT / name)
-    port = free_port()
-    env = environment(PREFECT_HOME=str(folder / "server"), PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-                      PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1", PREFECT_WORKER_QUERY_SECONDS="1",
-                      GANLIB_HOME=str(folder))  # fmt: skip
+    env = environment(PREFECT_HOME=str(folder / "server"), PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1",
+                      PREFECT_WORKER_QUERY_SECONDS="1")  # fmt: skip
     started = [start(f"prefect server start --port {port} --no-ui", folder, env)]
     try:
         wait_for(f"http://127.0.0.1:{port}/api/health", 90)
         done = subprocess.run(["bash", "-ec", "\n".join(setup)], cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        started.append(start(worker, folder, env))
-        run = "prefect deployment run score-batch/nightly --watch --watch-timeout 150"
+        started.append(start(worker, folder, env, *exports))
+        run = "\n".join([*exports, "prefect deployment run score-batch/nightly --watch --watch-timeout 150"])
         done = subprocess.run(["bash", "-c", run], cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0 and "Completed" in done.stdout + done.stderr, done.stdout + done.stderr
         (output,) = (folder / "runs/nightly").iterdir()
@@ -157,11 +161,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(command, folder, env):
+def start(command, folder, env, *before):
     """A server of the test's own; SIGINT is heard even where the tests run in the background."""
     log = (folder / f"{command.split()[1]}.log").open("w")
+    script = "\n".join([*before, f"exec {command}"])
     return subprocess.Popen(
-        ["bash", "-c", f"exec {command}"], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True,
+        ["bash", "-c", script], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 

@@ -121,6 +121,8 @@ def test_from_promotion_to_rollback(ganlib, home, add_version, template):
         ganlib("score", "--model", "models:/demo@champion", "--input", "x", "--output", "y"), 2, "ganlib promote demo"
     )
     assert ganlib("promote", "demo")[0] == 0
+    assert ganlib("promote", "demo") == (0, "demo version 1 is champion already; nothing to promote\n", "")
+    assert json.loads(ganlib("promote", "demo", "--json")[1])["already_champion"]
     add_version()
     assert "version 2 is champion" in ganlib("promote", "demo")[1]
     code, out, _ = ganlib("rollback", "demo", "--json")
@@ -167,10 +169,18 @@ def test_train_by_configuration_then_augment_with_what_was_sealed(ganlib, home):
     code, out, _ = ganlib("train", "--name", "pump", "--config", "job.yaml", "--dry-run")
     assert code == 0 and "20 known anomalies in 240 rows" in out and "nothing was trained" in out
     refused(ganlib("history", "pump"), 2, "no registered model is called 'pump'")
+    code, out, _ = ganlib("train", "--name", "pumps", "--config", "job.yaml", "--alpha", "0.001")
+    assert code == 0 and "would be refused (gate alpha_supported): 0.001 needs 999 calibration rows" in out
+    assert "next: ganlib promote" not in out
+    least = out.split("--alpha ")[1].split()[0]
+    code, out, _ = ganlib("train", "--name", "pumps", "--config", "job.yaml", "--alpha", least)
+    assert code == 0 and "next: ganlib promote pumps" in out and "refused" not in out
     code, out, _ = ganlib("train", "--name", "pump", "--config", "job.yaml", "--alpha", "0.05", "--json")
     assert code == 0 and json.loads(out)["version"] == "1" and "PCA" in json.loads(out)["validation"]
     given = ("--data", "data.csv", "--label", "valve", "--steps", 30)
     code, out, err = ganlib("train", "--name", "valves", *given, "--model", "cvae_gan")
+    assert err.startswith("cvae_gan is no detector but an augmenter: an augmenter is trained"), err
+    assert "real rows alone" in err and "on one split" in err
     assert code == 0 and "registered valves version 1 as challenger (cvae_gan)" in out, err
     code, out, err = ganlib("augment", *given[:4], "--model", "models:/valves@challenger", "--rows", 50, "--class",
                             "half", "--output", "more.csv", "--json")  # fmt: skip
@@ -197,7 +207,62 @@ def test_augment_reports_what_it_adds_and_the_gate_refuses(ganlib, home):
     code, out, _ = ganlib("augment", *given, "--gate", "report", "--only-synthetic")
     made = pd.read_parquet("more.parquet")
     assert code == 0 and len(made) == 36 and made["_synthetic"].all() and set(made["kind"]) == {"y"}
-    assert "no measurable difference" in out and "copies added" in out
+    assert "no measurable difference" in out and "mean of 2 splits" in out and "copies added" in out
+
+
+@pytest.mark.parametrize("name", ["noise.csv", "./noise.csv", "sub/../noise.csv", "link.csv", "hard.csv"])
+def test_augment_never_overwrites_what_it_reads(ganlib, home, name):
+    pd.DataFrame({"a": range(20), "kind": ["x"] * 15 + ["y"] * 5}).to_csv("noise.csv", index=False)
+    (home / "sub").mkdir()
+    (home / "link.csv").symlink_to("noise.csv")
+    os.link("noise.csv", "hard.csv")
+    before = (home / "noise.csv").read_bytes()
+    given = ("--label", "kind", "--output", name, "--steps", 3, "--gate", "off")
+    refused(ganlib("augment", "--data", "noise.csv", *given), 2, "is the input; choose another")
+    refused(ganlib("augment", "--data", ".", *given), 2, "folder that is read")
+    assert (home / "noise.csv").read_bytes() == before
+
+
+def hopeless(**columns):
+    rows = len(next(iter(columns.values())))
+    pd.DataFrame({"a": np.arange(rows) * 1.0, "b": np.arange(rows) % 3, **columns}).to_csv("t.csv", index=False)
+
+
+HOPELESS = {
+    "a class a row": ({"k": list("uvwxyz")}, (), 4, ("'k' parts 6 rows into 6 classes", "none of 4")),
+    "no label": ({"k": [None] * 40}, (), 4, ("label column 'k' holds no value: all of them are missing", "--label")),
+    "one class": ({"k": ["x"] * 40}, (), 4, ("label column 'k' holds one class, 'x'", "--label")),
+    "balanced": ({"k": ["x", "y"] * 20}, (), 4, ("the classes of 'k' lack no rows", "--rows")),
+    "the largest class": ({"k": ["x"] * 30 + ["y"] * 10}, ("--class", "x"), 4, ("class 'x' of 'k' lack", "--rows")),
+    "no such class": ({"k": ["x"] * 30 + ["y"] * 10}, ("--class", "z"), 2, ("no class 'z'", "'x', 'y'")),
+    "no rows": ({"k": ["x"] * 30 + ["y"] * 10}, ("--rows", 0), 2, ("augment.rows", "1")),
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_augment_refuses_what_cannot_help_before_anything_is_fitted(ganlib, home, monkeypatch, case):
+    from ganlib.augment.base import BaseAugmenter
+
+    columns, options, code, words = HOPELESS[case]
+    hopeless(**columns)
+    monkeypatch.setattr(BaseAugmenter, "_fit", lambda *_: pytest.fail("something was fitted"))
+    result = ganlib("augment", "--data", "t.csv", "--label", "k", "--output", "more.csv", *options)
+    refused(result, code, *words)
+    assert len(result[2].splitlines()) == 1 and not list(home.glob("more*")), result[2]
+
+
+def test_augment_without_a_label_needs_rows_at_once(ganlib, home):
+    refused(ganlib("augment", "--data", "absent.csv", "--output", "more.csv"), 2, "--label", "--rows")
+
+
+def test_a_label_of_one_value_warns_and_trains(ganlib, home):
+    sensor_table(80).drop(columns="fault").assign(kind="malignant").to_csv("t.csv", index=False)
+    given = ("train", "--name", "m", "--data", "t.csv", "--label", "kind", "--model", "vae", "--steps", 5)
+    code, out, err = ganlib(*given, "--dry-run")
+    assert code == 0 and "warning: label column 'kind' holds 'malignant' only" in out
+    code, out, err = ganlib(*given, "--alpha", 0.2)
+    for said in (out, err):
+        assert code == 0 and "warning: label column 'kind' holds 'malignant' only" in said and "--normal VALUE" in said
 
 
 # ---------------------------------------------------------------- configuration
@@ -220,7 +285,7 @@ def test_config_writes_describes_and_resolves(ganlib, home, monkeypatch):
 def test_doctor_says_what_is_installed(ganlib, home):
     code, out, _ = ganlib("doctor", "--json")
     found = {check["name"]: check for check in json.loads(out)}
-    assert code == 0 and found["registry"]["found"].startswith("1 models") and found["torch"]["state"] == "ok"
+    assert code == 0 and found["registry"]["found"].startswith("1 model at") and found["torch"]["state"] == "ok"
 
 
 # ---------------------------------------------------------------- bad input
@@ -312,6 +377,12 @@ def test_names_options_and_labels_that_do_not_exist(ganlib, home, template):
     refused(ganlib(*train, "--label", "falt"), 4, "did you mean 'fault'")
     refused(ganlib(*train, "--label", "fault", "--normal", "ok"), 4, "holds no value 'ok'")
     refused(ganlib(*train, "--model", "vea"), 2, "vae")
+    absent = ("--data", "absent.csv")
+    said = refused(ganlib("train", "--name", "pump", *absent, "--model", "gail"), 2, "'gail' does not detect")
+    assert "models --task detector" in said
+    refused(ganlib("train", "--name", "pump", *absent, "--model", "cvae_gan", "--task", "detector"), 2, "--task aug")
+    refused(ganlib("augment", "--data", "data.csv", "--label", "fault", "--output", "more.csv", "--model", "gail"), 2,
+            "'gail' does not generate tables")  # fmt: skip
     refused(ganlib(*train, "--task", "painter"), 2, "painter")
     refused(ganlib("train", "--data", "data.csv", "--name", "a/b"), 2, "a/b")
     refused(ganlib("train", "--name", "pump"), 2, "--data")
@@ -370,6 +441,83 @@ def test_a_full_disk_is_temporary(ganlib, home, monkeypatch):
     assert not list(home.glob("*more*"))
 
 
+LONG = "x" * 250  # with a temporary file's suffix longer than a name may be
+
+
+@pytest.mark.parametrize("name", [LONG, "ro"])
+def test_a_place_that_cannot_be_written_is_a_wrong_option(ganlib, home, template, monkeypatch, name):
+    import errno
+    import tempfile
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "somewhere")
+
+    if name == "ro":
+        monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    reason = "(File name too long)" if name == LONG else "(Read-only file system)"
+    model = ("--model", template / "demo.onnx")
+    refused(ganlib("export", *model, "--output", f"{name}.onnx"), 2, "cannot write", reason, "another --output")
+    refused(ganlib("config", "init", f"{name}.yaml"), 2, "cannot write", reason, "name another file")
+    sensor_table(60).to_csv("data.csv", index=False)
+    given = ("--data", "data.csv", "--label", "fault", "--gate", "off", "--steps", 3)
+    refused(ganlib("augment", *given, "--output", f"{name}.csv"), 2, "cannot write", reason, "another --output")
+    assert not [p for p in home.iterdir() if name in p.name or "tmp" in p.name]
+
+
+def test_what_is_no_folder_is_named(ganlib, home, template):
+    (home / "file").write_text("")
+    (home / "folder.onnx").mkdir()
+    model = ("--model", template / "demo.onnx")
+    refused(ganlib("export", *model, "--output", "file/b.onnx"), 2, "there is no folder file")
+    refused(ganlib("export", *model, "--output", "folder.onnx"), 2, "is a folder")
+    refused(ganlib("demo", "--output", "file"), 2, "cannot write", "Not a directory", "another --output")
+    refused(ganlib("history", "demo", "--tracking", f"sqlite:///{home}/file/m.db"), 2, "file/m.db", "--tracking")
+
+
+def test_a_full_disk_leaves_no_temporary_file(ganlib, home, template, monkeypatch):
+    import errno
+
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    before = sorted(home.rglob("*"))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    refused(ganlib("export", "--model", template / "demo.onnx", "--output", "b.onnx"), 75, "b.onnx;", "free some")
+    monkeypatch.setattr(Path, "write_text", full)
+    refused(ganlib("config", "init", "job.yaml"), 75, "job.yaml;", "free some")
+    assert sorted(home.rglob("*")) == before
+
+
+AFTERWARDS = [
+    ("train", "starts anew"),
+    ("score", "continues after the last committed part"),
+    ("stream", "continues after the last committed record"),
+    ("history", "run the same command again"),
+]
+
+
+@pytest.mark.parametrize(("verb", "words"), AFTERWARDS)
+def test_an_interrupted_verb_says_what_the_next_call_does(ganlib, home, monkeypatch, verb, words):
+    import pipelines.promotion
+    import pipelines.steps
+    import serving.stream
+    from serving.cli_support import Terminated
+
+    given = {"train": ("--name", "x", "--data", "d.csv"), "history": ("demo",)}.get(
+        verb, ("--model", "m.onnx", "--input", "d.csv", "--output", "o.db")
+    )
+    for error, code, how in ((KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")):
+
+        def stop(*_, error=error, **__):
+            raise error
+
+        for module, name in ((pipelines.steps, "train_detector"), (pipelines.steps, "score"),
+                             (serving.stream, "run_stream"), (pipelines.promotion, "history")):  # fmt: skip
+            monkeypatch.setattr(module, name, stop)
+        refused(ganlib(verb, *given), code, how, words)
+
+
 def test_ctrl_c_ends_quietly_with_130(template, tmp_path):
     shutil.copy(template / "data.csv", tmp_path / "data.csv")
     code = (
@@ -390,4 +538,5 @@ def test_ctrl_c_ends_quietly_with_130(template, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
     )
+    assert "starts anew" in done.stderr
     assert done.returncode == 130 and "interrupted" in done.stderr and "Traceback" not in done.stderr, done.stderr

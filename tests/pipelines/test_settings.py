@@ -65,7 +65,11 @@ def test_text_from_the_environment_stays_text(monkeypatch):
         ("data: {split: time}", "data.split_column"),
         ("data: {validation_fraction: 0.6, test_fraction: 0.5}", "no rows to train on"),
         ("model: {options: {beta: 2}}", "model.name"),
-        ("a: [", "cannot be read"),
+        ("a: [", r"cannot be read: line 1, column 5: expected the node content"),
+        ("a: 1\n\tb: 2", r"job\.yaml cannot be read: line 2, column 1: found character"),
+        ("alhpa: 0.1", r"did you mean calibration\.alpha or"),
+        ("epochs: 3", r"did you mean training\.epochs\?"),
+        ("training: {alpha: 0.1}", r"did you mean calibration\.alpha or"),
     ],
 )
 def test_faults_are_named_with_their_file(tmp_path, text, named):
@@ -73,6 +77,16 @@ def test_faults_are_named_with_their_file(tmp_path, text, named):
         load_settings(write(tmp_path, text))
     assert "job.yaml" in str(caught.value) or "data" in str(caught.value) or "model" in str(caught.value)
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_an_absent_or_unreadable_file_is_named(tmp_path):
+    write(tmp_path, "{}")
+    (tmp_path / "latin.yaml").write_bytes(b"data: {label: caf\xe9}")
+    for name, words in (("jbo.yaml", "did you mean 'job.yaml'"), ("x.yaml", "config init FILE"), ("", "Is a directory"),
+                        ("latin.yaml", "not UTF-8")):  # fmt: skip
+        with pytest.raises(UsageError) as caught:
+            load_settings(tmp_path / name)
+        assert words in str(caught.value) and "Errno" not in str(caught.value), caught.value
 
 
 def test_unknown_variables_and_options_are_refused(monkeypatch):

@@ -1,6 +1,7 @@
 """Which rows train and judge, what a run logs, and what must never leave the data."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from ganlib.errors import DataError
 from pipelines.errors import UsageError
 from pipelines.rows import read_labels, split_for_detection
 from pipelines.settings import DataSettings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def labels(values, normal=None):
@@ -34,6 +37,12 @@ def test_the_label_marks_known_normals(values, normal, anomalous):
     found = labels(values, normal)
     assert found.anomalous.tolist() == [bool(a) for a in anomalous]
     assert found.unlabelled.tolist() == [v is None or v == "" or v != v for v in values]
+
+
+def test_one_value_that_may_mark_anomalies_is_doubted():
+    found = labels(["malignant"] * 3 + [None])
+    assert "'malignant' only" in found.doubt and "--normal VALUE" in found.doubt and not found.anomalous.any()
+    assert not any(labels(*given).doubt for given in ([[0, 0]], [["normal"]], [["x"], "x"], [["x", "y"]]))
 
 
 def test_label_faults_are_named():
@@ -122,13 +131,13 @@ def test_the_privacy_check_finds_planted_values(template):
     assert check_privacy(file, frame) == "passed"
     # A table in which a value of the artifact's own categories is rare: what a leak would look like.
     leaked = frame.assign(valve=["closed"] + ["other text"] * (len(frame) - 1))
-    assert "1 rare texts" in check_privacy(file, leaked)
+    assert "1 rare text in" in check_privacy(file, leaked)
     golden = json.loads(next(p.value for p in _props(file) if p.key == "golden"))["columns"]
     full = [i for i, v in enumerate(golden["flow"]) if isinstance(v, float) and isinstance(golden["count"][i], float)]
     row = next(i for i in full if isinstance(golden["pressure"][i], float))
     planted = frame.copy()
     planted.loc[0, ["flow", "pressure", "count"]] = [golden[c][row] for c in ("flow", "pressure", "count")]
-    assert "1 training rows" in check_privacy(file, planted)
+    assert "1 training row in" in check_privacy(file, planted)
 
 
 def _props(file):
@@ -151,6 +160,17 @@ def test_data_that_changes_under_a_job_is_noticed(tmp_path, registry):
     sensor_table(121).to_csv(data, index=False)
     with pytest.raises(DataError, match="changed while the job ran"):
         train_candidate(str(work), "vae")
+
+
+def test_the_weekly_deployment_is_trained_for_an_alpha_that_the_gates_let_pass():
+    import yaml
+
+    from pipelines.steps import settings_of
+
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    given = next(d["parameters"] for d in deployments if d["name"] == "weekly")
+    settings = settings_of(given["data"], label=given["label"], overrides=given["overrides"])
+    assert settings.calibration.alpha == 0.05
 
 
 def test_faults_before_anything_is_written(tmp_path, registry):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,18 @@ class VAEConfig(BoundConfig):
     """
 
     variance_pace: float = 1.0
+
+
+class ColumnVariance(nn.Module):
+    """Log-variances ``(dim,)`` within [-6, 4], from -1, that move ``pace`` times as fast as other parameters."""
+
+    def __init__(self, dim: int, pace: float) -> None:
+        super().__init__()
+        self.raw, self.pace = nn.Parameter(torch.full((dim,), -1.0 / pace)), pace
+
+    def forward(self) -> Tensor:
+        """The log-variances."""
+        return (self.pace * self.raw).clamp(-6.0, 4.0)
 
 
 class FixedNoise(nn.Module):
@@ -133,6 +146,15 @@ def _toy_auroc(algorithm: VAE, seed: int) -> float:
     return auroc(algorithm.scorer()(x), anomalous)
 
 
+VAE_TOY: dict[str, Any] = {
+    "data": lambda seed: {"x": factor_table(2000, seed)},
+    "spec": DataSpec.vector(8),
+    "level": _toy_auroc,
+    "measure": "AUROC, rows with broken dependence",
+    "baseline": lambda seed: auroc(pca_scores(factor_table(2000, seed), _toy_test(seed)[0]), _toy_test(seed)[1]),
+}
+
+
 @register(
     "vae",
     config=VAEConfig,
@@ -141,14 +163,10 @@ def _toy_auroc(algorithm: VAE, seed: int) -> float:
     paper="Kingma & Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114, 2013",
     exports=("scorer", "sampler"),
     toy=Toy(
-        data=lambda seed: {"x": factor_table(2000, seed)},
-        spec=DataSpec.vector(8),
-        level=_toy_auroc,
         at_least=0.95,
-        measure="AUROC, rows with broken dependence",
-        baseline=lambda seed: auroc(pca_scores(factor_table(2000, seed), _toy_test(seed)[0]), _toy_test(seed)[1]),
         config={"latent_dim": 3, "hidden": (64, 32)},
         trainer={"epochs": 200, "batch_size": 64},
+        **VAE_TOY,
     ),
 )
 class VAE(Algorithm):
@@ -167,7 +185,7 @@ class VAE(Algorithm):
         """The decoder and what else p(x|z) needs."""
         config = self.config
         self.decoder = MLP(config.latent_dim, config.hidden[::-1], self.spec.dim)
-        self.raw_log_variance = nn.Parameter(torch.full((self.spec.dim,), -1.0 / config.variance_pace))
+        self.variance = ColumnVariance(self.spec.dim, config.variance_pace)
 
     def players(self) -> dict[str, nn.Module]:
         """One player: everything."""
@@ -189,7 +207,7 @@ class VAE(Algorithm):
     @property
     def log_variance(self) -> Tensor:
         """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; of use at the numbers only."""
-        return (self.config.variance_pace * self.raw_log_variance).clamp(-6.0, 4.0)
+        return self.variance()
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logits ``(n, d)`` of p(x|z), and its log-variances."""

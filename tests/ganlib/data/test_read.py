@@ -44,6 +44,35 @@ def test_a_folder_is_one_table_in_name_order(tmp_path, frame):
         read_table(tmp_path)
 
 
+def test_a_folder_is_its_parquet_and_csv_files_and_nothing_else(tmp_path, frame):
+    for name in ("notes.txt", "t.tsv", "t.xlsx", "old.pq"):
+        (tmp_path / name).write_text("no table, or none of this one\n")
+    with pytest.raises(DataError, match=r"holds no \.parquet or \.csv file"):
+        read_table(tmp_path)
+    frame.to_csv(tmp_path / "1.csv", index=False)
+    assert read_table(tmp_path)["a"].tolist() == [1, 2, 3]
+
+
+def test_long_lists_say_how_many_more(tmp_path):
+    (tmp_path / "1.csv").write_text("a\n1\n")
+    (tmp_path / "2.csv").write_text(",".join(["a", *(f"c{i:02}" for i in range(13))]) + "\n" + "1," * 13 + "1\n")
+    with pytest.raises(DataError, match="c09 and 3 more; make them alike"):
+        read_table(tmp_path)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_is_recognised(tmp_path, frame, separator):
+    frame.to_csv(tmp_path / "t.csv", index=False, sep=separator, decimal=",")
+    with pytest.raises(DataError, match=r"looks separated by .*save it with commas") as caught:
+        read_table(tmp_path / "t.csv")
+    assert repr(separator) in str(caught.value)
+
+
+def test_one_column_may_be_called_anything(tmp_path):
+    (tmp_path / "t.csv").write_text("speed; m/s\n1\n2\n")
+    assert read_table(tmp_path / "t.csv").columns.tolist() == ["speed; m/s"]
+
+
 BROKEN = {
     "empty": ("t.csv", b"", "is empty"),
     "blank lines": ("t.csv", b"\n\n", "is empty|no rows"),
@@ -104,11 +133,16 @@ def test_paths_that_do_not_fit(tmp_path, frame):
         with pytest.raises(ConfigError, match=words) as caught:
             read_table(tmp_path / path)
         assert caught.value.exit_code == 2
+    for far in ("absent.csv", "outgoing.csv", "a.csv"):
+        with pytest.raises(ConfigError, match="check the path"):
+            read_table(tmp_path / far)
+    with pytest.raises(ConfigError, match=r"did you mean 'data\.csv'"):
+        read_table(tmp_path / "data.parquet")
     (tmp_path / "t.xlsx").write_bytes(b"PK")
     with pytest.raises(ConfigError, match=r"give a file ending in \.csv"):
         read_table(tmp_path / "t.xlsx")
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="holds no .csv or .parquet"):
+    with pytest.raises(DataError, match="holds no .parquet or .csv"):
         read_table(tmp_path / "none")
 
 
