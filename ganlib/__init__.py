@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "create": "ganlib.registry",
     "list_models": "ganlib.registry",
+    "list_objectives": "ganlib.losses.adversarial",
     "as_detector": "ganlib.detect",
     "as_augmenter": "ganlib.augment",
     "GANomalyDetector": "ganlib.detect",

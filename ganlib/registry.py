@@ -87,7 +87,8 @@ def register(
             raise ValueError(f"two models are registered as {name!r}: {_ENTRIES[name].build} and {build}")
         if bad := [t for t in tasks if t not in TASKS] + [m for m in modalities if m not in MODALITIES]:
             raise ValueError(f"model {name!r} names unknown tasks or modalities: {bad}")
-        family = build.__module__.split(".")[-2]
+        package = build.__module__.removeprefix("ganlib.models.")
+        family = package.split(".")[0] if package != build.__module__ else "custom"
         _ENTRIES[name] = Entry(
             name,
             build,

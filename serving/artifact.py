@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,13 @@ log = logging.getLogger("serving")
 FORMAT_VERSION = 1
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 NO_DATE = np.iinfo(np.int64).min
+POSITIONS = 64
+_ARRAYS = {"modality", "shape", "latent_dim", "conditions", "golden"}
+_NEEDED = {
+    "detector": {"schema", "features", "calibration", "golden"},
+    "augmenter": {"schema", "latent_dim", "conditions", "golden"},
+    "encoder": _ARRAYS,
+}
 
 
 @dataclass(frozen=True)
@@ -40,12 +49,26 @@ class Artifact:
 
     @property
     def kind(self) -> str:
-        """detector or augmenter."""
+        """detector, augmenter or encoder."""
         return self.metadata["kind"]
 
     @property
+    def modality(self) -> str:
+        """table, image, series or points."""
+        return self.metadata.get("modality", "table")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One example's shape as the model has it, channels first; raises UsageError for tables."""
+        if self.modality == "table":
+            raise UsageError(f"this {self.kind} is for tables; see its schema")
+        return tuple(self.metadata["shape"])
+
+    @property
     def schema(self) -> dict[str, Any]:
-        """The table schema."""
+        """The table schema; raises UsageError where there is no table."""
+        if self.modality != "table":
+            raise UsageError(f"this {self.kind} is for data of modality {self.modality!r}, which have no table schema")
         return self.metadata["schema"]
 
     @property
@@ -77,10 +100,16 @@ def load_artifact(
     metadata = _metadata(model, name)
     session = _open(data, name, require_gpu)
     artifact = Artifact(actual, "sha256" if expected else "self-test", metadata, session)
-    (_self_test if artifact.kind == "detector" else _self_test_augmenter)(artifact, name)
+    _self_test_of(artifact)(artifact, name)
     if not expected:
         log.info("%s: integrity=self-test (no sha-256 given)", name)
     return artifact
+
+
+def _self_test_of(artifact: Artifact) -> Callable[[Artifact, str], None]:
+    if artifact.modality != "table":
+        return _self_test_arrays
+    return _self_test if artifact.kind == "detector" else _self_test_augmenter
 
 
 def _read(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, str | None]:
@@ -178,18 +207,25 @@ def _metadata(model: Any, name: str) -> dict[str, Any]:
             f"{name}: written in format version {version}; this release reads up to {FORMAT_VERSION}. Upgrade to "
             f"the ganlib release that introduced format version {version}"
         )
-    needed = {"kind", "schema", "hashes"}
-    if metadata.get("kind") == "detector":
-        needed |= {"features", "calibration", "golden"}
-    if metadata.get("kind") == "augmenter":
-        needed |= {"latent_dim", "conditions", "golden"}
-    if lacking := needed - metadata.keys():
-        raise IntegrityError(f"{name}: metadata lacks {sorted(lacking)}; fetch the file again")
-    graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
-    schema = hashlib.sha256(raw["schema"].encode()).hexdigest()
-    if (graph, schema) != (metadata["hashes"].get("graph"), metadata["hashes"].get("schema")):
+    _check_keys(metadata, name)
+    hashes = {"graph": hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()}
+    if metadata.get("modality", "table") == "table":
+        hashes["schema"] = hashlib.sha256(raw["schema"].encode()).hexdigest()
+    if any(metadata["hashes"].get(key) != value for key, value in hashes.items()):
         raise IntegrityError(f"{name}: graph or schema do not match their hashes; the file was changed or damaged")
     return metadata
+
+
+def _check_keys(metadata: dict[str, Any], name: str) -> None:
+    """Raise IntegrityError on an unknown kind or modality, and where entries are lacking."""
+    if lacking := {"kind", "hashes"} - metadata.keys():
+        raise IntegrityError(f"{name}: metadata lacks {sorted(lacking)}; fetch the file again")
+    kind, modality = str(metadata["kind"]), metadata.get("modality", "table")
+    if kind not in _NEEDED or modality not in ("table", "image", "series", "points"):
+        raise IntegrityError(f"{name}: a sealed {kind!r} of {modality!r} data is unknown to this release; upgrade it")
+    needed = _NEEDED[kind] if modality == "table" else _ARRAYS
+    if lacking := needed - metadata.keys():
+        raise IntegrityError(f"{name}: metadata lacks {sorted(lacking)}; fetch the file again")
 
 
 def _open(data: bytes, name: str, require_gpu: bool) -> Any:
@@ -264,3 +300,75 @@ def _agree(made: np.ndarray, expected: np.ndarray) -> bool:
         return bool(np.array_equal(made, expected))
     made, expected = made.astype(np.float64), expected.astype(np.float64)
     return bool(np.all(np.isclose(made, expected, rtol=1e-4, atol=1e-4, equal_nan=True)))
+
+
+def array_output(artifact: Artifact) -> tuple[str, tuple[int, ...]]:
+    """The output's name and one example's shape there: codes, channels-last bytes, or values as the model has them."""
+    names = [output.name for output in artifact.session.get_outputs()]
+    if artifact.kind == "encoder":
+        return "z", (int(artifact.metadata["latent_dim"]),)
+    if "image" in names and len(artifact.shape) == 3:
+        channels, height, width = artifact.shape
+        return "image", (height, width, channels)
+    return "x", artifact.shape
+
+
+def _self_test_arrays(artifact: Artifact, name: str) -> None:
+    """The graph takes and gives what the metadata say, and makes its golden rows again.
+
+    Numbers and their means agree within 1e-4 · max(1, |value|), bytes within one level, their means within 0.1.
+    """
+    try:
+        output, shape = array_output(artifact)
+        if _declared(artifact) != _said(artifact, output, shape):
+            raise IntegrityError(f"{name}: the graph takes or gives other arrays than its metadata say")
+        golden = artifact.metadata["golden"]
+        (made,) = artifact.session.run([output], golden_arrays(artifact))
+        flat = made.reshape(len(made), -1).astype(np.float64)
+        count = min(POSITIONS, flat.shape[1])
+        values = flat[:, np.arange(count) * flat.shape[1] // count]
+        near = ((0.0, 1.0), (0.0, 0.1)) if output == "image" else ((1e-4, 1e-4), (1e-4, 1e-4))
+        pairs = ((values, np.array(golden["values"], dtype=np.float64)), (flat.mean(1), np.array(golden["mean"])))
+    except IntegrityError:
+        raise
+    except Exception as error:  # whatever damaged metadata make of a run
+        raise IntegrityError(f"{name}: the golden rows cannot be made ({str(error)[:200]})") from error
+    for (got, expected), (rtol, atol) in zip(pairs, near, strict=True):
+        if got.shape != expected.shape or not np.allclose(got, expected, rtol=rtol, atol=atol):
+            raise IntegrityError(f"{name}: golden rows disagree with what was sealed")
+
+
+def _declared(artifact: Artifact) -> list[dict[str, tuple[Any, ...]]]:
+    """Shapes without the batch axis by name, of the graph's inputs and outputs."""
+    session = artifact.session
+    return [{v.name: tuple(v.shape[1:]) for v in values} for values in (session.get_inputs(), session.get_outputs())]
+
+
+def _said(artifact: Artifact, output: str, shape: tuple[int, ...]) -> list[dict[str, tuple[Any, ...]]]:
+    metadata = artifact.metadata
+    first = {"x": artifact.shape} if artifact.kind == "encoder" else {"z": (int(metadata["latent_dim"]),)}
+    inputs: dict[str, tuple[Any, ...]] = {**first, **({"condition": ()} if metadata["conditions"] else {})}
+    if attributes := metadata.get("attributes"):
+        inputs["attributes"] = (int(attributes),)
+    return [inputs, {output: shape}]
+
+
+def golden_arrays(artifact: Artifact) -> dict[str, np.ndarray]:
+    """The golden rows of an array artifact as feeds; those of encoders are made from their numbers."""
+    golden, feeds = artifact.metadata["golden"], {}
+    if artifact.kind == "encoder":
+        feeds["x"] = _spread(golden["rows"], artifact.shape)
+    for key in ("z", "attributes"):
+        if key in golden:
+            feeds[key] = np.array(golden[key], dtype=np.float32)
+    if "condition" in golden:
+        feeds["condition"] = np.array(golden["condition"], dtype=object)
+    return feeds
+
+
+def _spread(rows: list[int], shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of a Weyl sequence (docs/artifact.md): float32 ``(n, *shape)`` in [-1, 1)."""
+    size = math.prod(shape)
+    index = np.array(rows, dtype=np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
+    turned = (index * np.uint64(2654435769)) % np.uint64(2**32)
+    return (turned.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(len(rows), *shape)

@@ -1,25 +1,29 @@
-"""Synthetic rows from a sealed augmenter."""
+"""Synthetic rows, images and series from a sealed augmenter; codes from a sealed encoder."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.artifact import NO_DATE, Artifact
-from serving.errors import UsageError
+from serving.artifact import NO_DATE, Artifact, array_output
+from serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 4096
+CHUNK_VALUES = 1 << 18
 
 
 class Generator:
-    """A sealed augmenter: a seed and conditions in, raw columns out.
+    """A sealed augmenter: a seed and conditions in, raw columns or arrays out.
 
-    ``conditions`` are the classes it can make, empty where it knows none. Raises UsageError on a sealed detector.
+    ``conditions`` are the classes it can make, empty where it knows none; ``attributes`` the number of those that it
+    is told. ``generate`` and ``frame`` are for tables, ``sample`` is for images, series and points. Raises UsageError
+    on an artifact that is no augmenter.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -27,16 +31,15 @@ class Generator:
             raise UsageError(f"this artifact is a sealed {artifact.kind}, not an augmenter; choose another model")
         self.artifact, self.latent_dim = artifact, int(artifact.metadata["latent_dim"])
         self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
+        self.attributes = int(artifact.metadata.get("attributes") or 0)
 
     def generate(self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """``rows`` values of each generated column, as the graph makes them; equal seeds give equal rows.
 
         ``conditions`` names the class of each row, where the augmenter knows classes. Raises UsageError on others.
         """
-        noise = np.random.Generator(np.random.Philox(seed))
-        feeds = {"z": noise.standard_normal((rows, self.latent_dim), dtype=np.float32)}
-        if self.conditions:
-            feeds["condition"] = self._conditions(rows, conditions)
+        columns = self._columns()
+        feeds = self._feeds(rows, conditions, seed)
         session = self.artifact.session
         names = [output.name for output in session.get_outputs()]
         parts = [
@@ -44,24 +47,112 @@ class Generator:
             for start in range(0, max(rows, 1), CHUNK)
         ]
         whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
-        return {c["name"]: whole[c["input"]] for c in self.artifact.schema["columns"] if c["input"] in whole}
+        return {c["name"]: whole[c["input"]] for c in columns if c["input"] in whole}
 
     def frame(self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:
         """The same as a DataFrame, missing values as pandas has them."""
         import pandas as pd
 
-        kinds = {c["name"]: c["kind"] for c in self.artifact.schema["columns"]}
+        kinds = {c["name"]: c["kind"] for c in self._columns()}
         made = self.generate(rows, conditions, seed)
         return pd.DataFrame({name: _as_pandas(kinds[name], values) for name, values in made.items()})
 
-    def _conditions(self, rows: int, conditions: Sequence[str] | None) -> np.ndarray:
-        known = ", ".join(self.conditions[:20])
-        if conditions is None or len(conditions) != rows:
-            raise UsageError(f"say the class of each of the {rows} rows; the classes are {known}")
-        values = np.array([str(c) for c in conditions], dtype=object)
-        if unknown := sorted(set(values) - set(self.conditions)):
-            raise UsageError(f"there is no class {unknown[0]!r}; the classes are {known}")
+    def sample(
+        self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0, attributes: Any = None
+    ) -> np.ndarray:
+        """``rows`` arrays as the graph makes them: uint8 ``(rows, h, w, c)`` or float32 ``(rows, *shape)``.
+
+        Equal seeds give equal arrays. ``conditions`` as for ``generate``; ``attributes`` ``(rows, k)`` describe each
+        example, where the augmenter is told attributes. Raises UsageError on others, and on an augmenter of tables.
+        """
+        if self.artifact.modality == "table":
+            raise UsageError("this augmenter makes table rows; use generate() or frame()")
+        feeds = self._feeds(rows, conditions, seed)
+        if self.attributes:
+            feeds["attributes"] = self._attributes(rows, attributes)
+        elif attributes is not None:
+            raise UsageError("this augmenter is not told attributes")
+        return _run_arrays(self.artifact, feeds)
+
+    def _columns(self) -> list[dict[str, Any]]:
+        if self.artifact.modality != "table":
+            raise UsageError(f"this augmenter makes arrays ({self.artifact.modality}), no table rows; use sample()")
+        return self.artifact.schema["columns"]
+
+    def _feeds(self, rows: int, conditions: Sequence[str] | None, seed: int) -> dict[str, np.ndarray]:
+        noise = np.random.Generator(np.random.Philox(seed))
+        feeds = {"z": noise.standard_normal((rows, self.latent_dim), dtype=np.float32)}
+        if self.conditions:
+            feeds["condition"] = _classes(self.conditions, rows, conditions)
+        return feeds
+
+    def _attributes(self, rows: int, attributes: Any) -> np.ndarray:
+        values = np.asarray(attributes, dtype=np.float32) if attributes is not None else np.empty(0)
+        if values.shape != (rows, self.attributes):
+            raise UsageError(f"give {self.attributes} attributes for each of the {rows} rows")
         return values
+
+
+class Encoder:
+    """A sealed encoder: examples in, codes out.
+
+    ``conditions`` are the classes where it asks for each example's, else empty. Raises UsageError on another artifact.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        if artifact.kind != "encoder":
+            raise UsageError(f"this artifact is a sealed {artifact.kind}, not an encoder; choose another model")
+        self.artifact, self.latent_dim = artifact, int(artifact.metadata["latent_dim"])
+        self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
+
+    def encode(self, x: Any, conditions: Sequence[str] | None = None) -> np.ndarray:
+        """Codes float32 ``(n, latent_dim)`` of examples ``(n, *shape)``, or of images as bytes ``(n, h, w, c)``.
+
+        ``conditions`` names each example's class where the encoder asks for it. Raises DataError on arrays of another
+        shape or that are not finite, UsageError on classes that it does not know.
+        """
+        feeds = {"x": _examples(np.asarray(x), self.artifact)}
+        if self.conditions:
+            feeds["condition"] = _classes(self.conditions, len(feeds["x"]), conditions)
+        return _run_arrays(self.artifact, feeds)
+
+
+def _examples(x: np.ndarray, artifact: Artifact) -> np.ndarray:
+    """Float32 examples as the network sees them."""
+    shape = artifact.shape
+    if x.dtype == np.uint8 and artifact.modality == "image" and x.ndim == 4:
+        x = (x.astype(np.float32) / np.float32(127.5) - 1).transpose(0, 3, 1, 2)
+    if x.dtype.kind not in "fiu" or x.shape[1:] != shape or x.ndim != len(shape) + 1:
+        wanted = ", ".join(["n", *map(str, shape)])
+        raise DataError(f"an array of {x.dtype}, shape {x.shape}, where numbers of shape ({wanted}) are needed")
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    if not np.isfinite(x).all():
+        raise DataError("the examples hold values that are not finite; fill or drop them")
+    return x
+
+
+def _run_arrays(artifact: Artifact, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    """The graph's one output, made in chunks of examples that bound memory."""
+    name, shape = array_output(artifact)
+    rows = len(next(iter(feeds.values())))
+    size = max(1, min(CHUNK, CHUNK_VALUES // math.prod(artifact.shape)))
+    if not rows:
+        return np.empty((0, *shape), dtype=np.uint8 if name == "image" else np.float32)
+    return np.concatenate([
+        artifact.session.run([name], {key: value[start : start + size] for key, value in feeds.items()})[0]
+        for start in range(0, rows, size)
+    ])  # fmt: skip
+
+
+def _classes(known: list[str], rows: int, conditions: Sequence[str] | None) -> np.ndarray:
+    """The class of each row, each one of those known."""
+    listed = ", ".join(known[:20])
+    if conditions is None or len(conditions) != rows:
+        raise UsageError(f"say the class of each of the {rows} rows; the classes are {listed}")
+    values = np.array([str(c) for c in conditions], dtype=object)
+    if unknown := sorted(set(values) - set(known)):
+        raise UsageError(f"there is no class {unknown[0]!r}; the classes are {listed}")
+    return values
 
 
 def _as_pandas(kind: str, values: np.ndarray) -> object:

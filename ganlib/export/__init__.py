@@ -1,6 +1,8 @@
-"""From a fitted estimator to one sealed ONNX file (docs/artifact.md)."""
+"""From a fitted estimator or a trained model to one sealed ONNX file (docs/artifact.md)."""
 
+from ganlib.export.arrays import seal_generator
+from ganlib.export.encoder import encoder_of, seal_encoder
 from ganlib.export.fingerprint import fingerprint
-from ganlib.export.sealed import SealReport, seal
+from ganlib.export.sealed import SealReport, save_sealed, seal
 
-__all__ = ["SealReport", "fingerprint", "seal"]
+__all__ = ["SealReport", "encoder_of", "fingerprint", "save_sealed", "seal", "seal_encoder", "seal_generator"]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET, ML_OPSET, IR_VERSION = 20, 3, 10
 ML = "ai.onnx.ml"
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
-BOOL, STRING = TensorProto.BOOL, TensorProto.STRING
+BOOL, STRING, UINT8 = TensorProto.BOOL, TensorProto.STRING, TensorProto.UINT8
 
 
 class GraphBuilder:

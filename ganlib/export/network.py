@@ -135,17 +135,26 @@ def _names(examples: tuple[Tensor, ...]) -> list[str]:
 
 
 def _dynamo(module: nn.Module, examples: tuple[Tensor, ...]) -> onnx.ModelProto:
-    batch = torch.export.Dim("batch", min=1)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, examples, dynamo=True, input_names=_names(examples), output_names=["out"],
-            dynamic_shapes=tuple({0: batch} for _ in examples), external_data=False, verbose=False,
-            opset_version=OPSET,
+            _captured(module, examples), dynamo=True, input_names=_names(examples), output_names=["out"],
+            external_data=False, verbose=False, opset_version=OPSET,
         )  # fmt: skip
     assert program is not None
     return program.model_proto
+
+
+def _captured(module: nn.Module, examples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The module's operations with a free batch axis."""
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: batch} for _ in examples)
+    with torch.no_grad():
+        try:
+            return torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
+        except Exception:  # `len(x)` freezes the batch axis, but for the capture that reads Python's bytecode
+            return torch.export.export(module, examples, dynamic_shapes=shapes, strict=True)
 
 
 def _torchscript(module: nn.Module, examples: tuple[Tensor, ...]) -> onnx.ModelProto:

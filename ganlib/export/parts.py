@@ -1,4 +1,4 @@
-"""What the detector's and the augmenter's sides of sealing have in common."""
+"""What all sides of sealing have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganlib.export.parity import Parity
 
 @dataclass(frozen=True)
 class Sealed:
-    """A graph that passed the parity gate, and what the metadata says of it."""
+    """A graph that passed the parity gate, and what the metadata says of it; ``save_sealed`` writes it."""
 
     kind: str
     model: onnx.ModelProto

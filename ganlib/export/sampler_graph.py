@@ -12,19 +12,22 @@ from ganlib.export.builder import DOUBLE, FLOAT, INT64, ML, STRING, GraphBuilder
 
 
 def add_latent(builder: GraphBuilder, latent_dim: int, conditions: list[str]) -> list[str]:
-    """Declare ``z`` and, with conditions, ``condition``; returns the sampler's inputs.
+    """Declare ``z`` and, with conditions, ``condition``; returns the sampler's inputs."""
+    z = builder.input("z", FLOAT, "batch", latent_dim)
+    return [z, add_condition(builder, conditions)] if conditions else [z]
+
+
+def add_condition(builder: GraphBuilder, conditions: list[str]) -> str:
+    """Declare ``condition``; returns class indices int64 ``(n,)``.
 
     A condition that the model does not know makes the run fail: it must not silently become another class.
     """
-    z = builder.input("z", FLOAT, "batch", latent_dim)
-    if not conditions:
-        return [z]
     value = builder.input("condition", STRING, "batch")
     classes = list(range(len(conditions)))
     index = builder.op(
         "LabelEncoder", value, domain=ML, keys_strings=conditions, values_int64s=classes, default_int64=len(classes)
     )
-    return [z, builder.op("Gather", builder.constant(classes, np.int64), index)]
+    return builder.op("Gather", builder.constant(classes, np.int64), index)
 
 
 def decode_columns(builder: GraphBuilder, encoder: TableEncoder, rows: str) -> None:

@@ -19,6 +19,7 @@ import ganlib
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
+from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.parts import Sealed
@@ -54,31 +55,63 @@ def seal(
     """
     start = time.perf_counter()
     parts = _parts(estimator)
-    model, facts = parts.model, dict(parts.metadata)
-    card = _model_card(estimator)
-    model.graph.name = name or card["name"]
-    told = {"fingerprint": None, "rows": None, "data": None}
+    told = dict(getattr(estimator, "training_", None) or {}) | dict(training or {})
+    return replace(save_sealed(parts, path, name, told), seconds=time.perf_counter() - start)
+
+
+def save_sealed(
+    parts: Sealed, path: str | Path, name: str | None = None, training: Mapping[str, Any] | None = None
+) -> SealReport:
+    """Write what ``seal_generator`` or ``seal_encoder`` made as one ONNX file with ``FILE.sha256`` beside it.
+
+    ``name`` and ``training`` as in ``seal``. Equal models give equal bytes.
+    """
+    start = time.perf_counter()
+    parity, model = parts.parity, onnx.ModelProto()
+    model.CopyFrom(parts.model)
+    facts = dict(parts.metadata)
+    model.graph.name = name or facts["model"]["name"]
     facts |= {
         "kind": parts.kind,
-        "model": card,
-        "schema": _public_schema(estimator.encoder_).to_dict(),
-        "training": told | dict(getattr(estimator, "training_", None) or {}) | dict(training or {}),
+        "training": {"fingerprint": None, "rows": None, "data": None} | dict(training or {}),
         "exporter": parts.exporter,
-        "parity": {"max_abs": parts.parity.max_abs, "bound": parts.parity.bound, "rows": parts.parity.rows},
+        "parity": {"max_abs": parity.max_abs, "bound": parity.bound, "rows": parity.rows},
     }
     _describe(model, facts)
     sha256 = write_sealed(model, Path(path))
     seconds = time.perf_counter() - start
-    parity = parts.parity
     return SealReport(str(path), sha256, parity.max_abs, parity.bound, parts.alpha_min, parts.exporter, seconds)
 
 
 def _parts(estimator: Any) -> Sealed:
+    """The estimator's graph with all that the metadata says of it."""
+    if getattr(estimator, "arrays_", None) is not None:
+        return _image_parts(estimator)
     if hasattr(estimator, "calibration_"):
-        return seal_detector(estimator)
-    if hasattr(estimator, "conditions_"):
-        return seal_augmenter(estimator)
-    raise ConfigError(f"{type(estimator).__name__} is no fitted detector or augmenter; call fit first")
+        parts = seal_detector(estimator)
+    elif hasattr(estimator, "conditions_"):
+        parts = seal_augmenter(estimator)
+    else:
+        raise ConfigError(f"{type(estimator).__name__} is no fitted detector or augmenter; call fit first")
+    facts = {"model": _model_card(estimator), "schema": _public_schema(estimator.encoder_).to_dict()}
+    return replace(parts, metadata={**parts.metadata, **facts})
+
+
+def _image_parts(estimator: Any) -> Sealed:
+    """An augmenter that was fitted on images, as bytes."""
+    arrays = estimator.arrays_
+    if arrays.spec.kind != "image":
+        raise ConfigError(
+            "an augmenter of series keeps their scale outside the network; seal what is inside with "
+            "seal_generator(augmenter.algorithm_) and scale what it makes"
+        )
+    if len(arrays.models) > 1:
+        raise ConfigError(
+            f"{type(estimator).__name__} holds a model for each of {len(arrays.models)} classes, a sealed file holds "
+            "one; choose a model that is told the class (cgan, acgan, cvae), or fit each class by itself"
+        )
+    classes = estimator.conditions_ if arrays.conditional else None
+    return seal_generator(arrays.models[0], classes, as_bytes=True)
 
 
 def _model_card(estimator: Any) -> dict[str, Any]:
@@ -106,9 +139,9 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
         "python": platform.python_version(),
     }
     entries = dict(facts) | {"format_version": FORMAT_VERSION, "versions": versions}
-    graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
-    schema = hashlib.sha256(_json(entries["schema"]).encode()).hexdigest()
-    entries["hashes"] = {"graph": graph, "schema": schema}
+    entries["hashes"] = {"graph": hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()}
+    if "schema" in entries:
+        entries["hashes"]["schema"] = hashlib.sha256(_json(entries["schema"]).encode()).hexdigest()
     for key in sorted(entries):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, _json(entries[key])

@@ -288,6 +288,14 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+def add_architecture(row: Architecture) -> Architecture:
+    """Add a row of your own, to be named like the others; raises ValueError on a name that is taken."""
+    if row.name in ARCHITECTURES or row.name == "auto":
+        raise ValueError(f"networks are called {row.name!r} already")
+    ARCHITECTURES[row.name] = row
+    return row
+
+
 def architecture(name: str, spec: DataSpec) -> Architecture:
     """The row of this name; ``auto`` is dcgan for images and series, mlp else. Raises ConfigError naming all."""
     if name == "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, cast
 
 import torch
@@ -141,8 +142,12 @@ def parametrise(module: nn.Module, how: str) -> None:
 
 
 def bake(module: nn.Module) -> nn.Module:
-    """The module with its weight parametrisations replaced by the weights they give, in place; for export."""
+    """A copy of the module whose weight parametrisations are replaced by the weights they give; for export."""
+    module = copy.deepcopy(module)
     for layer in list(module.modules()):
         if parametrize.is_parametrized(layer, "weight"):
+            # A copied layer shares its class with the original, and removing a parametrisation changes the class.
+            shared = type(layer)
+            layer.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return module

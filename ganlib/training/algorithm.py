@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.nn.sampler import Sampler
+from ganlib.training.ranks import ALONE, Ranks
 
 
 class Losses(Mapping[str, Tensor]):
@@ -60,11 +61,17 @@ class Losses(Mapping[str, Tensor]):
 class Batch:
     """Tensors of one mini-batch by name, with a memo for forwards shared between losses and one source of noise.
 
-    ``x`` is the data, ``y`` the labels where there are any. All tensors have the same first dimension.
+    ``x`` is the data, ``y`` the labels where there are any. All tensors have the same first dimension ``n``.
+
+    In data-parallel training these are one rank's rows of a global batch. Noise is then drawn for the whole of it on
+    every rank, so that each row gets what it would get in one process; what is drawn from ``generator`` directly must
+    therefore not be drawn row by row.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], generator: torch.Generator | None = None) -> None:
-        self.tensors, self.generator = dict(tensors), generator
+    def __init__(
+        self, tensors: Mapping[str, Tensor], generator: torch.Generator | None = None, ranks: Ranks = ALONE
+    ) -> None:
+        self.tensors, self.generator, self.ranks = dict(tensors), generator, ranks
         self._memo: dict[str, tuple[Any, tuple[str, ...]]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -107,22 +114,37 @@ class Batch:
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal noise of shape ``(n, *shape)`` on the batch's device, from the run's generator."""
-        ref = next(iter(self.tensors.values()))
-        return torch.randn((len(self), *shape), generator=self.generator, device=ref.device)
+        return self.ranks.own(torch.randn((self._rows, *shape), generator=self.generator, device=self._device))
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform [0, 1) noise of shape ``(n, *shape)``."""
-        ref = next(iter(self.tensors.values()))
-        return torch.rand((len(self), *shape), generator=self.generator, device=ref.device)
+        return self.ranks.own(torch.rand((self._rows, *shape), generator=self.generator, device=self._device))
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the batch, ``(...)`` from ``(n, ...)``."""
-        return values.mean(0)
+        """Mean over the batch, ``(...)`` from ``(n, ...)``; over the rows of all ranks, and differentiable.
+
+        A mean that is a whole term of a loss may be taken over the rank's own rows; one that goes through anything
+        but a sum on its way into the loss must be this one.
+        """
+        return self.ranks.mean(values.mean(0))
 
     def permutation(self) -> Tensor:
-        """A random permutation of the batch's rows."""
-        ref = next(iter(self.tensors.values()))
-        return torch.randperm(len(self), generator=self.generator, device=ref.device)
+        """A random permutation of the batch's rows; raises ConfigError where they are spread over several ranks."""
+        if not self.ranks.alone:
+            raise ConfigError(
+                "cannot be trained data-parallel: this model mixes the batch's examples (it permutes them); train it "
+                "in one process"
+            )
+        return torch.randperm(self._rows, generator=self.generator, device=self._device)
+
+    @property
+    def _rows(self) -> int:
+        """Rows of the global batch."""
+        return len(self) * self.ranks.size
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.tensors.values())).device
 
 
 @dataclass(frozen=True)
@@ -249,7 +271,11 @@ class Algorithm(nn.Module):
         return None
 
     def couples_batch(self) -> str:
-        """Why the examples of a batch depend on each other, or nothing; data-parallel training asks."""
+        """Why the examples of a batch depend on each other, or nothing; data-parallel training refuses with it.
+
+        So do buffers that follow the batch (moving means, replay pools, equilibrium rules). What goes through
+        ``Batch.mean`` is not coupled in this sense.
+        """
         return ""
 
     def parameters_of(self, *players: str) -> list[nn.Parameter]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from ganlib.errors import DataError
+from ganlib.errors import ConfigError, DataError
+from ganlib.training.ranks import ALONE, Ranks
 
 
 class TensorBatches:
@@ -15,28 +16,50 @@ class TensorBatches:
 
     The order depends on (seed, epoch) only, so a resumed run sees the same batches. The last, smaller batch of an
     epoch is dropped unless it is the only one: batch statistics of a handful of rows do more harm than good.
-    Raises DataError where tensors differ in length or are empty.
+    With ``ranks``, ``batch_size`` is the global batch, and each rank gets its slice of it.
+    Raises DataError where tensors differ in length or are empty, ConfigError where a batch cannot be split evenly.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        ranks: Ranks = ALONE,
+    ) -> None:
         lengths = {name: len(value) for name, value in tensors.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise DataError(f"training tensors must be equally long and not empty; lengths: {lengths}")
         self.tensors, self.seed, self.shuffle = dict(tensors), seed, shuffle
         self.rows = next(iter(lengths.values()))
-        self.batch_size = min(batch_size, self.rows)
+        self.batch_size, self.ranks = min(batch_size, self.rows), ranks
+        self._check_split(batch_size)
 
     def __len__(self) -> int:
         """Batches per epoch."""
         return max(1, self.rows // self.batch_size) if self.shuffle else -(-self.rows // self.batch_size)
 
-    def to(self, device: torch.device) -> TensorBatches:
-        """The same batches with the data kept on a device."""
+    def _check_split(self, asked: int) -> None:
+        size, ranks = self.batch_size, self.ranks.size
+        if size % ranks:
+            what = f"the data's {size} rows, fewer than batch_size {asked}," if size < asked else f"batch_size {size}"
+            below, above = size - size % ranks, size - size % ranks + ranks
+            mend = " or ".join(str(n) for n in (below, above) if 0 < n <= self.rows) or "one process"
+            raise ConfigError(f"{what} cannot be split evenly over {ranks} processes: choose batch_size {mend}")
+        if not self.shuffle and (left := self.rows % size) % ranks:
+            raise ConfigError(
+                f"the last {left} of {self.rows} rows cannot be split evenly over {ranks} processes: shuffle, or leave "
+                f"{left % ranks} out"
+            )
+
+    def to(self, device: torch.device, ranks: Ranks | None = None) -> TensorBatches:
+        """The same batches with the data kept on a device, and sliced for these ranks where given."""
         moved = {name: value.to(device) for name, value in self.tensors.items()}
-        return TensorBatches(moved, self.batch_size, self.seed, self.shuffle)
+        return TensorBatches(moved, self.batch_size, self.seed, self.shuffle, self.ranks if ranks is None else ranks)
 
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch."""
+        """The batches of one epoch, or this rank's slices of them."""
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
             order = torch.randperm(self.rows, generator=generator).to(next(iter(self.tensors.values())).device)
@@ -45,4 +68,4 @@ class TensorBatches:
             shuffled = self.tensors
         for i in range(len(self)):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            yield {name: value[part] for name, value in shuffled.items()}
+            yield {name: self.ranks.own(value[part]) for name, value in shuffled.items()}

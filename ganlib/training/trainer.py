@@ -1,25 +1,27 @@
-"""The only training loop of the library."""
+"""The only training loop of the library; under torchrun, the loop of each of its processes (docs/distributed.md)."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ganlib.config import Config
-from ganlib.errors import ConfigError, DivergenceError
+from ganlib.errors import ConfigError, DivergenceError, GanlibError
 from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
 from ganlib.training.ema import Average
 from ganlib.training.optim import build_optimiser
+from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class TrainerConfig(Config):
     ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
     ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
     ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none.
-    ``checkpoint_every`` counts epochs.
+    ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
+    several, off never does; ``batch_size`` is that of all processes together.
     """
 
     steps: int | None = None
@@ -48,6 +51,7 @@ class TrainerConfig(Config):
     validate_every: int = 1
     checkpoint: str | None = None
     checkpoint_every: int = 10
+    distributed: Literal["auto", "off"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,6 +97,9 @@ class Trainer:
     ``fit`` moves the algorithm to the device, trains it, leaves the best (or averaged) weights in it on the CPU and
     in evaluation mode, and returns a History. Equal seeds give equal weights on a CPU. With ``checkpoint`` set, a
     run that was cut short resumes from the last epoch's end and ends bit-equal to an uninterrupted one.
+
+    Called by each of torchrun's processes with the same arguments, it trains data-parallel: the weights and the
+    History are those of one process with the same ``batch_size``, on every rank; callbacks run on the first only.
     """
 
     def __init__(self, config: TrainerConfig | None = None, callbacks: Sequence[Callback] = ()) -> None:
@@ -106,14 +113,18 @@ class Trainer:
     ) -> History:
         """Train on tensors by name (``x``, ``y``, ...); ``validation`` feeds ``algorithm.validation_loss``.
 
-        Raises DivergenceError on a non-finite loss, naming it, with the last good weights restored.
+        Raises DivergenceError on a non-finite loss, naming it, with the last good weights restored; under several
+        processes also ConfigError where the model or the batch size cannot be split over them or their arguments
+        differ, and GanlibError where their weights have come apart.
         """
-        with torch.random.fork_rng(enabled=True):
-            run = _Run(self.config, algorithm, data, validation, self.callbacks)
+        device = choose_device(self.config.device)
+        with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
+            callbacks = self.callbacks if ranks.index == 0 else ()
+            run = _Run(self.config, algorithm, data, validation, callbacks, ranks)
             try:
                 return run.train()
             finally:
-                for callback in self.callbacks:
+                for callback in callbacks:
                     callback.on_end()
                 algorithm.to("cpu").eval()
 
@@ -128,18 +139,21 @@ class _Run:
         data: Mapping[str, Tensor],
         validation: Mapping[str, Tensor] | None,
         callbacks: Sequence[Callback],
+        ranks: Ranks,
     ) -> None:
         self.config, self.algorithm, self.callbacks = config, algorithm, callbacks
-        self.device = choose_device(config.device)
+        self.ranks, self.device = ranks, ranks.device
         torch.manual_seed(config.random_state)
         if config.deterministic:
             torch.use_deterministic_algorithms(True)
         self.generator = torch.Generator(self.device).manual_seed(config.random_state)
         algorithm.to(self.device).train()
-        self.default = TensorBatches(data, config.batch_size, config.random_state).to(self.device)
+        self._check_ranks(data, validation)
+        self.default = TensorBatches(data, config.batch_size, config.random_state, ranks=ranks).to(self.device)
         self.held_out = self._held_out(validation)
         self.budget = config.steps or config.epochs * len(self.default)
         self.stages: Sequence[Stage] = algorithm.stages(self.budget)
+        self._check_stages()
         self.total = sum(stage.steps for stage in self.stages)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.own = dict(algorithm.optimisers())
@@ -163,23 +177,71 @@ class _Run:
             return None
         return TensorBatches(validation, 2048, shuffle=False).to(self.device)
 
+    # ---------------------------------------------------------------- several processes
+    def _check_ranks(self, data: Mapping[str, Tensor], validation: Mapping[str, Tensor] | None) -> None:
+        """Refuse what cannot be split over ranks, and ranks that were given different things; share the weights."""
+        ranks = self.ranks
+        if ranks.alone:
+            return
+        if reason := self.algorithm.couples_batch() or coupling_layer(self.algorithm.named_modules()):
+            raise ConfigError(_refusal(self.algorithm, reason))
+        told = {f"option {name}": json.dumps(value) for name, value in self.config.to_dict().items()}
+        del told["option device"]
+        told |= {f"training rows {name!r}": value for name, value in digests(data).items()}
+        told |= {f"held-out rows {name!r}": value for name, value in digests(validation or {}).items()}
+        state = self.algorithm.state_dict()
+        told |= {f"the model's {name}": f"{value.dtype} {tuple(value.shape)}" for name, value in state.items()}
+        if differing := ranks.differing(told):
+            raise ConfigError(
+                f"the processes were given different things ({', '.join(differing[:5])}): each must build the same "
+                "model and read the same rows in the same order (seed what shuffles or samples them)"
+            )
+        ranks.share(self.algorithm)
+
+    def _check_stages(self) -> None:
+        routines = [item.name for stage in self.stages for item in stage.phases if isinstance(item, Routine)]
+        if routines and not self.ranks.alone:
+            raise ConfigError(_refusal(self.algorithm, f"its routine {routines[0]!r} runs its own optimisation"))
+
+    def _check_first_step(self) -> None:
+        """Weights are alike after a step by construction; a buffer that is not follows the rank's own rows."""
+        if differing := self._differing():
+            reason = f"what it keeps follows each process's own rows ({', '.join(differing[:5])})"
+            raise ConfigError(_refusal(self.algorithm, reason))
+
+    def _differing(self) -> list[str]:
+        return [] if self.ranks.alone else self.ranks.differing(digests(self.algorithm.state_dict()))
+
+    def _check_alike(self) -> None:
+        if differing := self._differing():
+            raise GanlibError(
+                f"the processes' weights came apart by step {self.history.steps} ({', '.join(differing[:5])}), so this "
+                "is no longer one model. Does anything depend on the rank? Else train with deterministic=True"
+            )
+
+    def _part_ways(self) -> None:
+        """From here on what layers draw for themselves (dropout) differs from rank to rank, as rows do."""
+        if self.ranks.index:
+            torch.manual_seed(self.config.random_state + self.ranks.index * 1_000_003 + self.epoch * 7_919)
+
     # ---------------------------------------------------------------- the loop
     def train(self) -> History:
         """Run all stages from where a checkpoint, if any, left off."""
-        resumed = self._resume()
-        if not resumed:
+        if not self._resume():
             self._prepare()
+            self._part_ways()
         self.good_state = self._snapshot()
         while self.stage_index < len(self.stages) and self.history.stopped == "budget":
             self._run_stage(self.stages[self.stage_index])
             self.stage_index, self.stage_step = self.stage_index + 1, 0
         self._finish()
+        self._check_alike()
         return self.history
 
     def _run_stage(self, stage: Stage) -> None:
         batches = self._batches_of(stage)
         while self.stage_step < stage.steps:
-            source = (Batch(t, self.generator) for t in batches.epoch(self.epoch))
+            source = (Batch(t, self.generator, self.ranks) for t in batches.epoch(self.epoch))
             self._one_epoch(stage, batches, source)
             self.epoch += 1
             self._end_epoch(last=self.stage_step >= stage.steps and stage is self.stages[-1])
@@ -189,9 +251,10 @@ class _Run:
     def _batches_of(self, stage: Stage) -> TensorBatches:
         if stage.batches is None:
             return self.default
-        if isinstance(stage.batches, TensorBatches):
-            return stage.batches.to(self.device)
-        return TensorBatches(stage.batches, self.config.batch_size, self.config.random_state).to(self.device)
+        batches = stage.batches
+        if not isinstance(batches, TensorBatches):
+            batches = TensorBatches(batches, self.config.batch_size, self.config.random_state)
+        return batches.to(self.device, self.ranks)
 
     def _one_epoch(self, stage: Stage, batches: TensorBatches, source: Iterator[Batch]) -> None:
         """Until the epoch's batches or the stage's steps are used up; extra critic batches come from the same epoch."""
@@ -206,6 +269,8 @@ class _Run:
                 self.average.update(self.algorithm)
             self.stage_step += 1
             self.history.steps += 1
+            if self.stage_step == 1:
+                self._check_first_step()
             for callback in self.callbacks:
                 callback.on_step(self.history.steps, self.total, None)
 
@@ -214,7 +279,8 @@ class _Run:
         assert self._source is not None
         batch = next(self._source, None)
         if batch is None:
-            self._source = (Batch(t, self.generator) for t in self._refill.epoch(self.epoch + 1_000_000))
+            refill = self._refill.epoch(self.epoch + 1_000_000)
+            self._source = (Batch(t, self.generator, self.ranks) for t in refill)
             batch = next(self._source)
         return batch
 
@@ -251,9 +317,7 @@ class _Run:
             with self._autocast():
                 losses = phase.loss(batch)
                 total = losses.total
-            if not math.isfinite(total.item()):
-                self._diverged(self._culprit(losses))
-            total.backward(inputs=parameters, retain_graph=index < len(phases) - 1)
+            self._differentiate(losses, total, parameters, retain=index < len(phases) - 1)
             for name, value in losses.terms.items():
                 self._log(name, value.detach())
             if self.config.gradient_clip:
@@ -265,6 +329,20 @@ class _Run:
             batch.forget(phase.players)
             for hook in phase.after:
                 hook(batch)
+
+    def _differentiate(self, losses: Losses, total: Tensor, parameters: list[torch.nn.Parameter], retain: bool) -> None:
+        """Gradients of the global batch's loss, or the same DivergenceError on all ranks.
+
+        With several ranks the guard comes after the backward: whether all losses were finite travels with the
+        gradients, which saves a message, and no rank leaves while others wait.
+        """
+        finite = math.isfinite(total.item())
+        if not finite and self.ranks.alone:
+            self._diverged(self._culprit(losses))
+        total.backward(inputs=parameters, retain_graph=retain)
+        if not self.ranks.alone and not self.ranks.average_gradients(parameters, good=finite):
+            named = self.ranks.texts("" if finite else self._culprit(losses))
+            self._diverged(", ".join(sorted({name for text in named if text for name in text.split(", ")})))
 
     def _parameters(self, phase: Phase) -> list[torch.nn.Parameter]:
         key = "+".join(phase.players)
@@ -287,16 +365,20 @@ class _Run:
 
     # ---------------------------------------------------------------- bookkeeping
     def _prepare(self) -> None:
-        first = next(self.default.epoch(0))
+        """The first global batch is seen whole by every rank."""
+        first = next(self.default.to(self.device, ALONE).epoch(0))
         with torch.no_grad():
             self.algorithm.prepare(Batch(first, self.generator))
+        self.ranks.share(self.algorithm)
 
     def _log(self, name: str, value: Tensor | float) -> None:
         self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def _end_epoch(self, last: bool) -> None:
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        own = [float(total) / self.counts[name] for name, total in self.sums.items()]
+        whole = self.ranks.averaged(torch.tensor(own, dtype=torch.float64)).tolist()
+        means = dict(zip(self.sums, whole, strict=True))
         self.sums, self.counts = {}, {}
         self.history.record(means)
         self.history.epochs = self.epoch
@@ -326,7 +408,8 @@ class _Run:
                 break
             total, rows = total + float(loss) * len(batch), rows + len(batch)
         if rows:
-            self._judge(total / rows)
+            # Computed by all ranks; averaged so that they decide alike even where kernels round differently.
+            self._judge(self.ranks.averaged(torch.tensor(total / rows, dtype=torch.float64)).item())
         self.algorithm.train()
         if state is not None:
             self.algorithm.load_state_dict(state)
@@ -382,10 +465,31 @@ class _Run:
         for label, state_dict in (("best", self.best_state), ("average", self.average and self.average.values)):
             tensors |= {f"{label}/{n}": v for n, v in (state_dict or {}).items()}
         meta["average_updates"] = self.average.updates if self.average else 0
-        tensors["rng/torch"], tensors["rng/noise"] = torch.get_rng_state(), self.generator.get_state()
+        tensors |= self._rng_states()
+        self._check_alike()
+        if self.ranks.index == 0:
+            write_checkpoint(Path(self.config.checkpoint or ""), tensors, meta)
+
+    def _rng_states(self) -> dict[str, Tensor]:
+        """The common noise, and each rank's own states for what layers draw: ``torch`` is rank 0's, ``torch.1`` ..."""
+        states = {"torch": torch.get_rng_state()}
         if self.device.type == "cuda":
-            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
-        write_checkpoint(Path(self.config.checkpoint or ""), tensors, meta)
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        found = {"rng/noise": self.generator.get_state()}
+        for name, state in states.items():
+            for index, value in enumerate(self.ranks.gather(state)):
+                found[f"rng/{name}.{index}" if index else f"rng/{name}"] = value
+        return found
+
+    def _restore_rng(self, tensors: dict[str, Tensor]) -> None:
+        self.generator.set_state(tensors["rng/noise"])
+        suffix = f".{self.ranks.index}" if self.ranks.index else ""
+        if f"rng/torch{suffix}" not in tensors:  # the run that was cut short had fewer ranks
+            self._part_ways()
+            return
+        torch.set_rng_state(tensors[f"rng/torch{suffix}"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[f"rng/cuda{suffix}"], self.device)
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to be continued."""
@@ -394,9 +498,13 @@ class _Run:
 
     def _resume(self) -> bool:
         path = Path(self.config.checkpoint or "")
-        if not self.config.checkpoint or not path.exists():
+        if not self.config.checkpoint:
             return False
-        tensors, meta = read_checkpoint(path)
+        tensors, meta = read_checkpoint(path) if path.exists() else ({}, {})
+        if self.ranks.differing({"checkpoint": json.dumps(meta)}):
+            raise ConfigError(f"checkpoint {path} is not the same file for every process: put it where all can read it")
+        if not meta:
+            return False
         if meta["config"] != self._identity():
             changed = [k for k, v in self._identity().items() if meta["config"].get(k) != v]
             raise ConfigError(
@@ -412,10 +520,7 @@ class _Run:
         self.history = History(**meta["history"])
         self.best, self.waited, self.epoch = meta["best"], meta["waited"], meta["epoch"]
         self.stage_index, self.stage_step = meta["stage"]
-        torch.set_rng_state(tensors["rng/torch"])
-        self.generator.set_state(tensors["rng/noise"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
+        self._restore_rng(tensors)
         return True
 
     def _restore_optimisers(self, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
@@ -424,6 +529,10 @@ class _Run:
         for key, plain in saved.items():
             player, override = overrides.get(key, (key, None))
             restore_optimiser(self._optimiser(player, override), _under(tensors, f"optimiser/{key}"), plain)
+
+
+def _refusal(algorithm: Algorithm, reason: str) -> str:
+    return f"{type(algorithm).__name__} cannot be trained data-parallel: {reason}; train it in one process"
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

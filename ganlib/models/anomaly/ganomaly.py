@@ -200,6 +200,10 @@ class GANomaly(Algorithm):
         z, rebuilt, again = self.passes(batch.x)
         return (batch.x - rebuilt).square().mean() + (z - again).square().mean() / 50
 
+    def couples_batch(self) -> str:
+        """The restart rule reads the batch's mean critic loss."""
+        return "the critic's restart follows its mean loss on the batch"
+
     def scorer(self) -> nn.Module:
         """The score, to be exported."""
         return GANomalyScorer(self).eval()

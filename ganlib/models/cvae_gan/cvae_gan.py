@@ -255,6 +255,10 @@ class CVAEGAN(Algorithm):
         like = self.rebuild_loss(self.generator(z, batch.y), batch.x)
         return self.config.kl * gaussian_kl(mean, log_variance).mean() + self.config.like * like
 
+    def couples_batch(self) -> str:
+        """Classes are exchanged, and their mean features follow the batch."""
+        return "classes are exchanged within the batch, and their mean features follow it"
+
     @torch.no_grad()
     def fit_prior(self, x: Tensor, y: Tensor) -> None:
         """Fit the sampling prior to the aggregated posterior of each class, after training."""

@@ -133,6 +133,10 @@ class VAEGAN(Algorithm):
         out = self.forward_once(batch)
         return Losses(real=out["real"], fake=out["fake"])
 
+    def couples_batch(self) -> str:
+        """The equilibrium rule reads the batch's mean losses."""
+        return "the equilibrium rule follows the batch's mean losses"
+
     def sampler(self) -> Sampler:
         """The decoder."""
         return GeneratorSampler(self.generator, self.config.latent_dim).eval()

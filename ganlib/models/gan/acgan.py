@@ -43,7 +43,7 @@ class ACGANConfig(GANConfig):
     paper="Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, arXiv 1610.09585, 2016",
     exports=("sampler",),
     toy=Toy(
-        at_least=0.5,
+        at_least=0.4,
         config={
             "latent_dim": 8,
             "hidden": (64, 64),

@@ -19,7 +19,6 @@ critic from winning by their lack of exact zeros and ones (Sønderby et al., arX
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +67,7 @@ class ConditionalGAN(GAN):
 
     def sampler(self) -> Sampler:
         """The generator, asked by class index; flags and categories are drawn from its probabilities."""
-        generator = bake(copy.deepcopy(self.generator))
+        generator = bake(self.generator)
         classes = self.spec.classes if not self.spec.attributes else 0
         return sampler_for(ByClass(generator, classes), self.code_dim, self.spec)
 

@@ -18,7 +18,6 @@ Every objective with a ``model`` name is also registered under it (``wgan_gp``, 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -431,20 +430,27 @@ class GAN(Algorithm):
     # ---------------------------------------------------------------- use
     def couples_batch(self) -> str:
         """Why the examples of a batch depend on each other, or nothing; data-parallel training asks."""
-        if self.objective.couples:
-            return self.objective.couples
-        if any(has_batch_norm(module) for module in self.players().values()):
-            return "batch norm: set generator_norm and critic_norm to layer"
-        return "minibatch discrimination" if self.config.minibatch_discrimination else ""
+        config = self.config
+        reasons = {
+            self.objective.couples: bool(self.objective.couples),
+            "batch norm: set generator_norm and critic_norm to layer": any(
+                map(has_batch_norm, self.players().values())
+            ),
+            "minibatch discrimination": config.minibatch_discrimination > 0,
+            "the pool of replayed examples": config.replay > 0,
+            "unrolled critic steps": config.unrolled_steps > 0,
+            f"penalty {self.penalty!r} mixes examples": self.penalty in ("dragan", "difference_quotient"),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     def sampler(self) -> Sampler:
         """The generator."""
-        generator = bake(copy.deepcopy(self.generator))
+        generator = bake(self.generator)
         return sampler_for(ByClass(generator, 0), self.code_dim, self.spec)
 
     def scorer(self) -> nn.Module:
         """The critic's energy or loss of examples; low for what looks real."""
-        return CriticScorer(bake(copy.deepcopy(self.critic))).eval()
+        return CriticScorer(bake(self.critic)).eval()
 
     def score_data(self, x: Tensor) -> Tensor:
         """The critic's score of examples ``(n, *shape)``, ``(n,)``; high for real ones."""

@@ -136,3 +136,7 @@ class GANINTCLS(ConditionalGAN):
         made = self.generate(self.draw(batch), between)
         fooled = self.objective.generator_of(self.critic(self.noise(made, batch), between))
         return losses | Losses(weights={"interpolation": self.config.interpolation}, interpolation=fooled)
+
+    def couples_batch(self) -> str:
+        """Wrong and interpolated captions are other examples' own."""
+        return super().couples_batch() or "captions are exchanged within the batch"

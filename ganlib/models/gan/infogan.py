@@ -15,7 +15,6 @@ are Gaussian. Deviations: L_I's codes weigh alike; as in the authors' code the t
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -140,5 +139,5 @@ class InfoGAN(GAN):
 
     def sampler(self) -> Sampler:
         """The generator, its codes drawn from the same normal noise."""
-        generator = CodeGenerator(bake(copy.deepcopy(self.generator)), self.config)
+        generator = CodeGenerator(bake(self.generator), self.config)
         return sampler_for(generator, self.code_dim, self.spec)

@@ -1,6 +1,8 @@
 """One mixed table and hand-made estimators: exports are slow, so each is made once a session."""
 
 import copy
+import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,8 @@ from ganlib.calibrate import Calibration
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
 from ganlib.export import seal
+
+sys.path.insert(0, os.path.dirname(__file__))
 
 SECRETS = ("zebra-canary-7731", "otter/canary/88")
 NUMBERS = (123456.789012, -98765.432109)

@@ -1,0 +1,156 @@
+"""A trained generator of images, series or points as a graph from noise, and what it is told, to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
+from ganlib.export.builder import FLOAT, UINT8, GraphBuilder
+from ganlib.export.golden import to_json
+from ganlib.export.network import export_network
+from ganlib.export.parity import open_session
+from ganlib.export.parts import Sealed
+from ganlib.export.reference import (
+    Reference,
+    check_arrays,
+    check_classes,
+    check_network,
+    conditions_in_turn,
+    golden_arrays,
+    needs_condition,
+    prepared,
+)
+from ganlib.export.sampler_graph import add_latent
+
+MODALITIES = {"vector": "points", "series": "series", "image": "image"}
+_CANDIDATES = 64
+
+
+class _Told(nn.Module):
+    """A sampler of a float condition, called with class indices and attributes."""
+
+    def __init__(self, sampler: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.sampler, self.classes = sampler, classes
+
+    def forward(self, z: Tensor, y: Tensor, attributes: Tensor) -> Tensor:
+        return self.sampler(z, torch.cat([one_hot(y, self.classes).to(z.dtype), attributes], 1))
+
+
+def seal_generator(
+    algorithm: Any, classes: Sequence[str] | None = None, *, spec: DataSpec | None = None, as_bytes: bool = False
+) -> Sealed:
+    """Build the graph of a generator of arrays, hold it against torch, and make golden rows; ``save_sealed`` writes it.
+
+    ``algorithm.sampler()`` makes float32 ``(n, *spec.shape)`` from ``z (n, latent_dim)`` and, where the model is told,
+    class indices, attributes, or both; ``classes`` names the classes in the order of their indices. ``spec`` is the
+    algorithm's own where None. ``as_bytes``: images leave as uint8 ``(n, h, w, c)``, else as they are. Raises
+    ConfigError on a model without a sampler, on table rows, and where ``classes`` do not fit; ParityError where the
+    graph does not reproduce torch.
+    """
+    spec = spec or algorithm.spec
+    if not hasattr(algorithm, "sampler"):
+        raise ConfigError(f"{type(algorithm).__name__} has no sampler; `ganlib models` says what each model exports")
+    _check_spec(spec, as_bytes)
+    sampler = algorithm.sampler()
+    latent_dim = int(sampler.latent_dim)
+    sampler = prepared(sampler)
+    conditions, attributes = _told(sampler, latent_dim, spec, classes)
+    module = _Told(sampler, len(conditions)) if conditions and attributes else sampler
+    reference = Reference(
+        module, lambda rows, seed: _draw(rows, seed, latent_dim, conditions, attributes), conditions,
+        "image" if as_bytes else "x",
+    )  # fmt: skip
+    check_network(reference)
+    model, exporter = _graph(reference, latent_dim, attributes, spec)
+    session = open_session(model.SerializeToString())
+    parity = check_arrays(session, reference)
+    candidates = reference.draw(_CANDIDATES, 2)
+    rows, told = golden_arrays(session, reference, candidates)
+    metadata = {
+        "model": model_card(algorithm),
+        "modality": MODALITIES[spec.kind],
+        "shape": list(spec.shape),
+        "latent_dim": latent_dim,
+        "conditions": conditions,
+        "attributes": attributes,
+        "golden": {name: to_json(value[rows]) for name, value in candidates.items()} | told,
+    }
+    return Sealed("augmenter", model, exporter, parity, metadata)
+
+
+def model_card(algorithm: Any) -> dict[str, Any]:
+    """Registry name, else the class's, and configuration."""
+    from ganlib.registry import resolve
+
+    try:
+        name = resolve(algorithm).name
+    except ConfigError:
+        name = type(algorithm).__name__
+    return {"name": name, "config": algorithm.config.to_dict()}
+
+
+def _check_spec(spec: DataSpec, as_bytes: bool) -> None:
+    if spec.vocabulary:
+        raise ConfigError("sequences of tokens are not sealed; the format holds tables, images, series and points")
+    if any(block.kind != "number" for block in spec.blocks):
+        raise ConfigError("this generator makes encoded table rows; seal the augmenter that decodes them")
+    if as_bytes and spec.kind != "image":
+        raise ConfigError(f"bytes are for images; this generator makes data of shape {spec.shape}: use as_bytes=False")
+
+
+def _told(sampler: nn.Module, latent_dim: int, spec: DataSpec, classes: Sequence[str] | None) -> tuple[list[str], int]:
+    """The names of the classes that the sampler is told, and the number of attributes."""
+    if not needs_condition(sampler, torch.zeros(2, latent_dim)):
+        if classes:
+            raise ConfigError("this generator is not told the class; leave classes out, or choose one that is")
+        return [], 0
+    if spec.classes and not classes:
+        raise ConfigError(f"this generator is told the class: name its {spec.classes} classes")
+    return check_classes(classes or (), spec.classes), spec.attributes
+
+
+def _draw(rows: int, seed: int, latent_dim: int, conditions: Sequence[str], attributes: int) -> dict[str, np.ndarray]:
+    """Inputs as a caller makes them: noise from a seed, conditions in turn, attributes as standard normal."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    feeds = {"z": rng.standard_normal((rows, latent_dim), dtype=np.float32)} | conditions_in_turn(conditions, rows)
+    if attributes:
+        feeds["attributes"] = rng.standard_normal((rows, attributes), dtype=np.float32)
+    return feeds
+
+
+def _graph(reference: Reference, latent_dim: int, attributes: int, spec: DataSpec) -> tuple[Any, str]:
+    builder, conditions = GraphBuilder(), list(reference.conditions)
+    inputs = add_latent(builder, latent_dim, conditions)
+    rows = max(2, len(conditions))
+    examples = [torch.zeros(rows, latent_dim)]
+    if conditions:
+        examples.append(torch.arange(rows) % len(conditions))
+    if attributes:
+        inputs.append(builder.input("attributes", FLOAT, "batch", attributes))
+        examples.append(torch.zeros(rows, attributes))
+    network = export_network(reference.module, *examples)
+    weights = network.add_weights(builder, f"{builder.prefix}weights/")
+    values = network.add_nodes(builder, weights, f"{builder.prefix}net/", *inputs)
+    if reference.output == "image":
+        _bytes(builder, values, spec)
+    else:
+        builder.op("Identity", values, output="x")
+        builder.output("x", FLOAT, "batch", *spec.shape)
+    return builder.model("augmenter"), network.exporter
+
+
+def _bytes(b: GraphBuilder, values: str, spec: DataSpec) -> None:
+    """(x + 1) · 127.5, rounded half to even and clipped, channels last."""
+    scaled = b.op("Mul", b.op("Add", values, b.constant(1.0, np.float32)), b.constant(127.5, np.float32))
+    levels = b.op("Clip", b.op("Round", scaled), b.constant(0.0, np.float32), b.constant(255.0, np.float32))
+    b.op("Transpose", b.cast(levels, UINT8), perm=[0, 2, 3, 1], output="image")
+    channels, height, width = spec.shape
+    b.output("image", UINT8, "batch", height, width, channels)

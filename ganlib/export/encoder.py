@@ -1,0 +1,139 @@
+"""A model's encoder as a graph from examples, and their class where it asks for it, to codes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
+from ganlib.export.arrays import MODALITIES, model_card
+from ganlib.export.builder import FLOAT, GraphBuilder
+from ganlib.export.network import export_network
+from ganlib.export.parity import open_session
+from ganlib.export.parts import Sealed
+from ganlib.export.reference import (
+    Reference,
+    check_arrays,
+    check_classes,
+    check_network,
+    conditions_in_turn,
+    golden_arrays,
+    needs_condition,
+    prepared,
+    spread,
+)
+from ganlib.export.sampler_graph import add_condition
+from ganlib.nn.layers import bake
+
+_CANDIDATES = 64
+
+_READ: dict[str, Callable[[Any, Any], Tensor]] = {
+    "posterior": lambda told, config: told[0],
+    "code": lambda told, config: told,
+    "class_logits": lambda told, config: told,
+    "category": lambda told, config: one_hot(told, config.categories),
+}
+
+
+class _Method(nn.Module):
+    """One of an algorithm's own maps from examples to codes, as a module."""
+
+    def __init__(self, algorithm: Any, name: str) -> None:
+        super().__init__()
+        self.algorithm, self.name = bake(algorithm).eval(), name
+        self.by_class = len(inspect.signature(getattr(algorithm, name)).parameters) > 1
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Codes ``(n, k)``."""
+        method = getattr(self.algorithm, self.name)
+        told = method(x, condition) if self.by_class else method(x)
+        return _READ[self.name](told, self.algorithm.config).to(x.dtype)
+
+
+def encoder_of(algorithm: Any) -> nn.Module | None:
+    """What maps an algorithm's examples ``(n, *shape)``, and their class where it asks for it, to codes ``(n, k)``.
+
+    An algorithm may define ``encoder()``, which returns a pure module. Else, whichever it has of: ``posterior`` (its
+    mean), ``code``, ``class_logits``, ``category`` (one-hot). None where it has none of these.
+    """
+    own = type(algorithm)
+    if inspect.isfunction(getattr(own, "encoder", None)):
+        return algorithm.encoder()
+    for name in _READ:
+        if not inspect.isfunction(getattr(own, name, None)):
+            continue
+        if name != "category" or algorithm.config.categories:
+            return _Method(algorithm, name)
+    return None
+
+
+def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: DataSpec | None = None) -> Sealed:
+    """Build the graph of a model's encoder, hold it against torch, and make golden rows; ``save_sealed`` writes it.
+
+    Examples enter as the network sees them: images in [-1, 1], table rows encoded. ``classes`` names the classes where
+    the encoder asks for one, and is left aside elsewhere; ``spec`` is the algorithm's own where None. Raises
+    ConfigError on a model without an encoder and where ``classes`` do not fit; ParityError where the graph does not
+    reproduce torch.
+    """
+    spec = spec or algorithm.spec
+    found = encoder_of(algorithm)
+    if found is None or spec.vocabulary:
+        raise ConfigError(f"{type(algorithm).__name__} has no encoder of arrays")
+    module = prepared(found)
+    conditions: list[str] = []
+    if needs_condition(module, torch.zeros(2, *spec.shape)):
+        if not classes:
+            raise ConfigError(f"this encoder is told the class: name its {spec.classes} classes")
+        conditions = check_classes(classes, spec.classes)
+    reference = Reference(module, lambda rows, seed: _draw(rows, seed, spec, conditions), conditions, "z")
+    check_network(reference)
+    width = int(reference.run(reference.draw(2, 0)).shape[1])
+    model, exporter = _graph(reference, spec, width)
+    session = open_session(model.SerializeToString())
+    parity = check_arrays(session, reference)
+    candidates = {"x": spread(np.arange(_CANDIDATES), spec.shape)} | conditions_in_turn(conditions, _CANDIDATES)
+    rows, told = golden_arrays(session, reference, candidates)
+    golden: dict[str, Any] = {"rows": rows.tolist()} | told
+    if conditions:
+        golden["condition"] = candidates["condition"][rows].tolist()
+    metadata = {
+        "model": model_card(algorithm),
+        "modality": MODALITIES[spec.kind],
+        "shape": list(spec.shape),
+        "latent_dim": width,
+        "conditions": conditions,
+        "golden": golden,
+    }
+    return Sealed("encoder", model, exporter, parity, metadata)
+
+
+def _draw(rows: int, seed: int, spec: DataSpec, conditions: Sequence[str]) -> dict[str, np.ndarray]:
+    """Examples of the data's range: images uniform in [-1, 1], others standard normal; conditions in turn."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    x = rng.standard_normal((rows, *spec.shape), dtype=np.float32)
+    if spec.kind == "image":
+        x = rng.uniform(-1, 1, x.shape).astype(np.float32)
+    return {"x": x} | conditions_in_turn(conditions, rows)
+
+
+def _graph(reference: Reference, spec: DataSpec, width: int) -> tuple[Any, str]:
+    builder, conditions = GraphBuilder(), list(reference.conditions)
+    inputs = [builder.input("x", FLOAT, "batch", *spec.shape)]
+    rows = max(2, len(conditions))
+    examples = [torch.zeros(rows, *spec.shape)]
+    if conditions:
+        inputs.append(add_condition(builder, conditions))
+        examples.append(torch.arange(rows) % len(conditions))
+    network = export_network(reference.module, *examples)
+    weights = network.add_weights(builder, f"{builder.prefix}weights/")
+    values = network.add_nodes(builder, weights, f"{builder.prefix}net/", *inputs)
+    builder.op("Identity", values, output="z")
+    builder.output("z", FLOAT, "batch", width)
+    return builder.model("encoder"), network.exporter

@@ -1,0 +1,189 @@
+"""Array artifacts in service: what they give, what is refused, and that no torch is needed."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import serving.generator
+from serving.artifact import load_artifact
+from serving.errors import DataError, IntegrityError, UsageError
+from serving.generator import Encoder, Generator
+from serving.scorer import Scorer
+
+TABLE = Path(__file__).parent.parent / "golden" / "v1" / "augmenter.onnx"
+CLASSES = ["cat", "dog"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A sealed generator of images and a sealed encoder of the same images."""
+    import torch
+
+    from ganlib.data.spec import DataSpec
+    from ganlib.export import save_sealed, seal_encoder, seal_generator
+    from ganlib.registry import create
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("arrays")
+    algorithm = create("cvae", DataSpec((3, 8, 6), (), 2), latent_dim=4, width=8)
+    save_sealed(seal_generator(algorithm, CLASSES, as_bytes=True), folder / "images.onnx")
+    save_sealed(seal_encoder(algorithm, CLASSES), folder / "encoder.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(files):
+    return Generator(load_artifact(files / "images.onnx"))
+
+
+@pytest.fixture(scope="module")
+def encoder(files):
+    return Encoder(load_artifact(files / "encoder.onnx"))
+
+
+def test_images_from_a_seed(generator):
+    asked = ["cat", "dog", "dog"]
+    made = generator.sample(3, asked, seed=4)
+    assert made.shape == (3, 8, 6, 3) and made.dtype == np.uint8 and made.std() > 1
+    assert np.array_equal(made, generator.sample(3, asked, seed=4))
+    assert not np.array_equal(made, generator.sample(3, asked, seed=5))
+    assert not np.array_equal(made, generator.sample(3, ["dog", "cat", "cat"], seed=4))
+    assert generator.sample(0, [], seed=4).shape == (0, 8, 6, 3)
+
+
+def test_chunks_are_not_seen(generator, encoder, monkeypatch):
+    asked = CLASSES * 50
+    made, codes = generator.sample(100, asked), encoder.encode(generator.sample(100, asked), asked)
+    monkeypatch.setattr(serving.generator, "CHUNK_VALUES", 7 * 144)
+    assert np.abs(made.astype(int) - generator.sample(100, asked)).max() <= 1
+    np.testing.assert_allclose(encoder.encode(made, asked), codes, atol=1e-4)
+
+
+def test_codes_of_bytes_and_of_numbers_agree(generator, encoder):
+    made = generator.sample(5, ["cat"] * 5)
+    codes = encoder.encode(made, ["cat"] * 5)
+    assert codes.shape == (5, encoder.latent_dim) == (5, 4) and codes.dtype == np.float32
+    numbers = made.transpose(0, 3, 1, 2) / 127.5 - 1
+    np.testing.assert_allclose(encoder.encode(numbers, ["cat"] * 5), codes, atol=1e-5)
+    assert not np.allclose(encoder.encode(made, ["dog"] * 5), codes, atol=1e-4)
+    assert encoder.encode(made[:0], []).shape == (0, 4)
+
+
+def test_what_does_not_fit_is_named(generator, encoder):
+    with pytest.raises(UsageError, match="no class 'cow'"):
+        generator.sample(1, ["cow"])
+    with pytest.raises(UsageError, match="each of the 2 rows"):
+        generator.sample(2)
+    with pytest.raises(UsageError, match="not told attributes"):
+        generator.sample(1, ["cat"], attributes=[[1.0]])
+    with pytest.raises(UsageError, match=r"use sample\(\)"):
+        generator.frame(1, ["cat"])
+    with pytest.raises(UsageError, match="no class 'cow'"):
+        encoder.encode(np.zeros((1, 3, 8, 6)), ["cow"])
+    with pytest.raises(DataError, match=r"shape \(n, 3, 8, 6\)"):
+        encoder.encode(np.zeros((1, 8, 6, 3)), ["cat"])
+    with pytest.raises(DataError, match="not finite"):
+        encoder.encode(np.full((1, 3, 8, 6), np.nan), ["cat"])
+
+
+def test_artifacts_of_another_kind_are_refused(generator, encoder):
+    table = load_artifact(TABLE)
+    assert (table.modality, generator.artifact.modality, encoder.artifact.kind) == ("table", "image", "encoder")
+    with pytest.raises(UsageError, match=r"use generate\(\) or frame\(\)"):
+        Generator(table).sample(1, ["a"])
+    with pytest.raises(UsageError, match="sealed encoder, not an augmenter"):
+        Generator(encoder.artifact)
+    with pytest.raises(UsageError, match="sealed augmenter, not an encoder"):
+        Encoder(table)
+    with pytest.raises(UsageError, match="sealed encoder, not a detector"):
+        Scorer(encoder.artifact)
+    with pytest.raises(UsageError, match="no table schema"):
+        _ = generator.artifact.schema
+    with pytest.raises(UsageError, match="for tables"):
+        _ = table.shape
+
+
+# ---------------------------------------------------------------- integrity
+def facts(model):
+    return {entry.key: entry for entry in model.metadata_props}
+
+
+def tell(model, key, edit):
+    entry = facts(model)[key]
+    entry.value = json.dumps(edit(json.loads(entry.value)))
+
+
+def rehash(model):
+    graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    tell(model, "hashes", lambda hashes: {**hashes, "graph": graph})
+
+
+def weights(model):
+    tensor = max(model.graph.initializer, key=lambda t: len(t.raw_data))
+    tensor.raw_data = bytes(len(tensor.raw_data))
+
+
+def weights_and_hash(model):
+    weights(model)
+    rehash(model)
+
+
+def drop(model, key):
+    model.metadata_props.remove(facts(model)[key])
+
+
+@pytest.mark.parametrize("name", ["images.onnx", "encoder.onnx"])
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (weights, "hashes"),
+        (weights_and_hash, "golden rows disagree"),
+        (lambda m: tell(m, "golden", lambda g: {**g, "values": [[v + 2 for v in r] for r in g["values"]]}), "disagree"),
+        (lambda m: tell(m, "golden", lambda g: {**g, "mean": [v + 2 for v in g["mean"]]}), "disagree"),
+        (lambda m: tell(m, "golden", lambda g: {**g, "values": g["values"][:4]}), "disagree"),
+        (lambda m: tell(m, "golden", lambda g: {**g, "condition": ["cow"] * 8}), "cannot be made"),
+        (lambda m: tell(m, "golden", lambda g: {}), "cannot be made"),
+        (lambda m: tell(m, "shape", lambda s: [3, 6, 8]), "other arrays"),
+        (lambda m: tell(m, "latent_dim", lambda k: 5), "other arrays"),
+        (lambda m: tell(m, "conditions", lambda c: []), "other arrays"),
+        (lambda m: tell(m, "modality", lambda _: "smell"), "unknown to this release"),
+        (lambda m: tell(m, "kind", lambda _: "oracle"), "unknown to this release"),
+        (lambda m: tell(m, "kind", lambda _: ["encoder"]), "unknown to this release"),
+        (lambda m: tell(m, "format_version", lambda _: 2), "format version 2"),
+        (lambda m: drop(m, "shape"), "lacks"),
+        (lambda m: drop(m, "modality"), "lacks"),
+        (lambda m: drop(m, "golden"), "lacks"),
+    ],
+)
+def test_what_was_changed_is_refused(files, tmp_path, name, edit, words):
+    model = onnx.load(files / name)
+    edit(model)
+    (tmp_path / name).write_bytes(model.SerializeToString())
+    with pytest.raises(IntegrityError, match=words) as refused:
+        load_artifact(tmp_path / name)
+    assert refused.value.exit_code == 6
+
+
+def test_the_hash_beside_the_file_counts(files, tmp_path):
+    data = (files / "images.onnx").read_bytes()
+    assert load_artifact(files / "images.onnx").integrity == "sha256"
+    assert load_artifact(data).integrity == "self-test"
+    with pytest.raises(IntegrityError, match="sha-256"):
+        load_artifact(data, sha256="0" * 64)
+
+
+def test_no_torch_is_needed(files, environment):
+    code = (
+        "import sys; from serving.artifact import load_artifact; from serving.generator import Encoder, Generator\n"
+        f"made = Generator(load_artifact({str(files / 'images.onnx')!r})).sample(2, ['cat', 'dog'])\n"
+        f"Encoder(load_artifact({str(files / 'encoder.onnx')!r})).encode(made, ['cat', 'dog'])\n"
+        "assert not {'torch', 'sklearn', 'ganlib', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
