@@ -51,7 +51,7 @@ def run(name: str, objective: str, seed: int, steps: int, **options: Any) -> dic
     """Train and judge once."""
     torch.manual_seed(seed)
     toy = OBJECTIVES[objective].toy.get("config", {})
-    config = {"latent_dim": 8, "hidden": (128, 128, 128), "learning_rate": 1e-3, **_points(toy), **options}
+    config = {"latent_dim": 2, "hidden": (128, 128, 128), "learning_rate": 1e-3, **_points(toy), **options}
     model = create("gan", DataSpec.vector(2), objective=objective, **config)
     began = time.process_time()
     history = Trainer(TrainerConfig(steps=steps, batch_size=256, ema=0.999, random_state=seed)).fit(

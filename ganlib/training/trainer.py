@@ -31,7 +31,8 @@ class TrainerConfig(Config):
     ``steps`` wins over ``epochs``. ``patience``: stop after so many validations without an improvement of
     ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
     ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
-    ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none.
+    ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none;
+    ``gradient_norms`` logs it for each phase.
     ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
     several, off never does; ``batch_size`` is that of all processes together.
     """
@@ -45,6 +46,7 @@ class TrainerConfig(Config):
     compile: bool = False
     deterministic: bool = False
     gradient_clip: float = 0.0
+    gradient_norms: bool = False
     ema: float = 0.0
     patience: int = 0
     min_delta: float = 1e-3
@@ -320,8 +322,7 @@ class _Run:
             self._differentiate(losses, total, parameters, retain=index < len(phases) - 1)
             for name, value in losses.terms.items():
                 self._log(name, value.detach())
-            if self.config.gradient_clip:
-                torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+            self._clip(phase, parameters)
         for phase in phases:
             for name in phase.players:
                 self._optimiser(name, phase.optimiser).step()
@@ -329,6 +330,14 @@ class _Run:
             batch.forget(phase.players)
             for hook in phase.after:
                 hook(batch)
+
+    def _clip(self, phase: Phase, parameters: list[torch.nn.Parameter]) -> None:
+        """Clip, and log the norm as it was before."""
+        if not (self.config.gradient_clip or self.config.gradient_norms):
+            return
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip or math.inf)
+        if self.config.gradient_norms:
+            self._log("+".join(phase.players) + "_gradient_norm", norm)
 
     def _differentiate(self, losses: Losses, total: Tensor, parameters: list[torch.nn.Parameter], retain: bool) -> None:
         """Gradients of the global batch's loss, or the same DivergenceError on all ranks.

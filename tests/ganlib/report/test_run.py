@@ -1,0 +1,52 @@
+"""The pictures of a run: which are made for which model, and that they show what they say."""
+
+import matplotlib.image
+import pytest
+import torch
+
+from ganlib.data.spec import DataSpec
+from ganlib.data.toy import digits, ring
+from ganlib.registry import create
+from ganlib.report.run import picture_run
+from ganlib.training import Trainer, TrainerConfig
+
+torch.set_num_threads(1)
+
+
+def train(name, spec, data, **options):
+    torch.manual_seed(0)
+    model = create(name, spec, **options)
+    history = Trainer(TrainerConfig(steps=24, batch_size=32, gradient_norms=True)).fit(model, data)
+    return model, history
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "expected"),
+    [("dcgan", 0, {"curves", "samples", "walk"}), ("cvae", 10, {"curves", "samples", "walk", "swap"})],
+)
+def test_images(tmp_path, name, classes, expected):
+    x, y = digits(0)
+    model, history = train(name, DataSpec((1, 8, 8), (), classes), {"x": x[:96], "y": y[:96]}, width=4, latent_dim=4)
+    made = picture_run(model, history, tmp_path / "run")
+    assert set(made) == expected
+    for path in made.values():
+        picture = matplotlib.image.imread(path)
+        assert picture.ndim == 3 and picture[..., :3].std() > 0.01, path
+
+
+def test_points_and_gradient_norms(tmp_path):
+    points, _ = ring(512, 0)
+    model, history = train("gan", DataSpec.vector(2), {"x": points}, hidden=(16,))
+    assert set(picture_run(model, history, tmp_path, real=points)) == {"curves", "points"}
+    norms = {name: curve for name, curve in history.curves.items() if name.endswith("gradient_norm")}
+    assert set(norms) == {"critic_gradient_norm", "generator_gradient_norm"}
+    assert all(value > 0 for curve in norms.values() for value in curve)
+
+
+def test_norms_are_those_before_clipping():
+    points, _ = ring(512, 0)
+    torch.manual_seed(0)
+    model = create("gan", DataSpec.vector(2), hidden=(16,))
+    clipped = Trainer(TrainerConfig(steps=1, batch_size=64, gradient_norms=True, gradient_clip=1e-4))
+    history = clipped.fit(model, {"x": points[:64]})
+    assert history.curves["critic_gradient_norm"][0] > 1e-3
