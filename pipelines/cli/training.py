@@ -14,7 +14,6 @@ from pipelines.errors import UsageError
 from serving.wording import counted
 
 if TYPE_CHECKING:
-    from ganlib.registry import Entry
     from pipelines.settings import Settings
 
 
@@ -43,7 +42,9 @@ def demo(
 
 
 def models(
-    task: Annotated[str | None, typer.Option(help="detector, augmenter, translator, sequence, density.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="detector, augmenter, classifier, translator, sequence, density, behaviour.")
+    ] = None,
     modality: Annotated[str | None, typer.Option(help="table, image, series, tokens, points, trajectory.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/models.md.")] = False,
     as_json: Json = False,
@@ -54,7 +55,9 @@ def models(
 
     found = entries(task, modality)
     if markdown:
-        print(_markdown(found), end="")
+        from pipelines.models_page import models_page
+
+        print(models_page(found), end="")
         return
     if as_json:
         fields = ("name", "tasks", "modalities", "exports", "paper", "known_gaps")
@@ -73,24 +76,6 @@ def _short(paper: str) -> str:
     """What finds a paper: its arXiv number, else where and when it appeared."""
     parts = paper.split(", ")
     return next((part for part in parts if part.startswith("arXiv")), parts[-1])
-
-
-def _markdown(found: list[Entry]) -> str:
-    """The page of all models: what each is for, and the level that the tests hold it to."""
-    head = ["# Models", "Written by `ganlib models --markdown`; a test keeps it true. *Level* is what `make test-full` "
-            "asks of the worst of three seeds on the model's toy problem.", "",
-            "| name | task | data | exports | level | paper |", "|---|---|---|---|---|---|"]  # fmt: skip
-    rows = [
-        f"| `{e.name}` | {', '.join(e.tasks)} | {', '.join(e.modalities)} | {', '.join(e.exports) or '-'} "
-        f"| {e.toy.measure}: at least {e.toy.at_least:g} | {e.paper} |"
-        for e in sorted(found, key=lambda e: e.name)
-    ]
-    gaps = [
-        f"- `{e.name}`, {law}: {reason}"
-        for e in sorted(found, key=lambda e: e.name)
-        for law, reason in e.known_gaps.items()
-    ]
-    return "\n".join([*head, *rows, "", "## Known gaps", *gaps, ""])
 
 
 def train(

@@ -12,7 +12,8 @@ from ganlib.training import Batch, Phase, Routine, Trainer, TrainerConfig
 torch.set_num_threads(1)
 NAMES = [e.name for e in entries()]
 BY_NAME = {e.name: e for e in entries()}
-REPRESENTATIVES = sorted({e.family: e.name for e in reversed(entries())}.values())
+# A family's representative is its namesake, else its first.
+REPRESENTATIVES = sorted({e.family: e.family if e.family in BY_NAME else e.name for e in reversed(entries())}.values())
 SHORT = {"steps": 6, "batch_size": 32}
 
 
