@@ -46,10 +46,10 @@ def read(path: Path) -> dict[str, Tensor]:
     return {name: value.long() if name.startswith("y") else value for name, value in arrays.items()}
 
 
-def generate(name: str, data: dict[str, Tensor], seed: int, steps: int, width: int) -> tuple[Tensor, Any]:
+def generate(name: str, data: dict[str, Tensor], seed: int, steps: int, **nets: Any) -> tuple[Tensor, Any]:
     """Train a model and draw 1,000 images a class."""
     torch.manual_seed(seed)
-    model = create(name, DataSpec((1, 28, 28), (), 10), width=width, **MODELS[name])
+    model = create(name, DataSpec((1, 28, 28), (), 10), **MODELS[name], **nets)
     config = TrainerConfig(steps=steps, batch_size=64, random_state=seed, ema=0.995)
     Trainer(config).fit(model, {"x": data["X_train"], "y": data["y_train"]})
     if hasattr(model, "fit_prior"):
@@ -79,11 +79,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["real", "gaussians", *MODELS])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--width", type=int, default=16, help="first convolution's channels")
+    parser.add_argument("--networks", default="dcgan", help="dcgan or mlp (512-256)")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     data, results = read(given.data), []
+    nets = {"networks": given.networks, "width": given.width, "hidden": (512, 256)}
     labels = torch.arange(10).repeat(PER_CLASS)
     print(f"{'model':12s}{'seed':>5s}{'TSTR':>8s}{'sharpness':>11s}{'diversity':>11s}{'CPU s':>8s}")
     for seed in given.seeds:
@@ -97,7 +99,7 @@ def main() -> None:
                 x, y = class_gaussians(data["X_train"][:20_000], data["y_train"][:20_000], counts, random_state=seed)
                 made, told = torch.as_tensor(x).float().view(-1, 1, 28, 28).clamp(-1, 1), torch.as_tensor(y).long()
             else:
-                made, told = generate(name, data, seed, given.steps, given.width)[0], labels
+                made, told = generate(name, data, seed, given.steps, **nets)[0], labels
             row = judge(made, told, data, seed) | {"model": name, "seed": seed}
             results.append(row)
             print(f"{name:12s}{seed:>5d}{row['tstr']:>8.4f}{row['sharpness']:>11.3f}{row['diversity']:>11.3f}"
