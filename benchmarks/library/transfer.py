@@ -30,8 +30,8 @@ from ganlib.training import Trainer, TrainerConfig
 
 MODELS: dict[str, dict[str, Any]] = {
     "cvae": {"latent_dim": 16},
-    "cgan": {"latent_dim": 64, "instance_noise": 0.0, "learning_rate": 2e-4, "betas": (0.5, 0.999)},
-    "acgan": {"latent_dim": 64, "learning_rate": 2e-4, "auxiliary_generator": 0.1},
+    "cgan": {"latent_dim": 64},
+    "acgan": {"latent_dim": 64, "learning_rate": 1e-3, "critic_learning_rate": 2e-4},
     "cvae_gan": {"latent_dim": 16, "kl": 1.0, "reconstruction": "likelihood", "features": "mean"},
 }
 PER_CLASS = 1000

@@ -308,12 +308,14 @@ def architecture(name: str, spec: DataSpec) -> Architecture:
 class Headed(nn.Module):
     """A trunk with a linear head: ``(n, *shape) -> (n, outputs)``.
 
-    ``kernels`` > 0 puts minibatch discrimination between them.
+    ``kernels`` > 0 puts minibatch discrimination between them. ``projection`` > 0 is the width of a condition whose
+    embedding's product with the features is added to the outputs (Miyato & Koyama, arXiv 1802.05637, equation 3).
     """
 
-    def __init__(self, trunk: Trunk, outputs: int, kernels: int = 0) -> None:
+    def __init__(self, trunk: Trunk, outputs: int, kernels: int = 0, projection: int = 0) -> None:
         super().__init__()
         self.trunk = trunk
+        self.projection = nn.Linear(projection, trunk.width, bias=False) if projection else None
         self.discrimination = MinibatchDiscrimination(trunk.width, kernels) if kernels else None
         self.head = nn.Linear(trunk.width + kernels, outputs)
 
@@ -327,7 +329,12 @@ class Headed(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Outputs."""
-        return self.from_features(self.features(x, condition))
+        features = self.features(x, condition)
+        outputs = self.from_features(features)
+        if self.projection is None or condition is None:
+            return outputs
+        told = (self.projection(condition) * features).sum(1, keepdim=True)
+        return outputs + told / self.trunk.width**0.5
 
 
 class Energy(nn.Module):

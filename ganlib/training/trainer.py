@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,9 +19,13 @@ from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser,
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
+from ganlib.training.data_checks import check_training_data, is_lazy
 from ganlib.training.ema import Average
 from ganlib.training.optim import build_optimiser
 from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
+
+if TYPE_CHECKING:
+    from ganlib.data.images import LazyImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,14 +114,15 @@ class Trainer:
     def fit(
         self,
         algorithm: Algorithm,
-        data: Mapping[str, Tensor],
+        data: Mapping[str, Tensor] | LazyImages,
         validation: Mapping[str, Tensor] | None = None,
     ) -> History:
-        """Train on tensors by name (``x``, ``y``, ...); ``validation`` feeds ``algorithm.validation_loss``.
+        """Train on tensors by name (``x``, ``y``, ...), or on ``LazyImages``, which draw their own batches.
 
-        Raises DivergenceError on a non-finite loss, naming it, with the last good weights restored; under several
-        processes also ConfigError where the model or the batch size cannot be split over them or their arguments
-        differ, and GanlibError where their weights have come apart.
+        ``validation`` feeds ``algorithm.validation_loss``. Raises DataError on examples of another shape than the
+        model's, labels out of range or data without variance; DivergenceError on a non-finite loss, naming it, with
+        the last good weights restored; under several processes also ConfigError where the model or the batch size
+        cannot be split over them or their arguments differ, and GanlibError where their weights have come apart.
         """
         device = choose_device(self.config.device)
         with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
@@ -138,7 +143,7 @@ class _Run:
         self,
         config: TrainerConfig,
         algorithm: Algorithm,
-        data: Mapping[str, Tensor],
+        data: Any,
         validation: Mapping[str, Tensor] | None,
         callbacks: Sequence[Callback],
         ranks: Ranks,
@@ -150,8 +155,7 @@ class _Run:
             torch.use_deterministic_algorithms(True)
         self.generator = torch.Generator(self.device).manual_seed(config.random_state)
         algorithm.to(self.device).train()
-        self._check_ranks(data, validation)
-        self.default = TensorBatches(data, config.batch_size, config.random_state, ranks=ranks).to(self.device)
+        self.default = self._source_of(data, validation)
         self.held_out = self._held_out(validation)
         self.budget = config.steps or config.epochs * len(self.default)
         self.stages: Sequence[Stage] = algorithm.stages(self.budget)
@@ -180,6 +184,18 @@ class _Run:
         return TensorBatches(validation, 2048, shuffle=False).to(self.device)
 
     # ---------------------------------------------------------------- several processes
+    def _source_of(self, data: Any, validation: Mapping[str, Tensor] | None) -> Any:
+        """Batches of tensors, checked; or what draws batches by itself, as it is."""
+        if is_lazy(data):
+            if not self.ranks.alone:
+                raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
+            return data.to(self.device)
+        check_training_data(self.algorithm.spec, data)
+        check_training_data(self.algorithm.spec, {} if validation is None else dict(validation))
+        self._check_ranks(data, validation)
+        batches = TensorBatches(data, self.config.batch_size, self.config.random_state, ranks=self.ranks)
+        return batches.to(self.device)
+
     def _check_ranks(self, data: Mapping[str, Tensor], validation: Mapping[str, Tensor] | None) -> None:
         """Refuse what cannot be split over ranks, and ranks that were given different things; share the weights."""
         ranks = self.ranks
@@ -375,7 +391,8 @@ class _Run:
     # ---------------------------------------------------------------- bookkeeping
     def _prepare(self) -> None:
         """The first global batch is seen whole by every rank."""
-        first = next(self.default.to(self.device, ALONE).epoch(0))
+        whole = self.default.to(self.device, ALONE) if isinstance(self.default, TensorBatches) else self.default
+        first = next(whole.epoch(0))
         with torch.no_grad():
             self.algorithm.prepare(Batch(first, self.generator))
         self.ranks.share(self.algorithm)

@@ -97,6 +97,11 @@ class GANConfig(Config):
     replay: int = 0
 
 
+_CRITIC_OPTIONS = (
+    "penalty", "clip", "feature_matching", "unrolled_steps", "replay", "instance_noise", "minibatch_discrimination"
+)  # fmt: skip
+
+
 def _mode_quality(points: Tensor) -> float:
     modes, share = modes_found(points, deviation=0.1)
     return modes / 8 * share
@@ -161,8 +166,12 @@ class GAN(Algorithm):
             raise ConfigError(f"objective {row.name!r} has no options {options!r}; its options are: {known}")
         if self.penalty != "none":
             penalty(self.penalty)
-            if row.kind == "none":
-                raise ConfigError(f"objective {row.name!r} has no critic, so penalty={self.penalty!r} has no meaning")
+        if row.kind != "logit" and self.needs_logits:
+            raise ConfigError(
+                f"objective {row.name!r} has no critic with logits, which this model needs: choose another"
+            )
+        if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(config, name)]):
+            raise ConfigError(f"objective {row.name!r} has no critic, so {', '.join(idle)} has no meaning")
         if config.penalty_every < 1 or config.unrolled_steps < 0 or config.replay < 0:
             raise ConfigError("penalty_every must be at least 1, unrolled_steps and replay at least 0")
 
@@ -208,6 +217,8 @@ class GAN(Algorithm):
     # ---------------------------------------------------------------- networks
     condition_dim = 0
     critic_outputs = 1
+    critic_projection = 0
+    needs_logits = False
 
     @property
     def critic_condition_dim(self) -> int:
@@ -252,7 +263,7 @@ class GAN(Algorithm):
         nets, options = architecture(self.config.networks, self.spec), self.net_options(critic=True)
         trunk = nets.trunk(self.spec.shape, self.critic_condition_dim, options)
         if self.objective.kind != "energy":
-            return Headed(trunk, self.critic_outputs, self.config.minibatch_discrimination)
+            return Headed(trunk, self.critic_outputs, self.config.minibatch_discrimination, self.critic_projection)
         decoder = nets.generator(self.config.latent_dim, self.spec.shape, self.critic_condition_dim, options)
         return Energy(Headed(trunk, self.config.latent_dim), decoder, self.spec, self.options["power"])
 

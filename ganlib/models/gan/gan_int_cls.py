@@ -95,6 +95,7 @@ class GANINTCLS(ConditionalGAN):
     """Players ``critic`` and ``generator``, both told the caption."""
 
     config: GANINTCLSConfig
+    needs_logits = True
     needs = "generates from captions: its batches need embeddings 'c' and its spec their number of attributes"
 
     def __init__(self, spec: DataSpec, config: GANINTCLSConfig) -> None:

@@ -82,6 +82,7 @@ class InfoGAN(GAN):
     """The critic's outputs are the score and what Q says of the codes."""
 
     config: InfoGANConfig
+    needs_logits = True
 
     @property
     def code_dim(self) -> int:

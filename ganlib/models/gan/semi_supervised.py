@@ -112,6 +112,7 @@ class SemiSupervisedGAN(GAN):
     """The wanted product is the critic: ``classify`` names classes."""
 
     config: SemiSupervisedGANConfig
+    needs_logits = True
 
     def __init__(self, spec: DataSpec, config: SemiSupervisedGANConfig) -> None:
         if spec.classes < 2:
