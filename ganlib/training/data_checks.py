@@ -11,8 +11,13 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import DataError
 
 
-def check_training_data(spec: DataSpec, data: Mapping[str, Tensor]) -> None:
-    """Raise DataError where ``x`` has another shape than the model's or no variance, or labels are out of range."""
+def check_training_data(spec: DataSpec | None, data: Mapping[str, Tensor]) -> None:
+    """Raise DataError where ``x`` has another shape than the model's or labels are out of range.
+
+    Images and series must not be all the same; rows may, for a table of constant columns is still a table.
+    """
+    if spec is None:
+        return
     x, y = data.get("x"), data.get("y")
     if x is not None and x.is_floating_point():
         _check_examples(spec, x)
@@ -28,7 +33,7 @@ def _check_examples(spec: DataSpec, x: Tensor) -> None:
         )
     if not bool(x.isfinite().all()):
         raise DataError(f"{int((~x.isfinite()).sum())} training values are NaN or infinite: fill or drop them")
-    if len(x) > 1 and bool((x == x[:1]).all()):
+    if spec.kind != "vector" and len(x) > 1 and bool((x == x[:1]).all()):
         raise DataError("all training examples are the same: there is nothing to learn from them")
 
 

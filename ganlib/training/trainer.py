@@ -190,8 +190,9 @@ class _Run:
             if not self.ranks.alone:
                 raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
             return data.to(self.device)
-        check_training_data(self.algorithm.spec, data)
-        check_training_data(self.algorithm.spec, {} if validation is None else dict(validation))
+        spec = getattr(self.algorithm, "spec", None)
+        for given in (data, validation or {}):
+            check_training_data(spec, given)
         self._check_ranks(data, validation)
         batches = TensorBatches(data, self.config.batch_size, self.config.random_state, ranks=self.ranks)
         return batches.to(self.device)

@@ -23,7 +23,7 @@ def fit(spec, data, name="gan", **options):
     [
         (DataSpec.vector(2), {"x": X}, "gan", r"shape \(2,\), and these have \(3,\)"),
         (DataSpec((3, 8, 8)), {"x": torch.randn(9, 1, 8, 8)}, "gan", "channels, height, width"),
-        (DataSpec.vector(3), {"x": X.clone().fill_(1.0)}, "gan", "all training examples are the same"),
+        (DataSpec((1, 8, 8)), {"x": torch.ones(9, 1, 8, 8)}, "gan", "all training examples are the same"),
         (
             DataSpec.vector(3),
             {"x": X.index_fill(0, torch.tensor([4]), float("nan"))},
