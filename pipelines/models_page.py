@@ -29,13 +29,13 @@ def models_page(found: list[Entry]) -> str:
 
 
 def _checks() -> list[str]:
-    """The recorded runs of ``benchmarks.library.checks``; nothing where they are not at hand."""
+    """The recorded runs of ``benchmarks.models.checks``; nothing where they are not at hand."""
     if not RECORDED.is_file():
         return []
     stored: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8"))
     return [
         "", "## Checks",
-        "Each model's own test, by `python -m benchmarks.library.checks --write`: the figure and the baseline of every "
+        "Each model's own test, by `python -m benchmarks.models.checks --write`: the figure and the baseline of every "
         "seed. *Needs* is the bound on the mean, or on the worst seed; *gain* bounds figure less baseline.", "",
         "| check | model | what is measured | figure | baseline | needs | |", "|---|---|---|---|---|---|---|",
         *(_row(name, check) for name, check in sorted(stored.items())),

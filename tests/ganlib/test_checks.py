@@ -1,10 +1,10 @@
-"""The checks of benchmarks/library/checks.py: run in the slow lane; recorded figures are complete and true."""
+"""The checks of benchmarks/models/checks.py: run in the slow lane; recorded figures are complete and true."""
 
 import json
 
 import pytest
 
-from benchmarks.library.checks import CHECKS, FILE
+from benchmarks.models.checks import CHECKS, FILE
 from ganlib.registry import list_models
 
 RECORDED = json.loads(FILE.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """CPU seconds of a training step, DCGAN and WGAN-GP, beside a hand-written torch loop with the same networks.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.library.steps [--steps 40] [--repeats 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.models.steps [--steps 40] [--repeats 5]
 
 Both run in turn in one process on one thread; the best of the repeats counts. The hand-written loop does what a careful
 person writes: one forward of the generator for both updates in DCGAN, fused Adam, no logging.

@@ -1,6 +1,6 @@
 """Train on synthetic, test on real: the conditional families on MNIST, with a small convolutional classifier.
 
-    python -m benchmarks.library.transfer mnist.npz [--models cvae cgan cvae_gan] [--seeds 0 1 2 3 4] [--json FILE]
+    python -m benchmarks.models.transfer mnist.npz [--models cvae cgan cvae_gan] [--seeds 0 1 2 3 4] [--json FILE]
 
 The file holds X_train, y_train, X_test, y_test (uint8 images n x 28 x 28). Every model gets the same training images,
 steps and batch size and the same width of network; a classifier is trained on 1,000 generated images a class and judged

@@ -1,6 +1,6 @@
 """Every objective on the 8- and the 25-Gaussian mixture: modes and quality, one network and one budget of steps.
 
-    python -m benchmarks.library.mixtures [--objectives wgan_gp gan] [--seeds 0 1 2] [--steps 5000] [--json FILE]
+    python -m benchmarks.models.mixtures [--objectives wgan_gp gan] [--seeds 0 1 2] [--steps 5000] [--json FILE]
 
 Modes: those that hold a fifth of their share within three deviations of their centre. Quality: share of points within
 three deviations of any. Each objective trains by its own recipe (optimiser, critic steps, penalty, clipping) at the

@@ -1,6 +1,6 @@
 """The catalogue's checks: each model's or objective's own test, over seeds, with its baseline beside it.
 
-    python -m benchmarks.library.checks [NAME ...] [--seeds 0 1 2] [--write]
+    python -m benchmarks.models.checks [NAME ...] [--seeds 0 1 2] [--write]
 
 Needs no data but what scikit-learn ships. ``--write`` stores the figures in docs/checks.json, from which
 ``ganlib models --markdown`` makes the table in docs/models.md. A check passes when the mean over seeds reaches its
