@@ -72,16 +72,6 @@ def digits(seed: int, part: str = "train") -> tuple[Tensor, Tensor]:
     return x, torch.tensor(loaded.target[rows])
 
 
-def coverage(real: Tensor, made: Tensor, neighbours: int = 5) -> float:
-    """Share of real examples with a generated one nearer than their own ``neighbours``-th real neighbour (0 to 1).
-
-    Source: Naeem et al., arXiv 2002.09797, equation 6, on raw values.
-    """
-    real, made = real.flatten(1), made.flatten(1)
-    radius = torch.cdist(real, real).kthvalue(neighbours + 1, dim=1).values
-    return float((torch.cdist(real, made).min(1).values <= radius).float().mean())
-
-
 def twin_blobs(n: int, seed: int, side: int = 16) -> Tensor:
     """Images ``(n, 1, side, side)`` in [-1, 1] with a bright blob in two opposite corners: both tall, or both wide."""
     rng = np.random.default_rng(seed)

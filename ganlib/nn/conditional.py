@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from ganlib.data.spec import DataSpec
+    from ganlib.training.algorithm import Batch
+
+
+def condition_of(spec: DataSpec, batch: Batch) -> Tensor:
+    """One-hot classes and attributes of a batch, ``(n, spec.condition)``."""
+    parts = [F.one_hot(batch.y, spec.classes).to(batch.x.dtype)] if spec.classes else []
+    return torch.cat([*parts, *([batch["c"]] if spec.attributes else [])], 1)
 
 
 class ClassPrior(nn.Module):

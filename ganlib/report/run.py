@@ -35,7 +35,7 @@ def picture_run(
 
 
 def _images(algorithm: Algorithm, folder: Path, seed: int) -> dict[str, Path]:
-    classes = algorithm.spec.classes if _by_class(algorithm) else 0
+    classes = algorithm.spec.classes if algorithm.by_class else 0
     each = torch.arange(GRID) % classes if classes else None
     z = _noise(algorithm, GRID, seed)
     made = {"samples": sample_grid(_decode(algorithm, z, each), folder / "samples.png", columns=classes or 8)}
@@ -49,10 +49,6 @@ def _images(algorithm: Algorithm, folder: Path, seed: int) -> dict[str, Path]:
             lambda latents, y: _decode(algorithm, latents, y), z[:6], classes, folder / "swap.png"
         )
     return made
-
-
-def _by_class(algorithm: Algorithm) -> bool:
-    return algorithm.spec.classes > 0 and getattr(algorithm, "condition_dim", 1) > 0
 
 
 def _noise(algorithm: Algorithm, n: int, seed: int) -> Tensor:

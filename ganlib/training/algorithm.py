@@ -270,6 +270,11 @@ class Algorithm(nn.Module):
         """Scalar that early stopping watches on held-out batches (lower is better), or None for no early stop."""
         return None
 
+    @property
+    def by_class(self) -> bool:
+        """Whether the sampler is asked by class index."""
+        return self.spec.classes > 0
+
     def couples_batch(self) -> str:
         """Why the examples of a batch depend on each other, or nothing; data-parallel training refuses with it.
 

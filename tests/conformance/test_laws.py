@@ -43,11 +43,6 @@ def first_batch(entry, rows=32):
     return Batch(data, torch.Generator().manual_seed(0))
 
 
-def takes_classes(algorithm):
-    """Whether the generator is told the class; a model may have classes that its critic names instead."""
-    return getattr(algorithm, "condition_dim", 1) > 0
-
-
 def weights(algorithm):
     return {n: v.clone() for n, v in algorithm.state_dict().items()}
 
@@ -183,7 +178,7 @@ def test_sampling_is_pure(name):
     sampler = algorithm.sampler()
     z = torch.randn(9, sampler.latent_dim, generator=torch.Generator().manual_seed(0))
     spec = entry.toy.spec
-    extra = (torch.arange(9) % spec.classes,) if spec.classes and takes_classes(algorithm) else ()
+    extra = (torch.arange(9) % spec.classes,) if algorithm.by_class else ()
     extra = (torch.rand(9, spec.attributes),) if spec.attributes else extra
     with torch.no_grad():
         first, second = sampler(z, *extra), sampler(z, *extra)

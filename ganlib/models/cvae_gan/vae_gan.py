@@ -26,7 +26,7 @@ from torch.nn.functional import softplus
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.models.gan.gan import RING_TOY
+from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import GeneratorSampler, Sampler
 from ganlib.registry import Toy, register

@@ -23,15 +23,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.gan import GAN, GANConfig
 from ganlib.models.vae.cvae import LABELLED_TOY
-from ganlib.nn.conditional import ByClass
+from ganlib.nn.conditional import ByClass, condition_of
 from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
@@ -69,8 +67,7 @@ class ConditionalGAN(GAN):
 
     def condition(self, batch: Batch) -> Tensor:
         """One-hot classes and attributes, ``(n, spec.condition)``."""
-        parts = [one_hot(batch.y, self.spec.classes).to(batch.x.dtype)] if self.spec.classes else []
-        return torch.cat([*parts, *([batch["c"]] if self.spec.attributes else [])], 1)
+        return condition_of(self.spec, batch)
 
     def sampler(self) -> Sampler:
         """The generator, asked by class index; flags and categories are drawn from its probabilities."""

@@ -29,11 +29,10 @@ from torch import Tensor, nn
 
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import modes_found, ring
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import OBJECTIVES, Objective, Play, objective
 from ganlib.losses.penalties import penalty
-from ganlib.models.gan.toys import ENERGY_TOY
+from ganlib.models.gan.toys import ENERGY_TOY, RING_TOY
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, feature_matching, unrolled
 from ganlib.nn.architecture import (
     Energy,
@@ -100,35 +99,6 @@ class GANConfig(Config):
 _CRITIC_OPTIONS = (
     "penalty", "clip", "feature_matching", "unrolled_steps", "replay", "instance_noise", "minibatch_discrimination"
 )  # fmt: skip
-
-
-def _mode_quality(points: Tensor) -> float:
-    modes, share = modes_found(points, deviation=0.1)
-    return modes / 8 * share
-
-
-@torch.no_grad()
-def ring_level(algorithm: Algorithm, seed: int) -> float:
-    """Share of the eight modes reached times the share of points within three deviations of one (0 to 1)."""
-    sampler = algorithm.sampler()
-    z = torch.randn(2000, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
-    return _mode_quality(sampler(z))
-
-
-def gaussian_level(seed: int) -> float:
-    """The same for points of the single best Gaussian."""
-    x, _ = ring(2000, seed)
-    g = torch.Generator().manual_seed(seed)
-    return _mode_quality(x.mean(0) + x.std(0) * torch.randn(2000, 2, generator=g))
-
-
-RING_TOY: dict[str, Any] = {
-    "data": lambda seed: {"x": ring(4096, seed, deviation=0.1)[0]},
-    "spec": DataSpec.vector(2),
-    "level": ring_level,
-    "measure": "8-Gaussian ring: modes reached × points near one",
-    "baseline": gaussian_level,
-}
 
 
 class GAN(Algorithm):
@@ -318,6 +288,11 @@ class GAN(Algorithm):
         if isinstance(self.generator, WithReference):
             self.generator.remember(self.latents(batch), self.condition(batch))
 
+    @property
+    def by_class(self) -> bool:
+        """Classes may be there for the critic to name, without the generator being told."""
+        return self.spec.classes > 0 and self.condition_dim > 0
+
     def condition(self, batch: Batch) -> Tensor | None:
         """What generator and critic are told, ``(n, k)``; None here."""
         return None
@@ -462,10 +437,6 @@ class GAN(Algorithm):
     def scorer(self) -> nn.Module:
         """The critic's energy or loss of examples; low for what looks real."""
         return CriticScorer(bake(self.critic)).eval()
-
-    def score_data(self, x: Tensor) -> Tensor:
-        """The critic's score of examples ``(n, *shape)``, ``(n,)``; high for real ones."""
-        return self.critic(x, None).squeeze(1)
 
 
 class CriticScorer(nn.Module):

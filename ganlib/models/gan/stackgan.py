@@ -20,7 +20,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +27,13 @@ from torch.nn.functional import avg_pool2d, one_hot
 
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import coverage, digits
+from ganlib.data.toy import digits
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import Objective, objective
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.models.gan.toys import DIGITS_TOY, sample_images
+from ganlib.models.gan.toys import DIGITS_TOY
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
+from ganlib.nn.conditional import condition_of
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
@@ -115,12 +115,6 @@ class Stacked(Sampler):
         return self.second(self.first(inner, condition, first), condition, second)
 
 
-@torch.no_grad()
-def _level(algorithm: Any, seed: int) -> float:
-    real, _ = digits(seed, "test")
-    return coverage(real, sample_images(algorithm, len(real), seed))
-
-
 @register(
     "stackgan",
     config=StackGANConfig,
@@ -133,7 +127,6 @@ def _level(algorithm: Any, seed: int) -> float:
             **DIGITS_TOY,
             "data": lambda seed: dict(zip(("x", "y"), digits(seed), strict=True)),
             "spec": DataSpec((1, 8, 8), (), 10),
-            "level": _level,
         },
         at_least=0.2,
         config={"latent_dim": 16, "augmented": 16, "width": 32, "learning_rate": 1e-3},
@@ -204,8 +197,7 @@ class StackGAN(Algorithm):
 
     def condition(self, batch: Batch) -> Tensor:
         """One-hot classes and attributes."""
-        parts = [one_hot(batch.y, self.spec.classes).to(batch.x.dtype)] if self.spec.classes else []
-        return torch.cat([*parts, *([batch["c"]] if self.spec.attributes else [])], 1)
+        return condition_of(self.spec, batch)
 
     def _small(self, batch: Batch) -> Tensor:
         return self.generator_one(

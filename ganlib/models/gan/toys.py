@@ -1,4 +1,4 @@
-"""Image toys shared by the models of this family: real digits, and twin blobs for what is far apart."""
+"""Toys shared by the models of this family: a ring of modes, real digits, twin blobs for what is far apart."""
 
 from __future__ import annotations
 
@@ -8,8 +8,38 @@ import torch
 from torch import Tensor
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import blobs_agree, coverage, digits, twin_blobs
+from ganlib.data.toy import blobs_agree, digits, modes_found, ring, twin_blobs
 from ganlib.metrics.detection import auroc
+from ganlib.metrics.features import precision_recall_density_coverage
+
+
+def _mode_quality(points: Tensor) -> float:
+    modes, share = modes_found(points, deviation=0.1)
+    return modes / 8 * share
+
+
+@torch.no_grad()
+def ring_level(algorithm: Any, seed: int) -> float:
+    """Share of the eight modes reached times the share of points within three deviations of one (0 to 1)."""
+    sampler = algorithm.sampler()
+    z = torch.randn(2000, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
+    return _mode_quality(sampler(z))
+
+
+def gaussian_level(seed: int) -> float:
+    """The same for points of the single best Gaussian."""
+    x, _ = ring(2000, seed)
+    g = torch.Generator().manual_seed(seed)
+    return _mode_quality(x.mean(0) + x.std(0) * torch.randn(2000, 2, generator=g))
+
+
+RING_TOY: dict[str, Any] = {
+    "data": lambda seed: {"x": ring(4096, seed, deviation=0.1)[0]},
+    "spec": DataSpec.vector(2),
+    "level": ring_level,
+    "measure": "8-Gaussian ring: modes reached × points near one",
+    "baseline": gaussian_level,
+}
 
 
 @torch.no_grad()
@@ -17,19 +47,19 @@ def sample_images(algorithm: Any, n: int, seed: int) -> Tensor:
     """Generated images, classes in turn where the model has them."""
     sampler = algorithm.sampler()
     z = torch.randn(n, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
-    return sampler(z, torch.arange(n) % algorithm.spec.classes) if algorithm.spec.classes else sampler(z)
+    return sampler(z, torch.arange(n) % algorithm.spec.classes) if algorithm.by_class else sampler(z)
 
 
 def digits_level(algorithm: Any, seed: int) -> float:
     """Coverage of held-out digits by as many generated ones."""
     real, _ = digits(seed, "test")
-    return coverage(real, sample_images(algorithm, len(real), seed))
+    return precision_recall_density_coverage(real, sample_images(algorithm, len(real), seed)).coverage
 
 
 def pixels_level(seed: int) -> float:
     """The same for images whose pixels are drawn each on its own."""
     real = digits(seed, "test")[0]
-    return coverage(real, _shuffled(digits(seed)[0], seed)[: len(real)])
+    return precision_recall_density_coverage(real, _shuffled(digits(seed)[0], seed)[: len(real)]).coverage
 
 
 def _shuffled(images: Tensor, seed: int) -> Tensor:
@@ -52,7 +82,7 @@ def energy_level(algorithm: Any, seed: int) -> float:
     """AUROC of the critic's energy: held-out digits against images whose pixels come each from another digit."""
     real = digits(seed, "test")[0]
     odd = _shuffled(real, seed)
-    scores = -torch.cat([algorithm.score_data(real), algorithm.score_data(odd)])
+    scores = algorithm.scorer()(torch.cat([real, odd]))
     return auroc(scores, torch.cat([torch.zeros(len(real)), torch.ones(len(odd))]))
 
 

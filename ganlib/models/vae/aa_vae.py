@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.losses.table import activate
+from ganlib.losses.table import activate, positions
 from ganlib.models.vae.vae import VAE, VAE_TOY, VAEConfig
 from ganlib.nn.mlp import MLP
 from ganlib.registry import Toy, register
@@ -80,12 +80,11 @@ class AAVAE(VAE):
 
         def generate() -> Tensor:
             output, log_variance = self.decode(batch.randn(self.config.latent_dim))
-            noise = torch.zeros_like(output)
-            for block in self.spec.blocks:
-                if block.kind == "number":
-                    noise[:, block.slice] = 1.0
             rows = activate(self.spec.blocks, output)
-            return rows + noise * torch.exp(0.5 * log_variance) * batch.randn(self.spec.dim)
+            numbers = positions(self.spec.blocks, "number", self.spec.dim)
+            noise = torch.exp(0.5 * log_variance) * batch.randn(self.spec.dim)
+            rows[:, numbers] += noise[:, numbers]
+            return rows
 
         return batch.once("made", generate, of=("vae",))
 
