@@ -11,7 +11,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -56,39 +56,48 @@ class Compose:
         return images
 
 
+Bounds = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded(Config):
+    """Options within ``bounds``: numbers, or pairs of rising values; None is left alone."""
+
+    bounds: ClassVar[Bounds] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, (low, high) in self.bounds.items():
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                _range(name, value, low, high)
+            elif value is not None:
+                _within(name, value, low, high)
+
+
 # -------------------------------------------------------------------- place
 @dataclass(frozen=True, kw_only=True)
-class RandomHorizontalFlip(Config):
+class RandomHorizontalFlip(Bounded):
     """Mirror left and right with probability ``p`` in [0, 1]."""
 
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("p", self.p, 0, 1)
+    bounds: ClassVar[Bounds] = {"p": (0, 1)}
+    axis: ClassVar[int] = 3
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images, some mirrored."""
-        return _flip(images, generator, self.p, 3)
+        return _flip(images, generator, self.p, self.axis)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomVerticalFlip(Config):
+class RandomVerticalFlip(RandomHorizontalFlip):
     """Mirror top and bottom with probability ``p`` in [0, 1]."""
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("p", self.p, 0, 1)
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images, some mirrored."""
-        return _flip(images, generator, self.p, 2)
+    axis: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomCrop(Config):
+class RandomCrop(Bounded):
     """A window of the image padded by ``padding`` pixels on each side, every position equally likely.
 
     ``size``: the window's side, at least 1; without it the window has the image's own height and width. ``edge`` fills
@@ -101,11 +110,7 @@ class RandomCrop(Config):
     edge: Edge = "constant"
     fill: float = -1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("padding", self.padding, 0, 256)
-        _within("size", 1 if self.size is None else self.size, 1, 256)
-        _within("fill", self.fill, -1, 1)
+    bounds: ClassVar[Bounds] = {"padding": (0, 256), "size": (1, 256), "fill": (-1, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Windows ``(n, c, size, size)``, or of the images' own shape."""
@@ -121,7 +126,7 @@ class RandomCrop(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomTranslation(Config):
+class RandomTranslation(Bounded):
     """A shift by whole pixels, uniform up to ``fraction`` in [0, 1] of each side.
 
     What is uncovered is filled as in RandomCrop, by ``edge`` and ``fill``.
@@ -131,10 +136,7 @@ class RandomTranslation(Config):
     edge: Edge = "constant"
     fill: float = -1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("fraction", self.fraction, 0, 1)
-        _within("fill", self.fill, -1, 1)
+    bounds: ClassVar[Bounds] = {"fraction": (0, 1), "fill": (-1, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The shifted images, of the same shape."""
@@ -142,7 +144,7 @@ class RandomTranslation(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomResizedCrop(Config):
+class RandomResizedCrop(Bounded):
     """A random part of the image, stretched to the image's size.
 
     The part has a share of the area drawn from ``scale`` in (0, 1] and a width-to-height ratio (relative to the
@@ -152,10 +154,7 @@ class RandomResizedCrop(Config):
     scale: tuple[float, float] = (0.5, 1.0)
     ratio: tuple[float, float] = (0.75, 4 / 3)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _range("scale", self.scale, 1e-3, 1)
-        _range("ratio", self.ratio, 0.1, 10)
+    bounds: ClassVar[Bounds] = {"scale": (1e-3, 1), "ratio": (0.1, 10)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The stretched parts, of the same shape."""
@@ -172,17 +171,14 @@ class RandomResizedCrop(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomRotation(Config):
+class RandomRotation(Bounded):
     """Rotation about the centre by an angle from ``degrees`` in [-360, 360], positive anticlockwise; bilinear."""
 
     degrees: tuple[float, float] = (-10.0, 10.0)
     edge: Edge = "constant"
     fill: float = -1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _range("degrees", self.degrees, -360, 360)
-        _within("fill", self.fill, -1, 1)
+    bounds: ClassVar[Bounds] = {"degrees": (-360, 360), "fill": (-1, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The rotated images, of the same shape."""
@@ -193,7 +189,7 @@ class RandomRotation(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomAffine(Config):
+class RandomAffine(Bounded):
     """Shear, scaling, rotation about the centre and translation, in this order; bilinear.
 
     ``degrees`` in [-360, 360], positive anticlockwise; ``translate``: largest shift as a share of the side, in [0, 1];
@@ -207,13 +203,13 @@ class RandomAffine(Config):
     edge: Edge = "constant"
     fill: float = -1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _range("degrees", self.degrees, -360, 360)
-        _within("translate", self.translate, 0, 1)
-        _range("scale", self.scale, 0.1, 10)
-        _range("shear", self.shear, -80, 80)
-        _within("fill", self.fill, -1, 1)
+    bounds: ClassVar[Bounds] = {
+        "degrees": (-360, 360),
+        "translate": (0, 1),
+        "scale": (0.1, 10),
+        "shear": (-80, 80),
+        "fill": (-1, 1),
+    }
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The transformed images, of the same shape."""
@@ -232,14 +228,12 @@ class RandomAffine(Config):
 
 # -------------------------------------------------------------------- colour
 @dataclass(frozen=True, kw_only=True)
-class RandomBrightness(Config):
+class RandomBrightness(Bounded):
     """Light, counted from black, times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped."""
 
     amount: float = 0.2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("amount", self.amount, 0, 1)
+    bounds: ClassVar[Bounds] = {"amount": (0, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images, brighter or darker."""
@@ -248,14 +242,12 @@ class RandomBrightness(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomContrast(Config):
+class RandomContrast(Bounded):
     """Distance from the image's mean grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped."""
 
     amount: float = 0.2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("amount", self.amount, 0, 1)
+    bounds: ClassVar[Bounds] = {"amount": (0, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with more or less contrast."""
@@ -265,7 +257,7 @@ class RandomContrast(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomSaturation(Config):
+class RandomSaturation(Bounded):
     """Distance from each pixel's own grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped.
 
     Grey images are left as they are.
@@ -273,9 +265,7 @@ class RandomSaturation(Config):
 
     amount: float = 0.2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("amount", self.amount, 0, 1)
+    bounds: ClassVar[Bounds] = {"amount": (0, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with stronger or weaker colours."""
@@ -285,14 +275,12 @@ class RandomSaturation(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianNoise(Config):
+class GaussianNoise(Bounded):
     """Independent normal noise of standard deviation ``std`` in [0, 2] on every value; clipped to [-1, 1]."""
 
     std: float = 0.05
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("std", self.std, 0, 2)
+    bounds: ClassVar[Bounds] = {"std": (0, 2)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The noisy images."""
@@ -302,14 +290,12 @@ class GaussianNoise(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianBlur(Config):
+class GaussianBlur(Bounded):
     """Convolution with a normal bell whose ``sigma`` in pixels, in [0.05, 20], is drawn per image; edges replicated."""
 
     sigma: tuple[float, float] = (0.1, 2.0)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _range("sigma", self.sigma, 0.05, 20)
+    bounds: ClassVar[Bounds] = {"sigma": (0.05, 20)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The blurred images."""
@@ -324,7 +310,7 @@ class GaussianBlur(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cutout(Config):
+class Cutout(Bounded):
     """A rectangle of ``fraction`` in [0, 1] of each side becomes ``fill`` in [-1, 1].
 
     Its centre is uniform over the image, so that the rectangle may reach beyond it.
@@ -334,10 +320,7 @@ class Cutout(Config):
     fraction: float = 0.5
     fill: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("fraction", self.fraction, 0, 1)
-        _within("fill", self.fill, -1, 1)
+    bounds: ClassVar[Bounds] = {"fraction": (0, 1), "fill": (-1, 1)}
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images, each with its hole."""
@@ -345,7 +328,7 @@ class Cutout(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixUp(Config):
+class MixUp(Bounded):
     """Each image blended with another of the batch, and so their labels; called with labels as a third argument.
 
     The weight is drawn per image from Beta(alpha, alpha), ``alpha`` in [0.01, 100]; ``classes`` at least 1.
@@ -355,10 +338,7 @@ class MixUp(Config):
     classes: int
     alpha: float = 0.2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within("classes", self.classes, 1, math.inf)
-        _within("alpha", self.alpha, 0.01, 100)
+    bounds: ClassVar[Bounds] = {"classes": (1, math.inf), "alpha": (0.01, 100)}
 
     def __call__(self, images: Tensor, generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Blended images, and soft labels ``(n, classes)`` that sum to 1, from class indices ``labels`` ``(n,)``.
