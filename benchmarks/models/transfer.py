@@ -37,12 +37,17 @@ MODELS: dict[str, dict[str, Any]] = {
 PER_CLASS = 1000
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Images in [-1, 1] as ``(n, 1, 28, 28)`` and labels."""
+def read(path: Path, validate: bool = False) -> dict[str, Tensor]:
+    """Images in [-1, 1] as ``(n, 1, 28, 28)`` and labels; to choose options by, the last 10,000 training images are
+    the test."""
     with np.load(path) as data:
         arrays = {name: torch.as_tensor(data[name]) for name in ("X_train", "y_train", "X_test", "y_test")}
     for name in ("X_train", "X_test"):
         arrays[name] = arrays[name].float().view(-1, 1, 28, 28) / 127.5 - 1
+    if validate:
+        for name in ("X", "y"):
+            train = arrays[f"{name}_train"]
+            arrays[f"{name}_train"], arrays[f"{name}_test"] = train[:-10_000], train[-10_000:]
     return {name: value.long() if name.startswith("y") else value for name, value in arrays.items()}
 
 
@@ -81,10 +86,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--width", type=int, default=16, help="first convolution's channels")
     parser.add_argument("--networks", default="dcgan", help="dcgan or mlp (512-256)")
+    parser.add_argument("--validate", action="store_true", help="judge on held-out training images")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    data, results = read(given.data), []
+    data, results = read(given.data, given.validate), []
     nets = {"networks": given.networks, "width": given.width, "hidden": (512, 256)}
     labels = torch.arange(10).repeat(PER_CLASS)
     print(f"{'model':12s}{'seed':>5s}{'TSTR':>8s}{'sharpness':>11s}{'diversity':>11s}{'CPU s':>8s}")

@@ -102,3 +102,35 @@ def blobs_agree(images: Tensor) -> float:
             spreads.append((marginal * (position - mean).square()).sum(1))
         tall.append(spreads[0] > spreads[1])
     return float((tall[0] == tall[1]).float().mean())
+
+
+def stroke(images: Tensor) -> Tensor:
+    """Thickness and slant of digits ``(n, 1, h, w)`` in [-1, 1], ``(n, 2)``: the mean ink in [0, 1], and how many
+    columns the ink moves to the right per row upwards."""
+    ink = (images.squeeze(1) + 1) / 2
+    rows, columns = torch.meshgrid(*(torch.arange(side, dtype=ink.dtype) for side in ink.shape[1:]), indexing="ij")
+    weight = ink / ink.sum((1, 2), keepdim=True).clamp(min=1e-6)
+    down = rows - (weight * rows).sum((1, 2), keepdim=True)
+    right = columns - (weight * columns).sum((1, 2), keepdim=True)
+    slant = -(weight * down * right).sum((1, 2)) / (weight * down.square()).sum((1, 2)).clamp(min=1e-6)
+    return torch.stack([ink.mean((1, 2)), slant], 1)
+
+
+NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEMPLATES = ("a {0} {1}", "the digit {1}, {0}", "{0} {1}", "this {1} is {0}")
+
+
+def digit_caption(digit: int, thickness: str, template: int = 0) -> str:
+    """What a caption says of a digit, ``thickness`` thin, plain or thick."""
+    return _TEMPLATES[template % len(_TEMPLATES)].format(thickness, NUMERALS[digit])
+
+
+def digit_captions(images: Tensor, y: Tensor, seed: int) -> list[str]:
+    """A caption for each image: its numeral, and thin, plain or thick by the third its thickness falls in."""
+    thickness = stroke(images)[:, 0].contiguous()
+    third = torch.bucketize(thickness, thickness.quantile(torch.tensor([1 / 3, 2 / 3])))
+    template = np.random.default_rng(seed).integers(len(_TEMPLATES), size=len(y))
+    return [
+        digit_caption(digit, ("thin", "plain", "thick")[level], which)
+        for digit, level, which in zip(y.tolist(), third.tolist(), template, strict=True)
+    ]

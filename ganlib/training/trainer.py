@@ -18,11 +18,11 @@ from ganlib.errors import ConfigError, DivergenceError, GanlibError
 from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
-from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
 from ganlib.training.data_checks import check_training_data, is_lazy
 from ganlib.training.ema import Average
-from ganlib.training.optim import build_optimiser
+from ganlib.training.optim import build_optimiser, rate_factor, set_rates
 from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
+from ganlib.training.resume import resume_run, save_run
 
 if TYPE_CHECKING:
     from ganlib.data.images import LazyImages
@@ -36,7 +36,9 @@ class TrainerConfig(Config):
     ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
     ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
     ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none;
-    ``gradient_norms`` logs it for each phase.
+    ``gradient_norms`` logs it for each phase. ``schedule``: learning rates stay constant, or fall to 0 over each
+    stage, linear or by cosine, from the share ``decay_from`` of its steps on; before that they rise over ``warm_up``
+    steps.
     ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
     several, off never does; ``batch_size`` is that of all processes together.
     """
@@ -52,6 +54,9 @@ class TrainerConfig(Config):
     gradient_clip: float = 0.0
     gradient_norms: bool = False
     ema: float = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    decay_from: float = 0.0
+    warm_up: int = 0
     patience: int = 0
     min_delta: float = 1e-3
     validate_every: int = 1
@@ -66,6 +71,8 @@ class TrainerConfig(Config):
                 raise ConfigError(f"{name} must be at least {low}, not {getattr(self, name)}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ConfigError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
+        if not 0 <= self.decay_from < 1 or self.warm_up < 0:
+            raise ConfigError("decay_from must be in [0, 1), warm_up at least 0")
 
 
 @dataclass
@@ -162,6 +169,7 @@ class _Run:
         self._check_stages()
         self.total = sum(stage.steps for stage in self.stages)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.rate = 1.0
         self.own = dict(algorithm.optimisers())
         self.average = Average(algorithm, config.ema) if config.ema else None
         self.history = History()
@@ -238,7 +246,7 @@ class _Run:
                 "is no longer one model. Does anything depend on the rank? Else train with deterministic=True"
             )
 
-    def _part_ways(self) -> None:
+    def part_ways(self) -> None:
         """From here on what layers draw for themselves (dropout) differs from rank to rank, as rows do."""
         if self.ranks.index:
             torch.manual_seed(self.config.random_state + self.ranks.index * 1_000_003 + self.epoch * 7_919)
@@ -246,9 +254,9 @@ class _Run:
     # ---------------------------------------------------------------- the loop
     def train(self) -> History:
         """Run all stages from where a checkpoint, if any, left off."""
-        if not self._resume():
+        if not (self.config.checkpoint and resume_run(self, Path(self.config.checkpoint))):
             self._prepare()
-            self._part_ways()
+            self.part_ways()
         self.good_state = self._snapshot()
         while self.stage_index < len(self.stages) and self.history.stopped == "budget":
             self._run_stage(self.stages[self.stage_index])
@@ -282,6 +290,8 @@ class _Run:
             batch = next(self._source, None)
             if batch is None or self.stage_step >= stage.steps:
                 return
+            self.rate = self._rate(stage)
+            set_rates(self.optimisers.values(), self.rate)
             for item in stage.phases:
                 self._run_item(item, batch)
             if self.average is not None:
@@ -292,6 +302,10 @@ class _Run:
                 self._check_first_step()
             for callback in self.callbacks:
                 callback.on_step(self.history.steps, self.total, None)
+
+    def _rate(self, stage: Stage) -> float:
+        config = self.config
+        return rate_factor(config.schedule, self.stage_step, stage.steps, config.warm_up, config.decay_from)
 
     def _next_batch(self) -> Batch:
         """A further batch inside a step; at the epoch's end, the next epoch's order begins early."""
@@ -318,7 +332,7 @@ class _Run:
                 self._update([item], self._next_batch() if index and item.fresh else batch)
 
     def _run_routine(self, routine: Routine, batch: Batch) -> None:
-        context = RoutineContext(batch, self._next_batch, lambda name: self._optimiser(name, None), self.stage_step)
+        context = RoutineContext(batch, self._next_batch, lambda name: self.optimiser(name, None), self.stage_step)
         values = routine.run(context)
         for name, value in values.items():
             number = value.item() if isinstance(value, Tensor) else value
@@ -332,7 +346,7 @@ class _Run:
         for index, phase in enumerate(phases):
             parameters = self._parameters(phase)
             for name in phase.players:
-                self._optimiser(name, phase.optimiser).zero_grad(set_to_none=True)
+                self.optimiser(name, phase.optimiser).zero_grad(set_to_none=True)
             with self._autocast():
                 losses = phase.loss(batch)
                 total = losses.total
@@ -342,7 +356,7 @@ class _Run:
             self._clip(phase, parameters)
         for phase in phases:
             for name in phase.players:
-                self._optimiser(name, phase.optimiser).step()
+                self.optimiser(name, phase.optimiser).step()
         for phase in phases:
             batch.forget(phase.players)
             for hook in phase.after:
@@ -377,11 +391,12 @@ class _Run:
             cache[key] = self.algorithm.parameters_of(*phase.players)
         return cache[key]
 
-    def _optimiser(self, player: str, override: Optimiser | None) -> torch.optim.Optimizer:
+    def optimiser(self, player: str, override: Optimiser | None) -> torch.optim.Optimizer:
         key = player if override is None else f"{player}@{override}"
         if key not in self.optimisers:
             spec = override or self.own.get(player, Optimiser())
             self.optimisers[key] = build_optimiser(spec, self.algorithm.parameters_of(player))
+            set_rates([self.optimisers[key]], self.rate)
         return self.optimisers[key]
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -415,7 +430,8 @@ class _Run:
         if self.held_out is not None and (last or self.epoch % self.config.validate_every == 0):
             self._validate()
         if self.config.checkpoint and (last or self.epoch % self.config.checkpoint_every == 0):
-            self._save()
+            self._check_alike()
+            save_run(self, Path(self.config.checkpoint))
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -476,97 +492,6 @@ class _Run:
             "extreme values"
         )
 
-    # ---------------------------------------------------------------- checkpoints
-    def _save(self) -> None:
-        tensors = {f"model/{n}": v for n, v in self.algorithm.state_dict().items()}
-        meta: dict[str, Any] = {"optimisers": {}, "best": self.best, "waited": self.waited, "epoch": self.epoch}
-        meta |= {
-            "stage": [self.stage_index, self.stage_step],
-            "history": self.history.__dict__,
-            "config": self._identity(),
-        }
-        for key, optimiser in self.optimisers.items():
-            state, plain = flatten_optimiser(optimiser.state_dict())
-            tensors |= {f"optimiser/{key}/{n}": v for n, v in state.items()}
-            meta["optimisers"][key] = plain
-        for label, state_dict in (("best", self.best_state), ("average", self.average and self.average.values)):
-            tensors |= {f"{label}/{n}": v for n, v in (state_dict or {}).items()}
-        meta["average_updates"] = self.average.updates if self.average else 0
-        tensors |= self._rng_states()
-        self._check_alike()
-        if self.ranks.index == 0:
-            write_checkpoint(Path(self.config.checkpoint or ""), tensors, meta)
-
-    def _rng_states(self) -> dict[str, Tensor]:
-        """The common noise, and each rank's own states for what layers draw: ``torch`` is rank 0's, ``torch.1`` ..."""
-        states = {"torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self.device)
-        found = {"rng/noise": self.generator.get_state()}
-        for name, state in states.items():
-            for index, value in enumerate(self.ranks.gather(state)):
-                found[f"rng/{name}.{index}" if index else f"rng/{name}"] = value
-        return found
-
-    def _restore_rng(self, tensors: dict[str, Tensor]) -> None:
-        self.generator.set_state(tensors["rng/noise"])
-        suffix = f".{self.ranks.index}" if self.ranks.index else ""
-        if f"rng/torch{suffix}" not in tensors:  # the run that was cut short had fewer ranks
-            self._part_ways()
-            return
-        torch.set_rng_state(tensors[f"rng/torch{suffix}"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors[f"rng/cuda{suffix}"], self.device)
-
-    def _identity(self) -> dict[str, Any]:
-        """What must be equal for a checkpoint to be continued."""
-        kept = ("batch_size", "random_state", "ema", "gradient_clip", "precision")
-        return {name: self.config.to_dict()[name] for name in kept} | {"rows": self.default.rows}
-
-    def _resume(self) -> bool:
-        path = Path(self.config.checkpoint or "")
-        if not self.config.checkpoint:
-            return False
-        tensors, meta = read_checkpoint(path) if path.exists() else ({}, {})
-        if self.ranks.differing({"checkpoint": json.dumps(meta)}):
-            raise ConfigError(f"checkpoint {path} is not the same file for every process: put it where all can read it")
-        if not meta:
-            return False
-        if meta["config"] != self._identity():
-            changed = [k for k, v in self._identity().items() if meta["config"].get(k) != v]
-            raise ConfigError(
-                f"checkpoint {path} was made with other settings ({', '.join(changed)}); delete it or restore them"
-            )
-        self.algorithm.load_state_dict(_under(tensors, "model"))
-        self.best_state = _under(tensors, "best") or None
-        if self.average is not None:
-            saved = _under(tensors, "average")  # a file's order is not the parameters' order
-            self.average.values = {n: saved[n].to(self.device) for n in self.average.values}
-            self.average.updates = meta["average_updates"]
-        self._restore_optimisers(tensors, meta["optimisers"])
-        self.history = History(**meta["history"])
-        self.best, self.waited, self.epoch = meta["best"], meta["waited"], meta["epoch"]
-        self.stage_index, self.stage_step = meta["stage"]
-        self._restore_rng(tensors)
-        return True
-
-    def _restore_optimisers(self, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
-        phases = [p for stage in self.stages for item in stage.phases for p in _phases_in(item)]
-        overrides = {f"{n}@{p.optimiser}": (n, p.optimiser) for p in phases if p.optimiser for n in p.players}
-        for key, plain in saved.items():
-            player, override = overrides.get(key, (key, None))
-            restore_optimiser(self._optimiser(player, override), _under(tensors, f"optimiser/{key}"), plain)
-
 
 def _refusal(algorithm: Algorithm, reason: str) -> str:
     return f"{type(algorithm).__name__} cannot be trained data-parallel: {reason}; train it in one process"
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n[len(prefix) + 1 :]: v for n, v in tensors.items() if n.startswith(prefix + "/")}
-
-
-def _phases_in(item: Item) -> tuple[Phase, ...]:
-    if isinstance(item, Routine):
-        return ()
-    return item if isinstance(item, tuple) else (item,)

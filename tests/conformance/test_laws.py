@@ -129,7 +129,7 @@ def test_resume_equals_uninterrupted(name, tmp_path):
     entry = BY_NAME[name]
     data = {k: v[:96] for k, v in entry.toy.data(0).items()}
     _, whole = make(name)
-    options = {"steps": None, "epochs": 4, "checkpoint_every": 1}
+    options = {"steps": None, "epochs": 4, "checkpoint_every": 1, "schedule": "cosine", "warm_up": 2}
     short(entry, **options).fit(whole, data)
 
     class Stop:

@@ -9,6 +9,7 @@ from torch import nn
 from ganlib.config import Config
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.training import Algorithm, Batch, Losses, Optimiser, Phase, TensorBatches, Trainer, TrainerConfig
+from ganlib.training.optim import rate_factor
 from ganlib.training.trainer import choose_device
 
 
@@ -119,6 +120,22 @@ def test_average_is_what_is_left():
     assert 0.0 < algorithm.a.weight.item() < 1.0
 
 
+def test_learning_rates_follow_their_schedule():
+    def factors(schedule, **options):
+        return [rate_factor(schedule, step, 4, **options) for step in range(4)]
+
+    assert factors("constant") == [1, 1, 1, 1]
+    assert factors("linear") == [1, 0.75, 0.5, 0.25]
+    assert factors("linear", decay_from=0.5) == [1, 1, 1, 0.5]
+    assert factors("cosine") == pytest.approx([1, 0.8535534, 0.5, 0.1464466])
+    assert factors("constant", warm_up=1) == [0.5, 1, 1, 1]
+    # Four steps of 0.1 down a slope of 1 would end at 0.6; by the factors 1, 0.75, 0.5, 0.25 they end at 0.75.
+    for schedule, end in (("constant", 0.6), ("linear", 0.75)):
+        algorithm = Watched()
+        Trainer(TrainerConfig(steps=4, batch_size=8, schedule=schedule)).fit(algorithm, DATA)
+        assert algorithm.a.weight.item() == pytest.approx(end)
+
+
 def test_batches_cover_each_row_once_and_differ_between_epochs():
     batches = TensorBatches({"x": torch.arange(12)}, 4, seed=3)
     first, second = (torch.cat([b["x"] for b in batches.epoch(e)]) for e in (0, 1))
@@ -135,6 +152,10 @@ def test_bad_options_name_the_mend():
         TrainerConfig.from_dict({"batchsize": 3})
     with pytest.raises(ConfigError, match="epochs"):
         TrainerConfig(epochs=0)
+    with pytest.raises(ConfigError, match="schedule.*linear"):
+        TrainerConfig(schedule="exponential")
+    with pytest.raises(ConfigError, match="decay_from"):
+        TrainerConfig(decay_from=1.0)
     with pytest.raises(ConfigError, match="cuda:7|not on this machine"):
         choose_device("cuda:7")
     with pytest.raises(ConfigError, match="auto, cpu"):

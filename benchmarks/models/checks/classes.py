@@ -1,0 +1,196 @@
+"""Checks on classes, attributes and captions of 8x8 digits."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.models.checks.check import Check, Figures, fit
+from ganlib.data.captions import CaptionEncoder
+from ganlib.data.spec import DataSpec
+from ganlib.data.toy import digit_caption, digit_captions, digits, stroke
+from ganlib.metrics.classes import class_consistency, class_diversity, train_on_synthetic
+
+_FAMILY: dict[str, dict[str, Any]] = {
+    "cvae": {"latent_dim": 8, "hidden": (256, 128)},
+    "cvae_gan": {"latent_dim": 8, "hidden": (256, 128), "kl": 1.0, "reconstruction": "likelihood", "features": "mean"},
+    "cgan": {"latent_dim": 16, "hidden": (256, 128), "instance_noise": 0.1},
+    "acgan": {"latent_dim": 16, "hidden": (256, 128), "learning_rate": 5e-4, "betas": (0.0, 0.99)},
+}
+
+
+def _by_class(name: str, seed: int) -> tuple[Any, Tensor, Tensor]:
+    """A model of 8x8 digits as vectors, 150 generated a class, and their classes."""
+    x, y = digits(seed)
+    data = {"x": x.flatten(1), "y": y}
+    model, _ = fit(name, DataSpec.vector(64, 10), data, seed, 4000, 64, **_FAMILY[name])
+    if hasattr(model, "fit_prior"):
+        model.fit_prior(data["x"], y)
+    sampler, labels = model.sampler(), torch.arange(10).repeat(150)
+    z = torch.randn(len(labels), sampler.latent_dim, generator=torch.Generator().manual_seed(seed + 1))
+    with torch.no_grad():
+        return model, sampler(z, labels), labels
+
+
+def _judge(seed: int) -> Any:
+    """A classifier of real digits, the outside judge of classes."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = digits(seed)
+    return LogisticRegression(max_iter=2000).fit(x.flatten(1).numpy(), y.numpy())
+
+
+def _transfer(name: str, seed: int) -> Any:
+    x, y = digits(seed)
+    test, test_y = digits(seed, "test")
+    _, made, labels = _by_class(name, seed)
+    return train_on_synthetic(made, labels, x.flatten(1), y, test.flatten(1), test_y, random_state=seed)
+
+
+def _teaches(seed: int) -> Figures:
+    report = _transfer("cvae", seed)
+    return report.tstr, report.gaussians
+
+
+def _teaches_best(seed: int) -> Figures:
+    tstr = {name: _transfer(name, seed).tstr for name in ("cvae_gan", "cvae", "cgan")}
+    return tstr.pop("cvae_gan"), max(tstr.values())
+
+
+def _consistent(name: str) -> Callable[[int], Figures]:
+    def run(seed: int) -> Figures:
+        _, made, labels = _by_class(name, seed)
+        x, y = digits(seed)
+        spread = class_diversity(x.flatten(1), y, made, labels)
+        return class_consistency(_judge(seed), made, labels), statistics.mean(spread.values())
+
+    return run
+
+
+def _swaps(seed: int) -> Figures:
+    """Real digits decoded under another class with their own latents: share that the judge puts in that class."""
+    model, _, _ = _by_class("cvae_gan", seed)
+    test, test_y = digits(seed, "test")
+    other = (test_y + 1 + torch.arange(len(test_y)) % 9) % 10
+    with torch.no_grad():
+        mean, _ = model.posterior(test.flatten(1), test_y)
+        swapped = model.generator(mean, other)
+        kept = model.generator(mean, test_y)
+    judge = _judge(seed)
+    return class_consistency(judge, swapped, other), class_consistency(judge, kept, other)
+
+
+def _few_labels(seed: int) -> Figures:
+    """Accuracy from 50 labels; baseline: logistic regression on them alone."""
+    from sklearn.linear_model import LogisticRegression
+
+    from ganlib.models.gan.semi_supervised import with_labels
+
+    x, y = (v.flatten(1) if v.ndim > 1 else v for v in digits(seed))
+    test, test_y = digits(seed, "test")
+    rows = torch.cat([torch.where(y == c)[0][:5] for c in range(10)])
+    options = {"latent_dim": 32, "hidden": (256, 128, 64), "generator_hidden": (128, 128), "learning_rate": 1e-3}
+    data = with_labels(x, x[rows], y[rows], seed)
+    model, _ = fit("semi_supervised_gan", DataSpec.vector(64, 10), data, seed, 2000, 100, 0.99, **options)
+    with torch.no_grad():
+        figure = float((model.classify(test.flatten(1)) == test_y).float().mean())
+    plain = LogisticRegression(max_iter=500).fit(x[rows].numpy(), y[rows].numpy())
+    return figure, float(plain.score(test.flatten(1).numpy(), test_y.numpy()))
+
+
+# ---------------------------------------------------------------- attributes and captions
+def _attributes(seed: int) -> Figures:
+    """R² of thickness and slant of generated digits from those asked for, mean of both; baseline: from those of other
+    digits."""
+    x, _ = digits(seed)
+    test, _ = digits(seed, "test")
+    told = stroke(x)
+    mean, deviation = told.mean(0), told.std(0)
+    spec = DataSpec((1, 8, 8), (), 0, 0, 2)
+    data = {"x": x, "c": (told - mean) / deviation}
+    model, _ = fit("cgan", spec, data, seed, 3000, 64, latent_dim=16, width=32)
+    asked = (stroke(test) - mean) / deviation
+    sampler = model.sampler()
+    z = torch.randn(len(asked), sampler.latent_dim, generator=torch.Generator().manual_seed(seed + 1))
+    with torch.no_grad():
+        found = (stroke(sampler(z, asked)) - mean) / deviation
+
+    def explained(wanted: Tensor) -> float:
+        return float((1 - (found - wanted).square().sum(0) / (wanted - wanted.mean(0)).square().sum(0)).mean())
+
+    return explained(asked), explained(asked.roll(1, 0))
+
+
+_CAPTIONED: dict[str, Any] = {"latent_dim": 16, "text_dim": 32, "width": 32, "learning_rate": 5e-4}
+
+
+def _captioned(seed: int, steps: int = 4000, **options: Any) -> tuple[Any, CaptionEncoder]:
+    """A model of captioned digits."""
+    x, y = digits(seed)
+    captions = digit_captions(x, y, seed)
+    encoder = CaptionEncoder(32).fit(captions)
+    spec = DataSpec((1, 8, 8), (), 0, 0, encoder.width)
+    data = {"x": x, "c": encoder.transform(captions)}
+    return fit("gan_int_cls", spec, data, seed, steps, 64, **{**_CAPTIONED, **options})[0], encoder
+
+
+def _says(seed: int) -> Figures:
+    """Share of generated digits that a judge takes for the numeral of their caption; baseline: trained without the
+    wrong captions."""
+    y = torch.arange(10).repeat(90)
+    captions = [digit_caption(int(c), ("thin", "plain", "thick")[i % 3], i // 3) for i, c in enumerate(y)]
+    shares = []
+    for mismatch in (0.5, 0.0):
+        model, encoder = _captioned(seed, mismatch=mismatch)
+        sampler = model.sampler()
+        z = torch.randn(len(y), sampler.latent_dim, generator=torch.Generator().manual_seed(seed + 1))
+        with torch.no_grad():
+            made = sampler(z, encoder.transform(captions)).flatten(1)
+        shares.append(class_consistency(_judge(seed), made, y))
+    return shares[0], shares[1]
+
+
+def _between(seed: int) -> Figures:
+    """Rank correlation of thickness with the way from a thin to a thick digit's caption, same latents, mean over
+    numerals; baseline: mean step of thickness from thin to thick, in deviations of the data's."""
+    from scipy.stats import spearmanr
+
+    model, encoder = _captioned(seed)
+    sampler, ways = model.sampler(), torch.linspace(0, 1, 5)
+    ranks, steps = [], []
+    deviation = float(stroke(digits(seed)[0])[:, 0].std())
+    for digit in range(10):
+        thin, thick = encoder.transform([digit_caption(digit, "thin"), digit_caption(digit, "thick")])
+        z = torch.randn(20, sampler.latent_dim, generator=torch.Generator().manual_seed(seed + digit))
+        with torch.no_grad():
+            found = [stroke(sampler(z, (thin + way * (thick - thin)).expand(20, -1)))[:, 0] for way in ways]
+        ranks.append(float(spearmanr(ways.repeat_interleave(20), torch.cat(found)).statistic))
+        steps.append(float((found[-1] - found[0]).mean()) / deviation)
+    return statistics.mean(ranks), statistics.mean(steps)
+
+
+ROWS = (
+    Check("B2", "cgan", "8x8 digits: class consistency", "diversity within classes", 0.9, _consistent("cgan")),
+    Check("B4", "cvae", "8x8 digits: train synthetic, test real", "class Gaussians", 0.94, _teaches),
+    Check(
+        "B5",
+        "cvae_gan",
+        "8x8 digits: train synthetic, test real",
+        "better of CVAE and CGAN",
+        0.0,
+        _teaches_best,
+        gain=True,
+    ),
+    Check("B5 swap", "cvae_gan", "8x8 digits: class swapped, latent kept", "not swapped", 0.9, _swaps),
+    Check("B8", "acgan", "8x8 digits: class consistency", "diversity within classes", 0.9, _consistent("acgan")),
+    Check("B12", "semi_supervised_gan", "8x8 digits, 50 labels", "supervised only", 0.02, _few_labels, gain=True),
+    Check("B3", "cgan", "8x8 digits: R² of thickness and slant", "asked of other digits", 0.5, _attributes),
+    Check("B10", "gan_int_cls", "8x8 digits: numeral as in the caption", "without wrong captions", 0.85, _says),
+    Check(
+        "B10 between", "gan_int_cls", "thickness along interpolated captions: rank correlation", "step", 0.5, _between
+    ),
+)

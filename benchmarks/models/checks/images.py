@@ -1,0 +1,74 @@
+"""Checks on images without labels."""
+
+from __future__ import annotations
+
+import statistics
+
+import torch
+
+from benchmarks.models.checks.check import Check, Figures, draw, fit
+from ganlib.data.spec import DataSpec
+from ganlib.data.toy import blobs_agree, digits, twin_blobs
+
+
+def _began(seed: int) -> Figures:
+    """Fall of the convergence measure M over training; baseline: distance of the energy ratio from gamma (< 0.1)."""
+    options = {"latent_dim": 8, "learning_rate": 3e-4, "generator_norm": "none", "width": 16}
+    _, history = fit("began", DataSpec((1, 8, 8)), {"x": digits(seed)[0]}, seed, 2500, 64, 0.0, **options)
+    measure, ratio = history.curves["measure"], history.curves["energy_ratio"]
+    return 1 - measure[-1] / measure[0], abs(ratio[-1] - 0.5)
+
+
+def _information(seed: int) -> Figures:
+    """Nats of the 10-way code that Q reads back from generated digits; baseline: lambda 0."""
+    values = []
+    for weight in (1.0, 0.0):
+        options = {"latent_dim": 16, "continuous": 0, "width": 16, "critic_learning_rate": 1e-3, "weight": weight}
+        _, history = fit("infogan", DataSpec((1, 8, 8)), {"x": digits(seed)[0]}, seed, 1500, 64, **options)
+        values.append(statistics.mean(history.curves["information"][-5:]))
+    return values[0], values[1]
+
+
+def _attention(seed: int) -> Figures:
+    """Share of images whose far-apart blobs agree; baseline: the same networks without attention (chance 0.5)."""
+    values = []
+    for networks in ("attention", "dcgan"):
+        options = {
+            "latent_dim": 16,
+            "width": 8,
+            "learning_rate": 1e-3,
+            "critic_learning_rate": 1e-3,
+            "networks": networks,
+        }
+        model, _ = fit("sagan", DataSpec((1, 16, 16)), {"x": twin_blobs(2000, seed)}, seed, 800, 64, 0.99, **options)
+        values.append(blobs_agree(draw(model, 1000, seed)))
+    return values[0], values[1]
+
+
+def _probe(seed: int) -> Figures:
+    """Accuracy of a linear probe on the critic's features with 100 labels; baseline: on raw pixels."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = digits(seed)
+    test, test_y = digits(seed, "test")
+    model, _ = fit(
+        "dcgan", DataSpec((1, 8, 8)), {"x": x}, seed, 1500, 64, 0.0, latent_dim=16, width=32, learning_rate=5e-4
+    )
+    rows = torch.cat([torch.where(y == c)[0][:10] for c in range(10)])
+    scores = []
+    with torch.no_grad():
+        for see in (lambda v: model.critic.features(v, None), lambda v: v.flatten(1)):
+            train, held = see(x[rows]).numpy(), see(test).numpy()
+            scaler = StandardScaler().fit(train)
+            probe = LogisticRegression(max_iter=2000).fit(scaler.transform(train), y[rows].numpy())
+            scores.append(float(probe.score(scaler.transform(held), test_y.numpy())))
+    return scores[0], scores[1]
+
+
+ROWS = (
+    Check("C8", "began", "8x8 digits: fall of M", "distance of the energy ratio from gamma", 0.5, _began),
+    Check("B6", "dcgan", "8x8 digits, 100 labels: probe on D's features", "on pixels", 0.0, _probe, gain=True),
+    Check("B7", "infogan", "8x8 digits: information in nats, of 2.303", "lambda 0", 1.5, _information),
+    Check("B9", "sagan", "twin blobs that agree", "without attention", 0.0, _attention, gain=True, worst=True),
+)

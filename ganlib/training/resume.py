@@ -1,0 +1,117 @@
+"""What of a training run is kept in its checkpoint, and how a run goes on from one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganlib.errors import ConfigError
+from ganlib.training.algorithm import Item, Phase, Routine
+from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
+
+if TYPE_CHECKING:
+    from ganlib.training.trainer import _Run
+
+
+def save_run(run: _Run, path: Path) -> None:
+    """Write weights, optimisers, averages, random states and where the run stands; the first rank's part alone."""
+    tensors = {f"model/{n}": v for n, v in run.algorithm.state_dict().items()}
+    meta: dict[str, Any] = {
+        "best": run.best,
+        "waited": run.waited,
+        "epoch": run.epoch,
+        "stage": [run.stage_index, run.stage_step],
+        "history": run.history.__dict__,
+        "config": _identity(run),
+        "optimisers": {},
+        "average_updates": run.average.updates if run.average else 0,
+    }
+    for key, optimiser in run.optimisers.items():
+        state, plain = flatten_optimiser(optimiser.state_dict())
+        tensors |= {f"optimiser/{key}/{n}": v for n, v in state.items()}
+        meta["optimisers"][key] = plain
+    for label, state_dict in (("best", run.best_state), ("average", run.average and run.average.values)):
+        tensors |= {f"{label}/{n}": v for n, v in (state_dict or {}).items()}
+    tensors |= _rng_states(run)
+    if run.ranks.index == 0:
+        write_checkpoint(path, tensors, meta)
+
+
+def resume_run(run: _Run, path: Path) -> bool:
+    """Take up the checkpoint; False where there is none. Raises ConfigError where it was made with other settings, or
+    is not the same for every process."""
+    tensors, meta = read_checkpoint(path) if path.exists() else ({}, {})
+    if run.ranks.differing({"checkpoint": json.dumps(meta)}):
+        raise ConfigError(f"checkpoint {path} is not the same file for every process: put it where all can read it")
+    if not meta:
+        return False
+    if meta["config"] != _identity(run):
+        changed = [k for k, v in _identity(run).items() if meta["config"].get(k) != v]
+        raise ConfigError(
+            f"checkpoint {path} was made with other settings ({', '.join(changed)}); delete it or restore them"
+        )
+    run.algorithm.load_state_dict(_under(tensors, "model"))
+    run.best_state = _under(tensors, "best") or None
+    if run.average is not None:
+        saved = _under(tensors, "average")  # a file's order is not the parameters' order
+        run.average.values = {n: saved[n].to(run.device) for n in run.average.values}
+        run.average.updates = meta["average_updates"]
+    _restore_optimisers(run, tensors, meta["optimisers"])
+    run.history = type(run.history)(**meta["history"])
+    run.best, run.waited, run.epoch = meta["best"], meta["waited"], meta["epoch"]
+    run.stage_index, run.stage_step = meta["stage"]
+    _restore_rng(run, tensors)
+    return True
+
+
+def _identity(run: _Run) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be continued."""
+    kept = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
+    if run.config.schedule != "constant":  # rates then depend on where the end is
+        kept += ["decay_from", "steps", "epochs"]
+    return {name: run.config.to_dict()[name] for name in kept} | {"rows": run.default.rows}
+
+
+def _rng_states(run: _Run) -> dict[str, Tensor]:
+    """The common noise, and each rank's own states for what layers draw: ``torch`` is rank 0's, ``torch.1`` ..."""
+    states = {"torch": torch.get_rng_state()}
+    if run.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(run.device)
+    found = {"rng/noise": run.generator.get_state()}
+    for name, state in states.items():
+        for index, value in enumerate(run.ranks.gather(state)):
+            found[f"rng/{name}.{index}" if index else f"rng/{name}"] = value
+    return found
+
+
+def _restore_rng(run: _Run, tensors: dict[str, Tensor]) -> None:
+    run.generator.set_state(tensors["rng/noise"])
+    suffix = f".{run.ranks.index}" if run.ranks.index else ""
+    if f"rng/torch{suffix}" not in tensors:  # the run that was cut short had fewer ranks
+        run.part_ways()
+        return
+    torch.set_rng_state(tensors[f"rng/torch{suffix}"])
+    if run.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors[f"rng/cuda{suffix}"], run.device)
+
+
+def _restore_optimisers(run: _Run, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
+    phases = [p for stage in run.stages for item in stage.phases for p in _phases_in(item)]
+    overrides = {f"{n}@{p.optimiser}": (n, p.optimiser) for p in phases if p.optimiser for n in p.players}
+    for key, plain in saved.items():
+        player, override = overrides.get(key, (key, None))
+        restore_optimiser(run.optimiser(player, override), _under(tensors, f"optimiser/{key}"), plain)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n[len(prefix) + 1 :]: v for n, v in tensors.items() if n.startswith(prefix + "/")}
+
+
+def _phases_in(item: Item) -> tuple[Phase, ...]:
+    if isinstance(item, Routine):
+        return ()
+    return item if isinstance(item, tuple) else (item,)

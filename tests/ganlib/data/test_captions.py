@@ -1,0 +1,45 @@
+"""Captions to embeddings, and the captioned digits."""
+
+import pytest
+import torch
+
+from ganlib.data.captions import CaptionEncoder
+from ganlib.data.toy import NUMERALS, digit_captions, digits, stroke
+from ganlib.errors import ConfigError, DataError
+
+
+def test_captions_of_one_meaning_are_near():
+    encoder = CaptionEncoder().fit(["a thick seven", "thick seven", "a thin two", "thin two", "a thin seven", "two"])
+    same, other, base = encoder.transform(["thick seven", "thin two", "a thick seven"])
+    assert encoder.width == len(base)
+    assert torch.dist(base, same) < torch.dist(base, other)
+
+
+def test_digits_are_described_as_they_look():
+    x, y = digits(0)
+    captions = digit_captions(x, y, 0)
+    assert all(NUMERALS[digit] in caption for digit, caption in zip(y.tolist(), captions, strict=True))
+    ink = stroke(x)[:, 0]
+    thick, thin = (ink[torch.tensor([word in c for c in captions])] for word in ("thick", "thin"))
+    assert thick.min() > thin.max()
+
+
+def test_stroke_of_a_drawn_line():
+    upright, leaning = torch.full((2, 1, 5, 5), -1.0)
+    upright[0, :, 2] = 1.0
+    leaning[0, torch.arange(5), 4 - torch.arange(5)] = 1.0  # one column to the right per row upwards
+    assert stroke(torch.stack([upright, leaning])).tolist() == [[pytest.approx(0.2), 0.0], [pytest.approx(0.2), 1.0]]
+
+
+def test_bad_captions_are_named():
+    with pytest.raises(DataError, match="differ"):
+        CaptionEncoder().fit(["one", "one"])
+    with pytest.raises(DataError, match="no words"):
+        CaptionEncoder().fit(["...", "!"])
+    encoder = CaptionEncoder().fit(["one", "two", "three"])
+    with pytest.raises(DataError, match="'four'"):
+        encoder.transform(["one", "four"])
+    with pytest.raises(ConfigError, match="fit first"):
+        CaptionEncoder().transform(["one"])
+    with pytest.raises(ConfigError, match="width"):
+        CaptionEncoder(0)
