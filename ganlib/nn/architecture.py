@@ -317,7 +317,7 @@ class Headed(nn.Module):
         self.trunk = trunk
         self.projection = nn.Linear(projection, trunk.width, bias=False) if projection else None
         self.discrimination = MinibatchDiscrimination(trunk.width, kernels) if kernels else None
-        self.head = nn.Linear(trunk.width + kernels, outputs)
+        self.head: nn.Module = nn.Linear(trunk.width + kernels, outputs)
 
     def features(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The trunk's features ``(n, width)``."""

@@ -1,4 +1,4 @@
-"""Layers that the field names: self-attention, minibatch discrimination, virtual batch norm, spectral norm."""
+"""Layers that the field names: self-attention, minibatch discrimination, virtual batch norm, norms of weights."""
 
 from __future__ import annotations
 
@@ -131,8 +131,45 @@ def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
 
 
+class FixedNorm(nn.Module):
+    """A weight ``s · v / ||v||`` per output unit whose scale s is set, not learned."""
+
+    scale: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(len(weight), *(1,) * (weight.ndim - 1)))
+
+    def forward(self, v: Tensor) -> Tensor:
+        """The weight."""
+        return self.scale * v / v.flatten(1).norm(dim=1).view_as(self.scale)
+
+
+@torch.no_grad()
+def standardise_outputs(module: nn.Module, *inputs: Tensor) -> None:
+    """Set scales and biases of ``fixed`` layers so that their outputs on these inputs have mean 0 and variance 1.
+
+    Source: Salimans & Kingma, Weight Normalization, arXiv 1602.07868, section 3.
+    """
+
+    def standardise(layer: Any, _: Any, output: Tensor) -> Tensor:
+        axes = tuple(axis for axis in range(output.ndim) if axis != 1)
+        mean, deviation = output.mean(axes), output.std(axes).clamp(min=1e-6)
+        layer.parametrizations.weight[0].scale /= deviation.view_as(layer.parametrizations.weight[0].scale)
+        layer.bias.copy_((layer.bias - mean) / deviation)
+        shape = (1, -1, *(1,) * (output.ndim - 2))
+        return (output - mean.view(shape)) / deviation.view(shape)
+
+    layers: list[Any] = [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]
+    fixed = [layer for layer in layers if isinstance(layer.parametrizations.weight[0], FixedNorm)]
+    handles = [layer.register_forward_hook(standardise) for layer in fixed]
+    module(*inputs)
+    for handle in handles:
+        handle.remove()
+
+
 def parametrise(module: nn.Module, how: str) -> None:
-    """Put ``spectral`` or ``weight`` norm on every linear and convolutional layer, in place.
+    """Put ``spectral``, ``weight`` or ``fixed`` norm on every linear and convolutional layer, in place.
 
     Spectral norm (arXiv 1802.05957, algorithm 1) follows the weights by one power iteration a forward; it starts from
     100, since fresh random weights have no clear largest direction and one a forward would lag behind by 3 %.
@@ -144,8 +181,11 @@ def parametrise(module: nn.Module, how: str) -> None:
                 with torch.no_grad():
                     for _ in range(100):
                         _ = layer.weight
-            else:
+            elif how == "weight":
                 weight_norm(layer)
+            else:
+                nn.init.normal_(layer.weight, 0.0, 0.1)
+                parametrize.register_parametrization(layer, "weight", FixedNorm(layer.weight))
 
 
 def bake(module: nn.Module) -> nn.Module:

@@ -155,6 +155,7 @@ class Optimiser:
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
+    epsilon: float = 1e-8
 
 
 def always(_: int) -> bool:

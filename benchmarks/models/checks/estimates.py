@@ -104,6 +104,7 @@ def _lines(seed: int) -> Figures:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            batch.forget(["critic"])
         moving = made.clone().requires_grad_(True)
         (slope,) = torch.autograd.grad(softplus(model.score(batch, moving)).sum(), moving)
         slopes.append(float(slope.norm(dim=1).mean()))

@@ -14,7 +14,7 @@ from ganlib.data.toy import ring
 from ganlib.metrics.mixtures import mode_report, ring_centres
 
 
-def _modes(name: str, seed: int, steps: int = 3000, **options: Any) -> int:
+def _modes(name: str, seed: int, steps: int = 5000, **options: Any) -> int:
     options = {"latent_dim": 2, "hidden": (128, 128, 128), "learning_rate": 1e-3, **options}
     data = {"x": ring(20_000, seed, deviation=0.04)[0]}
     model, _ = fit(name, DataSpec.vector(2), data, seed, steps, 256, **options)

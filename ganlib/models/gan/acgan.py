@@ -77,11 +77,11 @@ class ACGAN(ConditionalGAN):
 
     def class_loss(self, batch: Batch, x: Tensor) -> Tensor:
         """-L_C: cross-entropy of the batch's classes for examples ``x``."""
-        return cross_entropy(self.critic(self.noise(x, batch), None)[:, 1:], batch.y)
+        return cross_entropy(self.judged(batch, x)[:, 1:], batch.y)
 
     def critic_loss(self, batch: Batch) -> Losses:
         """-L_S and -L_C of real and generated examples."""
-        both = self.class_loss(batch, batch.x) + self.class_loss(batch, self.made(batch).detach())
+        both = self.class_loss(batch, batch.x) + self.class_loss(batch, self.fakes(batch))
         return super().critic_loss(batch) | Losses(weights={"auxiliary": self.config.auxiliary}, auxiliary=both)
 
     def generator_loss(self, batch: Batch) -> Losses:

@@ -321,9 +321,24 @@ class GAN(Algorithm):
         """Generated examples, one forward shared by both losses until the generator moves."""
         return batch.once("made", lambda: self.generate(self.latents(batch), self.condition(batch)), of=("generator",))
 
+    def fakes(self, batch: Batch) -> Tensor:
+        """Generated examples as the critic learns from them: without the generator's gradient."""
+        return batch.once("fakes", lambda: self.made(batch).detach(), of=("generator",))
+
+    def judged(self, batch: Batch, x: Tensor) -> Tensor:
+        """The critic's outputs for examples under instance noise; one forward of an ``x`` until a player moves."""
+
+        def judge() -> tuple[Tensor, Tensor]:
+            return x, self.critic(self.noise(x, batch), self.critic_condition(batch))
+
+        # The memo keeps x, so that no other tensor can take its id.
+        return batch.once(f"judged/{id(x)}", judge, of=("critic", "generator"))[1]
+
     def score(self, batch: Batch, x: Tensor, critic: Callable[..., Tensor] | None = None) -> Tensor:
         """The critic's score ``(n, 1)`` of examples under instance noise."""
-        return self.logit((critic or self.critic)(self.noise(x, batch), self.critic_condition(batch)))
+        if critic is None:
+            return self.logit(self.judged(batch, x))
+        return self.logit(critic(self.noise(x, batch), self.critic_condition(batch)))
 
     @property
     def options(self) -> dict[str, float]:
@@ -344,7 +359,7 @@ class GAN(Algorithm):
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The critic's side of the objective, its penalty, and what is only watched."""
-        made = self.made(batch).detach()
+        made = self.fakes(batch)
         play = self.play(batch, made if self.replay is None else self.replay(made, batch))
         losses = Losses(critic=self.objective.critic(play)) | self._drift("critic")
         if self.penalty != "none" and self.config.penalty_every == 1:
@@ -356,7 +371,7 @@ class GAN(Algorithm):
 
     def lazy_penalty(self, batch: Batch) -> Losses:
         """The penalty alone, its weight multiplied by the steps between its updates."""
-        play = self.play(batch, self.made(batch).detach())
+        play = self.play(batch, self.fakes(batch))
         return self._penalty(batch, play, self.penalty_weight * self.config.penalty_every)
 
     def _penalty(self, batch: Batch, play: Play, weight: float) -> Losses:

@@ -9,8 +9,8 @@ Idea: a caption's embedding t conditions both networks; the critic is also shown
 
 Shapes: x ``(n, *shape)``; ``c (n, k)`` embeddings (``spec.attributes`` = k). Wrong captions are those of a random other
 example of the batch. Defaults: Adam 2e-4 with beta1 0.5, 100 latents, embeddings projected to 128 by each network.
-Deviations: embeddings are given (``data.captions.CaptionEncoder`` makes them from texts), not learned with a character network; any objective;
-a wrong caption that by chance equals the right one moves nothing.
+Deviations: embeddings are given (``data.captions.CaptionEncoder`` makes them from texts), not learned with a character
+network; any objective; a wrong caption that by chance equals the right one moves nothing.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class InfoGAN(GAN):
     def information(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
         """E log Q(c|x) of the category plus its entropy, in nats (at most log categories), and -E log Q of the rest."""
         config, codes = self.config, self.latents(batch)[:, self.config.latent_dim :]
-        guess = self.critic(x, None)[:, 1:]
+        guess = self.judged(batch, x)[:, 1:]
         nats = x.new_zeros(())
         if config.categories:
             category = codes[:, : config.categories].argmax(1)
@@ -128,7 +128,7 @@ class InfoGAN(GAN):
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The game and -L_I."""
-        return super().critic_loss(batch) | self._told(batch, self.made(batch).detach(), "critic_")
+        return super().critic_loss(batch) | self._told(batch, self.fakes(batch), "critic_")
 
     def generator_loss(self, batch: Batch) -> Losses:
         """The game and -L_I."""

@@ -11,9 +11,10 @@ Idea: k logits l(x), the one for "generated" fixed at 0, so that D(x) = Z/(Z + 1
 log Z is the logit of D, so the unlabelled game is any row of the objectives on log-sum-exp scores.
 Shapes: x ``(n, *shape)``; ``labelled_x`` of the same shape and ``labelled_y`` int64 ``(n,)``: labelled examples beside
 the others, repeated as often as needed (``with_labels`` makes such data).
-Defaults: the authors' MNIST form: critic 1000-500-250-250-250 with Gaussian noise 0.3 on the input and 0.5 on hidden
-layers and weight norm, generator 500-500 softplus with batch norm, Adam 3e-3 with beta1 0.5, batches of 100.
-Deviations: ReLU critic layers are leaky; the generator's last layer is not weight-normalised.
+Defaults: the authors' MNIST form: critic 1000-500-250-250-250 with ReLU, Gaussian noise 0.3 on the input (pixels it
+sees in [0, 1]) and 0.5 on hidden layers; its weights have norms that the first batch sets and nothing
+learns, but for the last layer's; generator 500-500 softplus with batch norm, Adam 3e-3 with beta1 0.5, batches of 100.
+Deviations: the generator's last layer is not weight-normalised, and learns from the critic's batch, not another.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError, DataError
 from ganlib.models.gan.gan import GAN, GANConfig
-from ganlib.nn.architecture import NetOptions
-from ganlib.nn.layers import parametrise
+from ganlib.nn.architecture import Energy, Headed, NetOptions, Noise, Trunk
+from ganlib.nn.layers import parametrise, standardise_outputs
 from ganlib.registry import Toy, register
-from ganlib.training.algorithm import Batch, Losses
+from ganlib.training.algorithm import Batch, Losses, Optimiser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,11 @@ class SemiSupervisedGANConfig(GANConfig):
     generator_hidden: tuple[int, ...] = (500, 500)
     generator_norm: str = "batch"
     critic_noise: tuple[float, ...] = (0.3, 0.5)
-    weight_norm: bool = True
+    weight_norm: bool = True  # norms set by the first batch
     learning_rate: float | None = 3e-3
     adversarial: float = 0.0
-    feature_matching: float = 1.0
+    feature_matching: float = 0.004
+    epsilon: float = 1e-4
     labelled: float = 1.0
     unlabelled: float = 0.5
 
@@ -87,6 +89,18 @@ def _toy_baseline(seed: int) -> float:
     x, y = digits(seed, "test")
     fitted = LogisticRegression(max_iter=500).fit(data["labelled_x"][:50].numpy(), data["labelled_y"][:50].numpy())
     return float(fitted.score(x.flatten(1).numpy(), y.numpy()))
+
+
+class ZeroToOne(Trunk):
+    """A trunk that sees [-1, 1] as [0, 1]: a black background then moves no weight and takes no part in the game."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk, self.width = trunk, trunk.width
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Features."""
+        return self.trunk((x + 1) / 2, condition)
 
 
 @register(
@@ -129,13 +143,29 @@ class SemiSupervisedGAN(GAN):
     def net_options(self, critic: bool) -> NetOptions:
         """Generator and critic have their own widths and activations."""
         options = super().net_options(critic)
-        return options if critic else replace(options, hidden=self.config.generator_hidden, activation="softplus")
+        if not critic:
+            return replace(options, hidden=self.config.generator_hidden, activation="softplus")
+        return replace(options, activation="relu")
 
-    def build(self) -> None:
-        """As GAN, with weight norm in the critic."""
-        super().build()
+    def build_critic(self) -> Headed | Energy:
+        """As GAN, with noise before the head, and norms of weights as the authors'."""
+        critic = super().build_critic()
+        assert isinstance(critic, Headed)  # it needs logits
+        if self.spec.kind != "vector":
+            critic.trunk = ZeroToOne(critic.trunk)
+        head: nn.Module = critic.head
         if self.config.weight_norm:
-            parametrise(self.critic, "weight")
+            parametrise(critic.trunk, "fixed")
+            parametrise(head, "weight")
+        critic.head = nn.Sequential(Noise(self.config.critic_noise[-1]), head) if self.config.critic_noise else head
+        return critic
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> None:
+        """Set the norms of the critic's weights by the first batch."""
+        super().prepare(batch)
+        if self.config.weight_norm:
+            standardise_outputs(self.critic, batch.x)
 
     def logit(self, output: Tensor) -> Tensor:
         """log Z, the logit of "real"."""
@@ -147,6 +177,10 @@ class SemiSupervisedGAN(GAN):
         game.weights["critic"] = self.config.unlabelled
         named = cross_entropy(self.critic(self.noise(batch["labelled_x"], batch), None), batch["labelled_y"])
         return game | Losses(weights={"labelled": self.config.labelled}, labelled=named)
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """The configured Adam, with the authors' epsilon."""
+        return {name: replace(own, epsilon=self.config.epsilon) for name, own in super().optimisers().items()}
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Logits of the classes ``(n, classes)``."""

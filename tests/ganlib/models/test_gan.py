@@ -11,6 +11,7 @@ from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
 from ganlib.models.gan.gan import GAN, GANConfig
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, unrolled
+from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
@@ -128,12 +129,22 @@ def test_parallel_lines_need_instance_noise():
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            b.forget(["critic"])
         moving = made.clone().requires_grad_(True)
         # The saturating loss, E log(1 - D(G(z))), whose gradient a perfect critic takes away.
         torch.nn.functional.softplus(model.score(b, moving)).mean().neg().backward()
         right[deviation] = ((critic(x) > 0).float().mean() + (critic(made) < 0).float().mean()).item() / 2
         slope[deviation] = moving.grad.norm(dim=1).mean().item() * len(made)
     assert right[0.0] == 1.0 and slope[0.0] < 1e-2 and slope[0.3] > 10 * slope[0.0]
+
+
+def test_a_critic_judges_each_examples_once_an_update():
+    spec = DataSpec((2,), DataSpec.vector(2).blocks, 3)
+    model, calls = create("acgan", spec, latent_dim=4, hidden=(8,)), []
+    model.critic.register_forward_hook(lambda *_: calls.append(1))
+    data = {"x": torch.randn(16, 2), "y": torch.arange(16) % 3}
+    Trainer(TrainerConfig(steps=1, batch_size=16)).fit(model, data)
+    assert len(calls) == 3  # real and generated for the critic, generated for the generator
 
 
 def test_replay_hands_out_half_from_the_pool():
@@ -223,4 +234,5 @@ def test_minibatch_discrimination_widens_a_collapsed_ring():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        b.forget(["critic"])
     assert loss.item() < 0.05
