@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganlib.registry import Entry
 
-RECORDED = Path(__file__).resolve().parents[1] / "docs" / "checks.json"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+RECORDED, MIXTURES = DOCS / "checks.json", DOCS / "mixtures.json"
 
 
 def models_page(found: list[Entry]) -> str:
@@ -25,7 +26,7 @@ def models_page(found: list[Entry]) -> str:
         for e in found
     ]
     gaps = [f"- `{e.name}`, {law}: {reason}" for e in found for law, reason in e.known_gaps.items()]
-    return "\n".join([*head, *rows, *_checks(), "", "## Known gaps", *gaps, ""])
+    return "\n".join([*head, *rows, *_checks(), *_mixtures(), "", "## Known gaps", *gaps, ""])
 
 
 def _checks() -> list[str]:
@@ -40,6 +41,36 @@ def _checks() -> list[str]:
         "| check | model | what is measured | figure | baseline | needs | |", "|---|---|---|---|---|---|---|",
         *(_row(name, check) for name, check in sorted(stored.items())),
     ]  # fmt: skip
+
+
+def _mixtures() -> list[str]:
+    """The recorded runs of ``benchmarks.models.mixtures``, best first."""
+    if not MIXTURES.is_file():
+        return []
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for run in json.loads(MIXTURES.read_text(encoding="utf-8")):
+        runs.setdefault(run["set"], {}).setdefault(run["objective"], []).append(run)
+    page = [
+        "", "## Objectives on mixtures",
+        "One network and one budget for every objective, at the learning rate of its toy, by `python -m "
+        "benchmarks.models.mixtures --write`: modes found and share of points within three deviations of one, mean and "
+        "by seed; CPU beside `gan`'s. Those that lose stay in the table.",
+    ]  # fmt: skip
+    for name, objectives in runs.items():
+        usual = _mean(objectives.get("gan", next(iter(objectives.values()))), "cpu_s")
+        page += ["", f"| {name} | modes | share | CPU |", "|---|---|---|---|"]
+        ranked = sorted(objectives.items(), key=lambda item: (-_mean(item[1], "modes"), -_mean(item[1], "quality")))
+        for objective, rows in ranked:
+            modes, shares = (" ".join(f"{row[key]:.3g}" for row in rows) for key in ("modes", "quality"))
+            page.append(
+                f"| {objective} | {_mean(rows, 'modes'):.3g} ({modes}) | {_mean(rows, 'quality'):.2f} ({shares}) "
+                f"| {_mean(rows, 'cpu_s') / usual:.1f} |"
+            )
+    return page
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.mean(row[key] for row in rows)
 
 
 def _row(name: str, check: dict[str, Any]) -> str:

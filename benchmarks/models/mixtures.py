@@ -1,11 +1,12 @@
 """Every objective on the 8- and the 25-Gaussian mixture: modes and quality, one network and one budget of steps.
 
-    python -m benchmarks.models.mixtures [--objectives wgan_gp gan] [--seeds 0 1 2] [--steps 5000] [--json FILE]
+    python -m benchmarks.models.mixtures [--objectives wgan_gp gan] [--seeds 0 1 2] [--steps 6000] [--write]
 
 Modes: those that hold a fifth of their share within three deviations of their centre. Quality: share of points within
 three deviations of any. Each objective trains by its own recipe (optimiser, critic steps, penalty, clipping) at the
 learning rate of its registry toy; batches of 256, three layers of 128, weights averaged (0.999). The first row is the
 best single Gaussian. 25 modes as in Gulrajani et al.'s toy: spacing 2, deviation 0.05, all divided by 2.83.
+``--write`` stores the runs in docs/mixtures.json, from which ``ganlib models --markdown`` makes docs/models.md.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ganlib.metrics.mixtures import grid_centres, mode_report, ring_centres
 from ganlib.registry import create
 from ganlib.training import Trainer, TrainerConfig
 
+FILE = Path(__file__).resolve().parents[2] / "docs" / "mixtures.json"
 SETS = {
     "8 modes": (ring_centres(8, 2.0), 0.02 * 2),
     "25 modes": (grid_centres(5, 2.0) / 2.828, 0.05 / 2.828),
@@ -63,8 +65,8 @@ def run(name: str, objective: str, seed: int, steps: int, **options: Any) -> dic
         found, share = judge(name, sampler(z))
     finite = all(torch.tensor(curve).isfinite().all() for curve in history.curves.values())
     return {
-        "set": name, "objective": objective, "seed": seed, "modes": found, "quality": round(share, 3),
-        "finite": finite, "cpu_s": round(time.process_time() - began, 1),
+        "set": name, "objective": objective, "seed": seed, "steps": steps, "modes": found,
+        "quality": round(share, 3), "finite": finite, "cpu_s": round(time.process_time() - began, 1),
     }  # fmt: skip
 
 
@@ -73,17 +75,24 @@ def _points(toy: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in toy.items() if k not in ("latent_dim", "generator_norm")}
 
 
+def record(rows: list[dict[str, Any]], file: Path = FILE) -> None:
+    """Store runs; one that is there already is replaced."""
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    merged = {(row["set"], row["objective"], row["seed"]): row for row in [*stored, *rows]}
+    lines = ",\n".join(json.dumps(merged[key]) for key in sorted(merged))
+    file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
 def main() -> None:
     """Print a table as results come."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objectives", nargs="*", default=sorted(OBJECTIVES))
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    results = []
     print(f"{'set':10s}{'objective':30s}{'modes':>16s}{'quality':>22s}{'CPU s':>8s}")
     for name in given.sets:
         x = draw(name, 20_000, 0)
@@ -95,15 +104,14 @@ def main() -> None:
                 try:
                     rows.append(run(name, objective, seed, given.steps))
                 except Exception as error:  # a collapse is a result
-                    rows.append({"set": name, "objective": objective, "seed": seed, "modes": 0, "quality": 0.0,
-                                 "finite": False, "cpu_s": 0.0, "error": str(error)[:80]})  # fmt: skip
-            results += rows
+                    rows.append({"set": name, "objective": objective, "seed": seed, "steps": given.steps, "modes": 0,
+                                 "quality": 0.0, "finite": False, "cpu_s": 0.0, "error": str(error)[:80]})  # fmt: skip
             modes = " ".join(str(r["modes"]) for r in rows)
             quality = " ".join(f"{r['quality']:.2f}" for r in rows)
             seconds = statistics.mean(r["cpu_s"] for r in rows)
             print(f"{name:10s}{objective:30s}{modes:>16s}{quality:>22s}{seconds:>8.0f}", flush=True)
-            if given.json:
-                given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            if given.write:
+                record(rows)
 
 
 if __name__ == "__main__":

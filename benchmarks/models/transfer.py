@@ -59,7 +59,7 @@ def generate(name: str, data: dict[str, Tensor], seed: int, steps: int, **nets: 
     config = TrainerConfig(steps=steps, batch_size=64, random_state=seed, ema=0.995, schedule="linear", decay_from=0.5)
     Trainer(config).fit(model, {"x": data["X_train"], "y": data["y_train"]})
     if hasattr(model, "fit_prior"):
-        model.fit_prior(data["X_train"][:5000], data["y_train"][:5000])
+        model.fit_prior(data["X_train"], data["y_train"])
     sampler, labels = model.sampler(), torch.arange(10).repeat(PER_CLASS)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

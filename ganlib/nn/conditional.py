@@ -38,11 +38,12 @@ class ClassPrior(nn.Module):
 
     def __init__(self, classes: int, latent_dim: int) -> None:
         super().__init__()
+        self.noise_dim = latent_dim
         self.register_buffer("mean", torch.zeros(classes, latent_dim))
         self.register_buffer("factor", torch.eye(latent_dim).repeat(classes, 1, 1))
 
     def forward(self, noise: Tensor, y: Tensor) -> Tensor:
-        """Latent draws ``(n, latent_dim)`` for classes ``y`` from standard normal noise."""
+        """Latent draws ``(n, latent_dim)`` for classes ``y`` from standard normal noise ``(n, noise_dim)``."""
         return self.mean[y] + (self.factor[y] @ noise.unsqueeze(2)).squeeze(2)
 
     @torch.no_grad()
@@ -82,6 +83,60 @@ class ClassPrior(nn.Module):
             covariance = share * own + (1 - share) * pooled + 1e-6 * torch.eye(len(pooled))
             scores[strength] = float(_log_density(gap, variance[rows], covariance).sum())
         return max(scores, key=lambda s: scores[s])
+
+
+class MixturePrior(ClassPrior):
+    """p(z|y) as a mixture of Gaussians for each class, for classes of many rows whose latents do not fill an ellipse.
+
+    One more number of noise than latents chooses the component. A class gets one component for every ``ROWS`` of its
+    rows and at most ``components``; with one, it is fitted as ``ClassPrior`` does. The mixture is scikit-learn's, over
+    one draw from each row's posterior.
+    """
+
+    ROWS = 50
+
+    upto: Tensor
+
+    def __init__(self, classes: int, latent_dim: int, components: int) -> None:
+        super().__init__(classes, latent_dim)
+        self.noise_dim, self.components = latent_dim + 1, components
+        self.mean = torch.zeros(classes, components, latent_dim)
+        self.factor = torch.eye(latent_dim).repeat(classes, components, 1, 1)
+        self.register_buffer("upto", torch.ones(classes, components))
+
+    def forward(self, noise: Tensor, y: Tensor) -> Tensor:
+        """Latent draws; the last column of noise chooses among the class's components by their weights."""
+        chance = 0.5 * (1 + torch.erf(noise[:, -1:] * 0.7071067811865476))
+        chosen = y * self.components + (chance > self.upto[y][:, :-1]).sum(1)
+        factor = self.factor.flatten(0, 1)[chosen]
+        return self.mean.flatten(0, 1)[chosen] + (factor @ noise[:, :-1].unsqueeze(2)).squeeze(2)
+
+    @torch.no_grad()
+    def fit(self, mean: Tensor, variance: Tensor, y: Tensor) -> None:
+        """Fit to posterior means and variances ``(n, latent_dim)`` of labelled rows."""
+        from sklearn.mixture import GaussianMixture
+
+        single = ClassPrior(len(self.mean), mean.shape[1])
+        single.fit(mean, variance, y)
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        draws = mean.double() + variance.double().sqrt() * noise
+        for c in [int(c) for c in torch.unique(y)]:
+            rows = draws[y == c]
+            count = min(self.components, max(1, len(rows) // self.ROWS))
+            self.upto[c] = 1.0
+            self.mean[c], self.factor[c] = single.mean[c], single.factor[c]
+            if count == 1:
+                continue
+            found = GaussianMixture(count, reg_covar=1e-3, random_state=0).fit(rows.numpy())
+            self.upto[c, :count] = torch.tensor(found.weights_).cumsum(0)
+            self.mean[c, :count] = torch.tensor(found.means_, dtype=torch.float32)
+            self.factor[c, :count] = torch.linalg.cholesky(torch.tensor(found.covariances_)).float()
+
+
+def class_prior(spec: DataSpec, latent_dim: int, components: int | None) -> ClassPrior:
+    """One Gaussian a class, or a mixture of ``components``; None: one for tables, 30 for images and series."""
+    wanted = components or (1 if spec.kind == "vector" else 30)
+    return ClassPrior(spec.classes, latent_dim) if wanted == 1 else MixturePrior(spec.classes, latent_dim, wanted)
 
 
 def _covariance(mean: Tensor, variance: Tensor) -> Tensor:

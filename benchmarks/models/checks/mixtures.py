@@ -44,7 +44,7 @@ def _steepness(seed: int) -> Figures:
             "learning_rate": 1e-3,
             "penalty_weight": 0.1,
         }
-        model, _ = fit("gan", DataSpec.vector(2), {"x": ring(8000, seed)[0]}, seed, 600, **options)
+        model, _ = fit("gan", DataSpec.vector(2), {"x": ring(8000, seed)[0]}, seed, 3000, **options)
         side = torch.linspace(-3, 3, 60)
         grid = torch.cartesian_prod(side, side).requires_grad_(True)
         (slope,) = torch.autograd.grad(model.critic(grid, None).sum(), grid)

@@ -45,7 +45,7 @@ from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import example_nll
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.architecture import Headed, NetOptions, activate_output, architecture
-from ganlib.nn.conditional import ByClass, ClassPrior, Conditioned
+from ganlib.nn.conditional import ByClass, Conditioned, class_prior
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -55,7 +55,8 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 class CVAEGANConfig(Config):
     """``kl``, ``like``, ``critic_match``, ``class_match`` are l1 to l4; ``momentum`` is the moving averages' decay.
 
-    ``features``: the feature terms of L_G are summed over units (the paper) or averaged.
+    ``features``: the feature terms of L_G are summed over units (the paper) or averaged. ``prior_components`` as in
+    CVAEConfig.
     """
 
     latent_dim: int = 16
@@ -70,6 +71,7 @@ class CVAEGANConfig(Config):
     features: Literal["sum", "mean"] = "sum"
     momentum: float = 0.9
     dropout: float = 0.0
+    prior_components: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
 
@@ -138,7 +140,7 @@ class CVAEGAN(Algorithm):
         self.units = self.critic.trunk.width
         self.real_means = ClassMeans(spec.classes, self.units, config.momentum)
         self.fake_means = ClassMeans(spec.classes, self.units, config.momentum)
-        self.prior = ClassPrior(spec.classes, config.latent_dim)
+        self.prior = class_prior(spec, config.latent_dim, config.prior_components)
 
     def players(self) -> dict[str, nn.Module]:
         """The four networks."""
@@ -268,7 +270,7 @@ class CVAEGAN(Algorithm):
     def sampler(self) -> Sampler:
         """z from the class's prior through G; flags and categories are drawn, numbers get the learned noise."""
         decoder = Conditioned(self.prior, self.generator)
-        return sampler_for(decoder, self.config.latent_dim, self.spec, self.generator.scale)
+        return sampler_for(decoder, self.prior.noise_dim, self.spec, self.generator.scale)
 
 
 class Generator(nn.Module):

@@ -14,7 +14,8 @@ share one learned variance.
 Training uses p(z|y) = N(0, I); after training, ``fit_prior`` may replace it, for sampling only, by a Gaussian fitted
 to the aggregated posterior of each class, its covariance drawn towards the pooled one (see ``ClassPrior``). This
 repairs the mismatch between prior and aggregated posterior, and lets a class of few rows borrow the shape of the
-others. With ``condition`` "latent", networks do not see y and the class speaks through that prior alone.
+others; images and series, of many rows, get a mixture of Gaussians a class (``MixturePrior``). With ``condition``
+"latent", networks do not see y and the class speaks through that prior alone.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import example_nll
 from ganlib.nn.architecture import Headed, NetOptions, architecture
-from ganlib.nn.conditional import ByClass, ClassPrior, Conditioned
+from ganlib.nn.conditional import ByClass, Conditioned, class_prior
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -43,7 +44,8 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 class CVAEConfig(Config):
     """``condition``: "both" gives y to the networks, "latent" to the sampling prior alone.
 
-    ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs.
+    ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs; ``prior_components``: Gaussians that
+    ``fit_prior`` gives a class, None for one in tables, up to 30 (one for every 50 rows) in images and series.
     """
 
     latent_dim: int = 16
@@ -53,6 +55,7 @@ class CVAEConfig(Config):
     beta: float = 1.0
     condition: Literal["both", "latent"] = "both"
     dropout: float = 0.0
+    prior_components: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
 
@@ -155,7 +158,7 @@ class CVAE(Algorithm):
         self.decoder = ByClass(nets.generator(config.latent_dim, spec.shape, seen, options), seen)
         # A column's noise is its own; an image's pixels share one.
         self.log_variance = nn.Parameter(torch.full((spec.dim if spec.kind == "vector" else 1,), -1.0))
-        self.prior = ClassPrior(spec.classes, config.latent_dim)
+        self.prior = class_prior(spec, config.latent_dim, config.prior_components)
 
     def players(self) -> dict[str, nn.Module]:
         """One player: everything."""
@@ -202,4 +205,4 @@ class CVAE(Algorithm):
         """Ancestral sampling: z from the class's prior, then a draw from p(x|z, y)."""
         scale = torch.exp(0.5 * self.log_variance.clamp(-6.0, 4.0))
         decoder = Conditioned(self.prior, self.decoder)
-        return sampler_for(decoder, self.config.latent_dim, self.spec, scale)
+        return sampler_for(decoder, self.prior.noise_dim, self.spec, scale)

@@ -9,7 +9,7 @@ from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
 from ganlib.models.vae.cvae import CVAE, CVAEConfig
 from ganlib.nn.architecture import Headed, MLPTrunk, NetOptions
-from ganlib.nn.conditional import ByClass, ClassPrior
+from ganlib.nn.conditional import ByClass, ClassPrior, MixturePrior, class_prior
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
@@ -78,6 +78,30 @@ def test_a_class_of_few_rows_borrows_the_shape_of_the_others():
     assert small[0, 1] / (small[0, 0] * small[1, 1]).sqrt() > 0.9
     assert small.diagonal().min() > 0.05
     assert torch.equal(prior.factor[2], torch.eye(2)), "a class never seen keeps N(0, I)"
+
+
+def test_a_mixture_keeps_to_the_places_where_a_class_is():
+    """Two clouds a class: one Gaussian would put most draws between them."""
+    generator = torch.Generator().manual_seed(0)
+    side = torch.where(torch.rand(2000, 1, generator=generator) < 0.25, -4.0, 4.0)
+    z = torch.cat([side, torch.zeros(2000, 1)], 1) + 0.5 * torch.randn(2000, 2, generator=generator)
+    y = (torch.arange(2000) >= 1990).long()
+    prior = class_prior(DataSpec((1, 8, 8), (), 3), 2, 2)
+    assert isinstance(prior, MixturePrior) and prior.noise_dim == 3
+    noise = torch.randn(4000, 3, generator=generator)
+    assert torch.equal(prior(noise, torch.zeros(4000).long()), noise[:, :2]), "standard until fitted"
+    prior.fit(z, torch.full_like(z, 1e-4), y)
+    drawn = prior(noise, torch.zeros(4000).long())
+    assert (drawn[:, 0].abs() - 4).abs().max() < 2.5
+    assert (drawn[:, 0] < 0).float().mean().item() == pytest.approx(0.25, abs=0.04)
+    assert drawn[:, 1].std().item() == pytest.approx(0.5, abs=0.05)
+    assert (prior.upto[1] == 1).all(), "ten rows get one Gaussian"
+    assert torch.equal(prior(noise, torch.full((4000,), 2)), noise[:, :2]), "a class never seen keeps N(0, I)"
+
+
+def test_tables_keep_one_gaussian_a_class_unless_told():
+    assert type(class_prior(DataSpec.vector(4, 2), 2, None)) is ClassPrior
+    assert class_prior(DataSpec((1, 16), (), 2), 2, None).components == 30
 
 
 def test_strength_is_chosen_as_by_leaving_each_row_out_in_turn():
