@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ganlib.models.gan.cgan import ConditionalGAN
-from ganlib.models.gan.gan import GANConfig
+from ganlib.models.gan.config import GANConfig
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses

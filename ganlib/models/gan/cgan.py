@@ -27,7 +27,8 @@ from torch import Tensor
 
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.models.gan.gan import GAN, GANConfig
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.conditional import ByClass, condition_of
 from ganlib.nn.layers import bake

@@ -13,7 +13,8 @@ other than powers of two are halved upwards and cut; SAGAN is unconditional here
 
 from __future__ import annotations
 
-from ganlib.models.gan.gan import GAN, GANConfig, preset
+from ganlib.models.gan.config import GANConfig, preset
+from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import BLOBS_TOY, DIGITS_TOY
 from ganlib.registry import Toy, register
 

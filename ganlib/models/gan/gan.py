@@ -21,17 +21,16 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import OBJECTIVES, Objective, Play, objective
 from ganlib.losses.penalties import penalty
+from ganlib.models.gan.config import GANConfig, preset
 from ganlib.models.gan.toys import ENERGY_TOY, RING_TOY
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, feature_matching, unrolled
 from ganlib.nn.architecture import (
@@ -48,53 +47,6 @@ from ganlib.nn.layers import WithReference, bake, has_batch_norm
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANConfig(Config):
-    """None means: as the objective's source trains it.
-
-    ``networks``: a row of ``nn.architecture.ARCHITECTURES``; ``hidden`` are an MLP's widths, ``width`` the first
-    convolution's channels; norms are none, batch, layer, instance, virtual, or auto (batch in convolutional networks,
-    layer in a critic under a penalty). ``objective_options`` change numbers of the objective's row
-    (``real_target=0.9`` is one-sided label smoothing). ``critic_learning_rate`` sets a second time scale.
-
-    Tricks: ``instance_noise`` (deviation, on D's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for
-    constant), ``minibatch_discrimination`` (kernels), ``feature_matching`` (weight; ``adversarial`` weighs the game
-    itself), ``historical_averaging`` (weight), ``unrolled_steps`` of the critic seen by the generator, ``replay``
-    (generated examples kept; half of D's fakes come from there), ``penalty_every`` (lazy: the penalty has its own
-    update every so many steps, its weight times as large).
-    """
-
-    latent_dim: int = 16
-    networks: str = "auto"
-    hidden: tuple[int, ...] = (128, 128)
-    width: int = 32
-    generator_norm: str = "auto"
-    critic_norm: str = "auto"
-    spectral_norm: bool | None = None
-    critic_dropout: float = 0.0
-    critic_noise: tuple[float, ...] = ()
-    objective: str = "gan"
-    objective_options: Any = None
-    learning_rate: float | None = None
-    critic_learning_rate: float | None = None
-    betas: tuple[float, ...] | None = None
-    optimiser: str | None = None
-    critic_steps: int | None = None
-    penalty: str | None = None
-    penalty_weight: float | None = None
-    penalty_every: int = 1
-    clip: float | None = None
-    instance_noise: float = 0.0
-    noise_steps: int = 0
-    minibatch_discrimination: int = 0
-    adversarial: float = 1.0
-    feature_matching: float = 0.0
-    historical_averaging: float = 0.0
-    unrolled_steps: int = 0
-    replay: int = 0
-
 
 _CRITIC_OPTIONS = (
     "penalty", "clip", "feature_matching", "unrolled_steps", "replay", "instance_noise", "minibatch_discrimination"
@@ -482,16 +434,6 @@ register(
     exports=("sampler",),
     toy=_GAN_TOY,
 )(GAN)
-
-
-def preset(base: type[GANConfig], name: str, **defaults: Any) -> type[GANConfig]:
-    """A configuration class with other defaults, for a model that is a setting of another."""
-    hints = {field.name: field.type for field in dataclasses.fields(base)}
-    fields = [(key, hints[key], dataclasses.field(default=value)) for key, value in defaults.items()]
-    made = dataclasses.make_dataclass(name, fields, bases=(base,), frozen=True, kw_only=True)
-    made.__module__ = base.__module__
-    made.__doc__ = f"As {base.__name__}, with " + ", ".join(f"{k} {v!r}" for k, v in defaults.items()) + "."
-    return made
 
 
 def _register_objectives() -> None:

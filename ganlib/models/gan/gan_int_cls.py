@@ -25,7 +25,7 @@ from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import scored
 from ganlib.models.gan.cgan import ConditionalGAN
-from ganlib.models.gan.gan import GANConfig
+from ganlib.models.gan.config import GANConfig
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses
 

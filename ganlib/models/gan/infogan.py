@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ganlib.losses.divergence import gaussian_nll
-from ganlib.models.gan.gan import GAN, GANConfig
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler, sampler_for

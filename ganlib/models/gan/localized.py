@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data.toy import ring
-from ganlib.models.gan.gan import GAN, GANConfig
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.architecture import Headed, architecture
 from ganlib.registry import Toy, register

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ganlib.models.gan.gan import GAN, GANConfig
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.architecture import Headed, activate_output, architecture
 from ganlib.registry import Toy, register

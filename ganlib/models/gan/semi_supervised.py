@@ -30,7 +30,8 @@ from torch.nn.functional import cross_entropy
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError, DataError
-from ganlib.models.gan.gan import GAN, GANConfig
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.nn.architecture import Energy, Headed, NetOptions, Noise, Trunk
 from ganlib.nn.layers import parametrise, standardise_outputs
 from ganlib.registry import Toy, register

@@ -9,7 +9,8 @@ import torch
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
-from ganlib.models.gan.gan import GAN, GANConfig
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, unrolled
 from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
