@@ -283,6 +283,8 @@ class GAN(Algorithm):
         def judge() -> tuple[Tensor, Tensor]:
             return x, self.critic(self.noise(x, batch), self.critic_condition(batch))
 
+        if not torch.is_grad_enabled():
+            return judge()[1]  # what is only watched must not be what a loss finds
         # The memo keeps x, so that no other tensor can take its id.
         return batch.once(f"judged/{id(x)}", judge, of=("critic", "generator"))[1]
 
