@@ -151,7 +151,7 @@ def drop(model, key):
         (lambda m: tell(m, "golden", lambda g: {**g, "condition": ["cow"] * 8}), "cannot be made"),
         (lambda m: tell(m, "golden", lambda g: {}), "cannot be made"),
         (lambda m: tell(m, "shape", lambda s: [3, 6, 8]), "other arrays"),
-        (lambda m: tell(m, "latent_dim", lambda k: 5), "other arrays"),
+        (lambda m: tell(m, "latent_dim", lambda k: k + 1), "other arrays"),
         (lambda m: tell(m, "conditions", lambda c: []), "other arrays"),
         (lambda m: tell(m, "modality", lambda _: "smell"), "unknown to this release"),
         (lambda m: tell(m, "kind", lambda _: "oracle"), "unknown to this release"),
