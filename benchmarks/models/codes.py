@@ -9,10 +9,7 @@ matched to digits one to one (Hungarian). k-means clusters the pixels of 10,000 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.models.transfer import read
+from benchmarks.models.mnist import keep, options, read
 from ganlib.data.spec import DataSpec
 from ganlib.registry import create
 from ganlib.training import Trainer, TrainerConfig
@@ -61,14 +58,9 @@ def run(x: Tensor, seed: int, steps: int, width: int, weight: float) -> Any:
 
 def main() -> None:
     """Print a row as each seed ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=5000)
+    parser = options(__doc__, steps=5000, seeds=3)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--without", action="store_true", help="also train with lambda 0")
-    parser.add_argument("--validate", action="store_true", help="judge on held-out training images")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     from sklearn.cluster import KMeans
@@ -86,8 +78,7 @@ def main() -> None:
             row["nats_without"] = judge(run(x, seed, given.steps, given.width, 0.0), test, test_y, seed)["nats"]
         results.append(row)
         print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-        if given.json:
-            given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        keep(results, given.json)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,30 @@
 """Few labels: the critic that classifies (k + 1 classes) on MNIST with 10 labels a class.
 
-    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 6000] [--json FILE]
+    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 12000] [--json FILE]
 
 Every seed draws its own labelled images. Beside the model: the same network on the labelled images alone, and
 self-training (that network labels what it is surest of, and learns again from it; confidence 0.95, five rounds). Errors
-are of the 10,000 test images. With ``--validate`` the last 10,000 training images are the test, to choose options by.
+are of the 10,000 test images.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.models.transfer import read
+from benchmarks.models.mnist import keep, options, read
 from ganlib.data.spec import DataSpec
 from ganlib.models.gan.semi_supervised import with_labels
 from ganlib.registry import create
-from ganlib.training import Trainer, TrainerConfig
+from ganlib.training import Batch, Trainer, TrainerConfig
 
 PER_CLASS = 10
+IMAGES = DataSpec((1, 28, 28), (), 10)
 
 
 def labelled(y: Tensor, seed: int) -> Tensor:
@@ -44,8 +42,8 @@ def error(classify: Any, x: Tensor, y: Tensor) -> float:
 def k_plus_one(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
     """The model, trained on all images and the labels of ``rows``."""
     torch.manual_seed(seed)
-    model = create("semi_supervised_gan", DataSpec.vector(784, 10))
-    config = TrainerConfig(steps=steps, batch_size=100, random_state=seed, ema=0.999, schedule="linear")
+    model = create("semi_supervised_gan", IMAGES)
+    config = TrainerConfig(steps=steps, batch_size=100, random_state=seed, ema=0.999, schedule="linear", decay_from=0.5)
     Trainer(config).fit(model, with_labels(x, x[rows], y[rows], seed))
     return model.eval()
 
@@ -53,9 +51,10 @@ def k_plus_one(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> nn.
 def supervised(x: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
     """The critic's network, with its noise, on labelled images alone."""
     torch.manual_seed(seed)
-    net = create("semi_supervised_gan", DataSpec.vector(784, 10)).critic
+    model, generator = create("semi_supervised_gan", IMAGES), torch.Generator().manual_seed(seed)
+    model.prepare(Batch({"x": x[torch.randint(len(x), (100,), generator=generator)]}, generator))
+    net = model.critic.train()
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
-    generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         rows = torch.randint(len(x), (100,), generator=generator)
         loss = F.cross_entropy(net(x[rows], None), y[rows])
@@ -76,23 +75,21 @@ def self_training(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> 
         # The true labels stay a tenth of what is learned from.
         repeat = max(1, int(keep.sum()) // (10 * len(known)))
         net = supervised(
-            torch.cat([x[keep], known.repeat(repeat, 1)]), torch.cat([guess[keep], told.repeat(repeat)]), seed, steps
+            torch.cat([x[keep], known.repeat(repeat, 1, 1, 1)]),
+            torch.cat([guess[keep], told.repeat(repeat)]),
+            seed,
+            steps,
         )
     return net
 
 
 def main() -> None:
     """Print a row as each seed ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--validate", action="store_true", help="judge on held-out training images")
-    parser.add_argument("--json", type=Path)
+    parser = options(__doc__, steps=12000, seeds=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = read(given.data, given.validate)
-    x, test = (data[name].flatten(1) for name in ("X_train", "X_test"))
+    x, test = data["X_train"], data["X_test"]
     y, test_y = data["y_train"], data["y_test"]
     results: list[dict[str, Any]] = []
     print(f"{'seed':>4s}{'k + 1':>9s}{'supervised':>12s}{'self-training':>15s}{'CPU s of k + 1':>16s}")
@@ -112,8 +109,7 @@ def main() -> None:
         results.append(row)
         print(f"{seed:>4d}{row['k_plus_one']:>9.2%}{row['supervised']:>12.2%}{row['self_training']:>15.2%}"
               f"{row['cpu_s']:>16d}", flush=True)  # fmt: skip
-        if given.json:
-            given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        keep(results, given.json)
     for name in ("k_plus_one", "supervised", "self_training"):
         print(f"{name:14s} mean error {statistics.mean(r[name] for r in results):.2%}")
 

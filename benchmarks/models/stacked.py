@@ -9,17 +9,14 @@ images on their 32 principal components. Beside them: the distance of as many re
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 
-from benchmarks.models.transfer import read
+from benchmarks.models.mnist import keep, options, read
 from ganlib.data.spec import DataSpec
 from ganlib.metrics.classes import class_consistency
 from ganlib.metrics.features import pca_frechet, train_classifier
@@ -51,15 +48,11 @@ def both(model: Any, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     """Print a row as each seed ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=4000)
+    parser = options(__doc__, steps=4000, seeds=3)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    data, results = read(given.data), []
+    data, results = read(given.data, given.validate), []
     x, y, test = data["X_train"], data["y_train"], data["X_test"][:5000]
     judge = train_classifier(x[:20_000], y[:20_000], random_state=0, epochs=4)
     real = pca_frechet(test, x[:5000])
@@ -73,8 +66,7 @@ def main() -> None:
             row[f"distance_{name}"] = pca_frechet(test, images)
         results.append(row)
         print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-        if given.json:
-            given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        keep(results, given.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.models.transfer mnist.npz [--models cvae cgan cvae_gan] [--seeds 0 1 2 3 4] [--json FILE]
 
-The file holds X_train, y_train, X_test, y_test (uint8 images n x 28 x 28). Every model gets the same training images,
+Every model gets the same training images,
 steps, batch size, schedule and width of network; three classifiers are trained on 1,000 generated images a class and
 judged on the real test images, and their mean is the figure (one alone moves by 0.005). Beside them: the same
 classifiers on as many real images, and on draws from one Gaussian a class (covariance shrunk as the metric's baseline).
@@ -11,17 +11,14 @@ Sharpness is the mean Laplacian variance over that of real images.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.models.mnist import keep, options, read
 from ganlib.data.spec import DataSpec
 from ganlib.metrics.classes import class_diversity, class_gaussians
 from ganlib.metrics.features import train_classifier
@@ -36,20 +33,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "cvae_gan": {"latent_dim": 16, "kl": 1.0, "reconstruction": "likelihood"},
 }
 PER_CLASS = 1000
-
-
-def read(path: Path, validate: bool = False) -> dict[str, Tensor]:
-    """Images in [-1, 1] as ``(n, 1, 28, 28)`` and labels; to choose options by, the last 10,000 training images are
-    the test."""
-    with np.load(path) as data:
-        arrays = {name: torch.as_tensor(data[name]) for name in ("X_train", "y_train", "X_test", "y_test")}
-    for name in ("X_train", "X_test"):
-        arrays[name] = arrays[name].float().view(-1, 1, 28, 28) / 127.5 - 1
-    if validate:
-        for name in ("X", "y"):
-            train = arrays[f"{name}_train"]
-            arrays[f"{name}_train"], arrays[f"{name}_test"] = train[:-10_000], train[-10_000:]
-    return {name: value.long() if name.startswith("y") else value for name, value in arrays.items()}
 
 
 def generate(name: str, data: dict[str, Tensor], seed: int, steps: int, **nets: Any) -> tuple[Tensor, Any]:
@@ -80,15 +63,10 @@ def judge(made: Tensor, labels: Tensor, data: dict[str, Tensor], seed: int) -> d
 
 def main() -> None:
     """Print a row as each model and seed ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = options(__doc__, steps=4000, seeds=5)
     parser.add_argument("--models", nargs="*", default=["real", "gaussians", *MODELS])
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--width", type=int, default=16, help="first convolution's channels")
     parser.add_argument("--networks", default="mlp", help="dcgan or mlp (512-256)")
-    parser.add_argument("--validate", action="store_true", help="judge on held-out training images")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     data, results = read(given.data, given.validate), []
@@ -111,8 +89,7 @@ def main() -> None:
             results.append(row)
             print(f"{name:12s}{seed:>5d}{row['tstr']:>8.4f}{row['sharpness']:>11.3f}{row['diversity']:>11.3f}"
                   f"{time.process_time() - began:>8.0f}", flush=True)  # fmt: skip
-            if given.json:
-                given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            keep(results, given.json)
     for name in given.models:
         own = [r["tstr"] for r in results if r["model"] == name]
         error = statistics.stdev(own) / len(own) ** 0.5 if len(own) > 1 else float("nan")

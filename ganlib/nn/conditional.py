@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganlib.errors import ConfigError
+
 if TYPE_CHECKING:
     from ganlib.data.spec import DataSpec
     from ganlib.training.algorithm import Batch
@@ -134,8 +136,13 @@ class MixturePrior(ClassPrior):
 
 
 def class_prior(spec: DataSpec, latent_dim: int, components: int | None) -> ClassPrior:
-    """One Gaussian a class, or a mixture of ``components``; None: one for tables, 30 for images and series."""
-    wanted = components or (1 if spec.kind == "vector" else 30)
+    """One Gaussian a class, or a mixture of ``components``; None: one for tables, 30 for images and series.
+
+    Raises ConfigError on fewer than one.
+    """
+    wanted = (1 if spec.kind == "vector" else 30) if components is None else components
+    if wanted < 1:
+        raise ConfigError(f"prior_components must be at least 1, not {components}")
     return ClassPrior(spec.classes, latent_dim) if wanted == 1 else MixturePrior(spec.classes, latent_dim, wanted)
 
 

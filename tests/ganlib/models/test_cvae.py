@@ -102,6 +102,8 @@ def test_a_mixture_keeps_to_the_places_where_a_class_is():
 def test_tables_keep_one_gaussian_a_class_unless_told():
     assert type(class_prior(DataSpec.vector(4, 2), 2, None)) is ClassPrior
     assert class_prior(DataSpec((1, 16), (), 2), 2, None).components == 30
+    with pytest.raises(ConfigError, match="prior_components"):
+        class_prior(DataSpec.vector(4, 2), 2, 0)
 
 
 def test_strength_is_chosen_as_by_leaving_each_row_out_in_turn():
