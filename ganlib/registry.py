@@ -55,8 +55,16 @@ class Entry:
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def takes_attributes(self) -> bool:
+        """Whether the model can be told continuous attributes."""
+        return bool(getattr(self.build, "takes_attributes", False))
+
     def create(self, spec: DataSpec, **config: Any) -> Algorithm:
-        """An untrained algorithm for this data; raises ConfigError on an unknown option."""
+        """An untrained algorithm for this data; raises ConfigError on an unknown option, and on data it cannot use."""
+        if spec.attributes and not self.takes_attributes:
+            able = ", ".join(e.name for e in entries("augmenter") if e.takes_attributes)
+            raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")
         return self.build(spec, self.config.from_dict(config))
 
 

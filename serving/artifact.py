@@ -350,14 +350,16 @@ def _said(artifact: Artifact, output: str, shape: tuple[int, ...]) -> list[dict[
     inputs: dict[str, tuple[Any, ...]] = {**first, **({"condition": ()} if metadata["conditions"] else {})}
     if attributes := metadata.get("attributes"):
         inputs["attributes"] = (int(attributes),)
+    if metadata.get("examples"):
+        inputs["example"] = artifact.shape
     return [inputs, {output: shape}]
 
 
 def golden_arrays(artifact: Artifact) -> dict[str, np.ndarray]:
-    """The golden rows of an array artifact as feeds; those of encoders are made from their numbers."""
+    """The golden rows of an array artifact as feeds; examples are made from their numbers."""
     golden, feeds = artifact.metadata["golden"], {}
-    if artifact.kind == "encoder":
-        feeds["x"] = _spread(golden["rows"], artifact.shape)
+    if "rows" in golden:
+        feeds["x" if artifact.kind == "encoder" else "example"] = _spread(golden["rows"], artifact.shape)
     for key in ("z", "attributes"):
         if key in golden:
             feeds[key] = np.array(golden[key], dtype=np.float32)

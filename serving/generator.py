@@ -22,8 +22,8 @@ class Generator:
     """A sealed augmenter: a seed and conditions in, raw columns or arrays out.
 
     ``conditions`` are the classes it can make, empty where it knows none; ``attributes`` the number of those that it
-    is told. ``generate`` and ``frame`` are for tables, ``sample`` is for images, series and points. Raises UsageError
-    on an artifact that is no augmenter.
+    is told; ``examples`` whether it makes neighbours of examples that it is given. ``generate`` and ``frame`` are for
+    tables, ``sample`` is for images, series and points. Raises UsageError on an artifact that is no augmenter.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -32,6 +32,7 @@ class Generator:
         self.artifact, self.latent_dim = artifact, int(artifact.metadata["latent_dim"])
         self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
         self.attributes = int(artifact.metadata.get("attributes") or 0)
+        self.examples = bool(artifact.metadata.get("examples"))
 
     def generate(self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """``rows`` values of each generated column, as the graph makes them; equal seeds give equal rows.
@@ -58,12 +59,19 @@ class Generator:
         return pd.DataFrame({name: _as_pandas(kinds[name], values) for name, values in made.items()})
 
     def sample(
-        self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0, attributes: Any = None
+        self,
+        rows: int,
+        conditions: Sequence[str] | None = None,
+        seed: int = 0,
+        attributes: Any = None,
+        examples: Any = None,
     ) -> np.ndarray:
         """``rows`` arrays as the graph makes them: uint8 ``(rows, h, w, c)`` or float32 ``(rows, *shape)``.
 
         Equal seeds give equal arrays. ``conditions`` as for ``generate``; ``attributes`` ``(rows, k)`` describe each
-        example, where the augmenter is told attributes. Raises UsageError on others, and on an augmenter of tables.
+        example, where the augmenter is told attributes; ``examples`` ``(rows, *shape)``, or bytes ``(rows, h, w, c)``,
+        are those whose neighbours to make. Raises UsageError on others, and on an augmenter of tables; DataError on
+        examples of another shape.
         """
         if self.artifact.modality == "table":
             raise UsageError("this augmenter makes table rows; use generate() or frame()")
@@ -72,6 +80,10 @@ class Generator:
             feeds["attributes"] = self._attributes(rows, attributes)
         elif attributes is not None:
             raise UsageError("this augmenter is not told attributes")
+        if self.examples:
+            feeds["example"] = self._neighbours_of(rows, examples)
+        elif examples is not None:
+            raise UsageError("this augmenter makes no neighbours of examples")
         return _run_arrays(self.artifact, feeds)
 
     def _columns(self) -> list[dict[str, Any]]:
@@ -85,6 +97,11 @@ class Generator:
         if self.conditions:
             feeds["condition"] = _classes(self.conditions, rows, conditions)
         return feeds
+
+    def _neighbours_of(self, rows: int, examples: Any) -> np.ndarray:
+        if examples is None or len(examples) != rows:
+            raise UsageError(f"this augmenter makes neighbours: give an example for each of the {rows} rows")
+        return _examples(np.asarray(examples), self.artifact)
 
     def _attributes(self, rows: int, attributes: Any) -> np.ndarray:
         values = np.asarray(attributes, dtype=np.float32) if attributes is not None else np.empty(0)

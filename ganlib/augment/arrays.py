@@ -3,48 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ganlib.augment.generator import Plan, is_conditional, train_plan
+from ganlib.data.captions import CaptionEncoder
 from ganlib.data.images import to_tensor, to_uint8
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
-from ganlib.nn.sampler import Sampler
+from ganlib.nn.sampler import InUnits, OnlyClass, Sampler
+from ganlib.registry import Entry
 from ganlib.training import Algorithm, History
 
 CHUNK = 512
 SERIES, IMAGES = 3, 4
+Scale = tuple[Tensor, Tensor]
 
 
-class ArrayGenerator:
-    """A trained generator of arrays like those it was fitted on: same axes, same type, same range.
+class Arrays:
+    """What was fitted on, as the network sees it, and the way back: same axes, same type, same range.
 
-    ``X`` is images ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1], or with
-    ``series`` ``(n, channels, length)``. With classes, a model that is told the class is one model; another is fitted
-    to each class. Raises DataError on other shapes or ranges, ConfigError on a model that does not make such data.
+    ``X`` is images ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1], or
+    series ``(n, channels, length)``. ``models`` are the trained models, ``samplers`` theirs in the series' own units.
+    Raises DataError on other shapes or ranges, ConfigError on a model that does not make such data.
     """
 
-    def __init__(self, X: np.ndarray, codes: np.ndarray | None, plan: Plan) -> None:
+    models: list[Algorithm]
+    history: History
+    conditional = True
+
+    def __init__(self, X: np.ndarray, plan: Plan) -> None:
         modality = "image" if _are_images(X) else "series"
         if modality not in plan.model.modalities:
             raise ConfigError(
                 f"model {plan.model.name!r} does not make {modality} data; "
                 f"`ganlib models --task augmenter` lists what each makes"
             )
-        x, self.restore = _read_images(X) if modality == "image" else _read_series(X)
-        classes = 0 if codes is None else int(codes.max()) + 1
-        self.conditional = is_conditional(plan.model)
-        if self.conditional and not classes:
-            raise DataError(f"model {plan.model.name!r} generates by class: give y")
-        self.spec = DataSpec(tuple(x.shape[1:]), (), classes if self.conditional else 0)
-        self.models, self.history = self._train(x, codes, plan)
-        self.samplers: list[Sampler] = [model.sampler() for model in self.models]
+        self.scale: Scale | None = None
+        self.told_scale: Scale | None = None
+        if modality == "image":
+            self.x, self.restore = _read_images(X)
+        else:
+            self.x, self.scale, self.restore = _read_series(X)
 
-    def _train(self, x: Tensor, codes: np.ndarray | None, plan: Plan) -> tuple[list[Algorithm], History]:
-        y = torch.zeros(len(x), dtype=torch.int64) if codes is None else torch.as_tensor(codes)
+    def in_units(self, sampler: Sampler) -> Sampler:
+        """A model's sampler in the units of what was fitted on; the network's own for images."""
+        if self.scale is None and self.told_scale is None:
+            return sampler
+        return InUnits(sampler, self.told_scale, self.scale).eval()
+
+    def _keep(self, models: list[Algorithm], history: History) -> None:
+        self.models, self.history = models, history
+        self.samplers = [self.in_units(model.sampler()) for model in models]
+
+
+class ArrayGenerator(Arrays):
+    """A trained generator of arrays, by class where there are classes.
+
+    A model that is told the class is one model; another is fitted to each class. A model of neighbours is asked with
+    examples that it was fitted on, drawn at random.
+    """
+
+    def __init__(self, X: np.ndarray, codes: np.ndarray | None, plan: Plan) -> None:
+        super().__init__(X, plan)
+        self.conditional, self.labelled = is_conditional(plan.model), codes is not None
+        self.codes = np.zeros(len(X), dtype=np.int64) if codes is None else codes
+        classes = int(self.codes.max()) + 1
+        self.spec = DataSpec(tuple(self.x.shape[1:]), (), classes if self.conditional else 0)
+        self._keep(*self._train(self.x, torch.as_tensor(self.codes), plan))
+        if not self.samplers[0].by_example:
+            del self.x
+
+    def in_units(self, sampler: Sampler) -> Sampler:
+        """As for all arrays; a model by class is not asked for one where there were none."""
+        return super().in_units(OnlyClass(sampler) if self.conditional and not self.labelled else sampler)
+
+    def _train(self, x: Tensor, y: Tensor, plan: Plan) -> tuple[list[Algorithm], History]:
         if self.conditional:
             model, history = train_plan(self.spec, plan, {"x": x, "y": y}, {"x": x[:0], "y": y[:0]})
             if plan.class_prior and hasattr(model, "fit_prior"):
@@ -63,12 +100,109 @@ class ArrayGenerator:
 
     def _draw(self, label: int, n: int, rng: np.random.Generator) -> Tensor:
         sampler = self.samplers[0 if self.conditional else label]
+        own = np.flatnonzero(self.codes == label)
         made = []
         for start in range(0, n, CHUNK):
             rows = min(CHUNK, n - start)
             z = torch.from_numpy(rng.standard_normal((rows, sampler.latent_dim), dtype=np.float32))
-            made.append(sampler(z, torch.full((rows,), label)) if self.conditional else sampler(z))
+            if sampler.by_example:
+                made.append(sampler(z, self.x[rng.choice(own, rows)]))
+            else:
+                by_class = self.conditional and self.labelled
+                made.append(sampler(z, torch.full((rows,), label)) if by_class else sampler(z))
         return torch.cat(made)
+
+
+class DescribedGenerator(Arrays):
+    """A trained generator of arrays that are asked for by a description: captions, or attributes ``(n, k)``.
+
+    Captions (any texts, names of classes too) are embedded by ``CaptionEncoder``, which is fitted to them; attributes
+    are standardised. Raises DataError where descriptions lack or do not differ, ConfigError on a model that cannot be
+    told any.
+    """
+
+    def __init__(self, X: np.ndarray, descriptions: Any, plan: Plan) -> None:
+        super().__init__(X, plan)
+        self.captions: CaptionEncoder | None = None
+        self.seen = np.asarray(descriptions)
+        if len(self.seen) != len(X):
+            raise DataError(f"X has {len(X)} rows and y {len(self.seen)}")
+        if self.seen.ndim == 1:
+            self.seen = self.seen.astype(str)
+            self.captions = CaptionEncoder().fit(self.seen.tolist())
+        else:
+            self.told_scale = _scale_of(self.seen)
+        told = self.embed(self.seen)
+        if self.told_scale is not None:
+            told = (told - self.told_scale[0]) / self.told_scale[1]
+        self.spec = DataSpec(tuple(self.x.shape[1:]), (), 0, 0, told.shape[1])
+        model, history = train_plan(self.spec, plan, {"x": self.x, "c": told}, {"x": self.x[:0]})
+        self._keep([model], history)
+        del self.x
+
+    def embed(self, descriptions: np.ndarray) -> Tensor:
+        """Descriptions as the sampler is told them, float32 ``(n, k)``; raises DataError on those it cannot read."""
+        if self.captions is not None:
+            return self.captions.transform([str(text) for text in descriptions])
+        return _attributes(descriptions, self.seen.shape[1])
+
+    @torch.no_grad()
+    def sample(self, n: int | None, conditions: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """``n`` examples and what each was asked with.
+
+        ``conditions``: one description for all, one for each, or None for those seen in training, drawn at random.
+        Raises ConfigError where they do not add up to ``n``.
+        """
+        rng = np.random.Generator(np.random.Philox(seed))
+        asked = self._asked(n, conditions, rng)
+        sampler, told, made = self.samplers[0], self.embed(asked), []
+        for part in told.split(CHUNK):
+            z = torch.from_numpy(rng.standard_normal((len(part), sampler.latent_dim), dtype=np.float32))
+            made.append(sampler(z, part))
+        return self.restore(torch.cat(made) if len(told) else torch.zeros(0, *self.spec.shape)), asked
+
+    def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
+        values = None if conditions is None else np.asarray(conditions)
+        if values is not None and values.ndim == self.seen.ndim and n in (None, len(values)):
+            return values
+        if values is not None and values.ndim == self.seen.ndim:
+            raise ConfigError(f"{len(values)} conditions were given for n={n} rows")
+        if n is None:
+            raise ConfigError("say how many: n, or a description for each")
+        if values is None:
+            return self.seen[rng.choice(len(self.seen), n)]
+        return np.broadcast_to(values, (n, *self.seen.shape[1:])).copy()
+
+
+def is_described(model: Entry, y: Any) -> bool:
+    """Whether ``y`` describes examples instead of naming their class: attributes ``(n, k)``, or captions.
+
+    Texts are captions for a model that knows no classes (gan_int_cls), and classes for any other. Raises DataError
+    where such a model is given none.
+    """
+    captions = model.toy.spec.attributes > 0 and not model.toy.spec.classes
+    if captions and y is None:
+        raise DataError(f"model {model.name!r} generates from descriptions: give y, captions or attributes (n, k)")
+    return captions or np.ndim(y) == 2
+
+
+def _attributes(values: Any, width: int) -> Tensor:
+    try:
+        numbers = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"attributes are numbers of shape (n, {width}): {error}") from error
+    if numbers.ndim != 2 or numbers.shape[1] != width or not np.isfinite(numbers).all():
+        raise DataError(f"attributes are finite numbers of shape (n, {width}); got shape {numbers.shape}")
+    return torch.from_numpy(numbers)
+
+
+def _scale_of(values: np.ndarray) -> Scale:
+    """Mean and deviation of each attribute; raises DataError on one that is constant."""
+    numbers = _attributes(values, values.shape[1]).double()
+    mean, deviation = numbers.mean(0), numbers.std(0, unbiased=False)
+    if (deviation == 0).any():
+        raise DataError(f"attribute {int(torch.argmin(deviation))} is constant and tells nothing; leave it out")
+    return mean.float(), deviation.float()
 
 
 def _are_images(X: np.ndarray) -> bool:
@@ -80,23 +214,25 @@ def _are_images(X: np.ndarray) -> bool:
 
 def _read_images(X: np.ndarray) -> tuple[Tensor, Callable[[Tensor], np.ndarray]]:
     x = to_tensor(X)
-    first = X.ndim == IMAGES and x.shape[1:] == X.shape[1:]
+    # What restore needs of X, so that it does not keep X itself.
+    first, grey = X.ndim == IMAGES and x.shape[1:] == X.shape[1:], X.ndim == SERIES
+    kind, signed = X.dtype, bool(X.min() < 0)
 
     def restore(made: Tensor) -> np.ndarray:
-        if X.dtype == np.uint8:
+        if kind == np.uint8:
             arrays = to_uint8(made)
         else:
             arrays = made.clamp(-1, 1).permute(0, 2, 3, 1).numpy()
-            arrays = (arrays if X.min() < 0 else (arrays + 1) / 2).astype(X.dtype)
+            arrays = (arrays if signed else (arrays + 1) / 2).astype(kind)
         if first:
             return np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))
-        return arrays[..., 0] if X.ndim == SERIES else arrays
+        return arrays[..., 0] if grey else arrays
 
     return x, restore
 
 
-def _read_series(X: np.ndarray) -> tuple[Tensor, Callable[[Tensor], np.ndarray]]:
-    """Each channel centred and scaled by its own mean and deviation."""
+def _read_series(X: np.ndarray) -> tuple[Tensor, Scale, Callable[[Tensor], np.ndarray]]:
+    """Each channel centred and scaled by its own mean and deviation; the scale is the sampler's to undo."""
     if not np.issubdtype(X.dtype, np.number) or not np.isfinite(X).all():
         raise DataError("series must be finite numbers of shape (n, channels, length); fill or drop the missing ones")
     mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
@@ -104,4 +240,6 @@ def _read_series(X: np.ndarray) -> tuple[Tensor, Callable[[Tensor], np.ndarray]]
         channel = int(np.flatnonzero(deviation.ravel() == 0)[0])
         raise DataError(f"channel {channel} of the series is constant; leave it out")
     x = torch.as_tensor((X - mean) / deviation, dtype=torch.float32)
-    return x, lambda made: (made.numpy() * deviation + mean).astype(X.dtype)
+    scale = torch.as_tensor(mean[0], dtype=torch.float32), torch.as_tensor(deviation[0], dtype=torch.float32)
+    kind = X.dtype
+    return x, scale, lambda made: (np.rint(made.numpy()) if kind.kind in "iu" else made.numpy()).astype(kind)

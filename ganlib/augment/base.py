@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
-from ganlib.augment.arrays import ArrayGenerator
+from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
 from ganlib.augment.counts import counts_for, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
@@ -59,8 +59,10 @@ class BaseAugmenter(BaseOverSampler):
 
     A class of one row is spread around that row with the covariance of the other classes, and a warning says so; for
     models without a class prior it is repeated with the model's own noise alone. Text columns and identifiers are not
-    generated: they are missing in generated rows. ``random_state`` also fixes what ``sample`` draws, so equal calls
-    give equal rows; give ``sample`` another one for more. The sealed artifact holds the generator without the filters.
+    generated: they are missing in generated rows. With images and series, ``y`` may also describe each example, where
+    the model can be told: attributes ``(n, k)``, or captions (gan_int_cls). ``random_state`` also fixes what
+    ``sample`` draws, so equal calls give equal rows; give ``sample`` another one for more. The sealed artifact holds
+    the generator without the filters.
     """
 
     _parameter_constraints = {
@@ -87,6 +89,7 @@ class BaseAugmenter(BaseOverSampler):
     model: str | None = None
     algorithm_: Any
     _defaults: Mapping[str, Any] = {}
+    _array_defaults: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class BaseAugmenter(BaseOverSampler):
         an unknown model or option.
         """
         self._validate_params()
-        self.arrays_: ArrayGenerator | None = None
+        self.arrays_: Arrays | None = None
         self._like_array = not hasattr(X, "columns")
         if np.ndim(X) > TABLE_AXES and self._like_array:
             return self._fit_arrays(np.asarray(X), y)
@@ -196,13 +199,17 @@ class BaseAugmenter(BaseOverSampler):
         return self
 
     def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
-        """Images and series: no schema, no filters."""
+        """Images and series, by class or by description: no schema, no filters."""
         plan = self._plan("image", "series")
         if len(X) < 2:
             raise DataError(f"an augmenter needs at least 2 examples; got {len(X)}")
-        codes = self._read_labels(None if y is None else np.asarray(y), len(X), plan)
         self.label_ = None if y is None else "label"
-        self.arrays_ = ArrayGenerator(X, codes, plan)
+        if is_described(plan.model, y):
+            self._read_labels(None, len(X), plan)
+            self.arrays_ = DescribedGenerator(X, y, plan)
+        else:
+            codes = self._read_labels(None if y is None else np.asarray(y), len(X), plan)
+            self.arrays_ = ArrayGenerator(X, codes, plan)
         self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
         return self
@@ -239,7 +246,8 @@ class BaseAugmenter(BaseOverSampler):
                 f"model {name!r} does not generate {what}; `ganlib models --task augmenter` lists those that do"
             )
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
-        options = {**self._defaults, **{k: v for k, v in chosen.items() if v is not None}, **(self.options or {})}
+        defaults = self._defaults if wanted == ("table",) else self._array_defaults
+        options = {**defaults, **{k: v for k, v in chosen.items() if v is not None}, **(self.options or {})}
         model.config.from_dict(options)
         seed = self._seed(self.random_state)
         callbacks = (ProgressBar(f"training {name}"),) if self.verbose else ()
@@ -272,14 +280,17 @@ class BaseAugmenter(BaseOverSampler):
 
         Fitted on an array, an array like it, or with labels the pair of such an array and its labels.
         ``conditions``: None for the training table's class shares; one class; a sequence of ``n`` classes, one per
-        row; or a mapping from class to count (``n`` may then be left out). Counts are exact. Raises ConfigError on an
-        unknown class or counts that do not add up.
+        row; or a mapping from class to count (``n`` may then be left out). Counts are exact. Fitted on arrays with
+        attributes or captions as ``y``, ``conditions`` are such, one for all or one for each, by default those seen.
+        Raises ConfigError on an unknown class or counts that do not add up.
         """
         check_is_fitted(self, "algorithm_")
         state = self.random_state if random_state is None else random_state
+        if isinstance(self.arrays_, DescribedGenerator):
+            return self.arrays_.sample(n, conditions, self._seed(state))
         per_row, counts = counts_for(n, conditions, self.classes_, self.conditions_, self.class_counts_)
         made: Any
-        if self.arrays_ is not None:
+        if isinstance(self.arrays_, ArrayGenerator):
             made, codes = self.arrays_.sample(counts, self._seed(state)), np.repeat(np.arange(len(counts)), counts)
         else:
             made, codes = self._generate(counts, state)

@@ -18,11 +18,13 @@ class CVAEGANAugmenter(BaseAugmenter):
     and feature differences are averaged over units, because rows are not images and summed features drown the few
     columns of a table (see ``ganlib.models.cvae_gan.cvae_gan``); l2 to l4 are the paper's. Dropout 0.1 is ours. The
     paper's form is ``options={"kl": 3.0, "reconstruction": "squared", "features": "sum", "dropout": 0.0}`` with
-    ``class_prior=False`` and ``curation=0.0``.
+    ``class_prior=False`` and ``curation=0.0``. For images and series features are summed as in the paper, and there
+    is no dropout.
     """
 
     default_model = "cvae_gan"
     _defaults: Mapping[str, Any] = {"kl": 1.0, "reconstruction": "likelihood", "features": "mean", "dropout": 0.1}
+    _array_defaults: Mapping[str, Any] = {"kl": 1.0, "reconstruction": "likelihood"}
 
 
 class CVAEAugmenter(BaseAugmenter):
@@ -38,8 +40,8 @@ class CVAEAugmenter(BaseAugmenter):
 class CGANAugmenter(BaseAugmenter):
     """CGAN (Mirza & Osindero, arXiv 1411.1784) as an over-sampler; parameters as ``BaseAugmenter``.
 
-    Two critic updates per generator update, where the paper has one, are ours. It has no encoder, hence no class
-    prior, and needs more rows than its siblings: below some hundred a class prefer ``CVAEAugmenter``.
+    Two critic updates per generator update for tables, where the paper has one, are ours. It has no encoder, hence no
+    class prior, and needs more rows than its siblings: below some hundred a class prefer ``CVAEAugmenter``.
     """
 
     default_model = "cgan"

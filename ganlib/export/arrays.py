@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,14 @@ from ganlib.export.reference import (
     check_classes,
     check_network,
     conditions_in_turn,
+    examples_of,
     golden_arrays,
     needs_condition,
     prepared,
+    spread,
 )
 from ganlib.export.sampler_graph import add_latent
+from ganlib.nn.sampler import Sampler
 
 MODALITIES = {"vector": "points", "series": "series", "image": "image"}
 _CANDIDATES = 64
@@ -45,43 +49,51 @@ class _Told(nn.Module):
 
 
 def seal_generator(
-    algorithm: Any, classes: Sequence[str] | None = None, *, spec: DataSpec | None = None, as_bytes: bool = False
+    algorithm: Any,
+    classes: Sequence[str] | None = None,
+    *,
+    spec: DataSpec | None = None,
+    as_bytes: bool = False,
+    in_units: Callable[[Sampler], Sampler] | None = None,
 ) -> Sealed:
     """Build the graph of a generator of arrays, hold it against torch, and make golden rows; ``save_sealed`` writes it.
 
     ``algorithm.sampler()`` makes float32 ``(n, *spec.shape)`` from ``z (n, latent_dim)`` and, where the model is told,
-    class indices, attributes, or both; ``classes`` names the classes in the order of their indices. ``spec`` is the
-    algorithm's own where None. ``as_bytes``: images leave as uint8 ``(n, h, w, c)``, else as they are. Raises
-    ConfigError on a model without a sampler, on table rows, and where ``classes`` do not fit; ParityError where the
-    graph does not reproduce torch.
+    class indices, attributes, both, or examples; ``classes`` names the classes in the order of their indices. ``spec``
+    is the algorithm's own where None. ``as_bytes``: images leave as uint8 ``(n, h, w, c)``, else as they are.
+    ``in_units`` wraps the sampler before it is sealed (a scale, say). Raises ConfigError on a model without a sampler,
+    on table rows, and where ``classes`` do not fit; ParityError where the graph does not reproduce torch.
     """
     spec = spec or algorithm.spec
     if not hasattr(algorithm, "sampler"):
         raise ConfigError(f"{type(algorithm).__name__} has no sampler; `ganlib models` says what each model exports")
     _check_spec(spec, as_bytes)
-    sampler = algorithm.sampler()
-    latent_dim = int(sampler.latent_dim)
+    sampler = algorithm.sampler() if in_units is None else in_units(algorithm.sampler())
+    asked = _asked(sampler, spec, classes)
     sampler = prepared(sampler)
-    conditions, attributes = _told(sampler, latent_dim, spec, classes)
-    module = _Told(sampler, len(conditions)) if conditions and attributes else sampler
-    reference = Reference(
-        module, lambda rows, seed: _draw(rows, seed, latent_dim, conditions, attributes), conditions,
-        "image" if as_bytes else "x",
-    )  # fmt: skip
+    module = _Told(sampler, len(asked.conditions)) if asked.conditions and asked.attributes else sampler
+    reference = Reference(module, asked.draw, asked.conditions, "image" if as_bytes else "x")
     check_network(reference)
-    model, exporter = _graph(reference, latent_dim, attributes, spec)
+    model, exporter = _graph(reference, asked, spec)
     session = open_session(model.SerializeToString())
     parity = check_arrays(session, reference)
     candidates = reference.draw(_CANDIDATES, 2)
+    if asked.examples:
+        # Made again from their numbers, so that the file holds no inputs.
+        candidates["example"] = spread(np.arange(_CANDIDATES), spec.shape)
     rows, told = golden_arrays(session, reference, candidates)
+    golden = {name: to_json(value[rows]) for name, value in candidates.items() if name != "example"} | told
+    if asked.examples:
+        golden["rows"] = rows.tolist()
     metadata = {
         "model": model_card(algorithm),
         "modality": MODALITIES[spec.kind],
         "shape": list(spec.shape),
-        "latent_dim": latent_dim,
-        "conditions": conditions,
-        "attributes": attributes,
-        "golden": {name: to_json(value[rows]) for name, value in candidates.items()} | told,
+        "latent_dim": asked.latent_dim,
+        "conditions": asked.conditions,
+        "attributes": asked.attributes,
+        "examples": asked.examples,
+        "golden": golden,
     }
     return Sealed("augmenter", model, exporter, parity, metadata)
 
@@ -106,36 +118,51 @@ def _check_spec(spec: DataSpec, as_bytes: bool) -> None:
         raise ConfigError(f"bytes are for images; this generator makes data of shape {spec.shape}: use as_bytes=False")
 
 
-def _told(sampler: nn.Module, latent_dim: int, spec: DataSpec, classes: Sequence[str] | None) -> tuple[list[str], int]:
-    """The names of the classes that the sampler is told, and the number of attributes."""
-    if not needs_condition(sampler, torch.zeros(2, latent_dim)):
+@dataclass(frozen=True)
+class _Asked:
+    """A graph's inputs: noise, and class, attributes or an example where the sampler is told them."""
+
+    latent_dim: int
+    conditions: list[str]
+    attributes: int
+    examples: bool
+    spec: DataSpec
+
+    def draw(self, rows: int, seed: int) -> dict[str, np.ndarray]:
+        """As a caller makes them: noise from a seed, conditions in turn, attributes standard normal, examples drawn."""
+        rng = np.random.Generator(np.random.Philox(seed))
+        feeds = {"z": rng.standard_normal((rows, self.latent_dim), dtype=np.float32)}
+        feeds |= conditions_in_turn(self.conditions, rows)
+        if self.attributes:
+            feeds["attributes"] = rng.standard_normal((rows, self.attributes), dtype=np.float32)
+        return feeds | ({"example": examples_of(self.spec, rows, rng)} if self.examples else {})
+
+
+def _asked(sampler: Sampler, spec: DataSpec, classes: Sequence[str] | None) -> _Asked:
+    """What the sampler is told; raises ConfigError where ``classes`` do not fit."""
+    latent_dim = int(sampler.latent_dim)
+    if sampler.by_example or not needs_condition(prepared(sampler), torch.zeros(2, latent_dim)):
         if classes:
             raise ConfigError("this generator is not told the class; leave classes out, or choose one that is")
-        return [], 0
+        return _Asked(latent_dim, [], 0, sampler.by_example, spec)
     if spec.classes and not classes:
         raise ConfigError(f"this generator is told the class: name its {spec.classes} classes")
-    return check_classes(classes or (), spec.classes), spec.attributes
+    return _Asked(latent_dim, check_classes(classes or (), spec.classes), spec.attributes, False, spec)
 
 
-def _draw(rows: int, seed: int, latent_dim: int, conditions: Sequence[str], attributes: int) -> dict[str, np.ndarray]:
-    """Inputs as a caller makes them: noise from a seed, conditions in turn, attributes as standard normal."""
-    rng = np.random.Generator(np.random.Philox(seed))
-    feeds = {"z": rng.standard_normal((rows, latent_dim), dtype=np.float32)} | conditions_in_turn(conditions, rows)
-    if attributes:
-        feeds["attributes"] = rng.standard_normal((rows, attributes), dtype=np.float32)
-    return feeds
-
-
-def _graph(reference: Reference, latent_dim: int, attributes: int, spec: DataSpec) -> tuple[Any, str]:
-    builder, conditions = GraphBuilder(), list(reference.conditions)
-    inputs = add_latent(builder, latent_dim, conditions)
-    rows = max(2, len(conditions))
-    examples = [torch.zeros(rows, latent_dim)]
-    if conditions:
-        examples.append(torch.arange(rows) % len(conditions))
-    if attributes:
-        inputs.append(builder.input("attributes", FLOAT, "batch", attributes))
-        examples.append(torch.zeros(rows, attributes))
+def _graph(reference: Reference, asked: _Asked, spec: DataSpec) -> tuple[Any, str]:
+    builder = GraphBuilder()
+    inputs = add_latent(builder, asked.latent_dim, asked.conditions)
+    rows = max(2, len(asked.conditions))
+    examples = [torch.zeros(rows, asked.latent_dim)]
+    if asked.conditions:
+        examples.append(torch.arange(rows) % len(asked.conditions))
+    if asked.attributes:
+        inputs.append(builder.input("attributes", FLOAT, "batch", asked.attributes))
+        examples.append(torch.zeros(rows, asked.attributes))
+    if asked.examples:
+        inputs.append(builder.input("example", FLOAT, "batch", *spec.shape))
+        examples.append(torch.zeros(rows, *spec.shape))
     network = export_network(reference.module, *examples)
     weights = network.add_weights(builder, f"{builder.prefix}weights/")
     values = network.add_nodes(builder, weights, f"{builder.prefix}net/", *inputs)

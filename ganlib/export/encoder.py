@@ -24,6 +24,7 @@ from ganlib.export.reference import (
     check_classes,
     check_network,
     conditions_in_turn,
+    examples_of,
     golden_arrays,
     needs_condition,
     prepared,
@@ -115,12 +116,9 @@ def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: 
 
 
 def _draw(rows: int, seed: int, spec: DataSpec, conditions: Sequence[str]) -> dict[str, np.ndarray]:
-    """Examples of the data's range: images uniform in [-1, 1], others standard normal; conditions in turn."""
+    """Examples, and conditions in turn."""
     rng = np.random.Generator(np.random.Philox(seed))
-    x = rng.standard_normal((rows, *spec.shape), dtype=np.float32)
-    if spec.kind == "image":
-        x = rng.uniform(-1, 1, x.shape).astype(np.float32)
-    return {"x": x} | conditions_in_turn(conditions, rows)
+    return {"x": examples_of(spec, rows, rng)} | conditions_in_turn(conditions, rows)
 
 
 def _graph(reference: Reference, spec: DataSpec, width: int) -> tuple[Any, str]:

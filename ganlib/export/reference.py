@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.export.golden import to_json
 from ganlib.export.parity import Parity
@@ -120,6 +121,12 @@ def check_classes(names: Sequence[str], classes: int) -> list[str]:
 def conditions_in_turn(conditions: Sequence[str], rows: int) -> _Feeds:
     """The feed of ``condition``, or none."""
     return {"condition": np.resize(np.array(conditions, dtype=object), rows)} if conditions else {}
+
+
+def examples_of(spec: DataSpec, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Examples of the data's range, float32 ``(rows, *shape)``: images uniform in [-1, 1], others standard normal."""
+    x = rng.standard_normal((rows, *spec.shape), dtype=np.float32)
+    return rng.uniform(-1, 1, x.shape).astype(np.float32) if spec.kind == "image" else x
 
 
 def check_network(reference: Reference) -> None:

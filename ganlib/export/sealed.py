@@ -86,7 +86,7 @@ def save_sealed(
 def _parts(estimator: Any) -> Sealed:
     """The estimator's graph with all that the metadata says of it."""
     if getattr(estimator, "arrays_", None) is not None:
-        return _image_parts(estimator)
+        return _array_parts(estimator)
     if hasattr(estimator, "calibration_"):
         parts = seal_detector(estimator)
     elif hasattr(estimator, "conditions_"):
@@ -97,21 +97,17 @@ def _parts(estimator: Any) -> Sealed:
     return replace(parts, metadata={**parts.metadata, **facts})
 
 
-def _image_parts(estimator: Any) -> Sealed:
-    """An augmenter that was fitted on images, as bytes."""
+def _array_parts(estimator: Any) -> Sealed:
+    """An augmenter that was fitted on images, as bytes, or on series, in their own units."""
     arrays = estimator.arrays_
-    if arrays.spec.kind != "image":
-        raise ConfigError(
-            "an augmenter of series keeps their scale outside the network; seal what is inside with "
-            "seal_generator(augmenter.algorithm_) and scale what it makes"
-        )
     if len(arrays.models) > 1:
         raise ConfigError(
             f"{type(estimator).__name__} holds a model for each of {len(arrays.models)} classes, a sealed file holds "
             "one; choose a model that is told the class (cgan, acgan, cvae), or fit each class by itself"
         )
-    classes = estimator.conditions_ if arrays.conditional else None
-    return seal_generator(arrays.models[0], classes, as_bytes=True)
+    classes = (estimator.conditions_ or None) if arrays.spec.classes else None
+    as_bytes = arrays.spec.kind == "image"
+    return seal_generator(arrays.models[0], classes, as_bytes=as_bytes, in_units=arrays.in_units)
 
 
 def _model_card(estimator: Any) -> dict[str, Any]:

@@ -9,9 +9,14 @@ from ganlib.data.spec import DataSpec
 
 
 class Sampler(nn.Module):
-    """What ``sampler()`` of an algorithm returns: ``forward(z (n, latent_dim), ...)`` gives rows ``(n, d)``."""
+    """What ``sampler()`` of an algorithm returns: ``forward(z (n, latent_dim), ...)`` gives ``(n, *shape)``.
+
+    Its second argument is what the model is told: class indices int64 ``(n,)``, attributes ``(n, k)``, or, where
+    ``by_example``, an example ``(n, *shape)`` each.
+    """
 
     latent_dim: int
+    by_example: bool = False
 
 
 class TableSampler(Sampler):
@@ -61,6 +66,50 @@ class GeneratorSampler(Sampler):
 
         output = self.generator(z) if condition is None else self.generator(z, condition)
         return output if self.spec is None else activate_output(self.spec, output)
+
+
+class OnlyClass(Sampler):
+    """A sampler by class, asked for its first one alone."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.sampler, self.latent_dim = sampler, sampler.latent_dim
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Generate."""
+        return self.sampler(z, torch.zeros_like(z[:, 0], dtype=torch.int64))
+
+
+class InUnits(Sampler):
+    """A sampler in its caller's units: attributes are standardised on their way in, examples scaled on their way out.
+
+    ``told`` and ``made`` are each a mean and a deviation that broadcast to ``(n, k)`` and ``(n, *shape)``, or None.
+    """
+
+    told_mean: Tensor
+    told_deviation: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self, sampler: Sampler, told: tuple[Tensor, Tensor] | None = None, made: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.sampler, self.latent_dim, self.by_example = sampler, sampler.latent_dim, sampler.by_example
+        same = torch.zeros(1), torch.ones(1)
+        for name, (mean, deviation) in (("told_", told or same), ("", made or same)):
+            self.register_buffer(f"{name}mean", mean.float())
+            self.register_buffer(f"{name}deviation", deviation.float())
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Generate."""
+        if condition is None:
+            made = self.sampler(z)
+        elif condition.is_floating_point() and not self.by_example:
+            made = self.sampler(z, (condition - self.told_mean) / self.told_deviation)
+        else:
+            made = self.sampler(z, condition)
+        return made * self.deviation + self.mean
 
 
 def sampler_for(generator: nn.Module, latent_dim: int, spec: DataSpec, scale: Tensor | None = None) -> Sampler:

@@ -243,6 +243,8 @@ class Algorithm(nn.Module):
 
     config: Any
     spec: DataSpec
+    # Whether it can be told continuous attributes (``spec.attributes``).
+    takes_attributes = False
     # Declared for callers only: defined by models that detect, that generate, and that have a prior per class.
     scorer: Callable[[], nn.Module]
     sampler: Callable[[], Sampler]

@@ -180,6 +180,7 @@ def test_sampling_is_pure(name):
     spec = entry.toy.spec
     extra = (torch.arange(9) % spec.classes,) if algorithm.by_class else ()
     extra = (torch.rand(9, spec.attributes),) if spec.attributes else extra
+    extra = (entry.toy.data(0)["x"][:9],) if sampler.by_example else extra
     with torch.no_grad():
         first, second = sampler(z, *extra), sampler(z, *extra)
     assert first.shape == (9, *spec.shape)

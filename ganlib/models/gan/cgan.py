@@ -54,6 +54,8 @@ class CGANConfig(GANConfig):
 class ConditionalGAN(GAN):
     """A GAN whose two players are told class and attributes."""
 
+    takes_attributes = True
+
     needs = "generates by class: it needs labels; use gan for data without them"
 
     def __init__(self, spec: DataSpec, config: GANConfig) -> None:

@@ -10,12 +10,11 @@ neither ignore x nor collapse directions:
 Shapes: x ``(n, *shape)``; z ``(n, latent_dim)``, latent_dim the dimension of the tangent space.
 Defaults: mu is 1 and eta 10 on means [unverified: the paper's weights were not at hand]; latents N(0, 0.1² I).
 Deviations: J by one forward-mode derivative a latent dimension (exact); distances are means over positions. The
-semi-supervised Laplace-Beltrami term is not built.
+semi-supervised Laplace-Beltrami term is not built. No batch norm in the chart: J is one example's own.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data.toy import ring
+from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.architecture import Headed, architecture
+from ganlib.nn.layers import bake
+from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses
 
@@ -51,6 +53,20 @@ class Chart(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Neighbours of x."""
         return x + self.generator(torch.cat([z / self.reach, self.trunk(x)], 1), None)
+
+
+class ChartSampler(Sampler):
+    """The chart as a sampler that is told an example each, with latents of the deviation that it was trained with."""
+
+    by_example = True
+
+    def __init__(self, chart: nn.Module, latent_dim: int, reach: float) -> None:
+        super().__init__()
+        self.chart, self.latent_dim, self.reach = chart, latent_dim, reach
+
+    def forward(self, z: Tensor, example: Tensor) -> Tensor:
+        """Neighbours of the examples."""
+        return self.chart(example, self.reach * z)
 
 
 @torch.no_grad()
@@ -83,12 +99,17 @@ def _chart_level(algorithm: Any, seed: int) -> float:
         config={"latent_dim": 2, "learning_rate": 1e-3},
         trainer={"steps": 600, "batch_size": 128},
     ),
-    known_gaps={"export": "needs an example beside its latents; sealing samplers with data inputs comes later"},
+    exports=("sampler",),
 )
 class LocalizedGAN(GAN):
     """Players ``critic`` and ``generator`` (a chart)."""
 
     config: LocalizedGANConfig
+
+    def _norm(self, chosen: str, critic: bool, pyramid: bool) -> str:
+        if not critic and chosen in ("batch", "virtual"):
+            raise ConfigError("generator_norm 'batch' and 'virtual' mix examples, and a chart is one example's own")
+        return "none" if not critic and chosen == "auto" else super()._norm(chosen, critic, pyramid)
 
     def build(self) -> None:
         """A chart in the generator's place."""
@@ -133,9 +154,13 @@ class LocalizedGAN(GAN):
             orthonormality=(j.transpose(1, 2) @ j - identity).square().mean(),
         )
 
+    def sampler(self) -> Sampler:
+        """The chart."""
+        return ChartSampler(bake(self.generator), self.config.latent_dim, self.config.reach).eval()
+
     @torch.no_grad()
     def around(self, x: Tensor, n: int, seed: int = 0) -> Tensor:
         """``n`` neighbours of each example, ``(len(x) * n, *shape)``."""
         repeated = x.repeat_interleave(n, 0)
         noise = torch.randn(len(repeated), self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-        return copy.deepcopy(self.generator).eval()(repeated, self.config.reach * noise)
+        return self.sampler()(noise, repeated)

@@ -137,6 +137,8 @@ class Stacked(Sampler):
 class StackGAN(Algorithm):
     """Players ``critic_one``, ``generator_one``, ``critic_two`` and ``generator_two``."""
 
+    takes_attributes = True
+
     config: StackGANConfig
 
     def __init__(self, spec: DataSpec, config: StackGANConfig) -> None:

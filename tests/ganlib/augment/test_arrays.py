@@ -87,6 +87,44 @@ def test_models_by_class_by_entry_and_untrained():
     assert as_detector(create("vae", DataSpec.vector(3), beta=0.5)).options == {"beta": 0.5}
 
 
+HEAT = np.random.default_rng(0).normal(500, 40, (40, 2))
+HOT = as_augmenter("cgan", **SMALL)
+
+
+def test_captions_ask_for_what_they_say():
+    """Bright and dark squares by a caption; the words matter, not their order of appearance."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(["a bright square", "a dark square"], 200)
+    X = np.clip(np.where(y == "a bright square", 220, 30)[:, None, None] + rng.normal(0, 9, (200, 8, 8)), 0, 255)
+    fitted = as_augmenter("gan_int_cls", width=8, latent_dim=4, steps=300, learning_rate=1e-3).fit(
+        X.astype(np.uint8), y
+    )
+    made, asked = fitted.sample(40, "something bright")
+    assert made.shape == (40, 8, 8) and set(asked) == {"something bright"}
+    dark, _ = fitted.sample(40, ["dark"] * 40)
+    assert made.mean() > dark.mean() + 80
+    made, asked = fitted.sample(30)
+    assert len(set(asked)) == 2 and (
+        made[asked == "a bright square"].mean() > made[asked == "a dark square"].mean() + 50
+    )
+
+
+def test_models_by_class_need_no_classes():
+    fitted = as_augmenter("cvae", **SMALL).fit(images())
+    assert fitted.sample(5).shape == (5, 12, 12)
+
+
+def test_neighbours_stay_near_examples_of_their_class():
+    X = np.concatenate([np.full((30, 8, 8), 20, np.uint8), np.full((30, 8, 8), 230, np.uint8)])
+    X = np.clip(X + np.random.default_rng(0).integers(-9, 9, X.shape), 0, 255).astype(np.uint8)
+    made, y = (
+        as_augmenter("localized_gan", width=4, latent_dim=2, steps=20)
+        .fit(X, np.repeat([0, 1], 30))
+        .sample(conditions={0: 9, 1: 9})
+    )
+    assert made[y == 0].mean() < 90 and made[y == 1].mean() > 160
+
+
 def test_energies_detect():
     rng = np.random.default_rng(0)
     normal = rng.normal(size=(600, 2)) @ np.array([[1.0, 0.9, 0.5], [0.0, 0.4, -0.8]])
@@ -102,7 +140,16 @@ def test_energies_detect():
     [
         (lambda: as_augmenter("gan_int_cls", steps=1).fit(np.zeros((9, 2))), ConfigError, "does not generate tables"),
         (lambda: as_augmenter("vae", steps=1).fit(images()), ConfigError, "does not generate images"),
-        (lambda: as_augmenter("cvae", **SMALL).fit(images()), DataError, "give y"),
+        (lambda: as_augmenter("gan_int_cls", **SMALL).fit(images()), DataError, "captions or attributes"),
+        (lambda: as_augmenter("gan_int_cls", **SMALL).fit(images(), ["a"] * 40), DataError, "must differ"),
+        (lambda: as_augmenter("gan_int_cls", **SMALL).fit(images(), ["a", "b"]), DataError, "40 rows and y 2"),
+        (lambda: as_augmenter("cgan", **SMALL).fit(images(), np.ones((40, 2))), DataError, "attribute 0 is constant"),
+        (lambda: as_augmenter("cgan", **SMALL).fit(images(), np.full((40, 2), np.nan)), DataError, "finite numbers"),
+        (lambda: as_augmenter("cvae", **SMALL).fit(images(), HEAT), ConfigError, "cannot be told attributes.*cgan"),
+        (lambda: HOT.fit(images(), HEAT).sample(3, HEAT[:2]), ConfigError, "2 conditions were given for n=3"),
+        (lambda: HOT.fit(images(), HEAT).sample(3, [[1.0]]), ConfigError, "1 conditions"),
+        (lambda: HOT.fit(images(), HEAT).sample(1, [[1.0]]), DataError, "shape \\(n, 2\\)"),
+        (lambda: HOT.fit(images(), HEAT).sample(), ConfigError, "say how many"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(images() * 1.0), DataError, "range|between|\\[0, 1\\]"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(images()[:1]), DataError, "at least 2"),
         (lambda: as_augmenter("cvae", **SMALL).fit(images(), np.zeros(39)), DataError, "40 rows and y 39"),

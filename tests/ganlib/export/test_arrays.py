@@ -9,16 +9,18 @@ import torch
 from export_models import build, names
 from torch import nn
 
+from ganlib.augment import as_augmenter
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.export import save_sealed, seal, seal_generator
 from ganlib.export.reference import Reference, check_arrays, check_network, to_levels
 from ganlib.registry import entries, entry
 from serving.artifact import load_artifact
+from serving.errors import DataError, UsageError
 from serving.generator import Generator
 
 ARRAYS = {"points", "image", "series"}
-REPRESENTATIVES = {"gan", "dcgan", "sagan", "stackgan", "cvae", "infogan", "gan_int_cls"}
+REPRESENTATIVES = {"gan", "dcgan", "sagan", "stackgan", "cvae", "infogan", "gan_int_cls", "localized_gan"}
 POINTS = DataSpec.vector(2)
 
 
@@ -41,7 +43,8 @@ def agrees(path, name, spec, **config):
     conditions = np.resize(np.array(generator.conditions), rows) if generator.conditions else None
     rng = np.random.default_rng(5)
     attributes = rng.normal(size=(rows, spec.attributes)).astype(np.float32) if spec.attributes else None
-    got = generator.sample(rows, conditions, seed=7, attributes=attributes)
+    examples = rng.uniform(-1, 1, (rows, *spec.shape)).astype(np.float32) if generator.examples else None
+    got = generator.sample(rows, conditions, seed=7, attributes=attributes, examples=examples)
     z = np.random.Generator(np.random.Philox(7)).standard_normal((rows, generator.latent_dim), dtype=np.float32)
     y = torch.arange(rows) % max(1, spec.classes)
     inputs = [torch.from_numpy(z)]
@@ -50,6 +53,8 @@ def agrees(path, name, spec, **config):
         inputs.append(torch.cat([one_hot, torch.from_numpy(attributes)], 1))
     elif generator.conditions:
         inputs.append(y)
+    elif examples is not None:
+        inputs.append(torch.from_numpy(examples))
     with torch.no_grad():
         expected = build(name, spec, **config).sampler()(*inputs).numpy()
     assert expected.std() > 0.01
@@ -88,6 +93,7 @@ VARIANTS = {
     "virtual batch norm": ("dcgan", DataSpec((1, 12, 12)), {"generator_norm": "virtual"}),
     "series": ("dcgan", DataSpec((2, 20)), {}),
     "images from attributes": ("gan_int_cls", DataSpec((1, 8, 8), (), 0, 0, 4), {"text_dim": 8}),
+    "neighbours of images": ("localized_gan", DataSpec((1, 8, 8)), {"latent_dim": 3}),
     "classes and attributes": ("cgan", DataSpec((2,), POINTS.blocks, 3, 0, 2), {"hidden": (16,)}),
 }  # fmt: skip
 
@@ -241,7 +247,8 @@ class Fitted:
     def __init__(self, spec, models=1):
         self.conditions_ = names(spec)
         one = build("cgan", spec, latent_dim=4, width=8)
-        self.arrays_ = type("Arrays", (), {"spec": spec, "models": [one] * models, "conditional": True})()
+        facts = {"spec": spec, "models": [one] * models, "in_units": staticmethod(lambda sampler: sampler)}
+        self.arrays_ = type("Arrays", (), facts)()
 
 
 def test_an_augmenter_of_images_is_sealed_as_bytes(images, tmp_path):
@@ -253,5 +260,55 @@ def test_an_augmenter_of_images_is_sealed_as_bytes(images, tmp_path):
     assert np.array_equal(*rows)
     with pytest.raises(ConfigError, match="a model for each of 2 classes"):
         seal(Fitted(spec, models=2), tmp_path / "two.onnx")
-    with pytest.raises(ConfigError, match="scale"):
-        seal(Fitted(DataSpec((2, 20), (), 3)), tmp_path / "series.onnx")
+
+
+SMALL = {"steps": 3, "width": 4, "latent_dim": 3}
+
+
+def test_an_augmenter_of_series_is_sealed_in_their_own_units(tmp_path):
+    rng = np.random.default_rng(0)
+    X = np.stack([5 + rng.normal(size=(60, 20)), 300 * rng.normal(size=(60, 20))], 1)
+    fitted = as_augmenter("dcgan", **SMALL).fit(X)
+    generator = Generator(load_artifact(seal(fitted, tmp_path / "series.onnx").path))
+    made = generator.sample(40, seed=3)
+    assert np.allclose(made, fitted.sample(40, random_state=3), rtol=1e-4, atol=1e-3)
+    # In training units both channels would be below 1.
+    assert abs(made[:, 0].mean() - 5) < 2 and np.abs(made[:, 1]).mean() > 20
+
+
+def test_an_augmenter_by_attributes_is_sealed_with_their_scale(tmp_path):
+    rng = np.random.default_rng(0)
+    X, heat = rng.integers(0, 256, (60, 8, 8), dtype=np.uint8), rng.normal(500, 40, (60, 2))
+    fitted = as_augmenter("cgan", **SMALL).fit(X, heat)
+    generator = Generator(load_artifact(seal(fitted, tmp_path / "heat.onnx").path))
+    assert generator.attributes == 2 and not generator.conditions
+    made, asked = fitted.sample(20, heat[:20], random_state=4)
+    assert np.array_equal(asked, heat[:20])
+    told = generator.sample(20, seed=4, attributes=heat[:20])[..., 0]
+    assert np.abs(told.astype(int) - made).max() <= 1
+    assert not np.array_equal(told, generator.sample(20, seed=4, attributes=heat[:20] + 80)[..., 0])
+
+
+def test_a_model_by_class_without_classes_asks_for_none(tmp_path):
+    X = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    fitted = as_augmenter("cvae", **SMALL).fit(X)
+    generator = Generator(load_artifact(seal(fitted, tmp_path / "one.onnx").path))
+    assert not generator.conditions
+    assert np.abs(generator.sample(9, seed=2)[..., 0].astype(int) - fitted.sample(9, random_state=2)).max() <= 1
+
+
+def test_neighbours_are_sealed_without_the_examples(tmp_path):
+    X = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+    fitted = as_augmenter("localized_gan", **SMALL).fit(X)
+    path = seal(fitted, tmp_path / "near.onnx").path
+    generator = Generator(load_artifact(path))
+    near = generator.sample(60, examples=X)
+    apart = np.abs(near.astype(int) - X).mean((1, 2, 3))
+    assert apart.max() < np.abs(near.astype(int) - X[::-1]).mean((1, 2, 3)).min()
+    for call, error, words in [
+        (lambda: generator.sample(3), UsageError, "example for each of the 3"),
+        (lambda: generator.sample(3, examples=X[:2]), UsageError, "example for each of the 3"),
+        (lambda: generator.sample(3, examples=X[:3, :4]), DataError, "are needed"),
+    ]:
+        with pytest.raises(error, match=words):
+            call()
