@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,78 @@ RECORDED, MIXTURES = DOCS / "checks.json", DOCS / "mixtures.json"
 
 
 def models_page(found: list[Entry]) -> str:
-    """Every model: what it is for, the level the tests hold it to, its recorded check, and its gaps."""
+    """Every model and objective: what it is for, its defaults, its level in the tests, its check, and its gaps."""
     found = sorted(found, key=lambda entry: entry.name)
     head = ["# Models", "Written by `ganlib models --markdown`; a test keeps it true. *Level* is what `make test-full` "
-            "asks of the worst of three seeds on the model's toy problem.", "",
-            "| name | task | data | exports | level | paper |", "|---|---|---|---|---|---|"]  # fmt: skip
+            "asks of the worst of three seeds on the model's toy problem. *Exports* are what can be sealed to ONNX.",
+            "", "| name | task | data | exports | level | paper |", "|---|---|---|---|---|---|"]  # fmt: skip
     rows = [
-        f"| `{e.name}` | {', '.join(e.tasks)} | {', '.join(e.modalities)} | {', '.join(e.exports) or '-'} "
+        f"| `{e.name}` | {', '.join(e.tasks)} | {', '.join(e.modalities)} | {_exports(e)} "
         f"| {e.toy.measure}: at least {e.toy.at_least:g} | {e.paper} |"
         for e in found
     ]
     gaps = [f"- `{e.name}`, {law}: {reason}" for e in found for law, reason in e.known_gaps.items()]
-    return "\n".join([*head, *rows, *_checks(), *_mixtures(), "", "## Known gaps", *gaps, ""])
+    parts = [*head, *rows, *_defaults(found), *_objectives(), *_checks(), *_mixtures(), "", "## Known gaps", *gaps, ""]
+    return "\n".join(parts)
+
+
+def _exports(model: Entry) -> str:
+    from ganlib.export.encoder import has_encoder
+
+    named = [*model.exports, *(["encoder"] if has_encoder(model.build) else [])]
+    return ", ".join(named) or "not yet, see below"
+
+
+def _defaults(found: list[Entry]) -> list[str]:
+    """Options and training of every model; of adversarial ones what differs from the common options."""
+    from ganlib.models.gan.config import GANConfig
+
+    common = GANConfig().to_dict()
+    page = [
+        "", "## Defaults",
+        "Options, then what the trainer is given. Adversarial models share these, and below say only where they "
+        f"differ: {_said(common)}. An option that is null follows the objective's recipe.", "",
+        "| name | options | training |", "|---|---|---|",
+    ]  # fmt: skip
+    for model in found:
+        options = model.config().to_dict()
+        if issubclass(model.config, GANConfig):
+            options = {name: value for name, value in options.items() if name not in common or value != common[name]}
+        page.append(f"| `{model.name}` | {_said(options) or '-'} | {_said(model.trainer) or '-'} |")
+    return page
+
+
+def _said(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in options.items())
+
+
+def _objectives() -> list[str]:
+    """The recipe of every objective."""
+    from ganlib.losses.adversarial import OBJECTIVES
+    from ganlib.losses.penalties import PENALTIES
+
+    page = [
+        "", "## Objectives and slope penalties",
+        "What each source trains with; `objective=` and `penalty=` of any adversarial model take these names.",
+        "", "| objective | critic | optimiser | critic steps | bounds | numbers | source |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in OBJECTIVES.values():
+        recipe, kind = row.recipe, {"logit": "logit", "energy": "auto-encoder", "none": "none"}[row.kind]
+        bounds = [f"clip {recipe.clip:g}"] if recipe.clip else []
+        if recipe.penalty != "none":
+            bounds.append(
+                f"{recipe.penalty} × {recipe.penalty_weight:g} ({recipe.vector_penalty_weight:g} for vectors)"
+            )
+        bounds += ["spectral norm"] if recipe.spectral_norm else []
+        steps = f"{recipe.critic_steps}{', warm-up' if recipe.warm_up else ''}"
+        optimiser = f"{recipe.optimiser} {recipe.learning_rate:g}, betas {recipe.betas[0]:g} {recipe.betas[1]:g}"
+        page.append(
+            f"| {row.name} | {kind} | {optimiser} | {steps} | {', '.join(bounds) or '-'} "
+            f"| {_said(row.options) or '-'} | {row.source} |"
+        )
+    page += ["", "| penalty | source |", "|---|---|"]
+    return page + [f"| {row.name} | {row.source} |" for row in PENALTIES.values()]
 
 
 def _checks() -> list[str]:

@@ -58,6 +58,11 @@ class _Method(nn.Module):
         return _READ[self.name](told, self.algorithm.config).to(x.dtype)
 
 
+def has_encoder(build: Callable[..., Any]) -> bool:
+    """Whether models of this class may have an encoder; ``encoder_of`` decides."""
+    return any(inspect.isfunction(getattr(build, name, None)) for name in ("encoder", *_READ))
+
+
 def encoder_of(algorithm: Any) -> nn.Module | None:
     """What maps an algorithm's examples ``(n, *shape)``, and their class where it asks for it, to codes ``(n, k)``.
 

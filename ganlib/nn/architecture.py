@@ -27,8 +27,9 @@ class NetOptions:
     """What an architecture may be told.
 
     ``hidden``: widths of an MLP; ``width``: channels of the first convolution; ``norm`` as ``layers.NORMS``;
-    ``noise``: deviations of Gaussian noise before each MLP layer while training; ``dropout`` after each;
-    ``reference``: rows of the reference batch of virtual batch norm.
+    ``noise``: deviations of Gaussian noise before each layer or block while training, the last one for all that
+    follow; ``dropout`` after each (not in residual blocks); ``reference``: rows of the reference batch of virtual
+    batch norm.
     """
 
     hidden: tuple[int, ...] = (128, 128)
@@ -38,6 +39,10 @@ class NetOptions:
     dropout: float = 0.0
     noise: tuple[float, ...] = ()
     reference: int = 64
+
+    def noises(self, layers: int) -> tuple[float, ...]:
+        """The deviation before each of so many layers."""
+        return (*self.noise, *(self.noise[-1:] or (0.0,)) * layers)[:layers]
 
 
 class Trunk(nn.Module):
@@ -67,8 +72,7 @@ def _activation(name: str) -> nn.Module:
 def _dense(inputs: int, options: NetOptions) -> nn.Sequential:
     """Hidden layers of an MLP."""
     layers: list[nn.Module] = []
-    noise = (*options.noise, *(options.noise[-1:] or (0.0,)) * len(options.hidden))
-    for deviation, width in zip(noise, options.hidden, strict=False):
+    for deviation, width in zip(options.noises(len(options.hidden)), options.hidden, strict=True):
         if deviation:
             layers.append(Noise(deviation))
         layers.append(nn.Linear(inputs, width))
@@ -165,8 +169,10 @@ class ConvTrunk(Trunk):
         conv = cast("Any", CONV[dims])
         layers: list[nn.Module] = []
         inputs = shape[0] + condition
-        for level in range(len(levels) - 1):
+        for level, deviation in zip(range(len(levels) - 1), options.noises(len(levels) - 1), strict=True):
             outputs = options.width * min(8, 2**level)
+            if deviation:
+                layers.append(Noise(deviation))
             if residual:
                 layers.append(ResidualBlock(inputs, outputs, dims, True, options))
             else:
@@ -176,6 +182,8 @@ class ConvTrunk(Trunk):
                 if level:  # the paper leaves the first layer without
                     layers.append(norm_layer(options.norm, outputs, dims, options.reference))
                 layers.append(_activation(options.activation))
+            if options.dropout:
+                layers.append(nn.Dropout(options.dropout))
             if attention and level in (0, 1) and level < len(levels) - 1:
                 layers.append(SelfAttention(outputs, dims))
             inputs = outputs

@@ -13,7 +13,8 @@ from ganlib.config import Config
 class GANConfig(Config):
     """None means: as the objective's source trains it.
 
-    ``networks``: a row of ``nn.architecture.ARCHITECTURES``; ``hidden`` are an MLP's widths, ``width`` the first
+    ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's where it is another;
+    ``hidden`` are an MLP's widths, ``width`` the first
     convolution's channels; norms are none, batch, layer, instance, virtual, or auto (batch in convolutional networks,
     layer in a critic under a penalty). ``objective_options`` change numbers of the objective's row
     (``real_target=0.9`` is one-sided label smoothing). ``critic_learning_rate`` sets a second time scale.
@@ -27,6 +28,7 @@ class GANConfig(Config):
 
     latent_dim: int = 16
     networks: str = "auto"
+    critic_networks: str | None = None
     hidden: tuple[int, ...] = (128, 128)
     width: int = 32
     generator_norm: str = "auto"

@@ -34,6 +34,7 @@ from ganlib.models.gan.config import GANConfig, preset
 from ganlib.models.gan.toys import ENERGY_TOY, RING_TOY
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, feature_matching, unrolled
 from ganlib.nn.architecture import (
+    Architecture,
     Energy,
     Headed,
     NetOptions,
@@ -152,9 +153,14 @@ class GAN(Algorithm):
         """Width of the generator's input, without the condition."""
         return self.config.latent_dim
 
+    def networks(self, critic: bool) -> Architecture:
+        """The row of the critic's or of the generator's networks."""
+        chosen = self.config.critic_networks if critic else None
+        return architecture(chosen or self.config.networks, self.spec)
+
     def net_options(self, critic: bool) -> NetOptions:
         """What the architecture is told for a critic or for a generator."""
-        config, pyramid = self.config, architecture(self.config.networks, self.spec).name != "mlp"
+        config, pyramid = self.config, self.networks(critic).name != "mlp"
         norm = self._norm(config.critic_norm if critic else config.generator_norm, critic, pyramid)
         return NetOptions(
             hidden=config.hidden,
@@ -167,7 +173,7 @@ class GAN(Algorithm):
 
     def build(self) -> None:
         """Generator and critic from the named architecture."""
-        row, nets = self.objective, architecture(self.config.networks, self.spec)
+        row, nets = self.objective, self.networks(critic=False)
         options = self.net_options(critic=False)
         generator = nets.generator(self.code_dim, self.spec.shape, self.condition_dim, options)
         dcgan_weights(generator)
@@ -182,7 +188,7 @@ class GAN(Algorithm):
 
     def build_critic(self) -> Headed | Energy:
         """A trunk with a head, or an auto-encoder for an energy."""
-        nets, options = architecture(self.config.networks, self.spec), self.net_options(critic=True)
+        nets, options = self.networks(critic=True), self.net_options(critic=True)
         trunk = nets.trunk(self.spec.shape, self.critic_condition_dim, options)
         if self.objective.kind != "energy":
             return Headed(trunk, self.critic_outputs, self.config.minibatch_discrimination, self.critic_projection)

@@ -26,7 +26,7 @@ from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
-from ganlib.nn.architecture import Headed, architecture
+from ganlib.nn.architecture import Headed
 from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
@@ -114,7 +114,7 @@ class LocalizedGAN(GAN):
     def build(self) -> None:
         """A chart in the generator's place."""
         super().build()
-        nets, options = architecture(self.config.networks, self.spec), self.net_options(critic=False)
+        nets, options = self.networks(critic=False), self.net_options(critic=False)
         # ReLU layers that die leave no tangent to grow from.
         options = replace(options, activation="elu")
         trunk = Headed(nets.trunk(self.spec.shape, 0, options), self.config.hidden[-1])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
-from ganlib.nn.architecture import Headed, activate_output, architecture
+from ganlib.nn.architecture import Headed, activate_output
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses, Phase
 
@@ -59,7 +59,7 @@ class ModeRegularisedGAN(GAN):
         """As GAN, with an encoder."""
         super().build()
         options = replace(self.net_options(critic=True), norm="none")
-        trunk = architecture(self.config.networks, self.spec).trunk(self.spec.shape, 0, options)
+        trunk = self.networks(critic=True).trunk(self.spec.shape, 0, options)
         self.encoder = Headed(trunk, self.config.latent_dim)
 
     def players(self) -> dict[str, nn.Module]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.parametrize import cached
 
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
@@ -174,10 +175,16 @@ class SemiSupervisedGAN(GAN):
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The game on all examples, cross-entropy on the labelled ones."""
-        game = super().critic_loss(batch)
+        with cached():  # weights from their norms once, not for each of three forwards
+            game = super().critic_loss(batch)
+            named = cross_entropy(self.critic(self.noise(batch["labelled_x"], batch), None), batch["labelled_y"])
         game.weights["critic"] = self.config.unlabelled
-        named = cross_entropy(self.critic(self.noise(batch["labelled_x"], batch), None), batch["labelled_y"])
         return game | Losses(weights={"labelled": self.config.labelled}, labelled=named)
+
+    def generator_loss(self, batch: Batch) -> Losses:
+        """As GAN, with the critic's weights computed once."""
+        with cached():
+            return super().generator_loss(batch)
 
     def optimisers(self) -> dict[str, Optimiser]:
         """The configured Adam, with the authors' epsilon."""

@@ -215,6 +215,16 @@ def test_feature_matching_is_the_gap_of_mean_features():
     assert losses.total.item() == pytest.approx(2 * gap.square().sum().item(), rel=1e-5)
 
 
+def test_generator_and_critic_may_be_of_different_networks():
+    spec = DataSpec((1, 8, 8))
+    model = create("gan", spec, networks="mlp", critic_networks="dcgan", width=4)
+    kinds = [{type(m).__name__ for m in net.modules()} for net in (model.generator, model.critic)]
+    assert "Conv2d" not in kinds[0] and "ConvTranspose2d" not in kinds[0] and "Conv2d" in kinds[1]
+    Trainer(TrainerConfig(steps=2, batch_size=8)).fit(model, {"x": torch.rand(16, 1, 8, 8)})
+    with pytest.raises(ConfigError, match="no networks are called 'unet'"):
+        create("gan", spec, critic_networks="unet")
+
+
 def test_virtual_norm_makes_an_examples_output_independent_of_its_batch():
     model = make(IMAGES, generator_norm="virtual")
     model.prepare(batch(80, IMAGES))

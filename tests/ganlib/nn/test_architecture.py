@@ -33,6 +33,26 @@ def test_shapes_and_gradients(name, shape, condition):
         assert not torch.allclose(generator(torch.ones(4, 5), told), generator(torch.ones(4, 5), told + 1))
 
 
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("trick", [{"noise": (0.3, 0.5)}, {"dropout": 0.4}], ids=str)
+def test_noise_and_dropout_act_in_training_alone(name, trick):
+    if "dropout" in trick and name.startswith("resnet"):
+        pytest.skip("residual blocks have none, as NetOptions says")
+    torch.manual_seed(0)
+    trunk, x = (
+        ARCHITECTURES[name].trunk((1, 8, 8), 0, NetOptions(hidden=(16,), width=4, **trick)),
+        torch.ones(4, 1, 8, 8),
+    )
+    assert not torch.equal(trunk(x), trunk(x))
+    trunk.eval()
+    assert torch.equal(trunk(x), trunk(x))
+
+
+def test_the_last_noise_is_for_all_layers_that_follow():
+    assert NetOptions(noise=(0.3, 0.5)).noises(4) == (0.3, 0.5, 0.5, 0.5)
+    assert NetOptions(noise=(0.3, 0.5)).noises(1) == (0.3,) and NetOptions().noises(2) == (0.0, 0.0)
+
+
 def test_attention_sits_where_there_are_levels_for_it():
     def layers(name, shape):
         nets = ARCHITECTURES[name]
