@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.functional import softplus
 
 from benchmarks.models.checks.check import Check, Figures
 from ganlib.data.spec import DataSpec
-from ganlib.losses.adversarial import divergence_bound
+from ganlib.losses.adversarial import divergence_bound, objective
 from ganlib.metrics.two_sample import mmd_test
 from ganlib.nn.layers import parametrise
 from ganlib.registry import create
@@ -86,6 +87,76 @@ def _bounds(seed: int) -> Figures:
     return min(shares), max(shares)
 
 
+def _optimum(seed: int) -> Figures:
+    """1 less the largest distance of a trained D from p/(p + q) where data are (density above 0.02), for N(0, 1) and
+    N(1, 0.7²); baseline: of D = 1/2."""
+    generator = torch.Generator().manual_seed(seed)
+    p, q = torch.randn(100_000, 1, generator=generator), 1 + 0.7 * torch.randn(100_000, 1, generator=generator)
+    net = _critic(lambda real, fake: objective("gan").critic_of(real, fake), p, q, seed, 3000)
+    at = torch.linspace(-3, 4, 200).unsqueeze(1)
+    real, fake = torch.exp(-0.5 * at.square()), torch.exp(-0.5 * ((at - 1) / 0.7).square()) / 0.7
+    told = (real + fake) / (2 * math.pi) ** 0.5 > 0.02
+    best = real / (real + fake)
+    with torch.no_grad():
+        found = torch.sigmoid(net(at))
+    return 1 - float((found - best)[told].abs().max()), 1 - float((0.5 - best)[told].abs().max())
+
+
+def _wider(seed: int) -> Figures:
+    """Deviation of a Gaussian fitted to two far modes (-2 and 2, deviation 0.5) by KL, from a start near
+    one of them; baseline: by reverse KL."""
+    generator = torch.Generator().manual_seed(seed)
+    sign = 2.0 * (torch.rand(20_000, 1, generator=generator) < 0.5) - 1
+    data = 2 * sign + 0.5 * torch.randn(20_000, 1, generator=generator)
+    found = []
+    for name in ("kl", "reverse_kl"):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+        mean, log_deviation = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.tensor(0.7).log())
+        critic = torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.9))
+        player = torch.optim.Adam([mean, log_deviation], 2e-3, (0.5, 0.9))
+        for step in range(6000):
+            rows = torch.randint(len(data), (512,), generator=generator)
+            made = mean + log_deviation.exp() * torch.randn(512, 1, generator=generator)
+            bound = divergence_bound(name, net(data[rows]), net(made))
+            moved = player if step % 5 == 4 else critic
+            moved.zero_grad()
+            (bound if moved is player else -bound).backward()
+            moved.step()
+        found.append(float(log_deviation.exp().detach()))
+    return found[0], found[1]
+
+
+def _margin(seed: int) -> Figures:
+    """Correlation over five distances of L(G(z)) - L(x), critics trained to tell two clouds, with the distance, which
+    is the margin; baseline: of the plain game's logits."""
+    distances, found = (0.25, 0.5, 1.0, 2.0, 4.0), []
+    for name in ("loss_sensitive", "gan"):
+        gaps = []
+        for distance in distances:
+            model, batch, x, made = _clouds(name, distance, seed)
+            with torch.no_grad():
+                gaps.append(float((model.score(batch, x) - model.score(batch, made)).mean()))
+        found.append(float(torch.corrcoef(torch.tensor([gaps, distances]))[0, 1]))
+    return found[0], found[1]
+
+
+def _clouds(name: str, distance: float, seed: int) -> tuple[Any, Batch, Tensor, Tensor]:
+    """A critic trained to tell two narrow clouds in the plane at a distance."""
+    torch.manual_seed(seed)
+    model = create("gan", DataSpec.vector(2), objective=name, hidden=(64, 64))
+    x = 0.1 * torch.randn(256, 2, generator=torch.Generator().manual_seed(seed))
+    made, batch = x + torch.tensor([distance, distance]), Batch({"x": x})
+    optimiser = torch.optim.Adam(model.critic.parameters(), 1e-3)
+    for _ in range(1500):
+        loss = model.objective.critic(model.play(batch, made))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        batch.forget(["critic"])
+    return model, batch, x, made
+
+
 # ---------------------------------------------------------------- gradients, tests, layers
 def _lines(seed: int) -> Figures:
     """Gradient of the saturating loss at the fakes of two parallel lines, per point, under instance noise of 0.3 and a
@@ -146,6 +217,9 @@ def _spectra(seed: int) -> Figures:
 
 
 ROWS = (
+    Check("C6 margin", "loss_sensitive_gan", "correlation of losses' gap and margin", "GAN's logits", 0.5, _margin),
+    Check("B1 optimum", "gan", "1 less max |D - p/(p + q)|", "of D = 1/2", 0.95, _optimum, worst=True),
+    Check("C7 wider", "f_gan_kl", "deviation of N fitted to two modes", "by reverse KL", 0.1, _wider, gain=True),
     Check(
         "C1",
         "wgan",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.models.checks.check import Check, Figures, draw, fit
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.toy import blobs_agree, digits, twin_blobs
+from ganlib.metrics.detection import auroc
+from ganlib.metrics.two_sample import classifier_two_sample, mmd_test
 
 
 def _began(seed: int) -> Figures:
@@ -66,6 +71,75 @@ def _probe(seed: int) -> Figures:
     return scores[0], scores[1]
 
 
+def _told_apart(seed: int) -> Figures:
+    """Share of generated and held-out digits that a classifier takes for the other kind; baseline: real ones (0.5)."""
+    x, test = digits(seed)[0], digits(seed, "test")[0]
+    model, _ = fit(
+        "dcgan", DataSpec((1, 8, 8)), {"x": x}, seed, 3000, 64, 0.995, latent_dim=16, width=32, learning_rate=5e-4
+    )
+    made = draw(model, len(test), seed)
+    return tuple(1 - classifier_two_sample(test, other, seed).accuracy for other in (made, x))  # type: ignore[return-value]
+
+
+def _odd_digits(name: str, steps: int, **options: Any) -> Callable[[int], Figures]:
+    """AUROC of a critic's score, one digit held back as the anomaly, four fifths of the others for training, mean over
+    the digits; baseline: an isolation forest."""
+
+    def run(seed: int) -> Figures:
+        from sklearn.ensemble import IsolationForest
+
+        x = torch.cat([digits(seed, part)[0] for part in ("train", "test")])
+        y = torch.cat([digits(seed, part)[1] for part in ("train", "test")])
+        found = []
+        for digit in range(10):
+            usual = x[y != digit]
+            cut = len(usual) * 4 // 5
+            test = torch.cat([usual[cut:], x[y == digit]])
+            odd = torch.arange(len(test)) >= len(usual) - cut
+            model, _ = fit(name, DataSpec((1, 8, 8)), {"x": usual[:cut]}, seed, steps, 64, 0.99, **options)
+            with torch.no_grad():
+                scores = model.scorer()(test)
+            forest = IsolationForest(random_state=seed).fit(usual[:cut].flatten(1).numpy())
+            found.append((auroc(scores, odd), auroc(-forest.score_samples(test.flatten(1).numpy()), odd)))
+        return statistics.mean(f for f, _ in found), statistics.mean(b for _, b in found)
+
+    return run
+
+
+def _measure_tells(seed: int) -> Figures:
+    """Rank correlation over training of -M with how hard generated digits are to tell from real ones; baseline: of the
+    step itself with it."""
+    from scipy.stats import spearmanr
+
+    x = digits(seed)[0]
+    options = {"latent_dim": 8, "learning_rate": 3e-4, "generator_norm": "none", "width": 16}
+    measures, closeness, budgets = [], [], (50, 100, 200, 400, 800, 1600)
+    for steps in budgets:
+        model, history = fit("began", DataSpec((1, 8, 8)), {"x": x}, seed, steps, 64, 0.0, **options)
+        measures.append(-history.curves["measure"][-1])
+        closeness.append(-mmd_test(x[:500].flatten(1), draw(model, 500, seed).flatten(1), 1, seed).statistic)
+    return float(spearmanr(measures, closeness).statistic), float(spearmanr(budgets, closeness).statistic)
+
+
+def _charts(seed: int) -> Figures:
+    """Share of neighbours, five times as far as those of training, whose nearest real digit has their example's class;
+    baseline: of Gaussian noise of the same length."""
+    x, y = digits(seed)
+    options = {"latent_dim": 4, "learning_rate": 1e-3, "networks": "mlp"}
+    model, _ = fit("localized_gan", DataSpec((1, 8, 8)), {"x": x}, seed, 600, 64, 0.0, **options)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        near = model.neighbours(x, 5 * model.config.reach * torch.randn(len(x), 4, generator=generator))
+    noise = torch.randn(x.shape, generator=generator)
+    length = (near - x).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+
+    def kept(points: Tensor) -> float:
+        distance = torch.cdist(points.flatten(1), x.flatten(1)).fill_diagonal_(torch.inf)
+        return float((y[distance.argmin(1)] == y).float().mean())
+
+    return kept(near), kept(x + length.view(-1, 1, 1, 1) * noise)
+
+
 def _few_rows(seed: int) -> Figures:
     """Bound on held-out black and white digits from a tenth of the training rows, nats; baseline: the VAE's."""
     train, test = ((digits(seed, part)[0].flatten(1) > 0).float() for part in ("train", "test"))
@@ -83,6 +157,25 @@ def _few_rows(seed: int) -> Figures:
 ROWS = (
     Check("F7", "aa_vae", "digits, 107 rows: bound on held-out ones, nats", "the VAE's", 0.0, _few_rows, gain=True),
     Check("C8", "began", "8x8 digits: fall of M", "distance of the energy ratio from gamma", 0.5, _began),
+    Check("B6 two samples", "dcgan", "8x8 digits: taken for the other kind", "real ones", 0.05, _told_apart),
+    Check(
+        "C6 score",
+        "loss_sensitive_gan",
+        "8x8 digits, one odd: AUROC of the loss",
+        "isolation forest",
+        0.743,
+        _odd_digits("loss_sensitive_gan", 600, latent_dim=16, width=16, learning_rate=1e-3),
+    ),
+    Check(
+        "C8 score",
+        "began",
+        "8x8 digits, one odd: AUROC of the energy",
+        "isolation forest",
+        0.743,
+        _odd_digits("began", 600, latent_dim=8, width=16, learning_rate=1e-3, generator_norm="none"),
+    ),
+    Check("C8 tells", "began", "8x8 digits: rank correlation of -M, closeness", "of the step", 0.5, _measure_tells),
+    Check("C9 charts", "localized_gan", "8x8 digits: neighbours of their class", "noise as long", 0.95, _charts),
     Check("B6", "dcgan", "8x8 digits, 100 labels: probe on D's features", "on pixels", 0.0, _probe, gain=True),
     Check("B7", "infogan", "8x8 digits: information in nats, of 2.303", "lambda 0", 1.5, _information),
     Check("B9", "sagan", "twin blobs that agree", "without attention", 0.0, _attention, gain=True, worst=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ from benchmarks.models import mixtures
 from benchmarks.models.checks.check import Check, Figures, draw, fit
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import ring
+from ganlib.losses.penalties import slopes
 from ganlib.metrics.mixtures import mode_report, ring_centres
+from ganlib.registry import create
+from ganlib.training import Batch
 
 
 def _modes(name: str, seed: int, steps: int = 5000, **options: Any) -> int:
@@ -76,6 +80,59 @@ def _grid(objective: str) -> Callable[[int], Figures]:
     return run
 
 
+def _grid_gain(seed: int) -> Figures:
+    """Modes of 25 with mode regularisation, and of the plain game."""
+    options = {"latent_dim": 2, "hidden": (128, 128, 128), "learning_rate": 1e-3}
+    found = []
+    for name in ("mode_regularised_gan", "gan"):
+        data = {"x": mixtures.draw("25 modes", 20_000, seed)}
+        model, _ = fit(name, DataSpec.vector(2), data, seed, 6000, 256, 0.999, **options)
+        found.append(mixtures.judge("25 modes", draw(model, 5000, seed))[0])
+    return found[0], found[1]
+
+
+def _critic_slopes(seed: int) -> Figures:
+    """How near 1 the mean slope of the critic is at interpolates (1 less the distance), the paper's weight of 10;
+    baseline: without a penalty."""
+    values = []
+    for penalty in ("two_sided", "none"):
+        options = {"latent_dim": 2, "learning_rate": 1e-3, "penalty": penalty, "penalty_weight": 10.0}
+        x = ring(8000, seed)[0]
+        model, _ = fit("wgan_gp", DataSpec.vector(2), {"x": x}, seed, 1500, 128, 0.0, **options)
+        made, mix = draw(model, 2000, seed), torch.rand(2000, 1, generator=torch.Generator().manual_seed(seed))
+        at = mix * x[:2000] + (1 - mix) * made
+        values.append(1 - abs(1 - float(slopes(lambda v, net=model.critic: net(v, None), at).mean().detach())))
+    return values[0], values[1]
+
+
+def _estimate_falls(seed: int) -> Figures:
+    """Share by which the critic's estimate of the distance falls from its start, while the points within three
+    deviations of a mode become more; baseline: their share."""
+    options = {"latent_dim": 2, "hidden": (128, 128, 128), "learning_rate": 1e-3}
+    model, history = fit("wgan_gp", DataSpec.vector(2), {"x": ring(8000, seed)[0]}, seed, 2000, **options)
+    curve = [-value for value in history.curves["critic"]]
+    fall = 1 - sum(curve[-5:]) / 5 / max(curve[:5])
+    return fall, mode_report(draw(model, 5000, seed), ring_centres(8, 2.0), 0.02).high_quality
+
+
+def _pace(seed: int) -> Figures:
+    """CPU of a critic's update under the gradient penalty over that under the difference quotient, least of five turns
+    each; baseline: without a penalty over the difference quotient."""
+    x = torch.randn(256, 64, generator=torch.Generator().manual_seed(seed))
+    least = dict.fromkeys(("two_sided", "difference_quotient", "none"), float("inf"))
+    for _ in range(5):
+        for penalty in least:
+            torch.manual_seed(seed)
+            model = create("gan", DataSpec.vector(64), objective="wgan_gp", penalty=penalty, hidden=(256, 256, 256))
+            batch = Batch({"x": x}, torch.Generator().manual_seed(seed))
+            began = time.process_time()
+            for _ in range(20):
+                model.critic_loss(batch).total.backward(inputs=model.parameters_of("critic"))
+                batch.forget(["critic"])
+            least[penalty] = min(least[penalty], time.process_time() - began)
+    return least["two_sided"] / least["difference_quotient"], least["none"] / least["difference_quotient"]
+
+
 def _shapes(seed: int) -> Figures:
     """Of eight random pairs of MLPs, how many reach 7 of 8 modes under the gradient penalty; baseline: under GAN."""
     generator = torch.Generator().manual_seed(seed)
@@ -110,6 +167,12 @@ ROWS = (
             ("C3", "one-sided", "wgan_gp_one_sided", 22.0),
         )
     ),
+    Check("C11 grid", "mode_regularised_gan", "25 Gaussians: modes of 25", "without", 0.0, _grid_gain, gain=True),
+    Check("C2 slopes", "wgan_gp", "ring: 1 less the slope's distance from 1", "no penalty", 0.9, _critic_slopes),
+    Check(
+        "C2 estimate", "wgan_gp", "ring: fall of the distance estimated", "share of good points", 0.5, _estimate_falls
+    ),
+    Check("C4 pace", "wgan_difference_quotient", "CPU of GP over its own", "no penalty over its own", 1.0, _pace),
     Check("C2 shapes", "wgan_gp", "of 8 random MLPs, those that find 7 of 8 modes", "under GAN", 7.0, _shapes),
     Check(
         "C4",
