@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ganlib.registry import Entry
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+# From so many seeds on, a gain is also tested.
+PAIRED = 5
 RECORDED, MIXTURES = DOCS / "checks.json", DOCS / "mixtures.json"
 
 
@@ -139,6 +141,10 @@ def _row(name: str, check: dict[str, Any]) -> str:
     judged = f"{'worst' if check['worst'] else 'mean'} {'gain ' if check['gain'] else ''}{check['need']:g}"
     mean = statistics.mean(check["figures"])
     verdict = "reproduced" if check["passed"] else "not reproduced"
+    if check["gain"] and len(check["figures"]) >= PAIRED:
+        from scipy.stats import ttest_rel
+
+        judged += f"; paired p {ttest_rel(check['figures'], check['baselines'], alternative='greater').pvalue:.2g}"
     return (
         f"| {name} | `{check['model']}` | {check['measure']} | {mean:.3g} ({figures}) "
         f"| {check['baseline']}: {baselines} | {judged} | {verdict} |"

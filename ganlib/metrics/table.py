@@ -245,6 +245,26 @@ _ROWS = (
         "closer",
         0.05,
     ),
+    Metric(
+        "steepest_slope",
+        "a critic's largest gradient norm at given points, below its Lipschitz constant",
+        0.0,
+        math.inf,
+        "nearer",
+        "Gulrajani et al., 1704.00028, proposition 1",
+        "slopes.steepest_slope",
+        ideal=1.0,
+    ),
+    Metric(
+        "lipschitz_bound",
+        "product of a feed-forward critic's layer norms, above its Lipschitz constant",
+        0.0,
+        math.inf,
+        "nearer",
+        "Szegedy et al., 1312.6199, section 4.3",
+        "slopes.lipschitz_bound",
+        ideal=1.0,
+    ),
 )
 
 METRICS = {row.name: row for row in _ROWS}

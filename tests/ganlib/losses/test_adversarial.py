@@ -76,6 +76,16 @@ def test_generalised_loss_sensitive_joins_its_two_ends():
     assert values[0.5] == pytest.approx(torch.nn.functional.leaky_relu(gap, 0.5).mean().item(), abs=1e-6)
 
 
+def test_least_squares_still_pull_where_the_logistic_loss_has_stopped():
+    """A generated example far on the real side of the critic's boundary, at a score of 10."""
+    slopes = {}
+    for name in ("least_squares", "gan"):
+        far = torch.full((1, 1), 10.0, requires_grad=True)
+        objective(name).generator_of(far).backward()
+        slopes[name] = abs(far.grad.item())
+    assert slopes["gan"] < 1e-3 and slopes["least_squares"] > 1
+
+
 def test_energies_are_scores_with_their_sign_turned():
     state = {"k": torch.tensor(0.3)}
     row = objective("began")

@@ -8,7 +8,7 @@ import pytest
 from ganlib.errors import ConfigError
 from ganlib.metrics.table import BETTER, METRICS, metric
 
-MODULES = ("mixtures", "two_sample", "features", "classes", "images", "detection")
+MODULES = ("mixtures", "two_sample", "features", "classes", "images", "detection", "slopes")
 # Public functions that return no figure of merit.
 HELPERS = {
     "classes.class_gaussians",

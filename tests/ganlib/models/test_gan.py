@@ -225,6 +225,15 @@ def test_generator_and_critic_may_be_of_different_networks():
         create("gan", spec, critic_networks="unet")
 
 
+def test_attention_is_switched_on_by_training():
+    torch.manual_seed(0)
+    model = create("sagan", DataSpec((1, 16, 16)), width=4, latent_dim=4, learning_rate=1e-3)
+    gates = [value for name, value in model.named_parameters() if name.endswith("gamma")]
+    assert gates and all(float(gate.detach()) == 0 for gate in gates)
+    Trainer(TrainerConfig(steps=5, batch_size=8)).fit(model, {"x": torch.rand(16, 1, 16, 16)})
+    assert all(abs(float(gate.detach())) > 1e-5 for gate in gates)
+
+
 def test_virtual_norm_makes_an_examples_output_independent_of_its_batch():
     model = make(IMAGES, generator_norm="virtual")
     model.prepare(batch(80, IMAGES))
