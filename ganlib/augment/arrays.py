@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ganlib.augment.generator import Plan, is_conditional, train_plan
+from ganlib.data.arrays import ArrayReader
 from ganlib.data.captions import CaptionEncoder
-from ganlib.data.images import to_tensor, to_uint8
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
 from ganlib.nn.sampler import InUnits, OnlyClass, Sampler
@@ -19,16 +18,15 @@ from ganlib.registry import Entry
 from ganlib.training import Algorithm, History
 
 CHUNK = 512
-SERIES, IMAGES = 3, 4
 Scale = tuple[Tensor, Tensor]
 
 
 class Arrays:
     """What was fitted on, as the network sees it, and the way back: same axes, same type, same range.
 
-    ``X`` is images ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1], or
-    series ``(n, channels, length)``. ``models`` are the trained models, ``samplers`` theirs in the series' own units.
-    Raises DataError on other shapes or ranges, ConfigError on a model that does not make such data.
+    ``X`` is images or series (``data.arrays.ArrayReader``). ``models`` are the trained models, ``samplers`` theirs in
+    the series' own units. Raises DataError on other shapes or ranges, ConfigError on a model that does not make such
+    data.
     """
 
     models: list[Algorithm]
@@ -36,24 +34,19 @@ class Arrays:
     conditional = True
 
     def __init__(self, X: np.ndarray, plan: Plan) -> None:
-        modality = "image" if _are_images(X) else "series"
-        if modality not in plan.model.modalities:
+        self.reader, self.told_scale = ArrayReader(X), cast("Scale | None", None)
+        if self.reader.modality not in plan.model.modalities:
             raise ConfigError(
-                f"model {plan.model.name!r} does not make {modality} data; "
+                f"model {plan.model.name!r} does not make {self.reader.modality} data; "
                 f"`ganlib models --task augmenter` lists what each makes"
             )
-        self.scale: Scale | None = None
-        self.told_scale: Scale | None = None
-        if modality == "image":
-            self.x, self.restore = _read_images(X)
-        else:
-            self.x, self.scale, self.restore = _read_series(X)
+        self.x = self.reader.read(X)
 
     def in_units(self, sampler: Sampler) -> Sampler:
         """A model's sampler in the units of what was fitted on; the network's own for images."""
-        if self.scale is None and self.told_scale is None:
+        if self.reader.scale is None and self.told_scale is None:
             return sampler
-        return InUnits(sampler, self.told_scale, self.scale).eval()
+        return InUnits(sampler, self.told_scale, self.reader.scale).eval()
 
     def _keep(self, models: list[Algorithm], history: History) -> None:
         self.models, self.history = models, history
@@ -96,7 +89,7 @@ class ArrayGenerator(Arrays):
         rng = np.random.Generator(np.random.Philox(seed))
         parts = [self._draw(label, int(n), rng) for label, n in enumerate(counts) if n]
         empty = torch.zeros(0, *self.spec.shape)
-        return self.restore(torch.cat(parts) if parts else empty)
+        return self.reader.restore(torch.cat(parts) if parts else empty)
 
     def _draw(self, label: int, n: int, rng: np.random.Generator) -> Tensor:
         sampler = self.samplers[0 if self.conditional else label]
@@ -159,7 +152,7 @@ class DescribedGenerator(Arrays):
         for part in told.split(CHUNK):
             z = torch.from_numpy(rng.standard_normal((len(part), sampler.latent_dim), dtype=np.float32))
             made.append(sampler(z, part))
-        return self.restore(torch.cat(made) if len(told) else torch.zeros(0, *self.spec.shape)), asked
+        return self.reader.restore(torch.cat(made) if len(told) else torch.zeros(0, *self.spec.shape)), asked
 
     def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
         values = None if conditions is None else np.asarray(conditions)
@@ -203,43 +196,3 @@ def _scale_of(values: np.ndarray) -> Scale:
     if (deviation == 0).any():
         raise DataError(f"attribute {int(torch.argmin(deviation))} is constant and tells nothing; leave it out")
     return mean.float(), deviation.float()
-
-
-def _are_images(X: np.ndarray) -> bool:
-    """Three axes are grey images where both sides are alike in size or bytes, else series."""
-    if X.ndim == IMAGES:
-        return True
-    return X.dtype == np.uint8 or 0.5 <= X.shape[1] / X.shape[2] <= 2
-
-
-def _read_images(X: np.ndarray) -> tuple[Tensor, Callable[[Tensor], np.ndarray]]:
-    x = to_tensor(X)
-    # What restore needs of X, so that it does not keep X itself.
-    first, grey = X.ndim == IMAGES and x.shape[1:] == X.shape[1:], X.ndim == SERIES
-    kind, signed = X.dtype, bool(X.min() < 0)
-
-    def restore(made: Tensor) -> np.ndarray:
-        if kind == np.uint8:
-            arrays = to_uint8(made)
-        else:
-            arrays = made.clamp(-1, 1).permute(0, 2, 3, 1).numpy()
-            arrays = (arrays if signed else (arrays + 1) / 2).astype(kind)
-        if first:
-            return np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))
-        return arrays[..., 0] if grey else arrays
-
-    return x, restore
-
-
-def _read_series(X: np.ndarray) -> tuple[Tensor, Scale, Callable[[Tensor], np.ndarray]]:
-    """Each channel centred and scaled by its own mean and deviation; the scale is the sampler's to undo."""
-    if not np.issubdtype(X.dtype, np.number) or not np.isfinite(X).all():
-        raise DataError("series must be finite numbers of shape (n, channels, length); fill or drop the missing ones")
-    mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
-    if (deviation == 0).any():
-        channel = int(np.flatnonzero(deviation.ravel() == 0)[0])
-        raise DataError(f"channel {channel} of the series is constant; leave it out")
-    x = torch.as_tensor((X - mean) / deviation, dtype=torch.float32)
-    scale = torch.as_tensor(mean[0], dtype=torch.float32), torch.as_tensor(deviation[0], dtype=torch.float32)
-    kind = X.dtype
-    return x, scale, lambda made: (np.rint(made.numpy()) if kind.kind in "iu" else made.numpy()).astype(kind)

@@ -17,20 +17,23 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ganlib.calibrate import Calibration, Table
 from ganlib.calibrate.conformal import as_scores
+from ganlib.data.arrays import ArrayReader
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.feeds import as_frame
 from ganlib.data.inference import check_frame, infer_schema
 from ganlib.data.schema import Schema
+from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
 from ganlib.errors import ConfigError
-from ganlib.registry import entry
-from ganlib.training import History, Trainer, TrainerConfig
-from ganlib.training.algorithm import Algorithm
+from ganlib.registry import Entry, entry
+from ganlib.training import Trainer, TrainerConfig
 from ganlib.training.callbacks import ProgressBar
 
 if TYPE_CHECKING:
     from ganlib.detect.pyod_adapter import PyODAdapter
 
+TABLE_AXES = 2
+Judged = tuple[np.ndarray, np.ndarray | None]
 _CHUNK = 512
 _USED = ("feature", "group")
 
@@ -105,7 +108,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- fitting
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from the normal rows of a frame or an array ``(n, features)``.
+        """Learn from the normal rows of a frame or an array ``(n, features)``, or from normal images or series.
+
+        Arrays of three or four axes are images or series (``data.arrays.ArrayReader``), for models that read them.
 
         ``y`` marks known anomalies (1, True or any word but ``normal``, ``0``, ``false``); they are left out of
         training and calibration alike. Rows without a label, and all rows where ``y`` is None, count as normal.
@@ -116,6 +121,15 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         if not 0 < self.alpha < 1:
             raise ConfigError(f"alpha must lie between 0 and 1, not {self.alpha}")
         model, seed = self._entry(), self._seed()
+        if getattr(X, "ndim", TABLE_AXES) > TABLE_AXES:
+            self._calibrate(*self._fit_arrays(model, np.asarray(X), y, seed))
+        else:
+            self._calibrate(*self._fit_table(model, X, y, seed))
+        return self
+
+    def _fit_table(self, model: Entry, X: Any, y: Any, seed: int) -> Judged:
+        """Scores and groups of the rows held out for calibration."""
+        self.arrays_: ArrayReader | None = None
         frame = self._open(X)
         normal = frame.loc[normal_rows(self._labels(frame, y), len(frame))]
         self.schema_ = self._schema_for(normal)
@@ -125,16 +139,35 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         normal = normal[used]
         held = hold_out(normal, self.validation_fraction, self.calibration_fraction, seed)
         self.encoder_ = TableEncoder(self.schema_).fit(normal.iloc[held.train])
-        x = self.encoder_.transform(normal.iloc[held.train])
-        watched = self.encoder_.transform(normal.iloc[held.validation]) if len(held.validation) else None
-        self.algorithm_, self.history_ = self._train(model, x, watched, seed)
-        self.scorer_ = self.algorithm_.scorer()
-        # Scores are computed in double precision so that they do not depend on the batch a row comes in.
-        self._double_scorer_ = copy.deepcopy(self.scorer_).double()
-        self._calibrate(normal.iloc[held.calibration])
-        return self
+        x = torch.from_numpy(self.encoder_.transform(normal.iloc[held.train]))
+        rows = normal.iloc[held.validation]
+        watched = torch.from_numpy(self.encoder_.transform(rows)) if len(rows) else x[:0]
+        self._train(model, self.encoder_.spec, self._sizes(model, x), x, watched, seed)
+        feeds = self.encoder_.feeds(normal.iloc[held.calibration])
+        return self._score(self.encoder_.encode(feeds)), self._groups(feeds)
 
-    def _entry(self) -> Any:
+    def _fit_arrays(self, model: Entry, X: np.ndarray, y: Any, seed: int) -> Judged:
+        """The same for images and series: no schema, no groups."""
+        if self.schema is not None or self.group is not None:
+            raise ConfigError("a schema and groups are for tables; leave them out for images and series")
+        X = X[normal_rows(y, len(X))]
+        # Rows are told apart by their content, as those of a table.
+        content = pd.DataFrame({"content": [np.ascontiguousarray(example).tobytes() for example in X]})
+        held = hold_out(content, self.validation_fraction, self.calibration_fraction, seed)
+        self.arrays_ = ArrayReader(X[held.train])
+        if self.arrays_.modality not in model.modalities:
+            raise ConfigError(
+                f"model {model.name!r} does not read {self.arrays_.modality} data; `ganlib models --task detector` "
+                "lists what each reads"
+            )
+        x = self.arrays_.read(X[held.train])
+        watched = self.arrays_.read(X[held.validation]) if len(held.validation) else x[:0]
+        chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden}
+        options = {name: value for name, value in chosen.items() if value is not None}
+        self._train(model, DataSpec(tuple(x.shape[1:])), options, x, watched, seed)
+        return self._score(self.arrays_.read(X[held.calibration]).numpy()), None
+
+    def _entry(self) -> Entry:
         model = entry(self.model or self.default_model)
         if "detector" not in model.tasks or "scorer" not in model.exports:
             raise ConfigError(f"model {model.name!r} does not detect; `ganlib models --task detector` lists others")
@@ -151,20 +184,34 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             return infer_schema(frame, group=self.group)
         return self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema))
 
-    def _train(self, model: Any, x: np.ndarray, validation: np.ndarray | None, seed: int) -> tuple[Algorithm, History]:
-        rows = torch.from_numpy(x)
-        chosen = {"latent_dim": self.latent_dim or _latent_dim(rows), "hidden": self.hidden or _hidden(rows)}
+    def _sizes(self, model: Entry, x: torch.Tensor) -> dict[str, Any]:
+        """Latent and hidden widths from the rows, where the model has them and they are not given."""
+        chosen = {"latent_dim": self.latent_dim or _latent_dim(x), "hidden": self.hidden or _hidden(x)}
         known = set(model.config.__dataclass_fields__)
-        options = {k: v for k, v in chosen.items() if k in known} | dict(self.options or {})
+        return {k: v for k, v in chosen.items() if k in known}
+
+    def _train(
+        self,
+        model: Entry,
+        spec: DataSpec,
+        options: dict[str, Any],
+        x: torch.Tensor,
+        watched: torch.Tensor,
+        seed: int,
+    ) -> None:
+        """Sets the trained model, its history and its scorers."""
+        options = options | dict(self.options or {})
         if self.learning_rate is not None:
             options["learning_rate"] = self.learning_rate
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            algorithm = model.create(self.encoder_.spec, **options)
+            algorithm = model.create(spec, **options)
         callbacks = (ProgressBar(f"training {model.name}"),) if self.verbose else ()
-        trainer = Trainer(self._trainer_config(len(rows), seed), callbacks)
-        held_out = None if validation is None else {"x": torch.from_numpy(validation)}
-        return algorithm, trainer.fit(algorithm, {"x": rows}, held_out)
+        trainer = Trainer(self._trainer_config(len(x), seed), callbacks)
+        self.history_ = trainer.fit(algorithm, {"x": x}, {"x": watched} if len(watched) else None)
+        self.algorithm_, self.scorer_ = algorithm, algorithm.scorer()
+        # Scores are computed in double precision so that they do not depend on the batch a row comes in.
+        self._double_scorer_ = copy.deepcopy(self.scorer_).double()
 
     def _trainer_config(self, rows: int, seed: int) -> TrainerConfig:
         """Enough steps for small tables, enough epochs for large ones; validated about every 50 steps."""
@@ -182,10 +229,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             gradient_clip=5.0,
         )
 
-    def _calibrate(self, held_out: pd.DataFrame) -> None:
-        feeds = self.encoder_.feeds(held_out)
-        scores = self._score(self.encoder_.encode(feeds))
-        self.calibration_ = Calibration.fit(scores, self._groups(feeds))
+    def _calibrate(self, scores: np.ndarray, groups: np.ndarray | None) -> None:
+        """From the scores of rows held out for it."""
+        self.calibration_ = Calibration.fit(scores, groups)
         if not self.calibration_.supports(self.alpha):
             warnings.warn(
                 f"alpha={self.alpha:g} is not supported: {self.calibration_.n} calibration rows support "
@@ -207,12 +253,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     # ---------------------------------------------------------------- scoring
     def anomaly_score(self, X: Any) -> np.ndarray:
         """Scores, float32 ``(n,)``; higher = more anomalous. Raises DataError on data against the schema."""
-        return self._score(self.encoder_.encode(self._feeds(X)))
+        return self._judge(X)[0]
 
     def p_value(self, X: Any) -> np.ndarray:
         """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows that score as high."""
-        feeds = self._feeds(X)
-        return self.calibration_.p_value(self._score(self.encoder_.encode(feeds)), self._groups(feeds))
+        return self.calibration_.p_value(*self._judge(X))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """``-anomaly_score(X)`` as float64 ``(n,)``: higher = more normal."""
@@ -223,10 +268,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
         Where the schema names a group column, each row's offset is its group's.
         """
-        feeds = self._feeds(X)
-        scores = self._score(self.encoder_.encode(feeds))
+        scores, groups = self._judge(X)
         offsets = np.full(len(scores), self.offset_)
-        groups = self._groups(feeds)
         for value, offset in self._offsets_.items():
             offsets[groups == value] = offset
         return -scores.astype(np.float64) - offsets
@@ -243,6 +286,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """
         from ganlib.explain import contributions, unexpected_missing
 
+        if getattr(self, "arrays_", None) is not None:
+            raise ConfigError("explain() divides a score among columns; images and series have none")
         feeds = self._feeds(X)
         lacks = torch.from_numpy(unexpected_missing(self.encoder_, feeds))
         x = torch.from_numpy(self.encoder_.encode(feeds)).double()
@@ -253,6 +298,14 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         from ganlib.detect.pyod_adapter import PyODAdapter
 
         return PyODAdapter(self)
+
+    def _judge(self, X: Any) -> Judged:
+        """Scores, and each row's group where there are groups."""
+        check_is_fitted(self, "calibration_")
+        if self.arrays_ is not None:
+            return self._score(self.arrays_.read(X).numpy()), None
+        feeds = self._feeds(X)
+        return self._score(self.encoder_.encode(feeds)), self._groups(feeds)
 
     @torch.no_grad()
     def _score(self, encoded: np.ndarray) -> np.ndarray:

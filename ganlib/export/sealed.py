@@ -86,6 +86,8 @@ def save_sealed(
 def _parts(estimator: Any) -> Sealed:
     """The estimator's graph with all that the metadata says of it."""
     if getattr(estimator, "arrays_", None) is not None:
+        if hasattr(estimator, "calibration_"):
+            raise ConfigError("detectors of images and series are not sealed yet; the format holds those of tables")
         return _array_parts(estimator)
     if hasattr(estimator, "calibration_"):
         parts = seal_detector(estimator)

@@ -7,7 +7,8 @@ Probability, SNU technical report, 2015.
     bound: E_q(z|x) log N(x; mu(z), diag sigma²(z)) - KL(q(z|x) || N(0, I))
     score: -(1/L) sum_l log N(x; mu(z_l), diag sigma²(z_l)),  z_l ~ q(z|x)
 
-A noisy column has a large sigma, so that its errors weigh less: the reason to learn the variance. Shapes: x ``(n, d)``.
+A noisy column has a large sigma, so that its errors weigh less: the reason to learn the variance. Shapes: x ``(n, d)``,
+or images and series, which are flattened.
 Defaults: L = 8 here; layer widths of the paper are not stated in the sources at hand [unverified].
 Deviations: sigma lies within [e^-2.5, 1] in scaled units, for given the code a column cannot vary more than without
 it, and a decoder free to claim more could explain any outlier away; flags and categories have their own likelihoods;
@@ -55,7 +56,7 @@ class ReconstructionScorer(VAEScorer):
     "reconstruction_vae",
     config=ReconstructionVAEConfig,
     tasks=("detector",),
-    modalities=("table", "series"),
+    modalities=("table", "series", "image"),
     paper="Chandy et al., Cyberattack Detection using Deep Generative Models with Variational Inference, "
     "arXiv 1805.12511, 2019",
     exports=("scorer",),

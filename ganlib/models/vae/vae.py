@@ -96,6 +96,7 @@ class VAEScorer(nn.Module):
 
     def score(self, x: Tensor, with_kl: bool = True) -> Tensor:
         """-ELBO, or the reconstruction term alone."""
+        x = x.flatten(1)
         mean, log_variance = self.vae.posterior(x)
         noise = self.vae.noise.table
         deviation = torch.exp(0.5 * log_variance)
@@ -201,7 +202,7 @@ class VAE(Algorithm):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``(n, latent_dim)``; the latter within [-12, 6]."""
-        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        mean, log_variance = self.encoder(x.flatten(1)).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
     @property
@@ -216,7 +217,7 @@ class VAE(Algorithm):
     def reconstruction_nll(self, z: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z) per raw column, ``(n, columns)``."""
         output, log_variance = self.decode(z)
-        return row_nll(self.spec.blocks, output, log_variance, x)
+        return row_nll(self.spec.blocks, output, log_variance, x.flatten(1))
 
     def loss(self, batch: Batch) -> Losses:
         """Negative bound as ``reconstruction`` and ``kl``, nats per row."""

@@ -1,0 +1,84 @@
+"""Arrays of images and of series as a network sees them, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganlib.data.images import Channels, to_tensor, to_uint8
+from ganlib.errors import DataError
+
+SERIES, IMAGES = 3, 4
+
+
+class ArrayReader:
+    """Remembers the axes, type and range of an array, to read others like it and to give results alike.
+
+    Images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1]; series are
+    ``(n, channels, length)``. Three axes are series unless they hold bytes or sides alike in size. ``modality`` is
+    "image" or "series"; ``scale`` the mean and deviation of each channel of series, None for images. Raises DataError
+    on other shapes or ranges and on channels that are constant.
+    """
+
+    def __init__(self, X: np.ndarray) -> None:
+        self.modality = "image" if _are_images(X) else "series"
+        self.axes, self.kind = X.shape[1:], X.dtype
+        self.scale: tuple[Tensor, Tensor] | None = None
+        if self.modality == "image":
+            shape = tuple(to_tensor(X[:1]).shape[1:])
+            self._first, self._signed = X.ndim == IMAGES and shape == X.shape[1:], bool(X.min() < 0)
+        else:
+            self._mean, self._deviation = _scale_of(X)
+            self.scale = torch.as_tensor(self._mean[0]).float(), torch.as_tensor(self._deviation[0]).float()
+
+    def read(self, X: Any) -> Tensor:
+        """Examples as the network sees them, float32 ``(n, channels, ...)``; raises DataError on another kind."""
+        X = np.asarray(X)
+        if X.shape[1:] != self.axes or (X.dtype == np.uint8) != (self.kind == np.uint8):
+            wanted = ", ".join(["n", *map(str, self.axes)])
+            raise DataError(f"got {X.dtype} of shape {X.shape}; fitted on {self.kind} of shape ({wanted})")
+        if self.modality == "series":
+            _check_numbers(X)
+            return torch.as_tensor((X - self._mean) / self._deviation, dtype=torch.float32)
+        channels: Channels | None = None if X.ndim == SERIES else "first" if self._first else "last"
+        if X.dtype == np.uint8:
+            return to_tensor(X, channels)
+        return to_tensor(X, channels, "signed" if self._signed else "unit")
+
+    def restore(self, made: Tensor) -> np.ndarray:
+        """Images of the network's range, or series in their own units, as an array of the kind and axes fitted on."""
+        if self.modality == "series":
+            values = made.numpy()
+            return (np.rint(values) if self.kind.kind in "iu" else values).astype(self.kind)
+        if self.kind == np.uint8:
+            arrays = to_uint8(made)
+        else:
+            arrays = made.clamp(-1, 1).permute(0, 2, 3, 1).numpy()
+            arrays = (arrays if self._signed else (arrays + 1) / 2).astype(self.kind)
+        if self._first:
+            return np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))
+        return arrays[..., 0] if len(self.axes) + 1 == SERIES else arrays
+
+
+def _are_images(X: np.ndarray) -> bool:
+    if X.ndim not in (SERIES, IMAGES):
+        raise DataError(f"images and series have three or four axes; got shape {X.shape}")
+    return X.ndim == IMAGES or X.dtype == np.uint8 or 0.5 <= X.shape[1] / X.shape[2] <= 2
+
+
+def _check_numbers(X: np.ndarray) -> None:
+    if not np.issubdtype(X.dtype, np.number) or not np.isfinite(X).all():
+        raise DataError("series must be finite numbers of shape (n, channels, length); fill or drop the missing ones")
+
+
+def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel."""
+    _check_numbers(X)
+    mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
+    if (deviation == 0).any():
+        channel = int(np.flatnonzero(deviation.ravel() == 0)[0])
+        raise DataError(f"channel {channel} of the series is constant; leave it out")
+    return mean, deviation

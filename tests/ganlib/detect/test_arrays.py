@@ -1,0 +1,92 @@
+"""Detectors of images and series: calibrated like those of tables, on arrays of the kind they were fitted on."""
+
+import numpy as np
+import pytest
+
+from ganlib.data.toy import digits
+from ganlib.detect import as_detector
+from ganlib.errors import ConfigError, DataError
+from ganlib.export import seal
+
+
+def blobs(n, seed, side=8):
+    """A bright square at one of four places."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 30, (n, side, side))
+    for image, corner in zip(X, rng.integers(0, 4, n), strict=True):
+        row, column = divmod(int(corner), 2)
+        image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 200
+    return X.astype(np.uint8)
+
+
+def odd(n, seed):
+    """As bright, anywhere."""
+    X = blobs(n, seed)
+    return np.random.default_rng(seed).permuted(X.reshape(n, -1), axis=1).reshape(X.shape)
+
+
+def auroc(low, high):
+    return float((high[:, None] > low).mean())
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return as_detector("reconstruction_vae", steps=400, latent_dim=4, hidden=(32,), alpha=0.05).fit(blobs(600, 0))
+
+
+def test_odd_images_stand_out_and_alarms_are_calibrated(fitted):
+    usual, strange = blobs(400, 1), odd(200, 2)
+    assert auroc(fitted.anomaly_score(usual), fitted.anomaly_score(strange)) > 0.95
+    assert (fitted.predict(usual) == -1).mean() < 0.12 and (fitted.predict(strange) == -1).mean() > 0.8
+    p = fitted.p_value(usual)
+    assert np.array_equal(p <= fitted.alpha_, fitted.predict(usual) == -1)
+
+
+def test_scores_do_not_depend_on_the_order_of_rows_or_their_batch(fitted):
+    X = blobs(600, 0)
+    again = as_detector("reconstruction_vae", steps=400, latent_dim=4, hidden=(32,), alpha=0.05).fit(X[::-1])
+    some = blobs(9, 3)
+    assert np.array_equal(fitted.anomaly_score(some), again.anomaly_score(some))
+    assert np.array_equal(fitted.anomaly_score(some[:1]), fitted.anomaly_score(some)[:1])
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_float_images_are_read_in_either_range(low):
+    X = blobs(300, 0) / 255 * (1 - low) + low
+    detector = as_detector("reconstruction_vae", steps=300, latent_dim=4, hidden=(32,)).fit(X)
+    strange = odd(60, 2) / 255 * (1 - low) + low
+    assert auroc(detector.anomaly_score(X[:60]), detector.anomaly_score(strange)) > 0.9
+
+
+def test_series_keep_to_the_scale_of_training():
+    rng = np.random.default_rng(0)
+    waves = 300 + 20 * np.sin(np.linspace(0, 9, 32) + rng.uniform(0, 6, (400, 1, 1)))
+    detector = as_detector("reconstruction_vae", steps=400, latent_dim=3, hidden=(32,)).fit(waves)
+    broken = waves[:100].copy()
+    broken[:, :, 16:] = waves[100:200, :, :16]
+    assert auroc(detector.anomaly_score(waves[:100]), detector.anomaly_score(broken)) > 0.9
+
+
+def test_energies_of_images():
+    x, _ = digits(0)
+    X = (x.numpy()[:, 0] + 1) / 2
+    detector = as_detector("began", steps=150, width=8, latent_dim=8, learning_rate=1e-3).fit(X[:400])
+    noise = np.random.default_rng(0).permuted(X[400:500].reshape(100, -1), axis=1).reshape(100, 8, 8)
+    assert auroc(detector.anomaly_score(X[400:500]), detector.anomaly_score(noise)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda d: as_detector("vae").fit(blobs(40, 0)), ConfigError, "does not read image data"),
+        (lambda d: as_detector("began", group="a").fit(blobs(40, 0)), ConfigError, "groups are for tables"),
+        (lambda d: as_detector("began").fit(blobs(9, 0)), DataError, "at least 10"),
+        (lambda d: d.anomaly_score(blobs(9, 0, side=12)), DataError, r"fitted on uint8 of shape \(n, 8, 8\)"),
+        (lambda d: d.anomaly_score(blobs(9, 0) / 255), DataError, "got float64"),
+        (lambda d: d.explain(blobs(9, 0)), ConfigError, "images and series have none"),
+        (lambda d: seal(d, "never.onnx"), ConfigError, "not sealed yet"),
+    ],
+)
+def test_refusals(fitted, call, error, words):
+    with pytest.raises(error, match=words):
+        call(fitted)
