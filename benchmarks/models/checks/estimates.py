@@ -147,14 +147,19 @@ def _clouds(name: str, distance: float, seed: int) -> tuple[Any, Batch, Tensor, 
     model = create("gan", DataSpec.vector(2), objective=name, hidden=(64, 64))
     x = 0.1 * torch.randn(256, 2, generator=torch.Generator().manual_seed(seed))
     made, batch = x + torch.tensor([distance, distance]), Batch({"x": x})
-    optimiser = torch.optim.Adam(model.critic.parameters(), 1e-3)
-    for _ in range(1500):
+    _tell_apart(model, batch, made, 1500, 1e-3)
+    return model, batch, x, made
+
+
+def _tell_apart(model: Any, batch: Batch, made: Tensor, steps: int, rate: float) -> None:
+    """Train a model's critic against fakes that stay."""
+    optimiser = torch.optim.Adam(model.critic.parameters(), rate)
+    for _ in range(steps):
         loss = model.objective.critic(model.play(batch, made))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         batch.forget(["critic"])
-    return model, batch, x, made
 
 
 # ---------------------------------------------------------------- gradients, tests, layers
@@ -169,13 +174,7 @@ def _lines(seed: int) -> Figures:
         torch.manual_seed(seed)
         model = create("gan", DataSpec.vector(2), instance_noise=deviation, hidden=(64, 64))
         batch = Batch({"x": x}, torch.Generator().manual_seed(seed))
-        optimiser = torch.optim.Adam(model.critic.parameters(), 1e-2)
-        for _ in range(3000):
-            loss = model.objective.critic(model.play(batch, made))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            batch.forget(["critic"])
+        _tell_apart(model, batch, made, 3000, 1e-2)
         moving = made.clone().requires_grad_(True)
         (slope,) = torch.autograd.grad(softplus(model.score(batch, moving)).sum(), moving)
         slopes.append(float(slope.norm(dim=1).mean()))
