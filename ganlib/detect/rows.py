@@ -49,7 +49,7 @@ def normal_rows(y: Any, rows: int) -> np.ndarray:
             f"y was ignored: it holds {shown}, but a detector reads 0 (normal) and 1 (anomaly), or words of which "
             "'normal' marks normal rows",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return np.ones(rows, dtype=bool)
     if anomalous.all():
