@@ -111,10 +111,13 @@ def latent_walk(decode: Decoder, start: Tensor, end: Tensor, steps: int, path: s
     return page.save(path)
 
 
-def class_swap(decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path) -> Path:
+def class_swap(
+    decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path, asked: str = "class"
+) -> Path:
     """One row for each latent of ``z`` ``(rows, d)``, one column for each class (a number of them, or their names).
 
-    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``.
+    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``asked`` is what the
+    columns are called.
     Raises ConfigError without classes, else as ``sample_grid`` does.
     """
     names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
@@ -126,7 +129,7 @@ def class_swap(decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], pa
     with torch.no_grad():
         images = decode(z.repeat_interleave(len(names), 0), labels)
     page = _table(images, len(z), len(names))
-    page.name_columns(names, "class")
+    page.name_columns(names, asked)
     page.name_rows([str(i + 1) for i in range(len(z))], "latent")
     return page.save(path)
 

@@ -11,7 +11,7 @@ from ganlib.errors import ConfigError
 from ganlib.report.pictures import class_swap, latent_walk, loss_curves, sample_grid, scatter_points
 from ganlib.training import Algorithm, History
 
-GRID, WALKS, STEPS, COLUMNS = 64, 4, 9, 8
+ROWS, WALKS, STEPS, COLUMNS = 8, 4, 9, 8
 
 
 def picture_run(
@@ -53,9 +53,11 @@ def _asked(algorithm: Algorithm, real: Tensor | None, told: Tensor | None) -> Te
 
 
 def _images(algorithm: Algorithm, folder: Path, seed: int, asked: Tensor | None) -> dict[str, Path]:
-    z = _noise(algorithm, GRID, seed)
-    columns = 8 if asked is None else len(asked)
-    made = {"samples": sample_grid(_decode(algorithm, z, asked), folder / "samples.png", columns=columns)}
+    columns = COLUMNS if asked is None else len(asked)
+    z = _noise(algorithm, max(ROWS * columns, 2 * WALKS), seed)
+    made = {
+        "samples": sample_grid(_decode(algorithm, z[: ROWS * columns], asked), folder / "samples.png", columns=columns)
+    }
 
     def walk(latents: Tensor) -> Tensor:
         return _decode(algorithm, latents, None if asked is None else asked[:1])
@@ -67,6 +69,7 @@ def _images(algorithm: Algorithm, folder: Path, seed: int, asked: Tensor | None)
             z[:6],
             len(asked),
             folder / "swap.png",
+            asked="asked" if asked.is_floating_point() else "class",
         )
     return made
 

@@ -6,6 +6,7 @@ import torch
 
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits, ring
+from ganlib.errors import ConfigError
 from ganlib.registry import create
 from ganlib.report.run import picture_run
 from ganlib.training import Trainer, TrainerConfig
@@ -32,6 +33,22 @@ def test_images(tmp_path, name, classes, expected):
     for path in made.values():
         picture = matplotlib.image.imread(path)
         assert picture.ndim == 3 and picture[..., :3].std() > 0.01, path
+
+
+def test_images_by_attributes_and_neighbours(tmp_path):
+    x, _ = digits(0)
+    ink = x.mean((1, 2, 3)).unsqueeze(1)
+    options = {"width": 4, "latent_dim": 4}
+    spec = DataSpec((1, 8, 8), (), 0, 0, 1)
+    told, history = train("cgan", spec, {"x": x[:96], "c": ink[:96]}, **options)
+    made = picture_run(told, history, tmp_path / "told", told=ink[:5])
+    assert set(made) == {"curves", "samples", "walk", "swap"}
+    with pytest.raises(ConfigError, match="give some as told"):
+        picture_run(told, history, tmp_path / "none")
+    near, history = train("localized_gan", DataSpec((1, 8, 8)), {"x": x[:96]}, **options)
+    made |= picture_run(near, history, tmp_path / "near", real=x[:20])
+    for path in made.values():
+        assert matplotlib.image.imread(path)[..., :3].std() > 0.01, path
 
 
 def test_points_and_gradient_norms(tmp_path):
