@@ -7,14 +7,18 @@ neither ignore x nor collapse directions:
 
     generator: -E log D(G(x, z)) + mu ||G(x, 0) - x||² + eta ||J_x^T J_x - I||²,   J_x = dG(x, z)/dz at z = 0
 
+A trained chart also says in which directions a classifier f should not change, which helps with few labels (the
+Laplace-Beltrami term): ``roughness`` is E ||J_x^T grad f(x)||², to be added to the classifier's loss.
+
 Shapes: x ``(n, *shape)``; z ``(n, latent_dim)``, latent_dim the dimension of the tangent space.
 Defaults: mu is 1 and eta 10 on means [unverified: the paper's weights were not at hand]; latents N(0, 0.1² I).
-Deviations: J by one forward-mode derivative a latent dimension (exact); distances are means over positions. The
-semi-supervised Laplace-Beltrami term is not built. No batch norm in the chart: J is one example's own.
+Deviations: J by one forward-mode derivative a latent dimension (exact); distances are means over positions. No
+batch norm in the chart: J is one example's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,6 +161,19 @@ class LocalizedGAN(GAN):
     def sampler(self) -> Sampler:
         """The chart."""
         return ChartSampler(bake(self.generator), self.config.latent_dim, self.config.reach).eval()
+
+    def roughness(self, classify: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """How much ``classify`` ``(n, k)`` changes along the chart at ``x``: mean over x, a scalar, differentiable.
+
+        The sum over outputs and tangents of the squared derivative, by one forward-mode derivative a latent dimension.
+        """
+        zero = x.new_zeros(len(x), self.config.latent_dim)
+        total = x.new_zeros(())
+        for direction in torch.eye(self.config.latent_dim, device=x.device):
+            along = direction.expand_as(zero)
+            rise = torch.func.jvp(lambda z: classify(self.neighbours(x, z)), (zero,), (along,))[1]
+            total = total + rise.square().sum(1).mean()
+        return total
 
     @torch.no_grad()
     def around(self, x: Tensor, n: int, seed: int = 0) -> Tensor:
