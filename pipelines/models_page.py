@@ -141,6 +141,8 @@ def _row(name: str, check: dict[str, Any]) -> str:
     judged = f"{'worst' if check['worst'] else 'mean'} {'gain ' if check['gain'] else ''}{check['need']:g}"
     mean = statistics.mean(check["figures"])
     verdict = "reproduced" if check["passed"] else "not reproduced"
+    if check.get("finding"):
+        verdict = "gain" if check["passed"] else "no gain"
     if check["gain"] and len(check["figures"]) >= PAIRED:
         from scipy.stats import ttest_rel
 

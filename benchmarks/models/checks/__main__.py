@@ -27,7 +27,7 @@ def main() -> None:
         passed = value >= check.need
         row = {
             "model": check.model, "measure": check.measure, "baseline": check.baseline, "need": check.need,
-            "gain": check.gain, "worst": check.worst, "seeds": given.seeds,
+            "gain": check.gain, "worst": check.worst, "finding": check.finding, "seeds": given.seeds,
             "figures": [round(f, 4) for f, _ in figures], "baselines": [round(b, 4) for _, b in figures],
             "passed": passed,
         }  # fmt: skip

@@ -20,7 +20,8 @@ Figures = tuple[float, float]
 @dataclass(frozen=True)
 class Check:
     """``run(seed)`` gives the figure and its baseline; ``need`` is a lower bound on the figure, or on the figure less
-    its baseline where ``gain``; ``worst`` judges the worst seed instead of the mean."""
+    its baseline where ``gain``; ``worst`` judges the worst seed instead of the mean. A ``finding`` is to be reported
+    whatever it is: a gain, or none."""
 
     name: str
     model: str
@@ -30,6 +31,7 @@ class Check:
     run: Callable[[int], Figures]
     gain: bool = False
     worst: bool = False
+    finding: bool = False
 
     def value(self, figures: list[Figures]) -> float:
         """What is held against ``need``."""

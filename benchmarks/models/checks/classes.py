@@ -250,6 +250,7 @@ ROWS = (
         0.0,
         _rare("cgan"),
         gain=True,
+        finding=True,
     ),
     Check(
         "B4 rare",
@@ -259,6 +260,7 @@ ROWS = (
         0.0,
         _rare("cvae"),
         gain=True,
+        finding=True,
     ),
     Check("B4 classes", "cvae", "8x8 digits: class consistency", "diversity within classes", 0.95, _consistent("cvae")),
     Check("B4 bound", "cvae", "8x8 black and white digits: held-out bound, nats", "VAE", 0.0, _bound, gain=True),
