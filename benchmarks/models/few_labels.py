@@ -1,8 +1,9 @@
 """Few labels: the critic that classifies (k + 1 classes) on MNIST with 10 labels a class.
 
-    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 12000] [--json FILE]
+    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 24000] [--json FILE]
 
-Every seed draws its own labelled images. Beside the model: the same network on the labelled images alone, and
+The critic is half as wide in its first two layers as the authors' (500, 250), for half the time a step; on held-out
+training images it errs no more after as many steps. Every seed draws its own labelled images. Beside the model: the same network on the labelled images alone, and
 self-training (that network labels what it is surest of, and learns again from it; confidence 0.95, five rounds). Errors
 are of the 10,000 test images.
 """
@@ -25,6 +26,7 @@ from ganlib.training import Batch, Trainer, TrainerConfig
 
 PER_CLASS = 10
 IMAGES = DataSpec((1, 28, 28), (), 10)
+HIDDEN = (500, 250, 250, 250, 250)
 
 
 def labelled(y: Tensor, seed: int) -> Tensor:
@@ -42,7 +44,7 @@ def error(classify: Any, x: Tensor, y: Tensor) -> float:
 def k_plus_one(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
     """The model, trained on all images and the labels of ``rows``."""
     torch.manual_seed(seed)
-    model = create("semi_supervised_gan", IMAGES)
+    model = create("semi_supervised_gan", IMAGES, hidden=HIDDEN)
     config = TrainerConfig(steps=steps, batch_size=100, random_state=seed, ema=0.999, schedule="linear", decay_from=0.5)
     Trainer(config).fit(model, with_labels(x, x[rows], y[rows], seed))
     return model.eval()
@@ -51,7 +53,7 @@ def k_plus_one(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> nn.
 def supervised(x: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
     """The critic's network, with its noise, on labelled images alone."""
     torch.manual_seed(seed)
-    model, generator = create("semi_supervised_gan", IMAGES), torch.Generator().manual_seed(seed)
+    model, generator = create("semi_supervised_gan", IMAGES, hidden=HIDDEN), torch.Generator().manual_seed(seed)
     model.prepare(Batch({"x": x[torch.randint(len(x), (100,), generator=generator)]}, generator))
     net = model.critic.train()
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
@@ -85,7 +87,7 @@ def self_training(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> 
 
 def main() -> None:
     """Print a row as each seed ends."""
-    parser = options(__doc__, steps=12000, seeds=5)
+    parser = options(__doc__, steps=24_000, seeds=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = read(given.data, given.validate)
