@@ -3,9 +3,9 @@
     python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 24000] [--json FILE]
 
 The critic is half as wide in its first two layers as the authors' (500, 250), for half the time a step; on held-out
-training images it errs no more after as many steps. Every seed draws its own labelled images. Beside the model: the same network on the labelled images alone, and
-self-training (that network labels what it is surest of, and learns again from it; confidence 0.95, five rounds). Errors
-are of the 10,000 test images.
+training images it errs no more after as many steps. Every seed draws its own labelled images. Beside the model: the
+same network on the labelled images alone, and self-training (that network labels what it is surest of, and learns again
+from it; confidence 0.95, five rounds). Errors are of the 10,000 test images.
 """
 
 from __future__ import annotations
