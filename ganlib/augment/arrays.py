@@ -31,7 +31,6 @@ class Arrays:
 
     models: list[Algorithm]
     history: History
-    conditional = True
 
     def __init__(self, X: np.ndarray, plan: Plan) -> None:
         self.reader, self.told_scale = ArrayReader(X), cast("Scale | None", None)

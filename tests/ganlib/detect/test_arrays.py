@@ -90,3 +90,12 @@ def test_energies_of_images():
 def test_refusals(fitted, call, error, words):
     with pytest.raises(error, match=words):
         call(fitted)
+
+
+def test_a_refused_refit_leaves_what_was_fitted_as_it_was():
+    table = np.random.default_rng(0).normal(size=(60, 3))
+    detector = as_detector("vae", steps=5).fit(table)
+    before = detector.anomaly_score(table)
+    with pytest.raises(ConfigError, match="does not read image data"):
+        detector.fit(blobs(40, 0))
+    assert np.array_equal(detector.anomaly_score(table), before)
