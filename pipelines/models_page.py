@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,11 +100,18 @@ def _checks() -> list[str]:
     stored: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8"))
     return [
         "", "## Checks",
-        "Each model's own test, by `python -m benchmarks.models.checks --write`: the figure and the baseline of every "
-        "seed. *Needs* is the bound on the mean, or on the worst seed; *gain* bounds figure less baseline.", "",
+        "Each model's own test, by `python -m benchmarks.models.checks --write` (those on MNIST by the benches that "
+        "`benchmarks/models/checks/on_mnist.py` names): the figure and the baseline of every seed. *Needs* is the "
+        "bound on the mean, or on the worst seed; *gain* bounds figure less baseline.", "",
         "| check | model | what is measured | figure | baseline | needs | |", "|---|---|---|---|---|---|---|",
-        *(_row(name, check) for name, check in sorted(stored.items())),
+        *(_row(name, check) for name, check in sorted(stored.items(), key=_in_order)),
     ]  # fmt: skip
+
+
+def _in_order(item: tuple[str, Any]) -> tuple[str, int, str]:
+    """B2 before B12."""
+    letter, number, rest = re.fullmatch(r"([A-Z])(\d+)(.*)", item[0]).groups()  # type: ignore[union-attr]
+    return letter, int(number), rest
 
 
 def _mixtures() -> list[str]:

@@ -1,10 +1,11 @@
 """InfoGAN on MNIST: what the ten-way code says of the digits, beside k-means.
 
-    python -m benchmarks.models.codes mnist.npz [--seeds 0 1 2] [--steps 5000] [--json FILE]
+    python -m benchmarks.models.codes mnist.npz [--seeds 0 1 2] [--steps 5000] [--json FILE] [--write]
 
 Information: E log Q(c|G(z, c)) + H(c) of 5,000 generated images by the trained Q, at most log 10 = 2.303 nats; the same
-with lambda 0 beside it where ``--without`` is given. Cluster accuracy: Q names the 10,000 test images, clusters are
-matched to digits one to one (Hungarian). k-means clusters the pixels of 10,000 training images, best of ten starts.
+of the model before training, and with lambda 0 where ``--without`` is given. Cluster accuracy: Q names the 10,000 test
+images, clusters are matched to digits one to one (Hungarian). k-means clusters the pixels of 10,000 training images,
+best of ten starts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.models.mnist import keep, options, read
+from benchmarks.models.mnist import keep, options, read, write
 from ganlib.data.spec import DataSpec
 from ganlib.registry import create
 from ganlib.training import Trainer, TrainerConfig
@@ -48,11 +49,11 @@ def judge(model: Any, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
 
 
 def run(x: Tensor, seed: int, steps: int, width: int, weight: float) -> Any:
-    """A trained model."""
+    """A model after so many steps (0: as it begins)."""
     torch.manual_seed(seed)
     model = create("infogan", DataSpec((1, 28, 28)), width=width, weight=weight)
-    config = TrainerConfig(steps=steps, batch_size=128, random_state=seed, ema=0.995)
-    Trainer(config).fit(model, {"x": x})
+    if steps:
+        Trainer(TrainerConfig(steps=steps, batch_size=128, random_state=seed, ema=0.995)).fit(model, {"x": x})
     return model.eval()
 
 
@@ -72,6 +73,7 @@ def main() -> None:
         row: dict[str, Any] = {"seed": seed}
         row["kmeans"] = cluster_accuracy(kmeans.predict(test.flatten(1).numpy()), test_y.numpy())
         began = time.process_time()
+        row["nats_before"] = judge(run(x, seed, 0, given.width, 1.0), test, test_y, seed)["nats"]
         row |= judge(run(x, seed, given.steps, given.width, 1.0), test, test_y, seed)
         row["cpu_s"] = round(time.process_time() - began)
         if given.without:
@@ -79,6 +81,7 @@ def main() -> None:
         results.append(row)
         print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
         keep(results, given.json)
+    write("codes", {row["seed"]: row for row in results}, given)
 
 
 if __name__ == "__main__":

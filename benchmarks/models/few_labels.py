@@ -1,6 +1,6 @@
 """Few labels: the critic that classifies (k + 1 classes) on MNIST with 10 labels a class.
 
-    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 24000] [--json FILE]
+    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 24000] [--json FILE] [--write]
 
 The critic is half as wide in its first two layers as the authors' (500, 250), for half the time a step; on held-out
 training images it errs no more after as many steps. Every seed draws its own labelled images. Beside the model: the
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.models.mnist import keep, options, read
+from benchmarks.models.mnist import keep, options, read, write
 from ganlib.data.spec import DataSpec
 from ganlib.models.gan.semi_supervised import with_labels
 from ganlib.registry import create
@@ -112,6 +112,7 @@ def main() -> None:
         print(f"{seed:>4d}{row['k_plus_one']:>9.2%}{row['supervised']:>12.2%}{row['self_training']:>15.2%}"
               f"{row['cpu_s']:>16d}", flush=True)  # fmt: skip
         keep(results, given.json)
+    write("few_labels", {row["seed"]: row for row in results}, given)
     for name in ("k_plus_one", "supervised", "self_training"):
         print(f"{name:14s} mean error {statistics.mean(r[name] for r in results):.2%}")
 

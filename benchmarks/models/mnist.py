@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.models.checks.on_mnist import record
+
 
 def read(path: Path, validate: bool = False) -> dict[str, Tensor]:
     """Images in [-1, 1] as ``(n, 1, 28, 28)`` and labels; to choose options by, the last 10,000 training images are
@@ -37,6 +39,7 @@ def options(description: str | None, steps: int, seeds: int) -> argparse.Argumen
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--validate", action="store_true", help="judge on held-out training images")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", action="store_true", help="keep the checks' figures in docs/checks.json")
     return parser
 
 
@@ -44,3 +47,9 @@ def keep(results: list[dict[str, Any]], file: Path | None) -> None:
     """Write what there is so far, where a file was named."""
     if file:
         file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+def write(bench: str, rows: dict[int, Any], given: argparse.Namespace) -> None:
+    """Record the bench's checks where that was asked; figures of held-out training images are not recorded."""
+    if given.write and not given.validate:
+        record(bench, rows)

@@ -1,6 +1,6 @@
 """StackGAN on MNIST: what the second stage adds to the first, enlarged.
 
-    python -m benchmarks.models.stacked mnist.npz [--seeds 0 1 2] [--steps 4000] [--json FILE]
+    python -m benchmarks.models.stacked mnist.npz [--seeds 0 1 2] [--steps 4000] [--json FILE] [--write]
 
 Stage I draws 14 x 14, stage II 28 x 28, by class. For stage II, and for the same stage-I images enlarged bilinearly:
 share that a classifier of real images puts in the class asked for (``accuracy``), and the Fréchet distance to real test
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 
-from benchmarks.models.mnist import keep, options, read
+from benchmarks.models.mnist import keep, options, read, write
 from ganlib.data.spec import DataSpec
 from ganlib.metrics.classes import class_consistency
 from ganlib.metrics.features import pca_frechet, train_classifier
@@ -67,6 +67,7 @@ def main() -> None:
         results.append(row)
         print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
         keep(results, given.json)
+    write("stacked", {row["seed"]: row for row in results}, given)
 
 
 if __name__ == "__main__":

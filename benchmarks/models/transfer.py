@@ -1,6 +1,6 @@
 """Train on synthetic, test on real: the conditional families on MNIST, with a small convolutional classifier.
 
-    python -m benchmarks.models.transfer mnist.npz [--models cvae cgan cvae_gan] [--seeds 0 1 2 3 4] [--json FILE]
+    python -m benchmarks.models.transfer mnist.npz [--models cvae cgan cvae_gan] [--seeds 0 1 2 3 4] [--write]
 
 Every model gets the same training images,
 steps, batch size, schedule and width of network; three classifiers are trained on 1,000 generated images a class and
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.models.mnist import keep, options, read
+from benchmarks.models.mnist import keep, options, read, write
 from ganlib.data.spec import DataSpec
 from ganlib.metrics.classes import class_diversity, class_gaussians
 from ganlib.metrics.features import train_classifier
@@ -90,6 +90,7 @@ def main() -> None:
             print(f"{name:12s}{seed:>5d}{row['tstr']:>8.4f}{row['sharpness']:>11.3f}{row['diversity']:>11.3f}"
                   f"{time.process_time() - began:>8.0f}", flush=True)  # fmt: skip
             keep(results, given.json)
+    write("transfer", {s: {row["model"]: row for row in results if row["seed"] == s} for s in given.seeds}, given)
     for name in given.models:
         own = [r["tstr"] for r in results if r["model"] == name]
         error = statistics.stdev(own) / len(own) ** 0.5 if len(own) > 1 else float("nan")

@@ -2,7 +2,8 @@
 
     python -m benchmarks.models.checks [NAME ...] [--seeds 0 1 2] [--write]
 
-Needs no data but what scikit-learn ships. ``--write`` stores the figures in docs/checks.json, from which
+Needs no data but what scikit-learn ships; the benches on MNIST record theirs (``on_mnist``) by their own ``--write``.
+``--write`` stores the figures in docs/checks.json, from which
 ``ganlib models --markdown`` makes the table in docs/models.md. A check passes when the mean over seeds reaches its
 bound (the worst seed where it says so); bounds are the catalogue's, and a figure that falls short is stored as it is.
 A new check is one row in one of these files.
@@ -10,12 +11,9 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmarks.models.checks import classes, estimates, images, mixtures
 from benchmarks.models.checks.check import Check
 
-FILE = Path(__file__).resolve().parents[3] / "docs" / "checks.json"
 CHECKS: dict[str, Check] = {
     check.name: check for rows in (mixtures.ROWS, estimates.ROWS, images.ROWS, classes.ROWS) for check in rows
 }

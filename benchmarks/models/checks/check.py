@@ -1,10 +1,12 @@
-"""What a check is, and how checks train and draw."""
+"""What a check is, how checks train and draw, and where their figures are kept."""
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,30 +16,47 @@ from ganlib.data.spec import DataSpec
 from ganlib.registry import create
 from ganlib.training import Trainer, TrainerConfig
 
+FILE = Path(__file__).resolve().parents[3] / "docs" / "checks.json"
 Figures = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Check:
-    """``run(seed)`` gives the figure and its baseline; ``need`` is a lower bound on the figure, or on the figure less
-    its baseline where ``gain``; ``worst`` judges the worst seed instead of the mean. A ``finding`` is to be reported
-    whatever it is: a gain, or none."""
+    """``run(seed)`` gives the figure and its baseline (of a check on MNIST, ``run(row)``: what its bench measured for a
+    seed); ``need`` is a lower bound on the figure, or on the figure less its baseline where ``gain``; ``worst`` judges
+    the worst seed instead of the mean. A ``finding`` is to be reported whatever it is: a gain, or none."""
 
     name: str
     model: str
     measure: str
     baseline: str
     need: float
-    run: Callable[[int], Figures]
+    run: Callable[[Any], Figures]
     gain: bool = False
     worst: bool = False
     finding: bool = False
+    seeds: int = 3
 
     def value(self, figures: list[Figures]) -> float:
         """What is held against ``need``."""
         values = [f - b if self.gain else f for f, b in figures]
         # Rounded, so that a tie is a tie.
         return round(min(values) if self.worst else statistics.mean(values), 6)
+
+    def record(self, figures: list[Figures], seeds: Sequence[int]) -> dict[str, Any]:
+        """What docs/checks.json keeps of a run."""
+        return {
+            "model": self.model, "measure": self.measure, "baseline": self.baseline, "need": self.need,
+            "gain": self.gain, "worst": self.worst, "finding": self.finding, "seeds": list(seeds),
+            "figures": [round(f, 4) for f, _ in figures], "baselines": [round(b, 4) for _, b in figures],
+            "passed": self.value(figures) >= self.need,
+        }  # fmt: skip
+
+
+def store(rows: dict[str, dict[str, Any]]) -> None:
+    """Keep records, by name, in place of older ones."""
+    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    FILE.write_text(json.dumps({**kept, **rows}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def fit(

@@ -1,0 +1,56 @@
+"""Checks whose figures the benches on MNIST measure: every row is told what its bench found for one seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.models.checks.check import Check, Figures, store
+
+
+def _transfer(model: str, *others: str, measure: str = "tstr") -> Any:
+    """A model's figure beside the best of others."""
+
+    def run(row: dict[str, dict[str, float]]) -> Figures:
+        return row[model][measure], max(row[other][measure] for other in others)
+
+    return run
+
+
+BENCHES: dict[str, tuple[Check, ...]] = {
+    "transfer": (
+        Check("B4 MNIST", "cvae", "MNIST: train synthetic, test real", "class Gaussians", 0.94,
+              _transfer("cvae", "gaussians")),
+        Check("B5 MNIST", "cvae_gan", "MNIST: train synthetic, test real", "class Gaussians", 0.95,
+              _transfer("cvae_gan", "gaussians")),
+        Check("B5 MNIST beside", "cvae_gan", "MNIST: train synthetic, test real", "better of CVAE and CGAN", 0.0,
+              _transfer("cvae_gan", "cvae", "cgan"), gain=True),
+        Check("B5 MNIST sharpness", "cvae_gan", "MNIST: sharpness, real images 1", "CVAE", 0.0,
+              _transfer("cvae_gan", "cvae", measure="sharpness"), gain=True, worst=True),
+    ),
+    "few_labels": (
+        Check("B12 MNIST", "semi_supervised_gan", "MNIST, 100 labels: accuracy", "supervised only", 0.97,
+              lambda row: (1 - row["k_plus_one"], 1 - row["supervised"])),
+        Check("B12 MNIST self", "semi_supervised_gan", "MNIST, 100 labels: accuracy", "self-training", 0.0,
+              lambda row: (1 - row["k_plus_one"], 1 - row["self_training"]), gain=True),
+    ),
+    "codes": (
+        Check("B7 MNIST", "infogan", "MNIST: information in nats, of 2.303", "before training", 1.5,
+              lambda row: (row["nats"], row["nats_before"])),
+        Check("B7 MNIST clusters", "infogan", "MNIST: cluster accuracy", "k-means", 0.0,
+              lambda row: (row["accuracy"], row["kmeans"]), gain=True, finding=True),
+    ),
+    "stacked": (
+        Check("B11", "stackgan", "MNIST: stage II's class consistency", "stage I enlarged", 0.0,
+              lambda row: (row["accuracy_second"], row["accuracy_enlarged"]), gain=True),
+        Check("B11 distance", "stackgan", "MNIST: Fréchet distance, stage I enlarged over stage II",
+              "over as many real images", 1.0,
+              lambda row: (row["distance_enlarged"] / row["distance_second"],
+                           row["distance_enlarged"] / row["distance_real"])),
+    ),
+}  # fmt: skip
+
+
+def record(bench: str, rows: dict[int, Any]) -> None:
+    """Keep in docs/checks.json what a bench measured, by seed."""
+    for check in BENCHES[bench]:
+        store({check.name: check.record([check.run(row) for row in rows.values()], list(rows))})
