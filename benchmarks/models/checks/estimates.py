@@ -217,7 +217,15 @@ def _spectra(seed: int) -> Figures:
 
 ROWS = (
     Check("C6 margin", "loss_sensitive_gan", "correlation of losses' gap and margin", "GAN's logits", 0.5, _margin),
-    Check("B1 optimum", "gan", "1 less the greatest distance of D from p/(p + q)", "of D = 1/2", 0.95, _optimum, worst=True),
+    Check(
+        "B1 optimum",
+        "gan",
+        "1 less the greatest distance of D from p/(p + q)",
+        "of D = 1/2",
+        0.95,
+        _optimum,
+        worst=True,
+    ),
     Check("C7 wider", "f_gan_kl", "deviation of N fitted to two modes", "by reverse KL", 0.1, _wider, gain=True),
     Check(
         "C1",
