@@ -14,10 +14,10 @@ class GANConfig(Config):
     """None means: as the objective's source trains it.
 
     ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's where it is another;
-    ``hidden`` are an MLP's widths, ``width`` the first
-    convolution's channels; norms are none, batch, layer, instance, virtual, or auto (batch in convolutional networks,
-    layer in a critic under a penalty). ``objective_options`` change numbers of the objective's row
-    (``real_target=0.9`` is one-sided label smoothing). ``critic_learning_rate`` sets a second time scale.
+    ``hidden`` are an MLP's widths, ``width`` the first convolution's channels; norms are none, batch, layer, instance,
+    virtual, or auto (batch in convolutional networks, layer in a critic under a penalty). ``objective_options`` change
+    numbers of the objective's row (``real_target=0.9`` is one-sided label smoothing). ``critic_learning_rate`` sets a
+    second time scale.
 
     Tricks: ``instance_noise`` (deviation, on D's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for
     constant), ``minibatch_discrimination`` (kernels), ``feature_matching`` (weight; ``adversarial`` weighs the game
