@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from typing import Any, Self
 
 from ganlib.errors import ConfigError
+
+# What a number of this name may be, in whatever configuration: at least 1, above 0, at least 0, from 0 to below 1.
+_COUNTS = {
+    "latent_dim", "hidden", "generator_hidden", "width", "augmented", "text_dim", "embedding", "critic_steps",
+    "penalty_every", "flow_steps", "walks", "rollouts",
+}  # fmt: skip
+_POSITIVE = {"learning_rate", "critic_learning_rate", "policy_learning_rate", "epsilon"}
+_SHARES = {"dropout", "critic_dropout", "momentum", "betas", "discount"}
+_NOT_NEGATIVE = {
+    "adversarial", "feature_matching", "historical_averaging", "unrolled_steps", "replay", "minibatch_discrimination",
+    "instance_noise", "noise_steps", "critic_noise", "clip", "penalty_weight", "weight_decay", "kl", "beta", "weight",
+    "categories", "continuous", "cycle", "locality", "orthonormality", "reach", "rebuild", "fool", "interpolation",
+    "labelled", "unlabelled", "auxiliary", "auxiliary_generator", "contextual", "encoder", "score_samples", "like",
+    "critic_match", "class_match",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +34,9 @@ class Config:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _coerce(getattr(self, field.name), hints[field.name], field.name))
+            value = _coerce(getattr(self, field.name), hints[field.name], field.name)
+            _check_range(field.name, value)
+            object.__setattr__(self, field.name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of JSON values; ``from_dict`` restores an equal object."""
@@ -38,6 +56,25 @@ class Config:
     def replace(self, **changes: Any) -> Self:
         """A copy with some values changed; raises ConfigError on an unknown name."""
         return type(self).from_dict({**self.to_dict(), **changes})
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Refuse numbers that no option of this name can be; names mean the same everywhere."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if math.isnan(number):
+            raise ConfigError(f"option {name!r} must be a number, not {value!r}")
+        for names, holds, wanted in (
+            (_COUNTS, number >= 1, "at least 1"),
+            (_POSITIVE, 0 < number < math.inf, "above 0"),
+            (_SHARES, 0 <= number < 1, "at least 0 and below 1"),
+            (_NOT_NEGATIVE, number >= 0, "at least 0"),
+        ):
+            if name in names and not holds:
+                raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}")
+    if name == "betas" and value is not None and len(value) != 2:
+        raise ConfigError(f"option 'betas' must be two numbers, not {value!r}")
 
 
 def _plain(value: Any) -> Any:

@@ -56,14 +56,20 @@ class Entry:
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def takes_attributes(self) -> bool:
-        """Whether the model can be told continuous attributes."""
-        return bool(getattr(self.build, "takes_attributes", False))
+    def takes(self) -> tuple[str, ...]:
+        """What the model's sampler can be told: classes, attributes."""
+        return getattr(self.build, "takes", ())
 
     def create(self, spec: DataSpec, **config: Any) -> Algorithm:
         """An untrained algorithm for this data; raises ConfigError on an unknown option, and on data it cannot use."""
-        if spec.attributes and not self.takes_attributes:
-            able = ", ".join(e.name for e in entries("augmenter") if e.takes_attributes)
+        if not isinstance(spec, DataSpec):
+            raise ConfigError(
+                f"a model is built for a DataSpec, such as DataSpec((1, 28, 28)) or DataSpec.vector(2); got {spec!r}"
+            )
+        if not ((spec.kind == "vector" and set(self.modalities) - {"image", "series"}) or spec.kind in self.modalities):
+            raise ConfigError(f"model {self.name!r} reads {', '.join(self.modalities)}, not data of shape {spec.shape}")
+        if spec.attributes and "attributes" not in self.takes:
+            able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
             raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")
         return self.build(spec, self.config.from_dict(config))
 
@@ -124,8 +130,11 @@ def _load_all() -> None:
 
 
 def entries(task: str | None = None, modality: str | None = None) -> list[Entry]:
-    """All entries, sorted by family and name, optionally of one task and one modality."""
+    """All entries, sorted by family and name, optionally of one task and one modality; raises ConfigError on others."""
     _load_all()
+    for value, known, what in ((task, TASKS, "task"), (modality, MODALITIES, "kind of data")):
+        if value is not None and value not in known:
+            raise ConfigError(f"there is no {what} {value!r}; choose {', '.join(known)}")
     chosen = [
         e
         for e in _ENTRIES.values()

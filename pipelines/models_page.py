@@ -48,7 +48,8 @@ def _defaults(found: list[Entry]) -> list[str]:
     common = GANConfig().to_dict()
     page = [
         "", "## Defaults",
-        "Options, then what the trainer is given. Adversarial models share these, and below say only where they "
+        "Options, then the training that is advised (for a `TrainerConfig`; augmenters take its steps). Models built "
+        "on `gan` share these, and below say only where they "
         f"differ: {_said(common)}. An option that is null follows the objective's recipe.", "",
         "| name | options | training |", "|---|---|---|",
     ]  # fmt: skip
@@ -71,7 +72,7 @@ def _objectives() -> list[str]:
 
     page = [
         "", "## Objectives and slope penalties",
-        "What each source trains with; `objective=` and `penalty=` of any adversarial model take these names.",
+        "What each source trains with; `objective=` and `penalty=` of the models built on `gan` take these names.",
         "", "| objective | critic | optimiser | critic steps | bounds | numbers | source |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip

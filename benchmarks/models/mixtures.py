@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ganlib.data.spec import DataSpec
+from ganlib.errors import DivergenceError
 from ganlib.losses.adversarial import OBJECTIVES
 from ganlib.metrics.mixtures import grid_centres, mode_report, ring_centres
 from ganlib.registry import create
@@ -103,7 +104,7 @@ def main() -> None:
             for seed in given.seeds:
                 try:
                     rows.append(run(name, objective, seed, given.steps))
-                except Exception as error:  # a collapse is a result
+                except DivergenceError as error:  # a result like others
                     rows.append({"set": name, "objective": objective, "seed": seed, "steps": given.steps, "modes": 0,
                                  "quality": 0.0, "finite": False, "cpu_s": 0.0, "error": str(error)[:80]})  # fmt: skip
             modes = " ".join(str(r["modes"]) for r in rows)

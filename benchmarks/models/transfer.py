@@ -68,6 +68,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16, help="first convolution's channels")
     parser.add_argument("--networks", default="mlp", help="dcgan or mlp (512-256)")
     given = parser.parse_args()
+    if given.write and (lacking := {"gaussians", "cvae", "cgan", "cvae_gan"} - set(given.models)):
+        parser.error(f"--write records checks that need {', '.join(sorted(lacking))} too: add them to --models")
     torch.set_num_threads(1)
     data, results = read(given.data, given.validate), []
     nets = {"networks": given.networks, "width": given.width, "hidden": (512, 256)}

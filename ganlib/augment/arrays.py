@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from ganlib.augment.generator import Plan, is_conditional, train_plan
+from ganlib.augment.counts import check_rows
+from ganlib.augment.generator import Plan, fit_prior, is_conditional, train_plan
 from ganlib.data.arrays import ArrayReader
 from ganlib.data.captions import CaptionEncoder
 from ganlib.data.spec import DataSpec
@@ -76,8 +78,8 @@ class ArrayGenerator(Arrays):
     def _train(self, x: Tensor, y: Tensor, plan: Plan) -> tuple[list[Algorithm], History]:
         if self.conditional:
             model, history = train_plan(self.spec, plan, {"x": x, "y": y}, {"x": x[:0], "y": y[:0]})
-            if plan.class_prior and hasattr(model, "fit_prior"):
-                model.fit_prior(x, y)
+            if plan.class_prior:
+                fit_prior(model, x, y)
             return [model], history
         groups = [train_plan(self.spec, plan, {"x": x[y == c]}, {"x": x[:0]}) for c in range(int(y.max()) + 1)]
         return [model for model, _ in groups], groups[0][1]
@@ -120,6 +122,8 @@ class DescribedGenerator(Arrays):
         if len(self.seen) != len(X):
             raise DataError(f"X has {len(X)} rows and y {len(self.seen)}")
         if self.seen.ndim == 1:
+            if lacking := int(pd.isna(self.seen).sum()):
+                raise DataError(f"{lacking} captions are missing; leave these examples out")
             self.seen = self.seen.astype(str)
             self.captions = CaptionEncoder().fit(self.seen.tolist())
         else:
@@ -134,6 +138,8 @@ class DescribedGenerator(Arrays):
 
     def embed(self, descriptions: np.ndarray) -> Tensor:
         """Descriptions as the sampler is told them, float32 ``(n, k)``; raises DataError on those it cannot read."""
+        if not len(descriptions):
+            return torch.zeros(0, self.spec.attributes)
         if self.captions is not None:
             return self.captions.transform([str(text) for text in descriptions])
         return _attributes(descriptions, self.seen.shape[1])
@@ -154,6 +160,7 @@ class DescribedGenerator(Arrays):
         return self.reader.restore(torch.cat(made) if len(told) else torch.zeros(0, *self.spec.shape)), asked
 
     def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
+        check_rows(n)
         values = None if conditions is None else np.asarray(conditions)
         if values is not None and values.ndim == self.seen.ndim and n in (None, len(values)):
             return values
@@ -163,7 +170,10 @@ class DescribedGenerator(Arrays):
             raise ConfigError("say how many: n, or a description for each")
         if values is None:
             return self.seen[rng.choice(len(self.seen), n)]
-        return np.broadcast_to(values, (n, *self.seen.shape[1:])).copy()
+        if values.shape != self.seen.shape[1:]:
+            wanted = "a caption" if self.captions else f"{self.seen.shape[1]} attributes"
+            raise ConfigError(f"conditions are {wanted}, for all or for each; got an array of shape {values.shape}")
+        return np.broadcast_to(values, (n, *values.shape)).copy()
 
 
 def is_described(model: Entry, y: Any) -> bool:
@@ -172,7 +182,7 @@ def is_described(model: Entry, y: Any) -> bool:
     Texts are captions for a model that knows no classes (gan_int_cls), and classes for any other. Raises DataError
     where such a model is given none.
     """
-    captions = model.toy.spec.attributes > 0 and not model.toy.spec.classes
+    captions = model.takes == ("attributes",)
     if captions and y is None:
         raise DataError(f"model {model.name!r} generates from descriptions: give y, captions or attributes (n, k)")
     return captions or np.ndim(y) == 2

@@ -24,11 +24,13 @@ from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is
 from ganlib.augment.counts import counts_for, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
+from ganlib.data.arrays import examples_of
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
 from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
+from ganlib.estimator import kept_when_refused, refuse_twice
 from ganlib.registry import entry
 from ganlib.training.callbacks import ProgressBar
 
@@ -36,7 +38,6 @@ MARK = "_synthetic"
 POOL = 4
 SCARCE = 0.5
 CHUNK = 4096
-TABLE_AXES = 2
 
 
 class BaseAugmenter(BaseOverSampler):
@@ -148,17 +149,18 @@ class BaseAugmenter(BaseOverSampler):
         an unknown model or option.
         """
         self._validate_params()
-        self.arrays_: Arrays | None = None
-        self._like_array = not hasattr(X, "columns")
-        if np.ndim(X) > TABLE_AXES and self._like_array:
-            return self._fit_arrays(np.asarray(X), y)
-        frame = self._accept(X)
-        if y is None:
-            return self._fit(frame, None, "label")
-        name = str(getattr(y, "name", None) or "label")
-        check_classification_targets(y)
-        labels, _ = check_target_type(y, indicate_one_vs_all=True)
-        return self._fit(frame, labels, name)
+        with kept_when_refused(self):
+            self.arrays_: Arrays | None = None
+            self._like_array = not hasattr(X, "columns")
+            if (examples := examples_of(X)) is not None:
+                return self._fit_arrays(examples, y)
+            frame = self._accept(X)
+            if y is None:
+                return self._fit(frame, None, "label")
+            name = str(getattr(y, "name", None) or "label")
+            _check_labels(y)
+            labels, _ = check_target_type(y, indicate_one_vs_all=True)
+            return self._fit(frame, labels, name)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
         labels, binarize = check_target_type(y, indicate_one_vs_all=True)
@@ -201,6 +203,8 @@ class BaseAugmenter(BaseOverSampler):
     def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
         """Images and series, by class or by description: no schema, no filters."""
         plan = self._plan("image", "series")
+        if self.schema is not None:
+            raise ConfigError("a schema is for tables; leave it out for images and series")
         if len(X) < 2:
             raise DataError(f"an augmenter needs at least 2 examples; got {len(X)}")
         self.label_ = None if y is None else "label"
@@ -208,6 +212,8 @@ class BaseAugmenter(BaseOverSampler):
             self._read_labels(None, len(X), plan)
             self.arrays_ = DescribedGenerator(X, y, plan)
         else:
+            if y is not None:
+                _check_labels(y)
             codes = self._read_labels(None if y is None else np.asarray(y), len(X), plan)
             self.arrays_ = ArrayGenerator(X, codes, plan)
         self.algorithm_ = self.arrays_.models[0]
@@ -232,7 +238,7 @@ class BaseAugmenter(BaseOverSampler):
             )
         if single := [c for c, n in zip(self.conditions_, self.class_counts_, strict=True) if n == 1]:
             how = "spread around it with the covariance of the other classes"
-            if not (plan.class_prior and plan.model.name in ("cvae", "cvae_gan")):
+            if not (plan.class_prior and hasattr(plan.model.build, "fit_prior")):
                 how = "close copies of it"
             warnings.warn(f"one row only in class {', '.join(single)}: its generated rows are {how}", stacklevel=4)
         return codes.astype(np.int64)
@@ -247,7 +253,9 @@ class BaseAugmenter(BaseOverSampler):
             )
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
         defaults = self._defaults if wanted == ("table",) else self._array_defaults
-        options = {**defaults, **{k: v for k, v in chosen.items() if v is not None}, **(self.options or {})}
+        given = {k: v for k, v in chosen.items() if v is not None}
+        refuse_twice(given, self.options)
+        options = {**defaults, **given, **(self.options or {})}
         model.config.from_dict(options)
         seed = self._seed(self.random_state)
         callbacks = (ProgressBar(f"training {name}"),) if self.verbose else ()
@@ -271,6 +279,8 @@ class BaseAugmenter(BaseOverSampler):
     @staticmethod
     def _seed(random_state: Any) -> int:
         if isinstance(random_state, int | np.integer):
+            if random_state < 0:
+                raise ConfigError(f"random_state must be 0 or more, not {random_state}")
             return int(random_state)
         return int(check_random_state(random_state).randint(2**31 - 1))
 
@@ -356,8 +366,12 @@ class BaseAugmenter(BaseOverSampler):
     def generate(self, z: np.ndarray, conditions: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
         """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters.
 
-        This is what the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``.
+        This is what the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
+        ConfigError where it was fitted on images or series.
         """
+        check_is_fitted(self, "algorithm_")
+        if self.arrays_ is not None:
+            raise ConfigError("generate() makes table rows; use sample() for images and series")
         return self.encoder_.inverse(self._encoded(z, None if conditions is None else np.asarray(conditions)))
 
     @torch.no_grad()
@@ -367,6 +381,8 @@ class BaseAugmenter(BaseOverSampler):
             part = torch.from_numpy(z[start : start + CHUNK])
             extra = () if codes is None else (torch.from_numpy(codes[start : start + CHUNK].astype(np.int64)),)
             parts.append(sampler(part, *extra).numpy())
+        if not all(np.isfinite(part).all() for part in parts):
+            raise DataError("the generated rows are not finite: the model has diverged; try a lower learning_rate")
         return np.concatenate(parts) if parts else np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
 
     def _generate(self, counts: np.ndarray, random_state: Any) -> tuple[pd.DataFrame, np.ndarray]:
@@ -432,6 +448,21 @@ def stack(real: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
             below = below.astype(object)
         columns[name] = pd.concat([above, below], ignore_index=True)
     return pd.DataFrame(columns, columns=real.columns)
+
+
+def _check_labels(y: Any) -> None:
+    """Raise DataError where ``y`` does not name classes, one for each example."""
+    labels = np.asarray(y, dtype=None if hasattr(y, "dtype") else object)
+    if labels.ndim == 0:
+        raise DataError(f"y holds one label for each example; got {type(y).__name__}")
+    if labels.ndim == 1 and (lacking := int(pd.isna(labels).sum())):
+        raise DataError(f"y lacks {lacking} labels; leave these examples out, or use augment() on a table")
+    if labels.ndim > 1 and labels.shape[1] > 1 and not set(np.unique(labels)) <= {0, 1}:
+        raise DataError("y describes each row by several numbers; attributes are for images and series")
+    try:
+        check_classification_targets(y)
+    except TypeError as error:
+        raise DataError(f"y mixes labels of several kinds, which cannot be put in order: {error}") from error
 
 
 def _refuse_sparse(X: Any) -> Any:

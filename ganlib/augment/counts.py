@@ -34,12 +34,17 @@ def index_of(value: Any, classes: np.ndarray, conditions: Sequence[str]) -> int:
     raise ConfigError(f"there is no class {value!r}; the classes are {known}")
 
 
+def check_rows(n: Any) -> None:
+    """Raise ConfigError where ``n`` is no number of rows."""
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
+        raise ConfigError(f"n must be a whole number of rows, 0 or more, not {n!r}")
+
+
 def counts_for(
     n: int | None, conditions: Any, classes: np.ndarray, texts: Sequence[str], seen: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """``(class index per row or None, counts by class)`` for ``BaseAugmenter.sample``'s arguments."""
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
-        raise ConfigError(f"n must be a whole number of rows, 0 or more, not {n!r}")
+    check_rows(n)
     if isinstance(conditions, Mapping):
         counts = np.zeros(len(seen), dtype=np.int64)
         for value, count in conditions.items():
@@ -49,6 +54,8 @@ def counts_for(
         if n is not None and counts.sum() != n:
             raise ConfigError(f"the counts add up to {counts.sum()}, not to n={n}; leave n out")
         return None, counts
+    if hasattr(conditions, "tolist"):  # tensors' and arrays' own scalars are no classes
+        conditions = conditions.tolist()
     if conditions is not None and not isinstance(conditions, str) and np.ndim(conditions) == 1:
         per_row = np.array([index_of(v, classes, texts) for v in conditions], dtype=np.int64)
         if n is not None and len(per_row) != n:

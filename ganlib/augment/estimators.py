@@ -7,7 +7,8 @@ from typing import Any
 
 from ganlib.augment.base import BaseAugmenter
 from ganlib.data.schema import Schema
-from ganlib.registry import Entry, options_of, resolve
+from ganlib.estimator import estimator_parameters
+from ganlib.registry import Entry, resolve
 from ganlib.training.algorithm import Algorithm
 
 
@@ -96,10 +97,5 @@ def as_augmenter(model: str | Entry | Algorithm | type, **parameters: Any) -> Ba
     the data. Raises ConfigError on an unknown model or option.
     """
     known = resolve(model)
-    own = BaseAugmenter._get_param_names()
-    options = {k: parameters.pop(k) for k in list(parameters) if k not in own}
-    known.config.from_dict(options)
-    lent = {name: value for name, value in options_of(model).items() if name not in parameters}
-    if merged := {**lent, **(parameters.pop("options", None) or {}), **options}:
-        parameters["options"] = merged
+    parameters = estimator_parameters(model, known, BaseAugmenter._get_param_names(), parameters, "augmenter")
     return AUGMENTERS[known.name](**parameters) if known.name in AUGMENTERS else Augmenter(known.name, **parameters)

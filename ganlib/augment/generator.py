@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.spec import DataSpec
+from ganlib.errors import DivergenceError
 from ganlib.nn.marginals import Marginals
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import Entry
@@ -119,17 +120,30 @@ def fit_generator(
         train = torch.from_numpy(member & ~held[draws])
         watch = torch.from_numpy((member & held[draws]) & (np.arange(len(draws)) < len(x)))
         model, history = train_plan(spec, plan, _take(data, train), _take(data, watch))
-        if plan.class_prior and given_class and hasattr(model, "fit_prior"):
+        if plan.class_prior and given_class:
             # One score per row: copies would look like more evidence than there is.
-            model.fit_prior(scores[: len(x)], drawn[: len(x)])
+            fit_prior(model, scores[: len(x)], drawn[: len(x)])
         models.append(model)
         histories.append(history)
     return TableGenerator(models, marginals, _penalty(encoder), given_class).eval(), _merge(histories)
 
 
+def fit_prior(model: Algorithm, x: Tensor, y: Tensor) -> None:
+    """Fit the model's class prior where it has one; raises DivergenceError where its latents are of no use."""
+    if not hasattr(model, "fit_prior"):
+        return
+    try:
+        model.fit_prior(x, y)
+    except torch.linalg.LinAlgError as error:
+        raise DivergenceError(
+            "the latents have no finite spread: training diverged. Try a smaller learning_rate, and look for extreme "
+            f"values ({error})"
+        ) from error
+
+
 def is_conditional(model: Entry) -> bool:
-    """Whether the model is given the class: its toy has classes."""
-    return model.toy.spec.classes > 0
+    """Whether the model is given the class."""
+    return "classes" in model.takes
 
 
 def _take(data: Mapping[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:

@@ -14,6 +14,33 @@ from ganlib.errors import DataError
 SERIES, IMAGES = 3, 4
 
 
+def examples_of(X: Any) -> np.ndarray | None:
+    """Images or series as one array of three or four axes, from an array, a tensor or a list; None for tables.
+
+    Raises DataError on a list of examples that differ in size.
+    """
+    if hasattr(X, "columns") or hasattr(X, "to_pandas") or hasattr(X, "tocsr"):
+        return None
+    X = X.detach().cpu() if isinstance(X, Tensor) else X
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise _mixed(X) from error
+    if array.dtype == object and array.ndim == 1 and len(array) and all(np.ndim(item) > 1 for item in array):
+        if len({np.shape(item) for item in array}) > 1:
+            raise _mixed(array)
+        array = np.stack(list(array))
+    return array if array.ndim >= SERIES else None
+
+
+def _mixed(examples: Any) -> DataError:
+    sizes = sorted({" x ".join(map(str, np.shape(item))) or "a number" for item in examples})
+    return DataError(
+        f"the examples differ in size ({', '.join(sizes[:4])}): bring them to one, for images with "
+        "ganlib.data.images.ImageFolder(..., size=64) or the crops of ganlib.data.transforms"
+    )
+
+
 class ArrayReader:
     """Remembers the axes, type and range of an array, to read others like it and to give results alike.
 
@@ -36,7 +63,7 @@ class ArrayReader:
 
     def read(self, X: Any) -> Tensor:
         """Examples as the network sees them, float32 ``(n, channels, ...)``; raises DataError on another kind."""
-        X = np.asarray(X)
+        X = np.asarray(X.detach().cpu() if isinstance(X, Tensor) else X)
         if X.shape[1:] != self.axes or (X.dtype == np.uint8) != (self.kind == np.uint8):
             wanted = ", ".join(["n", *map(str, self.axes)])
             raise DataError(f"got {X.dtype} of shape {X.shape}; fitted on {self.kind} of shape ({wanted})")
@@ -49,7 +76,12 @@ class ArrayReader:
         return to_tensor(X, channels, "signed" if self._signed else "unit")
 
     def restore(self, made: Tensor) -> np.ndarray:
-        """Images of the network's range, or series in their own units, as an array of the kind and axes fitted on."""
+        """Images of the network's range, or series in their own units, as an array of the kind and axes fitted on.
+
+        Raises DataError on values that are not finite.
+        """
+        if not bool(made.isfinite().all()):
+            raise DataError("the generated examples are not finite: the model has diverged; try a lower learning_rate")
         if self.modality == "series":
             values = made.numpy()
             return (np.rint(values) if self.kind.kind in "iu" else values).astype(self.kind)
@@ -57,7 +89,8 @@ class ArrayReader:
             arrays = to_uint8(made)
         else:
             arrays = made.clamp(-1, 1).permute(0, 2, 3, 1).numpy()
-            arrays = (arrays if self._signed else (arrays + 1) / 2).astype(self.kind)
+            arrays = arrays if self._signed else (arrays + 1) / 2
+            arrays = arrays > 0.5 if self.kind.kind == "b" else arrays.astype(self.kind)
         if self._first:
             return np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))
         return arrays[..., 0] if len(self.axes) + 1 == SERIES else arrays

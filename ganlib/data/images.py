@@ -130,8 +130,14 @@ class ImageFolder:
         return (self[index] for index in range(len(self)))
 
     def load(self, indices: Sequence[int] | Tensor | None = None) -> dict[str, Tensor]:
-        """The images at these indices (all without) as ``x`` ``(n, c, h, w)``; their classes, if any, as ``y``."""
-        chosen = range(len(self)) if indices is None else [int(index) for index in indices]
+        """The images at these indices, or where a mask is true (all without), as ``x`` ``(n, c, h, w)``; their classes,
+        if any, as ``y``."""
+        rows = np.arange(len(self)) if indices is None else np.asarray(indices)
+        if rows.dtype == bool and rows.shape == (len(self),):
+            rows = np.flatnonzero(rows)
+        if rows.ndim != 1 or (len(rows) and not np.issubdtype(rows.dtype, np.integer)):
+            raise DataError(f"images are chosen by whole numbers or by a mask of {len(self)}; got {indices!r}")
+        chosen = [int(row) for row in rows]
         depth, height, width = self.spec.shape
         pixels = np.empty((len(chosen), height, width, depth), np.uint8)
         for row, index in enumerate(chosen):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ganlib.errors import ConfigError
+
 BlockKind = Literal["number", "binary", "category"]
 
 
@@ -38,7 +40,8 @@ class DataSpec:
 
     ``classes`` is 0 for data without labels; labels are int64 class indices ``0..classes-1``.
     ``vocabulary`` is the number of tokens where examples are sequences of token ids, else 0. ``attributes`` is the
-    number of continuous attributes ``c (n, attributes)`` that examples are described by, else 0.
+    number of continuous attributes ``c (n, attributes)`` that examples are described by, else 0. Raises ConfigError
+    on sides or counts that cannot be.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +49,15 @@ class DataSpec:
     classes: int = 0
     vocabulary: int = 0
     attributes: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
+        counts = (self.classes, self.vocabulary, self.attributes)
+        if not shape or any(not isinstance(side, int) or side < 1 for side in shape):
+            raise ConfigError(f"a shape is a tuple of whole numbers above 0, such as (1, 28, 28); got {self.shape!r}")
+        if any(not isinstance(count, int) or count < 0 for count in counts):
+            raise ConfigError(f"classes, vocabulary and attributes are whole numbers, 0 or more; got {counts}")
+        object.__setattr__(self, "shape", shape)
 
     @property
     def dim(self) -> int:

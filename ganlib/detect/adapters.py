@@ -7,7 +7,8 @@ from typing import Any
 from ganlib.detect.base import BaseDetector
 from ganlib.detect.estimators import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
 from ganlib.errors import ConfigError
-from ganlib.registry import Entry, options_of, resolve
+from ganlib.estimator import estimator_parameters
+from ganlib.registry import Entry, resolve
 from ganlib.training.algorithm import Algorithm
 
 _NAMED = {cls.default_model: cls for cls in (GANomalyDetector, VAEDetector, ReconstructionVAEDetector)}
@@ -25,18 +26,7 @@ def as_detector(model: str | Entry | Algorithm | type, **config: Any) -> BaseDet
     if "detector" not in chosen.tasks or "scorer" not in chosen.exports:
         raise ConfigError(f"model {chosen.name!r} does not detect; `ganlib models --task detector` lists others")
     own = set(Detector._get_param_names()) - {"model"}
-    options = {name: value for name, value in config.items() if name not in own}
-    known = set(chosen.config.__dataclass_fields__)
-    if unknown := set(options) - known:
-        raise ConfigError(
-            f"detector {chosen.name!r} has no option {sorted(unknown)[0]!r}; "
-            f"the detector's are {', '.join(sorted(own))}; the model's are {', '.join(sorted(known - own))}"
-        )
-    parameters = {name: value for name, value in config.items() if name in own}
-    lent = {name: value for name, value in options_of(model).items() if name not in parameters}
-    if merged := {**lent, **(parameters.pop("options", None) or {}), **options}:
-        chosen.config.from_dict(merged)
-        parameters["options"] = merged
+    parameters = estimator_parameters(model, chosen, own, config, "detector")
     if chosen.name in _NAMED:
         return _NAMED[chosen.name](**parameters)
     return Detector(chosen.name, **parameters)

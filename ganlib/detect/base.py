@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,18 +15,20 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ganlib.calibrate import Calibration, Table
 from ganlib.calibrate.conformal import as_scores
-from ganlib.data.arrays import ArrayReader
+from ganlib.data.arrays import ArrayReader, examples_of
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.feeds import as_frame
 from ganlib.data.inference import check_frame, infer_schema
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, DivergenceError
+from ganlib.estimator import kept_when_refused, refuse_twice
 from ganlib.registry import Entry, entry
 from ganlib.training import Trainer, TrainerConfig
 from ganlib.training.callbacks import ProgressBar
@@ -32,7 +36,6 @@ from ganlib.training.callbacks import ProgressBar
 if TYPE_CHECKING:
     from ganlib.detect.pyod_adapter import PyODAdapter
 
-TABLE_AXES = 2
 Judged = tuple[np.ndarray, np.ndarray | None]
 _CHUNK = 512
 _USED = ("feature", "group")
@@ -61,6 +64,24 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     default_model: str = ""
     model: str | None = None
+    _parameter_constraints: Mapping[str, Any] = {
+        "options": [dict, None],
+        "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "hidden": [tuple, list, None],
+        "epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "steps": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "patience": [Interval(Integral, 0, None, closed="left")],
+        "alpha": [Real],
+        "calibration_fraction": [Real],
+        "validation_fraction": [Real],
+        "schema": [Schema, str, Path, None],
+        "group": [str, None],
+        "random_state": ["random_state"],
+        "device": [str],
+        "verbose": ["boolean"],
+    }
 
     def __init__(
         self,
@@ -118,13 +139,15 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Warns where ``alpha`` is not supported by the calibration rows; ``predict`` then uses the smallest that is.
         Raises DataError on fewer than 10 normal rows or unusable columns, ConfigError on bad parameters.
         """
+        self._validate_params()
         if not 0 < self.alpha < 1:
             raise ConfigError(f"alpha must lie between 0 and 1, not {self.alpha}")
         model, seed = self._entry(), self._seed()
-        if getattr(X, "ndim", TABLE_AXES) > TABLE_AXES:
-            self._calibrate(*self._fit_arrays(model, np.asarray(X), y, seed))
-        else:
-            self._calibrate(*self._fit_table(model, X, y, seed))
+        with kept_when_refused(self):
+            if (examples := examples_of(X)) is not None:
+                self._calibrate(*self._fit_arrays(model, examples, y, seed))
+            else:
+                self._calibrate(*self._fit_table(model, X, y, seed))
         return self
 
     def _fit_table(self, model: Entry, X: Any, y: Any, seed: int) -> Judged:
@@ -165,7 +188,6 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden}
         options = {name: value for name, value in chosen.items() if value is not None}
         self._train(model, DataSpec(tuple(x.shape[1:])), options, x, watched, seed)
-        # Kept last: a refusal above leaves what was fitted before as it was.
         self.arrays_ = reader
         return self._score(reader.read(X[held.calibration]).numpy()), None
 
@@ -204,10 +226,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """Sets the trained model, its history and its scorers."""
         options = options | dict(self.options or {})
         if self.learning_rate is not None:
+            refuse_twice({"learning_rate": self.learning_rate}, self.options)
             options["learning_rate"] = self.learning_rate
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             algorithm = model.create(spec, **options)
+        algorithm.scorer()  # refuses an objective that does not detect, before training
         callbacks = (ProgressBar(f"training {model.name}"),) if self.verbose else ()
         trainer = Trainer(self._trainer_config(len(x), seed), callbacks)
         self.history_ = trainer.fit(algorithm, {"x": x}, {"x": watched} if len(watched) else None)
@@ -233,6 +257,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _calibrate(self, scores: np.ndarray, groups: np.ndarray | None) -> None:
         """From the scores of rows held out for it."""
+        if not np.isfinite(scores).all():
+            raise DivergenceError(
+                f"{int((~np.isfinite(scores)).sum())} of {len(scores)} held-out rows have no finite score: training "
+                "diverged. Try a smaller learning_rate, and look for extreme values"
+            )
         self.calibration_ = Calibration.fit(scores, groups)
         if not self.calibration_.supports(self.alpha):
             warnings.warn(
@@ -259,6 +288,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def p_value(self, X: Any) -> np.ndarray:
         """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows that score as high."""
+        check_is_fitted(self, "calibration_")
         return self.calibration_.p_value(*self._judge(X))
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ganlib.data.feeds import as_frame
 from ganlib.detect.rows import normal_rows
-from ganlib.errors import DataError
+from ganlib.errors import ConfigError, DataError
 from ganlib.metrics.detection import auprc, auroc
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def compare_detectors(
 
 def contrast(detector: BaseDetector, X: Any, random_state: int = 0) -> float:
     """AUROC of held-out rows against themselves with a random third of their columns permuted; 0.5 is chance."""
+    if detector.arrays_ is not None:
+        raise ConfigError("detectors of images and series are compared with labels: give a y that marks anomalies")
     features = [c.name for c in detector.schema_.features]
     broken = permuted_columns(X, random_state, columns=features)
     # A detector fitted on arrays is asked with arrays.

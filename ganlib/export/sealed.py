@@ -160,6 +160,9 @@ def write_sealed(model: onnx.ModelProto, path: Path) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"lies in {str(path.parent)!r}, which is no folder"
+        raise ConfigError(f"{str(path)!r} {what}: name a file to seal into, such as model.onnx in an existing folder")
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -96,9 +96,9 @@ class Objective:
     ``kind`` says what the critic is: a network with one ``logit``, an auto-encoder whose reconstruction error is an
     ``energy``, or ``none``. ``options`` are the row's numbers with their defaults. ``state`` names scalar buffers and
     their start; ``update(play, state)`` moves them after each critic step. ``watch(play)`` is logged, not minimised.
-    ``detects``: the trained critic's score is an anomaly score with its sign turned. ``couples``
-    says why examples of a batch depend on each other, where they do. ``model`` is the registry name under which the
-    row is also a model; ``toy`` changes that model's toy.
+    ``detects``: the trained critic's score is an anomaly score with its sign turned. ``examples``: the row looks at the
+    examples themselves, not at scores alone. ``couples`` says why examples of a batch depend on each other, where they
+    do. ``model`` is the registry name under which the row is also a model; ``toy`` changes that model's toy.
     """
 
     name: str
@@ -113,6 +113,7 @@ class Objective:
     watch: Callable[[Play], Mapping[str, Tensor]] | None = None
     couples: str = ""
     detects: bool = False
+    examples: bool = False
     model: str = ""
     toy: Mapping[str, Any] = field(default_factory=dict)
 
@@ -278,6 +279,7 @@ _LOSS_SENSITIVE = Objective(
     Recipe(learning_rate=1e-4, weight_decay=1e-5),
     options={"margin": 1.0, "real_weight": 0.0, "leak": 0.0},
     detects=True,
+    examples=True,
     model="loss_sensitive_gan",
 )
 _WASSERSTEIN = Objective(
@@ -476,6 +478,24 @@ def objective(name: str) -> Objective:
     if name == "lsgan":
         raise ConfigError("'lsgan' names two objectives: choose least_squares (Mao) or loss_sensitive (Qi)")
     raise ConfigError(f"no adversarial objective is called {name!r}; choose {', '.join(sorted(OBJECTIVES))}")
+
+
+def score_objective(name: str) -> Objective:
+    """The row of this name, where scores alone play it (``critic_of``, ``generator_of``); raises ConfigError where it
+    needs an auto-encoder, the examples, a state, or a bound on the critic's slopes."""
+    row = objective(name)
+    able = [row.name for row in OBJECTIVES.values() if _by_scores(row)]
+    if row.name not in able:
+        raise ConfigError(
+            f"objective {name!r} needs more than the critic's scores, which is all that this model gives it; choose "
+            f"{', '.join(able)}"
+        )
+    return row
+
+
+def _by_scores(row: Objective) -> bool:
+    bounded = row.recipe.penalty != "none" or row.recipe.clip
+    return row.kind == "logit" and not (row.state or row.examples or bounded)
 
 
 def list_objectives() -> list[str]:

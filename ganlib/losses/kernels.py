@@ -44,5 +44,8 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:
-    product = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T
+    # Differences of large numbers: half precision would leave nothing of them.
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = (v if v.dtype == torch.float64 else v.float() for v in (a, b))
+        product = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T
     return product.clamp(min=0)

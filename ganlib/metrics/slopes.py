@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -31,7 +30,7 @@ def lipschitz_bound(net: nn.Module, x: Tensor, iterations: int = 100) -> float:
     ``x (1, *shape)``. Source: Szegedy et al., arXiv 1312.6199, section 4.3. Raises ConfigError on layers whose stretch
     this does not bound: normalisation, attention, residual blocks.
     """
-    net = bake(copy.deepcopy(net)).eval()
+    net = bake(net).eval()
     leaves = [layer for layer in net.modules() if not list(layer.children())]
     if odd := [layer for layer in leaves if not isinstance(layer, (*WEIGHTED, *_SHORT))]:
         raise ConfigError(f"{type(odd[0]).__name__} has no known stretch; the bound is for plain feed-forward networks")

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 
 PIECES = 64
+# Room for at most 42 atoms (more than 1.5 / PIECES each), a piece between each two, and the curves of the rest.
+ROOM = 96
 _EDGE = 1e-4  # scores stay within Phi^-1 of this
 
 
@@ -54,10 +56,10 @@ class Marginals(nn.Module):
             numbers = list(range(spec.dim))
         self.numbers = tuple(numbers)
         self.register_buffer("mapped", torch.zeros(spec.dim, dtype=torch.bool))
-        self.register_buffer("start", torch.full((spec.dim, PIECES), float("inf")))
-        self.register_buffer("value", torch.zeros(spec.dim, PIECES))
-        self.register_buffer("slope", torch.zeros(spec.dim, PIECES))
-        self.register_buffer("offset", torch.arange(spec.dim) * PIECES)
+        self.register_buffer("start", torch.full((spec.dim, ROOM), float("inf")))
+        self.register_buffer("value", torch.zeros(spec.dim, ROOM))
+        self.register_buffer("slope", torch.zeros(spec.dim, ROOM))
+        self.register_buffer("offset", torch.arange(spec.dim) * ROOM)
 
     def fit_transform(
         self,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data.spec import DataSpec
+from ganlib.nn.layers import bake
 
 
 class Sampler(nn.Module):
@@ -113,10 +114,11 @@ class InUnits(Sampler):
 
 
 def sampler_for(generator: nn.Module, latent_dim: int, spec: DataSpec, scale: Tensor | None = None) -> Sampler:
-    """The sampler of a generator of linear outputs, in evaluation mode.
+    """The sampler of a copy of a generator of linear outputs, in evaluation mode.
 
     Table rows get drawn flags and categories and, with ``scale``, noise on their numbers; other data are the outputs.
     """
+    generator = bake(generator)
     plain = all(block.kind == "number" for block in spec.blocks)
     if len(spec.shape) > 1 or (plain and scale is None):
         return GeneratorSampler(generator, latent_dim, spec).eval()

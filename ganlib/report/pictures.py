@@ -160,16 +160,18 @@ def loss_curves(history_curves: Mapping[str, Sequence[float]], path: str | Path)
     return _save(figure, path)
 
 
-def scatter_points(real: Tensor | np.ndarray, fake: Tensor | np.ndarray, path: str | Path) -> Path:
-    """Real and generated points ``(n, 2)`` over each other, on equal scales.
+def scatter_points(real: Tensor | np.ndarray | None, fake: Tensor | np.ndarray, path: str | Path) -> Path:
+    """Real and generated points ``(n, 2)`` over each other, on equal scales; without ``real``, the generated alone.
 
     Of more than 4 000 points, evenly spaced ones are drawn and the legend says so. Raises DataError on other shapes,
     on no points and on values that are not finite.
     """
-    kinds = {"real": _points(real, "real"), "generated": _points(fake, "generated")}
+    kinds = {"generated": (_points(fake, "generated"), _ORANGE)}
+    if real is not None:
+        kinds = {"real": (_points(real, "real"), _BLUE), **kinds}
     figure = _figure(600, 620)
     axis = figure.subplots()
-    for (name, points), colour in zip(kinds.items(), (_BLUE, _ORANGE), strict=True):
+    for name, (points, colour) in kinds.items():
         shown = points[:: math.ceil(len(points) / _POINTS)]
         label = (
             f"{name} ({len(points):,})" if len(shown) == len(points) else f"{name} ({len(shown):,} of {len(points):,})"

@@ -35,9 +35,9 @@ def picture_run(
     spec = algorithm.spec
     if spec.kind == "image":
         made |= _images(algorithm, folder, seed, _asked(algorithm, real, told))
-    elif spec.shape == (2,) and not spec.condition:
+    elif spec.shape == (2,) and not spec.condition and hasattr(algorithm, "sampler"):
         points = _decode(algorithm, _noise(algorithm, 2000, seed), _asked(algorithm, real, told))
-        made["points"] = scatter_points(points[:0] if real is None else real, points, folder / "points.png")
+        made["points"] = scatter_points(real, points, folder / "points.png")
     return made
 
 

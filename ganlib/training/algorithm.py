@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
@@ -243,12 +244,18 @@ class Algorithm(nn.Module):
 
     config: Any
     spec: DataSpec
-    # Whether it can be told continuous attributes (``spec.attributes``).
-    takes_attributes = False
+    # What its sampler can be told: "classes" (``spec.classes``), "attributes" (``spec.attributes``; captions too).
+    takes: tuple[str, ...] = ()
     # Declared for callers only: defined by models that detect, that generate, and that have a prior per class.
     scorer: Callable[[], nn.Module]
     sampler: Callable[[], Sampler]
     fit_prior: Callable[[Tensor, Tensor], None]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Parametrised weights (spectral norm) cannot be pickled, so such a model is built anew and given its state."""
+        if any(map(parametrize.is_parametrized, self.modules())):
+            return _rebuild, (type(self), self.spec, self.config, self.state_dict(), self.training)
+        return super().__reduce_ex__(protocol)
 
     def players(self) -> Mapping[str, nn.Module | Sequence[nn.Module]]:
         """Disjoint groups of parameters by name: ``{"generator": self.generator, ...}``."""
@@ -297,3 +304,10 @@ class Algorithm(nn.Module):
             for module in [modules] if isinstance(modules, nn.Module) else modules:
                 seen |= {id(p): p for p in module.parameters() if p.requires_grad}
         return list(seen.values())
+
+
+def _rebuild(build: Any, spec: DataSpec, config: Any, state: dict[str, Tensor], training: bool) -> Algorithm:
+    """A pickled algorithm."""
+    algorithm: Algorithm = build(spec, config)
+    algorithm.load_state_dict(state)
+    return algorithm.train(training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,22 +11,59 @@ from torch import Tensor
 from ganlib.data.spec import DataSpec
 from ganlib.errors import DataError
 
+VECTORS = 2
+# Beyond this, pixels were never brought to [-1, 1].
+BYTES = 10.0
+
+
+def training_tensors(data: Any) -> dict[str, Tensor]:
+    """Tensors or arrays by name as networks take them: numbers float32, labels int64; raises DataError on others."""
+    if not isinstance(data, Mapping):
+        raise DataError(f"training data are tensors by name, such as {{'x': x, 'y': y}}; got {type(data).__name__}")
+    return {name: _tensor(name, value) for name, value in data.items()}
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"training data {name!r} cannot be read as numbers: {error}") from error
+    if tensor.is_complex():
+        raise DataError(f"training data {name!r} are complex; give real numbers")
+    if tensor.is_floating_point():
+        return tensor.float()
+    if name in ("y", "labelled_y"):
+        return tensor.long()
+    if tensor.dtype in (torch.uint8, torch.bool):
+        raise DataError(
+            f"training data {name!r} are {tensor.dtype}; networks take numbers: images come from "
+            "ganlib.data.images.to_tensor, other data as x.float()"
+        )
+    return tensor
+
 
 def check_training_data(spec: DataSpec | None, data: Mapping[str, Tensor]) -> None:
-    """Raise DataError where ``x`` has another shape than the model's or labels are out of range.
+    """Raise DataError where examples have another shape than the model's, labels are out of range, or attributes lack.
 
     Images and series must not be all the same; rows may, for a table of constant columns is still a table.
     """
     if spec is None:
         return
-    x, y = data.get("x"), data.get("y")
-    if x is not None and x.is_floating_point():
-        _check_examples(spec, x)
-    if y is not None and spec.classes and len(y):
-        _check_labels(spec, y)
+    for name in ("x", "x_b", "labelled_x"):
+        if (x := data.get(name)) is not None and len(x):
+            _check_examples(spec, x, name)
+    for name in ("y", "labelled_y"):
+        if (y := data.get(name)) is not None and spec.classes and len(y):
+            _check_labels(spec, y)
+    if spec.attributes and "c" in data:
+        _check_attributes(spec, data["c"])
 
 
-def _check_examples(spec: DataSpec, x: Tensor) -> None:
+def _check_examples(spec: DataSpec, x: Tensor, name: str) -> None:
+    if spec.vocabulary:
+        return _check_tokens(spec, x)
+    if not x.is_floating_point():
+        raise DataError(f"training data {name!r} are {x.dtype}; give numbers with a fraction, x.float()")
     if tuple(x.shape[1:]) != spec.shape:
         raise DataError(
             f"the model was built for examples of shape {spec.shape}, and these have {tuple(x.shape[1:])}: build it "
@@ -35,6 +73,29 @@ def _check_examples(spec: DataSpec, x: Tensor) -> None:
         raise DataError(f"{int((~x.isfinite()).sum())} training values are NaN or infinite: fill or drop them")
     if spec.kind != "vector" and len(x) > 1 and bool((x == x[:1]).all()):
         raise DataError("all training examples are the same: there is nothing to learn from them")
+    if spec.kind == "image" and float(x.abs().max()) > BYTES:
+        raise DataError(
+            f"pixels run from {float(x.min()):g} to {float(x.max()):g}, and networks make images in [-1, 1]: "
+            "ganlib.data.images.to_tensor brings them there"
+        )
+
+
+def _check_tokens(spec: DataSpec, x: Tensor) -> None:
+    if x.is_floating_point() or tuple(x.shape[1:]) != spec.shape:
+        raise DataError(f"sequences are token numbers, int64 of shape (n, {spec.shape[0]}); got {x.dtype} {_shape(x)}")
+    if int(x.min()) < 0 or int(x.max()) >= spec.vocabulary:
+        raise DataError(f"tokens run from {int(x.min())} to {int(x.max())}; the model knows 0 to {spec.vocabulary - 1}")
+
+
+def _check_attributes(spec: DataSpec, c: Tensor) -> None:
+    if c.ndim != VECTORS or c.shape[1] != spec.attributes or not c.is_floating_point():
+        raise DataError(f"attributes c are numbers of shape (n, {spec.attributes}); these are {c.dtype} {_shape(c)}")
+    if not bool(c.isfinite().all()):
+        raise DataError(f"{int((~c.isfinite()).sum())} attributes are NaN or infinite: fill or drop them")
+
+
+def _shape(x: Tensor) -> str:
+    return str(tuple(x.shape))
 
 
 def _check_labels(spec: DataSpec, y: Tensor) -> None:

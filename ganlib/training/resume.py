@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ganlib.config import Config
 from ganlib.errors import ConfigError
 from ganlib.training.algorithm import Item, Phase, Routine
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
@@ -73,7 +74,9 @@ def _identity(run: _Run) -> dict[str, Any]:
     kept = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
     if run.config.schedule != "constant":  # rates then depend on where the end is
         kept += ["decay_from", "steps", "epochs"]
-    return {name: run.config.to_dict()[name] for name in kept} | {"rows": run.default.rows}
+    options = getattr(run.algorithm, "config", None)
+    model = [type(run.algorithm).__name__, options.to_dict() if isinstance(options, Config) else None]
+    return {name: run.config.to_dict()[name] for name in kept} | {"rows": run.default.rows, "model": model}
 
 
 def _rng_states(run: _Run) -> dict[str, Tensor]:

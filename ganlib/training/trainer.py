@@ -18,7 +18,7 @@ from ganlib.errors import ConfigError, DivergenceError, GanlibError
 from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
-from ganlib.training.data_checks import check_training_data, is_lazy
+from ganlib.training.data_checks import check_training_data, is_lazy, training_tensors
 from ganlib.training.ema import Average
 from ganlib.training.optim import build_optimiser, rate_factor, set_rates
 from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
@@ -66,9 +66,13 @@ class TrainerConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low in (("epochs", 1), ("batch_size", 1), ("validate_every", 1), ("checkpoint_every", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        counts = ("steps", "epochs", "batch_size", "validate_every", "checkpoint_every")
+        for name, low in (*dict.fromkeys(counts, 1).items(), ("patience", 0), ("gradient_clip", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise ConfigError(f"{name} must be at least {low}, not {value}")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is a decay in [0, 1), not {self.ema}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ConfigError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
         if not 0 <= self.decay_from < 1 or self.warm_up < 0:
@@ -124,14 +128,16 @@ class Trainer:
         data: Mapping[str, Tensor] | LazyImages,
         validation: Mapping[str, Tensor] | None = None,
     ) -> History:
-        """Train on tensors by name (``x``, ``y``, ...), or on ``LazyImages``, which draw their own batches.
+        """Train on tensors or arrays by name (``x``, ``y``, ...), or on ``LazyImages``, which draw their own batches.
+
+        Numbers of any precision are taken as float32, labels as int64.
 
         ``validation`` feeds ``algorithm.validation_loss``. Raises DataError on examples of another shape than the
         model's, labels out of range or data without variance; DivergenceError on a non-finite loss, naming it, with
         the last good weights restored; under several processes also ConfigError where the model or the batch size
         cannot be split over them or their arguments differ, and GanlibError where their weights have come apart.
         """
-        device = choose_device(self.config.device)
+        device, strict = choose_device(self.config.device), torch.are_deterministic_algorithms_enabled()
         with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
             callbacks = self.callbacks if ranks.index == 0 else ()
             run = _Run(self.config, algorithm, data, validation, callbacks, ranks)
@@ -141,6 +147,7 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_end()
                 algorithm.to("cpu").eval()
+                torch.use_deterministic_algorithms(strict)
 
 
 class _Run:
@@ -178,7 +185,9 @@ class _Run:
         self.best = math.inf
         self.waited = 0
         self.best_state: dict[str, Tensor] | None = None
-        self.good_state: dict[str, Tensor] | None = None
+        # The newest state whose losses were all finite, and a newer one of which that is not known yet.
+        self.good_state: dict[str, Tensor] = {}
+        self.newest: dict[str, Tensor] | None = None
         self.stage_index, self.stage_step, self.epoch = 0, 0, 0
         self._source: Iterator[Batch] | None = None
         if config.compile and self.device.type == "cuda":
@@ -187,9 +196,12 @@ class _Run:
                     module.compile()
 
     def _held_out(self, validation: Mapping[str, Tensor] | None) -> TensorBatches | None:
-        if validation is None or len(next(iter(validation.values()))) == 0:
+        if is_lazy(validation):
+            raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
+        held = training_tensors(validation or {})
+        if not held or len(next(iter(held.values()))) == 0:
             return None
-        return TensorBatches(validation, 2048, shuffle=False).to(self.device)
+        return TensorBatches(held, 2048, shuffle=False).to(self.device)
 
     # ---------------------------------------------------------------- several processes
     def _source_of(self, data: Any, validation: Mapping[str, Tensor] | None) -> Any:
@@ -199,7 +211,8 @@ class _Run:
                 raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
             return data.to(self.device)
         spec = getattr(self.algorithm, "spec", None)
-        for given in (data, validation or {}):
+        data, validation = training_tensors(data), training_tensors(validation or {})
+        for given in (data, validation):
             check_training_data(spec, given)
         self._check_ranks(data, validation)
         batches = TensorBatches(data, self.config.batch_size, self.config.random_state, ranks=self.ranks)
@@ -285,7 +298,7 @@ class _Run:
 
     def _one_epoch(self, stage: Stage, batches: TensorBatches, source: Iterator[Batch]) -> None:
         """Until the epoch's batches or the stage's steps are used up; extra critic batches come from the same epoch."""
-        self._source, self._refill = source, batches
+        self._source, self._refill, self._refills = source, batches, 0
         for _ in range(len(batches)):
             batch = next(self._source, None)
             if batch is None or self.stage_step >= stage.steps:
@@ -294,6 +307,8 @@ class _Run:
             set_rates(self.optimisers.values(), self.rate)
             for item in stage.phases:
                 self._run_item(item, batch)
+            if self.newest is not None:
+                self.good_state, self.newest = self.newest, None
             if self.average is not None:
                 self.average.update(self.algorithm)
             self.stage_step += 1
@@ -308,11 +323,12 @@ class _Run:
         return rate_factor(config.schedule, self.stage_step, stage.steps, config.warm_up, config.decay_from)
 
     def _next_batch(self) -> Batch:
-        """A further batch inside a step; at the epoch's end, the next epoch's order begins early."""
+        """A further batch inside a step; at the epoch's end the data go round again, in an order of their own."""
         assert self._source is not None
         batch = next(self._source, None)
         if batch is None:
-            refill = self._refill.epoch(self.epoch + 1_000_000)
+            self._refills += 1
+            refill = self._refill.epoch(self.epoch + 1_000_000 * self._refills)
             self._source = (Batch(t, self.generator, self.ranks) for t in refill)
             batch = next(self._source)
         return batch
@@ -359,8 +375,9 @@ class _Run:
                 self.optimiser(name, phase.optimiser).step()
         for phase in phases:
             batch.forget(phase.players)
-            for hook in phase.after:
-                hook(batch)
+            with self._autocast():
+                for hook in phase.after:
+                    hook(batch)
 
     def _clip(self, phase: Phase, parameters: list[torch.nn.Parameter]) -> None:
         """Clip, and log the norm as it was before."""
@@ -409,6 +426,8 @@ class _Run:
         """The first global batch is seen whole by every rank."""
         whole = self.default.to(self.device, ALONE) if isinstance(self.default, TensorBatches) else self.default
         first = next(whole.epoch(0))
+        if is_lazy(self.default):  # tensors were checked whole
+            check_training_data(getattr(self.algorithm, "spec", None), first)
         with torch.no_grad():
             self.algorithm.prepare(Batch(first, self.generator))
         self.ranks.share(self.algorithm)
@@ -426,7 +445,7 @@ class _Run:
         self.history.epochs = self.epoch
         for callback in self.callbacks:
             callback.on_step(self.history.steps, self.total, means)
-        self.good_state = self._snapshot()
+        self.newest = self._snapshot()
         if self.held_out is not None and (last or self.epoch % self.config.validate_every == 0):
             self._validate()
         if self.config.checkpoint and (last or self.epoch % self.config.checkpoint_every == 0):
@@ -470,6 +489,10 @@ class _Run:
             self.history.stopped = "patience"
 
     def _finish(self) -> None:
+        """The best or the averaged weights, where there are such; no loss has judged the last update."""
+        for player in self.algorithm.players():
+            if not all(bool(value.isfinite().all()) for value in self.algorithm.parameters_of(player)):
+                self._diverged(player, "weights of")
         if self.best_state is not None:
             self.algorithm.load_state_dict(self.best_state)
         elif self.average is not None:
@@ -482,14 +505,14 @@ class _Run:
         bad = [name for name, value in losses.terms.items() if not math.isfinite(value.item())]
         return ", ".join(bad) or "the weighted sum"
 
-    def _diverged(self, name: str) -> None:
-        assert self.good_state is not None
+    def _diverged(self, name: str, what: str = "loss") -> None:
         self.algorithm.load_state_dict(self.good_state)
         self.history.stopped = "diverged"
+        ahead = int(what == "loss")  # a loss belongs to the step under way
         raise DivergenceError(
-            f"loss {name!r} became non-finite at step {self.history.steps + 1} (epoch {self.epoch + 1}); the weights "
-            "of the last good epoch were restored. Try a smaller learning_rate or gradient_clip=1.0, and look for "
-            "extreme values"
+            f"{what} {name!r} became non-finite at step {self.history.steps + ahead} (epoch {self.epoch + ahead}); the "
+            "weights of the last good epoch were restored. Try a smaller learning_rate or gradient_clip=1.0, and look "
+            "for extreme values"
         )
 
 

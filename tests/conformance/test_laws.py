@@ -3,11 +3,16 @@
 A gap that an entry declares becomes a strict xfail: when it is closed, the declaration must go.
 """
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ganlib.registry import entries
 from ganlib.training import Batch, Phase, Routine, Trainer, TrainerConfig
+from ganlib.training.algorithm import Stage
+from ganlib.training.trainer import _Run
 
 torch.set_num_threads(1)
 NAMES = [e.name for e in entries()]
@@ -79,8 +84,62 @@ def check_phase(algorithm, phase, batch):
     for parameter_name, parameter in algorithm.named_parameters():
         if id(parameter) in own:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
-        else:
-            assert parameter.grad is None, f"{parameter_name} is another player's"
+
+
+@models("phases")
+def test_an_update_moves_no_other_player(name):
+    entry, algorithm = make(name)
+    for index in range(len(single_phases(algorithm))):
+        entry, algorithm = make(name)
+        phase, before = single_phases(algorithm)[index], {}
+
+        def loss(batch, phase=phase, before=before, algorithm=algorithm):
+            before |= {n: p.detach().clone() for n, p in algorithm.named_parameters()}
+            return phase.loss(batch)
+
+        alone = Stage("alone", (replace(phase, loss=loss, every=1, repeat=1),), 1)
+        algorithm.stages = lambda budget, alone=alone: (alone,)
+        short(entry, steps=1, ema=0.0).fit(algorithm, entry.toy.data(0))
+        own = {id(p) for p in algorithm.parameters_of(*phase.players)}
+        now = dict(algorithm.named_parameters())
+        assert before.keys() == now.keys()
+        moved = [n for n, p in now.items() if not torch.equal(p, before[n])]
+        assert moved and all(id(now[n]) in own for n in moved), (phase.players, moved)
+
+
+def single_phases(algorithm):
+    items = [item for stage in algorithm.stages(6) for item in stage.phases]
+    return [p for item in items for p in (item if isinstance(item, tuple) else (item,)) if isinstance(p, Phase)]
+
+
+@models("bfloat16")
+def test_trains_under_half_precision(name, monkeypatch):
+    """What a GPU does by default: losses, hooks and buffers must bear mixed types."""
+    entry, algorithm = make(name)
+    monkeypatch.setattr(_Run, "_autocast", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
+    short(entry, steps=2).fit(algorithm, entry.toy.data(0))
+    assert all(value.isfinite().all() for value in algorithm.state_dict().values())
+
+
+@models("pickle")
+def test_pickles_to_an_equal(name):
+    entry, algorithm = make(name)
+    short(entry, steps=1).fit(algorithm, entry.toy.data(0))
+    other = pickle.loads(pickle.dumps(algorithm))
+    assert type(other) is type(algorithm) and other.config == algorithm.config and other.training == algorithm.training
+    assert equal(weights(algorithm), weights(other))
+
+
+@models("sampler")
+def test_drawing_leaves_training_as_it_was(name):
+    entry, algorithm = make(name)
+    if "augmenter" not in entry.tasks:
+        pytest.skip("draws nothing")
+    algorithm.train()
+    own = {id(p) for p in algorithm.parameters()}
+    sampler = algorithm.sampler()
+    assert not sampler.training and all(module.training for module in algorithm.modules())
+    assert not own & {id(p) for p in sampler.parameters()}
 
 
 @models("players")

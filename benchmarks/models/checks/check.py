@@ -24,7 +24,8 @@ Figures = tuple[float, float]
 class Check:
     """``run(seed)`` gives the figure and its baseline (of a check on MNIST, ``run(row)``: what its bench measured for a
     seed); ``need`` is a lower bound on the figure, or on the figure less its baseline where ``gain``; ``worst`` judges
-    the worst seed instead of the mean. A ``finding`` is to be reported whatever it is: a gain, or none."""
+    the worst seed instead of the mean; ``level`` bounds the one-sided p of the paired t-test over seeds. A ``finding``
+    is to be reported whatever it is: a gain, or none."""
 
     name: str
     model: str
@@ -36,6 +37,7 @@ class Check:
     worst: bool = False
     finding: bool = False
     seeds: int = 3
+    level: float = 1.0
 
     def value(self, figures: list[Figures]) -> float:
         """What is held against ``need``."""
@@ -43,13 +45,21 @@ class Check:
         # Rounded, so that a tie is a tie.
         return round(min(values) if self.worst else statistics.mean(values), 6)
 
+    def passed(self, figures: list[Figures]) -> bool:
+        """Whether these figures, one pair a seed, reproduce what is claimed."""
+        from scipy.stats import ttest_rel
+
+        if self.level < 1 and not ttest_rel(*zip(*figures, strict=True), alternative="greater").pvalue < self.level:
+            return False
+        return self.value(figures) >= self.need
+
     def record(self, figures: list[Figures], seeds: Sequence[int]) -> dict[str, Any]:
         """What docs/checks.json keeps of a run."""
         return {
             "model": self.model, "measure": self.measure, "baseline": self.baseline, "need": self.need,
             "gain": self.gain, "worst": self.worst, "finding": self.finding, "seeds": list(seeds),
             "figures": [round(f, 4) for f, _ in figures], "baselines": [round(b, 4) for _, b in figures],
-            "passed": self.value(figures) >= self.need,
+            "passed": self.passed(figures),
         }  # fmt: skip
 
 

@@ -275,6 +275,7 @@ ROWS = (
         _few_labels(5),
         gain=True,
         seeds=10,
+        level=0.05,
     ),
     Check(
         "B12 self",
@@ -285,6 +286,7 @@ ROWS = (
         _few_labels(5, True),
         gain=True,
         seeds=10,
+        level=0.05,
     ),
     Check("B12 100", "semi_supervised_gan", "8x8 digits, 100 labels", "supervised only", 0.913, _few_labels(10)),
     Check("B3", "cgan", "8x8 digits: R² of thickness and slant", "asked of other digits", 0.5, _attributes),

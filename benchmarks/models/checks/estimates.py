@@ -48,7 +48,7 @@ def _point_masses(seed: int) -> Figures:
     wasserstein, shannon = [], []
     for distance in (0.1, 1.0, 5.0):
         p, q = torch.zeros(512, 1), torch.full((512, 1), distance)
-        net = _critic(lambda real, fake: fake.mean() - real.mean(), p, q, seed, 300, clip=0.1)
+        net = _critic(objective("wgan").critic_of, p, q, seed, 300, clip=0.1)
         wasserstein.append(float((net(p) - net(q)).mean().detach()))
         net = _critic(lambda real, fake: -divergence_bound("jensen_shannon", real, fake), p, q, seed, 1500)
         shannon.append(round(float(divergence_bound("jensen_shannon", net(p), net(q)).detach()), 2))

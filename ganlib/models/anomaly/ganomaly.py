@@ -164,7 +164,7 @@ class GANomaly(Algorithm):
         code_error = (z - again).square()
         with torch.no_grad():
             if self.training:
-                self.latent_scale.lerp_(code_error.mean(0), _MEMORY)
+                self.latent_scale.lerp_(code_error.mean(0).float(), _MEMORY)
                 self.context_scale.lerp_((batch.x - rebuilt).square().mean(0), _MEMORY)
         return Losses(
             weights={

@@ -122,6 +122,7 @@ class ClassMeans(nn.Module):
 class CVAEGAN(Algorithm):
     """Players ``encoder``, ``generator``, ``critic`` and ``classifier``, moved at once from one forward."""
 
+    takes = ("classes",)
     config: CVAEGANConfig
 
     def __init__(self, spec: DataSpec, config: CVAEGANConfig) -> None:

@@ -27,6 +27,7 @@ from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.models.gan.toys import RING_TOY
+from ganlib.nn.layers import bake
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import GeneratorSampler, Sampler
 from ganlib.registry import Toy, register
@@ -139,4 +140,4 @@ class VAEGAN(Algorithm):
 
     def sampler(self) -> Sampler:
         """The decoder."""
-        return GeneratorSampler(self.generator, self.config.latent_dim).eval()
+        return GeneratorSampler(bake(self.generator), self.config.latent_dim).eval()

@@ -60,7 +60,7 @@ class ACGAN(ConditionalGAN):
     """The critic's outputs are the score and the class logits."""
 
     config: ACGANConfig
-    takes_attributes = False
+    takes = ("classes",)
     needs_logits = True
     critic_condition_dim = 0  # type: ignore[assignment]
 

@@ -31,7 +31,6 @@ from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.conditional import ByClass, condition_of
-from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch
@@ -39,22 +38,21 @@ from ganlib.training.algorithm import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class CGANConfig(GANConfig):
-    """As GANConfig; the noise and the momentum are those of small tables.
+    """As GANConfig; None where tables and images (or series) are trained otherwise: instance noise 0.3 or none,
+    learning rates 5e-4 or 1e-3 with 2e-4 for the critic, betas (0, 0.99) or (0.5, 0.999).
 
     ``projection``: the critic also multiplies its features with an embedding of the condition; None: for images and
     series, where ten planes beside hundreds of pixels are soon ignored.
     """
 
     projection: bool | None = None
-    instance_noise: float = 0.3
-    learning_rate: float | None = 5e-4
-    betas: tuple[float, ...] | None = (0.0, 0.99)
+    instance_noise: float | None = None  # type: ignore[assignment]
 
 
 class ConditionalGAN(GAN):
     """A GAN whose two players are told class and attributes."""
 
-    takes_attributes = True
+    takes: tuple[str, ...] = ("classes", "attributes")
 
     needs = "generates by class: it needs labels; use gan for data without them"
 
@@ -74,9 +72,8 @@ class ConditionalGAN(GAN):
 
     def sampler(self) -> Sampler:
         """The generator, asked by class index; flags and categories are drawn from its probabilities."""
-        generator = bake(self.generator)
         classes = self.spec.classes if not self.spec.attributes else 0
-        return sampler_for(ByClass(generator, classes), self.code_dim, self.spec)
+        return sampler_for(ByClass(self.generator, classes), self.code_dim, self.spec)
 
 
 @register(
@@ -100,7 +97,8 @@ class CGAN(ConditionalGAN):
     config: CGANConfig
 
     def __init__(self, spec: DataSpec, config: CGANConfig) -> None:
-        super().__init__(spec, config if spec.kind == "vector" else _for_images(config))
+        usual = _TABLES if spec.kind == "vector" else _IMAGES
+        super().__init__(spec, config.replace(**{k: v for k, v in usual.items() if getattr(config, k) is None}))
 
     @property
     def critic_projection(self) -> int:  # type: ignore[override]
@@ -110,10 +108,5 @@ class CGAN(ConditionalGAN):
         return self.spec.condition if wanted else 0
 
 
+_TABLES = {"instance_noise": 0.3, "learning_rate": 5e-4, "betas": (0.0, 0.99)}
 _IMAGES = {"instance_noise": 0.0, "learning_rate": 1e-3, "critic_learning_rate": 2e-4, "betas": (0.5, 0.999)}
-
-
-def _for_images(config: CGANConfig) -> CGANConfig:
-    """Options that were left at their defaults for tables take those for images and series."""
-    usual = CGANConfig()
-    return config.replace(**{k: v for k, v in _IMAGES.items() if getattr(config, k) == getattr(usual, k)})

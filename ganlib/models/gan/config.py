@@ -15,9 +15,9 @@ class GANConfig(Config):
 
     ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's where it is another;
     ``hidden`` are an MLP's widths, ``width`` the first convolution's channels; norms are none, batch, layer, instance,
-    virtual, or auto (batch in convolutional networks, layer in a critic under a penalty). ``objective_options`` change
-    numbers of the objective's row (``real_target=0.9`` is one-sided label smoothing). ``critic_learning_rate`` sets a
-    second time scale.
+    virtual (generators only), or auto (batch in convolutional networks, layer in a critic under a penalty).
+    ``objective_options`` change numbers of the objective's row (``real_target=0.9`` is one-sided label smoothing).
+    ``critic_learning_rate`` sets a second time scale.
 
     Tricks: ``instance_noise`` (deviation, on D's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for
     constant), ``minibatch_discrimination`` (kernels), ``feature_matching`` (weight; ``adversarial`` weighs the game
@@ -57,11 +57,25 @@ class GANConfig(Config):
     replay: int = 0
 
 
+_PRESETS: dict[str, type[GANConfig]] = {}
+
+
 def preset(base: type[GANConfig], name: str, **defaults: Any) -> type[GANConfig]:
     """A configuration class with other defaults, for a model that is a setting of another."""
     hints = {field.name: field.type for field in dataclasses.fields(base)}
     fields = [(key, hints[key], dataclasses.field(default=value)) for key, value in defaults.items()]
     made = dataclasses.make_dataclass(name, fields, bases=(base,), frozen=True, kw_only=True)
     made.__module__ = base.__module__
+    # Pickled by name: the class stands in no module under that name.
+    made.__reduce__ = lambda self: (_restore, (name, self.to_dict()))  # type: ignore
+    _PRESETS[name] = made
     made.__doc__ = f"As {base.__name__}, with " + ", ".join(f"{k} {v!r}" for k, v in defaults.items()) + "."
     return made
+
+
+def _restore(name: str, values: dict[str, Any]) -> GANConfig:
+    """A pickled configuration of a preset class."""
+    from ganlib.registry import entries
+
+    entries()  # the presets are made where the models are registered
+    return _PRESETS[name].from_dict(values)

@@ -50,7 +50,8 @@ from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 _CRITIC_OPTIONS = (
-    "penalty", "clip", "feature_matching", "unrolled_steps", "replay", "instance_noise", "minibatch_discrimination"
+    "penalty", "clip", "feature_matching", "unrolled_steps", "replay", "instance_noise", "minibatch_discrimination",
+    "critic_networks", "critic_steps", "critic_dropout", "critic_noise", "penalty_weight",
 )  # fmt: skip
 
 
@@ -69,7 +70,8 @@ class GAN(Algorithm):
         for name, start in self.objective.state.items():
             self.register_buffer(f"state_{name}", torch.tensor(float(start)))
         self.noise = InstanceNoise(config.instance_noise, config.noise_steps)
-        self.replay = Replay(config.replay, spec.shape) if config.replay else None
+        told = spec.condition if self.critic_condition_dim else 0
+        self.replay = Replay(config.replay, spec.shape, told) if config.replay else None
         self.past = nn.ModuleDict()
         if config.historical_averaging:
             self.past.update({name: PastWeights(module) for name, module in self.players().items()})
@@ -95,6 +97,11 @@ class GAN(Algorithm):
             )
         if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(config, name)]):
             raise ConfigError(f"objective {row.name!r} has no critic, so {', '.join(idle)} has no meaning")
+        if config.critic_norm == "virtual":
+            raise ConfigError(
+                "critic_norm='virtual' has no reference batch: virtual batch norm is for generators (generator_norm); "
+                "choose batch, layer or instance for the critic"
+            )
         if config.penalty_every < 1 or config.unrolled_steps < 0 or config.replay < 0:
             raise ConfigError("penalty_every must be at least 1, unrolled_steps and replay at least 0")
 
@@ -283,21 +290,24 @@ class GAN(Algorithm):
         """Generated examples as the critic learns from them: without the generator's gradient."""
         return batch.once("fakes", lambda: self.made(batch).detach(), of=("generator",))
 
-    def judged(self, batch: Batch, x: Tensor) -> Tensor:
-        """The critic's outputs for examples under instance noise; one forward of an ``x`` until a player moves."""
+    def judged(self, batch: Batch, x: Tensor, told: Tensor | None = None) -> Tensor:
+        """The critic's outputs for examples under instance noise, with the batch's conditions or those ``told``; one
+        forward of an ``x`` until a player moves."""
 
         def judge() -> tuple[Tensor, Tensor]:
-            return x, self.critic(self.noise(x, batch), self.critic_condition(batch))
+            return x, self.critic(self.noise(x, batch), self.critic_condition(batch) if told is None else told)
 
         if not torch.is_grad_enabled():
             return judge()[1]  # what is only watched must not be what a loss finds
         # The memo keeps x, so that no other tensor can take its id.
         return batch.once(f"judged/{id(x)}", judge, of=("critic", "generator"))[1]
 
-    def score(self, batch: Batch, x: Tensor, critic: Callable[..., Tensor] | None = None) -> Tensor:
+    def score(
+        self, batch: Batch, x: Tensor, critic: Callable[..., Tensor] | None = None, told: Tensor | None = None
+    ) -> Tensor:
         """The critic's score ``(n, 1)`` of examples under instance noise."""
         if critic is None:
-            return self.logit(self.judged(batch, x))
+            return self.logit(self.judged(batch, x, told))
         return self.logit(critic(self.noise(x, batch), self.critic_condition(batch)))
 
     @property
@@ -310,17 +320,30 @@ class GAN(Algorithm):
         """The objective's scalar buffers."""
         return {name: getattr(self, f"state_{name}") for name in self.objective.state}
 
-    def play(self, batch: Batch, made: Tensor, critic: Callable[..., Tensor] | None = None) -> Play:
-        """The game on this batch, as the critic (or another one) sees it."""
+    def play(
+        self,
+        batch: Batch,
+        made: Tensor,
+        critic: Callable[..., Tensor] | None = None,
+        told: Tensor | None = None,
+    ) -> Play:
+        """The game on this batch, as the critic (or another one) sees it; ``told`` is the condition of ``made`` where
+        it is not the batch's."""
         return Play(
-            lambda x: self.score(batch, x, critic), batch.x, made, self.options, self.state,
+            lambda x: self.score(batch, x, critic, told if x is made else None),
+            batch.x,
+            made,
+            self.options,
+            self.state,
             lambda x: self.critic.features(x, self.critic_condition(batch)),
-        )  # fmt: skip
+        )
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The critic's side of the objective, its penalty, and what is only watched."""
-        made = self.fakes(batch)
-        play = self.play(batch, made if self.replay is None else self.replay(made, batch))
+        made, told = self.fakes(batch), None
+        if self.replay is not None:
+            made, told = self.replay(made, self.critic_condition(batch), batch)
+        play = self.play(batch, made, told=told)
         losses = Losses(critic=self.objective.critic(play)) | self._drift("critic")
         if self.penalty != "none" and self.config.penalty_every == 1:
             losses |= self._penalty(batch, play, self.penalty_weight)
@@ -375,7 +398,7 @@ class GAN(Algorithm):
         if self.objective.update is not None:
             self.objective.update(self.play(batch, self.made(batch)), self.state)
         if self.replay is not None:
-            self.replay.push(self.made(batch))
+            self.replay.push(self.made(batch), self.critic_condition(batch))
         self.noise.step()
         self._remember("critic")
 
@@ -406,11 +429,16 @@ class GAN(Algorithm):
 
     def sampler(self) -> Sampler:
         """The generator."""
-        generator = bake(self.generator)
-        return sampler_for(ByClass(generator, 0), self.code_dim, self.spec)
+        return sampler_for(ByClass(self.generator, 0), self.code_dim, self.spec)
 
     def scorer(self) -> nn.Module:
-        """The critic's energy or loss of examples; low for what looks real."""
+        """The critic's energy or loss of examples, low for what looks real.
+
+        Raises ConfigError where the objective's critic learns no such score.
+        """
+        if not self.objective.detects:
+            able = ", ".join(row.name for row in OBJECTIVES.values() if row.detects)
+            raise ConfigError(f"a critic trained by objective {self.config.objective!r} does not detect; choose {able}")
         return CriticScorer(bake(self.critic)).eval()
 
 

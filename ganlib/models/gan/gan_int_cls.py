@@ -15,6 +15,7 @@ network; any objective; a wrong caption that by chance equals the right one move
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,16 +24,18 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import scored
+from ganlib.losses.adversarial import Play
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
+from ganlib.nn.layers import WithReference
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class GANINTCLSConfig(GANConfig):
-    """``mismatch``: weight of the wrong-caption term (0: without CLS); ``interpolation``: of INT (0: without)."""
+    """``mismatch``: share of the critic's loss that is wrong captions' (0: without CLS), the rest is generated
+    examples'; ``interpolation``: weight of INT (0: without)."""
 
     latent_dim: int = 100
     text_dim: int = 128
@@ -94,6 +97,7 @@ def _toy_level(algorithm: GANINTCLS, seed: int) -> float:
 class GANINTCLS(ConditionalGAN):
     """Players ``critic`` and ``generator``, both told the caption."""
 
+    takes = ("attributes",)
     config: GANINTCLSConfig
     needs_logits = True
     needs = "generates from captions: its batches need embeddings 'c' and its spec their number of attributes"
@@ -101,6 +105,8 @@ class GANINTCLS(ConditionalGAN):
     def __init__(self, spec: DataSpec, config: GANINTCLSConfig) -> None:
         if not spec.attributes:
             raise ConfigError(f"gan_int_cls {self.needs}")
+        if not 0 <= config.mismatch < 1:
+            raise ConfigError(f"mismatch is a share of the critic's loss, from 0 to below 1, not {config.mismatch:g}")
         super().__init__(spec, config)
 
     @property
@@ -111,21 +117,36 @@ class GANINTCLS(ConditionalGAN):
     def build(self) -> None:
         """As GAN, each network with its own projection of the caption."""
         super().build()
-        self.generator = Told(self.generator, self.spec.condition, self.config.text_dim)
-        self.critic = Told(self.critic, self.spec.condition, self.config.text_dim)  # type: ignore[assignment]
+        net, width = self.generator, self.config.text_dim
+        if isinstance(net, WithReference):  # the reference is of captions as they are given
+            told = Told(net.net, self.spec.condition, width)
+            self.generator = WithReference(told, self.code_dim, self.spec.condition, net.rows)
+        else:
+            self.generator = Told(net, self.spec.condition, width)
+        self.critic = Told(self.critic, self.spec.condition, width)  # type: ignore[assignment]
 
     def critic_loss(self, batch: Batch) -> Losses:
-        """The game, and real examples under wrong captions as fakes."""
-        losses = super().critic_loss(batch)
-        if not self.config.mismatch:
+        """The game against generated examples, and against real ones under wrong captions."""
+        losses, share = super().critic_loss(batch), self.config.mismatch
+        if not share:
             return losses
         condition = self.condition(batch)
         wrong = condition[batch.permutation()]
-        score = self.critic(self.noise(batch.x, batch), wrong)
         differ = (wrong != condition).any(1, keepdim=True)
-        fake = torch.where(differ, score, score.detach())
-        told = self.objective.critic(scored(self.score(batch, batch.x).detach(), fake, self.options))
-        return losses | Losses(weights={"mismatch": self.config.mismatch}, mismatch=told)
+
+        def score(x: Tensor) -> Tensor:
+            if x is batch.x:
+                return self.score(batch, x)
+            value = self.critic(self.noise(x, batch), wrong)
+            return torch.where(differ, value, value.detach())
+
+        told = self.objective.critic(self._play(batch, score, batch.x.clone(), wrong))
+        weights = {**losses.weights, "critic": 1 - share, "mismatch": share}
+        return Losses(weights=weights, mismatch=told, **losses.terms)
+
+    def _play(self, batch: Batch, score: Callable[[Tensor], Tensor], made: Tensor, told: Tensor) -> Play:
+        """The game on examples under captions that are not the batch's own."""
+        return Play(score, batch.x, made, self.options, self.state, lambda x: self.critic.features(x, told))
 
     def generator_loss(self, batch: Batch) -> Losses:
         """The game, and the same for captions between two."""
@@ -135,7 +156,8 @@ class GANINTCLS(ConditionalGAN):
         condition = self.condition(batch)
         between = 0.5 * (condition + condition[batch.permutation()])
         made = self.generate(self.draw(batch), between)
-        fooled = self.objective.generator_of(self.critic(self.noise(made, batch), between))
+        play = self._play(batch, lambda x: self.critic(self.noise(x, batch), between), made, between)
+        fooled = self.objective.generator(play)
         return losses | Losses(weights={"interpolation": self.config.interpolation}, interpolation=fooled)
 
     def couples_batch(self) -> str:

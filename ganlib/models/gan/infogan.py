@@ -7,9 +7,11 @@ Idea: the generator's input is noise and codes c; a head Q on the critic's trunk
 
     min_{G,Q} max_D  V(D, G) - lambda · L_I(G, Q),   L_I = E log Q(c|G(z, c)) + H(c)       (equations 5 and 6)
 
-c is a uniform category of ``categories`` and ``continuous`` uniform values in [-1, 1], whose Q is a Gaussian.
-Defaults: lambda 1, G 1e-3, D 2e-4, Adam with beta1 0.5 (authors' launcher). They used 62 uniform noise variables; ours
-are Gaussian. Deviations: L_I's codes weigh alike; as in the authors' code the trunk is trained on it as well.
+c is a uniform category of ``categories`` and ``continuous`` uniform values in [-1, 1], whose Q is a Gaussian of unit
+variance. Were its variance learned, ever surer guesses of those codes would outweigh the category.
+Defaults: lambda 1, unit variance, G 1e-3, D 2e-4, Adam with beta1 0.5 (authors' launcher). They used 62 uniform noise
+variables; ours are Gaussian. Deviations: L_I's codes weigh alike, and Q is one layer on the critic's trunk (theirs has
+a hidden one); as in the authors' code the trunk is trained on it as well.
 ``information`` is logged in nats, to be read against log(categories).
 """
 
@@ -26,7 +28,6 @@ from ganlib.losses.divergence import gaussian_nll
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
-from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses
@@ -34,12 +35,14 @@ from ganlib.training.algorithm import Batch, Losses
 
 @dataclass(frozen=True, kw_only=True)
 class InfoGANConfig(GANConfig):
-    """``categories`` of the discrete code (0 for none), number of ``continuous`` codes, ``weight`` lambda."""
+    """``categories`` of the discrete code (0 for none), number of ``continuous`` codes, ``weight`` lambda;
+    ``unit_variance`` of Q for continuous codes, learned where false."""
 
     latent_dim: int = 62
     categories: int = 10
     continuous: int = 2
     weight: float = 1.0
+    unit_variance: bool = True
     learning_rate: float | None = 1e-3
     critic_learning_rate: float | None = 2e-4
 
@@ -93,8 +96,8 @@ class InfoGAN(GAN):
 
     @property
     def critic_outputs(self) -> int:  # type: ignore[override]
-        """The score, category logits, means and log-variances."""
-        return 1 + self.config.categories + 2 * self.config.continuous
+        """The score, category logits, means, and log-variances where they are learned."""
+        return 1 + self.config.categories + (1 if self.config.unit_variance else 2) * self.config.continuous
 
     def logit(self, output: Tensor) -> Tensor:
         """The score."""
@@ -118,9 +121,10 @@ class InfoGAN(GAN):
             nats = math.log(config.categories) - cross_entropy(guess[:, : config.categories], category)
         if not config.continuous:
             return nats, x.new_zeros(())
-        mean, log_variance = guess[:, config.categories :].chunk(2, 1)
-        rest = gaussian_nll(codes[:, config.categories :], mean, log_variance.clamp(-6, 2)).sum(1).mean()
-        return nats, rest
+        mean = guess[:, config.categories : config.categories + config.continuous]
+        learned = guess[:, config.categories + config.continuous :].clamp(-6, 2)
+        log_variance = torch.zeros_like(mean) if config.unit_variance else learned
+        return nats, gaussian_nll(codes[:, config.categories :], mean, log_variance).sum(1).mean()
 
     def _told(self, batch: Batch, x: Tensor, name: str) -> Losses:
         nats, rest = self.information(batch, x)
@@ -142,5 +146,5 @@ class InfoGAN(GAN):
 
     def sampler(self) -> Sampler:
         """The generator, its codes drawn from the same normal noise."""
-        generator = CodeGenerator(bake(self.generator), self.config)
+        generator = CodeGenerator(self.generator, self.config)
         return sampler_for(generator, self.code_dim, self.spec)

@@ -7,12 +7,13 @@ Idea: conditioning augmentation draws c ~ N(mu(t), Sigma(t)) round the condition
 smooth region; stage I makes a small image from (z, c), stage II a large one from that image and its own c, without z:
 
     generator, either stage: -log D(G(...), mu) + lambda KL(N(mu(t), Sigma(t)) || N(0, I))        (equations 3 to 6)
+    critic, either stage: log s(x, mu) + ½ (log(1 - s(x, mu_wrong)) + log(1 - s(G(...), mu)))     (authors' code)
 
 The stages are trained one after the other, each with its own critic. Shapes: x ``(n, channels, height, width)`` in
 [-1, 1]; stage I sees it at half the side, by averaging. t is the one-hot class and any attributes.
 Defaults: 100 latents, c of 128, lambda 2, Adam 2e-4 with beta1 0.5, batches of 64.
 Deviations: half sides where the paper has a quarter; stage II adds to the repeated stage-I image what it makes of that
-image's features; the critic sees mu through constant planes; wrong captions are left to GAN-INT-CLS.
+image's features; the critic sees mu through constant planes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import Objective, objective
+from ganlib.losses.adversarial import Objective, score_objective
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.models.gan.toys import DIGITS_TOY
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
@@ -41,7 +42,8 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class StackGANConfig(Config):
-    """``augmented`` is the width of c, ``kl`` the weight lambda; ``first`` the share of steps that stage I gets."""
+    """``augmented`` is the width of c, ``kl`` the weight lambda; ``first`` the share of steps that stage I gets;
+    ``mismatch`` the share of the critics' loss that is wrong conditions' (0: without)."""
 
     latent_dim: int = 100
     augmented: int = 128
@@ -51,7 +53,9 @@ class StackGANConfig(Config):
     objective: str = "gan"
     kl: float = 2.0
     first: float = 0.5
+    mismatch: float = 0.5
     learning_rate: float = 2e-4
+    critic_learning_rate: float | None = None
     betas: tuple[float, ...] = (0.5, 0.999)
 
 
@@ -137,7 +141,7 @@ class Stacked(Sampler):
 class StackGAN(Algorithm):
     """Players ``critic_one``, ``generator_one``, ``critic_two`` and ``generator_two``."""
 
-    takes_attributes = True
+    takes = ("classes", "attributes")
 
     config: StackGANConfig
 
@@ -146,6 +150,9 @@ class StackGAN(Algorithm):
         if spec.kind != "image" or spec.condition < 1 or any(side % 2 for side in spec.shape[1:]):
             raise ConfigError("stackgan makes images of even sides by class or attributes; this data has none of these")
         self.spec, self.config = spec, config
+        score_objective(config.objective)
+        if not 0 <= config.mismatch < 1:
+            raise ConfigError(f"mismatch is a share of the critics' loss, from 0 to below 1, not {config.mismatch:g}")
         small = (spec.shape[0], *(side // 2 for side in spec.shape[1:]))
         nets = architecture(config.networks, spec)
         made, judged = (
@@ -166,7 +173,7 @@ class StackGAN(Algorithm):
     @property
     def objective(self) -> Objective:
         """The adversarial game."""
-        return objective(self.config.objective)
+        return score_objective(self.config.objective)
 
     def players(self) -> dict[str, nn.Module]:
         """Two critics, two generators."""
@@ -178,9 +185,11 @@ class StackGAN(Algorithm):
         }
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """One Adam for all."""
-        adam = Optimiser("adam", self.config.learning_rate, (self.config.betas[0], self.config.betas[1]))
-        return dict.fromkeys(self.players(), adam)
+        """Adam; the critics may have a rate of their own."""
+        config = self.config
+        rates = {"generator": config.learning_rate, "critic": config.critic_learning_rate or config.learning_rate}
+        betas = (config.betas[0], config.betas[1])
+        return {name: Optimiser("adam", rates[name.split("_")[0]], betas) for name in self.players()}
 
     def phases(self) -> Sequence[Phase]:
         """Both stages' updates; ``stages`` orders them."""
@@ -217,22 +226,32 @@ class StackGAN(Algorithm):
 
         return batch.once("large", refine, of=("generator_two",))
 
-    def _score(self, batch: Batch, x: Tensor, stage: str) -> Tensor:
+    def _score(self, condition: Tensor, x: Tensor, stage: str) -> Tensor:
         generator = self.generator_one if stage == "one" else self.generator_two
         critic = self.critic_one if stage == "one" else self.critic_two
-        return critic(x, generator.augmentation(self.condition(batch))[0].detach())
+        return critic(x, generator.augmentation(condition)[0].detach())
 
     def critic_loss(self, batch: Batch, stage: str) -> Losses:
-        """One stage's critic."""
-        real = avg_pool2d(batch.x, 2) if stage == "one" else batch.x
-        made = self._made(batch, stage).detach()
-        value = self.objective.critic_of(self._score(batch, real, stage), self._score(batch, made, stage))
-        return Losses(weights=None, **{f"critic_{stage}": value})
+        """One stage's critic, against generated images and against real ones under wrong conditions."""
+        x, told, share = (
+            avg_pool2d(batch.x, 2) if stage == "one" else batch.x,
+            self.condition(batch),
+            self.config.mismatch,
+        )
+        real = self._score(told, x, stage)
+        fake = self._score(told, self._made(batch, stage).detach(), stage)
+        terms, weights = {f"critic_{stage}": self.objective.critic_of(real, fake)}, {f"critic_{stage}": 1 - share}
+        if share:
+            wrong = told[batch.permutation()]
+            score = self._score(wrong, x, stage)
+            score = torch.where((wrong != told).any(1, keepdim=True), score, score.detach())
+            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = self.objective.critic_of(real, score), share
+        return Losses(weights=weights, **terms)
 
     def generator_loss(self, batch: Batch, stage: str) -> Losses:
         """One stage's generator and its neighbourhood's KL (a mean over c)."""
         generator = self.generator_one if stage == "one" else self.generator_two
-        value = self.objective.generator_of(self._score(batch, self._made(batch, stage), stage))
+        value = self.objective.generator_of(self._score(self.condition(batch), self._made(batch, stage), stage))
         kl = gaussian_kl(*generator.augmentation(self.condition(batch))).mean() / self.config.augmented
         return Losses(
             weights={f"kl_{stage}": self.config.kl}, **{f"generator_{stage}": value, f"kl_{stage}": kl}

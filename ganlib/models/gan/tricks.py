@@ -36,33 +36,40 @@ class InstanceNoise(nn.Module):
 
 
 class Replay(nn.Module):
-    """A pool of earlier generated examples; half of what it hands out comes from there.
+    """A pool of earlier generated examples; about half of what it hands out comes from there.
+
+    A conditional model keeps what each example was told beside it, in ``told``.
 
     Source: Shrivastava et al., arXiv 1612.07828, section 2.3.
     """
 
     pool: Tensor
+    told: Tensor
     seen: Tensor
 
-    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, size: int, shape: tuple[int, ...], condition: int = 0) -> None:
         super().__init__()
         self.register_buffer("pool", torch.zeros(size, *shape))
+        self.register_buffer("told", torch.zeros(size, condition))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, made: Tensor, batch: Batch) -> Tensor:
-        """Replace about half of the examples by earlier ones."""
+    def forward(self, made: Tensor, condition: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Examples ``(n, *shape)`` and what they were told ``(n, k)``, about half of them replaced by earlier ones."""
         held = min(int(self.seen), len(self.pool))
         if not held:
-            return made
+            return made, condition
         index = (batch.rand() * held).long().clamp(max=held - 1)
-        old = (batch.rand() < 0.5).view(-1, *(1 for _ in made.shape[1:]))
-        return torch.where(old, self.pool[index], made)
+        old = batch.rand() < 0.5
+        mixed = torch.where(old.view(-1, *(1 for _ in made.shape[1:])), self.pool[index], made)
+        return mixed, None if condition is None else torch.where(old.unsqueeze(1), self.told[index], condition)
 
-    def push(self, made: Tensor) -> None:
+    def push(self, made: Tensor, condition: Tensor | None) -> None:
         """Keep these, over the oldest."""
         made = made[: len(self.pool)]
         places = (int(self.seen) + torch.arange(len(made), device=made.device)) % len(self.pool)
-        self.pool[places] = made
+        self.pool[places] = made.to(self.pool.dtype)
+        if condition is not None:
+            self.told[places] = condition[: len(made)].to(self.told.dtype)
         self.seen += len(made)
 
 

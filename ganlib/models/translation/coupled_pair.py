@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
-from ganlib.losses.adversarial import objective
+from ganlib.losses.adversarial import score_objective
 from ganlib.nn.mlp import MLP
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -88,7 +88,7 @@ class CoupledPair(Algorithm):
 
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
-        self.spec, self.config, self.objective = spec, config, objective(config.objective)
+        self.spec, self.config, self.objective = spec, config, score_objective(config.objective)
         self.forward_generator = MLP(spec.dim, config.hidden, spec.dim)
         self.backward_generator = MLP(spec.dim, config.hidden, spec.dim)
         self.critic_a = MLP(spec.dim, config.hidden, 1, "leaky_relu")

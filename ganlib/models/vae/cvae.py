@@ -142,6 +142,7 @@ LABELLED_TOY: dict[str, Any] = {
 class CVAE(Algorithm):
     """Encoder and decoder, both given the class, trained together as one player."""
 
+    takes = ("classes",)
     config: CVAEConfig
 
     def __init__(self, spec: DataSpec, config: CVAEConfig) -> None:

@@ -30,6 +30,7 @@ from ganlib.data.toy import factor_table
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import row_nll
 from ganlib.metrics.detection import auroc, pca_scores
+from ganlib.nn.layers import bake
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler, TableSampler
 from ganlib.registry import Toy, register
@@ -239,4 +240,4 @@ class VAE(Algorithm):
     def sampler(self) -> Sampler:
         """Ancestral sampling: z, then a draw from p(x|z)."""
         scale = torch.exp(0.5 * self.log_variance)
-        return TableSampler(self.decoder, self.config.latent_dim, self.spec, scale).eval()
+        return TableSampler(bake(self.decoder), self.config.latent_dim, self.spec, scale).eval()

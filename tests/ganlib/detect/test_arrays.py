@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from ganlib.data.toy import digits
 from ganlib.detect import as_detector
@@ -81,6 +82,13 @@ def test_energies_of_images():
         (lambda d: as_detector("vae").fit(blobs(40, 0)), ConfigError, "does not read image data"),
         (lambda d: as_detector("began", group="a").fit(blobs(40, 0)), ConfigError, "groups are for tables"),
         (lambda d: as_detector("began").fit(blobs(9, 0)), DataError, "at least 10"),
+        (lambda d: as_detector("began").fit([*blobs(40, 0), np.ones((9, 9))]), DataError, "differ in size"),
+        (lambda d: as_detector("began", objective="mmd", steps=1).fit(blobs(40, 0)), ConfigError, "does not detect"),
+        (lambda d: as_detector("began", objective="hinge", steps=1).fit(blobs(40, 0)), ConfigError, "does not detect"),
+        (lambda d: as_detector("began").p_value(blobs(40, 0)), NotFittedError, "not fitted"),
+        (lambda d: as_detector("began", epochs=0).fit(blobs(40, 0)), ValueError, "'epochs' parameter"),
+        (lambda d: as_detector("began", alpha="a").fit(blobs(40, 0)), ValueError, "'alpha' parameter"),
+        (lambda d: as_detector("began", learning_rate=1.0, options={"learning_rate": 2.0}), ConfigError, "given twice"),
         (lambda d: d.anomaly_score(blobs(9, 0, side=12)), DataError, r"fitted on uint8 of shape \(n, 8, 8\)"),
         (lambda d: d.anomaly_score(blobs(9, 0) / 255), DataError, "got float64"),
         (lambda d: d.explain(blobs(9, 0)), ConfigError, "images and series have none"),
@@ -98,4 +106,6 @@ def test_a_refused_refit_leaves_what_was_fitted_as_it_was():
     before = detector.anomaly_score(table)
     with pytest.raises(ConfigError, match="does not read image data"):
         detector.fit(blobs(40, 0))
+    with pytest.raises(ConfigError, match="no option"):
+        detector.set_params(options={"nope": 1}).fit(1000 * table)
     assert np.array_equal(detector.anomaly_score(table), before)

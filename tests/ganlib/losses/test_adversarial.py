@@ -9,7 +9,7 @@ from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import DIVERGENCES, OBJECTIVES, Play, divergence_bound, objective, scored
 from ganlib.losses.kernels import energy_distance, rbf_mmd
 
-REAL, FAKE = torch.tensor([[1.0], [-1.0]]), torch.tensor([[0.5], [2.0]])
+REAL, FAKE = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [2.0]])
 
 
 def softplus(v):
@@ -20,29 +20,29 @@ def mean(*values):
     return sum(values) / len(values)
 
 
-CROSS = mean(softplus(-1), softplus(1)) + mean(softplus(0.5), softplus(2))
+CROSS = mean(softplus(-2), softplus(1)) + mean(softplus(0.5), softplus(2))
 WEIGHTS = [math.exp(0.5) / (math.exp(0.5) + math.exp(2)), math.exp(2) / (math.exp(0.5) + math.exp(2))]
 BY_HAND = {
     "gan": (CROSS, mean(softplus(-0.5), softplus(-2))),
     "gan_saturating": (CROSS, -mean(softplus(0.5), softplus(2))),
-    "least_squares": (0.5 * (mean(0, 4) + mean(0.25, 4)), 0.5 * mean(0.25, 1)),
-    "least_squares_pearson": (0.5 * (mean(0, 4) + mean(2.25, 9)), 0.5 * mean(0.25, 4)),
-    "wgan": (1.25, -1.25),
-    "wgan_gp": (1.25, -1.25),
-    "wgan_gp_one_sided": (1.25, -1.25),
-    "wgan_difference_quotient": (1.25, -1.25),
+    "least_squares": (0.5 * (mean(1, 4) + mean(0.25, 4)), 0.5 * mean(0.25, 1)),
+    "least_squares_pearson": (0.5 * (mean(1, 4) + mean(2.25, 9)), 0.5 * mean(0.25, 4)),
+    "wgan": (0.75, -1.25),
+    "wgan_gp": (0.75, -1.25),
+    "wgan_gp_one_sided": (0.75, -1.25),
+    "wgan_difference_quotient": (0.75, -1.25),
     "dragan": (CROSS, mean(softplus(-0.5), softplus(-2))),
     "hinge": (mean(0, 2) + mean(1.5, 3), -1.25),
     "importance_weighted": (CROSS, WEIGHTS[0] * softplus(-0.5) + WEIGHTS[1] * softplus(-2)),
-    # Scores stand in for data here, so the gap between neighbours is 0.5 and 3.
-    "loss_sensitive": (mean(0.5 - 1 + 0.5, 3 + 1 + 2), -1.25),
-    "loss_sensitive_conditional": (mean(0.5 - 1 + 0.5, 3 + 1 + 2), -1.25),
-    "loss_sensitive_generalised": (mean(0.5 - 1 + 0.5, 3 + 1 + 2), -1.25),
-    "f_kl": (mean(math.exp(-0.5), math.exp(1)), -1.25),
-    "f_reverse_kl": (mean(math.exp(-1), math.exp(1)) + 0.25, -0.25),
-    "f_pearson": (mean(0.0625 + 0.5, 1 + 2), -1.25),
+    # Scores stand in for data here, so the gap between neighbours is 1.5 and 3.
+    "loss_sensitive": (mean(1.5 - 2 + 0.5, 3 + 1 + 2), -1.25),
+    "loss_sensitive_conditional": (mean(1.5 - 2 + 0.5, 3 + 1 + 2) - 0.5, -1.25),
+    "loss_sensitive_generalised": (mean(1.5 - 2 + 0.5, 3 + 1 + 2), -1.25),
+    "f_kl": (mean(math.exp(-0.5), math.exp(1)) - 0.5, -1.25),
+    "f_reverse_kl": (mean(math.exp(-2), math.exp(1)) + 0.25, -0.25),
+    "f_pearson": (mean(0.0625 + 0.5, 1 + 2) - 0.5, -1.25),
     "f_squared_hellinger": (
-        -mean(1 - math.exp(-1), 1 - math.exp(1)) + mean(math.exp(0.5) - 1, math.exp(2) - 1),
+        -mean(1 - math.exp(-2), 1 - math.exp(1)) + mean(math.exp(0.5) - 1, math.exp(2) - 1),
         -mean(1 - math.exp(-0.5), 1 - math.exp(-2)),
     ),
     "f_jensen_shannon": (
@@ -113,8 +113,8 @@ def test_ebgan_repels_codes_that_point_one_way():
 def test_fisher_lagrangian():
     row, state = objective("fisher"), {"multiplier": torch.tensor(0.5)}
     play = Play(lambda v: v, REAL, FAKE, row.options, state)
-    excess = 0.5 * (1 + mean(0.25, 4)) - 1
-    assert row.critic(play).item() == pytest.approx(1.25 + 0.5 * excess + 0.005 * excess**2, abs=1e-6)
+    excess = 0.5 * (2.5 + mean(0.25, 4)) - 1
+    assert row.critic(play).item() == pytest.approx(0.75 + 0.5 * excess + 0.005 * excess**2, abs=1e-6)
     row.update(play, state)
     assert state["multiplier"].item() == pytest.approx(0.5 + 0.01 * excess, abs=1e-6)
 

@@ -8,6 +8,7 @@ import torch
 from ganlib.data.spec import Block, DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.cgan import CGAN, CGANConfig
+from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
@@ -62,3 +63,62 @@ def test_refusals():
         CGAN(DataSpec.vector(2), CGANConfig())
     with pytest.raises(ConfigError, match="no adversarial objective"):
         CGAN(SPEC, CGANConfig(objective="unknown"))
+
+
+def test_options_that_were_given_are_kept_whatever_their_value():
+    """Images have other rates than tables where none is given."""
+    images = DataSpec((1, 8, 8), (), 2)
+    rates = {n: o.learning_rate for n, o in CGAN(images, CGANConfig()).optimisers().items()}
+    assert rates == {"critic": 2e-4, "generator": 1e-3}
+    chosen = CGAN(images, CGANConfig(learning_rate=5e-4, critic_learning_rate=5e-4)).optimisers()
+    assert {o.learning_rate for o in chosen.values()} == {5e-4}
+    assert CGAN(DataSpec.vector(2, 2), CGANConfig()).noise.deviation == 0.3
+
+
+def told(**config):
+    torch.manual_seed(0)
+    return create("gan_int_cls", DataSpec((2,), (), 0, 0, 3), latent_dim=4, text_dim=4, hidden=(8,), **config)
+
+
+def captioned(rows=16):
+    generator = torch.Generator().manual_seed(1)
+    c = torch.randn(rows, 3, generator=generator)
+    return Batch({"x": torch.randn(rows, 2, generator=generator), "c": c}, torch.Generator().manual_seed(2))
+
+
+def test_wrong_captions_take_half_of_the_fakes_part():
+    """log s_r + (log(1 - s_w) + log(1 - s_f)) / 2 (arXiv 1605.05396, algorithm 1); a critic that knows nothing."""
+    model = told()
+    torch.nn.init.zeros_(model.critic.net.head.weight)
+    torch.nn.init.constant_(model.critic.net.head.bias, 1.0)
+    real, fake = math.log1p(math.exp(-1)), math.log1p(math.exp(1))
+    losses = model.critic_loss(captioned())
+    assert losses.weights["critic"] == losses.weights["mismatch"] == 0.5
+    assert losses.total.item() == pytest.approx(real + (fake + fake) / 2, abs=1e-5)
+
+
+def test_objectives_numbers_reach_interpolated_captions():
+    model = told(objective="least_squares", objective_options={"generator_target": 5.0})
+    losses = model.generator_loss(captioned())
+    assert losses["interpolation"].item() == pytest.approx(losses["generator"].item(), rel=0.3)
+
+
+def test_captions_train_with_a_reference_batch():
+    model = told(generator_norm="virtual")
+    data = {"x": torch.randn(80, 2), "c": torch.randn(80, 3)}
+    Trainer(TrainerConfig(steps=2, batch_size=70)).fit(model, data)
+    assert model.generator.inputs.abs().sum() > 0 and model.generator.conditions.abs().sum() > 0
+
+
+def test_replayed_examples_are_judged_under_what_they_were_told():
+    model = CGAN(DataSpec.vector(2, 2), CGANConfig(hidden=(8,), replay=32, instance_noise=0.0))
+    seen = []
+    model.critic.register_forward_hook(lambda _, given, __: seen.append((given[0].clone(), given[1].clone())))
+    batch = Batch({"x": torch.randn(32, 2), "y": torch.ones(32, dtype=torch.int64)}, torch.Generator().manual_seed(0))
+    old = torch.full((32, 2), 7.0)
+    model.replay.push(old, torch.tensor([1.0, 0.0]).expand(32, 2))
+    model.critic_loss(batch)
+    rows, conditions = (torch.cat(part) for part in zip(*seen, strict=True))
+    replayed = (rows == 7).all(1)
+    assert 0 < int(replayed.sum()) < 32
+    assert (conditions[replayed, 0] == 1).all() and (conditions[~replayed, 1] == 1).all()

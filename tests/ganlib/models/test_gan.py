@@ -151,12 +151,19 @@ def test_a_critic_judges_each_examples_once_an_update():
 def test_replay_hands_out_half_from_the_pool():
     pool, b = Replay(64, (2,)), batch(1000)
     old, new = torch.zeros(64, 2), torch.ones(1000, 2)
-    assert torch.equal(pool(new, b), new)
-    pool.push(old)
-    share = (pool(new, b)[:, 0] == 0).float().mean().item()
+    assert torch.equal(pool(new, None, b)[0], new)
+    pool.push(old, None)
+    share = (pool(new, None, b)[0][:, 0] == 0).float().mean().item()
     assert share == pytest.approx(0.5, abs=0.06)
-    pool.push(torch.full((80, 2), 2.0))
+    pool.push(torch.full((80, 2), 2.0), None)
     assert int(pool.seen) == 128 and (pool.pool == 2).all()
+
+
+def test_replay_keeps_what_each_example_was_told():
+    pool, b = Replay(64, (1,), 1), batch(1000)
+    pool.push(torch.zeros(64, 1), torch.zeros(64, 1))
+    made, told = pool(torch.ones(1000, 1), torch.ones(1000, 1), b)
+    assert torch.equal(made, told) and 0 < float(told.mean()) < 1
 
 
 def test_past_weights_are_the_mean_of_what_was_seen():

@@ -60,6 +60,16 @@ def test_points_and_gradient_norms(tmp_path):
     assert all(value > 0 for curve in norms.values() for value in curve)
 
 
+def test_points_alone(tmp_path):
+    """Without real ones beside; a model that draws nothing has its curves only."""
+    model = create("gan", DataSpec.vector(2), hidden=(8,))
+    history = Trainer(TrainerConfig(steps=2)).fit(model, {"x": ring(64, 0)[0]})
+    assert picture_run(model, history, tmp_path)["points"].is_file()
+    flow = create("glow", DataSpec.vector(2))
+    history = Trainer(TrainerConfig(steps=2)).fit(flow, {"x": ring(64, 0)[0]})
+    assert set(picture_run(flow, history, tmp_path)) == {"curves"}
+
+
 def test_norms_are_those_before_clipping():
     points, _ = ring(512, 0)
     torch.manual_seed(0)

@@ -81,14 +81,25 @@ class Exploding(Two):
     def loss(self, batch):
         self.calls = getattr(self, "calls", 0) + 1
         bad = torch.tensor(float("nan")) if self.calls > 20 else torch.tensor(0.0)
-        return Losses(gap=(self.a.weight - self.b.weight).square().sum(), bad=bad * self.a.weight.sum())
+        return Losses(falling=self.a.weight.sum() + self.b.weight.sum(), bad=bad * self.a.weight.sum())
 
 
 def test_nan_names_the_loss_and_restores_the_last_good_weights():
-    algorithm = Exploding()
-    with pytest.raises(DivergenceError, match="'bad'"):
-        Trainer(TrainerConfig(epochs=50, batch_size=8)).fit(algorithm, DATA)
-    assert all(p.isfinite().all() for p in algorithm.parameters())
+    """Those of the last whole epoch, not those that the step before left."""
+    algorithm, ends = Exploding(), []
+
+    class Ends:
+        def on_step(self, step, budget, losses):
+            if losses is not None:
+                ends.append({n: v.clone() for n, v in algorithm.state_dict().items()})
+
+        def on_end(self):
+            pass
+
+    # Three steps an epoch, two losses a step: the 21st loss is of the fourth epoch's second step.
+    with pytest.raises(DivergenceError, match="'bad' became non-finite at step 11"):
+        Trainer(TrainerConfig(epochs=50, batch_size=8), callbacks=(Ends(),)).fit(algorithm, {"x": torch.zeros(24, 1)})
+    assert len(ends) == 3 and all(torch.equal(v, ends[-1][n]) for n, v in algorithm.state_dict().items())
 
 
 class Watched(Two):

@@ -6,7 +6,7 @@ import torch
 
 from ganlib.data.images import ImageFolder, LazyImages
 from ganlib.data.spec import DataSpec
-from ganlib.errors import ConfigError, DataError
+from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.registry import create
 from ganlib.training import Trainer, TrainerConfig
 
@@ -15,7 +15,14 @@ X = torch.randn(40, 3)
 
 
 def fit(spec, data, name="gan", **options):
-    return Trainer(TrainerConfig(steps=2, batch_size=8)).fit(create(name, spec, hidden=(8,), **options), data)
+    options = {"hidden": 8 if name == "seqgan" else (8,), **options}
+    return Trainer(TrainerConfig(steps=2, batch_size=8)).fit(create(name, spec, **options), data)
+
+
+@pytest.mark.parametrize("data", [X.double(), X.half(), X.numpy().astype("float64"), X.tolist()])
+def test_numbers_of_any_precision_and_labels_of_any_width_train(data):
+    y = torch.arange(len(X), dtype=torch.int32) % 2
+    assert fit(DataSpec.vector(3, 2), {"x": data, "y": y}, "cvae").steps == 2
 
 
 @pytest.mark.parametrize(
@@ -33,6 +40,15 @@ def fit(spec, data, name="gan", **options):
         (DataSpec.vector(3, 2), {"x": X, "y": torch.arange(40) % 3}, "cvae", "from 0 to 2.*classes=3"),
         (DataSpec.vector(3, 2), {"x": X, "y": torch.arange(40) % 2 - 1}, "cvae", "from -1 to 0"),
         (DataSpec.vector(3, 2), {"x": X, "y": (torch.arange(40) % 2).float()}, "cvae", "class indices"),
+        (DataSpec.vector(3), X, "gan", "tensors by name"),
+        (DataSpec.vector(3), {"x": X.int()}, "gan", "with a fraction"),
+        (DataSpec.vector(3), {"x": X.to(torch.complex64)}, "gan", "complex"),
+        (DataSpec.vector(3), {"x": X > 0}, "gan", "torch.bool"),
+        (DataSpec.vector(3), {"x": [["a", "b", "c"]]}, "gan", "cannot be read as numbers"),
+        (DataSpec((1, 8, 8)), {"x": torch.rand(9, 1, 8, 8) * 255}, "gan", "to_tensor"),
+        (DataSpec((3,), attributes=2), {"x": X, "c": X}, "cgan", r"attributes c are numbers of shape \(n, 2\)"),
+        (DataSpec((3,), attributes=3), {"x": X, "c": X / 0}, "cgan", "attributes are NaN"),
+        (DataSpec((5,), vocabulary=4), {"x": torch.full((9, 5), 4)}, "seqgan", "model knows 0 to 3"),
     ],
 )
 def test_data_that_cannot_be_learned(spec, data, name, message):
@@ -46,6 +62,18 @@ def test_data_that_cannot_be_learned(spec, data, name, message):
         ("acgan", {"objective": "mmd"}, "no critic with logits"),
         ("infogan", {"objective": "began"}, "no critic with logits"),
         ("gan", {"objective": "mmd", "replay": 5}, "replay has no meaning"),
+        ("gan", {"objective": "mmd", "critic_networks": "mlp"}, "critic_networks has no meaning"),
+        ("gan", {"critic_norm": "virtual"}, "for generators"),
+        ("coupled_pair", {"objective": "wgan_gp"}, "more than the critic's scores"),
+        ("coupled_pair", {"objective": "fisher"}, "more than the critic's scores"),
+        ("gan", {"width": 0}, "'width' must be at least 1"),
+        ("gan", {"hidden": (8, 0)}, "'hidden' must be at least 1"),
+        ("gan", {"betas": (0.5,)}, "two numbers"),
+        ("gan", {"betas": (0.5, 2.0)}, "below 1"),
+        ("gan", {"learning_rate": float("nan")}, "must be a number"),
+        ("gan", {"learning_rate": -1.0}, "above 0"),
+        ("gan", {"critic_steps": 0}, "'critic_steps' must be at least 1"),
+        ("gan", {"clip": -1.0}, "'clip' must be at least 0"),
     ],
 )
 def test_objectives_that_do_not_fit(name, options, message):
@@ -69,3 +97,59 @@ def test_lazily_drawn_images_train_as_tensors_do(tmp_path):
         Trainer(TrainerConfig(steps=5, batch_size=8)).fit(model, data)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "message"),
+    [
+        ((3,), "gan", "built for a DataSpec"),
+        (DataSpec((1, 8, 8)), "ganomaly", "reads table"),
+        (DataSpec.vector(3), "dcgan", "reads image, series"),
+    ],
+)
+def test_a_model_is_built_for_data_that_it_reads(spec, name, message):
+    with pytest.raises(ConfigError, match=message):
+        create(name, spec)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, -1), (2.5,), "ab"])
+def test_shapes_are_whole_numbers_above_0(shape):
+    with pytest.raises(ConfigError, match="a shape is a tuple"):
+        DataSpec(shape)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"gradient_clip": -1.0}, "gradient_clip must be at least 0"),
+        ({"ema": 1.0}, "decay"),
+        ({"patience": -1}, "patience must be"),
+    ],
+)
+def test_training_options_in_range(option, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainerConfig(**option)
+
+
+def test_deterministic_training_leaves_the_process_as_it_was():
+    Trainer(TrainerConfig(steps=1, deterministic=True)).fit(create("gan", DataSpec.vector(3)), {"x": X})
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_resuming_with_another_model_is_refused(tmp_path):
+    config = TrainerConfig(steps=2, batch_size=8, checkpoint=str(tmp_path / "run"))
+    spec = DataSpec.vector(3)
+    Trainer(config).fit(create("gan", spec), {"x": X})
+    for other in ({"learning_rate": 0.5}, {"objective": "least_squares"}):
+        with pytest.raises(ConfigError, match=r"other settings \(model\)"):
+            Trainer(config).fit(create("gan", spec, **other), {"x": X})
+
+
+def test_what_diverges_in_the_last_update_is_noticed():
+    """Its loss is never computed; the weights tell. The weights before it are back."""
+    model = create("gan", DataSpec.vector(3), learning_rate=1e38, objective="least_squares")
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    with pytest.raises(DivergenceError, match="weights of"):
+        Trainer(TrainerConfig(steps=2, batch_size=64)).fit(model, {"x": 1e30 * X})
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())

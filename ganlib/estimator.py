@@ -1,0 +1,55 @@
+"""What estimators share: refusing an option given twice, and what a refused fit leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ganlib.errors import ConfigError
+from ganlib.registry import Entry, options_of
+
+
+def refuse_twice(parameters: Mapping[str, Any], options: Mapping[str, Any] | None) -> None:
+    """Raise ConfigError where an option is given both by itself and within ``options``."""
+    if both := sorted(parameters.keys() & (options or {}).keys()):
+        raise ConfigError(f"{both[0]} is given twice, by itself and in options: leave one out")
+
+
+def estimator_parameters(
+    model: Any, chosen: Entry, own: Collection[str], given: Mapping[str, Any], kind: str
+) -> dict[str, Any]:
+    """Keywords as an estimator's own parameters, the model's options among them as ``options``.
+
+    An untrained ``model`` lends its options. Raises ConfigError on a keyword that is neither, naming both lists, on an
+    option that is given twice, and on a value that the model does not take.
+    """
+    options = {name: value for name, value in given.items() if name not in own}
+    known = set(chosen.config.__dataclass_fields__)
+    if unknown := sorted(set(options) - known):
+        raise ConfigError(
+            f"{kind} {chosen.name!r} has no option {unknown[0]!r}; the {kind}'s are {', '.join(sorted(own))}; the "
+            f"model's are {', '.join(sorted(known - set(own)))}"
+        )
+    parameters = {name: value for name, value in given.items() if name in own}
+    inner = parameters.pop("options", None) or {}
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"options are a mapping from the model's options to values, not {inner!r}")
+    refuse_twice({**options, **{k: v for k, v in parameters.items() if v is not None}}, inner)
+    lent = {name: value for name, value in options_of(model).items() if name not in parameters}
+    if merged := {**lent, **inner, **options}:
+        chosen.config.from_dict(merged)
+        parameters["options"] = merged
+    return parameters
+
+
+@contextmanager
+def kept_when_refused(estimator: object) -> Iterator[None]:
+    """An estimator whose fit fails is left with the attributes it had: what was fitted before still answers."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
