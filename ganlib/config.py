@@ -17,7 +17,7 @@ _COUNTS = {
     "penalty_every", "flow_steps", "walks", "rollouts",
 }  # fmt: skip
 _POSITIVE = {"learning_rate", "critic_learning_rate", "policy_learning_rate", "epsilon"}
-_SHARES = {"dropout", "critic_dropout", "momentum", "betas", "discount"}
+_SHARES = {"dropout", "critic_dropout", "momentum", "betas", "discount", "mismatch"}
 _NOT_NEGATIVE = {
     "adversarial", "feature_matching", "historical_averaging", "unrolled_steps", "replay", "minibatch_discrimination",
     "instance_noise", "noise_steps", "critic_noise", "clip", "penalty_weight", "weight_decay", "kl", "beta", "weight",

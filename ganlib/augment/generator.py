@@ -25,7 +25,7 @@ LEAST_VALIDATION = 20
 EXCLUDED = -1e9
 
 
-class TableSampler(Sampler):
+class ByClassSampler(Sampler):
     """``forward(z (n, latent_dim), condition int64 (n,)) -> (n, d)`` encoded rows; without classes ``forward(z)``.
 
     ``samplers`` holds one sampler given the class, or one per class. ``penalty (d,)`` shuts out category positions.
@@ -75,7 +75,7 @@ class TableGenerator(nn.Module):
     def sampler(self) -> Sampler:
         """Pure and exportable: all randomness comes in as ``z``."""
         inner = [model.sampler() for model in self.models]
-        return TableSampler(inner, self.marginals, self.penalty, self.given_class).eval()
+        return ByClassSampler(inner, self.marginals, self.penalty, self.given_class).eval()
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ def split_rows(
     if by == "time":
         keys = _times(frame[_known(frame, column, by)])
     elif by == "group":
-        keys = _mix(_content(as_strings(frame[_known(frame, column, by)])), seed)
+        keys = mixed(seeded(_content(as_strings(frame[_known(frame, column, by)])), seed))
     elif by == "hash":
-        keys = _mix(row_hash(frame), seed)
+        keys = mixed(seeded(row_hash(frame), seed))
     else:
         raise ConfigError(f"rows are split by hash, group or time, not by {by!r}")
     order = np.argsort(keys, kind="stable")
@@ -82,9 +82,13 @@ def _content(values: np.ndarray) -> np.ndarray:
     return pd.util.hash_array(values, categorize=True).astype(np.uint64)
 
 
-def _mix(hashes: np.ndarray, seed: int) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), seeded."""
-    keys = hashes ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64)
+def seeded(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """Hashes ``uint64 (n,)`` that depend on the seed too."""
+    return hashes ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64)
+
+
+def mixed(keys: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ganlib.data.split import mixed, seeded
 from ganlib.errors import ConfigError, DataError
 
 LEAST_ROWS = 10
@@ -92,13 +93,6 @@ def _hash_order(frame: pd.DataFrame, seed: int) -> np.ndarray:
     except TypeError:
         content = pd.util.hash_pandas_object(frame.astype(str), index=False)
     copies = content.groupby(content.to_numpy()).cumcount().to_numpy(dtype=np.uint64)
-    keys = content.to_numpy(dtype=np.uint64) ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64)
-    keys = _mix(keys + _mix(copies + np.uint64(0x632BE59BD9B4E019)))
+    keys = seeded(content.to_numpy(dtype=np.uint64), seed)
+    keys = mixed(keys + mixed(copies + np.uint64(0x632BE59BD9B4E019)))
     return np.lexsort((copies, keys))
-
-
-def _mix(keys: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))

@@ -69,7 +69,8 @@ class VirtualNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise, in full precision: the variance is a difference of large numbers."""
+        given, x = x.dtype, x if x.dtype == torch.float64 else x.float()
         over = tuple(range(2, x.dim()))
         first, square = x, x.square()
         if over:
@@ -83,7 +84,7 @@ class VirtualNorm(nn.Module):
         shape = (len(x), -1, *(1 for _ in over))
         scaled = (x - means.view(shape)) / deviation.view(shape)
         per_channel = (1, -1, *(1 for _ in over))
-        return scaled * self.weight.view(per_channel) + self.bias.view(per_channel)
+        return (scaled * self.weight.view(per_channel) + self.bias.view(per_channel)).to(given)
 
 
 class WithReference(nn.Module):

@@ -105,8 +105,6 @@ class GANINTCLS(ConditionalGAN):
     def __init__(self, spec: DataSpec, config: GANINTCLSConfig) -> None:
         if not spec.attributes:
             raise ConfigError(f"gan_int_cls {self.needs}")
-        if not 0 <= config.mismatch < 1:
-            raise ConfigError(f"mismatch is a share of the critic's loss, from 0 to below 1, not {config.mismatch:g}")
         super().__init__(spec, config)
 
     @property

@@ -151,8 +151,6 @@ class StackGAN(Algorithm):
             raise ConfigError("stackgan makes images of even sides by class or attributes; this data has none of these")
         self.spec, self.config = spec, config
         score_objective(config.objective)
-        if not 0 <= config.mismatch < 1:
-            raise ConfigError(f"mismatch is a share of the critics' loss, from 0 to below 1, not {config.mismatch:g}")
         small = (spec.shape[0], *(side // 2 for side in spec.shape[1:]))
         nets = architecture(config.networks, spec)
         made, judged = (
