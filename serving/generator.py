@@ -92,6 +92,9 @@ class Generator:
         return self.artifact.schema["columns"]
 
     def _feeds(self, rows: int, conditions: Sequence[str] | None, seed: int) -> dict[str, np.ndarray]:
+        for name, number in (("rows", rows), ("seed", seed)):
+            if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+                raise UsageError(f"{name} must be a whole number, 0 or more, not {number!r}")
         noise = np.random.Generator(np.random.Philox(seed))
         feeds = {"z": noise.standard_normal((rows, self.latent_dim), dtype=np.float32)}
         if self.conditions:
@@ -104,8 +107,11 @@ class Generator:
         return _examples(np.asarray(examples), self.artifact)
 
     def _attributes(self, rows: int, attributes: Any) -> np.ndarray:
-        values = np.asarray(attributes, dtype=np.float32) if attributes is not None else np.empty(0)
-        if values.shape != (rows, self.attributes):
+        try:
+            values = np.asarray(attributes, dtype=np.float32) if attributes is not None else np.empty(0)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"attributes are numbers: {error}") from error
+        if values.shape != (rows, self.attributes) or not np.isfinite(values).all():
             raise UsageError(f"give {self.attributes} attributes for each of the {rows} rows")
         return values
 

@@ -81,6 +81,10 @@ def test_what_does_not_fit_is_named(generator, encoder):
         generator.sample(1, ["cow"])
     with pytest.raises(UsageError, match="each of the 2 rows"):
         generator.sample(2)
+    with pytest.raises(UsageError, match="rows must be a whole number"):
+        generator.sample(-1, [])
+    with pytest.raises(UsageError, match="seed must be a whole number"):
+        generator.sample(1, ["cat"], seed=-1)
     with pytest.raises(UsageError, match="not told attributes"):
         generator.sample(1, ["cat"], attributes=[[1.0]])
     with pytest.raises(UsageError, match=r"use sample\(\)"):
