@@ -23,12 +23,10 @@ def ring(n: int, seed: int, modes: int = 8, radius: float = 2.0, deviation: floa
 
 def modes_found(points: Tensor, modes: int = 8, radius: float = 2.0, deviation: float = 0.02) -> tuple[int, float]:
     """Modes that hold at least 1 % of the points within three deviations, and the share of points within three."""
-    angle = 2 * math.pi * torch.arange(modes) / modes
-    centres = radius * torch.stack([angle.cos(), angle.sin()], 1)
-    distance, nearest = torch.cdist(points, centres).min(1)
-    near = distance <= 3 * deviation
-    counts = torch.bincount(nearest[near], minlength=modes)
-    return int((counts >= 0.01 * len(points)).sum()), float(near.float().mean())
+    from ganlib.metrics.mixtures import mode_report, ring_centres
+
+    report = mode_report(points, ring_centres(modes, radius), deviation, least_share=0.01)
+    return report.found, report.high_quality
 
 
 def factor_table(n: int, seed: int, dim: int = 8, factors: int = 2, shift: float = 0.0) -> Tensor:

@@ -184,7 +184,7 @@ class ConvTrunk(Trunk):
                 layers.append(_activation(options.activation))
             if options.dropout:
                 layers.append(nn.Dropout(options.dropout))
-            if attention and level in (0, 1) and level < len(levels) - 1:
+            if attention and level in (0, 1):
                 layers.append(SelfAttention(outputs, dims))
             inputs = outputs
         if residual:

@@ -74,7 +74,8 @@ class GAN(Algorithm):
         self.replay = Replay(config.replay, spec.shape, told) if config.replay else None
         self.past = nn.ModuleDict()
         if config.historical_averaging:
-            self.past.update({name: PastWeights(module) for name, module in self.players().items()})
+            pulled = {name: self.players().get(name) for name in ("critic", "generator")}
+            self.past.update({name: PastWeights(module) for name, module in pulled.items() if module is not None})
 
     # ---------------------------------------------------------------- what was chosen
     @property
