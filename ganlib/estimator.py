@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+from sklearn.utils._param_validation import Interval
+
+from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
 from ganlib.registry import Entry, options_of
+
+# What scikit-learn checks of the parameters that detectors and augmenters share.
+SHARED_CONSTRAINTS: Mapping[str, Any] = {
+    "options": [dict, None],
+    "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
+    "hidden": [tuple, list, None],
+    "epochs": [Interval(Integral, 1, None, closed="left"), None],
+    "steps": [Interval(Integral, 1, None, closed="left"), None],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+    "patience": [Interval(Integral, 0, None, closed="left")],
+    "schema": [Schema, str, Path, None],
+    "random_state": ["random_state"],
+    "device": [str],
+    "verbose": ["boolean"],
+}
 
 
 def refuse_twice(parameters: Mapping[str, Any], options: Mapping[str, Any] | None) -> None:

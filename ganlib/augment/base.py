@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +30,7 @@ from ganlib.data.inference import infer_schema
 from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
-from ganlib.estimator import kept_when_refused, refuse_twice
+from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
 from ganlib.registry import entry
 from ganlib.training.callbacks import ProgressBar
 
@@ -68,23 +68,12 @@ class BaseAugmenter(BaseOverSampler):
 
     _parameter_constraints = {
         **BaseOverSampler._parameter_constraints,
-        "options": [dict, None],
-        "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
-        "hidden": [tuple, list, None],
-        "epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "steps": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "patience": [Interval(Integral, 0, None, closed="left")],
+        **SHARED_CONSTRAINTS,
         "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
         "balance": [Interval(Real, 0, 1, closed="both")],
         "class_prior": ["boolean"],
         "curation": [Interval(Real, 0, 1, closed="left")],
         "near_copies": [Interval(Real, 0, 1, closed="both")],
-        "schema": [Schema, str, Path, None],
-        "device": [str],
-        "verbose": ["boolean"],
-        "random_state": ["random_state"],
     }
     default_model: str = ""
     model: str | None = None

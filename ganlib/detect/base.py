@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ganlib.calibrate import Calibration, Table
@@ -28,7 +27,7 @@ from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
 from ganlib.errors import ConfigError, DivergenceError
-from ganlib.estimator import kept_when_refused, refuse_twice
+from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
 from ganlib.registry import Entry, entry
 from ganlib.training import Trainer, TrainerConfig
 from ganlib.training.callbacks import ProgressBar
@@ -65,22 +64,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     default_model: str = ""
     model: str | None = None
     _parameter_constraints: Mapping[str, Any] = {
-        "options": [dict, None],
-        "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
-        "hidden": [tuple, list, None],
-        "epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "steps": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "patience": [Interval(Integral, 0, None, closed="left")],
+        **SHARED_CONSTRAINTS,
         "alpha": [Real],
         "calibration_fraction": [Real],
         "validation_fraction": [Real],
-        "schema": [Schema, str, Path, None],
         "group": [str, None],
-        "random_state": ["random_state"],
-        "device": [str],
-        "verbose": ["boolean"],
     }
 
     def __init__(
