@@ -111,7 +111,8 @@ def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each channel."""
     _check_numbers(X)
     mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
-    if (deviation == 0).any():
-        channel = int(np.flatnonzero(deviation.ravel() == 0)[0])
+    constant = X.max((0, 2)) == X.min((0, 2))  # deviations of equal values may round to more than 0
+    if constant.any():
+        channel = int(np.flatnonzero(constant)[0])
         raise DataError(f"channel {channel} of the series is constant; leave it out")
     return mean, deviation

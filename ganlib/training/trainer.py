@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganlib.config import Config
 from ganlib.errors import ConfigError, DivergenceError, GanlibError
+from ganlib.nn.layers import has_batch_norm
 from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
@@ -216,6 +217,11 @@ class _Run:
             check_training_data(spec, given)
         self._check_ranks(data, validation)
         batches = TensorBatches(data, self.config.batch_size, self.config.random_state, ranks=self.ranks)
+        if batches.batch_size == 1 and has_batch_norm(self.algorithm):
+            raise ConfigError(
+                f"batch norm needs two examples in a batch, and batches of these {batches.rows} have one: give more "
+                "examples or a larger batch_size, or set generator_norm and critic_norm to 'layer'"
+            )
         return batches.to(self.device)
 
     def _check_ranks(self, data: Mapping[str, Tensor], validation: Mapping[str, Tensor] | None) -> None:

@@ -155,6 +155,8 @@ def test_energies_detect():
         (lambda: as_augmenter("cvae", **SMALL).fit(images(), np.zeros(39)), DataError, "40 rows and y 39"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.zeros((9, 2, 50))), DataError, "constant"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), np.nan)), DataError, "finite"),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), 0.1)), DataError, "channel 0 .* constant"),
+        (lambda: as_augmenter("dcgan", batch_size=1, **SMALL).fit(images()), ConfigError, "two examples in a batch"),
         (lambda: as_augmenter("dcgan", **SMALL).fit([*images()[:5], np.ones((9, 9))]), DataError, "differ in size"),
         (lambda: as_augmenter("dcgan", schema="s", **SMALL).fit(images()), ConfigError, "a schema is for tables"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(images(), 3), DataError, "one label for each"),
