@@ -158,7 +158,7 @@ ROWS = (
             ("C5", "least_squares_gan", {}),
             ("C6", "loss_sensitive_gan", {}),
             ("C11", "mode_regularised_gan", {}),
-            ("C12 EBGAN", "ebgan", {}),
+            ("C12 EBGAN", "ebgan", {"objective_options": {"repelling": 1.0}}),
             ("C12 DRAGAN", "dragan", {}),
         )
     ),
