@@ -51,14 +51,15 @@ class Check:
 
         if self.level < 1 and not ttest_rel(*zip(*figures, strict=True), alternative="greater").pvalue < self.level:
             return False
-        return self.value(figures) >= self.need
+        return bool(self.value(figures) >= self.need)
 
     def record(self, figures: list[Figures], seeds: Sequence[int]) -> dict[str, Any]:
         """What docs/checks.json keeps of a run."""
         return {
             "model": self.model, "measure": self.measure, "baseline": self.baseline, "need": self.need,
             "gain": self.gain, "worst": self.worst, "finding": self.finding, "seeds": list(seeds),
-            "figures": [round(f, 4) for f, _ in figures], "baselines": [round(b, 4) for _, b in figures],
+            "figures": [round(float(f), 4) for f, _ in figures],
+            "baselines": [round(float(b), 4) for _, b in figures],
             "passed": self.passed(figures),
         }  # fmt: skip
 
