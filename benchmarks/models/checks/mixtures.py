@@ -148,7 +148,7 @@ def _shapes(seed: int) -> Figures:
     return reached["wgan_gp"], reached["gan"]
 
 
-# Attempts at seeds 0 to 2: the source's numbers 7 6 4 modes; the repelling term tenfold 5 3 7; with instance noise too 8 8 7.
+# Attempts at seeds 0 to 2: the source's numbers 7 6 4 modes; the repelling term tenfold 5 3 7; noise with it 8 8 7.
 _REPELLED = {"objective_options": {"repelling": 1.0}, "instance_noise": 0.3, "noise_steps": 5000}
 
 ROWS = (
