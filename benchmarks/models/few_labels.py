@@ -1,6 +1,6 @@
 """Few labels: the critic that classifies (k + 1 classes) on MNIST with 10 labels a class.
 
-    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 24000] [--json FILE] [--write]
+    python -m benchmarks.models.few_labels mnist.npz [--seeds 0 1 2 3 4] [--steps 36000] [--json FILE] [--write]
 
 The critic is half as wide in its first two layers as the authors' (500, 250), for half the time a step; on held-out
 training images it errs no more after as many steps. Every seed draws its own labelled images. Beside the model: the
@@ -87,7 +87,7 @@ def self_training(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> 
 
 def main() -> None:
     """Print a row as each seed ends."""
-    parser = options(__doc__, steps=24_000, seeds=5)
+    parser = options(__doc__, steps=36_000, seeds=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = read(given.data, given.validate)
