@@ -7,24 +7,17 @@ import difflib
 import math
 import types
 import typing
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ganlib.errors import ConfigError
 
-# What a number of this name may be, in whatever configuration: at least 1, above 0, at least 0, from 0 to below 1.
+# What an option of this name may be, in whatever model: names mean the same everywhere.
 _COUNTS = {
     "latent_dim", "hidden", "generator_hidden", "width", "augmented", "text_dim", "embedding", "critic_steps",
     "penalty_every", "flow_steps", "walks", "rollouts",
 }  # fmt: skip
 _POSITIVE = {"learning_rate", "critic_learning_rate", "policy_learning_rate", "epsilon"}
 _SHARES = {"dropout", "critic_dropout", "momentum", "betas", "discount", "mismatch"}
-_NOT_NEGATIVE = {
-    "adversarial", "feature_matching", "historical_averaging", "unrolled_steps", "replay", "minibatch_discrimination",
-    "instance_noise", "noise_steps", "critic_noise", "clip", "penalty_weight", "weight_decay", "kl", "beta", "weight",
-    "categories", "continuous", "cycle", "locality", "orthonormality", "reach", "rebuild", "fool", "interpolation",
-    "labelled", "unlabelled", "auxiliary", "auxiliary_generator", "contextual", "encoder", "score_samples", "like",
-    "critic_match", "class_match",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,9 +27,7 @@ class Config:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = _coerce(getattr(self, field.name), hints[field.name], field.name)
-            _check_range(field.name, value)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _coerce(getattr(self, field.name), hints[field.name], field.name))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of JSON values; ``from_dict`` restores an equal object."""
@@ -58,23 +49,35 @@ class Config:
         return type(self).from_dict({**self.to_dict(), **changes})
 
 
-def _check_range(name: str, value: Any) -> None:
-    """Refuse numbers that no option of this name can be; names mean the same everywhere."""
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        if math.isnan(number):
-            raise ConfigError(f"option {name!r} must be a number, not {value!r}")
-        for names, holds, wanted in (
-            (_COUNTS, number >= 1, "at least 1"),
-            (_POSITIVE, 0 < number < math.inf, "above 0"),
-            (_SHARES, 0 <= number < 1, "at least 0 and below 1"),
-            (_NOT_NEGATIVE, number >= 0, "at least 0"),
-        ):
-            if name in names and not holds:
-                raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}")
-    if name == "betas" and value is not None and len(value) != 2:
-        raise ConfigError(f"option 'betas' must be two numbers, not {value!r}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(Config):
+    """Base of a model's options: numbers are at least 0, but for those that the class names as ``signed``; widths and
+    other counts are at least 1, rates above 0, shares below 1. Raises ConfigError on others."""
+
+    signed: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and not isinstance(number, bool):
+                    self._check_range(field.name, number, value)
+            if field.name == "betas" and value is not None and len(value) != 2:
+                raise ConfigError(f"option 'betas' must be two numbers, not {value!r}")
+
+    def _check_range(self, name: str, number: float, value: Any) -> None:
+        holds, wanted = number >= 0, "at least 0"
+        if name in self.signed:
+            holds, wanted = not math.isnan(number), "a number"
+        elif name in _COUNTS:
+            holds, wanted = number >= 1, "at least 1"
+        elif name in _POSITIVE:
+            holds, wanted = 0 < number < math.inf, "above 0"
+        elif name in _SHARES:
+            holds, wanted = 0 <= number < 1, "at least 0 and below 1"
+        if not holds:
+            raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}")
 
 
 def _plain(value: Any) -> Any:

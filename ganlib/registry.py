@@ -66,7 +66,8 @@ class Entry:
             raise ConfigError(
                 f"a model is built for a DataSpec, such as DataSpec((1, 28, 28)) or DataSpec.vector(2); got {spec!r}"
             )
-        if not ((spec.kind == "vector" and set(self.modalities) - {"image", "series"}) or spec.kind in self.modalities):
+        kinds = {kind if kind in ("image", "series") else "vector" for kind in self.modalities}
+        if spec.kind not in kinds:
             raise ConfigError(f"model {self.name!r} reads {', '.join(self.modalities)}, not data of shape {spec.shape}")
         if spec.attributes and "attributes" not in self.takes:
             able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)

@@ -147,15 +147,16 @@ def _mean(rows: list[dict[str, Any]], key: str) -> float:
 
 def _row(name: str, check: dict[str, Any]) -> str:
     figures, baselines = (" ".join(f"{value:.3g}" for value in check[key]) for key in ("figures", "baselines"))
-    judged = f"{'worst' if check['worst'] else 'mean'} {'gain ' if check['gain'] else ''}{check['need']:g}"
+    judged = f"{'worst' if check['worst'] else 'mean'} {'gain ' if check['gain'] else ''}{check['need']:.3g}"
     mean = statistics.mean(check["figures"])
     verdict = "reproduced" if check["passed"] else "not reproduced"
-    if check.get("finding"):
+    if check["finding"]:
         verdict = "gain" if check["passed"] else "no gain"
     if check["gain"] and len(check["figures"]) >= PAIRED:
         from scipy.stats import ttest_rel
 
         judged += f"; paired p {ttest_rel(check['figures'], check['baselines'], alternative='greater').pvalue:.2g}"
+        judged += f" (needs below {check['level']:g})" if check["level"] < 1 else ""
     return (
         f"| {name} | `{check['model']}` | {check['measure']} | {mean:.3g} ({figures}) "
         f"| {check['baseline']}: {baselines} | {judged} | {verdict} |"

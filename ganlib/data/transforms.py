@@ -19,12 +19,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganlib.config import Config
+from ganlib.data.pixels import (
+    Edge,
+    cut,
+    factors,
+    flip,
+    integers,
+    linear,
+    luma,
+    resample,
+    shape_of,
+    shift_colour,
+    translate,
+    uniform,
+    window,
+)
 from ganlib.errors import ConfigError, DataError
 
-Edge = Literal["constant", "reflect", "replicate"]
 Policy = Literal["colour", "translation", "cutout"]
 POLICY: tuple[Policy, ...] = ("colour", "translation", "cutout")
-_GRID_EDGES = {"constant": "zeros", "reflect": "reflection", "replicate": "border"}
 
 
 class Transform(Protocol):
@@ -86,7 +99,7 @@ class RandomHorizontalFlip(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images, some mirrored."""
-        return _flip(images, generator, self.p, self.axis)
+        return flip(images, generator, self.p, self.axis)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +127,15 @@ class RandomCrop(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Windows ``(n, c, size, size)``, or of the images' own shape."""
-        n, _, height, width = _shape(images)
+        n, _, height, width = shape_of(images)
         tall, wide = (self.size, self.size) if self.size else (height, width)
         down, across = height + 2 * self.padding - tall, width + 2 * self.padding - wide
         if down < 0 or across < 0:
             padded = f"{width + 2 * self.padding} x {height + 2 * self.padding}"
             raise DataError(f"a window of {wide} x {tall} does not fit into padded images of {padded}; raise padding")
-        top = _integers(n, 0, down, generator, images) - self.padding
-        left = _integers(n, 0, across, generator, images) - self.padding
-        return _window(images, top, left, (tall, wide), self.edge, self.fill)
+        top = integers(n, 0, down, generator, images) - self.padding
+        left = integers(n, 0, across, generator, images) - self.padding
+        return window(images, top, left, (tall, wide), self.edge, self.fill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +153,7 @@ class RandomTranslation(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The shifted images, of the same shape."""
-        return _translate(images, generator, self.fraction, self.edge, self.fill)
+        return translate(images, generator, self.fraction, self.edge, self.fill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +171,16 @@ class RandomResizedCrop(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The stretched parts, of the same shape."""
-        n = _shape(images)[0]
-        side = _uniform(n, self.scale, generator, images).sqrt()
+        n = shape_of(images)[0]
+        side = uniform(n, self.scale, generator, images).sqrt()
         low, high = self.ratio
-        skew = (_uniform(n, (math.log(low), math.log(high)), generator, images) / 2).exp()
+        skew = (uniform(n, (math.log(low), math.log(high)), generator, images) / 2).exp()
         wide, tall = (side * skew).clamp(max=1), (side / skew).clamp(max=1)
-        across = (1 - wide) * _uniform(n, (-1, 1), generator, images)
-        down = (1 - tall) * _uniform(n, (-1, 1), generator, images)
+        across = (1 - wide) * uniform(n, (-1, 1), generator, images)
+        down = (1 - tall) * uniform(n, (-1, 1), generator, images)
         nought = torch.zeros_like(wide)
         theta = torch.stack([wide, nought, across, nought, tall, down], 1).view(n, 2, 3)
-        return _resample(images, theta, "replicate", 0.0)
+        return resample(images, theta, "replicate", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +195,10 @@ class RandomRotation(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The rotated images, of the same shape."""
-        n = _shape(images)[0]
-        angle = torch.deg2rad(_uniform(n, self.degrees, generator, images))
+        n = shape_of(images)[0]
+        angle = torch.deg2rad(uniform(n, self.degrees, generator, images))
         matrix = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
-        return _linear(images, matrix, angle.new_zeros(n, 2), self.edge, self.fill)
+        return linear(images, matrix, angle.new_zeros(n, 2), self.edge, self.fill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,17 +226,17 @@ class RandomAffine(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The transformed images, of the same shape."""
-        n, _, height, width = _shape(images)
-        angle = torch.deg2rad(_uniform(n, self.degrees, generator, images))
-        slope = torch.deg2rad(_uniform(n, self.shear, generator, images)).tan()
-        size = _uniform(n, self.scale, generator, images)
+        n, _, height, width = shape_of(images)
+        angle = torch.deg2rad(uniform(n, self.degrees, generator, images))
+        slope = torch.deg2rad(uniform(n, self.shear, generator, images)).tan()
+        size = uniform(n, self.scale, generator, images)
         sides = angle.new_tensor([width, height])
-        shift = _uniform((n, 2), (-self.translate, self.translate), generator, images) * sides
+        shift = uniform((n, 2), (-self.translate, self.translate), generator, images) * sides
         # Resampling asks where each output pixel comes from: the inverse of what is done to the image.
         back = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
         ones, noughts = torch.ones_like(slope), torch.zeros_like(slope)
         unshear = torch.stack([ones, -slope, noughts, ones], 1).view(n, 2, 2)
-        return _linear(images, unshear @ back / size.view(n, 1, 1), shift, self.edge, self.fill)
+        return linear(images, unshear @ back / size.view(n, 1, 1), shift, self.edge, self.fill)
 
 
 # -------------------------------------------------------------------- colour
@@ -237,7 +250,7 @@ class RandomBrightness(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images, brighter or darker."""
-        factor = _factors(images, generator, self.amount)
+        factor = factors(images, generator, self.amount)
         return ((images + 1) * factor - 1).clamp(-1, 1)
 
 
@@ -251,8 +264,8 @@ class RandomContrast(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with more or less contrast."""
-        factor = _factors(images, generator, self.amount)
-        mean = _grey(images).mean((1, 2, 3), keepdim=True)
+        factor = factors(images, generator, self.amount)
+        mean = luma(images).mean((1, 2, 3), keepdim=True)
         return (mean + (images - mean) * factor).clamp(-1, 1)
 
 
@@ -269,8 +282,8 @@ class RandomSaturation(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with stronger or weaker colours."""
-        factor = _factors(images, generator, self.amount)
-        grey = _grey(images)
+        factor = factors(images, generator, self.amount)
+        grey = luma(images)
         return (grey + (images - grey) * factor).clamp(-1, 1)
 
 
@@ -284,7 +297,7 @@ class GaussianNoise(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The noisy images."""
-        _shape(images)
+        shape_of(images)
         noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images)
         return (images + self.std * noise).clamp(-1, 1)
 
@@ -299,8 +312,8 @@ class GaussianBlur(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The blurred images."""
-        n, c, height, width = _shape(images)
-        sigma = _uniform(n, self.sigma, generator, images)
+        n, c, height, width = shape_of(images)
+        sigma = uniform(n, self.sigma, generator, images)
         radius = math.ceil(4 * self.sigma[1])
         steps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
         kernel = torch.softmax(-(steps**2) / (2 * sigma[:, None] ** 2), 1).repeat_interleave(c, 0)
@@ -324,7 +337,7 @@ class Cutout(Bounded):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images, each with its hole."""
-        return _cut(images, generator, self.fraction, self.fill)
+        return cut(images, generator, self.fraction, self.fill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,7 +358,7 @@ class MixUp(Bounded):
 
         Raises DataError where the labels are not one index in 0..classes-1 per image.
         """
-        n = _shape(images)[0]
+        n = shape_of(images)[0]
         whole = not labels.is_floating_point() and labels.shape == (n,)
         if not whole or int(labels.min()) < 0 or int(labels.max()) >= self.classes:
             raise DataError(f"mixup needs one class index in 0..{self.classes - 1} for each of {n} images")
@@ -376,7 +389,7 @@ class DiffAugment(Config):
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The augmented images, of the same shape; gradients flow back to ``images``."""
-        _shape(images)
+        shape_of(images)
         for step in self.policy:
             images = _STEPS[step](images, generator)
         return images
@@ -448,125 +461,8 @@ def _range(name: str, pair: tuple[float, ...], low: float, high: float) -> None:
         raise ConfigError(f"option {name!r} must be two rising values in {low:g}..{high:g}, not {pair}")
 
 
-def _shape(images: Tensor) -> tuple[int, int, int, int]:
-    if images.ndim != 4 or not images.is_floating_point():
-        raise DataError(
-            f"transforms take float images of shape (n, channels, height, width), not {tuple(images.shape)} of "
-            f"{str(images.dtype).removeprefix('torch.')}; ganlib.data.images.to_tensor makes them"
-        )
-    n, c, height, width = images.shape
-    return n, c, height, width
-
-
-# -------------------------------------------------------------------- draws
-def _uniform(
-    size: int | tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator, like: Tensor
-) -> Tensor:
-    """Uniform values, drawn where the generator lives, as the images' type on their device."""
-    low, high = bounds
-    return (low + (high - low) * torch.rand(size, generator=generator, device=generator.device)).to(like)
-
-
-def _integers(n: int, low: int, high: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    """Whole numbers in ``low..high``, both included."""
-    return torch.randint(low, high + 1, (n,), generator=generator, device=generator.device).to(like.device)
-
-
-def _factors(images: Tensor, generator: torch.Generator, amount: float) -> Tensor:
-    n = _shape(images)[0]
-    return _uniform(n, (1 - amount, 1 + amount), generator, images).view(n, 1, 1, 1)
-
-
-# -------------------------------------------------------------------- pixels
-def _flip(images: Tensor, generator: torch.Generator, p: float, axis: int) -> Tensor:
-    n = _shape(images)[0]
-    chosen = _uniform(n, (0, 1), generator, images) < p
-    return torch.where(chosen.view(n, 1, 1, 1), images.flip(axis), images)
-
-
-def _grey(images: Tensor) -> Tensor:
-    """Luma after ITU-R BT.601, ``(n, 1, h, w)``; the mean of the channels where there are not three."""
-    if images.shape[1] != 3:
-        return images.mean(1, keepdim=True)
-    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
-def _window(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], edge: Edge, fill: float) -> Tensor:
-    """Each image's window from (top, left), which may be negative, as if the image went on at its edges."""
-    n, c, height, width = images.shape
-    rows, within_rows = _positions(top, size[0], height, edge)
-    columns, within_columns = _positions(left, size[1], width, edge)
-    every = torch.arange(n, device=images.device).view(n, 1, 1, 1)
-    channel = torch.arange(c, device=images.device).view(1, c, 1, 1)
-    taken = images[every, channel, rows.view(n, 1, -1, 1), columns.view(n, 1, 1, -1)]
-    if edge != "constant":
-        return taken
-    inside = within_rows.view(n, 1, -1, 1) & within_columns.view(n, 1, 1, -1)
-    return torch.where(inside, taken, images.new_tensor(fill))
-
-
-def _positions(start: Tensor, length: int, side: int, edge: Edge) -> tuple[Tensor, Tensor]:
-    """Source positions ``(n, length)`` of a window's pixels, and which of them lie inside the image."""
-    wanted = start[:, None] + torch.arange(length, device=start.device)
-    inside = (wanted >= 0) & (wanted < side)
-    if edge == "reflect" and side > 1:
-        period = 2 * (side - 1)
-        wanted = wanted.remainder(period)
-        wanted = torch.minimum(wanted, period - wanted)
-    return wanted.clamp(0, side - 1), inside
-
-
-def _translate(images: Tensor, generator: torch.Generator, fraction: float, edge: Edge, fill: float) -> Tensor:
-    n, _, height, width = _shape(images)
-    tall, wide = int(height * fraction + 0.5), int(width * fraction + 0.5)
-    top = _integers(n, -tall, tall, generator, images)
-    left = _integers(n, -wide, wide, generator, images)
-    return _window(images, top, left, (height, width), edge, fill)
-
-
-def _cut(images: Tensor, generator: torch.Generator, fraction: float, fill: float) -> Tensor:
-    n, _, height, width = _shape(images)
-    holes = []
-    for side, axis in ((height, 2), (width, 3)):
-        length = int(side * fraction + 0.5)
-        # Holes of even length are centred between pixels, of which there is one place more.
-        first = _integers(n, 0, side - length % 2, generator, images)[:, None] - length // 2
-        place = torch.arange(side, device=images.device)
-        holes.append(((place >= first) & (place < first + length)).view(n, 1, *((-1, 1) if axis == 2 else (1, -1))))
-    return torch.where(holes[0] & holes[1], images.new_tensor(fill), images)
-
-
-def _linear(images: Tensor, matrix: Tensor, shift: Tensor, edge: Edge, fill: float) -> Tensor:
-    """Resample so that output pixel p (x right, y down, from the centre) shows input pixel matrix (p - shift)."""
-    height, width = images.shape[2:]
-    half = matrix.new_tensor([width / 2, height / 2])
-    scaled = matrix * half / half[:, None]
-    moved = -(matrix @ shift[:, :, None]).squeeze(2) / half
-    return _resample(images, torch.cat([scaled, moved[:, :, None]], 2), edge, fill)
-
-
-def _resample(images: Tensor, theta: Tensor, edge: Edge, fill: float) -> Tensor:
-    """Bilinear samples at an affine grid ``theta`` ``(n, 2, 3)`` in coordinates of [-1, 1] from edge to edge."""
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    # grid_sample knows no fill value but 0.
-    return F.grid_sample(images - fill, grid, padding_mode=_GRID_EDGES[edge], align_corners=False) + fill
-
-
-def _shift_colour(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The paper's colour step: brightness, saturation, contrast, in this order."""
-    n = images.shape[0]
-    light, saturation, contrast = (
-        _uniform(n, bounds, generator, images).view(n, 1, 1, 1) for bounds in ((-0.5, 0.5), (0.0, 2.0), (0.5, 1.5))
-    )
-    images = images + light
-    grey = images.mean(1, keepdim=True)
-    images = grey + (images - grey) * saturation
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return mean + (images - mean) * contrast
-
-
 _STEPS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "colour": _shift_colour,
-    "translation": lambda images, generator: _translate(images, generator, 0.125, "constant", 0.0),
-    "cutout": lambda images, generator: _cut(images, generator, 0.5, 0.0),
+    "colour": shift_colour,
+    "translation": lambda images, generator: translate(images, generator, 0.125, "constant", 0.0),
+    "cutout": lambda images, generator: cut(images, generator, 0.5, 0.0),
 }

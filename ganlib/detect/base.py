@@ -140,6 +140,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _fit_table(self, model: Entry, X: Any, y: Any, seed: int) -> Judged:
         """Scores and groups of the rows held out for calibration."""
+        self.arrays_: ArrayReader | None = None
         frame = self._open(X)
         normal = frame.loc[normal_rows(self._labels(frame, y), len(frame))]
         self.schema_ = self._schema_for(normal)
@@ -153,7 +154,6 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         rows = normal.iloc[held.validation]
         watched = torch.from_numpy(self.encoder_.transform(rows)) if len(rows) else x[:0]
         self._train(model, self.encoder_.spec, self._sizes(model, x), x, watched, seed)
-        self.arrays_: ArrayReader | None = None
         feeds = self.encoder_.feeds(normal.iloc[held.calibration])
         return self._score(self.encoder_.encode(feeds)), self._groups(feeds)
 
@@ -165,19 +165,18 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         # Rows are told apart by their content, as those of a table.
         content = pd.DataFrame({"content": [np.ascontiguousarray(example).tobytes() for example in X]})
         held = hold_out(content, self.validation_fraction, self.calibration_fraction, seed)
-        reader = ArrayReader(X[held.train])
-        if reader.modality not in model.modalities:
+        self.arrays_ = ArrayReader(X[held.train])
+        if self.arrays_.modality not in model.modalities:
             raise ConfigError(
-                f"model {model.name!r} does not read {reader.modality} data; `ganlib models --task detector` "
+                f"model {model.name!r} does not read {self.arrays_.modality} data; `ganlib models --task detector` "
                 "lists what each reads"
             )
-        x = reader.read(X[held.train])
-        watched = reader.read(X[held.validation]) if len(held.validation) else x[:0]
+        x = self.arrays_.read(X[held.train])
+        watched = self.arrays_.read(X[held.validation]) if len(held.validation) else x[:0]
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden}
         options = {name: value for name, value in chosen.items() if value is not None}
         self._train(model, DataSpec(tuple(x.shape[1:])), options, x, watched, seed)
-        self.arrays_ = reader
-        return self._score(reader.read(X[held.calibration]).numpy()), None
+        return self._score(self.arrays_.read(X[held.calibration]).numpy()), None
 
     def _entry(self) -> Entry:
         model = entry(self.model or self.default_model)

@@ -50,8 +50,9 @@ def seal(
 
     ``name`` is the graph's name (default: the model's); ``training`` tells ``fingerprint``, ``rows`` and ``data`` (its
     name); what it lacks is taken from the estimator's ``training_``, else null. Equal estimators give equal bytes.
-    Raises ConfigError on an estimator that is not fitted or a column whose name the graph needs, ParityError where the
-    graph does not reproduce torch; nothing is written then.
+    Folders on the way are made. Raises ConfigError on an estimator that is not fitted, a column whose name the graph
+    needs or a path where no file can be, ParityError where the graph does not reproduce torch; nothing is written
+    then.
     """
     start = time.perf_counter()
     parts = _parts(estimator)
@@ -153,16 +154,18 @@ def write_sealed(model: onnx.ModelProto, path: Path) -> str:
     """Write FILE and FILE.sha256, each whole or not at all; returns the hash."""
     data = model.SerializeToString(deterministic=True)
     sha256 = hashlib.sha256(data).hexdigest()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"{str(path)!r} lies in a file, not in a folder: name a file to seal into") from None
+    if path.is_dir():
+        raise ConfigError(f"{str(path)!r} is a folder: name a file to seal into, such as {str(path / 'model.onnx')!r}")
     _write(path, data)
     _write(path.with_name(path.name + ".sha256"), f"{sha256}  {path.name}\n".encode())
     return sha256
 
 
 def _write(path: Path, data: bytes) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else f"lies in {str(path.parent)!r}, which is no folder"
-        raise ConfigError(f"{str(path)!r} {what}: name a file to seal into, such as model.onnx in an existing folder")
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("wb") as file:

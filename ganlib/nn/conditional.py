@@ -21,6 +21,11 @@ def condition_of(spec: DataSpec, batch: Batch) -> Tensor:
     return torch.cat([*parts, *([batch["c"]] if spec.attributes else [])], 1)
 
 
+def where_wrong(scores: Tensor, wrong: Tensor, told: Tensor) -> Tensor:
+    """Scores ``(n, 1)`` under wrong conditions ``(n, k)``; one that by chance equals the right one moves nothing."""
+    return torch.where((wrong != told).any(1, keepdim=True), scores, scores.detach())
+
+
 class ClassPrior(nn.Module):
     """p(z|y) for sampling: ``m_y + L_y · noise``, N(0, I) until fitted.
 

@@ -2,7 +2,8 @@
 
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, Stage
 from ganlib.training.batches import TensorBatches
-from ganlib.training.trainer import History, Trainer, TrainerConfig
+from ganlib.training.config import History, TrainerConfig
+from ganlib.training.trainer import Trainer
 
 __all__ = [
     "Algorithm",

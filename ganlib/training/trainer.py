@@ -6,19 +6,18 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ganlib.config import Config
 from ganlib.errors import ConfigError, DivergenceError, GanlibError
 from ganlib.nn.layers import has_batch_norm
 from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
+from ganlib.training.config import History, TrainerConfig, choose_device
 from ganlib.training.data_checks import check_training_data, is_lazy, training_tensors
 from ganlib.training.ema import Average
 from ganlib.training.optim import build_optimiser, rate_factor, set_rates
@@ -27,86 +26,6 @@ from ganlib.training.resume import resume_run, save_run
 
 if TYPE_CHECKING:
     from ganlib.data.images import LazyImages
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerConfig(Config):
-    """How long and on what to train.
-
-    ``steps`` wins over ``epochs``. ``patience``: stop after so many validations without an improvement of
-    ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
-    ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
-    ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none;
-    ``gradient_norms`` logs it for each phase. ``schedule``: learning rates stay constant, or fall to 0 over each
-    stage, linear or by cosine, from the share ``decay_from`` of its steps on; before that they rise over ``warm_up``
-    steps.
-    ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
-    several, off never does; ``batch_size`` is that of all processes together.
-    """
-
-    steps: int | None = None
-    epochs: int = 100
-    batch_size: int = 256
-    random_state: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    compile: bool = False
-    deterministic: bool = False
-    gradient_clip: float = 0.0
-    gradient_norms: bool = False
-    ema: float = 0.0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    decay_from: float = 0.0
-    warm_up: int = 0
-    patience: int = 0
-    min_delta: float = 1e-3
-    validate_every: int = 1
-    checkpoint: str | None = None
-    checkpoint_every: int = 10
-    distributed: Literal["auto", "off"] = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        counts = ("steps", "epochs", "batch_size", "validate_every", "checkpoint_every")
-        for name, low in (*dict.fromkeys(counts, 1).items(), ("patience", 0), ("gradient_clip", 0)):
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise ConfigError(f"{name} must be at least {low}, not {value}")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema is a decay in [0, 1), not {self.ema}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ConfigError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
-        if not 0 <= self.decay_from < 1 or self.warm_up < 0:
-            raise ConfigError("decay_from must be in [0, 1), warm_up at least 0")
-
-
-@dataclass
-class History:
-    """What happened: mean losses per epoch by ``term`` (``validation`` where watched), and why training ended."""
-
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    steps: int = 0
-    epochs: int = 0
-    best_epoch: int | None = None
-    stopped: str = "budget"
-
-    def record(self, values: Mapping[str, float]) -> None:
-        """Append one epoch's means."""
-        for name, value in values.items():
-            self.curves.setdefault(name, []).append(value)
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one; raises ConfigError where a named device is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is not auto, cpu or cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(f"device {name!r} is not on this machine; use auto or cpu")
-    return device
 
 
 class Trainer:
@@ -170,8 +89,11 @@ class _Run:
             torch.use_deterministic_algorithms(True)
         self.generator = torch.Generator(self.device).manual_seed(config.random_state)
         algorithm.to(self.device).train()
-        self.default = self._source_of(data, validation)
-        self.held_out = self._held_out(validation)
+        if is_lazy(validation):
+            raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
+        held_out = training_tensors(validation or {})
+        self.default = self._source_of(data if is_lazy(data) else training_tensors(data), held_out)
+        self.held_out = self._held_out(held_out)
         self.budget = config.steps or config.epochs * len(self.default)
         self.stages: Sequence[Stage] = algorithm.stages(self.budget)
         self._check_stages()
@@ -196,23 +118,19 @@ class _Run:
                 for module in [modules] if isinstance(modules, torch.nn.Module) else modules:
                     module.compile()
 
-    def _held_out(self, validation: Mapping[str, Tensor] | None) -> TensorBatches | None:
-        if is_lazy(validation):
-            raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
-        held = training_tensors(validation or {})
-        if not held or len(next(iter(held.values()))) == 0:
+    def _held_out(self, validation: Mapping[str, Tensor]) -> TensorBatches | None:
+        if not validation or len(next(iter(validation.values()))) == 0:
             return None
-        return TensorBatches(held, 2048, shuffle=False).to(self.device)
+        return TensorBatches(validation, 2048, shuffle=False).to(self.device)
 
     # ---------------------------------------------------------------- several processes
-    def _source_of(self, data: Any, validation: Mapping[str, Tensor] | None) -> Any:
+    def _source_of(self, data: Any, validation: Mapping[str, Tensor]) -> Any:
         """Batches of tensors, checked; or what draws batches by itself, as it is."""
         if is_lazy(data):
             if not self.ranks.alone:
                 raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
             return data.to(self.device)
         spec = getattr(self.algorithm, "spec", None)
-        data, validation = training_tensors(data), training_tensors(validation or {})
         for given in (data, validation):
             check_training_data(spec, given)
         self._check_ranks(data, validation)

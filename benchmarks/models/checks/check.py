@@ -57,7 +57,8 @@ class Check:
         """What docs/checks.json keeps of a run."""
         return {
             "model": self.model, "measure": self.measure, "baseline": self.baseline, "need": self.need,
-            "gain": self.gain, "worst": self.worst, "finding": self.finding, "seeds": list(seeds),
+            "gain": self.gain, "worst": self.worst, "finding": self.finding, "level": self.level,
+            "seeds": list(seeds),
             "figures": [round(float(f), 4) for f, _ in figures],
             "baselines": [round(float(b), 4) for _, b in figures],
             "passed": self.passed(figures),

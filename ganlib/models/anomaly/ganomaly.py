@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import factor_table
 from ganlib.losses.adversarial import objective
@@ -42,7 +42,7 @@ _MEMORY = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANomalyConfig(Config):
+class GANomalyConfig(ModelConfig):
     """``adversarial``, ``contextual``, ``encoder``: the three weights; ``score``: the paper's is latent."""
 
     latent_dim: int = 8

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,8 @@ class ReconstructionVAEConfig(BoundConfig):
 
     ``score_samples`` is the papers' L; ``max_log_variance`` bounds log sigma² above.
     """
+
+    signed: ClassVar[tuple[str, ...]] = ("max_log_variance",)
 
     score_samples: int = 8
     kl_in_score: bool = False

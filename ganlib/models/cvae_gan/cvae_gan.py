@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
@@ -52,7 +52,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVAEGANConfig(Config):
+class CVAEGANConfig(ModelConfig):
     """``kl``, ``like``, ``critic_match``, ``class_match`` are l1 to l4; ``momentum`` is the moving averages' decay.
 
     ``features``: the feature terms of L_G are summed over units (the paper) or averaged. ``prior_components`` as in

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.models.gan.toys import RING_TOY
@@ -35,7 +35,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEGANConfig(Config):
+class VAEGANConfig(ModelConfig):
     """``gamma`` weighs feature reconstruction against the critic in the decoder; ``kl`` weighs the prior term."""
 
     latent_dim: int = 4

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
 from ganlib.nn.mlp import MLP
@@ -112,7 +112,7 @@ def _share_of_expert(value: float, seed: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GAILConfig(Config):
+class GAILConfig(ModelConfig):
     """``walks``: episodes per policy update; ``entropy``: the paper's lambda."""
 
     hidden: tuple[int, ...] = (64,)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.nn.mlp import MLP
@@ -32,7 +32,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlowConfig(Config):
+class GlowConfig(ModelConfig):
     """``flow_steps``: number of ActNorm-linear-coupling steps."""
 
     flow_steps: int = 8

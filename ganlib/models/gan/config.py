@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANConfig(Config):
+class GANConfig(ModelConfig):
     """None means: as the objective's source trains it.
 
     ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's where it is another;

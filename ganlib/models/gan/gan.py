@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import OBJECTIVES, Objective, Play, objective
+from ganlib.losses.adversarial import OBJECTIVES, objective
+from ganlib.losses.objective import Objective, Play
 from ganlib.losses.penalties import penalty
 from ganlib.models.gan.config import GANConfig, preset
 from ganlib.models.gan.toys import ENERGY_TOY, RING_TOY
@@ -103,8 +104,6 @@ class GAN(Algorithm):
                 "critic_norm='virtual' has no reference batch: virtual batch norm is for generators (generator_norm); "
                 "choose batch, layer or instance for the critic"
             )
-        if config.penalty_every < 1 or config.unrolled_steps < 0 or config.replay < 0:
-            raise ConfigError("penalty_every must be at least 1, unrolled_steps and replay at least 0")
 
     @property
     def critic_steps(self) -> int | Callable[[int], int]:

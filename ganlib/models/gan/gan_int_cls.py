@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import Play
+from ganlib.losses.objective import Play
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
+from ganlib.nn.conditional import where_wrong
 from ganlib.nn.layers import WithReference
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses
@@ -130,13 +131,11 @@ class GANINTCLS(ConditionalGAN):
             return losses
         condition = self.condition(batch)
         wrong = condition[batch.permutation()]
-        differ = (wrong != condition).any(1, keepdim=True)
 
         def score(x: Tensor) -> Tensor:
             if x is batch.x:
                 return self.score(batch, x)
-            value = self.critic(self.noise(x, batch), wrong)
-            return torch.where(differ, value, value.detach())
+            return where_wrong(self.critic(self.noise(x, batch), wrong), wrong, condition)
 
         told = self.objective.critic(self._play(batch, score, batch.x.clone(), wrong))
         weights = {**losses.weights, "critic": 1 - share, "mismatch": share}

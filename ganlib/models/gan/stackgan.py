@@ -26,22 +26,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, one_hot
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import Objective, score_objective
+from ganlib.losses.adversarial import score_objective
 from ganlib.losses.divergence import gaussian_kl
+from ganlib.losses.objective import Objective
 from ganlib.models.gan.toys import DIGITS_TOY
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
-from ganlib.nn.conditional import condition_of
+from ganlib.nn.conditional import condition_of, where_wrong
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackGANConfig(Config):
+class StackGANConfig(ModelConfig):
     """``augmented`` is the width of c, ``kl`` the weight lambda; ``first`` the share of steps that stage I gets;
     ``mismatch`` the share of the critics' loss that is wrong conditions' (0: without)."""
 
@@ -241,8 +242,7 @@ class StackGAN(Algorithm):
         terms, weights = {f"critic_{stage}": self.objective.critic_of(real, fake)}, {f"critic_{stage}": 1 - share}
         if share:
             wrong = told[batch.permutation()]
-            score = self._score(wrong, x, stage)
-            score = torch.where((wrong != told).any(1, keepdim=True), score, score.detach())
+            score = where_wrong(self._score(wrong, x, stage), wrong, told)
             terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = self.objective.critic_of(real, score), share
         return Losses(weights=weights, **terms)
 

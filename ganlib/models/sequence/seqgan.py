@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
 from ganlib.registry import Toy, register
@@ -32,7 +32,7 @@ _TOKENS, _LENGTH = 8, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeqGANConfig(Config):
+class SeqGANConfig(ModelConfig):
     """``generator_share`` and ``critic_share``: parts of the step budget spent on pre-training."""
 
     embedding: int = 16

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import score_objective
 from ganlib.nn.mlp import MLP
@@ -28,7 +28,7 @@ _MODES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoupledPairConfig(Config):
+class CoupledPairConfig(ModelConfig):
     """``cycle`` weighs the reconstruction after a round trip."""
 
     hidden: tuple[int, ...] = (128, 128)

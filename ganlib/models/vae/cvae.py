@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
@@ -41,7 +41,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVAEConfig(Config):
+class CVAEConfig(ModelConfig):
     """``condition``: "both" gives y to the networks, "latent" to the sampling prior alone.
 
     ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs; ``prior_components``: Gaussians that

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import Config
+from ganlib.config import ModelConfig
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.toy import factor_table
 from ganlib.losses.divergence import gaussian_kl
@@ -38,7 +38,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundConfig(Config):
+class BoundConfig(ModelConfig):
     """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none."""
 
     latent_dim: int = 8

@@ -99,14 +99,16 @@ def test_captions_ask_for_what_they_say():
     fitted = as_augmenter("gan_int_cls", width=8, latent_dim=4, steps=300, learning_rate=1e-3).fit(
         X.astype(np.uint8), y
     )
-    made, asked = fitted.sample(40, "something bright")
-    assert made.shape == (40, 8, 8) and set(asked) == {"something bright"}
-    dark, _ = fitted.sample(40, ["dark"] * 40)
-    assert made.mean() > dark.mean() + 30
+    made, asked = fitted.sample(40, "a bright square")
+    assert made.shape == (40, 8, 8) and set(asked) == {"a bright square"}
+    dark, _ = fitted.sample(40, ["square a dark"] * 40)
+    assert made.mean() > dark.mean() + 120
     made, asked = fitted.sample(30)
     assert len(set(asked)) == 2 and (
         made[asked == "a bright square"].mean() > made[asked == "a dark square"].mean() + 120
     )
+    # Told with words that it has never read, it still follows those that it knows.
+    assert fitted.sample(40, "something bright")[0].mean() > fitted.sample(40, "something dark")[0].mean() + 30
 
 
 def test_models_by_class_need_no_classes():

@@ -154,6 +154,15 @@ class TestFolder:
         assert torch.equal(some["x"], whole["x"][[4, 0]]) and some["y"].tolist() == [1, 0]
         assert [label for _, label in images] == [0, 0, 0, 1, 1]
 
+    def test_some_by_a_mask(self, tree):
+        folder = ImageFolder(tree[0])
+        mask = np.arange(len(folder)) % 2 == 1
+        some, all_ = folder.load(mask), folder.load()
+        assert len(some["x"]) == mask.sum()
+        assert all(torch.equal(some[name], all_[name][torch.from_numpy(mask)]) for name in all_)
+        with pytest.raises(DataError, match=f"a mask of {len(folder)}"):
+            folder.load(mask[1:])
+
     def test_without_labels(self, tree):
         images = ImageFolder(tree[0], labels="none", channels=3)
         assert images.classes == () and images.spec.classes == 0 and images.spec.shape == (3, 10, 12)

@@ -207,6 +207,15 @@ def test_an_unfitted_estimator_is_refused(tmp_path):
         seal(object(), tmp_path / "x.onnx")
 
 
+def test_where_no_file_can_be(detector, tmp_path):
+    with pytest.raises(ConfigError, match="is a folder"):
+        seal(detector, tmp_path)
+    (tmp_path / "file").touch()
+    for below in ("x.onnx", "made/x.onnx"):
+        with pytest.raises(ConfigError, match="lies in a file"):
+            seal(detector, tmp_path / "file" / below)
+
+
 def test_a_failed_write_leaves_the_old_file(sealed, detector, tmp_path, monkeypatch):
     from ganlib.export import sealed as module
 

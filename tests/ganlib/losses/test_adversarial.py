@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import DIVERGENCES, OBJECTIVES, Play, divergence_bound, objective, scored
+from ganlib.losses.adversarial import DIVERGENCES, OBJECTIVES, divergence_bound, objective
 from ganlib.losses.kernels import energy_distance, rbf_mmd
+from ganlib.losses.objective import Play, scored
 
 REAL, FAKE = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [2.0]])
 
@@ -129,6 +130,17 @@ def test_kernel_distances_are_zero_in_the_mean_and_grow_with_a_shift():
     x = torch.tensor([[0.0], [2.0]])
     y = torch.tensor([[1.0], [1.0]])
     assert energy_distance(x, y).item() == pytest.approx(2 * 1 - 2 - 0, abs=1e-4)
+
+
+@pytest.mark.parametrize("distance", [rbf_mmd, energy_distance])
+def test_kernel_distances_are_not_halved_in_precision(distance):
+    """Under autocast as without: differences of large numbers, of which bfloat16 would leave nothing."""
+    generator = torch.Generator().manual_seed(0)
+    x = 30 + torch.randn(200, 8, generator=generator)
+    y = 30.3 + torch.randn(200, 8, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        told = distance(x, y)
+    assert told.dtype == torch.float32 and told.item() == pytest.approx(distance(x, y).item(), rel=1e-3)
 
 
 GAUSSIANS = {

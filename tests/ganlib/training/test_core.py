@@ -9,8 +9,8 @@ from torch import nn
 from ganlib.config import Config
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.training import Algorithm, Batch, Losses, Optimiser, Phase, TensorBatches, Trainer, TrainerConfig
+from ganlib.training.config import choose_device
 from ganlib.training.optim import rate_factor
-from ganlib.training.trainer import choose_device
 
 
 class Two(Algorithm):
@@ -156,6 +156,24 @@ def test_batches_cover_each_row_once_and_differ_between_epochs():
         TensorBatches({"x": torch.zeros(3), "y": torch.zeros(4)}, 2)
     with pytest.raises(DataError):
         TensorBatches({"x": torch.zeros(0)}, 2)
+
+
+def test_updates_beyond_the_epoch_see_every_row_equally_often_in_orders_of_their_own():
+    class Hungry(Two):
+        """Four batches an update, and two in an epoch."""
+
+        def phases(self):
+            return (Phase("a", self.loss, repeat=4, fresh=True),)
+
+        def loss(self, batch):
+            seen.append(tuple(batch.x[:, 0].long().tolist()))
+            return super().loss(batch)
+
+    seen = []
+    Trainer(TrainerConfig(steps=2, batch_size=4)).fit(Hungry(), {"x": torch.arange(8.0)[:, None]})
+    pairs = [first + second for first, second in zip(seen[::2], seen[1::2], strict=True)]
+    assert len(pairs) == 4 and all(sorted(pair) == list(range(8)) for pair in pairs)
+    assert len(set(pairs)) == len(pairs)
 
 
 def test_bad_options_name_the_mend():

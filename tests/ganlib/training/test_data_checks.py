@@ -7,7 +7,7 @@ import torch
 from ganlib.data.images import ImageFolder, LazyImages
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError, DivergenceError
-from ganlib.registry import create
+from ganlib.registry import create, list_models
 from ganlib.training import Trainer, TrainerConfig
 
 torch.set_num_threads(1)
@@ -70,7 +70,7 @@ def test_data_that_cannot_be_learned(spec, data, name, message):
         ("gan", {"hidden": (8, 0)}, "'hidden' must be at least 1"),
         ("gan", {"betas": (0.5,)}, "two numbers"),
         ("gan", {"betas": (0.5, 2.0)}, "below 1"),
-        ("gan", {"learning_rate": float("nan")}, "must be a number"),
+        ("gan", {"learning_rate": float("nan")}, "above 0"),
         ("gan", {"learning_rate": -1.0}, "above 0"),
         ("gan", {"critic_steps": 0}, "'critic_steps' must be at least 1"),
         ("gan", {"clip": -1.0}, "'clip' must be at least 0"),
@@ -110,6 +110,13 @@ def test_lazily_drawn_images_train_as_tensors_do(tmp_path):
 def test_a_model_is_built_for_data_that_it_reads(spec, name, message):
     with pytest.raises(ConfigError, match=message):
         create(name, spec)
+
+
+@pytest.mark.parametrize("asked", [{"task": "augmentor"}, {"modality": "picture"}])
+def test_models_are_listed_by_tasks_and_kinds_of_data_that_exist(asked):
+    assert "dcgan" in list_models("augmenter", "image") and "dcgan" not in list_models("detector")
+    with pytest.raises(ConfigError, match="there is no .*; choose "):
+        list_models(**asked)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, -1), (2.5,), "ab"])

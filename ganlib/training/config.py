@@ -1,0 +1,92 @@
+"""How long and on what to train, and what then happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from ganlib.config import Config
+from ganlib.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(Config):
+    """How long and on what to train.
+
+    ``steps`` wins over ``epochs``. ``patience``: stop after so many validations without an improvement of
+    ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
+    ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
+    ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none;
+    ``gradient_norms`` logs it for each phase. ``schedule``: learning rates stay constant, or fall to 0 over each
+    stage, linear or by cosine, from the share ``decay_from`` of its steps on; before that they rise over ``warm_up``
+    steps.
+    ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
+    several, off never does; ``batch_size`` is that of all processes together.
+    """
+
+    steps: int | None = None
+    epochs: int = 100
+    batch_size: int = 256
+    random_state: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
+    deterministic: bool = False
+    gradient_clip: float = 0.0
+    gradient_norms: bool = False
+    ema: float = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    decay_from: float = 0.0
+    warm_up: int = 0
+    patience: int = 0
+    min_delta: float = 1e-3
+    validate_every: int = 1
+    checkpoint: str | None = None
+    checkpoint_every: int = 10
+    distributed: Literal["auto", "off"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts = ("steps", "epochs", "batch_size", "validate_every", "checkpoint_every")
+        for name, low in (*dict.fromkeys(counts, 1).items(), ("patience", 0), ("gradient_clip", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise ConfigError(f"{name} must be at least {low}, not {value}")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is a decay in [0, 1), not {self.ema}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
+        if not 0 <= self.decay_from < 1 or self.warm_up < 0:
+            raise ConfigError("decay_from must be in [0, 1), warm_up at least 0")
+
+
+@dataclass
+class History:
+    """What happened: mean losses per epoch by ``term`` (``validation`` where watched), and why training ended."""
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    steps: int = 0
+    epochs: int = 0
+    best_epoch: int | None = None
+    stopped: str = "budget"
+
+    def record(self, values: Mapping[str, float]) -> None:
+        """Append one epoch's means."""
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one; raises ConfigError where a named device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is not auto, cpu or cuda:N") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(f"device {name!r} is not on this machine; use auto or cpu")
+    return device
