@@ -86,7 +86,8 @@ def twin_blobs(n: int, seed: int, side: int = 16) -> Tensor:
 
 
 def blobs_agree(images: Tensor) -> float:
-    """Share of ``twin_blobs`` images whose two blobs have the same orientation (chance 0.5)."""
+    """How much oftener than by chance the two blobs of ``twin_blobs`` images have the same orientation: Cohen's kappa,
+    1 for the data, 0 for blobs that do not know each other, or of which one never changes."""
     weight = (images.squeeze(1) + 1).clamp(min=0)
     half = images.shape[-1] // 2
     position = torch.arange(half, dtype=weight.dtype)
@@ -99,7 +100,10 @@ def blobs_agree(images: Tensor) -> float:
             mean = (marginal * position).sum(1, keepdim=True)
             spreads.append((marginal * (position - mean).square()).sum(1))
         tall.append(spreads[0] > spreads[1])
-    return float((tall[0] == tall[1]).float().mean())
+    same = float((tall[0] == tall[1]).float().mean())
+    first, second = (float(one.float().mean()) for one in tall)
+    chance = first * second + (1 - first) * (1 - second)
+    return (same - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def stroke(images: Tensor) -> Tensor:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.models.checks.check import Check, Figures, draw, fit
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.toy import blobs_agree, digits, twin_blobs
 from ganlib.metrics.detection import auroc
 from ganlib.metrics.two_sample import classifier_two_sample, mmd_test
+from ganlib.models.gan.localized import LocalizedGAN, LocalizedGANConfig
+from ganlib.models.gan.semi_supervised import SemiSupervisedGAN, SemiSupervisedGANConfig, with_labels
+from ganlib.training import Batch, Losses, Trainer, TrainerConfig
 
 
 def _began(seed: int) -> Figures:
@@ -35,7 +39,10 @@ def _information(seed: int) -> Figures:
 
 
 def _attention(seed: int) -> Figures:
-    """Share of images whose far-apart blobs agree; baseline: the same networks without attention (chance 0.5)."""
+    """Cohen's kappa of two far-apart blobs' orientations; baseline: the same networks without attention.
+
+    Not the share that agrees: without attention a blob that never changes agrees with another by itself.
+    """
     values = []
     for networks in ("attention", "dcgan"):
         options = {
@@ -141,57 +148,83 @@ def _charts(seed: int) -> Figures:
     return kept(near), kept(x + length.view(-1, 1, 1, 1) * noise)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _AlongChartsConfig(LocalizedGANConfig, SemiSupervisedGANConfig):
+    roughness: float = 1.0
+
+
+class _AlongCharts(LocalizedGAN, SemiSupervisedGAN):
+    """The paper's classifier: of k classes and "generated", neighbours for the generated, smooth along their charts."""
+
+    config: _AlongChartsConfig
+
+    def critic_loss(self, batch: Batch) -> Losses:
+        losses = super().critic_loss(batch)
+        if not self.config.roughness:
+            return losses
+        rough = self.roughness(lambda v: self.class_logits(v).softmax(1), batch.x)
+        return losses | Losses(weights={"roughness": self.config.roughness}, roughness=rough)
+
+
+# Two attempts with a plain classifier and charts trained before it came to .848, without charts .853. The options of
+# this one were chosen on seeds 10 to 12: .883 .904 .905, without the term .835 .868 .843.
 def _along_charts(seed: int) -> Figures:
-    """Accuracy from 50 labels of a classifier that must not change along the charts; baseline: the same without."""
+    """Accuracy from 50 labels of a classifier that must not change along the charts; baseline: without that term."""
     x, y = digits(seed)
     test, test_y = digits(seed, "test")
-    options = {"latent_dim": 8, "learning_rate": 1e-3, "networks": "mlp", "reach": 0.7}
-    model, _ = fit("localized_gan", DataSpec((1, 8, 8)), {"x": x}, seed, 1500, 64, 0.0, **options)
-    model.eval().requires_grad_(False)
     rows = torch.cat([torch.where(y == c)[0][:5] for c in range(10)])
+    data = with_labels(x.flatten(1), x.flatten(1)[rows], y[rows], seed)
+    options = {
+        "latent_dim": 8, "hidden": (256, 128, 64), "generator_hidden": (128, 128), "generator_norm": "none",
+        "learning_rate": 1e-3, "reach": 0.5,
+    }  # fmt: skip
     scores = []
     for weight in (1.0, 0.0):
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ELU(), nn.Linear(128, 64), nn.ELU(), nn.Linear(64, 10))
-        optimiser = torch.optim.Adam(net.parameters(), 1e-3)
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(600):
-            loss = nn.functional.cross_entropy(net(x[rows]), y[rows])
-            if weight:
-                seen = x[torch.randint(len(x), (64,), generator=generator)]
-                loss = loss + weight * model.roughness(lambda v, net=net: net(v).softmax(1), seen)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+        model = _AlongCharts(DataSpec.vector(64, 10), _AlongChartsConfig(**options, roughness=weight))
+        Trainer(TrainerConfig(steps=600, batch_size=100, ema=0.99, random_state=seed)).fit(model, data)
         with torch.no_grad():
-            scores.append(float((net(test).argmax(1) == test_y).float().mean()))
+            scores.append(float((model.eval().classify(test.flatten(1)) == test_y).float().mean()))
     return scores[0], scores[1]
 
 
-def _few_rows(seed: int) -> Figures:
-    """Bound on held-out black and white digits from a tenth of the training rows, nats; baseline: the VAE's."""
-    train, test = ((digits(seed, part)[0].flatten(1) > 0).float() for part in ("train", "test"))
-    spec = DataSpec((64,), tuple(Block(f"x{i}", "binary", i) for i in range(64)))
-    bounds = []
-    for name in ("aa_vae", "vae"):
-        options = {"latent_dim": 8, "hidden": (128, 64), "score_samples": 64}
-        data = {"x": train[: len(train) // 10]}
-        model, _ = fit(name, spec, data, seed, 1000, 50, 0.99, **options)
-        with torch.no_grad():
-            bounds.append(-float(model.scorer()(test).mean()))
-    return bounds[0], bounds[1]
+# On seeds 10 to 14, gain in nats, and seeds that gain: all rows, 2,000 steps -.08, 1; a tenth, 500 steps -.04, 2; 1,000
+# -.02, 2; 3,000 .67, 4; a hundredth, 100 steps .39, 5 (the VAE at its best); 200 .06, 3; 400 1.34, 4; 1,000 4.81, 5.
+def _few_rows(part: int, steps: int) -> Callable[[int], Figures]:
+    """Bound on held-out black and white digits from one ``part``-th of the training rows, nats; baseline: the VAE's."""
+
+    def run(seed: int) -> Figures:
+        train, test = ((digits(seed, half)[0].flatten(1) > 0).float() for half in ("train", "test"))
+        rows = train[: len(train) // part]
+        spec = DataSpec((64,), tuple(Block(f"x{i}", "binary", i) for i in range(64)))
+        bounds = []
+        for name in ("aa_vae", "vae"):
+            options = {"latent_dim": 8, "hidden": (128, 64), "score_samples": 64}
+            model, _ = fit(name, spec, {"x": rows}, seed, steps, min(50, len(rows)), 0.99, **options)
+            with torch.no_grad():
+                bounds.append(-float(model.scorer()(test).mean()))
+        return bounds[0], bounds[1]
+
+    return run
 
 
 ROWS = (
-    Check(
-        "F7",
-        "aa_vae",
-        "digits, 107 rows: bound on held-out ones, nats",
-        "the VAE's",
-        0.0,
-        _few_rows,
-        gain=True,
-        seeds=5,
+    *(
+        Check(
+            name,
+            "aa_vae",
+            f"digits, {rows} rows: bound on held-out ones, nats",
+            "the VAE's",
+            0.0,
+            run,
+            gain=True,
+            finding=finding,
+            seeds=5,
+        )
+        for name, rows, run, finding in (
+            ("F7", 10, _few_rows(100, 100), False),
+            ("F7 tenth", 107, _few_rows(10, 1000), True),
+        )
     ),
     Check("C8", "began", "8x8 digits: fall of M", "distance of the energy ratio from gamma", 0.5, _began),
     Check("B6 two samples", "dcgan", "8x8 digits: taken for the other kind", "real ones", 0.05, _told_apart),
@@ -212,9 +245,11 @@ ROWS = (
         _odd_digits("began", 600, latent_dim=8, width=16, learning_rate=1e-3, generator_norm="none"),
     ),
     Check("C8 tells", "began", "8x8 digits: rank correlation of -M, closeness", "of the step", 0.5, _measure_tells),
-    Check("C9 labels", "localized_gan", "8x8 digits, 50 labels: accuracy", "without charts", 0.857, _along_charts),
+    Check("C9 labels", "localized_gan", "8x8 digits, 50 labels: accuracy", "without its term", 0.857, _along_charts),
     Check("C9 charts", "localized_gan", "8x8 digits: neighbours of their class", "noise as long", 0.95, _charts),
     Check("B6", "dcgan", "8x8 digits, 100 labels: probe on D's features", "on pixels", 0.0, _probe, gain=True),
     Check("B7", "infogan", "8x8 digits: information in nats, of 2.303", "lambda 0", 1.5, _information),
-    Check("B9", "sagan", "twin blobs that agree", "without attention", 0.0, _attention, gain=True, worst=True),
+    Check(
+        "B9", "sagan", "twin blobs agree: Cohen's kappa", "without attention", 0.0, _attention, gain=True, worst=True
+    ),
 )

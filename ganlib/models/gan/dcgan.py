@@ -54,7 +54,7 @@ register(
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
     exports=("sampler",),
     toy=Toy(
-        at_least=0.7,
+        at_least=0.4,
         config={"latent_dim": 16, "width": 8, "learning_rate": 1e-3, "critic_learning_rate": 1e-3},
         trainer={"steps": 1000, "batch_size": 64, "ema": 0.99},
         **BLOBS_TOY,
