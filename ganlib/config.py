@@ -17,7 +17,17 @@ _COUNTS = {
     "penalty_every", "flow_steps", "walks", "rollouts",
 }  # fmt: skip
 _POSITIVE = {"learning_rate", "critic_learning_rate", "policy_learning_rate", "epsilon"}
-_SHARES = {"dropout", "critic_dropout", "momentum", "betas", "discount", "mismatch"}
+_SHARES = {
+    "dropout",
+    "critic_dropout",
+    "momentum",
+    "betas",
+    "discount",
+    "mismatch",
+    "first",
+    "generator_share",
+    "critic_share",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +52,8 @@ class Config:
                 close = difflib.get_close_matches(key, names, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise ConfigError(f"{cls.__name__} has no option {key!r}{hint} (options: {', '.join(names)})")
+        if lacking := [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]:
+            raise ConfigError(f"{cls.__name__} needs {', '.join(lacking)}")
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
@@ -78,6 +90,10 @@ class ModelConfig(Config):
             holds, wanted = 0 <= number < 1, "at least 0 and below 1"
         if not holds:
             raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}")
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _plain(value: Any) -> Any:

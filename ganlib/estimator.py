@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -46,11 +48,12 @@ def estimator_parameters(
     option that is given twice, and on a value that the model does not take.
     """
     options = {name: value for name, value in given.items() if name not in own}
-    known = set(chosen.config.__dataclass_fields__)
+    known = {field.name for field in dataclasses.fields(chosen.config)}
     if unknown := sorted(set(options) - known):
+        close = difflib.get_close_matches(unknown[0], sorted(known | set(own)), n=1)
         raise ConfigError(
-            f"{kind} {chosen.name!r} has no option {unknown[0]!r}; the {kind}'s are {', '.join(sorted(own))}; the "
-            f"model's are {', '.join(sorted(known - set(own)))}"
+            f"{kind} {chosen.name!r} has no option {unknown[0]!r}{f', did you mean {close[0]!r}?' if close else ';'} "
+            f"The {kind}'s are {', '.join(sorted(own))}; the model's are {', '.join(sorted(known - set(own)))}"
         )
     parameters = {name: value for name, value in given.items() if name in own}
     inner = parameters.pop("options", None) or {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganlib.augment.counts import check_rows
-from ganlib.augment.generator import Plan, fit_prior, is_conditional, train_plan
+from ganlib.augment.generator import Plan, fit_prior, is_conditional, merged, train_plan
 from ganlib.data.arrays import ArrayReader
 from ganlib.data.captions import CaptionEncoder
 from ganlib.data.spec import DataSpec
@@ -82,7 +82,7 @@ class ArrayGenerator(Arrays):
                 fit_prior(model, x, y)
             return [model], history
         groups = [train_plan(self.spec, plan, {"x": x[y == c]}, {"x": x[:0]}) for c in range(int(y.max()) + 1)]
-        return [model for model, _ in groups], groups[0][1]
+        return [model for model, _ in groups], merged([history for _, history in groups])
 
     @torch.no_grad()
     def sample(self, counts: np.ndarray, seed: int) -> np.ndarray:
@@ -162,6 +162,8 @@ class DescribedGenerator(Arrays):
     def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
         check_rows(n)
         values = None if conditions is None else np.asarray(conditions)
+        if values is not None and values.ndim == 0 and self.seen.shape[1:] == (1,):
+            values = values[None]
         if values is not None and values.ndim == self.seen.ndim and n in (None, len(values)):
             return values
         if values is not None and values.ndim == self.seen.ndim:
@@ -185,16 +187,20 @@ def is_described(model: Entry, y: Any) -> bool:
     captions = model.takes == ("attributes",)
     if captions and y is None:
         raise DataError(f"model {model.name!r} generates from descriptions: give y, captions or attributes (n, k)")
-    return captions or np.ndim(y) == 2
+    return captions or (np.ndim(y) == 2 and "attributes" in model.takes)
 
 
 def _attributes(values: Any, width: int) -> Tensor:
     try:
         numbers = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise DataError(f"attributes are numbers of shape (n, {width}): {error}") from error
-    if numbers.ndim != 2 or numbers.shape[1] != width or not np.isfinite(numbers).all():
-        raise DataError(f"attributes are finite numbers of shape (n, {width}); got shape {numbers.shape}")
+        raise DataError(
+            f"attributes are numbers of shape (n, {width}), and names of classes have one axis, (n,): {error}"
+        ) from error
+    if numbers.ndim != 2 or numbers.shape[1] != width:
+        raise DataError(f"attributes are numbers of shape (n, {width}); got shape {numbers.shape}")
+    if lacking := int((~np.isfinite(numbers)).sum()):
+        raise DataError(f"attributes are finite numbers; {lacking} are not: fill them, or leave these examples out")
     return torch.from_numpy(numbers)
 
 

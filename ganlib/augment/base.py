@@ -31,7 +31,7 @@ from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
 from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
-from ganlib.registry import entry
+from ganlib.registry import entries, entry
 from ganlib.training.callbacks import ProgressBar
 
 MARK = "_synthetic"
@@ -46,17 +46,19 @@ class BaseAugmenter(BaseOverSampler):
     ``fit(X, y)`` learns every class; ``fit_resample(X, y)`` returns the rows it was given, first and unchanged, then
     generated rows to the counts of ``sampling_strategy`` (as in imbalanced-learn); ``sample`` and ``augment`` give
     generated rows with exact counts per class. A DataFrame comes back as one, with its dtypes. ``fit`` and ``sample``
-    also take arrays of more than two axes, images and series (see ``augment.arrays``); filters are for tables.
+    also take arrays of more than two axes, images and series (see ``augment.arrays``); ``fit_resample``, ``augment``,
+    filters, ``schema``, ``balance``, ``patience`` and ``validation_fraction`` are for tables.
 
-    Parameters: ``options`` is the model's own configuration, where ``latent_dim``, ``hidden`` and
-    ``learning_rate`` are short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after
-    ``patience`` validations without gain where classes are large enough to hold rows out. ``balance`` (0 to 1): how
-    far small classes are drawn more often, shares go as count^(1 - balance). ``class_prior``: sample latents from a
-    Gaussian fitted to each class instead of N(0, I), for models that have one. ``curation``: of a scarce class (fewer
-    than half the rows of the largest) generate four times as many rows and keep those that a forest fitted on the real
-    rows finds most typical of it; 0 keeps any, 0.5 draws from the better half. Other classes are left as generated,
-    since choosing the typical narrows a class. ``near_copies``: rows closer to a real one than this share of the usual
-    gap are left out while others are there. ``schema``: a Schema or a path, inferred where None.
+    Parameters: ``options`` is the model's own configuration, where ``latent_dim``, ``hidden`` and ``learning_rate`` are
+    short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after ``patience``
+    validations without gain where classes are large enough to hold rows out. ``balance`` (0 to 1): how far small
+    classes are drawn more often, shares go as count^(1 - balance). ``class_prior``: sample latents from a Gaussian
+    (images and series: a mixture of them) fitted to each class instead of N(0, I), for models that have one.
+    ``curation``: of a scarce class (fewer than half the rows of the largest) generate four times as many rows and keep
+    those that a forest fitted on the real rows finds most typical of it; 0 keeps any, 0.5 draws from the better half.
+    Other classes are left as generated, since choosing the typical narrows a class. ``near_copies``: rows closer to a
+    real one than this share of the usual gap are left out while others are there. ``schema``: a Schema or a path,
+    inferred where None.
 
     A class of one row is spread around that row with the covariance of the other classes, and a warning says so; for
     models without a class prior it is repeated with the model's own noise alone. Text columns and identifiers are not
@@ -64,6 +66,9 @@ class BaseAugmenter(BaseOverSampler):
     the model can be told: attributes ``(n, k)``, or captions (gan_int_cls). ``random_state`` also fixes what
     ``sample`` draws, so equal calls give equal rows; give ``sample`` another one for more. The sealed artifact holds
     the generator without the filters.
+
+    Fitted: ``algorithm_`` (of arrays the first class's model where each has its own), ``history_``, ``classes_`` (empty
+    without labels), ``class_counts_``; of tables ``schema_`` and ``encoder_``.
     """
 
     _parameter_constraints = {
@@ -135,7 +140,8 @@ class BaseAugmenter(BaseOverSampler):
         """Learn to generate rows like ``X``, by class where ``y`` is given.
 
         Raises DataError on fewer than two rows, unusable columns, labels that lack or are of one class; ConfigError on
-        an unknown model or option.
+        an unknown model or option; scikit-learn's InvalidParameterError, a ValueError, on a parameter of its own that
+        is out of range.
         """
         self._validate_params()
         with kept_when_refused(self):
@@ -152,6 +158,8 @@ class BaseAugmenter(BaseOverSampler):
             return self._fit(frame, labels, name)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
+        if examples_of(X) is not None:
+            raise ConfigError("fit_resample() is for tables; with images and series use fit() and sample()")
         labels, binarize = check_target_type(y, indicate_one_vs_all=True)
         if not hasattr(X, "columns"):
             X = check_array(_refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
@@ -201,9 +209,7 @@ class BaseAugmenter(BaseOverSampler):
             self._read_labels(None, len(X), plan)
             self.arrays_ = DescribedGenerator(X, y, plan)
         else:
-            if y is not None:
-                _check_labels(y)
-            codes = self._read_labels(None if y is None else np.asarray(y), len(X), plan)
+            codes = self._read_labels(_one_axis(y, plan), len(X), plan)
             self.arrays_ = ArrayGenerator(X, codes, plan)
         self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
@@ -321,6 +327,8 @@ class BaseAugmenter(BaseOverSampler):
         needed. Rows whose label is missing are returned but not learned from. Raises DataError on an absent label,
         one class, or a frame already marked; ConfigError on counts that make no sense.
         """
+        if not hasattr(frame, "columns"):
+            raise ConfigError("augment() takes a DataFrame; with arrays use fit() and sample(), or fit_resample()")
         if MARK in frame.columns:
             raise DataError(f"the table already has a column {MARK!r}; augment the real rows only, without that column")
         real = frame.reset_index(drop=True)
@@ -452,6 +460,23 @@ def _check_labels(y: Any) -> None:
         check_classification_targets(y)
     except TypeError as error:
         raise DataError(f"y mixes labels of several kinds, which cannot be put in order: {error}") from error
+
+
+def _one_axis(y: Any, plan: Plan) -> np.ndarray | None:
+    """Names of classes ``(n,)`` for examples that are arrays."""
+    if y is None:
+        return None
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] == 1:
+        y = np.asarray(y)[:, 0]
+    elif len(shape) > 1:
+        able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
+        raise ConfigError(
+            f"y names a class for each example, shape (n,), and has shape {shape}: give y.argmax(1) for one-hot "
+            f"labels; model {plan.model.name!r} cannot be told attributes, {able} can"
+        )
+    _check_labels(y)
+    return np.asarray(y)
 
 
 def _refuse_sparse(X: Any) -> Any:

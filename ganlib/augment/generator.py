@@ -125,7 +125,7 @@ def fit_generator(
             fit_prior(model, scores[: len(x)], drawn[: len(x)])
         models.append(model)
         histories.append(history)
-    return TableGenerator(models, marginals, _penalty(encoder), given_class).eval(), _merge(histories)
+    return TableGenerator(models, marginals, _penalty(encoder), given_class).eval(), merged(histories)
 
 
 def fit_prior(model: Algorithm, x: Tensor, y: Tensor) -> None:
@@ -209,13 +209,13 @@ def _penalty(encoder: TableEncoder) -> Tensor:
     return penalty
 
 
-def _merge(histories: Sequence[History]) -> History:
+def merged(histories: Sequence[History]) -> History:
     """One history; with several models, each one's curves under its number."""
     if len(histories) == 1:
         return histories[0]
-    merged = History(steps=sum(h.steps for h in histories), epochs=max(h.epochs for h in histories))
+    one = History(steps=sum(h.steps for h in histories), epochs=max(h.epochs for h in histories))
     for index, history in enumerate(histories):
-        merged.curves |= {f"{name}[{index}]": values for name, values in history.curves.items()}
+        one.curves |= {f"{name}[{index}]": values for name, values in history.curves.items()}
         if history.stopped != "budget":
-            merged.stopped = history.stopped
-    return merged
+            one.stopped = history.stopped
+    return one

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganlib.data.images import Channels, to_tensor, to_uint8
+from ganlib.data.images import Channels, ImageFolder, to_tensor, to_uint8
 from ganlib.errors import DataError
 
 SERIES, IMAGES = 3, 4
+IN_MEMORY = "ImageFolder(path).load()['x'], and ['y'] for their classes (from ganlib.data.images)"
 
 
 def examples_of(X: Any) -> np.ndarray | None:
     """Images or series as one array of three or four axes, from an array, a tensor or a list; None for tables.
 
-    Raises DataError on a list of examples that differ in size.
+    Raises DataError on a list of examples that differ in size, and on a path.
     """
+    if isinstance(X, str | Path | ImageFolder):
+        raise DataError(f"got {X!r}; give the images themselves, {IN_MEMORY}")
     if hasattr(X, "columns") or hasattr(X, "to_pandas") or hasattr(X, "tocsr"):
         return None
     X = X.detach().cpu() if isinstance(X, Tensor) else X
@@ -55,11 +59,22 @@ class ArrayReader:
         self.axes, self.kind = X.shape[1:], X.dtype
         self.scale: tuple[Tensor, Tensor] | None = None
         if self.modality == "image":
-            shape = tuple(to_tensor(X[:1]).shape[1:])
+            shape = tuple(self._first_image(X).shape[1:])
             self._first, self._signed = X.ndim == IMAGES and shape == X.shape[1:], bool(X.min() < 0)
         else:
             self._mean, self._deviation = _scale_of(X)
             self.scale = torch.as_tensor(self._mean[0]).float(), torch.as_tensor(self._deviation[0]).float()
+
+    def _first_image(self, X: np.ndarray) -> Tensor:
+        try:
+            return to_tensor(X[:1])
+        except DataError as error:
+            if X.ndim == IMAGES:
+                raise
+            raise DataError(
+                f"{error} (shape {X.shape} was taken for grey images; series have sides of which one is more than "
+                "twice the other)"
+            ) from error
 
     def read(self, X: Any) -> Tensor:
         """Examples as the network sees them, float32 ``(n, channels, ...)``; raises DataError on another kind."""

@@ -28,6 +28,8 @@ class CaptionEncoder:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        if wrong := [caption for caption in captions if not isinstance(caption, str)]:
+            raise DataError(f"captions are texts; {len(wrong)} are not, {wrong[0]!r} for one: leave these examples out")
         if len(set(captions)) < 2:
             raise DataError("captions must differ: with fewer than two of them there is nothing to tell")
         # Single letters and digits may be what a caption is about.

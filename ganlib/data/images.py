@@ -5,6 +5,7 @@ Pillow decodes the files and is imported only then. Grey images have one channel
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -126,6 +127,13 @@ class ImageFolder:
         image = torch.from_numpy(self._pixels(index)).permute(2, 0, 1).to(torch.float32).div_(127.5).sub_(1)
         return image, None if self.labels is None else self.labels[index]
 
+    def digests(self) -> dict[str, str]:
+        """A digest of the files' names and sizes; other files have another one."""
+        known = hashlib.blake2b(digest_size=16)
+        for file in self.files:
+            known.update(f"{file.relative_to(self.path)} {file.stat().st_size}\n".encode())
+        return {"files": known.hexdigest()}
+
     def __iter__(self) -> Iterator[tuple[Tensor, int | None]]:
         return (self[index] for index in range(len(self)))
 
@@ -174,6 +182,9 @@ class Source(Protocol):
     def load(self, indices: Sequence[int] | Tensor | None = None) -> dict[str, Tensor]:
         """Tensors by name of these rows."""
 
+    def digests(self) -> dict[str, str]:
+        """What changes where the images do, without reading them all."""
+
 
 class LazyImages:
     """Shuffled mini-batches that are decoded when drawn; to a trainer the same as TensorBatches.
@@ -199,6 +210,10 @@ class LazyImages:
     def __len__(self) -> int:
         """Batches per epoch."""
         return len(self._order)
+
+    def digests(self) -> dict[str, str]:
+        """The source's."""
+        return self.source.digests()
 
     def to(self, device: torch.device | str) -> LazyImages:
         """The same batches, delivered on a device."""
@@ -265,7 +280,9 @@ def _signed(pixels: np.ndarray, values: Values | None) -> np.ndarray:
         _log.info("pixels from %.4g to %.4g are taken as %s", low, high, "[0, 1]" if unit else "[-1, 1]")
     if low < (0 if unit else -1) - _SLACK or high > 1 + _SLACK:
         wanted = "[0, 1]" if unit else "[-1, 1]"
-        mend = "divide them by 255" if low >= 0 and high <= 255 else "scale them to it"
+        mend = "scale them to it"
+        if low >= 0:
+            mend = "divide them by the largest value that a pixel can have" + (", 255 for bytes" if high > 100 else "")
         raise DataError(
             f"float pixels must lie in [0, 1] or [-1, 1]; taken as {wanted}, they run from {low:g} to {high:g}; {mend}"
         )

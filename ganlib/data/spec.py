@@ -41,7 +41,7 @@ class DataSpec:
     ``classes`` is 0 for data without labels; labels are int64 class indices ``0..classes-1``.
     ``vocabulary`` is the number of tokens where examples are sequences of token ids, else 0. ``attributes`` is the
     number of continuous attributes ``c (n, attributes)`` that examples are described by, else 0. Raises ConfigError
-    on sides or counts that cannot be.
+    on sides, blocks or counts that cannot be.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +57,11 @@ class DataSpec:
             raise ConfigError(f"a shape is a tuple of whole numbers above 0, such as (1, 28, 28); got {self.shape!r}")
         if any(not isinstance(count, int) or count < 0 for count in counts):
             raise ConfigError(f"classes, vocabulary and attributes are whole numbers, 0 or more; got {counts}")
+        if not all(isinstance(block, Block) for block in (self.blocks if isinstance(self.blocks, tuple) else (None,))):
+            raise ConfigError(
+                f"blocks are a tuple of Block, a table row's columns; got {self.blocks!r}: name the number of classes, "
+                "DataSpec((1, 28, 28), classes=10)"
+            )
         object.__setattr__(self, "shape", shape)
 
     @property

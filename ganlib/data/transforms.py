@@ -1,8 +1,8 @@
 """Augmentation of image batches ``(n, channels, height, width)`` in [-1, 1], each image by its own draw.
 
 A transform is a frozen configuration that is called with (images, generator): equal generators give equal output, on
-any device. All but ``mixup`` keep the number of images and can be chained with ``Compose``; all are differentiable in
-the images (piecewise where values are clipped).
+any device. All but ``mixup``, which also blends labels, can be chained with ``Compose``; all are differentiable in the
+images (piecewise where values are clipped).
 """
 
 from __future__ import annotations

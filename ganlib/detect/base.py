@@ -46,11 +46,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     ``fit`` infers a schema (or takes one), keeps rows back for early stopping and calibration before anything is
     fitted, fits the encoder on the rest, trains and calibrates. The result does not depend on the order of the rows.
 
-    Parameters: ``options``, further options of the model; ``latent_dim`` and ``hidden``, chosen from the data where
-    None; ``epochs`` and ``steps`` bound training (``steps`` wins; with neither, 30 epochs but 3,000 to 20,000 steps),
-    which ends early after ``patience`` validations without gain (0: never); ``batch_size`` rows per step;
-    ``learning_rate``, the model's own where None; ``alpha``, the alarm budget in (0, 1);
-    ``calibration_fraction`` and ``validation_fraction`` of the normal rows are kept back (the latter may be 0);
+    Parameters: ``options``, further options of the model; ``latent_dim`` and ``hidden``, where None chosen from a
+    table's columns, and the model's own for images and series; ``epochs`` and ``steps`` bound training (``steps`` wins;
+    with neither, 30 epochs but 3,000 to 20,000 steps), which ends early after ``patience`` validations without gain (0:
+    never); ``batch_size`` rows per step; ``learning_rate``, the model's own where None; ``alpha``, the alarm budget in
+    (0, 1); ``calibration_fraction`` and ``validation_fraction`` of the normal rows are kept back (the latter may be 0);
     ``schema``, a Schema or the path of one; ``group``, a column with a calibration of its own for each value;
     ``random_state``, an int, a numpy RandomState or None; ``device`` auto, cpu or cuda:N; ``verbose`` shows a bar.
 
@@ -125,7 +125,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         training and calibration alike. Rows without a label, and all rows where ``y`` is None, count as normal.
         With a ``schema`` that names a label column, that column is ``y`` unless one is given.
         Warns where ``alpha`` is not supported by the calibration rows; ``predict`` then uses the smallest that is.
-        Raises DataError on fewer than 10 normal rows or unusable columns, ConfigError on bad parameters.
+        Raises DataError on fewer than 10 normal rows or unusable columns, ConfigError on bad options, scikit-learn's
+        InvalidParameterError (a ValueError) on a parameter of its own that is out of range.
         """
         self._validate_params()
         if not 0 < self.alpha < 1:

@@ -23,6 +23,7 @@ from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.parts import Sealed
+from ganlib.training import Algorithm
 
 FORMAT_VERSION = 1
 
@@ -50,9 +51,10 @@ def seal(
 
     ``name`` is the graph's name (default: the model's); ``training`` tells ``fingerprint``, ``rows`` and ``data`` (its
     name); what it lacks is taken from the estimator's ``training_``, else null. Equal estimators give equal bytes.
-    Folders on the way are made. Raises ConfigError on an estimator that is not fitted, a column whose name the graph
-    needs or a path where no file can be, ParityError where the graph does not reproduce torch; nothing is written
-    then.
+    Augmenters of images make bytes ``(n, h, w, c)``, whatever they were fitted on; one that was fitted on captions is
+    told their embeddings, ``augmenter.arrays_.embed(captions)``. Folders on the way are made. Raises ConfigError on an
+    estimator that is not fitted, a column whose name the graph needs or a path where no file can be, ParityError where
+    the graph does not reproduce torch; nothing is written then.
     """
     start = time.perf_counter()
     parts = _parts(estimator)
@@ -67,6 +69,11 @@ def save_sealed(
 
     ``name`` and ``training`` as in ``seal``. Equal models give equal bytes.
     """
+    if not isinstance(parts, Sealed):
+        raise ConfigError(
+            f"save_sealed writes what seal_generator or seal_encoder made, and got {type(parts).__name__}; seal() "
+            "writes fitted detectors and augmenters"
+        )
     start = time.perf_counter()
     parity, model = parts.parity, onnx.ModelProto()
     model.CopyFrom(parts.model)
@@ -94,6 +101,11 @@ def _parts(estimator: Any) -> Sealed:
         parts = seal_detector(estimator)
     elif hasattr(estimator, "conditions_"):
         parts = seal_augmenter(estimator)
+    elif isinstance(estimator, Algorithm):
+        raise ConfigError(
+            f"{type(estimator).__name__} is a model, not a fitted detector or augmenter: seal it by "
+            "save_sealed(seal_generator(model), path), or seal_encoder"
+        )
     else:
         raise ConfigError(f"{type(estimator).__name__} is no fitted detector or augmenter; call fit first")
     facts = {"model": _model_card(estimator), "schema": _public_schema(estimator.encoder_).to_dict()}

@@ -33,7 +33,8 @@ class TableSampler(Sampler):
 
     def __init__(self, decoder: nn.Module, latent: int, spec: DataSpec, scale: Tensor | None = None) -> None:
         super().__init__()
-        self.decoder, self.latent, self.spec = decoder, latent, spec
+        self.decoder, self.latent = decoder, latent
+        self.blocks = spec.blocks or DataSpec.vector(spec.dim).blocks
         self.latent_dim = latent + spec.dim
         self.register_buffer("scale", torch.zeros(spec.dim) if scale is None else scale.detach().clone())
 
@@ -43,7 +44,7 @@ class TableSampler(Sampler):
         output = self.decoder(inner) if condition is None else self.decoder(inner, condition)
         u = (0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))).clamp(1e-6, 1.0 - 1e-6)
         parts = []
-        for block in self.spec.blocks:
+        for block in self.blocks:
             value, draw = output[:, block.slice], u[:, block.slice]
             if block.kind == "number":
                 parts.append(value + self.scale[block.slice] * noise[:, block.slice])

@@ -22,20 +22,22 @@ def picture_run(
     seed: int = 0,
     told: Tensor | None = None,
 ) -> dict[str, Path]:
-    """PNG files in ``folder`` by name: ``curves`` always; for images ``samples``, ``walk`` and, where told, ``swap``.
+    """PNG files in ``folder`` by name: ``curves`` always; of generators of images ``samples``, ``walk``, ``swap``.
 
-    For points in the plane ``points``, beside ``real`` ``(n, 2)`` where given. The folder is made. Train with
-    ``gradient_norms=True`` to see each player's gradient norm beside its losses. Latents come from ``seed``. ``told``
-    is what a model of attributes or of neighbours is asked with, ``(k, ...)``, by default for neighbours ``real``; a
-    model by class needs none. Raises ConfigError where it is lacking.
+    ``swap`` where the model is told something. For points in the plane ``points``, beside ``real`` ``(n, 2)`` where
+    given. The folder is made. Train with ``gradient_norms=True`` to see each player's gradient norm beside its losses.
+    Latents come from ``seed``. ``told`` is what a model of attributes or of neighbours is asked with, ``(k, ...)``, by
+    default for neighbours ``real``; a model by class needs none. Raises ConfigError where it is lacking.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     made = {"curves": loss_curves(history.curves, folder / "curves.png")}
     spec = algorithm.spec
+    if not getattr(algorithm, "generates", hasattr(algorithm, "sampler")):
+        return made
     if spec.kind == "image":
         made |= _images(algorithm, folder, seed, _asked(algorithm, real, told))
-    elif spec.shape == (2,) and not spec.condition and hasattr(algorithm, "sampler"):
+    elif spec.shape == (2,) and not spec.condition:
         points = _decode(algorithm, _noise(algorithm, 2000, seed), _asked(algorithm, real, told))
         made["points"] = scatter_points(real, points, folder / "points.png")
     return made

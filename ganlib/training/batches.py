@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganlib.errors import ConfigError, DataError
-from ganlib.training.ranks import ALONE, Ranks
+from ganlib.training.ranks import ALONE, Ranks, digests
 
 
 class TensorBatches:
@@ -52,6 +52,10 @@ class TensorBatches:
                 f"the last {left} of {self.rows} rows cannot be split evenly over {ranks} processes: shuffle, or leave "
                 f"{left % ranks} out"
             )
+
+    def digests(self) -> dict[str, str]:
+        """A digest of each tensor; equal data have equal ones."""
+        return digests(self.tensors)
 
     def to(self, device: torch.device, ranks: Ranks | None = None) -> TensorBatches:
         """The same batches with the data kept on a device, and sliced for these ranks where given."""

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ganlib.errors import DataError
+from ganlib.errors import ConfigError, DataError
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -31,7 +31,9 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a checkpoint; raises DataError where the file is broken."""
+    """Tensors and metadata of a checkpoint; raises DataError where the file is broken, ConfigError on a folder."""
+    if path.is_dir():
+        raise ConfigError(f"checkpoint {path} is a folder: name a file in it")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["meta"])  # noqa: SIM118

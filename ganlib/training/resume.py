@@ -76,7 +76,7 @@ def _identity(run: _Run) -> dict[str, Any]:
         kept += ["decay_from", "steps", "epochs"]
     options = getattr(run.algorithm, "config", None)
     model = [type(run.algorithm).__name__, options.to_dict() if isinstance(options, Config) else None]
-    return {name: run.config.to_dict()[name] for name in kept} | {"rows": run.default.rows, "model": model}
+    return {name: run.config.to_dict()[name] for name in kept} | {"data": run.default.digests(), "model": model}
 
 
 def _rng_states(run: _Run) -> dict[str, Tensor]:

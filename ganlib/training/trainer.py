@@ -32,8 +32,10 @@ class Trainer:
     """Runs an Algorithm's stages over batches.
 
     ``fit`` moves the algorithm to the device, trains it, leaves the best (or averaged) weights in it on the CPU and
-    in evaluation mode, and returns a History. Equal seeds give equal weights on a CPU. With ``checkpoint`` set, a
-    run that was cut short resumes from the last epoch's end and ends bit-equal to an uninterrupted one.
+    in evaluation mode, and returns a History. On a CPU equal seeds and equal first weights (``torch.manual_seed``
+    before the algorithm is built) give equal weights. With ``checkpoint`` set, a run that was cut short resumes from
+    its last checkpoint (every ``checkpoint_every`` epochs and at the end) and ends bit-equal to an uninterrupted one; a
+    checkpoint of other data, or of a model with other options, is refused.
 
     Called by each of torchrun's processes with the same arguments, it trains data-parallel: the weights and the
     History are those of one process with the same ``batch_size``, on every rank; callbacks run on the first only.

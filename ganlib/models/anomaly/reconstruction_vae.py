@@ -24,6 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ganlib.errors import ConfigError
 from ganlib.models.anomaly.ganomaly import FACTOR_TOY
 from ganlib.models.vae.vae import VAE, BoundConfig, VAEScorer
 from ganlib.nn.mlp import MLP
@@ -85,6 +86,10 @@ class ReconstructionVAE(VAE):
         """Negative reconstruction probability, to be exported."""
         return (VAEScorer if self.config.kl_in_score else ReconstructionScorer)(self).eval()
 
+    generates = False
+
     def sampler(self) -> Sampler:
-        """A detector only."""
-        raise TypeError("reconstruction_vae detects; generate with vae or cvae")
+        """Raises ConfigError: a detector only."""
+        raise ConfigError(
+            "reconstruction_vae detects and does not generate; vae generates tables, cvae images by class"
+        )

@@ -128,7 +128,8 @@ class CVAEGAN(Algorithm):
     def __init__(self, spec: DataSpec, config: CVAEGANConfig) -> None:
         super().__init__()
         if spec.classes < 1:
-            raise ConfigError("cvae_gan generates by class: it needs labels; use vae_gan for data without them")
+            other = "vae_gan" if spec.kind == "vector" else "dcgan"
+            raise ConfigError(f"cvae_gan generates by class: it needs classes=...; use {other} for data without labels")
         self.spec, self.config = spec, config
         nets = architecture(config.networks, spec)
         told = NetOptions(config.hidden, config.width, activation="relu", dropout=config.dropout)

@@ -54,7 +54,7 @@ class ConditionalGAN(GAN):
 
     takes: tuple[str, ...] = ("classes", "attributes")
 
-    needs = "generates by class: it needs labels; use gan for data without them"
+    needs = "generates by class: it needs classes=...; use gan for data without labels"
 
     def __init__(self, spec: DataSpec, config: GANConfig) -> None:
         if spec.condition < 1:

@@ -11,11 +11,14 @@ from ganlib.config import ModelConfig
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(ModelConfig):
-    """None means: as the objective's source trains it.
+    """None means: as the objective's source trains it; of ``critic_networks`` and ``critic_learning_rate``: as the
+    generator's.
 
     ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's where it is another;
     ``hidden`` are an MLP's widths, ``width`` the first convolution's channels; norms are none, batch, layer, instance,
-    virtual (generators only), or auto (batch in convolutional networks, layer in a critic under a penalty).
+    virtual (generators only), or auto (batch in convolutional networks; in a critic of images under a penalty, or
+    whose score is an energy, layer; under spectral norm none). ``critic_dropout`` in [0, 1) and ``critic_noise``
+    (deviations on the input, and on the hidden layers where there is a second) disturb the critic's layers.
     ``objective_options`` change numbers of the objective's row (``real_target=0.9`` is one-sided label smoothing).
     ``critic_learning_rate`` sets a second time scale.
 

@@ -91,11 +91,17 @@ class GAN(Algorithm):
         if not isinstance(options, Mapping) or (set(options) - set(row.options)):
             known = ", ".join(sorted(row.options)) or "none"
             raise ConfigError(f"objective {row.name!r} has no options {options!r}; its options are: {known}")
+        if wrong := [v for v in options.values() if isinstance(v, bool) or not isinstance(v, int | float)]:
+            raise ConfigError(f"objective_options are numbers, not {wrong[0]!r}")
         if self.penalty != "none":
             penalty(self.penalty)
         if row.kind != "logit" and self.needs_logits:
             raise ConfigError(
                 f"objective {row.name!r} has no critic with logits, which this model needs: choose another"
+            )
+        if row.kind == "none" and self.condition_dim:
+            raise ConfigError(
+                f"objective {row.name!r} has no critic, so nothing would see what the generator is told: choose another"
             )
         if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(config, name)]):
             raise ConfigError(f"objective {row.name!r} has no critic, so {', '.join(idle)} has no meaning")

@@ -148,7 +148,8 @@ class CVAE(Algorithm):
     def __init__(self, spec: DataSpec, config: CVAEConfig) -> None:
         super().__init__()
         if spec.classes < 1:
-            raise ConfigError("cvae generates by class: it needs labels; use vae for data without them")
+            other = "vae" if spec.kind == "vector" else "dcgan"
+            raise ConfigError(f"cvae generates by class: it needs classes=...; use {other} for data without labels")
         self.spec, self.config = spec, config
         seen = spec.classes if config.condition == "both" else 0
         nets = architecture(config.networks, spec)

@@ -155,6 +155,28 @@ def test_energies_detect():
         (lambda: as_augmenter("dcgan", **SMALL).fit(images() * 1.0), DataError, "range|between|\\[0, 1\\]"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(images()[:1]), DataError, "at least 2"),
         (lambda: as_augmenter("cvae", **SMALL).fit(images(), np.zeros(39)), DataError, "40 rows and y 39"),
+        (lambda: as_augmenter("cvae", **SMALL).fit(images(), np.eye(40)), ConfigError, "argmax"),
+        (lambda: as_augmenter("cvae", **SMALL).fit("digits"), DataError, "ImageFolder"),
+        (lambda: as_augmenter("cvae", **SMALL).fit_resample(images(), [0, 1] * 20), ConfigError, "for tables"),
+        (lambda: as_augmenter("cvae", **SMALL).augment(images(), "digit"), ConfigError, "takes a DataFrame"),
+        (lambda: as_augmenter("cvae", **SMALL).fit(images() / 16.0), DataError, "largest value.*taken for grey"),
+        (
+            lambda: as_augmenter("cgan", **SMALL).fit(images(), [["a"]] * 40),
+            DataError,
+            "names of classes have one axis",
+        ),
+        (
+            lambda: as_augmenter("cgan", objective="mmd", **SMALL).fit(images(), [0, 1] * 20),
+            ConfigError,
+            "no critic, so",
+        ),
+        (
+            lambda: as_augmenter("dcgan", objective_options={"real_target": "high"}).fit(images()),
+            ConfigError,
+            "numbers",
+        ),
+        (lambda: as_augmenter("stackgan", first=2.0), ConfigError, "below 1"),
+        (lambda: as_augmenter("cvae", widht=4), ConfigError, "did you mean 'width'"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.zeros((9, 2, 50))), DataError, "constant"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), np.nan)), DataError, "finite"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), 0.1)), DataError, "channel 0 .* constant"),
@@ -171,7 +193,7 @@ def test_energies_detect():
         (lambda: HOT.fit(images(), HEAT).sample(2, random_state=-1), ConfigError, "random_state"),
         (lambda: HOT.fit(images(), HEAT).generate(np.zeros((1, 4))), ConfigError, "use sample"),
         (lambda: as_augmenter("dcgan", width=8, options={"width": 16}), ConfigError, "given twice"),
-        (lambda: as_augmenter("dcgan", step=5), ConfigError, "the augmenter's are .*batch_size"),
+        (lambda: as_augmenter("dcgan", step=5), ConfigError, "The augmenter's are .*batch_size"),
         (lambda: as_augmenter("cvae", steps=1, learning_rate=1e30).fit(images(), [0, 1] * 20), GanlibError, "diverged"),
     ],
 )
@@ -202,6 +224,19 @@ def test_fitted_augmenters_pickle():
     for name in ("dcgan", "sagan"):
         fitted = as_augmenter(name, **SMALL).fit(images(side=16))
         assert np.array_equal(pickle.loads(pickle.dumps(fitted)).sample(3), fitted.sample(3))
+
+
+def test_labels_of_one_column_and_single_attributes():
+    y = np.repeat(["a", "b"], 20)
+    made, told = as_augmenter("cvae", **SMALL).fit(images(), y[:, None]).sample(4, "a")
+    assert len(made) == 4 and told.tolist() == ["a"] * 4
+    _, told = as_augmenter("cgan", **SMALL).fit(images(), np.arange(40.0)[:, None]).sample(3, 7.0)
+    assert told.tolist() == [[7.0]] * 3
+
+
+def test_models_of_one_class_each_share_a_history():
+    fitted = as_augmenter("dcgan", **SMALL).fit(images(), [0, 1] * 20)
+    assert fitted.history_.steps == 2 * SMALL["steps"] and "critic[1]" in fitted.history_.curves
 
 
 def test_lists_of_images_are_read():

@@ -34,6 +34,8 @@ def test_stroke_of_a_drawn_line():
 def test_bad_captions_are_named():
     with pytest.raises(DataError, match="differ"):
         CaptionEncoder().fit(["one", "one"])
+    with pytest.raises(DataError, match="captions are texts; 1 are not"):
+        CaptionEncoder().fit(["a", None])
     with pytest.raises(DataError, match="no words"):
         CaptionEncoder().fit(["...", "!"])
     encoder = CaptionEncoder().fit(["one", "two", "three"])

@@ -100,7 +100,7 @@ class TestArrays:
     @pytest.mark.parametrize(
         "array, values, message",
         [
-            (np.full((1, 8, 8), 200.0), None, "from 200 to 200; divide them by 255"),
+            (np.full((1, 8, 8), 200.0), None, "from 200 to 200; divide them by .* 255 for bytes"),
             (np.full((1, 8, 8), -3.0), None, r"taken as \[-1, 1\], they run from -3 to -3; scale"),
             (np.full((1, 8, 8), -0.5), "unit", r"taken as \[0, 1\]"),
             (np.full((1, 8, 8), np.nan), None, "64 pixel values are not finite"),

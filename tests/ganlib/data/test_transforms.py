@@ -113,6 +113,8 @@ def test_unknown_names():
         make_transform("rotate")
     with pytest.raises(ConfigError, match="no option 'angle'"):
         make_transform("rotation", angle=3)
+    with pytest.raises(ConfigError, match="MixUp needs classes"):
+        make_transform("mixup")
 
 
 # -------------------------------------------------------------------- place

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from ganlib import create
 from ganlib.data.inference import infer_schema
+from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.explain import contributions, unexpected_missing
 from ganlib.explain.occlusion import block_masks, block_of_column
-from ganlib.export import fingerprint, seal
+from ganlib.export import fingerprint, save_sealed, seal
 from ganlib.export.golden import schema_feeds
 from ganlib.export.parity import open_session
 
@@ -205,6 +207,14 @@ def test_a_column_may_not_take_a_name_of_the_graph(make, tmp_path):
 def test_an_unfitted_estimator_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="call fit first"):
         seal(object(), tmp_path / "x.onnx")
+
+
+def test_models_are_sealed_by_other_names(tmp_path):
+    model = create("cvae", DataSpec.vector(3, 2))
+    with pytest.raises(ConfigError, match="seal_generator"):
+        seal(model, tmp_path / "x.onnx")
+    with pytest.raises(ConfigError, match="seal_generator"):
+        save_sealed(model, tmp_path / "x.onnx")
 
 
 def test_where_no_file_can_be(detector, tmp_path):

@@ -59,7 +59,7 @@ def test_it_moves_towards_the_classes():
 
 
 def test_refusals():
-    with pytest.raises(ConfigError, match="needs labels"):
+    with pytest.raises(ConfigError, match="needs classes"):
         CGAN(DataSpec.vector(2), CGANConfig())
     with pytest.raises(ConfigError, match="no adversarial objective"):
         CGAN(SPEC, CGANConfig(objective="unknown"))

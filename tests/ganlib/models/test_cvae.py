@@ -44,7 +44,7 @@ def test_networks_see_the_class_as_a_one_hot_or_not_at_all():
 
 
 def test_it_refuses_data_without_classes():
-    with pytest.raises(ConfigError, match="needs labels"):
+    with pytest.raises(ConfigError, match="needs classes"):
         CVAE(DataSpec.vector(2), CVAEConfig())
 
 

@@ -104,5 +104,5 @@ def test_feature_terms_can_be_averaged_over_units():
 
 
 def test_it_refuses_data_without_classes():
-    with pytest.raises(ConfigError, match="needs labels"):
+    with pytest.raises(ConfigError, match="needs classes"):
         CVAEGAN(DataSpec.vector(2), CVAEGANConfig())

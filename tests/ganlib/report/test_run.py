@@ -35,6 +35,13 @@ def test_images(tmp_path, name, classes, expected):
         assert picture.ndim == 3 and picture[..., :3].std() > 0.01, path
 
 
+def test_detectors_have_curves_alone(tmp_path):
+    model, history = train("reconstruction_vae", DataSpec((1, 8, 8)), {"x": digits(0)[0][:96]}, hidden=(16,))
+    assert set(picture_run(model, history, tmp_path / "run")) == {"curves"}
+    with pytest.raises(ConfigError, match="does not generate"):
+        model.sampler()
+
+
 def test_images_by_attributes_and_neighbours(tmp_path):
     x, _ = digits(0)
     ink = x.mean((1, 2, 3)).unsqueeze(1)

@@ -46,6 +46,7 @@ def test_numbers_of_any_precision_and_labels_of_any_width_train(data):
         (DataSpec.vector(3), {"x": X > 0}, "gan", "torch.bool"),
         (DataSpec.vector(3), {"x": [["a", "b", "c"]]}, "gan", "cannot be read as numbers"),
         (DataSpec((1, 8, 8)), {"x": torch.rand(9, 1, 8, 8) * 255}, "gan", "to_tensor"),
+        (DataSpec((1, 8, 8)), {"x": torch.rand(9, 1, 8, 8) * 3}, "gan", "to_tensor"),
         (DataSpec((3,), attributes=2), {"x": X, "c": X}, "cgan", r"attributes c are numbers of shape \(n, 2\)"),
         (DataSpec((3,), attributes=3), {"x": X, "c": X / 0}, "cgan", "attributes are NaN"),
         (DataSpec((5,), vocabulary=4), {"x": torch.full((9, 5), 4)}, "seqgan", "model knows 0 to 3"),
@@ -119,6 +120,18 @@ def test_models_are_listed_by_tasks_and_kinds_of_data_that_exist(asked):
         list_models(**asked)
 
 
+def test_blocks_are_not_a_number_of_classes():
+    with pytest.raises(ConfigError, match="classes=10"):
+        DataSpec((1, 8, 8), 10)
+
+
+@pytest.mark.parametrize("name", ["vae", "cvae"])
+def test_vectors_without_blocks_are_numbers(name):
+    model = create(name, DataSpec((3,), classes=2 * (name == "cvae")))
+    z = torch.randn(5, model.sampler().latent_dim)
+    assert model.sampler()(z, *([torch.zeros(5, dtype=torch.int64)] * (name == "cvae"))).shape == (5, 3)
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3, -1), (2.5,), "ab"])
 def test_shapes_are_whole_numbers_above_0(shape):
     with pytest.raises(ConfigError, match="a shape is a tuple"):
@@ -151,6 +164,15 @@ def test_resuming_with_another_model_is_refused(tmp_path):
     for other in ({"learning_rate": 0.5}, {"objective": "least_squares"}):
         with pytest.raises(ConfigError, match=r"other settings \(model\)"):
             Trainer(config).fit(create("gan", spec, **other), {"x": X})
+
+
+def test_resuming_with_other_data_is_refused(tmp_path):
+    config = TrainerConfig(steps=2, batch_size=8, checkpoint=str(tmp_path / "run"))
+    Trainer(config).fit(create("gan", DataSpec.vector(3)), {"x": X})
+    with pytest.raises(ConfigError, match=r"other settings \(data\)"):
+        Trainer(config).fit(create("gan", DataSpec.vector(3)), {"x": -X})
+    with pytest.raises(ConfigError, match="is a folder"):
+        Trainer(config.replace(checkpoint=str(tmp_path))).fit(create("gan", DataSpec.vector(3)), {"x": X})
 
 
 def test_what_diverges_in_the_last_update_is_noticed():
