@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganlib.config import ModelConfig
+from ganlib.data.transforms import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,13 @@ class GANConfig(ModelConfig):
     ``objective_options`` change numbers of the objective's row (``real_target=0.9`` is one-sided label smoothing).
     ``critic_learning_rate`` sets a second time scale.
 
-    Tricks: ``instance_noise`` (deviation, on D's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for
-    constant), ``minibatch_discrimination`` (kernels), ``feature_matching`` (weight; ``adversarial`` weighs the game
-    itself), ``historical_averaging`` (weight), ``unrolled_steps`` of the critic seen by the generator, ``replay``
-    (generated examples kept; half of D's fakes come from there), ``penalty_every`` (lazy: the penalty has its own
-    update every so many steps, its weight times as large).
+    Tricks: ``diff_augment`` (of images: what the critic sees, real or generated, is augmented by these steps of
+    ``data.transforms.diff_augment``, against a critic that learns few examples by heart), ``instance_noise``
+    (deviation, on D's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for constant),
+    ``minibatch_discrimination`` (kernels), ``feature_matching`` (weight; ``adversarial`` weighs the game itself),
+    ``historical_averaging`` (weight), ``unrolled_steps`` of the critic seen by the generator, ``replay`` (generated
+    examples kept; half of D's fakes come from there), ``penalty_every`` (lazy: the penalty has its own update every so
+    many steps, its weight times as large).
     """
 
     latent_dim: int = 16
@@ -50,6 +53,7 @@ class GANConfig(ModelConfig):
     penalty_weight: float | None = None
     penalty_every: int = 1
     clip: float | None = None
+    diff_augment: tuple[Policy, ...] = ()
     instance_noise: float = 0.0
     noise_steps: int = 0
     minibatch_discrimination: int = 0

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data.spec import DataSpec
+from ganlib.data.transforms import diff_augment
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import OBJECTIVES, objective
 from ganlib.losses.objective import Objective, Play
@@ -52,7 +53,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 _CRITIC_OPTIONS = (
     "penalty", "clip", "feature_matching", "unrolled_steps", "replay", "instance_noise", "minibatch_discrimination",
-    "critic_networks", "critic_steps", "critic_dropout", "critic_noise", "penalty_weight",
+    "critic_networks", "critic_steps", "critic_dropout", "critic_noise", "penalty_weight", "diff_augment",
 )  # fmt: skip
 
 
@@ -105,6 +106,8 @@ class GAN(Algorithm):
             )
         if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(config, name)]):
             raise ConfigError(f"objective {row.name!r} has no critic, so {', '.join(idle)} has no meaning")
+        if config.diff_augment and self.spec.kind != "image":
+            raise ConfigError(f"diff_augment is for images, not for data of shape {self.spec.shape}")
         if config.critic_norm == "virtual":
             raise ConfigError(
                 "critic_norm='virtual' has no reference batch: virtual batch norm is for generators (generator_norm); "
@@ -296,12 +299,19 @@ class GAN(Algorithm):
         """Generated examples as the critic learns from them: without the generator's gradient."""
         return batch.once("fakes", lambda: self.made(batch).detach(), of=("generator",))
 
+    def seen(self, x: Tensor, batch: Batch) -> Tensor:
+        """Examples as the critic sees them: augmented, and under instance noise."""
+        if self.config.diff_augment:
+            assert batch.generator is not None
+            x = diff_augment(x, batch.generator, self.config.diff_augment)
+        return self.noise(x, batch)
+
     def judged(self, batch: Batch, x: Tensor, told: Tensor | None = None) -> Tensor:
-        """The critic's outputs for examples under instance noise, with the batch's conditions or those ``told``; one
+        """The critic's outputs for examples as it sees them, with the batch's conditions or those ``told``; one
         forward of an ``x`` until a player moves."""
 
         def judge() -> tuple[Tensor, Tensor]:
-            return x, self.critic(self.noise(x, batch), self.critic_condition(batch) if told is None else told)
+            return x, self.critic(self.seen(x, batch), self.critic_condition(batch) if told is None else told)
 
         if not torch.is_grad_enabled():
             return judge()[1]  # what is only watched must not be what a loss finds
@@ -311,10 +321,10 @@ class GAN(Algorithm):
     def score(
         self, batch: Batch, x: Tensor, critic: Callable[..., Tensor] | None = None, told: Tensor | None = None
     ) -> Tensor:
-        """The critic's score ``(n, 1)`` of examples under instance noise."""
+        """The critic's score ``(n, 1)`` of examples as it sees them."""
         if critic is None:
             return self.logit(self.judged(batch, x, told))
-        return self.logit(critic(self.noise(x, batch), self.critic_condition(batch)))
+        return self.logit(critic(self.seen(x, batch), self.critic_condition(batch)))
 
     @property
     def options(self) -> dict[str, float]:
@@ -428,6 +438,7 @@ class GAN(Algorithm):
             ),
             "minibatch discrimination": config.minibatch_discrimination > 0,
             "the pool of replayed examples": config.replay > 0,
+            "augmentation draws for each process's own images": bool(config.diff_augment),
             "unrolled critic steps": config.unrolled_steps > 0,
             f"penalty {self.penalty!r} mixes examples": self.penalty in ("dragan", "difference_quotient"),
         }

@@ -135,7 +135,7 @@ class GANINTCLS(ConditionalGAN):
         def score(x: Tensor) -> Tensor:
             if x is batch.x:
                 return self.score(batch, x)
-            return where_wrong(self.critic(self.noise(x, batch), wrong), wrong, condition)
+            return where_wrong(self.critic(self.seen(x, batch), wrong), wrong, condition)
 
         told = self.objective.critic(self._play(batch, score, batch.x.clone(), wrong))
         weights = {**losses.weights, "critic": 1 - share, "mismatch": share}
@@ -153,7 +153,7 @@ class GANINTCLS(ConditionalGAN):
         condition = self.condition(batch)
         between = 0.5 * (condition + condition[batch.permutation()])
         made = self.generate(self.draw(batch), between)
-        play = self._play(batch, lambda x: self.critic(self.noise(x, batch), between), made, between)
+        play = self._play(batch, lambda x: self.critic(self.seen(x, batch), between), made, between)
         fooled = self.objective.generator(play)
         return losses | Losses(weights={"interpolation": self.config.interpolation}, interpolation=fooled)
 

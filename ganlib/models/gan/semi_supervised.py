@@ -177,7 +177,7 @@ class SemiSupervisedGAN(GAN):
         """The game on all examples, cross-entropy on the labelled ones."""
         with cached():  # weights from their norms once, not for each of three forwards
             game = super().critic_loss(batch)
-            named = cross_entropy(self.critic(self.noise(batch["labelled_x"], batch), None), batch["labelled_y"])
+            named = cross_entropy(self.critic(self.seen(batch["labelled_x"], batch), None), batch["labelled_y"])
         game.weights["critic"] = self.config.unlabelled
         return game | Losses(weights={"labelled": self.config.labelled}, labelled=named)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import ring
+from ganlib.data.toy import digits, ring
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
@@ -146,6 +146,23 @@ def test_a_critic_judges_each_examples_once_an_update():
     data = {"x": torch.randn(16, 2), "y": torch.arange(16) % 3}
     Trainer(TrainerConfig(steps=1, batch_size=16)).fit(model, data)
     assert len(calls) == 3  # real and generated for the critic, generated for the generator
+
+
+def test_a_critic_that_sees_all_augmented_learns_few_examples_less_by_heart():
+    """Its score of 50 training digits over that of others, which it has never seen."""
+    x, held_out = digits(0)[0][:50], digits(0, "test")[0]
+    gaps = []
+    for steps in ((), ("translation",)):
+        torch.manual_seed(0)
+        model = create("dcgan", DataSpec((1, 8, 8)), width=8, latent_dim=8, learning_rate=5e-4, diff_augment=steps)
+        Trainer(TrainerConfig(steps=400, batch_size=32)).fit(model, {"x": x})
+        with torch.no_grad():
+            gaps.append(float(model.critic(x, None).mean() - model.critic(held_out, None).mean()))
+    assert gaps[0] > 0.3 and gaps[1] < 0.5 * gaps[0], gaps
+    with pytest.raises(ConfigError, match="for images"):
+        create("gan", DataSpec.vector(2), diff_augment=("cutout",))
+    alone = make(IMAGES, generator_norm="none", critic_norm="none", diff_augment=("translation",))
+    assert "augmentation" in alone.couples_batch()
 
 
 def test_replay_hands_out_half_from_the_pool():
