@@ -182,9 +182,6 @@ class Source(Protocol):
     def load(self, indices: Sequence[int] | Tensor | None = None) -> dict[str, Tensor]:
         """Tensors by name of these rows."""
 
-    def digests(self) -> dict[str, str]:
-        """What changes where the images do, without reading them all."""
-
 
 class LazyImages:
     """Shuffled mini-batches that are decoded when drawn; to a trainer the same as TensorBatches.
@@ -212,8 +209,9 @@ class LazyImages:
         return len(self._order)
 
     def digests(self) -> dict[str, str]:
-        """The source's."""
-        return self.source.digests()
+        """The source's, where it tells any, and how many images it has."""
+        tell = getattr(self.source, "digests", dict)
+        return {"images": str(len(self.source)), **tell()}
 
     def to(self, device: torch.device | str) -> LazyImages:
         """The same batches, delivered on a device."""

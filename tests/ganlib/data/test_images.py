@@ -381,6 +381,12 @@ class TestLazy:
         assert not torch.equal(draw[1, 0], draw[1, 1]) and not torch.equal(draw[1, 0], draw[2, 0])
         assert (draw[1, 0] - images.load()["x"]).abs().max() <= 1
 
+    def test_other_files_have_another_digest(self, tree):
+        first = LazyImages(ImageFolder(tree[0]), 2).digests()
+        assert LazyImages(ImageFolder(tree[0]), 2).digests() == first
+        save(tree[0] / "cat" / "z.png", noise(10, 12, 1))
+        assert LazyImages(ImageFolder(tree[0]), 2).digests() != first
+
     def test_nothing_to_draw_from(self):
         class Nothing:
             def __len__(self):

@@ -95,7 +95,7 @@ def test_lazily_drawn_images_train_as_tensors_do(tmp_path):
     for data in (folder.load(), LazyImages(folder, 8, seed=0)):
         torch.manual_seed(0)
         model = create("cvae", folder.spec, width=4, latent_dim=2)
-        Trainer(TrainerConfig(steps=5, batch_size=8)).fit(model, data)
+        Trainer(TrainerConfig(steps=5, batch_size=8, checkpoint=str(tmp_path / type(data).__name__))).fit(model, data)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
 
