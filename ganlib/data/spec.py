@@ -57,7 +57,7 @@ class DataSpec:
             raise ConfigError(f"a shape is a tuple of whole numbers above 0, such as (1, 28, 28); got {self.shape!r}")
         if any(not isinstance(count, int) or count < 0 for count in counts):
             raise ConfigError(f"classes, vocabulary and attributes are whole numbers, 0 or more; got {counts}")
-        if not all(isinstance(block, Block) for block in (self.blocks if isinstance(self.blocks, tuple) else (None,))):
+        if not isinstance(self.blocks, tuple) or not all(isinstance(block, Block) for block in self.blocks):
             raise ConfigError(
                 f"blocks are a tuple of Block, a table row's columns; got {self.blocks!r}: name the number of classes, "
                 "DataSpec((1, 28, 28), classes=10)"

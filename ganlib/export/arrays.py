@@ -65,7 +65,7 @@ def seal_generator(
     on table rows, and where ``classes`` do not fit; ParityError where the graph does not reproduce torch.
     """
     spec = spec or algorithm.spec
-    if not hasattr(algorithm, "sampler"):
+    if not getattr(algorithm, "generates", False):
         raise ConfigError(f"{type(algorithm).__name__} has no sampler; `ganlib models` says what each model exports")
     _check_spec(spec, as_bytes)
     sampler = algorithm.sampler() if in_units is None else in_units(algorithm.sampler())

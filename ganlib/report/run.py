@@ -33,7 +33,7 @@ def picture_run(
     folder.mkdir(parents=True, exist_ok=True)
     made = {"curves": loss_curves(history.curves, folder / "curves.png")}
     spec = algorithm.spec
-    if not getattr(algorithm, "generates", hasattr(algorithm, "sampler")):
+    if not algorithm.generates:
         return made
     if spec.kind == "image":
         made |= _images(algorithm, folder, seed, _asked(algorithm, real, told))

@@ -285,6 +285,11 @@ class Algorithm(nn.Module):
         """Whether the sampler is asked by class index."""
         return self.spec.classes > 0
 
+    @property
+    def generates(self) -> bool:
+        """Whether it has a ``sampler()`` to draw examples with."""
+        return hasattr(self, "sampler")
+
     def couples_batch(self) -> str:
         """Why the examples of a batch depend on each other, or nothing; data-parallel training refuses with it.
 

@@ -27,7 +27,7 @@ def save_run(run: _Run, path: Path) -> None:
         "epoch": run.epoch,
         "stage": [run.stage_index, run.stage_step],
         "history": run.history.__dict__,
-        "config": _identity(run),
+        "config": run.identity,
         "optimisers": {},
         "average_updates": run.average.updates if run.average else 0,
     }
@@ -50,8 +50,8 @@ def resume_run(run: _Run, path: Path) -> bool:
         raise ConfigError(f"checkpoint {path} is not the same file for every process: put it where all can read it")
     if not meta:
         return False
-    if meta["config"] != _identity(run):
-        changed = [k for k, v in _identity(run).items() if meta["config"].get(k) != v]
+    if meta["config"] != run.identity:
+        changed = [k for k, v in run.identity.items() if meta["config"].get(k) != v]
         raise ConfigError(
             f"checkpoint {path} was made with other settings ({', '.join(changed)}); delete it or restore them"
         )
@@ -69,8 +69,8 @@ def resume_run(run: _Run, path: Path) -> bool:
     return True
 
 
-def _identity(run: _Run) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued."""
+def identity_of(run: _Run) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be continued; reads all of the data."""
     kept = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
     if run.config.schedule != "constant":  # rates then depend on where the end is
         kept += ["decay_from", "steps", "epochs"]

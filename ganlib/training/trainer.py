@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ganlib.training.data_checks import check_training_data, is_lazy, training_t
 from ganlib.training.ema import Average
 from ganlib.training.optim import build_optimiser, rate_factor, set_rates
 from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
-from ganlib.training.resume import resume_run, save_run
+from ganlib.training.resume import identity_of, resume_run, save_run
 
 if TYPE_CHECKING:
     from ganlib.data.images import LazyImages
@@ -119,6 +120,11 @@ class _Run:
             for modules in algorithm.players().values():
                 for module in [modules] if isinstance(modules, torch.nn.Module) else modules:
                     module.compile()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with; the data are read for it once a run."""
+        return identity_of(self)
 
     def _held_out(self, validation: Mapping[str, Tensor]) -> TensorBatches | None:
         if not validation or len(next(iter(validation.values()))) == 0:

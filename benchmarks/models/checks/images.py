@@ -154,7 +154,11 @@ class _AlongChartsConfig(LocalizedGANConfig, SemiSupervisedGANConfig):
 
 
 class _AlongCharts(LocalizedGAN, SemiSupervisedGAN):
-    """The paper's classifier: of k classes and "generated", neighbours for the generated, smooth along their charts."""
+    """The paper's classifier: of k classes and "generated", neighbours for the generated, smooth along their charts.
+
+    Of options that both know the defaults are LocalizedGAN's: the game itself, not feature matching, which neighbours
+    of the batch's own examples would meet at once.
+    """
 
     config: _AlongChartsConfig
 
@@ -218,12 +222,11 @@ ROWS = (
             0.0,
             run,
             gain=True,
-            finding=finding,
             seeds=5,
         )
-        for name, rows, run, finding in (
-            ("F7", 10, _few_rows(100, 100), False),
-            ("F7 tenth", 107, _few_rows(10, 1000), True),
+        for name, rows, run in (
+            ("F7", 10, _few_rows(100, 100)),
+            ("F7 tenth", 107, _few_rows(10, 1000)),
         )
     ),
     Check("C8", "began", "8x8 digits: fall of M", "distance of the energy ratio from gamma", 0.5, _began),

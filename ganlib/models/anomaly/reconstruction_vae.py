@@ -86,7 +86,10 @@ class ReconstructionVAE(VAE):
         """Negative reconstruction probability, to be exported."""
         return (VAEScorer if self.config.kl_in_score else ReconstructionScorer)(self).eval()
 
-    generates = False
+    @property
+    def generates(self) -> bool:
+        """No: a detector alone."""
+        return False
 
     def sampler(self) -> Sampler:
         """Raises ConfigError: a detector only."""

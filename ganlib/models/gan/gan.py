@@ -32,8 +32,7 @@ from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import OBJECTIVES, objective
 from ganlib.losses.objective import Objective, Play
 from ganlib.losses.penalties import penalty
-from ganlib.models.gan.config import GANConfig, preset
-from ganlib.models.gan.toys import ENERGY_TOY, RING_TOY
+from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, feature_matching, unrolled
 from ganlib.nn.architecture import (
     Architecture,
@@ -48,7 +47,6 @@ from ganlib.nn.architecture import (
 from ganlib.nn.conditional import ByClass
 from ganlib.nn.layers import WithReference, bake, has_batch_norm
 from ganlib.nn.sampler import Sampler, sampler_for
-from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 _CRITIC_OPTIONS = (
@@ -469,42 +467,3 @@ class CriticScorer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score examples."""
         return -self.critic(x, None)[:, 0]
-
-
-_GAN_TOY = Toy(
-    at_least=0.4,
-    config={"learning_rate": 1e-3},
-    trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
-    **RING_TOY,
-)
-_MODALITIES = ("points", "table", "image", "series")
-register(
-    "gan",
-    config=GANConfig,
-    tasks=("augmenter",),
-    modalities=_MODALITIES,
-    paper="Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, 2014",
-    exports=("sampler",),
-    toy=_GAN_TOY,
-)(GAN)
-
-
-def _register_objectives() -> None:
-    """Every objective that is a model in its own right."""
-    for row in OBJECTIVES.values():
-        if row.model:
-            toy = {"config": {"learning_rate": 1e-3}, **row.toy}
-            if toy.pop("images", False):
-                toy = {**ENERGY_TOY, "at_least": 0.8, **toy}
-            register(
-                row.model,
-                config=preset(GANConfig, f"{row.name.title().replace('_', '')}Config", objective=row.name),
-                tasks=("augmenter", "detector") if row.detects else ("augmenter",),
-                modalities=_MODALITIES,
-                paper=row.source,
-                exports=("sampler", "scorer") if row.detects else ("sampler",),
-                toy=dataclasses.replace(_GAN_TOY, **toy),
-            )(GAN)
-
-
-_register_objectives()

@@ -8,7 +8,7 @@ from ganlib.data.images import ImageFolder, LazyImages
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.registry import create, list_models
-from ganlib.training import Trainer, TrainerConfig
+from ganlib.training import TensorBatches, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
 X = torch.randn(40, 3)
@@ -173,6 +173,15 @@ def test_resuming_with_other_data_is_refused(tmp_path):
         Trainer(config).fit(create("gan", DataSpec.vector(3)), {"x": -X})
     with pytest.raises(ConfigError, match="is a folder"):
         Trainer(config.replace(checkpoint=str(tmp_path))).fit(create("gan", DataSpec.vector(3)), {"x": X})
+
+
+def test_the_data_are_read_for_the_checkpoint_once_a_run(tmp_path, monkeypatch):
+    times, digests = [], TensorBatches.digests
+    monkeypatch.setattr(TensorBatches, "digests", lambda self: times.append(1) or digests(self))
+    config = TrainerConfig(epochs=3, batch_size=8, checkpoint=str(tmp_path / "run"), checkpoint_every=1)
+    for _ in range(2):  # the second is resumed
+        Trainer(config).fit(create("gan", DataSpec.vector(3)), {"x": X})
+    assert len(times) == 2
 
 
 def test_what_diverges_in_the_last_update_is_noticed():
