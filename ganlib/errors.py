@@ -20,7 +20,7 @@ class DataError(GanlibError, ValueError):
 
 
 class DivergenceError(GanlibError, RuntimeError):
-    """Training produced a non-finite loss; the algorithm was set back to its last good state."""
+    """A loss exploded or became no number; the algorithm was set back to its last good state."""
 
     exit_code = 1
 

@@ -150,9 +150,16 @@ def entry(name: str) -> Entry:
 
     _load_all()
     if name not in _ENTRIES:
-        close = difflib.get_close_matches(name, _ENTRIES, n=3) or sorted(_ENTRIES)
+        short = [known for known in _ENTRIES if _shorthand(known) == name.lower()]  # lsgan is two
+        close = list(dict.fromkeys(short + difflib.get_close_matches(name, _ENTRIES, n=3))) or sorted(_ENTRIES)
         raise ConfigError(f"no model is called {name!r}; did you mean {', '.join(close)}? `ganlib models` lists all")
     return _ENTRIES[name]
+
+
+def _shorthand(name: str) -> str:
+    """least_squares_gan: lsgan."""
+    *first, last = name.split("_")
+    return "".join(word[0] for word in first) + last
 
 
 def resolve(model: str | Entry | Algorithm | type) -> Entry:

@@ -191,6 +191,8 @@ class BaseAugmenter(BaseOverSampler):
         made = tuple(c for c in self.schema_.features if c.kind != "text")
         if not made:
             raise DataError("no column can be generated: every one is text, an identifier or empty")
+        if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
+            raise DataError("every column holds one value: there is nothing to learn from them")
         self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
         x = self.encoder_.transform(frame)
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)

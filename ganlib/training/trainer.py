@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ganlib.data.images import LazyImages
 
 
+EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
+
+
 class Trainer:
     """Runs an Algorithm's stages over batches.
 
@@ -56,9 +59,10 @@ class Trainer:
         Numbers of any precision are taken as float32, labels as int64.
 
         ``validation`` feeds ``algorithm.validation_loss``. Raises DataError on examples of another shape than the
-        model's, labels out of range or data without variance; DivergenceError on a non-finite loss, naming it, with
-        the last good weights restored; under several processes also ConfigError where the model or the batch size
-        cannot be split over them or their arguments differ, and GanlibError where their weights have come apart.
+        model's, labels out of range or data without variance; DivergenceError on a loss that is no number or beyond
+        1e12, naming it, with the last good weights restored; under several processes also ConfigError where the model
+        or the batch size cannot be split over them or their arguments differ, and GanlibError where their weights have
+        come apart.
         """
         device, strict = choose_device(self.config.device), torch.are_deterministic_algorithms_enabled()
         with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
@@ -284,7 +288,7 @@ class _Run:
         values = routine.run(context)
         for name, value in values.items():
             number = value.item() if isinstance(value, Tensor) else value
-            if not math.isfinite(number):
+            if not _sane(number):
                 self._diverged(f"{routine.name}.{name}")
             self._log(name, number)
         batch.forget(routine.trains or tuple(self.algorithm.players()))
@@ -322,15 +326,15 @@ class _Run:
     def _differentiate(self, losses: Losses, total: Tensor, parameters: list[torch.nn.Parameter], retain: bool) -> None:
         """Gradients of the global batch's loss, or the same DivergenceError on all ranks.
 
-        With several ranks the guard comes after the backward: whether all losses were finite travels with the
+        With several ranks the guard comes after the backward: whether all losses were sane travels with the
         gradients, which saves a message, and no rank leaves while others wait.
         """
-        finite = math.isfinite(total.item())
-        if not finite and self.ranks.alone:
+        sane = _sane(total.item())
+        if not sane and self.ranks.alone:
             self._diverged(self._culprit(losses))
         total.backward(inputs=parameters, retain_graph=retain)
-        if not self.ranks.alone and not self.ranks.average_gradients(parameters, good=finite):
-            named = self.ranks.texts("" if finite else self._culprit(losses))
+        if not self.ranks.alone and not self.ranks.average_gradients(parameters, good=sane):
+            named = self.ranks.texts("" if sane else self._culprit(losses))
             self._diverged(", ".join(sorted({name for text in named if text for name in text.split(", ")})))
 
     def _parameters(self, phase: Phase) -> list[torch.nn.Parameter]:
@@ -434,7 +438,7 @@ class _Run:
         return {name: value.detach().clone() for name, value in self.algorithm.state_dict().items()}
 
     def _culprit(self, losses: Losses) -> str:
-        bad = [name for name, value in losses.terms.items() if not math.isfinite(value.item())]
+        bad = [name for name, value in losses.terms.items() if not _sane(value.item())]
         return ", ".join(bad) or "the weighted sum"
 
     def _diverged(self, name: str, what: str = "loss") -> None:
@@ -442,11 +446,15 @@ class _Run:
         self.history.stopped = "diverged"
         ahead = int(what == "loss")  # a loss belongs to the step under way
         raise DivergenceError(
-            f"{what} {name!r} became non-finite at step {self.history.steps + ahead} (epoch {self.epoch + ahead}); the "
-            "weights of the last good epoch were restored. Try a smaller learning_rate or gradient_clip=1.0, and look "
-            "for extreme values"
+            f"{what} {name!r} exploded or became non-finite at step {self.history.steps + ahead} (epoch "
+            f"{self.epoch + ahead}); the weights of the last good epoch were restored. Try a smaller learning_rate or "
+            "gradient_clip=1.0, and look for extreme values"
         )
 
 
 def _refusal(algorithm: Algorithm, reason: str) -> str:
     return f"{type(algorithm).__name__} cannot be trained data-parallel: {reason}; train it in one process"
+
+
+def _sane(loss: float) -> bool:
+    return abs(loss) <= EXPLODED  # which is false of NaN

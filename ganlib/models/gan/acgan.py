@@ -50,6 +50,7 @@ class ACGANConfig(GANConfig):
             "learning_rate": 1e-3,
             "betas": (0.0, 0.99),
             "instance_noise": 0.3,
+            "auxiliary_generator": 0.3,
         },
         trainer={"steps": 2500, "batch_size": 128, "ema": 0.995},
         **LABELLED_TOY,

@@ -46,6 +46,8 @@ def test_every_registered_detector_fits_and_scores(numbers):
 def test_as_detector_refuses():
     with pytest.raises(ConfigError, match="no model is called 'vea'; did you mean vae"):
         as_detector("vea")
+    with pytest.raises(ConfigError, match="did you mean least_squares_gan, loss_sensitive_gan"):
+        as_detector("lsgan")
     with pytest.raises(ConfigError, match="has no option 'scoer'"):
         as_detector("ganomaly", scoer="latent")
     with pytest.raises(ConfigError, match="'score' must be one of"):

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from ganlib.config import Config
+from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError, DivergenceError
+from ganlib.registry import create
 from ganlib.training import Algorithm, Batch, Losses, Optimiser, Phase, TensorBatches, Trainer, TrainerConfig
 from ganlib.training.config import choose_device
 from ganlib.training.optim import rate_factor
@@ -97,9 +99,18 @@ def test_nan_names_the_loss_and_restores_the_last_good_weights():
             pass
 
     # Three steps an epoch, two losses a step: the 21st loss is of the fourth epoch's second step.
-    with pytest.raises(DivergenceError, match="'bad' became non-finite at step 11"):
+    with pytest.raises(DivergenceError, match="'bad' exploded or became non-finite at step 11"):
         Trainer(TrainerConfig(epochs=50, batch_size=8), callbacks=(Ends(),)).fit(algorithm, {"x": torch.zeros(24, 1)})
     assert len(ends) == 3 and all(torch.equal(v, ends[-1][n]) for n, v in algorithm.state_dict().items())
+
+
+def test_losses_that_explode_without_overflowing_stop_the_training():
+    """At a learning rate of 100 a GAN's losses reach 1e17 and stay numbers."""
+    algorithm = create("gan", DataSpec.vector(2), learning_rate=100.0)
+    x = torch.randn(256, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DivergenceError, match="(critic|generator)' exploded"):
+        Trainer(TrainerConfig(steps=150, batch_size=64)).fit(algorithm, {"x": x})
+    assert all(value.abs().max() < 100 for value in algorithm.state_dict().values())
 
 
 class Watched(Two):
