@@ -20,6 +20,7 @@ from ganlib.nn.layers import CONV, MinibatchDiscrimination, SelfAttention, norm_
 
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 LEAST_SIDE = 4
+MOST_ATTENDED = 32 * 32  # positions: memory grows with their square
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,11 @@ def _pyramid(side: Sequence[int]) -> list[tuple[int, ...]]:
     return levels
 
 
+def _attended(levels: Sequence[tuple[int, ...]]) -> list[int]:
+    """The two largest levels below the first that attention can afford."""
+    return [level for level in range(1, len(levels)) if math.prod(levels[level]) <= MOST_ATTENDED][:2]
+
+
 def _check_sides(shape: tuple[int, ...]) -> None:
     if len(shape) not in (2, 3) or min(shape[1:]) < LEAST_SIDE:
         raise ConfigError(
@@ -184,7 +190,7 @@ class ConvTrunk(Trunk):
                 layers.append(_activation(options.activation))
             if options.dropout:
                 layers.append(nn.Dropout(options.dropout))
-            if attention and level in (0, 1):
+            if attention and level + 1 in _attended(levels):
                 layers.append(SelfAttention(outputs, dims))
             inputs = outputs
         if residual:
@@ -231,7 +237,7 @@ class ConvGenerator(nn.Module):
                 stages.append(self._residual(before, after, dims, last, options))
             else:
                 stages.append(self._plain(before, after, dims, last, options))
-            if attention and not last and index >= depth - 3:
+            if attention and depth - 1 - index in _attended(self.levels):
                 stages[-1].append(SelfAttention(after, dims))
         self.stages = nn.ModuleList(stages)
 

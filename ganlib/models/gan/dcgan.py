@@ -5,8 +5,8 @@ arXiv 1511.06434, 2015; Zhang et al., Self-Attention Generative Adversarial Netw
 
 DCGAN: strided convolutions, no fully connected hidden layers, batch norm but at G's output and D's input, ReLU in G,
 LeakyReLU 0.2 in D, weights N(0, 0.02), Adam 2e-4 with beta1 0.5, batches of 128, 100 latents.
-SAGAN: y = x + gamma · attention(x), gamma from 0, in up to two layers of each network; spectral norm in both; hinge
-objective; Adam (0, 0.9) with 1e-4 for G and 4e-4 for D; 128 latents.
+SAGAN: y = x + gamma · attention(x), gamma from 0, in up to two layers of each network, at most at 32 x 32 positions;
+spectral norm in both; hinge objective; Adam (0, 0.9) with 1e-4 for G and 4e-4 for D; 128 latents.
 Shapes: x ``(n, channels, height, width)`` in [-1, 1]. Deviations: Gaussian latents where DCGAN's are uniform; sides
 other than powers of two are halved upwards and cut; SAGAN is unconditional here, in the DCGAN pyramid of its ports.
 """

@@ -62,6 +62,20 @@ def test_attention_sits_where_there_are_levels_for_it():
     assert layers("attention", (1, 64, 64)) == [2, 2] and layers("dcgan", (1, 64, 64)) == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("shape", "wanted"), [((3, 32, 32), [256, 64]), ((3, 64, 64), [1024, 256]), ((3, 128, 128), [1024, 256])]
+)
+def test_attention_looks_at_1024_positions_at_most(shape, wanted):
+    nets, seen = ARCHITECTURES["attention"], []
+    trunk, generator = nets.trunk(shape, 0, OPTIONS), nets.generator(5, shape, 0, OPTIONS)
+    for module in (*trunk.modules(), *generator.modules()):
+        if type(module).__name__ == "SelfAttention":
+            module.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].flatten(2).shape[2]))
+    with torch.no_grad():
+        trunk(generator(torch.randn(1, 5)))
+    assert sorted(seen[:2]) == sorted(seen[2:]) == sorted(wanted)
+
+
 def test_dcgan_of_64_pixels_has_four_levels_and_no_hidden_dense_layer():
     trunk = ARCHITECTURES["dcgan"].trunk((3, 64, 64), 0, NetOptions(width=64, norm="batch"))
     convolutions = [m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)]
