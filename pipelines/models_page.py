@@ -125,9 +125,10 @@ def _mixtures() -> list[str]:
         runs.setdefault(run["set"], {}).setdefault(run["objective"], []).append(run)
     page = [
         "", "## Objectives on mixtures",
-        "One network and one budget for every objective, at the learning rate of its toy, by `python -m "
-        "benchmarks.models.mixtures --write`: modes found and share of points within three deviations of one, mean and "
-        "by seed; CPU beside `gan`'s. Those that lose stay in the table.",
+        "One network and one budget for every objective, with the options of its toy (a learning rate; for "
+        "f-divergences without a bound a penalty), by `python -m benchmarks.models.mixtures --write`: modes found and "
+        "share of points within three deviations of one, mean and by seed; CPU beside `gan`'s. Those that lose stay in "
+        "the table.",
     ]  # fmt: skip
     for name, objectives in runs.items():
         usual = _mean(objectives.get("gan", next(iter(objectives.values()))), "cpu_s")

@@ -3,9 +3,10 @@
     python -m benchmarks.models.mixtures [--objectives wgan_gp gan] [--seeds 0 1 2] [--steps 6000] [--write]
 
 Modes: those that hold a fifth of their share within three deviations of their centre. Quality: share of points within
-three deviations of any. Each objective trains by its own recipe (optimiser, critic steps, penalty, clipping) at the
-learning rate of its registry toy; batches of 256, three layers of 128, weights averaged (0.999). The first row is the
-best single Gaussian. 25 modes as in Gulrajani et al.'s toy: spacing 2, deviation 0.05, all divided by 2.83.
+three deviations of any. Each objective trains by its own recipe (optimiser, critic steps, penalty, clipping) with the
+options of its registry toy (a learning rate, for f-divergences without a bound a penalty); batches of 256, three layers
+of 128, weights averaged (0.999). The first row is the best single Gaussian. 25 modes as in Gulrajani et al.'s toy:
+spacing 2, deviation 0.05, all divided by 2.83.
 ``--write`` stores the runs in docs/mixtures.json, from which ``ganlib models --markdown`` makes docs/models.md.
 """
 
