@@ -20,10 +20,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ganlib.data.spec import DataSpec
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.architecture import Headed, activate_output
+from ganlib.nn.layers import bake
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Batch, Losses, Phase
 
@@ -39,10 +41,10 @@ class ModeRegularisedGANConfig(GANConfig):
 @register(
     "mode_regularised_gan",
     config=ModeRegularisedGANConfig,
-    tasks=("augmenter",),
+    tasks=("augmenter", "detector"),
     modalities=("points", "table", "image", "series"),
     paper="Che et al., Mode Regularized Generative Adversarial Networks, arXiv 1612.02136, 2016",
-    exports=("sampler",),
+    exports=("sampler", "scorer"),
     toy=Toy(
         at_least=0.4,
         config={"learning_rate": 1e-3},
@@ -96,7 +98,24 @@ class ModeRegularisedGAN(GAN):
         )
         return super().generator_loss(batch) | terms
 
+    def scorer(self) -> nn.Module:
+        """The reconstruction error: mean square of x - G(E(x)) over positions."""
+        return RebuildScorer(bake(self.encoder), bake(self.generator), self.spec).eval()
+
     @torch.no_grad()
     def code(self, x: Tensor) -> Tensor:
         """E(x), ``(n, latent_dim)``."""
         return self.encoder(x)
+
+
+class RebuildScorer(nn.Module):
+    """How far an example is from its own reconstruction, ``(n, *shape) -> (n,)``."""
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module, spec: DataSpec) -> None:
+        super().__init__()
+        self.encoder, self.generator, self.spec = encoder, generator, spec
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score examples."""
+        rebuilt = activate_output(self.spec, self.generator(self.encoder(x), None))
+        return (x - rebuilt).square().flatten(1).mean(1)
