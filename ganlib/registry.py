@@ -150,8 +150,9 @@ def entry(name: str) -> Entry:
 
     _load_all()
     if name not in _ENTRIES:
-        short = [known for known in _ENTRIES if _shorthand(known) == name.lower()]  # lsgan is two
-        close = list(dict.fromkeys(short + difflib.get_close_matches(name, _ENTRIES, n=3))) or sorted(_ENTRIES)
+        plain = str(name).lower().replace("-", "_").replace(" ", "_")
+        short = [known for known in _ENTRIES if _shorthand(known) == plain]  # lsgan is two
+        close = list(dict.fromkeys(short + difflib.get_close_matches(plain, _ENTRIES, n=3))) or sorted(_ENTRIES)
         raise ConfigError(f"no model is called {name!r}; did you mean {', '.join(close)}? `ganlib models` lists all")
     return _ENTRIES[name]
 

@@ -21,11 +21,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
-from ganlib.augment.counts import counts_for, share_out, to_balance
+from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
 from ganlib.data.arrays import examples_of
 from ganlib.data.encoder import TableEncoder
+from ganlib.data.frames import check_names
 from ganlib.data.inference import infer_schema
 from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
@@ -38,6 +39,7 @@ MARK = "_synthetic"
 POOL = 4
 SCARCE = 0.5
 CHUNK = 4096
+PROBE, COLLAPSED = 32, 0.01  # examples drawn after a fit; the least spread beside the real one's
 
 
 class BaseAugmenter(BaseOverSampler):
@@ -152,10 +154,14 @@ class BaseAugmenter(BaseOverSampler):
             frame = self._accept(X)
             if y is None:
                 return self._fit(frame, None, "label")
-            name = str(getattr(y, "name", None) or "label")
+            name = getattr(y, "name", None)
+            if name is not None and str(name) in frame.columns:
+                warnings.warn(
+                    f"y, {name!r}, is also a column of X, so it is generated twice: drop it from X", stacklevel=2
+                )
             _check_labels(y)
             labels, _ = check_target_type(y, indicate_one_vs_all=True)
-            return self._fit(frame, labels, name)
+            return self._fit(frame, labels, "label" if name is None or name == "" else name)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
         if examples_of(X) is not None:
@@ -170,6 +176,12 @@ class BaseAugmenter(BaseOverSampler):
         """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
         self.arrays_, self._like_array = None, not hasattr(X, "columns")
         frame = self._accept(X)
+        for name, note in _left_out(self._schema_for(frame)).items():
+            if frame[name].dtype.kind in "iub":
+                raise DataError(
+                    f"column {name!r} is not generated ({note}), and {frame[name].dtype} cannot hold missing values: "
+                    "drop it, or give a schema in which its role is feature"
+                )
         self._fit(frame, y, "label")
         wanted = [self.sampling_strategy_.get(c, 0) for c in self.classes_]
         made, codes = self._generate(np.array(wanted, dtype=np.int64), self.random_state)
@@ -179,24 +191,32 @@ class BaseAugmenter(BaseOverSampler):
             return stack(X, made), labels
         return np.vstack([X, made.astype(object).to_numpy().astype(X.dtype)]), labels
 
-    def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: str) -> Self:
+    def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: Any) -> Self:
         if len(frame) < 2:
             raise DataError(f"an augmenter needs at least 2 rows (samples); got {len(frame)}")
         plan = self._plan()
         codes = self._read_labels(labels, len(frame), plan)
-        while label_name in frame.columns:
-            label_name += "_"
-        self.label_ = None if labels is None else label_name
+        while str(label_name) in frame.columns:
+            label_name = f"{label_name}_"
+        self._label = label_name
+        self.label_ = None if labels is None else str(label_name)
         self.schema_ = self._schema_for(frame)
         made = tuple(c for c in self.schema_.features if c.kind != "text")
         if not made:
             raise DataError("no column can be generated: every one is text, an identifier or empty")
         if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
             raise DataError("every column holds one value: there is nothing to learn from them")
+        if absent := _left_out(self.schema_):
+            named = "; ".join(f"{name!r} ({note})" for name, note in absent.items())
+            warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=3)
         self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
         x = self.encoder_.transform(frame)
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
         self._fit_filters(x, codes, plan.seed)
+        label = int(np.argmax(self.class_counts_))
+        z = np.random.default_rng(plan.seed).standard_normal((PROBE, self.algorithm_.sampler().latent_dim))
+        drawn = self._encoded(z.astype(np.float32), None if codes is None else np.full(PROBE, label))
+        _tell_collapse(x if codes is None else x[codes == label], drawn)
         return self
 
     def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
@@ -210,9 +230,13 @@ class BaseAugmenter(BaseOverSampler):
         if is_described(plan.model, y):
             self._read_labels(None, len(X), plan)
             self.arrays_ = DescribedGenerator(X, y, plan)
+            _tell_collapse(X, self.arrays_.sample(PROBE, None, plan.seed)[0])
         else:
             codes = self._read_labels(_one_axis(y, plan), len(X), plan)
             self.arrays_ = ArrayGenerator(X, codes, plan)
+            counts = np.where(np.arange(len(self.class_counts_)) == np.argmax(self.class_counts_), PROBE, 0)
+            own = X if codes is None else X[codes == np.argmax(self.class_counts_)]
+            _tell_collapse(own, self.arrays_.sample(counts, plan.seed))
         self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
         return self
@@ -309,8 +333,10 @@ class BaseAugmenter(BaseOverSampler):
         if self._like_array:
             rows = (made if self.arrays_ is not None else made.to_numpy())[order]
             return rows if labels is None else (rows, labels)
-        made = made.iloc[order].reset_index(drop=True)
-        return made if labels is None else made.assign(**{str(self.label_): labels})
+        made = made.iloc[order].reset_index(drop=True).rename(columns=self._names)
+        if labels is not None:
+            made[self._label] = labels
+        return made
 
     def augment(
         self,
@@ -325,14 +351,19 @@ class BaseAugmenter(BaseOverSampler):
         """Fit on ``frame`` and return it with generated rows below and a boolean column ``_synthetic``.
 
         ``rows`` counts generated rows: None balances all classes; a number is shared among the classes as far as they
-        lack rows, or goes to the class ``condition``; ``counts`` gives them by class. Without ``label``, ``rows`` is
-        needed. Rows whose label is missing are returned but not learned from. Raises DataError on an absent label,
-        one class, or a frame already marked; ConfigError on counts that make no sense.
+        lack rows, or goes to the class ``condition``; ``counts``, alone, gives them by class. Without ``label``,
+        ``rows`` alone is needed. Rows whose label is missing are returned but not learned from. Raises DataError on an
+        absent label, one class, or a frame already marked; ConfigError on counts that make no sense.
         """
         if not hasattr(frame, "columns"):
             raise ConfigError("augment() takes a DataFrame; with arrays use fit() and sample(), or fit_resample()")
         if MARK in frame.columns:
             raise DataError(f"the table already has a column {MARK!r}; augment the real rows only, without that column")
+        check_rows(rows, "rows")
+        if label is None and (condition is not None or counts is not None):
+            raise ConfigError("condition and counts speak of classes: name the label column too")
+        if counts is not None and (rows is not None or condition is not None):
+            raise ConfigError("counts says how many rows of which class: leave out rows and condition")
         real = frame.reset_index(drop=True)
         if label is None:
             if rows is None:
@@ -351,6 +382,8 @@ class BaseAugmenter(BaseOverSampler):
             raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
         known = real[label].notna().to_numpy()
         y = real.loc[known, label]
+        for asked in counts or ([] if condition is None else [condition]):  # before the training, not after
+            index_of(asked, y.unique(), [category_text(value) for value in y.unique()])
         self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), pd.Series(y.to_numpy(), name=label))
         if counts is None:
             wanted = to_balance(self.class_counts_)
@@ -418,15 +451,38 @@ class BaseAugmenter(BaseOverSampler):
 
     def _accept(self, X: Any) -> pd.DataFrame:
         """A frame with string column names; Python objects that are numbers get a number's type."""
+        if isinstance(X, pd.DataFrame):
+            check_names(X)
         _check_feature_names(self, X, reset=True)
         if not hasattr(X, "columns"):
             X = check_array(_refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
             X = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
         _check_n_features(self, X, reset=True)
+        self._names = {str(name): name for name in X.columns}
         frame = X.rename(columns=str).reset_index(drop=True)
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
         return frame.infer_objects()
+
+
+def _left_out(schema: Schema) -> dict[str, str]:
+    """Columns that are not generated, and why."""
+    return {
+        c.name: c.note or ("free text" if c.kind == "text" else f"role {c.role}")
+        for c in schema.columns
+        if c.role != "label" and (c.kind == "text" or c.role != "feature")
+    }
+
+
+def _tell_collapse(real: np.ndarray, made: np.ndarray) -> None:
+    """Warn where generated examples hardly differ from each other and real ones do."""
+    own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, real))
+    if own < COLLAPSED * usual:
+        warnings.warn(
+            f"the generated examples hardly differ from each other ({own / usual:.1%} of the real ones' spread): the "
+            "training collapsed. Try a smaller learning_rate, more steps, or another model",
+            stacklevel=4,
+        )
 
 
 def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -> pd.DataFrame:
@@ -458,6 +514,11 @@ def _check_labels(y: Any) -> None:
         raise DataError(f"y lacks {lacking} labels; leave these examples out, or use augment() on a table")
     if labels.ndim > 1 and labels.shape[1] > 1 and not set(np.unique(labels)) <= {0, 1}:
         raise DataError("y describes each row by several numbers; attributes are for images and series")
+    if labels.dtype.kind == "f" and labels.ndim == 1 and (labels != np.rint(labels)).any():
+        raise DataError(
+            "Unknown label type: continuous. y names classes, and holds numbers with a fraction: put them in bins "
+            "(pandas.qcut), or, for images and series and a model that is told attributes, give y[:, None]"
+        )
     try:
         check_classification_targets(y)
     except TypeError as error:

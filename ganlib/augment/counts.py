@@ -34,10 +34,10 @@ def index_of(value: Any, classes: np.ndarray, conditions: Sequence[str]) -> int:
     raise ConfigError(f"there is no class {value!r}; the classes are {known}")
 
 
-def check_rows(n: Any) -> None:
+def check_rows(n: Any, name: str = "n") -> None:
     """Raise ConfigError where ``n`` is no number of rows."""
     if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
-        raise ConfigError(f"n must be a whole number of rows, 0 or more, not {n!r}")
+        raise ConfigError(f"{name} must be a whole number of rows, 0 or more, not {n!r}")
 
 
 def counts_for(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ganlib.augment.base import BaseAugmenter
 from ganlib.data.schema import Schema
+from ganlib.errors import ConfigError
 from ganlib.estimator import estimator_parameters
 from ganlib.registry import Entry, resolve
 from ganlib.training.algorithm import Algorithm
@@ -94,8 +95,11 @@ def as_augmenter(model: str | Entry | Algorithm | type, **parameters: Any) -> Ba
     """Any registered augmenter by name, entry, class or untrained model, with ``BaseAugmenter``'s parameters.
 
     Other keywords are the model's own options; an untrained model lends its options, and networks are built anew for
-    the data. Raises ConfigError on an unknown model or option.
+    the data. Raises ConfigError on an unknown model or option, or on a model that
+    does not generate.
     """
     known = resolve(model)
+    if "augmenter" not in known.tasks:
+        raise ConfigError(f"model {known.name!r} does not generate; `ganlib models --task augmenter` lists others")
     parameters = estimator_parameters(model, known, BaseAugmenter._get_param_names(), parameters, "augmenter")
     return AUGMENTERS[known.name](**parameters) if known.name in AUGMENTERS else Augmenter(known.name, **parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ganlib.data.images import Channels, ImageFolder, to_tensor, to_uint8
 from ganlib.errors import DataError
 
 SERIES, IMAGES = 3, 4
+LEAST_STEPS = 4
 IN_MEMORY = "ImageFolder(path).load()['x'], and ['y'] for their classes (from ganlib.data.images)"
 
 
@@ -22,7 +24,11 @@ def examples_of(X: Any) -> np.ndarray | None:
     Raises DataError on a list of examples that differ in size, and on a path.
     """
     if isinstance(X, str | Path | ImageFolder):
-        raise DataError(f"got {X!r}; give the images themselves, {IN_MEMORY}")
+        raise DataError(f"got {X!r}; give the rows (pandas.read_csv) or the images themselves, {IN_MEMORY}")
+    if isinstance(X, Mapping):
+        raise DataError(
+            f"X is one array or frame, not arrays by name ({', '.join(map(str, X))}): fit(data['x'], data['y'])"
+        )
     if hasattr(X, "columns") or hasattr(X, "to_pandas") or hasattr(X, "tocsr"):
         return None
     X = X.detach().cpu() if isinstance(X, Tensor) else X
@@ -118,14 +124,23 @@ def _are_images(X: np.ndarray) -> bool:
 
 
 def _check_numbers(X: np.ndarray) -> None:
-    if not np.issubdtype(X.dtype, np.number) or not np.isfinite(X).all():
-        raise DataError("series must be finite numbers of shape (n, channels, length); fill or drop the missing ones")
+    if not np.issubdtype(X.dtype, np.number) or np.iscomplexobj(X) or not np.isfinite(X).all():
+        raise DataError(
+            "series must be finite real numbers of shape (n, channels, length); fill or drop the missing ones"
+        )
 
 
 def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each channel."""
     _check_numbers(X)
+    if X.shape[2] < LEAST_STEPS:
+        raise DataError(
+            f"shape {X.shape} would be series of {X.shape[2]} steps, which need {LEAST_STEPS}; one colour picture is "
+            "array[None]"
+        )
     mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
+    if not np.isfinite(deviation).all():
+        raise DataError(f"values up to {np.abs(X).max():g} are too large to be computed with: scale them down")
     constant = X.max((0, 2)) == X.min((0, 2))  # deviations of equal values may round to more than 0
     if constant.any():
         channel = int(np.flatnonzero(constant)[0])

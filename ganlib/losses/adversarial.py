@@ -353,12 +353,18 @@ _ROWS = (
 )
 
 OBJECTIVES: dict[str, Objective] = {row.name: row for row in _ROWS}
+_SHIPPED = frozenset(OBJECTIVES)
 
 
 def add_objective(row: Objective) -> Objective:
-    """Add a row of your own, to be named like the others; raises ValueError on a name that is taken."""
-    if row.name in OBJECTIVES:
-        raise ValueError(f"an objective is called {row.name!r} already")
+    """Add a row of your own, to be named like the others, or replace it.
+
+    Raises ConfigError on the name of one of the library's, and on a ``kind`` that is none.
+    """
+    if row.name in _SHIPPED:
+        raise ConfigError(f"an objective of the library is called {row.name!r}: choose another name")
+    if row.kind not in ("logit", "energy", "none"):
+        raise ConfigError(f"the kind of an objective is logit, energy or none, not {row.kind!r}")
     OBJECTIVES[row.name] = row
     return row
 

@@ -300,12 +300,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         _convolutional("resnet_attention", "Zhang et al., arXiv 1805.08318: resnet with self-attention", True, True),
     )
 }
+_SHIPPED = frozenset(ARCHITECTURES)
 
 
 def add_architecture(row: Architecture) -> Architecture:
-    """Add a row of your own, to be named like the others; raises ValueError on a name that is taken."""
-    if row.name in ARCHITECTURES or row.name == "auto":
-        raise ValueError(f"networks are called {row.name!r} already")
+    """Add a row of your own, to be named like the others, or replace it; raises ConfigError on a name of ours."""
+    if row.name in (*_SHIPPED, "auto"):
+        raise ConfigError(f"networks of the library are called {row.name!r}: choose another name")
     ARCHITECTURES[row.name] = row
     return row
 

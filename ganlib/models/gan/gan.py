@@ -19,6 +19,7 @@ Every objective with a ``model`` name is also registered under it (``wgan_gp``, 
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -65,6 +66,7 @@ class GAN(Algorithm):
         super().__init__()
         self.spec, self.config = spec, config
         self._choose()
+        self._refuse_idle()
         self.build()
         self._check()
         for name, start in self.objective.state.items():
@@ -92,6 +94,8 @@ class GAN(Algorithm):
             raise ConfigError(f"objective {row.name!r} has no options {options!r}; its options are: {known}")
         if wrong := [v for v in options.values() if isinstance(v, bool) or not isinstance(v, int | float)]:
             raise ConfigError(f"objective_options are numbers, not {wrong[0]!r}")
+        if not all(map(math.isfinite, options.values())):
+            raise ConfigError(f"objective_options are finite numbers; got {options!r}")
         if self.penalty != "none":
             penalty(self.penalty)
         if row.kind != "logit" and self.needs_logits:
@@ -102,8 +106,6 @@ class GAN(Algorithm):
             raise ConfigError(
                 f"objective {row.name!r} has no critic, so nothing would see what the generator is told: choose another"
             )
-        if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(config, name)]):
-            raise ConfigError(f"objective {row.name!r} has no critic, so {', '.join(idle)} has no meaning")
         if config.diff_augment and self.spec.kind != "image":
             raise ConfigError(f"diff_augment is for images, not for data of shape {self.spec.shape}")
         if config.critic_norm == "virtual":
@@ -111,6 +113,16 @@ class GAN(Algorithm):
                 "critic_norm='virtual' has no reference batch: virtual batch norm is for generators (generator_norm); "
                 "choose batch, layer or instance for the critic"
             )
+
+    def _refuse_idle(self) -> None:
+        """Options that would do nothing."""
+        row, config = self.objective, self.config
+        if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(config, name)]):
+            raise ConfigError(f"objective {row.name!r} has no critic, so {', '.join(idle)} has no meaning")
+        if self.penalty == "none" and (config.penalty_weight is not None or config.penalty_every > 1):
+            raise ConfigError("penalty_weight and penalty_every have no meaning without a penalty: name one")
+        if config.noise_steps and config.instance_noise == 0:
+            raise ConfigError("noise_steps have no meaning without instance_noise: give its deviation")
 
     @property
     def critic_steps(self) -> int | Callable[[int], int]:

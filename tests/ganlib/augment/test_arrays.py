@@ -1,7 +1,10 @@
 """Augmenters of images and series: arrays in, arrays like them out."""
 
+import warnings
+
 import numpy as np
 import pytest
+import torch
 
 from ganlib.augment import as_augmenter
 from ganlib.data.toy import digits
@@ -179,6 +182,13 @@ def test_energies_detect():
         (lambda: as_augmenter("cvae", widht=4), ConfigError, "did you mean 'width'"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.zeros((9, 2, 50))), DataError, "constant"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), np.nan)), DataError, "finite"),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), 1j)), DataError, "real numbers"),
+        (
+            lambda: as_augmenter("dcgan", **SMALL).fit(HEAT[0, 0] + np.zeros((64, 48, 3))),
+            DataError,
+            "one colour picture",
+        ),
+        (lambda: as_augmenter("dcgan", **SMALL).fit(np.linspace(0, 1e300, 900).reshape(9, 2, 50)), DataError, "scale"),
         (lambda: as_augmenter("dcgan", **SMALL).fit(np.full((9, 2, 50), 0.1)), DataError, "channel 0 .* constant"),
         (lambda: as_augmenter("dcgan", batch_size=1, **SMALL).fit(images()), ConfigError, "two examples in a batch"),
         (lambda: as_augmenter("dcgan", **SMALL).fit([*images()[:5], np.ones((9, 9))]), DataError, "differ in size"),
@@ -200,6 +210,27 @@ def test_energies_detect():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_collapse_is_told(monkeypatch):
+    """Whatever the cause: here a generator whose last layer is 0 after its training."""
+    from ganlib.models.vae.cvae import CVAE
+
+    sampler = CVAE.sampler
+
+    def dead(self):
+        for value in self.decoder.parameters():
+            torch.nn.init.zeros_(value)
+        return sampler(self)
+
+    monkeypatch.setattr(CVAE, "sampler", dead)
+    with pytest.warns(UserWarning, match="hardly differ from each other .*0.0%.* training collapsed"):
+        made, _ = as_augmenter("cvae", **SMALL).fit(images(), [0, 1] * 20).sample(50)
+    assert len(np.unique(made.reshape(50, -1), axis=0)) == 1
+    monkeypatch.setattr(CVAE, "sampler", sampler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        as_augmenter("cvae", width=4, latent_dim=4, steps=30).fit(images(), [0, 1] * 20)
 
 
 def test_a_refused_refit_leaves_what_was_fitted_as_it_was():

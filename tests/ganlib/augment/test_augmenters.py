@@ -217,11 +217,23 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
         (lambda a, X, y: a.augment(X.assign(y=y), "z"), DataError, "no column 'z'"),
         (lambda a, X, y: a.augment(X.assign(y=y, _synthetic=False), "y"), DataError, "_synthetic"),
         (lambda a, X, y: a.augment(X), ConfigError, "how many rows"),
+        (lambda a, X, y: a.augment(X, rows=3, counts={0: 2}), ConfigError, "name the label column"),
+        (lambda a, X, y: a.augment(X.assign(y=y), "y", 3, counts={0: 2}), ConfigError, "leave out rows"),
+        (lambda a, X, y: a.augment(X.assign(y=y), "y", -3), ConfigError, "rows must be a whole number"),
+        (lambda a, X, y: a.augment(X.assign(y=y), "y", counts={5: 2}), ConfigError, "no class 5; the classes are 0, 1"),
+        (lambda a, X, y: a.fit(X.set_axis(["a", "a"], axis=1), y), DataError, "must be unique"),
+        (lambda a, X, y: a.fit(X, X["a"]), DataError, "continuous.*qcut"),
+        (lambda a, X, y: a.fit({"x": X, "y": y}), DataError, "fit\\(data\\['x'\\]"),
+        (
+            lambda a, X, y: a.fit_resample(X.assign(id=range(30)), [0] * 20 + [1] * 10),
+            DataError,
+            "'id' is not generated .*identifier.*int64 cannot hold missing",
+        ),
         (lambda a, X, y: a.fit(X, y).sample(3, "maybe"), ConfigError, "no class 'maybe'"),
         (lambda a, X, y: a.fit(X, y).sample(3, {0: 2}), ConfigError, "add up to 2"),
         (lambda a, X, y: a.fit(X, y).sample(-1), ConfigError, "whole number"),
         (lambda a, X, y: a.set_params(balance=2).fit(X, y), ValueError, "balance"),
-        (lambda a, X, y: as_augmenter("ganomaly").fit(X, y), ConfigError, "does not generate"),
+        (lambda a, X, y: as_augmenter("ganomaly"), ConfigError, "does not generate"),
     ],
 )
 def test_refusals_name_the_thing_and_the_mend(call, error, message):
@@ -229,6 +241,24 @@ def test_refusals_name_the_thing_and_the_mend(call, error, message):
     y = pd.Series(np.repeat([0, 1], 15))
     with pytest.raises(error, match=message):
         call(CVAEAugmenter(**{**QUICK, "steps": 2}), X, y)
+
+
+def test_columns_keep_names_that_are_no_strings():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2))).assign(label=["a", "b"] * 20)
+    made = CVAEAugmenter(**QUICK).augment(frame, "label", rows=6)
+    assert list(made.columns) == [0, 1, "label", MARK] and made.notna().all().all()
+    made = CVAEAugmenter(**QUICK).augment(frame.set_axis([0, 1, 2], axis=1), 2, rows=6)
+    assert list(made.columns) == [0, 1, 2, MARK] and made.notna().all().all()
+
+
+def test_what_would_surprise_is_warned_of():
+    rng = np.random.default_rng(0)
+    X, y = pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"]), pd.Series([0, 1] * 20, name="y")
+    augmenter = CVAEAugmenter(**QUICK)
+    with pytest.warns(UserWarning, match="missing in generated rows: 'id' .*identifier"):
+        assert augmenter.fit(X.assign(id=range(40)), y).sample(3)["id"].isna().all()
+    with pytest.warns(UserWarning, match="'y', is also a column of X"):
+        augmenter.fit(X.assign(y=y), y)
 
 
 def test_same_seed_same_rows():
