@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganlib.errors import ConfigError, DataError
 from ganlib.metrics.features import train_classifier
-from ganlib.metrics.two_sample import as_array, as_labels
+from ganlib.metrics.two_sample import as_array, as_count, as_images, as_labels
 
 LEARNERS = ("logistic", "cnn")
 TREATMENTS = ("none", "copies", "interpolation", "synthetic")
@@ -62,8 +62,16 @@ class _Judge:
         return float((self.predict(data.x) == data.y).mean())
 
 
-def _labelled(name: str, x: np.ndarray | Tensor, y: np.ndarray | Tensor, like: _Labelled | None = None) -> _Labelled:
+def _samples(name: str, x: np.ndarray | Tensor, learner: str) -> np.ndarray:
+    """``x`` as ``as_array`` reads it, as images in [-1, 1] where the learner wants them."""
     rows = as_array(name, x)
+    return as_images(name, rows, signed=True) if learner == "cnn" and rows.ndim == 4 else rows
+
+
+def _labelled(
+    name: str, x: np.ndarray | Tensor, y: np.ndarray | Tensor, like: _Labelled | None = None, learner: str = ""
+) -> _Labelled:
+    rows = _samples(name, x, learner)
     if like is not None and rows.shape[1:] != like.x.shape[1:]:
         raise DataError(f"{name} has samples of shape {rows.shape[1:]}, {like.x.shape[1:]} expected: use one layout")
     return _Labelled(rows, as_labels(f"{name}_y", y, len(rows)))
@@ -75,10 +83,16 @@ def class_consistency(classifier: Predictor, x: np.ndarray | Tensor, y: np.ndarr
     In [0, 1]; 1 / classes is chance. The classifier must be trained on real rows, and not be part of the generator.
 
     Source: the accuracy of AC-GAN samples, Odena et al., 1610.09585. Raises DataError on no samples,
-    mismatched labels or non-finite values.
+    mismatched labels or non-finite values; ConfigError on a classifier that does not ``predict`` class numbers.
     """
     labels = as_labels("y", y, len(as_array("x", x)))
-    return float((np.asarray(classifier.predict(x)) == labels).mean())
+    if not callable(getattr(classifier, "predict", None)):
+        raise ConfigError(f"{classifier!r} has no predict: give an object whose predict(x) returns class numbers")
+    try:
+        predicted = as_labels("the classifier's prediction", classifier.predict(x), len(labels))
+    except DataError as error:
+        raise ConfigError(f"{error}; predict(x) must return class numbers (n,)") from error
+    return float((predicted == labels).mean())
 
 
 def class_diversity(
@@ -142,17 +156,24 @@ def train_on_synthetic(
 
     Samples are ``(n, d)`` or ``(n, c, h, w)`` of one layout. ``learner`` is "logistic" (flattened values, taken as
     they are: scale the columns of a table alike first) or "cnn" (images in [-1, 1]). The Gaussian baseline draws as
-    many rows a class as the fakes have; of a class without fakes, as many as the training rows have.
+    many rows a class as the fakes have, clipped to [-1, 1] for "cnn"; of a class without fakes, as many as the training
+    rows have.
 
-    Source: Esteban et al., 1706.02633 (TSTR). Raises DataError on a training set of one class,
-    mismatched or non-finite values; ConfigError on an unknown learner.
+    Source: Esteban et al., 1706.02633 (TSTR). Raises DataError on a training set of one class, test rows of a class
+    without training rows, mismatched or non-finite values, images beyond [-1, 1]; ConfigError on an unknown learner.
     """
-    reals = _labelled("real_train", real_train, real_train_y)
-    fakes = _labelled("fake", fake, fake_y, reals)
-    test = _labelled("real_test", real_test, real_test_y, reals)
+    reals = _labelled("real_train", real_train, real_train_y, learner=learner)
+    fakes = _labelled("fake", fake, fake_y, reals, learner)
+    test = _labelled("real_test", real_test, real_test_y, reals, learner)
+    if unseen := sorted(set(test.y.tolist()) - set(reals.y.tolist()) - set(fakes.y.tolist())):
+        raise DataError(
+            f"real_test_y holds classes {unseen} that no training row has: drop those rows or train on some"
+        )
     classes = [int(c) for c in np.unique(reals.y)]
     counts = {c: int((fakes.y == c).sum()) or int((reals.y == c).sum()) for c in classes}
-    drawn = _Labelled(*class_gaussians(reals.x, reals.y, counts, random_state))
+    draws, drawn_y = class_gaussians(reals.x, reals.y, counts, random_state)
+    # A Gaussian's tails leave the range of images.
+    drawn = _Labelled(draws.clip(-1, 1) if learner == "cnn" else draws, drawn_y)
     means = _Labelled(np.stack([reals.x[reals.y == c].mean(0) for c in classes]), np.asarray(classes))
     tstr, trtr, gaussians, only_means = (
         data.fit(learner, random_state).accuracy(test) for data in (fakes, reals, drawn, means)
@@ -229,10 +250,12 @@ def rare_class_recall(
     ``synthesise(cut, cut_y, count, seed)``: ``count`` new rows of the class from a generator of the cut rows.
 
     Source: Chawla et al., SMOTE, 1106.1813, section 4.2 (interpolation, up to 5 neighbours). Raises DataError on
-    fewer than ``keep`` or 2 rows of the class, none of it among the test rows, or generated rows of a wrong shape.
+    fewer than ``keep`` or 2 rows of the class, none of it among the test rows, generated rows of a wrong shape, or,
+    for the learner "cnn", images beyond [-1, 1]; ConfigError on an unknown learner or a ``keep`` that is no count.
     """
-    reals, seeds = _labelled("train", train, train_y), tuple(seeds)
-    tests = _labelled("test", test, test_y, reals)
+    keep = as_count("keep", keep)
+    reals, seeds = _labelled("train", train, train_y, learner=learner), tuple(seeds)
+    tests = _labelled("test", test, test_y, reals, learner)
     available = int((reals.y == rare).sum())
     if not 2 <= keep <= available:
         raise DataError(f"class {rare} has {available} training rows, keep is {keep}: keep must be from 2 to that")
@@ -242,14 +265,16 @@ def rare_class_recall(
     recall: dict[str, list[float]] = {name: [] for name in TREATMENTS}
     accuracy: dict[str, list[float]] = {name: [] for name in TREATMENTS}
     for seed in seeds:
-        for name, data in _treatments(reals, synthesise, rare, keep, seed).items():
+        for name, data in _treatments(reals, synthesise, rare, keep, seed, learner).items():
             judge = data.fit(learner, seed)
             recall[name].append(judge.accuracy(chosen))
             accuracy[name].append(judge.accuracy(tests))
     return RareClassReport({k: tuple(v) for k, v in recall.items()}, {k: tuple(v) for k, v in accuracy.items()})
 
 
-def _treatments(reals: _Labelled, synthesise: Synthesise, rare: int, keep: int, seed: int) -> dict[str, _Labelled]:
+def _treatments(
+    reals: _Labelled, synthesise: Synthesise, rare: int, keep: int, seed: int, learner: str
+) -> dict[str, _Labelled]:
     """The four training sets of one seed."""
     rng = np.random.default_rng(seed)
     kept = rng.choice(np.flatnonzero(reals.y == rare), keep, replace=False)
@@ -258,7 +283,7 @@ def _treatments(reals: _Labelled, synthesise: Synthesise, rare: int, keep: int, 
     count = int(np.unique(cut.y, return_counts=True)[1].max()) - keep
     if count < 1:
         raise DataError(f"class {rare} is not the smaller one at keep {keep}: keep fewer rows")
-    made = as_array("synthesise(...)", synthesise(cut.x, cut.y, count, seed))
+    made = _samples("synthesise(...)", synthesise(cut.x, cut.y, count, seed), learner)
     if made.shape != (count, *cut.x.shape[1:]):
         raise DataError(f"synthesise returned shape {made.shape}: it must return {(count, *cut.x.shape[1:])}")
     own = cut.x[cut.y == rare]

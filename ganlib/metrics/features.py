@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganlib.errors import ConfigError, DataError
-from ganlib.metrics.two_sample import as_array, as_labels, as_pair
+from ganlib.metrics.two_sample import as_array, as_count, as_images, as_labels, as_pair
 
 BATCH = 64
 LEAST_STEPS = 200
@@ -50,16 +50,19 @@ class SmallClassifier(nn.Module):
         data = as_array("x", x)
         if data.shape[1:] != self.shape:
             raise DataError(f"x has samples of shape {data.shape[1:]}: the classifier was trained on {self.shape}")
+        if data.ndim == 4:
+            as_images("x", data, signed=True)
         return list(torch.as_tensor(data, dtype=torch.float32).split(512))
 
     @torch.no_grad()
     def probabilities(self, x: np.ndarray | Tensor) -> np.ndarray:
-        """Class probabilities ``(n, classes)``, columns in the order of ``classes``; DataError on a foreign shape."""
+        """Class probabilities ``(n, classes)``, columns in the order of ``classes``; DataError on a foreign shape or
+        images beyond [-1, 1]."""
         return torch.cat([self(part).softmax(1) for part in self._read(x)]).numpy()
 
     @torch.no_grad()
     def features(self, x: np.ndarray | Tensor) -> np.ndarray:
-        """Activations before the last layer ``(n, width)``; DataError on a foreign shape."""
+        """Activations before the last layer ``(n, width)``; DataError as ``probabilities``."""
         return torch.cat([self._embed(part) for part in self._read(x)]).numpy()
 
     def predict(self, x: np.ndarray | Tensor) -> np.ndarray:
@@ -87,15 +90,17 @@ def _dense(columns: int, width: int) -> list[nn.Module]:
 def train_classifier(
     x: np.ndarray | Tensor, y: np.ndarray | Tensor, random_state: int = 0, epochs: int = 20
 ) -> SmallClassifier:
-    """Train a ``SmallClassifier`` on ``x`` ``(n, d)`` or ``(n, c, h, w)`` with class numbers ``y`` ``(n,)``.
+    """Train a ``SmallClassifier`` on vectors ``(n, d)`` or images ``(n, c, h, w)`` in [-1, 1], classes ``y`` ``(n,)``.
 
     Adam at 2e-3, batches of 64, cross-entropy; few rows get more passes than ``epochs``, for 200 steps in all. The
-    global random state is left as it was. Raises DataError on other shapes, non-finite values or a single class.
+    global random state is left as it was. Raises DataError on other shapes or ranges, non-finite values or one class.
     """
     data = as_array("x", x, 2)
     classes, target = np.unique(as_labels("y", y, len(data)), return_inverse=True)
     if data.ndim not in (2, 4):
         raise DataError(f"x has {data.ndim} axes: give vectors (n, d) or images (n, c, h, w)")
+    if data.ndim == 4:
+        as_images("x", data, signed=True)
     if len(classes) < 2:
         raise DataError("y holds one class: a classifier needs at least 2")
     rows, truths = torch.as_tensor(data, dtype=torch.float32), torch.as_tensor(target)
@@ -154,7 +159,7 @@ def pca_frechet(real: np.ndarray | Tensor, fake: np.ndarray | Tensor, components
     """
     first, second = as_pair(("real", "fake"), real, fake, least=2)
     most = min(len(first) - 1, first.shape[1])
-    if not 1 <= components <= most:
+    if as_count("components", components) > most:
         raise ConfigError(f"components is {components}: the real sample allows 1 to {most}")
     mean = first.mean(0)
     basis = np.linalg.svd(first - mean, full_matrices=False)[2][:components].T
@@ -183,12 +188,11 @@ def precision_recall_density_coverage(
 
     Source: Kynkäänniemi et al., 1904.06991, equations 1 and 2 (precision, recall); Naeem et al., 2002.09797,
     section 3 (density, coverage and its expectation). Raises DataError on no more than k samples a side, mismatched
-    or non-finite values; ConfigError on ``neighbours`` under 1.
+    or non-finite values; ConfigError on ``neighbours`` that are no whole number above 0.
     """
     from scipy.spatial.distance import cdist
 
-    if neighbours < 1:
-        raise ConfigError("neighbours must be at least 1")
+    neighbours = as_count("neighbours", neighbours)
     a, b = as_pair(("real", "fake"), real, fake, least=neighbours + 1)
     # A sample is its own nearest neighbour: the k-th other stands at index k.
     radius_a = np.partition(cdist(a, a), neighbours, axis=1)[:, neighbours]

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ganlib.errors import DataError
-from ganlib.metrics.two_sample import as_array, as_pair
+from ganlib.metrics.two_sample import as_images, as_pair
 
 
 def sharpness(images: np.ndarray | Tensor) -> float:
@@ -17,18 +17,16 @@ def sharpness(images: np.ndarray | Tensor) -> float:
     The 3x3 Laplacian (-4 in the middle, 1 at its four sides) without padding; the variance is over an image's pixels.
     Blur lowers it, noise raises it: compare with real images, do not maximise.
 
-    Source: Pech-Pacheco et al., ICPR 2000 (LAPV). Raises DataError on other shapes, sides under 3 pixels, images with
-    one response only or non-finite values.
+    Source: Pech-Pacheco et al., ICPR 2000 (LAPV). Raises DataError on other shapes, channels last, sides under 3
+    pixels, images with one response only or non-finite values.
     """
     return _sharpness("images", images)
 
 
 def _sharpness(name: str, images: np.ndarray | Tensor) -> float:
-    x = as_array(name, images)
-    if x.ndim != 4 or min(x.shape[2:]) < 3 or max(x.shape[2:]) < 4:
-        raise DataError(
-            f"{name} has shape {x.shape}: give images (n, c, h, w), both sides 3 pixels or more, one above 3"
-        )
+    x = as_images(name, images)
+    if min(x.shape[2:]) < 3 or max(x.shape[2:]) < 4:
+        raise DataError(f"{name} has shape {x.shape}: give (n, c, h, w), both sides 3 pixels or more, one above 3")
     sides = x[:, :, :-2, 1:-1] + x[:, :, 2:, 1:-1] + x[:, :, 1:-1, :-2] + x[:, :, 1:-1, 2:]
     return float((sides - 4 * x[:, :, 1:-1, 1:-1]).var((2, 3)).mean())
 
@@ -36,12 +34,22 @@ def _sharpness(name: str, images: np.ndarray | Tensor) -> float:
 def sharpness_ratio(real: np.ndarray | Tensor, fake: np.ndarray | Tensor) -> float:
     """``sharpness`` of fakes over that of reals, in [0, ∞): 1 as sharp, below 1 blurred, above 1 noisy.
 
-    Raises DataError as ``sharpness``, and on real images that are flat.
+    Raises DataError as ``sharpness``, on integers beside floats, and on real images that are flat.
     """
     reference, value = _sharpness("real", real), _sharpness("fake", fake)
+    _one_unit(("real", "fake"), real, fake)
     if not reference > 0:
         raise DataError("real images are flat, sharpness 0: give images with some structure")
     return value / reference
+
+
+def _one_unit(names: tuple[str, str], *samples: np.ndarray | Tensor) -> None:
+    """DataError where one sample holds integers and the other floats: bytes and [-1, 1] do not compare."""
+    kinds = [np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x).dtype.kind for x in samples]
+    for whole, other in ((0, 1), (1, 0)):
+        if kinds[whole] in "iu" and kinds[other] == "f":
+            mend = "give both through ganlib.data.images.to_tensor"
+            raise DataError(f"{names[whole]} holds integers, {names[other]} floats: {mend}")
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,12 @@ def nearest_real(fake: np.ndarray | Tensor, real: np.ndarray | Tensor) -> Neares
     Flattened values; an exact copy has distance 0. ``real`` must be the rows that the generator was trained on.
 
     Source: nearest neighbours in training data, as in Goodfellow et al., 1406.2661, figure 2; the reference among
-    reals is this project's. Raises DataError on fewer than 2 samples a side, mismatched or non-finite values, or
-    reals of which most are copies of each other.
+    reals is this project's. Raises DataError on fewer than 2 samples a side, mismatched or non-finite values,
+    images of integers beside floats, or reals of which most are copies of each other.
     """
     a, b = as_pair(("fake", "real"), fake, real, least=2)
+    if np.ndim(real) == 4:
+        _one_unit(("fake", "real"), fake, real)
     distances, reference = _nearest(a, b, same=False), _nearest(b, b, same=True)
     middle = float(np.median(reference))
     if not middle > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,29 @@ def as_pair(
         shapes = f"{names[0]} has samples of shape {a.shape[1:]}, {names[1]} of {b.shape[1:]}"
         raise DataError(f"{shapes}: give both the same columns")
     return a.reshape(len(a), -1), b.reshape(len(b), -1)
+
+
+def as_images(name: str, data: np.ndarray | Tensor, signed: bool = False) -> np.ndarray:
+    """Images ``(n, c, h, w)`` as ``as_array`` reads them, or a DataError; ``signed`` wants values in [-1, 1]."""
+    x = as_array(name, data)
+    if x.ndim != 4:
+        raise DataError(f"{name} has shape {x.shape}: give images (n, c, h, w), as ganlib.data.images.to_tensor does")
+    # Sides are never so short: the last axis counts channels, as in images that an augmenter returns.
+    if x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3):
+        mend = "give (n, c, h, w), by x.transpose(0, 3, 1, 2) or ganlib.data.images.to_tensor"
+        raise DataError(f"{name} has shape {x.shape}, channels last: {mend}")
+    # Rounding may carry a value a little beyond its range.
+    if signed and np.abs(x).max() > 1 + 1e-5:
+        found = f"{x.min():.4g} to {x.max():.4g}"
+        raise DataError(f"{name} holds values from {found}: bring images to [-1, 1] by ganlib.data.images.to_tensor")
+    return x
+
+
+def as_count(name: str, value: int) -> int:
+    """A whole number above 0, or a ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ConfigError(f"{name} must be a whole number, at least 1, not {value!r}")
+    return int(value)
 
 
 def as_labels(name: str, labels: np.ndarray | Tensor, samples: int) -> np.ndarray:
@@ -127,8 +151,11 @@ def _pooled_kernel(a: np.ndarray, b: np.ndarray, bandwidths: Sequence[float] | N
     from scipy.spatial.distance import pdist, squareform
 
     squares = pdist(np.concatenate([a, b]), "sqeuclidean")
-    widths = _median_widths(squares) if bandwidths is None else np.asarray(list(bandwidths), dtype=np.float64)
-    if not widths.size or not (np.isfinite(widths) & (widths > 0)).all():
+    try:
+        widths = _median_widths(squares) if bandwidths is None else np.asarray(list(bandwidths), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"bandwidths must be a sequence of numbers such as [1.0], not {bandwidths!r}") from error
+    if widths.ndim != 1 or not widths.size or not (np.isfinite(widths) & (widths > 0)).all():
         raise ConfigError("bandwidths must be finite and above 0, at least one")
     # The unbiased statistic leaves the diagonal out: zeros there let plain sums do so.
     return squareform(sum(np.exp(squares * (-0.5 / w**2)) for w in widths) / widths.size)
@@ -185,11 +212,11 @@ def mmd_test(
     The observed split counts among them, which makes the test exact at any size. The kernel matrix, ``(m + n)²``
     values, is computed once; the default widths see the pooled sample only, so no split changes them.
 
-    Source: Gretton et al., JMLR 13, 2012, section 5 (null distribution by permutation). Raises as ``kernel_mmd``.
+    Source: Gretton et al., JMLR 13, 2012, section 5 (null distribution by permutation). Raises as ``kernel_mmd``,
+    and ConfigError on ``permutations`` that are no whole number above 0.
     """
     a, b = as_pair(("x", "y"), x, y, least=2)
-    if permutations < 1:
-        raise ConfigError("permutations must be at least 1")
+    permutations = as_count("permutations", permutations)
     kernel = _pooled_kernel(a, b, bandwidths)
     first = np.tile(np.repeat([1.0, 0.0], [len(a), len(b)]), (permutations + 1, 1))
     first[1:] = np.random.default_rng(random_state).permuted(first[1:], axis=1)

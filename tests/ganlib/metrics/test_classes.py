@@ -42,6 +42,13 @@ def test_class_consistency():
     assert class_consistency(Sign(), x, np.array([1, 1, 0, 1])) == 0.75
     with pytest.raises(DataError, match="y has shape"):
         class_consistency(Sign(), x, np.array([1, 1]))
+    with pytest.raises(ConfigError, match="has no predict"):
+        class_consistency(lambda x: x[:, 0] > 0, x, np.ones(4))
+    for unfit in (None, np.ones((4, 2)), np.full(4, 0.3), ["a"] * 4):
+        judge = Sign()
+        judge.predict = lambda x, unfit=unfit: unfit
+        with pytest.raises(ConfigError, match="prediction .*class numbers"):
+            class_consistency(judge, x, np.ones(4))
 
 
 def test_class_diversity():
@@ -150,6 +157,19 @@ def test_refusals(digits):
         train_on_synthetic(a, ya, a, ya, b, yb, learner="forest")
     with pytest.raises(ConfigError, match="images"):
         train_on_synthetic(a, ya, a, ya, b, yb, learner="cnn")
+    images, unit = a.reshape(-1, 1, 8, 8), b.reshape(-1, 1, 8, 8)
+    with pytest.raises(DataError, match="fake holds values from 0 to 255: .*to_tensor"):
+        train_on_synthetic((255 * images).astype(np.uint8), ya, images, ya, unit, yb, learner="cnn")
+    with pytest.raises(DataError, match="real_train has shape .*channels last"):
+        last = [v.transpose(0, 2, 3, 1) for v in (images, images, unit)]
+        train_on_synthetic(last[0], ya, last[1], ya, last[2], yb, learner="cnn")
+    with pytest.raises(DataError, match=r"synthesise\(\.\.\.\) holds values"):
+        rare_class_recall(images, ya, unit, yb, lambda x, y, n, s: np.full((n, 1, 8, 8), 9), 3, learner="cnn")
+    with pytest.raises(DataError, match=r"classes \[4, 7\] that no training row has"):
+        known = ~np.isin(ya, (4, 7))
+        train_on_synthetic(a[known], ya[known], a[known], ya[known], b, yb)
+    with pytest.raises(ConfigError, match="keep must be a whole number"):
+        rare_class_recall(a, ya, b, yb, lambda *_: a, 3, keep=2.5)
     with pytest.raises(DataError, match="one class"):
         train_on_synthetic(a, 0 * ya, a, ya, b, yb)
     with pytest.raises(DataError, match=r"fake has samples of shape \(63,\)"):

@@ -158,5 +158,15 @@ def test_refusals():
         frechet_distance(x, x[:1])
     with pytest.raises(DataError, match="fake has 5 samples"):
         precision_recall_density_coverage(x, x[:5])
-    with pytest.raises(ConfigError, match="neighbours"):
-        precision_recall_density_coverage(x, x, 0)
+    for count in (0, 1.5, None):
+        with pytest.raises(ConfigError, match="neighbours"):
+            precision_recall_density_coverage(x, x, count)
+        with pytest.raises(ConfigError, match="components"):
+            pca_frechet(x, x, count)
+    images = np.random.default_rng(0).random((20, 3, 8, 8))
+    with pytest.raises(DataError, match="channels last"):
+        train_classifier(images.transpose(0, 2, 3, 1), y)
+    with pytest.raises(DataError, match=r"values from 0 to 255: .*to_tensor"):
+        train_classifier(np.repeat([[[[0, 255]]]], 20, 0).astype(np.uint8), y)
+    with pytest.raises(DataError, match="to_tensor"):
+        train_classifier(images, y, epochs=1).predict(255 * images)

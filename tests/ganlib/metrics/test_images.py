@@ -64,6 +64,15 @@ def test_refusals():
         sharpness(np.zeros((4, 1, 2, 8)))
     with pytest.raises(DataError, match="fake holds values that are not finite"):
         sharpness_ratio(np.ones((2, 1, 8, 8)), np.full((2, 1, 8, 8), np.nan))
+    for colour in (np.zeros((4, 8, 8, 3), np.uint8), torch.rand(4, 8, 8, 1)):
+        with pytest.raises(DataError, match=r"images has shape .*transpose\(0, 3, 1, 2\)"):
+            sharpness(colour)
+    with pytest.raises(DataError, match="fake has shape .*channels last"):
+        sharpness_ratio(np.ones((2, 3, 8, 8)), np.ones((2, 8, 8, 3)))
+    for compare in (sharpness_ratio, nearest_real):
+        with pytest.raises(DataError, match="fake holds integers, real floats: .*to_tensor"):
+            fake, real = np.zeros((2, 1, 8, 8), np.uint8), torch.rand(2, 1, 8, 8)
+            compare(**{"fake": fake, "real": real})
     with pytest.raises(DataError, match="exact copy"):
         nearest_real(np.ones((2, 2)), np.zeros((5, 2)))
     with pytest.raises(DataError, match="same columns"):

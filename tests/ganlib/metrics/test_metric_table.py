@@ -16,7 +16,7 @@ HELPERS = {
     "features.train_classifier",
     "mixtures.grid_centres",
     "mixtures.ring_centres",
-    *(f"two_sample.{name}" for name in ("as_array", "as_labels", "as_pair", "as_rows")),
+    *(f"two_sample.as_{name}" for name in ("array", "count", "images", "labels", "pair", "rows")),
 }
 
 

@@ -141,7 +141,9 @@ def test_refusals():
         kernel_mmd(np.zeros(5), good)
     with pytest.raises(DataError, match="must be one array of numbers"):
         kernel_mmd(np.array([["a"], ["b"]]), good)
-    with pytest.raises(ConfigError, match="bandwidths"):
-        kernel_mmd(good, good, [0.0])
-    with pytest.raises(ConfigError, match="permutations"):
-        mmd_test(good, good, 0)
+    for widths in ([0.0], 1.0, [], ["a"], [[1.0, 2.0]]):
+        with pytest.raises(ConfigError, match="bandwidths"):
+            kernel_mmd(good, good, widths)
+    for permutations in (0, 2.5, "9", True):
+        with pytest.raises(ConfigError, match="permutations must be a whole number"):
+            mmd_test(good, good, permutations)
