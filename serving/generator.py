@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHUNK = 4096
 CHUNK_VALUES = 1 << 18
+# Rounding may carry pixels so far beyond [-1, 1]; training allows as much.
+SLACK = 0.01
 
 
 class Generator:
@@ -23,12 +25,12 @@ class Generator:
 
     ``conditions`` are the classes it can make, empty where it knows none; ``attributes`` the number of those that it
     is told; ``examples`` whether it makes neighbours of examples that it is given. ``generate`` and ``frame`` are for
-    tables, ``sample`` is for images, series and points. Raises UsageError on an artifact that is no augmenter.
+    tables, ``sample`` is for images, series and points. Raises UsageError on an artifact that is no augmenter, and on
+    what is no loaded artifact.
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        if artifact.kind != "augmenter":
-            raise UsageError(f"this artifact is a sealed {artifact.kind}, not an augmenter; choose another model")
+        _check_kind(artifact, "augmenter")
         self.artifact, self.latent_dim = artifact, int(artifact.metadata["latent_dim"])
         self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
         self.attributes = int(artifact.metadata.get("attributes") or 0)
@@ -71,7 +73,7 @@ class Generator:
         Equal seeds give equal arrays. ``conditions`` as for ``generate``; ``attributes`` ``(rows, k)`` describe each
         example, where the augmenter is told attributes; ``examples`` ``(rows, *shape)``, or bytes ``(rows, h, w, c)``,
         are those whose neighbours to make. Raises UsageError on others, and on an augmenter of tables; DataError on
-        examples of another shape.
+        examples of another shape, and on images beyond [-1, 1].
         """
         if self.artifact.modality == "table":
             raise UsageError("this augmenter makes table rows; use generate() or frame()")
@@ -119,25 +121,33 @@ class Generator:
 class Encoder:
     """A sealed encoder: examples in, codes out.
 
-    ``conditions`` are the classes where it asks for each example's, else empty. Raises UsageError on another artifact.
+    ``conditions`` are the classes where it asks for each example's, else empty. Raises UsageError on another artifact,
+    and on what is no loaded artifact.
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        if artifact.kind != "encoder":
-            raise UsageError(f"this artifact is a sealed {artifact.kind}, not an encoder; choose another model")
+        _check_kind(artifact, "encoder")
         self.artifact, self.latent_dim = artifact, int(artifact.metadata["latent_dim"])
         self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
 
     def encode(self, x: Any, conditions: Sequence[str] | None = None) -> np.ndarray:
         """Codes float32 ``(n, latent_dim)`` of examples ``(n, *shape)``, or of images as bytes ``(n, h, w, c)``.
 
-        ``conditions`` names each example's class where the encoder asks for it. Raises DataError on arrays of another
-        shape or that are not finite, UsageError on classes that it does not know.
+        Images that are no bytes are in [-1, 1]. ``conditions`` names each example's class where the encoder asks for
+        it. Raises DataError on arrays of another shape or range or that are not finite, UsageError on classes that it
+        does not know.
         """
         feeds = {"x": _examples(np.asarray(x), self.artifact)}
         if self.conditions:
             feeds["condition"] = _classes(self.conditions, len(feeds["x"]), conditions)
         return _run_arrays(self.artifact, feeds)
+
+
+def _check_kind(artifact: Artifact, kind: str) -> None:
+    if not isinstance(artifact, Artifact):
+        raise UsageError(f"a loaded artifact is needed, load_artifact(path) from serving.artifact; not {artifact!r}")
+    if artifact.kind != kind:
+        raise UsageError(f"this artifact is a sealed {artifact.kind}, not an {kind}; choose another model")
 
 
 def _examples(x: np.ndarray, artifact: Artifact) -> np.ndarray:
@@ -151,6 +161,11 @@ def _examples(x: np.ndarray, artifact: Artifact) -> np.ndarray:
     x = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(x).all():
         raise DataError("the examples hold values that are not finite; fill or drop them")
+    if artifact.modality == "image" and x.size and np.abs(x).max() > 1 + SLACK:
+        raise DataError(
+            f"pixels run from {x.min():g} to {x.max():g}, and this model sees images in [-1, 1]: give bytes "
+            "(n, h, w, c), or x / 127.5 - 1 of values in 0..255"
+        )
     return x
 
 

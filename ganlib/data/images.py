@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,6 +22,7 @@ from torch import Tensor
 
 from ganlib.data.frames import close_names
 from ganlib.data.spec import DataSpec
+from ganlib.data.transforms import check_transform
 from ganlib.errors import ConfigError, DataError
 from ganlib.training.batches import TensorBatches
 
@@ -123,15 +127,20 @@ class ImageFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | None]:
-        """One image ``(c, h, w)`` and its class index, None without labels."""
+        """One image ``(c, h, w)`` and its class index, None without labels; ``load`` gives several."""
+        try:
+            index = operator.index(index)
+        except TypeError as error:
+            raise DataError(f"one image is chosen by a whole number, not {index!r}; load() gives more") from error
         image = torch.from_numpy(self._pixels(index)).permute(2, 0, 1).to(torch.float32).div_(127.5).sub_(1)
         return image, None if self.labels is None else self.labels[index]
 
     def digests(self) -> dict[str, str]:
-        """A digest of the files' names and sizes; other files have another one."""
+        """A digest of the files' names and bytes, which are all read; an epoch decodes them as well."""
         known = hashlib.blake2b(digest_size=16)
         for file in self.files:
-            known.update(f"{file.relative_to(self.path)} {file.stat().st_size}\n".encode())
+            data = file.read_bytes()
+            known.update(f"{file.relative_to(self.path)} {len(data)}\n".encode() + data)
         return {"files": known.hexdigest()}
 
     def __iter__(self) -> Iterator[tuple[Tensor, int | None]]:
@@ -160,8 +169,7 @@ class ImageFolder:
 
         In the order drawn from ``generator``, or in name order without one.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+        _check_batch_size(batch_size)
         order = torch.arange(len(self)) if generator is None else _permutation(len(self), generator)
         return (self.load(part) for part in order.split(batch_size))
 
@@ -175,7 +183,11 @@ class ImageFolder:
 
 
 class Source(Protocol):
-    """What LazyImages draws from: an ImageFolder, or anything that loads rows by index."""
+    """What LazyImages draws from: an ImageFolder, or anything that loads rows by index.
+
+    Where it also has ``labels``, the class index of each row, a trainer checks them all before the first step; where it
+    has ``digests()``, text by name that tells its data from others, a checkpoint of other data is refused.
+    """
 
     def __len__(self) -> int: ...
 
@@ -188,7 +200,8 @@ class LazyImages:
 
     The order is TensorBatches' own: it depends on (seed, epoch) only, and an epoch's smaller rest is dropped.
     ``transform(images, generator)`` augments each batch's ``x``; its generator too is fixed by (seed, epoch).
-    Raises DataError on an empty source.
+    ``labels`` are the source's, None where it has none.
+    Raises DataError on an empty source, ConfigError on what cannot be drawn from and on other options that do not fit.
     """
 
     def __init__(
@@ -200,18 +213,29 @@ class LazyImages:
         transform: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if not callable(getattr(source, "load", None)):
+            raise ConfigError(f"LazyImages draws from a folder, LazyImages(ImageFolder(path), 32), not {source!r}")
+        _check_batch_size(batch_size)
+        if transform is not None:
+            check_transform(transform, "LazyImages takes")
         self._order = TensorBatches({"row": torch.arange(len(source))}, batch_size, seed, shuffle)
         self.source, self.seed, self.shuffle, self.transform = source, seed, shuffle, transform
         self.rows, self.batch_size, self.device = self._order.rows, self._order.batch_size, torch.device(device)
+        self.labels: Sequence[int] | Tensor | None = getattr(source, "labels", None)
 
     def __len__(self) -> int:
         """Batches per epoch."""
         return len(self._order)
 
     def digests(self) -> dict[str, str]:
-        """The source's, where it tells any, and how many images it has."""
+        """The source's, where it tells any, how many images it has, and how they are drawn.
+
+        A transform is told by its repr without addresses, so a function by its name.
+        """
+        drawn = {name: str(getattr(self, name)) for name in ("batch_size", "seed", "shuffle")}
+        drawn["transform"] = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.transform))
         tell = getattr(self.source, "digests", dict)
-        return {"images": str(len(self.source)), **tell()}
+        return {"images": str(len(self.source)), **drawn, **tell()}
 
     def to(self, device: torch.device | str) -> LazyImages:
         """The same batches, delivered on a device."""
@@ -247,7 +271,7 @@ def _spec(channels: int, height: int, width: int, classes: int) -> DataSpec:
 def _channels_first(pixels: np.ndarray, channels: Channels | None) -> np.ndarray:
     shape = _shape(pixels.shape)
     if pixels.ndim == 3:
-        if pixels.shape[2] in (1, 3, 4):
+        if pixels.shape[2] in (1, 3, 4) and pixels.shape[1] >= MIN_SIDE:  # else many small ones
             raise DataError(f"shape {shape} looks like a single image; give several, or array[None]")
         return pixels[:, None]
     if pixels.ndim != 4:
@@ -293,12 +317,17 @@ def _permutation(rows: int, generator: torch.Generator) -> Tensor:
 
 # -------------------------------------------------------------------- folders
 def _check_options(size: int | None, channels: int | None, labels: str) -> None:
-    if size is not None and not MIN_SIDE <= size <= MAX_SIDE:
-        raise ConfigError(f"size must be {MIN_SIDE} to {MAX_SIDE} pixels, not {size}")
+    if size is not None and not (isinstance(size, Integral) and MIN_SIDE <= size <= MAX_SIDE):
+        raise ConfigError(f"size must be one whole number of {MIN_SIDE} to {MAX_SIDE} pixels, not {size!r}")
     if channels not in (None, 1, 3):
         raise ConfigError(f"channels must be 1 (grey) or 3 (colour), not {channels}")
     if labels not in ("folder", "none"):
         raise ConfigError(f"labels must be 'folder' or 'none', not {labels!r}")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ConfigError(f"batch_size must be a whole number, at least 1, not {batch_size!r}")
 
 
 def _hidden(parts: Sequence[str]) -> bool:

@@ -8,8 +8,9 @@ images (piecewise where values are clipped).
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -51,16 +52,17 @@ class Transform(Protocol):
 class Compose:
     """Several transforms in turn: ``Compose([RandomHorizontalFlip(), RandomCrop(padding=4)])``.
 
-    Raises ConfigError on a member that is not a function of (images, generator).
+    Raises ConfigError on what is no list, and on a member that is not a function of (images, generator).
     """
 
     transforms: Sequence[Transform]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.transforms, Iterable) or isinstance(self.transforms, str):
+            raise ConfigError(f"Compose takes a list of transforms, Compose([a, b]), not {self.transforms!r}")
         object.__setattr__(self, "transforms", tuple(self.transforms))
         for one in self.transforms:
-            if not callable(one) or isinstance(one, MixUp | type):
-                raise ConfigError(f"Compose chains functions of (images, generator), not {one!r}")
+            check_transform(one, "Compose chains")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images after the last transform."""
@@ -451,6 +453,25 @@ def make_transform(name: str, **options: Any) -> Any:
 
 
 # -------------------------------------------------------------------- checks
+def check_transform(one: Any, taker: str) -> None:
+    """Raise ConfigError on what is not called with (images, generator) alone, such as a name, a class or ``mixup``."""
+    if not _takes_two(one):
+        mend = f"; make_transform({one!r}) makes one" if isinstance(one, str) and one in TRANSFORMS else ""
+        raise ConfigError(f"{taker} functions of (images, generator), not {one!r}{mend}")
+
+
+def _takes_two(one: Any) -> bool:
+    if not callable(one) or isinstance(one, type):
+        return False
+    try:
+        inspect.signature(one).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, which tells no signature
+        pass
+    return True
+
+
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"option {name!r} must be in {low:g}..{high:g}, not {value}")

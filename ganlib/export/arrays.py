@@ -32,6 +32,7 @@ from ganlib.export.reference import (
 )
 from ganlib.export.sampler_graph import add_latent
 from ganlib.nn.sampler import Sampler
+from ganlib.training.data_checks import check_model
 
 MODALITIES = {"vector": "points", "series": "series", "image": "image"}
 _CANDIDATES = 64
@@ -61,9 +62,10 @@ def seal_generator(
     ``algorithm.sampler()`` makes float32 ``(n, *spec.shape)`` from ``z (n, latent_dim)`` and, where the model is told,
     class indices, attributes, both, or examples; ``classes`` names the classes in the order of their indices. ``spec``
     is the algorithm's own where None. ``as_bytes``: images leave as uint8 ``(n, h, w, c)``, else as they are.
-    ``in_units`` wraps the sampler before it is sealed (a scale, say). Raises ConfigError on a model without a sampler,
-    on table rows, and where ``classes`` do not fit; ParityError where the graph does not reproduce torch.
+    ``in_units`` wraps the sampler before it is sealed (a scale, say). Raises ConfigError on what is no model or has no
+    sampler, on table rows, and where ``classes`` do not fit; ParityError where the graph does not reproduce torch.
     """
+    check_model(algorithm)
     spec = spec or algorithm.spec
     if not getattr(algorithm, "generates", False):
         raise ConfigError(f"{type(algorithm).__name__} has no sampler; `ganlib models` says what each model exports")

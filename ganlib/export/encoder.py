@@ -32,6 +32,7 @@ from ganlib.export.reference import (
 )
 from ganlib.export.sampler_graph import add_condition
 from ganlib.nn.layers import bake
+from ganlib.training.data_checks import check_model
 
 _CANDIDATES = 64
 
@@ -85,9 +86,10 @@ def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: 
 
     Examples enter as the network sees them: images in [-1, 1], table rows encoded. ``classes`` names the classes where
     the encoder asks for one, and is left aside elsewhere; ``spec`` is the algorithm's own where None. Raises
-    ConfigError on a model without an encoder and where ``classes`` do not fit; ParityError where the graph does not
-    reproduce torch.
+    ConfigError on what is no model or has no encoder and where ``classes`` do not fit; ParityError where the graph does
+    not reproduce torch.
     """
+    check_model(algorithm)
     spec = spec or algorithm.spec
     found = encoder_of(algorithm)
     if found is None or spec.vocabulary:

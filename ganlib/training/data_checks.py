@@ -1,4 +1,4 @@
-"""What training data must be for a model, said before the first step instead of by a tensor's shape later."""
+"""What a model and its training data must be, said before the first step instead of by a tensor's shape later."""
 
 from __future__ import annotations
 
@@ -9,11 +9,28 @@ import torch
 from torch import Tensor
 
 from ganlib.data.spec import DataSpec
-from ganlib.errors import DataError
+from ganlib.errors import ConfigError, DataError
+from ganlib.training.algorithm import Algorithm
 
 VECTORS = 2
 # Rounding may carry pixels so far beyond [-1, 1].
 SLACK = 0.01
+
+
+def check_model(model: Any) -> None:
+    """Raise ConfigError on what is no model but a model's name, or an estimator that holds one."""
+    if isinstance(model, Algorithm):
+        return
+    mend = "ganlib.create(name, spec) builds one"
+    if isinstance(model, str):
+        mend = f"ganlib.create({model!r}, spec) builds it"
+    elif callable(getattr(model, "fit", None)):
+        mend = "an estimator trains by its own fit, then holds its model as algorithm_; ganlib.export.seal seals it"
+    raise ConfigError(f"a model is needed, not {_named(model)}: {mend}")
+
+
+def _named(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def training_tensors(data: Any) -> dict[str, Tensor]:
@@ -107,6 +124,12 @@ def _check_labels(spec: DataSpec, y: Tensor) -> None:
             f"labels run from {low} to {high}, and the model has classes 0 to {spec.classes - 1}: number them from 0, "
             f"or build it with classes={high + 1}"
         )
+
+
+def check_known_labels(spec: DataSpec | None, data: Any) -> None:
+    """Raise DataError on labels out of range, where what draws batches lazily knows all ``labels`` beforehand."""
+    if (labels := getattr(data, "labels", None)) is not None:
+        check_training_data(spec, training_tensors({"y": labels}))
 
 
 def is_lazy(data: object) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ganlib.config import Config
+from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.training.algorithm import Item, Phase, Routine
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
@@ -51,10 +54,9 @@ def resume_run(run: _Run, path: Path) -> bool:
     if not meta:
         return False
     if meta["config"] != run.identity:
-        changed = [k for k, v in run.identity.items() if meta["config"].get(k) != v]
-        raise ConfigError(
-            f"checkpoint {path} was made with other settings ({', '.join(changed)}); delete it or restore them"
-        )
+        before = {name: meta["config"].get(name) for name in run.identity}
+        changed = ", ".join(_changed(before, run.identity))
+        raise ConfigError(f"checkpoint {path} was made with other settings ({changed}); delete it or restore them")
     run.algorithm.load_state_dict(_under(tensors, "model"))
     run.best_state = _under(tensors, "best") or None
     if run.average is not None:
@@ -74,9 +76,21 @@ def identity_of(run: _Run) -> dict[str, Any]:
     kept = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
     if run.config.schedule != "constant":  # rates then depend on where the end is
         kept += ["decay_from", "steps", "epochs"]
-    options = getattr(run.algorithm, "config", None)
+    options, spec = getattr(run.algorithm, "config", None), getattr(run.algorithm, "spec", None)
     model = [type(run.algorithm).__name__, options.to_dict() if isinstance(options, Config) else None]
-    return {name: run.config.to_dict()[name] for name in kept} | {"data": run.default.digests(), "model": model}
+    told = {name: run.config.to_dict()[name] for name in kept} | {"data": run.default.digests(), "model": model}
+    # As a checkpoint gives it back, lists for tuples.
+    return told | {"spec": json.loads(json.dumps(asdict(spec))) if isinstance(spec, DataSpec) else None}
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Names of what differs, of the data and their specification by part: ``data seed``."""
+    for name in now | before:
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from (f"{name} {part}" for part in _changed(old, new))
+        elif old != new:
+            yield name
 
 
 def _rng_states(run: _Run) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser,
 from ganlib.training.batches import TensorBatches
 from ganlib.training.callbacks import Callback
 from ganlib.training.config import History, TrainerConfig, choose_device
-from ganlib.training.data_checks import check_training_data, is_lazy, training_tensors
+from ganlib.training.data_checks import check_known_labels, check_model, check_training_data, is_lazy, training_tensors
 from ganlib.training.ema import Average
 from ganlib.training.optim import build_optimiser, rate_factor, set_rates
 from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
@@ -39,13 +39,16 @@ class Trainer:
     in evaluation mode, and returns a History. On a CPU equal seeds and equal first weights (``torch.manual_seed``
     before the algorithm is built) give equal weights. With ``checkpoint`` set, a run that was cut short resumes from
     its last checkpoint (every ``checkpoint_every`` epochs and at the end) and ends bit-equal to an uninterrupted one; a
-    checkpoint of other data, or of a model with other options, is refused.
+    checkpoint of other data (their files, or the seed, batch size or transform that they are drawn with), or of a model
+    with other options or another DataSpec, is refused. Raises ConfigError on a ``config`` that is no TrainerConfig.
 
     Called by each of torchrun's processes with the same arguments, it trains data-parallel: the weights and the
     History are those of one process with the same ``batch_size``, on every rank; callbacks run on the first only.
     """
 
     def __init__(self, config: TrainerConfig | None = None, callbacks: Sequence[Callback] = ()) -> None:
+        if not isinstance(config, TrainerConfig | None):
+            raise ConfigError(f"config is a TrainerConfig, such as TrainerConfig(steps=1000), not {config!r}")
         self.config, self.callbacks = config or TrainerConfig(), tuple(callbacks)
 
     def fit(
@@ -60,10 +63,11 @@ class Trainer:
 
         ``validation`` feeds ``algorithm.validation_loss``. Raises DataError on examples of another shape than the
         model's, labels out of range or data without variance; DivergenceError on a loss that is no number or beyond
-        1e12, naming it, with the last good weights restored; under several processes also ConfigError where the model
-        or the batch size cannot be split over them or their arguments differ, and GanlibError where their weights have
-        come apart.
+        1e12, naming it, with the last good weights restored; ConfigError on what is no model; under several processes
+        also ConfigError where the model or the batch size cannot be split over them or their arguments differ, and
+        GanlibError where their weights have come apart.
         """
+        check_model(algorithm)
         device, strict = choose_device(self.config.device), torch.are_deterministic_algorithms_enabled()
         with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
             callbacks = self.callbacks if ranks.index == 0 else ()
@@ -138,11 +142,12 @@ class _Run:
     # ---------------------------------------------------------------- several processes
     def _source_of(self, data: Any, validation: Mapping[str, Tensor]) -> Any:
         """Batches of tensors, checked; or what draws batches by itself, as it is."""
+        spec = getattr(self.algorithm, "spec", None)
         if is_lazy(data):
             if not self.ranks.alone:
                 raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
+            check_known_labels(spec, data)
             return data.to(self.device)
-        spec = getattr(self.algorithm, "spec", None)
         for given in (data, validation):
             check_training_data(spec, given)
         self._check_ranks(data, validation)

@@ -95,6 +95,9 @@ def test_what_does_not_fit_is_named(generator, encoder):
         encoder.encode(np.zeros((1, 8, 6, 3)), ["cat"])
     with pytest.raises(DataError, match="not finite"):
         encoder.encode(np.full((1, 3, 8, 6), np.nan), ["cat"])
+    with pytest.raises(DataError, match=r"from 0 to 255, and this model sees images in \[-1, 1\].*127.5"):
+        encoder.encode(np.linspace(0, 255, 144).reshape(1, 3, 8, 6), ["cat"])
+    assert encoder.encode(np.full((1, 3, 8, 6), 1.005), ["cat"]).shape == (1, 4)
 
 
 def test_artifacts_of_another_kind_are_refused(generator, encoder):
@@ -108,6 +111,9 @@ def test_artifacts_of_another_kind_are_refused(generator, encoder):
         Encoder(table)
     with pytest.raises(UsageError, match="sealed encoder, not a detector"):
         Scorer(encoder.artifact)
+    for build in (Generator, Encoder):
+        with pytest.raises(UsageError, match=r"load_artifact\(path\).*; not 'A.onnx'"):
+            build("A.onnx")
     with pytest.raises(UsageError, match="no table schema"):
         _ = generator.artifact.schema
     with pytest.raises(UsageError, match="for tables"):

@@ -195,5 +195,12 @@ class SemiSupervisedGAN(GAN):
         return self.critic(x, None)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Most probable class of each example, ``(n,)``."""
+        """Most probable class of each example of a tensor ``(n, *shape)``, as ``(n,)``; raises DataError on others."""
+        if not isinstance(x, Tensor) or x.dtype != torch.float32 or tuple(x.shape[1:]) != self.spec.shape:
+            wanted = ", ".join(["n", *map(str, self.spec.shape)])
+            found = f"{x.dtype} of {tuple(x.shape)}" if isinstance(x, Tensor) else f"{type(x).__name__}"
+            raise DataError(
+                f"classify takes a float32 tensor of shape ({wanted}), not {found}: torch.as_tensor(x, "
+                "dtype=torch.float32) of examples as the model was trained on"
+            )
         return self.class_logits(x).argmax(1)

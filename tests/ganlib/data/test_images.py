@@ -11,6 +11,7 @@ import torch
 
 from ganlib.data import images as module
 from ganlib.data.images import ImageFolder, LazyImages, image_spec, to_tensor, to_uint8
+from ganlib.data.transforms import make_transform
 from ganlib.errors import ConfigError, DataError
 from ganlib.training.batches import TensorBatches
 
@@ -129,6 +130,8 @@ class TestArrays:
         for bad in (torch.zeros(1, 1, 7, 8), torch.zeros(1, 1, 8, 257), torch.zeros(1, 2, 8, 8), torch.zeros(1, 8, 8)):
             with pytest.raises(DataError):
                 image_spec(bad)
+        with pytest.raises(DataError, match="4 x 4 pixels are outside"):
+            image_spec(to_tensor(np.zeros((24, 4, 4), np.uint8)))
         with pytest.raises(DataError, match="of uint8. Convert them with to_tensor"):
             image_spec(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
 
@@ -337,9 +340,17 @@ class TestWrongFolders:
         save(tmp_path / "a.png", noise(300, 300))
         with pytest.raises(DataError, match=r"300 x 300 pixels are outside 8\.\.256"):
             ImageFolder(tmp_path, labels="none")
-        for bad in ({"size": 7}, {"size": 257}, {"channels": 2}, {"labels": "name"}):
+        bad_sizes = [{"size": size} for size in (7, 257, (28, 28), "16", 16.0)]
+        for bad in (*bad_sizes, {"channels": 2}, {"labels": "name"}):
             with pytest.raises(ConfigError, match=next(iter(bad))):
                 ImageFolder(tmp_path, **{"labels": "none", **bad})
+
+    def test_one_image_at_a_time(self, tree):
+        images = ImageFolder(tree[0])
+        assert torch.equal(images[np.int64(1)][0], images[1][0])
+        for bad in (slice(1, 3), "a", 1.0):
+            with pytest.raises(DataError, match=r"by a whole number, not .*load\(\)"):
+                images[bad]
 
 
 def count_decoding(monkeypatch):
@@ -392,5 +403,23 @@ class TestLazy:
             def __len__(self):
                 return 0
 
+            def load(self, indices=None):
+                return {}
+
         with pytest.raises(DataError, match="not empty"):
             LazyImages(Nothing(), 4)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"source": "path"}, r"ImageFolder\(path\), 32\), not 'path'"),
+            ({"batch_size": 0}, "batch_size must be a whole number, at least 1, not 0"),
+            ({"batch_size": "8"}, "not '8'"),
+            ({"transform": "crop"}, r"not 'crop'; make_transform\('crop'\)"),
+            ({"transform": make_transform("mixup", classes=2)}, "functions of .images, generator., not MixUp"),
+            ({"transform": lambda images: images}, "LazyImages takes functions"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_refused_at_once(self, tree, options, message):
+        with pytest.raises(ConfigError, match=message):
+            LazyImages(**{"source": ImageFolder(tree[0]), "batch_size": 2, **options})

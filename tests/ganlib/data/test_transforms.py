@@ -306,9 +306,12 @@ def test_chains_draw_in_turn():
     by_hand = crop(flip(x, generator), generator)
     assert torch.equal(Compose([flip, crop])(x, gen(5)), by_hand)
     assert torch.equal(Compose([])(x, gen()), x)
-    for bad in (MixUp(classes=2), "flip", RandomCrop):
+    for bad in (MixUp(classes=2), "flip", RandomCrop, lambda images: images):
         with pytest.raises(ConfigError, match="Compose chains"):
             Compose([flip, bad])
+    for bad in (crop, "crop"):
+        with pytest.raises(ConfigError, match="Compose takes a list"):
+            Compose(bad)
 
 
 # -------------------------------------------------------------------- for discriminators

@@ -12,7 +12,7 @@ from torch import nn
 from ganlib.augment import as_augmenter
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
-from ganlib.export import save_sealed, seal, seal_generator
+from ganlib.export import save_sealed, seal, seal_encoder, seal_generator
 from ganlib.export.reference import Reference, check_arrays, check_network, to_levels
 from ganlib.registry import entries, entry
 from serving.artifact import load_artifact
@@ -160,6 +160,12 @@ def test_an_unknown_class_fails_instead_of_becoming_another(images):
 def test_what_does_not_fit_is_refused(name, spec, classes, as_bytes, words):
     with pytest.raises(ConfigError, match=words):
         seal_generator(entry(name).create(spec), classes, as_bytes=as_bytes)
+
+
+@pytest.mark.parametrize("seal_one", [seal_generator, seal_encoder])
+def test_what_is_no_model_is_refused(seal_one):
+    with pytest.raises(ConfigError, match="ganlib.export.seal seals it"):
+        seal_one(as_augmenter("cgan"))
 
 
 def test_a_network_that_is_broken_is_refused():

@@ -4,12 +4,13 @@ import matplotlib.image
 import pytest
 import torch
 
+from ganlib.augment import as_augmenter
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits, ring
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, DataError
 from ganlib.registry import create
 from ganlib.report.run import picture_run
-from ganlib.training import Trainer, TrainerConfig
+from ganlib.training import History, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
 
@@ -56,6 +57,33 @@ def test_images_by_attributes_and_neighbours(tmp_path):
     made |= picture_run(near, history, tmp_path / "near", real=x[:20])
     for path in made.values():
         assert matplotlib.image.imread(path)[..., :3].std() > 0.01, path
+
+
+def test_attributes_are_told_with_the_classes_in_turn(tmp_path):
+    x, y = digits(0)
+    ink = x.mean((1, 2, 3)).unsqueeze(1)
+    spec = DataSpec((1, 8, 8), classes=10, attributes=1)
+    model, history = train("cgan", spec, {"x": x[:96], "y": y[:96], "c": ink[:96]}, width=4, latent_dim=4)
+    whole = torch.cat([torch.eye(10)[:5], ink[:5]], 1)
+    one, other = (picture_run(model, history, tmp_path / str(told.shape[1]), told=told) for told in (ink[:5], whole))
+    assert set(one) == {"curves", "samples", "walk", "swap"}
+    assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)
+    for bad in (x[:5], torch.zeros(5, 2), ink[:0], y[:5, None], ink[:5].tolist()):
+        with pytest.raises(DataError, match=r"told is a tensor of floats of shape \(k, 1\)"):
+            picture_run(model, history, tmp_path / "bad", told=bad)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    model, history = create("gan", DataSpec.vector(2), hidden=(8,)), History({"critic": [1.0]})
+    (tmp_path / "file").write_text("")
+    for asked, message in (
+        ((as_augmenter("gan"), history, tmp_path), "algorithm_"),
+        ((model, None, tmp_path), "history is what Trainer.fit returned"),
+        ((model, history, tmp_path / "file"), "there can be no folder .*file"),
+        ((model, history, tmp_path / "file" / "below"), "there can be no folder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            picture_run(*asked)
 
 
 def test_points_and_gradient_norms(tmp_path):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from ganlib.augment import as_augmenter
 from ganlib.data.images import ImageFolder, LazyImages
 from ganlib.data.spec import DataSpec
+from ganlib.data.transforms import Compose, make_transform
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.registry import create, list_models
 from ganlib.training import TensorBatches, Trainer, TrainerConfig
@@ -82,15 +84,20 @@ def test_objectives_that_do_not_fit(name, options, message):
         create(name, DataSpec.vector(3, 2), **options)
 
 
-def test_lazily_drawn_images_train_as_tensors_do(tmp_path):
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of twelve images in files of equal size."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
+        (tmp_path / "set" / name).mkdir(parents=True)
         for index in range(12):
-            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / name / f"{index}.png")
-    folder = ImageFolder(tmp_path)
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / "set" / name / f"{index}.bmp")
+    return ImageFolder(tmp_path / "set")
+
+
+def test_lazily_drawn_images_train_as_tensors_do(folder, tmp_path):
     weights = []
     for data in (folder.load(), LazyImages(folder, 8, seed=0)):
         torch.manual_seed(0)
@@ -169,10 +176,81 @@ def test_resuming_with_another_model_is_refused(tmp_path):
 def test_resuming_with_other_data_is_refused(tmp_path):
     config = TrainerConfig(steps=2, batch_size=8, checkpoint=str(tmp_path / "run"))
     Trainer(config).fit(create("gan", DataSpec.vector(3)), {"x": X})
-    with pytest.raises(ConfigError, match=r"other settings \(data\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(data x\)"):
         Trainer(config).fit(create("gan", DataSpec.vector(3)), {"x": -X})
     with pytest.raises(ConfigError, match="is a folder"):
         Trainer(config.replace(checkpoint=str(tmp_path))).fit(create("gan", DataSpec.vector(3)), {"x": X})
+
+
+def test_resuming_with_data_drawn_otherwise_is_refused(folder, tmp_path):
+    config = TrainerConfig(steps=2, checkpoint=str(tmp_path / "run"))
+
+    def fit(batch_size=8, **options):
+        return Trainer(config).fit(create("gan", folder.spec, hidden=(8,)), LazyImages(folder, batch_size, **options))
+
+    def jitter(images, generator):
+        return images
+
+    def moved(fraction):
+        return Compose([make_transform("translation", fraction=fraction), lambda x, g: jitter(x, g)])
+
+    fit(transform=moved(0.1))
+    assert fit(transform=moved(0.1)).steps == 2  # another object, equal but for its address
+    for other, part in (
+        ({"batch_size": 6}, "batch_size"),
+        ({"seed": 1}, "seed"),
+        ({"shuffle": False}, "shuffle"),
+        ({"transform": moved(0.2)}, "transform"),
+        ({"transform": jitter}, "transform"),
+    ):
+        with pytest.raises(ConfigError, match=rf"other settings \(data {part}\)"):
+            fit(**{"transform": moved(0.1), **other})
+    first, second = folder.files[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(ConfigError, match=r"other settings \(data files\)"):
+        fit(transform=moved(0.1))
+
+
+def test_resuming_with_another_specification_is_refused(tmp_path):
+    config = TrainerConfig(steps=2, batch_size=8, checkpoint=str(tmp_path / "run"))
+    data = {"x": X, "y": torch.arange(len(X)) % 2}
+    for _ in range(2):
+        Trainer(config).fit(create("cvae", DataSpec.vector(3, 2)), data)
+    with pytest.raises(ConfigError, match=r"other settings \(spec classes\)"):
+        Trainer(config).fit(create("cvae", DataSpec.vector(3, 3)), data)
+
+
+def test_every_label_of_a_folder_is_checked_before_the_first_step(folder):
+    model = create("cvae", DataSpec(folder.spec.shape, classes=1), width=4)
+    with pytest.raises(DataError, match="from 0 to 1.*classes=2"):
+        Trainer(TrainerConfig(steps=9)).fit(model, LazyImages(folder, 1, shuffle=False))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("cvae", r"not 'cvae': ganlib.create\('cvae', spec\)"),
+        (as_augmenter("cvae"), "by its own fit"),
+        (None, "not a NoneType"),
+    ],
+)
+def test_what_is_no_model_is_not_trained(model, message):
+    with pytest.raises(ConfigError, match=message):
+        Trainer().fit(model, {"x": X})
+
+
+def test_what_is_no_configuration_is_refused():
+    with pytest.raises(ConfigError, match="config is a TrainerConfig"):
+        Trainer({"steps": 4})
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros((2, 3), np.float32), torch.zeros(2, 4), torch.zeros(3), torch.zeros(2, 3).int()]
+)
+def test_what_cannot_be_classified_is_refused(x):
+    model = create("semi_supervised_gan", DataSpec.vector(3, 2), hidden=(8,), generator_hidden=(8,))
+    with pytest.raises(DataError, match=r"float32 tensor of shape \(n, 3\)"):
+        model.classify(x)
 
 
 def test_the_data_are_read_for_the_checkpoint_once_a_run(tmp_path, monkeypatch):
