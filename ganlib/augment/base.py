@@ -14,13 +14,12 @@ import pandas as pd
 import torch
 from imblearn.over_sampling.base import BaseOverSampler
 from imblearn.utils import check_target_type
-from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
+from ganlib.augment.checks import PROBE, check_labels, left_out, one_axis, refuse_sparse, tell_collapse
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
@@ -32,14 +31,13 @@ from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
 from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
-from ganlib.registry import entries, entry
+from ganlib.registry import entry
 from ganlib.training.callbacks import ProgressBar
 
 MARK = "_synthetic"
 POOL = 4
 SCARCE = 0.5
 CHUNK = 4096
-PROBE, COLLAPSED = 32, 0.01  # examples drawn after a fit; the least spread beside the real one's
 
 
 class BaseAugmenter(BaseOverSampler):
@@ -159,7 +157,7 @@ class BaseAugmenter(BaseOverSampler):
                 warnings.warn(
                     f"y, {name!r}, is also a column of X, so it is generated twice: drop it from X", stacklevel=2
                 )
-            _check_labels(y)
+            check_labels(y)
             labels, _ = check_target_type(y, indicate_one_vs_all=True)
             return self._fit(frame, labels, "label" if name is None or name == "" else name)
 
@@ -168,7 +166,7 @@ class BaseAugmenter(BaseOverSampler):
             raise ConfigError("fit_resample() is for tables; with images and series use fit() and sample()")
         labels, binarize = check_target_type(y, indicate_one_vs_all=True)
         if not hasattr(X, "columns"):
-            X = check_array(_refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
+            X = check_array(refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
         self._accept(X)
         return X, labels, binarize
 
@@ -176,7 +174,7 @@ class BaseAugmenter(BaseOverSampler):
         """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
         self.arrays_, self._like_array = None, not hasattr(X, "columns")
         frame = self._accept(X)
-        for name, note in _left_out(self._schema_for(frame)).items():
+        for name, note in left_out(self._schema_for(frame)).items():
             if frame[name].dtype.kind in "iub":
                 raise DataError(
                     f"column {name!r} is not generated ({note}), and {frame[name].dtype} cannot hold missing values: "
@@ -206,7 +204,7 @@ class BaseAugmenter(BaseOverSampler):
             raise DataError("no column can be generated: every one is text, an identifier or empty")
         if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
             raise DataError("every column holds one value: there is nothing to learn from them")
-        if absent := _left_out(self.schema_):
+        if absent := left_out(self.schema_):
             named = "; ".join(f"{name!r} ({note})" for name, note in absent.items())
             warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=3)
         self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
@@ -216,7 +214,7 @@ class BaseAugmenter(BaseOverSampler):
         label = int(np.argmax(self.class_counts_))
         z = np.random.default_rng(plan.seed).standard_normal((PROBE, self.algorithm_.sampler().latent_dim))
         drawn = self._encoded(z.astype(np.float32), None if codes is None else np.full(PROBE, label))
-        _tell_collapse(x if codes is None else x[codes == label], drawn)
+        tell_collapse(x if codes is None else x[codes == label], drawn)
         return self
 
     def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
@@ -230,13 +228,13 @@ class BaseAugmenter(BaseOverSampler):
         if is_described(plan.model, y):
             self._read_labels(None, len(X), plan)
             self.arrays_ = DescribedGenerator(X, y, plan)
-            _tell_collapse(X, self.arrays_.sample(PROBE, None, plan.seed)[0])
+            tell_collapse(X, self.arrays_.sample(PROBE, None, plan.seed)[0])
         else:
-            codes = self._read_labels(_one_axis(y, plan), len(X), plan)
+            codes = self._read_labels(one_axis(y, plan), len(X), plan)
             self.arrays_ = ArrayGenerator(X, codes, plan)
             counts = np.where(np.arange(len(self.class_counts_)) == np.argmax(self.class_counts_), PROBE, 0)
             own = X if codes is None else X[codes == np.argmax(self.class_counts_)]
-            _tell_collapse(own, self.arrays_.sample(counts, plan.seed))
+            tell_collapse(own, self.arrays_.sample(counts, plan.seed))
         self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
         return self
@@ -455,7 +453,7 @@ class BaseAugmenter(BaseOverSampler):
             check_names(X)
         _check_feature_names(self, X, reset=True)
         if not hasattr(X, "columns"):
-            X = check_array(_refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
+            X = check_array(refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
             X = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
         _check_n_features(self, X, reset=True)
         self._names = {str(name): name for name in X.columns}
@@ -463,26 +461,6 @@ class BaseAugmenter(BaseOverSampler):
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
         return frame.infer_objects()
-
-
-def _left_out(schema: Schema) -> dict[str, str]:
-    """Columns that are not generated, and why."""
-    return {
-        c.name: c.note or ("free text" if c.kind == "text" else f"role {c.role}")
-        for c in schema.columns
-        if c.role != "label" and (c.kind == "text" or c.role != "feature")
-    }
-
-
-def _tell_collapse(real: np.ndarray, made: np.ndarray) -> None:
-    """Warn where generated examples hardly differ from each other and real ones do."""
-    own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, real))
-    if own < COLLAPSED * usual:
-        warnings.warn(
-            f"the generated examples hardly differ from each other ({own / usual:.1%} of the real ones' spread): the "
-            "training collapsed. Try a smaller learning_rate, more steps, or another model",
-            stacklevel=4,
-        )
 
 
 def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -> pd.DataFrame:
@@ -503,46 +481,3 @@ def stack(real: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
             below = below.astype(object)
         columns[name] = pd.concat([above, below], ignore_index=True)
     return pd.DataFrame(columns, columns=real.columns)
-
-
-def _check_labels(y: Any) -> None:
-    """Raise DataError where ``y`` does not name classes, one for each example."""
-    labels = np.asarray(y, dtype=None if hasattr(y, "dtype") else object)
-    if labels.ndim == 0:
-        raise DataError(f"y holds one label for each example; got {type(y).__name__}")
-    if labels.ndim == 1 and (lacking := int(pd.isna(labels).sum())):
-        raise DataError(f"y lacks {lacking} labels; leave these examples out, or use augment() on a table")
-    if labels.ndim > 1 and labels.shape[1] > 1 and not set(np.unique(labels)) <= {0, 1}:
-        raise DataError("y describes each row by several numbers; attributes are for images and series")
-    if labels.dtype.kind == "f" and labels.ndim == 1 and (labels != np.rint(labels)).any():
-        raise DataError(
-            "Unknown label type: continuous. y names classes, and holds numbers with a fraction: put them in bins "
-            "(pandas.qcut), or, for images and series and a model that is told attributes, give y[:, None]"
-        )
-    try:
-        check_classification_targets(y)
-    except TypeError as error:
-        raise DataError(f"y mixes labels of several kinds, which cannot be put in order: {error}") from error
-
-
-def _one_axis(y: Any, plan: Plan) -> np.ndarray | None:
-    """Names of classes ``(n,)`` for examples that are arrays."""
-    if y is None:
-        return None
-    shape = np.shape(y)
-    if len(shape) == 2 and shape[1] == 1:
-        y = np.asarray(y)[:, 0]
-    elif len(shape) > 1:
-        able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
-        raise ConfigError(
-            f"y names a class for each example, shape (n,), and has shape {shape}: give y.argmax(1) for one-hot "
-            f"labels; model {plan.model.name!r} cannot be told attributes, {able} can"
-        )
-    _check_labels(y)
-    return np.asarray(y)
-
-
-def _refuse_sparse(X: Any) -> Any:
-    if issparse(X):
-        raise TypeError("Sparse data was passed, but dense data is required; use X.toarray()")
-    return X

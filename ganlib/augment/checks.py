@@ -1,0 +1,82 @@
+"""What an augmenter may be fitted on, and what its user is told beforehand and afterwards."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.utils.multiclass import check_classification_targets
+
+from ganlib.augment.generator import Plan
+from ganlib.data.schema import Schema
+from ganlib.errors import ConfigError, DataError
+from ganlib.registry import entries
+
+PROBE, COLLAPSED = 32, 0.01  # examples drawn after a fit; the least spread beside the real one's
+
+
+def check_labels(y: Any) -> None:
+    """Raise DataError where ``y`` does not name classes, one for each example."""
+    labels = np.asarray(y, dtype=None if hasattr(y, "dtype") else object)
+    if labels.ndim == 0:
+        raise DataError(f"y holds one label for each example; got {type(y).__name__}")
+    if labels.ndim == 1 and (lacking := int(pd.isna(labels).sum())):
+        raise DataError(f"y lacks {lacking} labels; leave these examples out, or use augment() on a table")
+    if labels.ndim > 1 and labels.shape[1] > 1 and not set(np.unique(labels)) <= {0, 1}:
+        raise DataError("y describes each row by several numbers; attributes are for images and series")
+    if labels.dtype.kind == "f" and labels.ndim == 1 and (labels != np.rint(labels)).any():
+        raise DataError(
+            "Unknown label type: continuous. y names classes, and holds numbers with a fraction: put them in bins "
+            "(pandas.qcut), or, for images and series and a model that is told attributes, give y[:, None]"
+        )
+    try:
+        check_classification_targets(y)
+    except TypeError as error:
+        raise DataError(f"y mixes labels of several kinds, which cannot be put in order: {error}") from error
+
+
+def one_axis(y: Any, plan: Plan) -> np.ndarray | None:
+    """Names of classes ``(n,)`` for examples that are arrays; raises ConfigError on other shapes."""
+    if y is None:
+        return None
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] == 1:
+        y = np.asarray(y)[:, 0]
+    elif len(shape) > 1:
+        able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
+        raise ConfigError(
+            f"y names a class for each example, shape (n,), and has shape {shape}: give y.argmax(1) for one-hot "
+            f"labels; model {plan.model.name!r} cannot be told attributes, {able} can"
+        )
+    check_labels(y)
+    return np.asarray(y)
+
+
+def refuse_sparse(X: Any) -> Any:
+    """``X``, if it is dense; raises TypeError, as scikit-learn asks, if it is not."""
+    if issparse(X):
+        raise TypeError("Sparse data was passed, but dense data is required; use X.toarray()")
+    return X
+
+
+def left_out(schema: Schema) -> dict[str, str]:
+    """Columns that are not generated, and why."""
+    return {
+        c.name: c.note or ("free text" if c.kind == "text" else f"role {c.role}")
+        for c in schema.columns
+        if c.role != "label" and (c.kind == "text" or c.role != "feature")
+    }
+
+
+def tell_collapse(real: np.ndarray, made: np.ndarray) -> None:
+    """Warn where generated examples hardly differ from each other and real ones do."""
+    own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, real))
+    if own < COLLAPSED * usual:
+        warnings.warn(
+            f"the generated examples hardly differ from each other ({own / usual:.1%} of the real ones' spread): the "
+            "training collapsed. Try a smaller learning_rate, more steps, or another model",
+            stacklevel=4,
+        )
