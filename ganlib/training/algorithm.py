@@ -38,7 +38,8 @@ class Losses(Mapping[str, Tensor]):
         weighed = [(self.weights.get(n, 1.0), t) for n, t in self.terms.items()]
         parts = [t if w == 1.0 else w * t for w, t in weighed if w]
         if not parts:
-            raise ConfigError(f"no loss has a weight other than 0; losses: {sorted(self.terms)}")
+            named = f" ({', '.join(sorted(self.terms))})" if self.terms else ""
+            raise ConfigError(f"a player has no loss{named} of a weight above 0: raise an option that weighs one")
         result = parts[0]
         for part in parts[1:]:
             result = result + part
