@@ -68,12 +68,21 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    print("warning: " + " ".join(str(message).split()), file=sys.stderr)
+def _warner() -> Callable[..., None]:
+    """Prints each warning once, however many models of one command have the same one."""
+    told = set()
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in told:
+            told.add(text)
+            print(f"warning: {text}", file=sys.stderr)
+
+    return warn
 
 
 def setup_logging(verbose: bool = False) -> None:
     """Log to stderr: warnings, or everything of ours. What libraries warn of takes one line, without their source."""
-    warnings.showwarning = _warn
+    warnings.showwarning = _warner()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("serving").setLevel(logging.INFO if verbose else logging.WARNING)
