@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
-from ganlib.augment.checks import PROBE, check_labels, left_out, one_axis, refuse_sparse, tell_collapse
+from ganlib.augment.checks import PROBE, check_labels, one_axis, refuse_sparse, tell_collapse, tell_left_out
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
@@ -174,13 +174,7 @@ class BaseAugmenter(BaseOverSampler):
         """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
         self.arrays_, self._like_array = None, not hasattr(X, "columns")
         frame = self._accept(X)
-        for name, note in left_out(self._schema_for(frame)).items():
-            if frame[name].dtype.kind in "iub":
-                raise DataError(
-                    f"column {name!r} is not generated ({note}), and {frame[name].dtype} cannot hold missing values: "
-                    "drop it, or give a schema in which its role is feature"
-                )
-        self._fit(frame, y, "label")
+        self._fit(frame, y, "label", resampling=True)
         wanted = [self.sampling_strategy_.get(c, 0) for c in self.classes_]
         made, codes = self._generate(np.array(wanted, dtype=np.int64), self.random_state)
         labels = np.concatenate([y, self.classes_[codes].astype(y.dtype)])
@@ -189,7 +183,7 @@ class BaseAugmenter(BaseOverSampler):
             return stack(X, made), labels
         return np.vstack([X, made.astype(object).to_numpy().astype(X.dtype)]), labels
 
-    def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: Any) -> Self:
+    def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: Any, resampling: bool = False) -> Self:
         if len(frame) < 2:
             raise DataError(f"an augmenter needs at least 2 rows (samples); got {len(frame)}")
         plan = self._plan()
@@ -202,19 +196,15 @@ class BaseAugmenter(BaseOverSampler):
         made = tuple(c for c in self.schema_.features if c.kind != "text")
         if not made:
             raise DataError("no column can be generated: every one is text, an identifier or empty")
+        self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
         if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
             raise DataError("every column holds one value: there is nothing to learn from them")
-        if absent := left_out(self.schema_):
-            named = "; ".join(f"{name!r} ({note})" for name, note in absent.items())
-            warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=3)
-        self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
+        tell_left_out(self.schema_, frame, resampling)
         x = self.encoder_.transform(frame)
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
         self._fit_filters(x, codes, plan.seed)
-        label = int(np.argmax(self.class_counts_))
-        z = np.random.default_rng(plan.seed).standard_normal((PROBE, self.algorithm_.sampler().latent_dim))
-        drawn = self._encoded(z.astype(np.float32), None if codes is None else np.full(PROBE, label))
-        tell_collapse(x if codes is None else x[codes == label], drawn)
+        largest = int(np.argmax(self.class_counts_))
+        tell_collapse(x, codes, largest, self._pool(largest, PROBE, np.random.default_rng(plan.seed)))
         return self
 
     def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
@@ -228,13 +218,13 @@ class BaseAugmenter(BaseOverSampler):
         if is_described(plan.model, y):
             self._read_labels(None, len(X), plan)
             self.arrays_ = DescribedGenerator(X, y, plan)
-            tell_collapse(X, self.arrays_.sample(PROBE, None, plan.seed)[0])
+            tell_collapse(X, None, 0, self.arrays_.sample(PROBE, None, plan.seed)[0])
         else:
             codes = self._read_labels(one_axis(y, plan), len(X), plan)
             self.arrays_ = ArrayGenerator(X, codes, plan)
-            counts = np.where(np.arange(len(self.class_counts_)) == np.argmax(self.class_counts_), PROBE, 0)
-            own = X if codes is None else X[codes == np.argmax(self.class_counts_)]
-            tell_collapse(own, self.arrays_.sample(counts, plan.seed))
+            largest = int(np.argmax(self.class_counts_))
+            counts = np.bincount([largest] * PROBE, minlength=len(self.class_counts_))
+            tell_collapse(X, codes, largest, self.arrays_.sample(counts, plan.seed))
         self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
         return self
@@ -380,8 +370,9 @@ class BaseAugmenter(BaseOverSampler):
             raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
         known = real[label].notna().to_numpy()
         y = real.loc[known, label]
+        classes = y.unique()
         for asked in counts or ([] if condition is None else [condition]):  # before the training, not after
-            index_of(asked, y.unique(), [category_text(value) for value in y.unique()])
+            index_of(asked, classes, [category_text(value) for value in classes])
         self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), pd.Series(y.to_numpy(), name=label))
         if counts is None:
             wanted = to_balance(self.class_counts_)

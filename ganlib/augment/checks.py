@@ -15,7 +15,8 @@ from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError, DataError
 from ganlib.registry import entries
 
-PROBE, COLLAPSED = 32, 0.01  # examples drawn after a fit; the least spread beside the real one's
+PROBE, SEEN = 32, 256  # examples drawn after a fit, and real ones that they are compared with
+COLLAPSED = 0.01  # the least spread beside the real one's
 
 
 def check_labels(y: Any) -> None:
@@ -62,18 +63,32 @@ def refuse_sparse(X: Any) -> Any:
     return X
 
 
-def left_out(schema: Schema) -> dict[str, str]:
-    """Columns that are not generated, and why."""
-    return {
+def tell_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> None:
+    """Warn of columns that are not generated, and why.
+
+    Raises DataError where ``resampling``, which keeps types, would leave one missing that cannot be.
+    """
+    absent = {
         c.name: c.note or ("free text" if c.kind == "text" else f"role {c.role}")
         for c in schema.columns
         if c.role != "label" and (c.kind == "text" or c.role != "feature")
     }
+    for name, note in absent.items():
+        if resampling and name in frame and frame[name].dtype.kind in "iub":
+            raise DataError(
+                f"column {name!r} is not generated ({note}), and {frame[name].dtype} cannot hold missing values: "
+                "drop it, or give a schema in which its role is feature"
+            )
+    if absent:
+        named = "; ".join(f"{name!r} ({note})" for name, note in absent.items())
+        warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=4)
 
 
-def tell_collapse(real: np.ndarray, made: np.ndarray) -> None:
-    """Warn where generated examples hardly differ from each other and real ones do."""
-    own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, real))
+def tell_collapse(real: np.ndarray, codes: np.ndarray | None, label: int, made: np.ndarray) -> None:
+    """Warn where examples made of a class hardly differ from each other and real ones (a sample of them) do."""
+    rows = np.arange(len(real)) if codes is None else np.flatnonzero(codes == label)
+    some = real[rows[:: -(-len(rows) // SEEN)]]
+    own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, some))
     if own < COLLAPSED * usual:
         warnings.warn(
             f"the generated examples hardly differ from each other ({own / usual:.1%} of the real ones' spread): the "

@@ -174,7 +174,7 @@ class ConvTrunk(Trunk):
         dims, levels = len(shape) - 1, _pyramid(shape[1:])
         conv = cast("Any", CONV[dims])
         layers: list[nn.Module] = []
-        inputs = shape[0] + condition
+        inputs, attended = shape[0] + condition, _attended(levels) if attention else []
         for level, deviation in zip(range(len(levels) - 1), options.noises(len(levels) - 1), strict=True):
             outputs = options.width * min(8, 2**level)
             if deviation:
@@ -190,7 +190,7 @@ class ConvTrunk(Trunk):
                 layers.append(_activation(options.activation))
             if options.dropout:
                 layers.append(nn.Dropout(options.dropout))
-            if attention and level + 1 in _attended(levels):
+            if level + 1 in attended:
                 layers.append(SelfAttention(outputs, dims))
             inputs = outputs
         if residual:
@@ -230,14 +230,14 @@ class ConvGenerator(nn.Module):
         self.base = (channels[0], *self.levels[-1])
         self.project = nn.Linear(inputs + condition, math.prod(self.base))
         self.enter = nn.Sequential(*self._entry(channels[0], dims, residual, options))
-        stages = []
+        stages, attended = [], _attended(self.levels) if attention else []
         for index, (before, after) in enumerate(zip(channels, [*channels[1:], shape[0]], strict=True)):
             last = index == depth - 1
             if residual:
                 stages.append(self._residual(before, after, dims, last, options))
             else:
                 stages.append(self._plain(before, after, dims, last, options))
-            if attention and depth - 1 - index in _attended(self.levels):
+            if depth - 1 - index in attended:
                 stages[-1].append(SelfAttention(after, dims))
         self.stages = nn.ModuleList(stages)
 

@@ -17,6 +17,7 @@ from ganlib.augment import (
     VAEAugmenter,
     as_augmenter,
 )
+from ganlib.data.inference import infer_schema
 from ganlib.errors import ConfigError, DataError
 
 torch.set_num_threads(1)
@@ -213,6 +214,11 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
         (lambda a, X, y: a.fit(X, np.zeros(len(X))), DataError, "one class"),
         (lambda a, X, y: a.fit(X, y[:5]), DataError, "rows and y"),
         (lambda a, X, y: a.fit(X.iloc[:1]), DataError, "at least 2 rows"),
+        (
+            lambda a, X, y: a.set_params(schema=infer_schema(X)).fit(X.drop(columns="b"), y),
+            DataError,
+            "column is missing: 'b'",
+        ),
         (lambda a, X, y: a.fit(X * 0 + 1, y), DataError, "every column holds one value"),
         (lambda a, X, y: a.augment(X.assign(y=y), "z"), DataError, "no column 'z'"),
         (lambda a, X, y: a.augment(X.assign(y=y, _synthetic=False), "y"), DataError, "_synthetic"),
