@@ -85,3 +85,26 @@ def run_python():
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def ganlib(monkeypatch, capsys):
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    from pipelines.cli import main
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["ganlib", *map(str, args)])
+        capsys.readouterr()
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def home(registry, tmp_path, monkeypatch):
+    """A folder of one's own with a registry in it, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
+    return tmp_path

@@ -1,4 +1,4 @@
-"""The table that pipeline tests train on."""
+"""The table that pipeline tests train on, and what a refusal looks like."""
 
 import numpy as np
 import pandas as pd
@@ -30,3 +30,14 @@ def sensor_table(rows=240, seed=0, canary=False):
         frame.loc[3, "operator"] = CANARY_TEXT
         frame.loc[5, "flow"] = CANARY_NUMBER
     return frame
+
+
+def refused(result, code, *words):
+    """Exit code and one line on stderr that says these words; nothing on stdout, no traceback."""
+    got, out, err = result
+    assert got == code, (got, out, err)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in err and "unexpected" not in err, err
+    for word in words:
+        assert word in errors[0], (word, errors[0])
+    return errors[0]
