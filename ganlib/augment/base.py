@@ -23,10 +23,13 @@ from ganlib.augment.checks import PROBE, check_labels, one_axis, refuse_sparse, 
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
+from ganlib.augment.labels import Labels
+from ganlib.augment.originals import Originals
 from ganlib.data.arrays import examples_of
 from ganlib.data.encoder import TableEncoder
-from ganlib.data.frames import check_names
+from ganlib.data.frames import Back, check_names, open_table
 from ganlib.data.inference import infer_schema
+from ganlib.data.inverse import decode_rows
 from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
@@ -146,13 +149,15 @@ class BaseAugmenter(BaseOverSampler):
         self._validate_params()
         with kept_when_refused(self):
             self.arrays_: Arrays | None = None
+            X, self._back = open_table(X)
             self._like_array = not hasattr(X, "columns")
             if (examples := examples_of(X)) is not None:
                 return self._fit_arrays(examples, y)
             frame = self._accept(X)
             if y is None:
                 return self._fit(frame, None, "label")
-            name = getattr(y, "name", None)
+            self._labels = Labels.read(y)
+            y, name = self._labels.plain, self._labels.name
             if name is not None and str(name) in frame.columns:
                 warnings.warn(
                     f"y, {name!r}, is also a column of X, so it is generated twice: drop it from X", stacklevel=2
@@ -160,6 +165,16 @@ class BaseAugmenter(BaseOverSampler):
             check_labels(y)
             labels, _ = check_target_type(y, indicate_one_vs_all=True)
             return self._fit(frame, labels, "label" if name is None or name == "" else name)
+
+    def fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
+        """The rows as given, then generated ones, and their labels, in the types that they came in.
+
+        Raises what ``fit`` does, and ConfigError on images and series.
+        """
+        table, back = open_table(X)
+        labels = Labels.read(y)
+        rows, made = super().fit_resample(table, labels.plain, **params)
+        return back(rows), labels.restored(made)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
         if examples_of(X) is not None:
@@ -172,7 +187,7 @@ class BaseAugmenter(BaseOverSampler):
 
     def _fit_resample(self, X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
         """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
-        self.arrays_, self._like_array = None, not hasattr(X, "columns")
+        self.arrays_, self._like_array, self._back = None, not hasattr(X, "columns"), Back()
         frame = self._accept(X)
         self._fit(frame, y, "label", resampling=True)
         wanted = [self.sampling_strategy_.get(c, 0) for c in self.classes_]
@@ -181,7 +196,7 @@ class BaseAugmenter(BaseOverSampler):
         if hasattr(X, "columns"):
             made.columns = X.columns
             return stack(X, made), labels
-        return np.vstack([X, made.astype(object).to_numpy().astype(X.dtype)]), labels
+        return np.vstack([X, like_array(made, X.dtype)]), labels
 
     def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: Any, resampling: bool = False) -> Self:
         if len(frame) < 2:
@@ -200,6 +215,7 @@ class BaseAugmenter(BaseOverSampler):
         if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
             raise DataError("every column holds one value: there is nothing to learn from them")
         tell_left_out(self.schema_, frame, resampling)
+        self._originals = Originals(frame, self.encoder_, codes)
         x = self.encoder_.transform(frame)
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
         self._fit_filters(x, codes, plan.seed)
@@ -323,8 +339,8 @@ class BaseAugmenter(BaseOverSampler):
             return rows if labels is None else (rows, labels)
         made = made.iloc[order].reset_index(drop=True).rename(columns=self._names)
         if labels is not None:
-            made[self._label] = labels
-        return made
+            made[self._label] = self._labels.restored(labels) if self._labels.dtype is not None else labels
+        return self._back(made)
 
     def augment(
         self,
@@ -343,6 +359,7 @@ class BaseAugmenter(BaseOverSampler):
         ``rows`` alone is needed. Rows whose label is missing are returned but not learned from. Raises DataError on an
         absent label, one class, or a frame already marked; ConfigError on counts that make no sense.
         """
+        frame, back = open_table(frame)
         if not hasattr(frame, "columns"):
             raise ConfigError("augment() takes a DataFrame; with arrays use fit() and sample(), or fit_resample()")
         if MARK in frame.columns:
@@ -359,7 +376,7 @@ class BaseAugmenter(BaseOverSampler):
             made = self.fit(real).sample(rows)
         else:
             made = self._augment_by_class(real, label, rows, condition, counts)
-        return mark(real, made.reindex(columns=real.columns), only_synthetic)
+        return back(mark(real, made.reindex(columns=real.columns), only_synthetic))
 
     def _augment_by_class(
         self, real: pd.DataFrame, label: str, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
@@ -373,7 +390,7 @@ class BaseAugmenter(BaseOverSampler):
         classes = y.unique()
         for asked in counts or ([] if condition is None else [condition]):  # before the training, not after
             index_of(asked, classes, [category_text(value) for value in classes])
-        self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), pd.Series(y.to_numpy(), name=label))
+        self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), y.reset_index(drop=True))
         if counts is None:
             wanted = to_balance(self.class_counts_)
             if condition is not None:
@@ -412,10 +429,17 @@ class BaseAugmenter(BaseOverSampler):
         rng = np.random.default_rng(np.random.Philox(seed))
         parts = [self._pool(label, int(n), rng) for label, n in enumerate(counts) if n]
         codes = np.repeat(np.arange(len(counts)), counts)
-        if not parts:
-            empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
-            return self._complete(self.encoder_.inverse(empty)), codes
-        return self._complete(self.encoder_.inverse(np.concatenate(parts))), codes
+        empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
+        return self._complete(self._decoded(np.concatenate([empty, *parts]), codes, rng)), codes
+
+    def _decoded(self, rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+        """Encoded rows of these classes as raw columns of the real ones' types, rare words drawn from the real ones."""
+        words = self._originals
+
+        def rare(name: str, chosen: np.ndarray) -> np.ndarray:
+            return words.rare_words(name, codes[chosen], rng)
+
+        return decode_rows(self.encoder_, rows, words.likes, rare)
 
     def _pool(self, label: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
         """``wanted`` encoded rows of one class, the best of a pool of fixed size."""
@@ -426,7 +450,7 @@ class BaseAugmenter(BaseOverSampler):
         rows = self._encoded(z, np.full(size, label) if self.conditions_ else None)
         if not filtered:
             return rows
-        made = self.encoder_.inverse(rows)
+        made = self._decoded(rows, np.full(size, label), rng)
         unfit = schema_breaches(self.encoder_.schema, made)
         coded = self.encoder_.transform(made)
         if self.near_copies:
@@ -459,6 +483,17 @@ def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -
     both = stack(real, made)
     both[MARK] = np.arange(len(both)) >= len(real)
     return both[both[MARK]].reset_index(drop=True) if only_synthetic else both
+
+
+def like_array(made: pd.DataFrame, dtype: np.dtype) -> np.ndarray:
+    """Generated rows as an array that stands below one of ``dtype``; texts keep their length, numbers their value."""
+    values = made.astype(object).to_numpy()
+    if dtype.kind in "US":
+        return values.astype(dtype.kind)
+    cast = values.astype(dtype)
+    if dtype.kind in "iu" and not (cast.astype(object) == values).all():
+        raise DataError(f"generated values do not fit {dtype}; give the data as a frame or as floats")
+    return cast
 
 
 def stack(real: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:

@@ -74,7 +74,8 @@ def tell_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> None
         if c.role != "label" and (c.kind == "text" or c.role != "feature")
     }
     for name, note in absent.items():
-        if resampling and name in frame and frame[name].dtype.kind in "iub":
+        dtype = frame[name].dtype if name in frame else None
+        if resampling and isinstance(dtype, np.dtype) and dtype.kind in "iub":
             raise DataError(
                 f"column {name!r} is not generated ({note}), and {frame[name].dtype} cannot hold missing values: "
                 "drop it, or give a schema in which its role is feature"

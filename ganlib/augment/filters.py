@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -21,13 +23,14 @@ def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
     from ganlib.data.values import NO_DATE
 
     columns = tuple(c for c in schema.features if c.name in frame.columns and c.kind != "text")
-    feeds = make_feeds(Schema(columns, schema.timezone), frame)
+    feeds = make_feeds(replace(schema, columns=columns), frame)
     broken = np.zeros(len(frame), dtype=bool)
     for column in columns:
         feed = feeds[column.input]
         if column.kind == "category":
             missing = feed == ""
-            broken |= ~missing & ~np.isin(feed.astype(str), [*(column.categories or ()), *["rare"] * column.rare])
+            if not column.rare:
+                broken |= ~missing & ~np.isin(feed.astype(str), list(column.categories or ()))
         else:
             missing = feed == NO_DATE if column.kind == "date" else np.isnan(feed)
             if column.minimum is not None and column.maximum is not None:

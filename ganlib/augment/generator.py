@@ -22,24 +22,21 @@ from ganlib.training.callbacks import Callback
 
 HOLD_OUT_FROM = 50  # classes of fewer rows keep all of them for training
 LEAST_VALIDATION = 20
-EXCLUDED = -1e9
 
 
 class ByClassSampler(Sampler):
     """``forward(z (n, latent_dim), condition int64 (n,)) -> (n, d)`` encoded rows; without classes ``forward(z)``.
 
-    ``samplers`` holds one sampler given the class, or one per class. ``penalty (d,)`` shuts out category positions.
+    ``samplers`` holds one sampler given the class, or one per class.
     """
 
     samplers: Sequence[Sampler]
-    penalty: Tensor
 
-    def __init__(self, samplers: Sequence[Sampler], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
+    def __init__(self, samplers: Sequence[Sampler], marginals: Marginals, given_class: bool) -> None:
         super().__init__()
         self.samplers = cast("Sequence[Sampler]", nn.ModuleList(samplers))
         self.marginals, self.given_class = marginals, given_class
         self.latent_dim = max(int(s.latent_dim) for s in samplers)
-        self.register_buffer("penalty", penalty)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Generate rows."""
@@ -53,7 +50,7 @@ class ByClassSampler(Sampler):
             each = torch.stack([s(z[:, : s.latent_dim]) for s in self.samplers], 1)
             pick = condition.view(-1, 1, 1).expand(-1, 1, each.shape[2])
             scores = each.gather(1, pick).squeeze(1)
-        return self.marginals(scores) + self.penalty
+        return self.marginals(scores)
 
 
 class TableGenerator(nn.Module):
@@ -63,19 +60,17 @@ class TableGenerator(nn.Module):
     """
 
     models: Sequence[Algorithm]
-    penalty: Tensor
 
-    def __init__(self, models: Sequence[Algorithm], marginals: Marginals, penalty: Tensor, given_class: bool) -> None:
+    def __init__(self, models: Sequence[Algorithm], marginals: Marginals, given_class: bool) -> None:
         super().__init__()
         self.models = cast("Sequence[Algorithm]", nn.ModuleList(models))
         self.marginals, self.given_class = marginals, given_class
-        self.register_buffer("penalty", penalty)
         self.config, self.spec = models[0].config, models[0].spec
 
     def sampler(self) -> Sampler:
         """Pure and exportable: all randomness comes in as ``z``."""
         inner = [model.sampler() for model in self.models]
-        return ByClassSampler(inner, self.marginals, self.penalty, self.given_class).eval()
+        return ByClassSampler(inner, self.marginals, self.given_class).eval()
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def fit_generator(
             fit_prior(model, scores[: len(x)], drawn[: len(x)])
         models.append(model)
         histories.append(history)
-    return TableGenerator(models, marginals, _penalty(encoder), given_class).eval(), merged(histories)
+    return TableGenerator(models, marginals, given_class).eval(), merged(histories)
 
 
 def fit_prior(model: Algorithm, x: Tensor, y: Tensor) -> None:
@@ -198,15 +193,6 @@ def _trainer_config(plan: Plan, rows: int, watched: bool) -> TrainerConfig:
         ema=0.99,
         gradient_clip=5.0,
     )
-
-
-def _penalty(encoder: TableEncoder) -> Tensor:
-    """Rare values share one code that names none of them, so it is not generated where there is another."""
-    penalty = torch.zeros(encoder.spec.dim)
-    for code in encoder.codes:
-        if code.kind == "category" and code.has_rare and code.categories:
-            penalty[code.start + len(code.categories)] = EXCLUDED
-    return penalty
 
 
 def merged(histories: Sequence[History]) -> History:

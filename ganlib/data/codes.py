@@ -11,7 +11,7 @@ import numpy as np
 from ganlib.errors import ConfigError
 
 LIMIT = 10.0
-_HUGE = 1e300  # a z-score that overflowed is read as this
+HUGE = float(np.finfo(np.float64).max)  # a z-score that overflowed is read as this
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ColumnCode:
 def soft_clip(z: np.ndarray) -> np.ndarray:
     """Linear within ±LIMIT, logarithmic beyond; continuous and increasing."""
     size = np.abs(z)
-    return np.where(size <= LIMIT, z, np.sign(z) * (LIMIT + LIMIT * np.log(np.clip(size, LIMIT, _HUGE) / LIMIT)))
+    return np.where(size <= LIMIT, z, np.sign(z) * (LIMIT + LIMIT * np.log(np.clip(size, LIMIT, HUGE) / LIMIT)))
 
 
 def soft_unclip(z: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ import pandas as pd
 
 from ganlib.data.frames import as_frame as as_frame
 from ganlib.data.frames import check_names, close_names
-from ganlib.data.schema import Column, Schema
-from ganlib.data.values import as_booleans, as_microseconds, as_numbers, as_strings, text_features
+from ganlib.data.schema import Schema
+from ganlib.data.values import reading
 from ganlib.errors import DataError
+from serving.frame import FrameAdapter
 
 
 def make_feeds(schema: Schema, frame: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -25,16 +26,4 @@ def make_feeds(schema: Schema, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         hints = "; ".join(f"{name!r}: {close_names(name, spare)}" for name in lacking[:5])
         noun = "1 column is missing" if len(lacking) == 1 else f"{len(lacking)} columns are missing"
         raise DataError(f"{noun}: {hints}; rename the data's columns, or edit the schema")
-    return {column.input: _feed(column, frame[column.name], schema.timezone) for column in wanted}
-
-
-def _feed(column: Column, series: pd.Series, timezone: str) -> np.ndarray:
-    if column.kind in ("number", "integer"):
-        return as_numbers(series)
-    if column.kind == "boolean":
-        return as_booleans(series)
-    if column.kind == "date":
-        return as_microseconds(series, column.timezone or timezone)
-    if column.kind == "text":
-        return text_features(series, column.buckets or 0)
-    return as_strings(series)
+    return reading(FrameAdapter(schema.to_dict()).feeds)(frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,55 @@ import pandas as pd
 from ganlib.errors import DataError
 
 
+@dataclass(frozen=True)
+class Back:
+    """The way back to the library that a table came from; None gives pandas frames unchanged."""
+
+    library: Any = None
+
+    def __call__(self, frame: pd.DataFrame) -> Any:
+        """The frame as a table of that library."""
+        if self.library is None:
+            return frame
+        import narwhals as nw
+        import pyarrow as pa
+
+        return nw.from_arrow(pa.Table.from_pandas(frame, preserve_index=False), backend=self.library).to_native()
+
+
+def open_table(data: Any) -> tuple[Any, Back]:
+    """A frame of another library as pandas' own, and the way back; pandas frames and arrays pass unchanged.
+
+    Whatever narwhals opens is accepted: polars, PyArrow, Modin, cuDF. Raises DataError on other tables.
+    """
+    if isinstance(data, pd.DataFrame) or not (hasattr(data, "columns") or hasattr(data, "to_pandas")):
+        return data, Back()
+    import narwhals as nw
+
+    try:
+        table = nw.from_native(data, eager_only=True)
+    except TypeError as error:
+        raise DataError(f"{type(data).__name__} is no table that can be read; give a pandas frame") from error
+
+    library = str(table.implementation).rpartition(".")[2].lower()
+    return table.to_arrow().to_pandas(types_mapper=pd.ArrowDtype), Back(library)
+
+
 def as_frame(data: Any) -> pd.DataFrame:
     """A DataFrame with string column names; an array ``(n, k)`` gets the columns x0, x1, ...
 
+    Frames of other libraries are read as ``open_table`` does.
+
     Raises DataError on anything else, and on column names in several levels.
     """
+    data = open_table(data)[0]
     if isinstance(data, pd.DataFrame):
         if data.columns.nlevels > 1:
             raise DataError("the columns have names in several levels; join them, e.g. '_'.join(name)")
-        return data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
+        data = data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
+        # Long doubles are no type of pandas' own: half of it cannot compare them.
+        long = [n for n, t in data.dtypes.items() if isinstance(t, np.dtype) and t.kind == "f" and t.itemsize > 8]
+        return data.astype(dict.fromkeys(long, np.float64)) if long else data
     array = np.asarray(data)
     if array.ndim != 2:
         raise DataError(f"a table has two dimensions; got shape {array.shape}. Reshape your data")

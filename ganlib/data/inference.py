@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,12 @@ from ganlib.data.dtypes import date_mark, is_nested, name_of, object_kind, plain
 from ganlib.data.frames import as_frame, close_names
 from ganlib.data.frames import check_frame as check_frame
 from ganlib.data.schema import Column, Schema, known_zone
-from ganlib.data.values import MISSING_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings
+from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
 from ganlib.errors import ConfigError, DataError
+from serving.table.arrow import is_missing
+from serving.table.layouts import find_date_layouts, find_number_layout, find_step, parse_date
+from serving.table.values import whole_dates
+from serving.table.words import AMBIGUOUS, MISSING_WORDS, Missing
 
 COMMON = 5
 TEXT_BUCKETS = 32
@@ -26,6 +31,8 @@ LEAST_COUNTER = 20  # rows from which whole numbers that only grow are taken for
 _DAY = 86_400_000_000  # microseconds: dates are stored to the day only
 _POINTS = (0.0, 0.05, 0.5, 0.95, 1.0)
 _ISO = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$")
+_LAYOUT_PROBE = 200  # distinct texts that a layout of dates is first sought in
+EXACT = 2**53  # whole numbers beyond it are not told apart as float64
 _ID_NAME = re.compile(r"^(id|uuid|guid|index|unnamed: \d+)$|[_\-. ](id|uuid|guid)$|[a-z]I[Dd]$")
 
 
@@ -63,7 +70,7 @@ def infer_schema(
         else:
             columns.append(_infer_column(frame[name], timezone, max_categories))
     columns = _drop_counters(frame, columns)
-    schema = Schema(tuple(columns), timezone)
+    schema = Schema(tuple(columns), timezone, missing_words=MISSING_WORDS)
     if not schema.features:
         notes = "; ".join(f"{c.name}: {c.note or c.role}" for c in columns[:20])
         raise DataError(f"no column can serve as a feature: {notes}")
@@ -86,30 +93,36 @@ def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Colu
     if types.is_datetime64_any_dtype(series.dtype) or objects in ("date", "datetime"):
         return _date_column(series, dtype, timezone)
     if types.is_timedelta64_dtype(series.dtype) or types.is_numeric_dtype(series.dtype) or objects == "timedelta":
-        return _number_column(series, dtype)
+        return _number_column(series, dtype, timezone)
     return _infer_text(series, dtype, timezone, max_categories)
 
 
 def _categorical(series: pd.Series, max_categories: int, timezone: str) -> Column:
-    """A category while its levels are few, else what the levels are."""
-    if series.nunique() <= max_categories:
+    """A category while its levels are few, else what the levels are; times and durations are never categories."""
+    levels = series.cat.categories.dtype
+    timed = types.is_datetime64_any_dtype(levels) or types.is_timedelta64_dtype(levels)
+    if series.nunique() <= max_categories and not timed:
         if series.isna().all():
             return Column(str(series.name), "category", "dropped", "category", True, note="every value is missing")
         return _as_category(series, "feature", max_categories)
-    values = series.astype(object)
-    return _infer_column(values.infer_objects(), timezone, max_categories)
+    values = series.astype(levels) if timed else series.astype(object).infer_objects()
+    return _infer_column(values, timezone, max_categories)
 
 
 def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: int) -> Column:
     """Strings: numbers or dates in disguise, categories, identifiers or free text."""
     name, counts = str(series.name), pd.Series(as_strings(series)).value_counts(sort=False)
     texts = pd.Series(counts.index, dtype=object).str.strip()
-    present = ~texts.str.lower().isin(MISSING_WORDS).to_numpy()
-    filled, rows = texts[present], int(counts.to_numpy()[present].sum())
-    if rows == 0:
+    present = np.array([text not in ALL_WORDS for text in texts], dtype=bool)
+    if not present.any() and all(text.lower() not in AMBIGUOUS for text in texts):
         return Column(name, "number", "dropped", dtype, True, note="every value is empty")
-    if disguised := _disguised(series, filled, dtype, timezone):
+    filled = texts[present]
+    if len(filled) and (disguised := _disguised(series, filled, dtype, timezone)):
         return disguised
+    # Among words, NA and None are values: a country, a grade.
+    values = _word_values(texts)
+    present = np.array([text not in Missing(MISSING_WORDS, values) for text in texts], dtype=bool)
+    filled, rows = texts[present], int(counts.to_numpy()[present].sum())
     distinct = len(filled)
     if distinct <= max_categories and (distinct < rows or distinct <= 2):
         return _as_category(series, "feature", max_categories, dtype)
@@ -117,20 +130,31 @@ def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: in
     if distinct == rows and not filled.str.contains(" ").any() and filled.str.len().std() < 3:
         return Column(name, "text", "dropped", dtype, lacks, note="every value is different: an identifier")
     note = f"{distinct} different values: seen as length, character classes and hashed 3-grams; not generated"
-    return Column(name, "text", "feature", dtype, lacks, buckets=TEXT_BUCKETS, note=note)
+    return Column(
+        name, "text", "feature", dtype, lacks, buckets=TEXT_BUCKETS, note=note, not_missing=tuple(sorted(values))
+    )
+
+
+def _word_values(texts: pd.Series) -> set[str]:
+    """Words such as NA that are both a value and a word for missing, and are read as values among words."""
+    return {text.strip() for text in texts if text.strip().lower() in AMBIGUOUS}
 
 
 def _disguised(series: pd.Series, filled: pd.Series, dtype: str, timezone: str) -> Column | None:
     """Numbers, dates and booleans written as text; ``filled`` are the distinct values that are present."""
     if _all_numbers(filled[:100]) and _all_numbers(filled):
-        return _number_column(series, dtype)
-    if filled.str.match(_ISO).all():
+        return _number_column(series, dtype, timezone, find_number_layout(list(filled)))
+    if layout := _marked(filled):
+        return _number_column(series, dtype, timezone, layout)
+    dated, layout, note = _dated(filled)
+    if dated:
         try:
-            return _date_column(series, dtype, timezone)
+            return _date_column(series, dtype, timezone, layout, note)
         except DataError:  # looks like dates but is none: 2026-02-31
             return None
-    if set(filled[:5].str.lower()) == {"true", "false"} and set(filled.str.lower()) == {"true", "false"}:
-        return _boolean_column(series, dtype)
+    if {text.lower() for text in filled[:5]} <= {"true", "false"} and set(filled.str.lower()) == {"true", "false"}:
+        words = sorted(filled, key=str.lower, reverse=True)
+        return _boolean_column(series, dtype, "|".join(words) if len(words) == 2 else None)
     return None
 
 
@@ -140,24 +164,68 @@ def _all_numbers(texts: pd.Series) -> bool:
     return bool(not coded and pd.to_numeric(texts, errors="coerce").notna().all())
 
 
-def _boolean_column(series: pd.Series, dtype: str) -> Column:
+def _marked(filled: pd.Series) -> str | None:
+    """The layout of numbers with a currency, a percent sign or separators of thousands; None where there is none."""
+    return find_number_layout(list(filled)) or None if find_number_layout(list(filled[:100])) else None
+
+
+def _dated(filled: pd.Series) -> tuple[bool, str | None, str]:
+    """Whether texts are dates, by which layout (None: ISO of several forms), and what a reader should know of it."""
+    probe = list(filled[:_LAYOUT_PROBE])
+    found = find_date_layouts(probe)
+    if len(filled) > len(probe):
+        rest = list(filled[_LAYOUT_PROBE:])
+        found = [layout for layout in found if all(parse_date(text, layout) is not None for text in rest)]
+    if found:
+        other = next((layout for layout in found[1:] if _order(layout) != _order(found[0])), None)
+        note = f"read as {found[0]}, though {other} fits as well: change layout if that is meant" if other else ""
+        return True, found[0], note
+    if filled.str.match(_ISO).all():
+        return True, None, ""
+    layouts = _several(list(filled))
+    return bool(layouts), layouts or None, f"dates in several layouts: {layouts}" if layouts else ""
+
+
+def _order(layout: str) -> list[str]:
+    return re.findall("%[dmbBYy]", layout)
+
+
+def _several(texts: list[str]) -> str:
+    """Two or three layouts that together read all of the texts, joined by ``|``; empty where there are none."""
+    left, layouts = texts, []
+    while left and len(layouts) < 3:
+        found = find_date_layouts(left[:1])
+        best = max(found, key=lambda layout: sum(parse_date(t, layout) is not None for t in left), default=None)
+        if best is None:
+            return ""
+        layouts.append(best)
+        left = [text for text in left if parse_date(text, best) is None]
+    return "" if left else "|".join(layouts)
+
+
+def _boolean_column(series: pd.Series, dtype: str, layout: str | None = None) -> Column:
     values = as_booleans(series)
     known = values[~np.isnan(values)]
     note = "constant" if known.min() == known.max() else ""
     return Column(
         str(series.name), "boolean", dtype=dtype, missing=len(known) < len(values), quantiles=_quantiles(known),
-        note=note,
+        note=note, layout=layout,
     )  # fmt: skip
 
 
-def _number_column(series: pd.Series, dtype: str) -> Column:
-    values = as_numbers(series)
+def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | None = None) -> Column:
+    values = as_numbers(series, layout=layout or None)
+    if not layout and types.is_integer_dtype(series.dtype) and whole_dates(values):
+        note = "whole numbers that are days, such as 20230623"
+        return _date_column(series, dtype, timezone, "%Y%m%d", note)
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return Column(str(series.name), "number", "dropped", dtype, True, note="no value is finite")
     spans = types.is_timedelta64_dtype(series.dtype) or object_kind(series) == "timedelta"
-    whole = not spans and bool((finite == np.round(finite)).all())
+    whole = not spans and bool((finite == np.round(finite)).all()) and "." not in (layout or "")
+    _check_exact(series, values)
     notes = ["seconds"] if spans else []
+    step = find_step(finite)
     if finite.min() == finite.max():
         notes.append("constant")
     return Column(
@@ -169,16 +237,39 @@ def _number_column(series: pd.Series, dtype: str) -> Column:
         maximum=_outward(finite, finite.max(), np.ceil, whole),
         quantiles=_quantiles(finite),
         note="; ".join(notes),
+        layout=layout or None,
+        step=None if step is None or (whole and step == 1) else step,
     )
 
 
-def _date_column(series: pd.Series, dtype: str, timezone: str) -> Column:
-    stamps = as_microseconds(series, timezone)
+def _check_exact(series: pd.Series, values: np.ndarray) -> None:
+    """Raise DataError on whole numbers that float64 would run together; different ones are an identifier."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0 or np.abs(finite).max() <= EXACT or not _is_whole_type(series):
+        return
+    if series.nunique() < len(series):
+        raise DataError(
+            f"column {series.name!r} holds whole numbers beyond 2^53, which cannot be computed with exactly; give it "
+            "the role id or dropped in the schema, or turn it into text"
+        )
+
+
+def _is_whole_type(series: pd.Series) -> bool:
+    return types.is_integer_dtype(series.dtype) or object_kind(series) == "integer" or is_text_type(series)
+
+
+def is_text_type(series: pd.Series) -> bool:
+    """Strings, or objects that may be strings."""
+    return types.is_string_dtype(series.dtype) or types.is_object_dtype(series.dtype)
+
+
+def _date_column(series: pd.Series, dtype: str, timezone: str, layout: str | None = None, note: str = "") -> Column:
+    stamps = as_microseconds(series, zone_of(series) or timezone, layout=layout)
     present = stamps[stamps != NO_DATE]
     if len(present) == 0:
         return Column(str(series.name), "date", "dropped", dtype, True, note="every value is missing")
     zone = zone_of(series)
-    mark = date_mark(series, present, zone or timezone)
+    mark = "" if layout else date_mark(series, present, zone or timezone)
     constant = present.min() == present.max()
     low, high = (present.min(), present.max()) if constant and len(present) >= COMMON else (None, None)
     points = np.quantile(present.astype(np.float64), _POINTS)
@@ -191,37 +282,45 @@ def _date_column(series: pd.Series, dtype: str, timezone: str) -> Column:
         maximum=float(-(-present.max() // _DAY) * _DAY if high is None else high),
         quantiles=tuple(float(q) for q in np.round(points / _DAY) * _DAY),
         timezone=zone,
-        note="constant" if constant else "",
+        note="; ".join(filter(None, [note, "constant" if constant else ""])),
+        layout=layout,
     )
 
 
 def zone_of(series: pd.Series) -> str | None:
-    """The IANA name of a column's time zone; fixed offsets become ``Etc/GMT...`` where whole hours, else UTC."""
+    """The name of a column's time zone: IANA's, or ``+hh:mm`` for a fixed offset; UTC for objects of several zones."""
     zone = getattr(series.dtype, "tz", None)
+    if zone is None and types.is_object_dtype(series.dtype):
+        zones = {str(v.tzinfo): v.tzinfo for v in series if isinstance(v, datetime) and v.tzinfo and v == v}
+        zone = next(iter(zones.values()), None) if len(zones) < 2 else UTC
     if zone is None:
         return None
     try:
         return known_zone(str(zone))
     except ConfigError:
-        offset = zone.utcoffset(None)
-        hours = 0.0 if offset is None else offset.total_seconds() / 3600
-        return f"Etc/GMT{-int(hours):+d}" if hours and hours == int(hours) else "UTC"
+        minutes = int((zone.utcoffset(None) or timedelta()).total_seconds() // 60)
+        return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
 
 
 def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str = "") -> Column:
     """Values seen often enough, sorted (ordered levels in their order); a label keeps all while they are few."""
     dtype = dtype or name_of(series)
-    texts = as_strings(series)
+    raw = as_strings(series)
+    kept = _word_values(pd.Series(np.unique(raw.astype(str)))) if role == "feature" else set()
+    missing, levels = Missing(MISSING_WORDS, kept), _levels_of(series, raw, role)
+    texts = as_strings(series, missing, levels)
     counts = pd.Series(texts[texts != ""]).value_counts(sort=False)
     values = counts.index
     listed = role == "label" and len(values) <= max_categories
     common = {str(v) for v in values[counts.to_numpy() >= (1 if listed else COMMON)]}
     order = sorted(common)
     if dtype.endswith(":ordered"):
-        order = [v for v in as_strings(pd.Series(series.cat.categories)) if v in common]
-    note = "constant" if len(values) == 1 else ""
+        order = [v for v in as_strings(pd.Series(series.cat.categories), missing, levels) if v in common]
+    notes = ["constant"] if len(values) == 1 else []
     if role == "label" and not listed:
-        note = f"{len(values)} different values: only those seen {COMMON} times or more are listed"
+        notes.append(f"{len(values)} different values: only those seen {COMMON} times or more are listed")
+    if kept:
+        notes.append(f"{', '.join(sorted(kept))} read as a value, not as missing (not_missing)")
     return Column(
         str(series.name),
         "category",
@@ -230,8 +329,48 @@ def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str =
         bool((texts == "").any()),
         categories=tuple(order),
         rare=len(common) < len(values),
-        note=note,
+        note="; ".join(notes),
+        levels=levels,
+        not_missing=tuple(sorted(kept)),
     )
+
+
+def _levels_of(series: pd.Series, texts: np.ndarray, role: str) -> str:
+    """What category strings are, so that one level is one string however it is written.
+
+    Raises DataError where objects of different types are written alike.
+    """
+    dtype = series.cat.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else series.dtype
+    if types.is_bool_dtype(dtype):
+        return "boolean"
+    if types.is_numeric_dtype(dtype) or object_kind(series) in ("integer", "floating", "decimal"):
+        return "number"
+    if types.is_datetime64_any_dtype(dtype) or object_kind(series) in ("date", "datetime"):
+        return "date"
+    _check_alike(series)
+    filled = pd.Series([t for t in np.unique(texts.astype(str)) if t not in ALL_WORDS], dtype=object)
+    if role == "feature" or len(filled) == 0:
+        return "text"
+    if _all_numbers(filled):
+        return "number"
+    return "boolean" if set(filled.str.lower()) <= {"true", "false"} else "text"
+
+
+def _check_alike(series: pd.Series) -> None:
+    if not types.is_object_dtype(series.dtype):
+        return
+    known: dict[str, object] = {}
+    for value in series:
+        if isinstance(value, str) or is_missing(value):
+            continue
+        known.setdefault(category_text(value), value)
+    both = known.keys() & {v for v in series if isinstance(v, str)} if known else set()
+    if both:
+        text = min(both)
+        raise DataError(
+            f"column {series.name!r} holds {known[text]!r} and {text!r}, different values that are written alike; give "
+            "the column one type"
+        )
 
 
 def _drop_counters(frame: pd.DataFrame, columns: list[Column]) -> list[Column]:
@@ -248,6 +387,7 @@ def _counter(column: Column, series: pd.Series) -> str:
     Only integer types: whole floats are measurements more often than numbers of rows.
     """
     typed = column.dtype.lower().startswith(("int", "uint")) or column.dtype.endswith(":integer")
+    typed = typed or (column.dtype in ("str", "object", "string") and not column.layout)
     if column.kind != "integer" or column.role != "feature" or column.missing or not typed:
         return ""
     values = as_numbers(series)

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ganlib.data.codes import ColumnCode, soft_unclip
-from ganlib.data.dtypes import restore_booleans, restore_categories, restore_dates, restore_numbers
 from ganlib.data.normal_scores import from_scores
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 from ganlib.errors import DataError
+from serving.table.decode import Like, decode
+from serving.table.layouts import parts_of
 
 if TYPE_CHECKING:
     from ganlib.data.encoder import TableEncoder
 
 
-def decode_rows(encoder: TableEncoder, rows: np.ndarray) -> pd.DataFrame:
-    """A frame of the encoder's columns from ``(n, d)`` encoded rows (see ``decode_feeds``)."""
-    feeds = decode_feeds(encoder, rows)
-    return pd.DataFrame({c.name: to_series(c, feeds[c.input], encoder.schema.timezone) for c in encoder.columns()})
+Rare = Callable[[str, np.ndarray], np.ndarray]
 
 
-def decode_feeds(encoder: TableEncoder, rows: np.ndarray) -> dict[str, np.ndarray]:
+def decode_rows(
+    encoder: TableEncoder, rows: np.ndarray, likes: Mapping[str, Like] | None = None, rare: Rare | None = None
+) -> pd.DataFrame:
+    """A frame of the encoder's columns from ``(n, d)`` encoded rows (see ``decode_feeds``).
+
+    ``likes`` holds the types of the real columns by name, where they are at hand; ``rare`` as in ``decode_feeds``.
+    """
+    feeds, zone, known = decode_feeds(encoder, rows, rare), encoder.schema.timezone, likes or {}
+    return pd.DataFrame({c.name: to_series(c, feeds[c.input], zone, known.get(c.name)) for c in encoder.columns()})
+
+
+def decode_feeds(encoder: TableEncoder, rows: np.ndarray, rare: Rare | None = None) -> dict[str, np.ndarray]:
     """Raw feeds from encoded rows: flags compare with 0.5, categories by argmax, numbers within bounds.
 
+    A rare category is missing, unless ``rare`` draws a word for it from a column's name and the rows' numbers.
     Raises DataError where the encoder is not for generation (texts have no way back) or the width differs.
     """
     if not encoder.for_generation and any(c.kind in ("text", "date") for c in encoder.codes):
@@ -36,9 +48,13 @@ def decode_feeds(encoder: TableEncoder, rows: np.ndarray) -> dict[str, np.ndarra
     out = {}
     for code, column in zip(encoder.codes, encoder.columns(), strict=True):
         if code.kind == "category":
-            names = [*code.categories, *["rare"] * code.has_rare, *[""] * code.has_missing] or [""]
+            names = [*code.categories, "", ""]  # a rare word and a missing one
             chosen = rows[:, code.start : code.start + code.width].argmax(1)
-            out[code.input] = np.array(names, dtype=object)[chosen]
+            texts = np.array(names, dtype=object)[chosen]
+            drawn = np.flatnonzero(code.has_rare & (chosen == len(code.categories)))
+            if rare is not None and len(drawn):
+                texts[drawn] = rare(code.column, drawn)
+            out[code.input] = texts
             continue
         values = _raw_numbers(code, column, rows[:, code.start].astype(np.float64))
         if code.missing_position is not None:
@@ -56,17 +72,22 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
         values = from_scores(encoded, code.knots, code.scores)
     else:
         values = soft_unclip(encoded) * float(code.scale) + float(code.center)  # type: ignore[arg-type]
+    if column.step is not None:
+        values = on_grid(values, column.step)
     if column.minimum is not None and column.maximum is not None:
         values = np.clip(values, column.minimum, column.maximum)
     return np.round(values) if code.kind in ("integer", "date") else values
 
 
-def to_series(column: Column, feed: np.ndarray, timezone: str) -> pd.Series:
-    """A raw feed as a pandas column of the training dtype (see ``ganlib.data.dtypes`` for its limits)."""
-    if column.kind == "date":
-        return restore_dates(feed, NO_DATE, column.timezone or timezone, column.dtype)
-    if column.kind == "category":
-        return restore_categories(feed, column.categories or (), column.rare, column.dtype)
-    if column.kind == "boolean":
-        return restore_booleans(feed, column.dtype)
-    return restore_numbers(feed, column.kind == "integer", column.dtype)
+def on_grid(values: np.ndarray, step: float) -> np.ndarray:
+    """The nearest multiples of a step, without the noise of binary fractions in their last digits."""
+    multiple, decimals = parts_of(step)
+    return np.round(values * 10.0**decimals / multiple) * multiple / 10.0**decimals
+
+
+def to_series(column: Column, feed: np.ndarray, timezone: str, like: Like | None = None) -> pd.Series:
+    """A raw feed as a pandas column of the training dtype (``serving.table.decode``).
+
+    ``like`` is the real column's own type, where it is at hand.
+    """
+    return decode(asdict(column), feed, timezone, like)

@@ -25,6 +25,9 @@ _CHUNK = 1 << 20
 def read_table(path: str | Path) -> pd.DataFrame:
     """A CSV (``.tsv``: tab-separated) or Parquet file, or a folder of them (in name order), as one frame.
 
+    Values of CSV files stay text, letter by letter, and only empty ones are missing; a schema types them, by the same
+    rule in training and in scoring (``ganlib.data.inference``).
+
     A folder is its .parquet and .csv files, as when it is scored; what else lies there, and files and folders whose
     names begin with ``.`` or ``_``, is passed over.
     Raises ConfigError where the path does not exist or is no table, DataError on empty or broken files or on files of
@@ -115,7 +118,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         with warnings.catch_warnings():
             # Rows longer than the header would be cut or shift the columns.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False, index_col=False)
+            # Text stays text: the schema says what it means, in training as in scoring. Only nothing is nothing.
+            return pd.read_csv(
+                path, sep=separator, encoding="utf-8-sig", low_memory=False, index_col=False, dtype=str,
+                keep_default_na=False, na_values=[""],
+            )  # fmt: skip
     except UnicodeDecodeError as error:
         raise DataError(_not_utf8(path)) from error
     except pd.errors.EmptyDataError as error:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.errors import ConfigError
+from serving.table.layouts import NumberLayout
+from serving.table.words import Missing, missing_words
+from serving.table.zones import zone
 
-VERSION = 1
+VERSION = 2
 KINDS = ("number", "integer", "boolean", "category", "date", "text")
 ROLES = ("feature", "label", "group", "id", "dropped")
 # Names that a sealed graph uses itself, for detectors and for augmenters.
@@ -27,19 +30,24 @@ _HEADING = f"""\
 #   minimum, maximum   bounds of generated values (dates: microseconds since 1970 UTC)
 #   quantiles   0/5/50/95/100 % points, rounded; only for made-up test rows
 #   categories  quoted strings; other values are read as rare or unseen
+#   levels      categories only: what their strings are: text, number, boolean or date (1, 1.0 and 01 are one number)
+#   not_missing words of the list missing_words that are values in this column
+#   public      categories only: true lets the artifact list every value, however rare
+#   layout      how text writes numbers (${{:,.2f}}), dates (%d.%m.%Y; several separated by |) or booleans (TRUE|FALSE)
+#   step        numbers: the grid that generated values lie on (dates: microseconds)
 #   buckets     text only: number of hashed 3-gram features
 #   timezone    dates only: how naive times are read (null: the schema's, above the columns)
+# missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
 """
+LEVELS = ("text", "number", "boolean", "date")
 
 
 def known_zone(name: str) -> str:
     """The name itself where it is an IANA time zone; raises ConfigError."""
-    from zoneinfo import ZoneInfo
-
     try:
-        ZoneInfo(name)
+        zone(name)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"timezone {name!r} is no IANA time zone; write one such as UTC or Europe/Berlin") from error
+        raise ConfigError(f"there is no time zone {name!r}; write one such as UTC, Europe/Berlin or +05:30") from error
     return name
 
 
@@ -67,6 +75,11 @@ class Column:
     timezone: str | None = None
     note: str = ""
     input: str = ""
+    levels: str | None = None
+    not_missing: tuple[str, ...] = ()
+    public: bool = False
+    layout: str | None = None
+    step: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -81,14 +94,32 @@ class Column:
             object.__setattr__(self, "buckets", _BUCKETS)
         if not self.input:
             object.__setattr__(self, "input", f"column:{self.name}" if self.name in RESERVED else self.name)
+        if self.levels is not None and self.levels not in LEVELS:
+            raise ConfigError(f"column {self.name!r}: levels {self.levels!r} is none of {', '.join(LEVELS)}")
+        if self.step is not None and not self.step > 0:
+            raise ConfigError(f"column {self.name!r}: step must be above 0, not {self.step}")
+        _check_layout(self)
+        object.__setattr__(self, "not_missing", tuple(self.not_missing or ()))
         object.__setattr__(self, "quantiles", tuple(self.quantiles or ()))
         if self.categories is not None:
             object.__setattr__(self, "categories", tuple(str(c) for c in self.categories))
 
 
+def _check_layout(column: Column) -> None:
+    if column.layout is None or column.kind not in ("number", "integer"):
+        return
+    try:
+        NumberLayout.of(column.layout)
+    except ValueError as error:
+        raise ConfigError(f"column {column.name!r}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in order, and the time zone in which naive times are read.
+    """The columns of a table, in order, the time zone of naive times, and the words that are read as missing.
+
+    ``missing_words`` None is format version 1: ``nan, null, na, none`` in numbers, dates and booleans, and the empty
+    string alone in categories and texts.
 
     Raises ConfigError on repeated names, more than one label or group, or an unknown time zone.
     """
@@ -96,6 +127,7 @@ class Schema:
     columns: tuple[Column, ...]
     timezone: str = "UTC"
     version: int = field(default=VERSION)
+    missing_words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         known_zone(self.timezone)
@@ -129,6 +161,11 @@ class Schema:
                 return column
         raise ConfigError(f"the schema has no column {name!r}; columns: {', '.join(c.name for c in self.columns)}")
 
+    def missing(self, name: str) -> Missing:
+        """The words that a column reads as missing."""
+        column = self.column(name)
+        return missing_words({"kind": column.kind, "not_missing": column.not_missing}, self.missing_words)
+
     def with_column(self, name: str, **changes: Any) -> Schema:
         """A copy with one column changed."""
         changed = replace(self.column(name), **changes)
@@ -140,6 +177,7 @@ class Schema:
         return {
             "version": self.version,
             "timezone": self.timezone,
+            "missing_words": None if self.missing_words is None else list(self.missing_words),
             "label": self.label,
             "group": self.group,
             "columns": columns,
@@ -153,12 +191,16 @@ class Schema:
         contradicts the columns' roles, naming the column and the key.
         """
         _check_version(values.get("version"))
-        if unknown := set(values) - {"version", "timezone", "label", "group", "columns"}:
+        if unknown := set(values) - {"version", "timezone", "missing_words", "label", "group", "columns"}:
             raise ConfigError(f"the schema has unknown keys: {', '.join(sorted(map(str, unknown)))}; take them out")
         entries = values.get("columns")
         if not isinstance(entries, list | tuple) or not entries:
             raise ConfigError("the schema lists no columns; write `columns:` with one entry for each")
-        schema = cls(tuple(_read_column(e, i) for i, e in enumerate(entries)), values.get("timezone") or "UTC")
+        schema = cls(
+            tuple(_read_column(e, i) for i, e in enumerate(entries)),
+            values.get("timezone") or "UTC",
+            missing_words=_read_words(values.get("missing_words")),
+        )
         for role, found in (("label", schema.label), ("group", schema.group)):
             if values.get(role) not in (None, found):
                 raise ConfigError(
@@ -208,8 +250,8 @@ def _repeated(names: Iterable[str]) -> list[str]:
 def _check_version(version: Any) -> None:
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
         raise ConfigError(f"the schema has version {version}, newer than version {VERSION} of this release; upgrade")
-    if version != VERSION or isinstance(version, bool):
-        raise ConfigError(f"the schema has version {version!r}; this release reads version {VERSION}")
+    if version not in range(1, VERSION + 1) or isinstance(version, bool):
+        raise ConfigError(f"the schema has version {version!r}; this release reads versions 1 to {VERSION}")
 
 
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -227,6 +269,11 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "timezone": ((str, type(None)), "a string or null"),
     "note": ((str,), "a string"),
     "input": ((str,), "a string"),
+    "levels": ((str, type(None)), "a string or null"),
+    "not_missing": ((list, tuple, type(None)), "a list of strings"),
+    "public": ((bool,), "true or false"),
+    "layout": ((str, type(None)), "a string or null"),
+    "step": ((int, float, type(None)), "a number or null"),
 }
 
 
@@ -248,6 +295,14 @@ def _read_column(entry: Any, position: int) -> Column:
             raise ConfigError(f"column {name!r}: {key} must be {words}, not {value!r}")
     column = Column(**{**entry, "categories": _read_categories(name, entry.get("categories"))})
     return _checked(column)
+
+
+def _read_words(values: Any) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+        raise ConfigError(f"missing_words must be a list of strings, not {values!r}; put quotes around each")
+    return tuple(values)
 
 
 def _read_categories(name: Any, values: Any) -> tuple[str, ...] | None:

@@ -97,7 +97,7 @@ def mixed(keys: np.ndarray) -> np.ndarray:
 def _times(series: pd.Series) -> np.ndarray:
     """Sortable times: numbers as they are, dates as microseconds. Raises DataError where one is missing."""
     series = plain(series)
-    if types.is_numeric_dtype(series.dtype) or types.is_timedelta64_dtype(series.dtype):
+    if types.is_numeric_dtype(series.dtype) or types.is_timedelta64_dtype(series.dtype) or _are_numbers(series):
         keys = as_numbers(series)
         missing = np.isnan(keys)
     else:
@@ -109,6 +109,16 @@ def _times(series: pd.Series) -> np.ndarray:
             "a split by time needs one in each row: drop these rows or split by hash"
         )
     return keys
+
+
+def _are_numbers(series: pd.Series) -> bool:
+    """Whether text is numbers."""
+    if not types.is_string_dtype(series.dtype):
+        return False
+    try:
+        return not np.isnan(as_numbers(series)).all()
+    except DataError:
+        return False
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

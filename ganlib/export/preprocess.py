@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ganlib.data.codes import LIMIT, ColumnCode
+from ganlib.data.codes import HUGE, LIMIT, ColumnCode
 from ganlib.data.encoder import DAY, UNEXPECTED_WEIGHT, WEEK, TableEncoder
 from ganlib.data.values import NO_DATE
 from ganlib.export.builder import DOUBLE, FLOAT, INT64, ML, STRING, GraphBuilder
@@ -169,6 +169,6 @@ def soft_clip(builder: GraphBuilder, z: str) -> str:
     """clip(z, ±L) + sign(z) · L · log(max(|z|, L) / L), double: the encoder's two branches in one expression."""
     limit = builder.constant(LIMIT, np.float64)
     inner = builder.op("Clip", z, builder.constant(-LIMIT, np.float64), limit)
-    beyond = builder.op("Max", builder.op("Abs", z), limit)
+    beyond = builder.op("Clip", builder.op("Abs", z), limit, builder.constant(HUGE, np.float64))
     grown = builder.op("Mul", builder.op("Log", builder.op("Div", beyond, limit)), limit)
     return builder.op("Add", inner, builder.op("Mul", builder.op("Sign", z), grown))

@@ -9,6 +9,7 @@ from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 from ganlib.export.builder import DOUBLE, FLOAT, INT64, ML, STRING, GraphBuilder
+from serving.table.layouts import parts_of
 
 
 def add_latent(builder: GraphBuilder, latent_dim: int, conditions: list[str]) -> list[str]:
@@ -45,7 +46,8 @@ def _position(builder: GraphBuilder, positions: str, index: int) -> str:
 
 
 def _category(builder: GraphBuilder, code: ColumnCode, positions: str) -> None:
-    names = [*code.categories, *["rare"] * code.has_rare, *[""] * code.has_missing] or [""]
+    # A rare word is left missing: the file must not list it.
+    names = [*code.categories, *[""] * code.has_rare, *[""] * code.has_missing] or [""]
     block = builder.take_rows(positions, list(range(code.start, code.start + code.width)))
     chosen = builder.op("ArgMax", block, axis=0, keepdims=0)
     builder.op(
@@ -78,10 +80,20 @@ def _number(b: GraphBuilder, code: ColumnCode, column: Column, positions: str) -
 
 def _raw(b: GraphBuilder, code: ColumnCode, column: Column, encoded: str) -> str:
     values = _from_scores(b, code, encoded) if code.knots else _unscaled(b, code, encoded)
+    if column.step is not None:
+        values = _on_grid(b, values, column.step)
     if column.minimum is not None and column.maximum is not None:
         low, high = (b.constant(v, np.float64) for v in (column.minimum, column.maximum))
         values = b.op("Clip", values, low, high)
     return b.op("Round", values) if code.kind in ("integer", "date") else values
+
+
+def _on_grid(b: GraphBuilder, values: str, step: float) -> str:
+    """The nearest multiple of a step (``ganlib.data.inverse.on_grid``)."""
+    multiple, decimals = parts_of(step)
+    power, unit = b.constant(10.0**decimals, np.float64), b.constant(float(multiple), np.float64)
+    whole = b.op("Round", b.op("Div", b.op("Mul", values, power), unit))
+    return b.op("Div", b.op("Mul", whole, unit), power)
 
 
 def _unscaled(b: GraphBuilder, code: ColumnCode, encoded: str) -> str:

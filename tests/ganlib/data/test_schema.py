@@ -141,7 +141,7 @@ def test_ordered_levels_keep_their_order():
 def test_time_zones_are_kept_by_name():
     stamps = pd.date_range("2026-01-01", periods=60, freq="7h")
     assert infer(stamps.tz_localize("Asia/Tokyo")).timezone == "Asia/Tokyo"
-    assert infer(stamps.tz_localize(dt.timezone(dt.timedelta(hours=2)))).timezone == "Etc/GMT-2"
+    assert infer(stamps.tz_localize(dt.timezone(dt.timedelta(hours=2)))).timezone == "+02:00"
     assert infer(stamps).timezone is None
     with pytest.raises(ConfigError, match="Mars/Olympus"):
         infer(stamps, timezone="Mars/Olympus")
@@ -180,11 +180,11 @@ def test_the_file_round_trips_and_explains_itself(table, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: d.update(version=9), "version 9, newer than version 1"),
+        (lambda d: d.update(version=9), "version 9, newer than version 2"),
         (lambda d: d.pop("version"), "version None"),
         (lambda d: d.update(colums=[]), "unknown keys: colums"),
         (lambda d: d.update(columns=[]), "lists no columns"),
-        (lambda d: d.update(timezone="Berlin"), "'Berlin' is no IANA time zone"),
+        (lambda d: d.update(timezone="Berlin"), "no time zone 'Berlin'"),
         (lambda d: d.update(label="amount"), "label: 'amount'"),
         (lambda d: d["columns"].append(dict(d["columns"][0])), "columns twice: amount"),
         (lambda d: d["columns"].append("amount"), "not a mapping"),

@@ -98,7 +98,7 @@ def test_schema_round_trip_through_a_file_that_people_edit(tmp_path):
     (tmp_path / "broken.yaml").write_text(text.replace("kind: integer", "kind: whole", 1))
     with pytest.raises(ConfigError, match="whole"):
         Schema.load(tmp_path / "broken.yaml")
-    (tmp_path / "newer.yaml").write_text(text.replace("version: 1", "version: 9", 1))
+    (tmp_path / "newer.yaml").write_text(text.replace("version: 2", "version: 9", 1))
     with pytest.raises(ConfigError, match="version 9"):
         Schema.load(tmp_path / "newer.yaml")
 

@@ -1,0 +1,158 @@
+"""Frames, tables and records to Arrow columns: the one list of what is accepted.
+
+- pandas frames of every dtype that pandas and Arrow have for single values: numbers, nullable ones, booleans, strings,
+  dates with or without zone, durations, periods, intervals, categories, sparse columns, Arrow types, and objects
+  (numbers, Decimal, dates, bytes, UUID, Enum, mixed ones);
+- frames of any library that speaks the Arrow C interface: polars, DuckDB, PyArrow;
+- lists of records.
+
+Complex numbers, lists, mappings and strings that are no Unicode are rejected by the name of their column.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from serving.errors import DataError, ValueRefused
+
+_HALF = "holds half a character (a lone surrogate); fix its encoding"
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, NaT and pandas' NA."""
+    return (
+        value is None
+        or (isinstance(value, float | np.floating) and math.isnan(value))
+        or (isinstance(value, decimal.Decimal) and value.is_nan())
+        or str(value) in ("<NA>", "NaT")
+    )
+
+
+def plain_text(value: Any) -> str:
+    """A single value as a string: ``true``/``false``, whole numbers without a point, anything else by ``str``."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, enum.Enum):
+        return str(value)
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else str(float(value))
+    return str(value)
+
+
+def as_table(data: Any, names: Iterable[str]) -> pa.Table:
+    """The named columns of a frame, table or batch, as Arrow columns; names are compared as strings."""
+    if isinstance(data, pa.RecordBatch):
+        data = pa.Table.from_batches([data])
+    if not isinstance(data, pa.Table) and not _is_pandas(data) and hasattr(data, "__arrow_c_stream__"):
+        data = pa.table(data)
+    if isinstance(data, pa.Table):
+        wanted = set(names)
+        return data.select([i for i, name in enumerate(data.column_names) if name in wanted])
+    place = {str(name): i for i, name in enumerate(data.columns)}
+    return pa.table({name: column(name, data.iloc[:, place[name]]) for name in names})
+
+
+def column_names(data: Any) -> list[str]:
+    """The names of a frame's or a table's columns, as strings."""
+    names = data.schema.names if isinstance(data, pa.Table | pa.RecordBatch) else data.columns
+    return [str(name) for name in names]
+
+
+def _is_pandas(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas"
+
+
+def column(name: str, values: Any) -> pa.Array:
+    """One column as Arrow: a pandas Series, an array or a list.
+
+    Mixed Python values become strings, so that a message can name the one that does not fit.
+    """
+    values = _ordinary(name, values)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return flat(values)
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):
+        return _texts(name, values)
+    return flat(array) if not isinstance(array.type, pa.BaseExtensionType) else _texts(name, values)
+
+
+def flat(values: Any) -> pa.Array:
+    """One array of plain values: chunks joined, dictionaries and extension types replaced by what they stand for."""
+    array = values
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if isinstance(array.type, pa.BaseExtensionType):
+        return pa.array([None if v is None else plain_text(v) for v in array.to_pylist()], pa.string())
+    if pa.types.is_run_end_encoded(array.type):
+        return pc.run_end_decode(array)
+    return array
+
+
+def _ordinary(name: str, values: Any) -> Any:
+    """A pandas column of a type that Arrow lacks, as one that it has."""
+    dtype = getattr(values, "dtype", None)
+    kind = type(dtype).__name__
+    if kind == "CategoricalDtype":
+        levels = column(name, values.cat.categories.to_series())
+        return levels.take(pa.array(values.cat.codes.to_numpy(), mask=(values.cat.codes < 0).to_numpy()))
+    if kind == "SparseDtype":
+        return _ordinary(name, values.sparse.to_dense())
+    if kind == "PeriodDtype":
+        return values.dt.to_timestamp()
+    if kind == "IntervalDtype":
+        return values.astype(object)
+    if getattr(dtype, "kind", "") == "c":
+        raise DataError(f"column {name!r} holds complex numbers (complex data not supported); split them in two")
+    if getattr(dtype, "kind", "") == "f" and getattr(dtype, "itemsize", 0) > 8 and isinstance(dtype, np.dtype):
+        return values.astype(np.float64)
+    if str(dtype) == "object":
+        return _zoned(values)
+    return values
+
+
+def _zoned(values: Any) -> Any:
+    """Times of several zones in one column, as UTC: Arrow would give all of them the first one's."""
+    sample = next((v for v in values if not is_missing(v)), None)
+    if not isinstance(sample, dt.datetime) or not any(getattr(v, "tzinfo", None) for v in values):
+        return values
+    return [
+        v.astimezone(dt.UTC) if isinstance(v, dt.datetime) and v.tzinfo and not is_missing(v) else v for v in values
+    ]
+
+
+def _texts(name: str, values: Any) -> pa.Array:
+    nested = (list, dict, set, tuple, np.ndarray)
+    texts: list[str | None] = []
+    for row, value in enumerate(values):
+        if isinstance(value, nested):
+            raise ValueRefused(name, row, f"{shown(value)} is no single value; spread it over columns")
+        if isinstance(value, complex):
+            raise DataError(f"column {name!r} holds complex numbers (complex data not supported); split them in two")
+        texts.append(None if is_missing(value) else plain_text(value))
+        try:
+            (texts[-1] or "").encode()
+        except UnicodeEncodeError:
+            raise ValueRefused(name, row, _HALF) from None
+    return pa.array(texts, type=pa.string())
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut to 80 characters."""
+    said = repr(value.item() if isinstance(value, np.generic) else value)
+    return said if len(said) <= 80 else said[:79] + "…"

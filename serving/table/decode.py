@@ -1,0 +1,284 @@
+"""Generated values as a pandas column of the type and layout that training saw.
+
+The type is the schema's ``dtype`` (``ganlib.data.dtypes`` lists the names), or, where the real column is at hand, that
+column's own: its levels then come back as the objects that they were.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from serving.table.layouts import NumberLayout, parts_of, resolution, write_date
+from serving.table.values import NO_DATE
+from serving.table.zones import zone
+
+OBJECTS = ("integer", "floating", "decimal", "boolean", "date", "datetime", "timedelta")
+DATE_MARKS = ("day", "second", "utc")
+_TEXTS = ("object", "str", "string", "string[pyarrow]", "large_string[pyarrow]")
+
+
+@dataclass(frozen=True)
+class Like:
+    """A real column's type, and its levels by their category strings."""
+
+    dtype: Any = None
+    levels: Mapping[str, Any] = field(default_factory=dict)
+
+
+def decode(column: Mapping[str, Any], values: np.ndarray, timezone: str, like: Like | None = None) -> pd.Series:
+    """A graph's output for one column as a pandas column; ``like`` is the real one's type, where it is at hand."""
+    kind, name, layout = column["kind"], str(column["dtype"]), column.get("layout")
+    if kind == "date":
+        made = restore_dates(values, NO_DATE, column.get("timezone") or timezone, name, layout)
+        if column.get("timezone") and name.startswith("object:datetime"):
+            made = _aware(made, zone(str(column["timezone"])))
+    elif kind == "category":
+        made = (
+            _levels(values, column, like)
+            if like and like.levels
+            else restore_categories(values, column.get("categories") or (), bool(column.get("rare")), name)
+        )
+    elif kind == "boolean":
+        made = restore_booleans(values, name, layout)
+    else:
+        made = restore_numbers(values, kind == "integer", name, layout, column.get("step"))
+    return made if like is None or like.dtype is None else _as(made, like.dtype)
+
+
+def _aware(made: pd.Series, where: tzinfo) -> pd.Series:
+    """Objects of a column whose times have zones."""
+    return pd.Series([None if t is None else t.replace(tzinfo=where) for t in made], dtype=object)
+
+
+def _as(series: pd.Series, dtype: Any) -> pd.Series:
+    """The real column's type, where that can hold the values."""
+    if series.dtype == dtype:
+        return series
+    try:
+        return series.astype(dtype)
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
+        return series
+
+
+def _levels(values: np.ndarray, column: Mapping[str, Any], like: Like) -> pd.Series:
+    """Levels as the objects that they were; a real column's categories and their order are kept whole."""
+    texts = pd.Series(values, dtype=object)
+    if isinstance(like.dtype, pd.CategoricalDtype):
+        place = {like.levels[text]: text for text in like.levels}
+        codes = {place.get(level, level): i for i, level in enumerate(like.dtype.categories)}
+        return pd.Series(pd.Categorical.from_codes([codes.get(t, -1) for t in texts], dtype=like.dtype))
+    objects = np.empty(len(texts), dtype=object)
+    objects[:] = [like.levels.get(text) for text in texts]
+    return pd.Series(objects, dtype=object)
+
+
+def split_name(name: str) -> tuple[str, tuple[str, ...]]:
+    """A dtype name and its marks."""
+    known = {*OBJECTS, *DATE_MARKS, "ordered", "bool", "int64", "float64", "str"}
+    parts = name.split(":")
+    marks: list[str] = []
+    while len(parts) > 1 and parts[-1] in known:
+        marks.insert(0, parts.pop())
+    return ":".join(parts), tuple(marks)
+
+
+def dtype_of(name: str) -> Any:
+    """The pandas dtype of a name without marks; raises TypeError or ValueError where there is none here."""
+    if not name.endswith("[pyarrow]"):
+        return pd.api.types.pandas_dtype(name)
+    import pyarrow as pa
+
+    inner = name.removesuffix("[pyarrow]")
+    if found := re.fullmatch(r"dictionary<values=(\w+), indices=(\w+), ordered=(\d)>", inner):
+        values, indices, ordered = found.groups()
+        alias = pa.type_for_alias
+        return pd.ArrowDtype(pa.dictionary(alias(indices), alias(values), ordered == "1"))
+    if found := re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", inner):
+        return pd.ArrowDtype(pa.timestamp(*found.groups()))
+    if found := re.fullmatch(r"decimal128\((\d+), (\d+)\)", inner):
+        return pd.ArrowDtype(pa.decimal128(int(found[1]), int(found[2])))
+    return pd.ArrowDtype(pa.type_for_alias(inner))
+
+
+def is_text(name: str) -> bool:
+    """Whether a name without marks is a column of strings or objects."""
+    return name in _TEXTS or name.startswith("string")
+
+
+def cast(series: pd.Series, name: str) -> pd.Series:
+    """To the dtype of a name without marks, or unchanged where the values or this pandas do not allow it."""
+    try:
+        return series.astype(dtype_of(name))
+    except (TypeError, ValueError, NotImplementedError):
+        return series
+
+
+def restore_numbers(
+    values: np.ndarray, whole: bool, name: str, layout: str | None = None, step: float | None = None
+) -> pd.Series:
+    """float64 values (NaN missing) as a column of the named dtype; text as ``layout`` writes it.
+
+    A plain integer type that now lacks values stays float64: it has no value for missing.
+    """
+    base, marks = split_name(name)
+    series = pd.Series(values)
+    if base.startswith(("timedelta", "duration")) or "timedelta" in marks:
+        return _spans(values, base)
+    if is_text(base) and marks not in (("integer",), ("floating",)):
+        write = _writer(whole, layout, step)
+        make = Decimal if marks == ("decimal",) else str
+        texts = [None if np.isnan(v) else make(write(v)) for v in values]
+        return cast(pd.Series(texts, dtype=object), base)
+    if is_text(base):
+        number = int if whole or marks == ("integer",) else float
+        return pd.Series([None if np.isnan(v) else number(v) for v in values], dtype=object)
+    if base.startswith("decimal"):
+        texts = [None if np.isnan(v) else Decimal(f"{v:.{_scale(base)}f}") for v in values]
+        return cast(pd.Series(texts, dtype=object), base)
+    if np.isnan(values).any() and re.match(r"u?int", base) and not base.endswith("[pyarrow]"):
+        return series
+    return cast(_nullable(series) if whole else series, base)
+
+
+def _spans(values: np.ndarray, base: str) -> pd.Series:
+    """Seconds as durations, rounded to the microsecond."""
+    missing = np.isnan(values)
+    whole = np.round(np.where(missing, 0.0, values) * 1e6).astype("timedelta64[us]")
+    spans = pd.Series(np.where(missing, np.timedelta64("NaT", "us"), whole))
+    return spans.astype(object).where(~missing, None) if base == "object" else cast(spans, base)
+
+
+def _writer(whole: bool, layout: str | None, step: float | None) -> Callable[[float], str]:
+    if layout and "{" in layout:
+        return NumberLayout.of(layout).write
+    decimals = parts_of(step)[1] if step else None
+    return lambda value: _short(value if decimals is None else round(value, decimals), whole)
+
+
+def _nullable(series: pd.Series) -> pd.Series:
+    try:
+        return series.astype("Int64")
+    except (TypeError, ValueError, OverflowError):
+        return series
+
+
+def _short(value: float, whole: bool) -> str:
+    return str(int(value)) if whole else repr(float(f"{value:.10g}"))
+
+
+def _scale(base: str) -> int:
+    found = re.search(r"\(\d+, (\d+)\)", base)
+    return int(found[1]) if found else 6
+
+
+def restore_booleans(values: np.ndarray, name: str, layout: str | None = None) -> pd.Series:
+    """0/1 values (NaN missing) as a column of the named dtype; strings as ``layout``, else ``true`` and ``false``."""
+    base, marks = split_name(name)
+    words = (layout or "true|false").split("|") if is_text(base) and marks != ("boolean",) else (True, False)
+    truth = {1.0: words[0], 0.0: words[1]}
+    return cast(pd.Series([truth.get(v) for v in values], dtype=object), base)
+
+
+def restore_categories(values: np.ndarray, categories: Sequence[str], rare: bool, name: str) -> pd.Series:
+    """Strings (``""`` missing) as a column of the named dtype.
+
+    The stand-in ``rare`` exists only among strings; a type of numbers, booleans or ordered levels gets a missing value.
+    """
+    base, marks = split_name(name)
+    series = pd.Series(values, dtype=object).where(values != "", None)
+    listed = series.isin(list(categories))
+    if base != "category":
+        return cast(series, base) if is_text(base) and not marks else _typed(series.where(listed, None), base, marks)
+    ordered = "ordered" in marks
+    kind = next((m for m in marks if m != "ordered"), "str")
+    if kind != "str":
+        levels = _typed(pd.Series(list(categories), dtype=object), kind, ())
+        series = pd.Series(pd.Categorical.from_codes(_codes(series, categories), levels, ordered))
+        return series
+    levels = [*categories, *["rare"] * (rare and not ordered and "rare" not in categories)]
+    return pd.Series(pd.Categorical.from_codes(_codes(series, levels), pd.Index(levels), ordered))
+
+
+def _codes(series: pd.Series, levels: Sequence[str]) -> np.ndarray:
+    place = {level: i for i, level in enumerate(levels)}
+    return np.array([place.get(v, -1) for v in series], dtype=np.int64)
+
+
+def _typed(series: pd.Series, base: str, marks: tuple[str, ...]) -> pd.Series:
+    """Category strings as numbers or booleans again."""
+    if "bool" in base or marks == ("boolean",):
+        return cast(series.map({"true": True, "false": False}).astype(object).where(series.notna(), None), base)
+    numbers = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(numbers[series.notna().to_numpy()]).any():
+        return cast(series, base)
+    whole = bool((numbers[~np.isnan(numbers)] % 1 == 0).all())
+    return restore_numbers(numbers, whole, ":".join([base, *marks]))
+
+
+def restore_dates(stamps: np.ndarray, missing: int, timezone: str, name: str, layout: str | None = None) -> pd.Series:
+    """Microseconds UTC as a column of the named dtype, in ``timezone``, rounded to the resolution that was seen."""
+    base, marks = split_name(name)
+    if layout:
+        return _dates_as_written(stamps, missing, timezone, base, layout.partition("|")[0])
+    none, where = np.datetime64("NaT", "us"), zone(timezone)
+    utc = pd.Series(np.where(stamps == missing, none, stamps.astype("datetime64[us]"))).dt.tz_localize("UTC")
+    local = utc.dt.tz_convert(where).dt.tz_localize(None)
+    unit = "D" if "day" in marks or "date" in marks or base.startswith(("date32", "date64", "period[D")) else None
+    unit = unit or ("s" if "second" in marks or (is_text(base) and not marks) else None)
+    local = local.dt.round(unit) if unit else local
+    if is_text(base):
+        return cast(_written(local, utc, marks), base)
+    if base.startswith("period"):
+        return local.dt.to_period(base[len("period[") : -1])
+    if "," in base or "tz=" in base:
+        return cast(_in_zone(local, where) if unit else utc.dt.tz_convert(where), base)
+    return cast(local.dt.date if base.startswith("date") and base.endswith("[pyarrow]") else local, base)
+
+
+def _dates_as_written(stamps: np.ndarray, missing: int, timezone: str, base: str, layout: str) -> pd.Series:
+    """Dates as texts of one layout, or as the whole numbers that such texts are."""
+    where, unit = (UTC if layout.endswith("Z") else zone(timezone)), resolution(layout)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    texts: list[str | None] = []
+    for stamp in stamps.tolist():
+        if stamp == missing:
+            texts.append(None)
+            continue
+        moment = (epoch + timedelta(microseconds=stamp)).astimezone(where)
+        local = moment.replace(tzinfo=None) - datetime(1, 1, 1)
+        step = timedelta(microseconds=unit)
+        rounded = datetime(1, 1, 1) + (local + step / 2) // step * step
+        texts.append(write_date(rounded.replace(tzinfo=where), layout))
+    if is_text(base):
+        return cast(pd.Series(texts, dtype=object), base)
+    numbers = pd.Series([None if t is None else int(t) for t in texts], dtype="Int64")
+    if re.match(r"u?int", base) and not base.endswith("[pyarrow]") and numbers.isna().any():
+        return numbers.astype("float64")
+    return cast(numbers, base)
+
+
+def _in_zone(local: pd.Series, zone: tzinfo) -> pd.Series:
+    return local.dt.tz_localize(zone, ambiguous=np.ones(len(local), bool), nonexistent="shift_forward")
+
+
+def _written(local: pd.Series, utc: pd.Series, marks: tuple[str, ...]) -> pd.Series:
+    """Dates as the strings or objects they came as."""
+    if "date" in marks or "datetime" in marks:
+        times: list[date | datetime | None] = [None if pd.isna(t) else t.to_pydatetime() for t in local]
+        made = [t.date() if isinstance(t, datetime) and "date" in marks else t for t in times]
+        return pd.Series(made, dtype=object)
+    if "day" in marks:
+        texts = local.dt.strftime("%Y-%m-%d")
+    elif "utc" in marks:
+        texts = utc.dt.round("s").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    else:
+        texts = local.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    return texts.astype(object).where(local.notna(), None)

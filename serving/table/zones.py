@@ -1,0 +1,25 @@
+"""Time zones by name: IANA's, and fixed offsets such as ``+05:30``."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta, timezone, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+_OFFSET = re.compile(r"^([+-])(\d\d):(\d\d)$")
+
+
+@lru_cache(maxsize=256)
+def zone(name: str) -> tzinfo:
+    """The zone of a name; raises ValueError, KeyError or OSError on an unknown one."""
+    return fixed(name) or ZoneInfo(name)
+
+
+def fixed(name: str) -> timezone | None:
+    """The zone of an offset ``+hh:mm``; None for any other name."""
+    found = _OFFSET.match(name)
+    if not found:
+        return None
+    gap = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return timezone(-gap if found[1] == "-" else gap)
