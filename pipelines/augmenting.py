@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.errors import GateRefused, UsageError
 from pipelines.files import check_output, placing, written
 from pipelines.job import Job
+from pipelines.real_rows import write_augmented
 from pipelines.registry import Registry, check_name
 from pipelines.settings import AugmentSettings, DataSettings, Settings
 from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
@@ -234,7 +235,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
         done |= _reported(lift, done, output)
         if chosen.gate == "on" and lift.verdict != "helps":
             raise GateRefused(f"{done['verdict']}; {output} was not written, {done['report']} shows the figures")
-    write_table(made, output)
+    write_augmented(made, MARK, str(data.path), output)
     return done
 
 
@@ -366,6 +367,8 @@ def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of a sealed augmenter below the real ones; its classes are those of the label column."""
     from ganlib.augment import mark
     from ganlib.augment.counts import counts_for, share_out, to_balance
+    from ganlib.augment.originals import likes_of
+    from ganlib.data.schema import Schema
     from ganlib.data.values import as_strings
     from serving.artifact import load_artifact
     from serving.generator import Generator
@@ -375,11 +378,12 @@ def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     if chosen.model.startswith("models:/"):
         found = Registry(settings=settings.registry).resolve(chosen.model)
         path, sha256 = found.path, found.sha256
-    generator = Generator(load_artifact(path, sha256))
+    artifact = load_artifact(path, sha256)
+    generator, likes = Generator(artifact), likes_of(frame, Schema.from_dict(artifact.schema))
     if not generator.conditions:
         if chosen.rows is None:
             raise UsageError("this augmenter knows no classes, so there is nothing to balance: say how many --rows")
-        made = generator.frame(chosen.rows, None, seed)
+        made = generator.frame(chosen.rows, None, seed, likes)
         return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
     if label is None:
         raise UsageError(f"this augmenter knows the classes {listed(generator.conditions)}: name the --label")
@@ -392,9 +396,19 @@ def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     elif chosen.rows is not None:
         wanted = share_out(chosen.rows, wanted if wanted.sum() else np.ones(len(names)))
     classes = np.repeat(names, wanted).tolist()
-    made = generator.frame(len(classes), classes, seed)
-    made[label] = classes
+    made = generator.frame(len(classes), classes, seed, likes)
+    made[label] = _as_labels(classes, frame[label])
     return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
+
+
+def _as_labels(classes: list[str], real: pd.Series) -> pd.Series:
+    """Class names as the values that the real labels have for them."""
+    import pandas as pd
+
+    from ganlib.data.values import as_strings
+
+    known = dict(zip(as_strings(real), real, strict=True))
+    return pd.Series([known.get(name, name) for name in classes], dtype=object).infer_objects()
 
 
 def _counts(made: pd.DataFrame, label: str | None, mark: str) -> Mapping[str, int]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.artifact import NO_DATE, Artifact, array_output
+from serving.artifact import Artifact, array_output
 from serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from serving.table.decode import Like
 
 CHUNK = 4096
 CHUNK_VALUES = 1 << 18
@@ -52,13 +54,25 @@ class Generator:
         whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
         return {c["name"]: whole[c["input"]] for c in columns if c["input"] in whole}
 
-    def frame(self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:
-        """The same as a DataFrame, missing values as pandas has them."""
+    def frame(
+        self,
+        rows: int,
+        conditions: Sequence[str] | None = None,
+        seed: int = 0,
+        likes: Mapping[str, Like] | None = None,
+    ) -> pd.DataFrame:
+        """The same as a DataFrame whose columns have the types and layouts of the training table.
+
+        ``likes`` holds the types of real columns by name, where they are at hand: levels then come back as objects.
+        """
         import pandas as pd
 
-        kinds = {c["name"]: c["kind"] for c in self._columns()}
+        from serving.table.decode import decode
+
+        columns, timezone = {c["name"]: c for c in self._columns()}, self.artifact.schema["timezone"]
         made = self.generate(rows, conditions, seed)
-        return pd.DataFrame({name: _as_pandas(kinds[name], values) for name, values in made.items()})
+        known = likes or {}
+        return pd.DataFrame({n: decode(columns[n], values, timezone, known.get(n)) for n, values in made.items()})
 
     def sample(
         self,
@@ -190,18 +204,4 @@ def _classes(known: list[str], rows: int, conditions: Sequence[str] | None) -> n
     values = np.array([str(c) for c in conditions], dtype=object)
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f"there is no class {unknown[0]!r}; the classes are {listed}")
-    return values
-
-
-def _as_pandas(kind: str, values: np.ndarray) -> object:
-    """An output of the graph as pandas would hold the column; what is missing stands in docs/artifact.md."""
-    import pandas as pd
-
-    if kind == "date":
-        stamps = pd.to_datetime(np.where(values == NO_DATE, 0, values), unit="us", utc=True)
-        return pd.Series(stamps).mask(values == NO_DATE)
-    if kind == "category":
-        return pd.Series(values, dtype=object).mask(values == "")
-    if kind == "boolean":
-        return pd.array([None if np.isnan(v) else bool(v) for v in values], dtype="boolean")
     return values

@@ -6,11 +6,14 @@ It lives in a fitted estimator's memory and is never sealed: no artifact lists a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from ganlib.data.encoder import TableEncoder
+from ganlib.data.feeds import make_feeds
+from ganlib.data.schema import Schema
 from serving.table.decode import Like
 
 
@@ -23,17 +26,12 @@ class Originals:
     def __init__(self, frame: pd.DataFrame, encoder: TableEncoder, codes: np.ndarray | None) -> None:
         feeds = encoder.feeds(frame)
         labels = np.zeros(len(frame), dtype=np.int64) if codes is None else codes
-        self.likes: dict[str, Like] = {}
+        self.likes = likes_of(frame, replace(encoder.schema, columns=encoder.columns()))
         self._rare: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for column in encoder.columns():
-            series = frame[column.name]
             if column.kind != "category":
-                self.likes[column.name] = Like(series.dtype)
                 continue
             texts = pd.Series(feeds[column.input], dtype=object)
-            first = texts[texts != ""].drop_duplicates()
-            objects = series.iloc[first.index]
-            self.likes[column.name] = Like(series.dtype, dict(zip(first, objects, strict=True)))
             rare = ~texts.isin([*(column.categories or ()), ""])
             if rare.any():
                 words, place = np.unique(texts[rare].to_numpy(dtype=str), return_inverse=True)
@@ -57,6 +55,15 @@ class Originals:
         return list(self._rare)
 
 
-def likes_of(frame: pd.DataFrame) -> Mapping[str, Like]:
-    """The types of a frame's columns alone."""
-    return {str(name): Like(frame.iloc[:, i].dtype) for i, name in enumerate(frame.columns)}
+def likes_of(frame: pd.DataFrame, schema: Schema) -> Mapping[str, Like]:
+    """The types of a frame's columns, with the levels of those that a schema reads as categories."""
+    likes = {name: Like(frame[name].dtype) for name in map(str, frame.columns)}
+    read = tuple(c for c in schema.columns if c.kind == "category" and c.name in likes)
+    used = replace(schema, columns=tuple(replace(c, role="feature") for c in read))
+    feeds = make_feeds(used, frame) if read else {}
+    for column in read:
+        first = pd.Series(feeds[column.input], dtype=object).drop_duplicates()
+        first = first[first != ""]
+        objects = frame[column.name].iloc[first.index]
+        likes[column.name] = Like(frame[column.name].dtype, dict(zip(first, objects, strict=True)))
+    return likes

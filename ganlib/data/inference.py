@@ -192,7 +192,8 @@ def _order(layout: str) -> list[str]:
 
 def _several(texts: list[str]) -> str:
     """Two or three layouts that together read all of the texts, joined by ``|``; empty where there are none."""
-    left, layouts = texts, []
+    left: list[str] = texts
+    layouts: list[str] = []
     while left and len(layouts) < 3:
         found = find_date_layouts(left[:1])
         best = max(found, key=lambda layout: sum(parse_date(t, layout) is not None for t in left), default=None)

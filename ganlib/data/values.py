@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,13 @@ TEXT_CHANNELS = textfeatures.CHANNELS
 category_text = plain_text
 ALL_WORDS = Missing(MISSING_WORDS)
 NO_WORDS = Missing(())
-_P, _R = ParamSpec("_P"), TypeVar("_R")
 
 
-def reading(read: Callable[_P, _R]) -> Callable[_P, _R]:
+def reading(read: Callable[..., Any]) -> Callable[..., Any]:
     """Turn what the reading room rejects into this package's DataError, with the same message."""
 
     @wraps(read)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return read(*args, **kwargs)
         except ReadingError as error:
