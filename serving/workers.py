@@ -17,11 +17,13 @@ from typing import Any
 
 from serving.artifact import load_artifact
 from serving.errors import TemporaryError
+from serving.inputs import Reading
 from serving.plan import Unit
 from serving.scorer import Scorer
 from serving.units import Job, score_unit
 
 _job: Job | None = None
+_reading = Reading()
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Source:
 
 def in_turn(job: Job, units: Sequence[Unit]) -> Iterator[Unit]:
     """Score the units in this process; yields each when it is committed."""
+    reading = Reading()
     for unit in units:
-        score_unit(job, unit)
+        score_unit(job, unit, reading)
         yield unit
 
 
@@ -78,4 +81,4 @@ def _end_with(parent: int) -> None:
 
 def _score(unit: Unit) -> Any:
     assert _job is not None
-    score_unit(_job, unit)
+    score_unit(_job, unit, _reading)
