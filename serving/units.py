@@ -137,10 +137,9 @@ class _Output:
         self.anomalies += int(scores.is_anomaly.sum())
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
-        dead = DeadRow(self.unit.source, row, column, reason, raw)
-        self.dead.append(dead)
+        self.dead.append(DeadRow(self.unit.source, row, column, reason, raw))
         if why := self.job.bad_rows.beyond(len(self.dead)):
-            raise DataError(f"{dead.said(self.path)}; {why}")
+            raise DataError(f"{self.dead[0].said(self.path)}; {why}")
 
     def write(self, table: pa.Table) -> None:
         """Append score rows."""
