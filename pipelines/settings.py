@@ -68,6 +68,7 @@ Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra=
 Uri = Annotated[str, AfterValidator(_no_credentials)]
 Text = Annotated[str, BeforeValidator(_text)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Limit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -175,10 +176,14 @@ class ScoreSettings(Section):
         None, description="Columns that each score row carries; the identifiers of the model's schema if empty."
     )
     bad_rows: Literal["keep", "stop"] = Field("keep", description="Keep rows that cannot be scored aside, or stop.")
-    max_bad_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="Exit 4 if more than this share of the rows cannot be scored."
-    )
+    max_bad_share: Limit = Field(0.1, description="Exit 4 if more than this share of the rows cannot be scored.")
     require_rows: bool = Field(False, description="Exit 4 if the input, or a file of it, has no rows.")
+    max_alarm_share: Limit | None = Field(
+        None, description="Exit 4 after writing if more rows alarm; no limit if empty."
+    )
+    max_missing_share: Limit | None = Field(
+        None, description="The same if more values of a column are missing or non-finite."
+    )
     date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
     workers: Count = Field(1, description="Processes that share the units of the input.")
     wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")

@@ -32,6 +32,8 @@ def score(
     bad_rows: options.BadRows = None,
     max_bad_share: options.MaxBadShare = None,
     require_rows: options.RequireRows = None,
+    max_alarm_share: options.MaxAlarmShare = None,
+    max_missing_share: options.MaxMissingShare = None,
     date: options.Day = None,
     workers: Annotated[int, typer.Option(help="Processes that share the units of the input.")] = 1,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
@@ -44,17 +46,15 @@ def score(
 
     given = {
         "keep": split_names(keep), "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
-        "date": date,
+        "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share, "date": date,
     }  # fmt: skip
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     summary = score_batch(
         model, input, str(output), alpha=alpha, explain=explain, fdr=fdr, workers=workers, new_run=new_run, wait=wait,
         **chosen,
     )  # fmt: skip
-    if as_json:
-        print(json.dumps(summary.to_dict()))
-    else:
-        print(summary.line())
+    print(json.dumps(summary.to_dict()) if as_json else summary.report())
+    summary.check()
 
 
 @app.command()

@@ -6,13 +6,14 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serving import watch
 from serving.adopt import adopt_plan, check_output, old_plan, read_commits, settle
 from serving.artifact import load_artifact
 from serving.crash import crash_point
@@ -29,7 +30,7 @@ from serving.progress import Progress
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, Job, Lineage
-from serving.wording import counted, listed
+from serving.wording import MOST, counted, listed
 from serving.workers import Source, in_processes, in_turn
 
 MAX_BAD_SHARE = 0.1
@@ -37,7 +38,11 @@ MAX_BAD_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: rows scored in all, dead letters, alarms and selected rows, units done now and skipped, where."""
+    """What a run did: rows scored in all, dead letters, alarms and selected rows, units done now and skipped, where.
+
+    ``shares`` of missing, unseen and non-finite values by column and ``alarm_share`` are those of the whole run;
+    ``doubts`` says which left the band of the training data, ``exceeded`` which limits they exceed.
+    """
 
     output: str
     rows: int
@@ -51,6 +56,10 @@ class Summary:
     seconds: float
     fdr_selected: int | None = None
     dead: int = 0
+    alarm_share: float = 0.0
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    exceeded: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -62,6 +71,15 @@ class Summary:
         odd = counted(self.anomalies, "anomaly", "anomalies")
         dead = f", {counted(self.dead, 'dead letter')}" if self.dead else ""
         return f"{counted(self.rows, 'row')} scored, {odd} at alpha {self.alpha:g}{chosen}{dead}: {self.output}"
+
+    def report(self) -> str:
+        """The line, and below it the shares of each column that lacks values or holds unknown ones."""
+        return "\n".join([self.line(), *watch.report(self.shares)])
+
+    def check(self) -> None:
+        """Raise DataError if a limit is exceeded; everything is written by then."""
+        if self.exceeded:
+            raise DataError("; ".join(self.exceeded[:MOST]))
 
 
 def score_batch(
@@ -76,6 +94,8 @@ def score_batch(
     bad_rows: Literal["keep", "stop"] = "keep",
     max_bad_share: float = MAX_BAD_SHARE,
     require_rows: bool = False,
+    max_alarm_share: float | None = None,
+    max_missing_share: float | None = None,
     date: str | None = None,
     workers: int = 1,
     new_run: bool = False,
@@ -91,6 +111,7 @@ def score_batch(
     - ``bad_rows``: set rows that cannot be scored aside as dead letters, or stop at the first one.
     - ``max_bad_share``: more dead letters than this share of all rows raise DataError.
     - ``require_rows``: raise DataError if the input, or a file of it, has no rows.
+    - ``max_alarm_share``, ``max_missing_share``: limits that end up in ``Summary.exceeded``; nothing is raised here.
     - ``date`` (YYYY-MM-DD) stands for ``{date}`` in input and output; today in UTC if not given.
     - ``workers`` processes share the units; one unit is never split.
 
@@ -99,7 +120,8 @@ def score_batch(
     and whatever ``load_artifact`` raises.
     """
     start = time.perf_counter()
-    _check_options(workers, bad_rows, max_bad_share, str(output))
+    limits = {"max-bad-share": max_bad_share, "max-alarm-share": max_alarm_share}
+    _check_options(workers, bad_rows, str(output), limits | {"max-missing-share": max_missing_share})
     location, folder = place_date(str(input), date), Path(place_date(str(output), date))
     check_output(folder, Path(location))
     artifact = load_artifact(model, sha256)
@@ -108,6 +130,7 @@ def score_batch(
     lineage = Lineage(name, model_version, artifact.sha256)
     inputs = data_files(location)
     _check_columns(inputs, scorer)
+    _warn_of_types(inputs, artifact.schema)
     names = names_to_keep(keep, artifact.schema, inputs)
     settings = Settings(artifact.sha256, scorer.alpha, explain, check_rate(fdr), names)
     plan = make_plan(location, inputs, settings, kept_columns(names, inputs), old_plan(folder, new_run))
@@ -130,24 +153,28 @@ def score_batch(
         by_name = {source.name: source for source in inputs}
         job = Job(folder, place, by_name, numbers, scorer, lineage, explain, plan.kept, bounds)
         skipped = _score_units(job, plan, Source(model, artifact.sha256, scorer.alpha), workers)
-        manifest = _write_manifest(folder, plan, lineage)
+        manifest = _write_manifest(folder, plan, lineage, artifact.metadata)
         crash_point("manifest_written")
     if finished and skipped == len(plan.units):
         print(f"already complete: nothing was left to do in {folder}", file=sys.stderr)
+    for doubt in manifest["doubts"]:
+        print(f"warning: {doubt}", file=sys.stderr)
     return Summary(
         str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - skipped, skipped, scorer.alpha,
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
-        manifest["dead"],
+        manifest["dead"], manifest["alarm_share"], manifest["shares"], manifest["doubts"],
+        watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share),
     )  # fmt: skip
 
 
-def _check_options(workers: int, bad_rows: str, max_bad_share: float, output: str) -> None:
+def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, float | None]) -> None:
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     if bad_rows not in ("keep", "stop"):
         raise UsageError(f"--bad-rows is keep or stop, not {bad_rows!r}")
-    if not 0 <= max_bad_share <= 1:
-        raise UsageError(f"--max-bad-share must lie between 0 and 1, not {max_bad_share:g}")
+    for name, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            raise UsageError(f"--{name} must lie between 0 and 1, not {share:g}")
     if "://" in output:
         raise UsageError(f"--output {output} is a URL; scores are written to a local folder, copy them from there")
 
@@ -163,6 +190,12 @@ def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
             scorer.adapter.check_columns(names)
         except DataError as error:
             raise DataError(f"{source.path}: {error}") from error
+
+
+def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
+    changed = {said: source.path for source in reversed(inputs) for said in watch.changed_types(schema, source.types())}
+    for said, path in list(changed.items())[:MOST]:
+        print(f"warning: {path}: {said}", file=sys.stderr)
 
 
 def _check_rows(plan: Plan, location: str, required: bool) -> None:
@@ -209,7 +242,7 @@ class _Tally:
             raise DataError(f"{self.first}; {why}")
 
 
-def _write_manifest(folder: Path, plan: Plan, lineage: Lineage) -> dict[str, Any]:
+def _write_manifest(folder: Path, plan: Plan, lineage: Lineage, metadata: dict[str, Any]) -> dict[str, Any]:
     """Name every committed part; readers read what the manifest names."""
     commits, fdr = read_commits(folder, plan), plan.settings.fdr
     chosen: dict[str, Any] = {}
@@ -217,6 +250,9 @@ def _write_manifest(folder: Path, plan: Plan, lineage: Lineage) -> dict[str, Any
         threshold, commits = select_rows(folder, commits, fdr)
         selected = sum(c["selected"] for c in commits)
         chosen = {"fdr": fdr, "fdr_threshold": threshold, "fdr_selected": selected}
+    counts = watch.no_counts()
+    for commit in commits:
+        counts = watch.add(counts, watch.counts_of(commit))
     manifest = {
         "version": VERSION,
         "folder": ".",
@@ -227,6 +263,9 @@ def _write_manifest(folder: Path, plan: Plan, lineage: Lineage) -> dict[str, Any
         "keep": [kept.name for kept in plan.kept],
         **asdict(lineage),
         **chosen,
+        "alarm_share": watch.alarm_share(counts),
+        "shares": watch.shares(counts),
+        "doubts": watch.doubts(metadata, counts, plan.settings.alpha),
         "parts": commits,
     }
     write_json(folder / MANIFEST, manifest)

@@ -27,6 +27,13 @@ MaxBadShare = Annotated[
 RequireRows = Annotated[
     bool | None, typer.Option("--require-rows", help="Exit 4 if the input, or a file of it, has no rows.")
 ]
+MaxAlarmShare = Annotated[
+    float | None, typer.Option(help="Exit 4, after writing everything, if more than this share of the rows alarms.")
+]
+MaxMissingShare = Annotated[
+    float | None,
+    typer.Option(help="The same if more than this share of a column's values is missing or non-finite."),
+]
 Day = Annotated[
     str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in input and output; default: today, UTC.")
 ]

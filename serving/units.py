@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serving import watch
 from serving.crash import crash_point
 from serving.dead import DeadRow, raw_text, sift, write_dead
 from serving.errors import DataError
@@ -109,6 +110,7 @@ class _Output:
     rows: int = 0
     anomalies: int = 0
     dead: list[DeadRow] = field(default_factory=list)
+    counts: watch.Counts = field(default_factory=watch.no_counts)
     writer: pq.ParquetWriter | None = None
 
     def __post_init__(self) -> None:
@@ -134,7 +136,9 @@ class _Output:
             table, rows = table.take(sifted.good), rows[sifted.good]
         scores = job.scorer.score(sifted.feeds, job.explain)
         self.write(score_rows(scores, self.unit.source, rows, table, job))
-        self.anomalies += int(scores.is_anomaly.sum())
+        alarms = int(scores.is_anomaly.sum())
+        self.anomalies += alarms
+        self.counts = watch.add(self.counts, watch.count(job.scorer.adapter.columns, sifted.feeds, alarms))
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
         self.dead.append(DeadRow(self.unit.source, row, column, reason, raw))
@@ -163,6 +167,7 @@ class _Output:
         crash_point("unit_scored")
         commit: dict[str, Any] = {"unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
+        commit["counts"] = self.counts["columns"]
         if self.dead:
             commit["dead_letters"] = self._write_dead()
             crash_point("dead_letters_renamed")

@@ -37,6 +37,8 @@ def score(
     bad_rows: options.BadRows = None,
     max_bad_share: options.MaxBadShare = None,
     require_rows: options.RequireRows = None,
+    max_alarm_share: options.MaxAlarmShare = None,
+    max_missing_share: options.MaxMissingShare = None,
     date: options.Day = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")] = None,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
@@ -56,11 +58,13 @@ def score(
         config, score__model=model, score__input=input, score__output=_text(output), score__alpha=alpha,
         score__fdr=fdr, score__explain=explain, score__wait=wait, score__workers=workers,
         score__keep=split_names(keep), score__bad_rows=bad_rows, score__max_bad_share=max_bad_share,
-        score__require_rows=require_rows, score__date=date, registry__tracking_uri=tracking,
+        score__require_rows=require_rows, score__max_alarm_share=max_alarm_share,
+        score__max_missing_share=max_missing_share, score__date=date, registry__tracking_uri=tracking,
     )  # fmt: skip
     chosen = settings.score
     summary = run(chosen, registry(settings) if str(chosen.model).startswith("models:/") else None, new_run)
-    show(summary.to_dict()) if as_json else print(summary.line())
+    show(summary.to_dict()) if as_json else print(summary.report())
+    summary.check()
 
 
 def verify(folder: Path, as_json: Json = False) -> None:

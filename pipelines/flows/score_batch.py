@@ -46,14 +46,18 @@ def score_batch(
     bad_rows: str | None = None,
     max_bad_share: float | None = None,
     require_rows: bool | None = None,
+    max_alarm_share: float | None = None,
+    max_missing_share: float | None = None,
 ) -> dict[str, Any]:
     """Score and recount; ``{date}`` in ``input`` and ``output`` becomes ``date``, or the day of the scheduled start.
 
+    Fails after all that if a limit (``max_alarm_share``, ``max_missing_share``) is exceeded.
     Give ``date`` (YYYY-MM-DD) to score a past day again. A repeated run keeps its scheduled day (UTC), and continues.
     """
     given = {
         "model": model, "input": input, "output": output, "alpha": alpha, "explain": explain, "date": date,
         "keep": keep, "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
+        "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share,
     }  # fmt: skip
     settings = load_settings(config, {f"score.{key}": value for key, value in given.items()})
     started = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
@@ -61,8 +65,10 @@ def score_batch(
     done = SCORE(settings.model_copy(update={"score": chosen}).to_json())
     folder = done["output"]
     counts = RECOUNT(folder)
-    tell(Summary(**done).line())
+    summary = Summary(**done)
+    tell(summary.report())
     shown = ("model_name", "model_version", "alpha", "rows", "dead", "anomalies", "units", "skipped")
     leave_table("scores", [{name: done[name] for name in shown} | {"recounted": counts["rows"]}], f"scores in {folder}")
     leave_link("scores-folder", Path(folder).resolve().as_uri(), folder)
+    summary.check()
     return done
