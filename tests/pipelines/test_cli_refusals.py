@@ -66,7 +66,8 @@ def test_bad_tables_are_refused_by_every_verb_and_leave_nothing(ganlib, home, te
     before = sorted(p.name for p in home.iterdir())
     refused(ganlib("train", "--data", file, "--name", "pump", "--model", "vae", "--steps", 5), 4, word)
     refused(ganlib("augment", "--data", file, "--label", "kind", "--output", "more.csv"), 4)
-    refused(ganlib("score", "--model", template / "demo.onnx", "--input", file, "--output", "scores"), 4)
+    scoring = ("score", "--model", template / "demo.onnx", "--input", file, "--output", "scores")
+    refused(ganlib(*scoring, "--require-rows"), 4)
     left = {p.name for p in home.iterdir()} - set(before)
     assert not {name for name in left if name.startswith("more")}, left
     assert not list(home.glob("scores/*.parquet")) and not (home / "scores" / "_manifest.json").exists()
