@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -217,8 +218,9 @@ def _score_units(job: Job, plan: Plan, source: Source, workers: int) -> int:
     tally = _Tally(job)
     for unit in skipped:
         tally.add(unit)
-    with Progress(plan.rows, sum(u.rows for u in skipped)) as progress:
-        for unit in in_processes(source, job, todo, workers) if workers > 1 else in_turn(job, todo):
+    units = in_processes(source, job, todo, workers) if workers > 1 else in_turn(job, todo)
+    with Progress(plan.rows, sum(u.rows for u in skipped)) as progress, closing(units):
+        for unit in units:
             tally.add(unit)
             progress.advance(unit.rows)
     return len(skipped)

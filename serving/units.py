@@ -1,11 +1,11 @@
-"""One unit of a batch run: read, scored, written and committed (docs/delivery.md, steps 3 to 5)."""
+"""The units of a batch run: each read, scored, written and committed (docs/delivery.md, steps 3 to 5)."""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from serving import watch
 from serving.crash import crash_point
-from serving.dead import DeadRow, raw_text, sift, write_dead
+from serving.dead import DeadRow, Sifted, raw_text, sift, write_dead
 from serving.errors import DataError
 from serving.files import disk_errors, sync_and_hash, sync_folder, write_json
 from serving.inputs import Input, Piece, Reading
@@ -81,21 +81,58 @@ class Job:
         return list(dict.fromkeys([*self.scorer.adapter.names, *(k.column for k in self.kept)]))
 
 
-def score_unit(job: Job, unit: Unit, reading: Reading | None = None) -> None:
-    """Score a unit into its part and commit it; the part is whole or absent. Raises DataError, TemporaryError."""
-    source, needed = job.inputs[unit.source], job.scorer.adapter.names
-    columns = [name for name in job.columns if name in needed or name in source.types()]
-    pieces = (reading or Reading()).pieces(source, columns, unit.start_row, unit.start_row + unit.rows, needed)
+@dataclass(frozen=True)
+class _Ready:
+    """A piece whose rows are feeds already, but for those that are dead letters."""
+
+    piece: Piece
+    sifted: Sifted
+    counts: watch.Counts
+
+
+def score_units(job: Job, units: Sequence[Unit], reading: Reading) -> Iterator[Unit]:
+    """Score units one after another, each into its part, and commit it; yields each when it is committed.
+
+    A part is whole or absent. Raises DataError, TemporaryError.
+    """
+    ahead = _prefetch(item for unit in units for item in (*_prepared(job, unit, reading), None))
+    try:
+        for unit in units:
+            _score_unit(job, unit, iter(lambda: next(ahead), None))
+            yield unit
+    finally:
+        ahead.close()
+
+
+def _score_unit(job: Job, unit: Unit, pieces: Iterator[_Ready]) -> None:
     output = _Output(job, unit)
     try:
         with disk_errors(f"in {job.folder}"):
-            for piece in _prefetch(pieces):
-                output.add(piece)
+            for ready in pieces:
+                output.add(ready)
             commit = output.finish()
     finally:
         output.discard()
     write_json(job.folder / COMMITS / f"{unit.id}.json", commit, exclusive=True)
     crash_point("unit_committed")
+
+
+def _prepared(job: Job, unit: Unit, reading: Reading) -> Iterator[_Ready]:
+    """A unit's pieces as feeds; ends after one with more dead letters than the run allows."""
+    source, adapter = job.inputs[unit.source], job.scorer.adapter
+    columns = [name for name in job.columns if name in adapter.names or name in source.types()]
+    dead = 0
+    for piece in reading.pieces(source, columns, unit.start_row, unit.start_row + unit.rows, adapter.names):
+        dead += len(piece.broken)
+        try:
+            sifted = sift(job.scorer.artifact.schema, adapter, piece.table, job.bad_rows.allowed - dead)
+        except DataError as error:
+            raise DataError(f"{source.path}: {error}") from error
+        dead += len(sifted.bad)
+        beyond = dead > job.bad_rows.allowed
+        yield _Ready(piece, sifted, watch.no_counts() if beyond else watch.count(adapter.columns, sifted.feeds, 0))
+        if beyond:
+            return
 
 
 _DICTIONARY = ["source", "model_name", "model_version", "artifact_sha256"]
@@ -117,28 +154,22 @@ class _Output:
         self.path = self.job.inputs[self.unit.source].path
         self.temporary = self.job.place / f".tmp-part-{self.unit.id}-{os.getpid()}"
 
-    def add(self, piece: Piece) -> None:
+    def add(self, ready: _Ready) -> None:
         """Score a piece and write its rows."""
-        job, table = self.job, piece.table
+        job, piece, sifted, table = self.job, ready.piece, ready.sifted, ready.piece.table
+        rows = piece.rows()
         for broken in piece.broken:
             self._dead_row(broken.row, broken.column, broken.reason, broken.raw)
-        if not table.num_rows:
-            return
-        try:
-            most = job.bad_rows.allowed - len(self.dead)
-            sifted = sift(job.scorer.artifact.schema, job.scorer.adapter, table, most)
-        except DataError as error:
-            raise DataError(f"{self.path}: {error}") from error
-        rows = piece.rows()
         for row, column, reason in sorted(sifted.bad):
             self._dead_row(int(rows[row]), column, reason, raw_text(table, row))
         if sifted.bad:
             table, rows = table.take(sifted.good), rows[sifted.good]
+        if not len(rows):
+            return
         scores = job.scorer.score(sifted.feeds, job.explain)
         self.write(score_rows(scores, self.unit.source, rows, table, job))
-        alarms = int(scores.is_anomaly.sum())
-        self.anomalies += alarms
-        self.counts = watch.add(self.counts, watch.count(job.scorer.adapter.columns, sifted.feeds, alarms))
+        self.anomalies += int(scores.is_anomaly.sum())
+        self.counts = watch.add(self.counts, ready.counts)
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
         self.dead.append(DeadRow(self.unit.source, row, column, reason, raw))
@@ -225,33 +256,41 @@ def score_rows(scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Tabl
     return pa.table(columns)
 
 
-def _prefetch(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Read ahead in one thread, two pieces deep, so that reading and scoring overlap."""
+def _prefetch(items: Iterator[Any]) -> Generator[Any, None, None]:
+    """Work ahead in one thread, two items deep, so that reading and scoring overlap."""
     ready: queue.Queue[Any] = queue.Queue(maxsize=2)
-    stop = threading.Event()
+    stop, end = threading.Event(), object()
 
     def read() -> None:
         try:
-            for piece in pieces:
-                while not stop.is_set():
-                    try:
-                        ready.put(piece, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
+            for item in items:
+                if not _put(ready, (item, None), stop):
                     return
-            ready.put(None)
+            _put(ready, (end, None), stop)
         except BaseException as error:
-            ready.put(error)
+            _put(ready, (end, error), stop)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
             yield item
     finally:
         stop.set()
         thread.join(timeout=5)
+
+
+def _put(ready: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
+    """Hand an item over; returns False if nobody wants it any more."""
+    while not stop.is_set():
+        try:
+            ready.put(item, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False

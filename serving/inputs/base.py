@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from serving.errors import DataError, DependencyError
 
-ROWS = 16_384
+ROWS = 20_480
 ENDS = 65_536
 
 
