@@ -50,7 +50,9 @@ def _format_words(data: bytes, artifact: Artifact) -> str:
         *metadata["training"],
         *metadata["model"]["config"],
     }
-    return " ".join([*words, metadata["model"]["name"], "categories ir_version producer alpha explain contributions"])
+    return " ".join(
+        [*words, metadata["model"]["name"], "categories ir_version producer alpha explain contributions unseen clipped"]
+    )
 
 
 def _rare_texts(series: pd.Series, data: bytes, words: str) -> int:

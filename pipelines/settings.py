@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
@@ -57,10 +58,17 @@ def _text(value: Any) -> Any:
     return ("true" if value else "false") if isinstance(value, bool) else value
 
 
+def _day(value: Any) -> Any:
+    """YAML reads a day as one; here it is text."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+Day = Annotated[str, BeforeValidator(_day)]
 Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra={"secret": True})]
 Uri = Annotated[str, AfterValidator(_no_credentials)]
 Text = Annotated[str, BeforeValidator(_text)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Limit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -159,11 +167,24 @@ class ScoreSettings(Section):
     """Batch scoring."""
 
     model: str | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: str | None = Field(None, description="CSV or Parquet file, or a folder of them.")
-    output: str | None = Field(None, description="Folder of the score parts and manifest.json.")
+    input: str | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    output: str | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
     alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add one contribution column per feature.")
+    keep: tuple[str, ...] | None = Field(
+        None, description="Columns that each score row carries; the identifiers of the model's schema if empty."
+    )
+    bad_rows: Literal["keep", "stop"] = Field("keep", description="Keep rows that cannot be scored aside, or stop.")
+    max_bad_share: Limit = Field(0.1, description="Exit 4 if more than this share of the rows cannot be scored.")
+    require_rows: bool = Field(False, description="Exit 4 if the input, or a file of it, has no rows.")
+    max_alarm_share: Limit | None = Field(
+        None, description="Exit 4 after writing if more rows alarm; no limit if empty."
+    )
+    max_missing_share: Limit | None = Field(
+        None, description="The same if more values of a column are missing or non-finite."
+    )
+    date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
     workers: Count = Field(1, description="Processes that share the units of the input.")
     wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
 

@@ -441,5 +441,8 @@ def score(chosen: ScoreSettings, registry: Registry | None = None, new_run: bool
         path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}
     return score_batch(
         path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, fdr=chosen.fdr,
-        workers=chosen.workers, new_run=new_run, wait=chosen.wait, **identity,
+        keep=chosen.keep, bad_rows=chosen.bad_rows, max_bad_share=chosen.max_bad_share,
+        require_rows=chosen.require_rows, max_alarm_share=chosen.max_alarm_share,
+        max_missing_share=chosen.max_missing_share, date=chosen.date, workers=chosen.workers, new_run=new_run,
+        wait=chosen.wait, **identity,
     )  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from serving import options
 from serving.cli_support import run_cli, setup_logging
 
 app = typer.Typer(
@@ -20,13 +21,20 @@ app = typer.Typer(
 @app.command()
 def score(
     model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx.")],
-    input: Annotated[Path, typer.Option(help="CSV or Parquet file, or a folder of them.")],
-    output: Annotated[Path, typer.Option(help="Folder for the score parts and manifest.json.")],
+    input: Annotated[str, typer.Option(help=options.LOCATION)],
+    output: Annotated[Path, typer.Option(help=options.OUTPUT)],
     alpha: Annotated[float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm.")] = None,
     fdr: Annotated[
         float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add a contribution column per feature.")] = False,
+    keep: options.Keep = None,
+    bad_rows: options.BadRows = None,
+    max_bad_share: options.MaxBadShare = None,
+    require_rows: options.RequireRows = None,
+    max_alarm_share: options.MaxAlarmShare = None,
+    max_missing_share: options.MaxMissingShare = None,
+    date: options.Day = None,
     workers: Annotated[int, typer.Option(help="Processes that share the units of the input.")] = 1,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another worker.")] = 0.0,
@@ -34,14 +42,19 @@ def score(
 ) -> None:
     """Score rows into a folder; run the same command again to continue after a crash."""
     from serving.batch import score_batch
+    from serving.keep import split_names
 
+    given = {
+        "keep": split_names(keep), "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
+        "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share, "date": date,
+    }  # fmt: skip
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     summary = score_batch(
-        model, input, output, alpha=alpha, explain=explain, fdr=fdr, workers=workers, new_run=new_run, wait=wait
-    )
-    if as_json:
-        print(json.dumps(summary.to_dict()))
-    else:
-        print(summary.line())
+        model, input, str(output), alpha=alpha, explain=explain, fdr=fdr, workers=workers, new_run=new_run, wait=wait,
+        **chosen,
+    )  # fmt: skip
+    print(json.dumps(summary.to_dict()) if as_json else summary.report())
+    summary.check()
 
 
 @app.command()

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serving import watch
+from serving.adopt import adopt_plan, check_output, old_plan, read_commits, settle
 from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import check_rate
 from serving.errors import DataError, UsageError
-from serving.files import disk_errors, read_json, sync_folder, write_json
+from serving.files import disk_errors, read_json, write_json
+from serving.inputs import Input, place_date
+from serving.inputs.delimited import check_separator
+from serving.keep import kept_columns, names_to_keep
+from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, read_manifest
 from serving.lease import Lease
-from serving.plan import Plan, input_files, is_run, make_plan
+from serving.plan import Plan, Settings, Unit, data_files, make_plan
+from serving.progress import Progress
 from serving.scorer import Scorer
 from serving.selection import select_rows
-from serving.units import Job, Lineage
-from serving.wording import counted
+from serving.units import BadRows, Job, Lineage
+from serving.wording import MOST, counted, listed
 from serving.workers import Source, in_processes, in_turn
 
-log = logging.getLogger("serving")
+MAX_BAD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: rows scored in all, how many alarmed or were selected, units done now and skipped, and where."""
+    """What a run did: rows scored in all, dead letters, alarms and selected rows, units done now and skipped, where.
+
+    ``shares`` of missing, unseen and non-finite values by column and ``alarm_share`` are those of the whole run;
+    ``doubts`` says which left the band of the training data, ``exceeded`` which limits they exceed.
+    """
 
     output: str
     rows: int
@@ -43,6 +56,11 @@ class Summary:
     artifact_sha256: str
     seconds: float
     fdr_selected: int | None = None
+    dead: int = 0
+    alarm_share: float = 0.0
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    exceeded: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -52,7 +70,17 @@ class Summary:
         """The same for people."""
         chosen = "" if self.fdr_selected is None else f", {self.fdr_selected:,} selected by their false discovery rate"
         odd = counted(self.anomalies, "anomaly", "anomalies")
-        return f"{counted(self.rows, 'row')} scored, {odd} at alpha {self.alpha:g}{chosen}: {self.output}"
+        dead = f", {counted(self.dead, 'dead letter')}" if self.dead else ""
+        return f"{counted(self.rows, 'row')} scored, {odd} at alpha {self.alpha:g}{chosen}{dead}: {self.output}"
+
+    def report(self) -> str:
+        """The line, and below it the shares of each column that lacks values or holds unknown ones."""
+        return "\n".join([self.line(), *watch.report(self.shares)])
+
+    def check(self) -> None:
+        """Raise DataError if a limit is exceeded; everything is written by then."""
+        if self.exceeded:
+            raise DataError("; ".join(self.exceeded[:MOST]))
 
 
 def score_batch(
@@ -63,6 +91,13 @@ def score_batch(
     alpha: float | None = None,
     explain: bool = False,
     fdr: float | None = None,
+    keep: Sequence[str] | None = None,
+    bad_rows: Literal["keep", "stop"] = "keep",
+    max_bad_share: float = MAX_BAD_SHARE,
+    require_rows: bool = False,
+    max_alarm_share: float | None = None,
+    max_missing_share: float | None = None,
+    date: str | None = None,
     workers: int = 1,
     new_run: bool = False,
     wait: float = 0.0,
@@ -70,230 +105,182 @@ def score_batch(
     model_name: str | None = None,
     model_version: str = "",
 ) -> Summary:
-    """Score a CSV, a Parquet file or a folder of them into ``output``; rerun the same call to continue after a crash.
+    """Score a file, a folder, a glob or a URL into ``output``; run the same call again to continue after a crash.
 
-    ``fdr`` (0 to 1) adds the column ``fdr_selected``: rows among which at most this share is expected to be normal.
-    ``workers`` processes share the units; one unit is never split. Raises DataError where the folder is for another
-    plan (unless ``new_run``) or the data does not fit, UsageError where the folder holds files of others or cannot be
-    written, TemporaryError where another worker holds it or the disk is full, and whatever ``load_artifact`` raises.
+    - ``fdr`` (0 to 1) adds the column ``fdr_selected``: of those rows at most this share is expected to be normal.
+    - ``keep``: columns of the input that each score row carries; by default the identifiers of the model's schema.
+    - ``bad_rows``: set rows that cannot be scored aside as dead letters, or stop at the first one.
+    - ``max_bad_share``: more dead letters than this share of all rows raise DataError.
+    - ``require_rows``: raise DataError if the input, or a file of it, has no rows.
+    - ``max_alarm_share``, ``max_missing_share``: limits that end up in ``Summary.exceeded``; nothing is raised here.
+    - ``date`` (YYYY-MM-DD) stands for ``{date}`` in input and output; today in UTC if not given.
+    - ``workers`` processes share the units; one unit is never split.
+
+    Raises DataError if the folder is for another plan (unless ``new_run``) or the data does not fit, UsageError if the
+    folder holds files of others or cannot be written, TemporaryError if another worker holds it or the disk is full,
+    and whatever ``load_artifact`` raises.
     """
-    if workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
     start = time.perf_counter()
-    folder = Path(output)
-    _check_output(folder, Path(input))
+    limits = {"max-bad-share": max_bad_share, "max-alarm-share": max_alarm_share}
+    _check_options(workers, bad_rows, str(output), limits | {"max-missing-share": max_missing_share})
+    location, folder = place_date(str(input), date), Path(place_date(str(output), date))
+    check_output(folder, Path(location))
     artifact = load_artifact(model, sha256)
     scorer = Scorer(artifact, alpha)
     name = model_name or (Path(model).stem if isinstance(model, str | Path) else "artifact")
     lineage = Lineage(name, model_version, artifact.sha256)
-    plan = make_plan(Path(input), artifact.sha256, scorer.alpha, explain, check_rate(fdr))
-    _check_columns(Path(input), plan, scorer)
+    inputs = data_files(location)
+    _check_columns(inputs, scorer)
+    _warn_of_types(inputs, artifact.schema)
+    names = names_to_keep(keep, artifact.schema, inputs)
+    settings = Settings(artifact.sha256, scorer.alpha, explain, check_rate(fdr), names)
+    plan = make_plan(location, inputs, settings, kept_columns(names, inputs), old_plan(folder, new_run))
+    _check_rows(plan, location, require_rows)
+    place = folder if fdr is None else folder / SCORED
     with disk_errors(f"in {folder}"):
-        for part in (folder / "parts", folder / "_commits"):
+        for part in (folder / COMMITS, place):
             part.mkdir(parents=True, exist_ok=True)
-    with Lease(folder / "_lease.json", wait):
-        _adopt_plan(folder, plan, new_run)
+    with Lease(folder / LEASE, wait):
+        adopt_plan(folder, plan, new_run)
         crash_point("plan_written")
         crash_point("lease_taken")
-        finished = (folder / "manifest.json").exists()
-        job = Job(folder, input_files(Path(input))[0], scorer, lineage, explain)
+        finished = (folder / MANIFEST).exists()
+        settle(folder, plan, place)
+        bounds = BadRows(
+            0 if bad_rows == "stop" else math.floor(max_bad_share * plan.rows + 1e-9), plan.rows, max_bad_share,
+            bad_rows == "stop",
+        )  # fmt: skip
+        numbers = {unit.id: number for number, unit in enumerate(plan.units)}
+        by_name = {source.name: source for source in inputs}
+        job = Job(folder, place, by_name, numbers, scorer, lineage, explain, plan.kept, bounds)
         skipped = _score_units(job, plan, Source(model, artifact.sha256, scorer.alpha), workers)
-        manifest = _write_manifest(folder, plan, lineage)
+        manifest = _write_manifest(folder, plan, lineage, artifact.metadata)
         crash_point("manifest_written")
     if finished and skipped == len(plan.units):
         print(f"already complete: nothing was left to do in {folder}", file=sys.stderr)
+    for doubt in manifest["doubts"]:
+        print(f"warning: {doubt}", file=sys.stderr)
     return Summary(
         str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - skipped, skipped, scorer.alpha,
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
+        manifest["dead"], manifest["alarm_share"], manifest["shares"], manifest["doubts"],
+        watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share),
     )  # fmt: skip
 
 
-OURS = {"parts", "_commits", "selected", "_selected"}
-NO_DATA = {"_lease.json", "lost+found", ".gitkeep", ".gitignore", ".DS_Store"}
+def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, float | None]) -> None:
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
+    if bad_rows not in ("keep", "stop"):
+        raise UsageError(f"--bad-rows is keep or stop, not {bad_rows!r}")
+    for name, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            raise UsageError(f"--{name} must lie between 0 and 1, not {share:g}")
+    if "://" in output:
+        raise UsageError(f"--output {output} is a URL; scores are written to a local folder, copy them from there")
 
 
-def _check_output(folder: Path, source: Path) -> None:
-    """Refuse a folder that holds anything but an earlier run, or that the next scan of the input would read."""
-    if source.is_dir() and source.resolve() in folder.resolve().parents:
-        raise UsageError(
-            f"--output {folder} lies in --input {source}: its scores would be read as data; choose another"
-        )
-    with disk_errors(f"in {folder}"):
-        if not folder.is_dir() or is_run(folder):
-            return
-        held = sorted(entry.name for entry in folder.iterdir() if not _left_over(entry))
-    if held:
-        raise UsageError(
-            f"{folder} holds {held[0]!r}, which is no output of `score`; give --output an empty or a new folder"
-        )
-
-
-def _left_over(entry: Path) -> bool:
-    """Whether a run that never got to its plan leaves this, or nobody would miss it."""
-    if entry.name in OURS and entry.is_dir():
-        return all(inner.name.startswith(".tmp-") for inner in entry.iterdir())
-    return entry.name in NO_DATA or entry.name.startswith(".tmp-")
-
-
-def _check_columns(root: Path, plan: Plan, scorer: Scorer) -> None:
-    """Refuse a wrong header before anything is written."""
-    base = root if root.is_dir() else root.parent
-    for source in {u.source: u for u in plan.units}.values():
-        path = base / source.source
-        names = pq.read_schema(path).names if source.format == "parquet" else _csv_header(path)
-        if source.format == "csv":
-            _check_separator(path, names, scorer.adapter.names)
+def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
+    """Reject a wrong header before anything is written; a file without one holds no rows."""
+    for source in inputs:
+        names = source.names()
+        if not names:
+            continue
+        check_separator(source, names, scorer.adapter.names)
         try:
             scorer.adapter.check_columns(names)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            raise DataError(f"{source.path}: {error}") from error
 
 
-def _check_separator(path: Path, header: list[str], needed: list[str]) -> None:
-    """Refuse a file whose header is one long name, by what it looks separated with."""
-    if len(header) != 1 or header[0] in needed:
+def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
+    changed = {said: source.path for source in reversed(inputs) for said in watch.changed_types(schema, source.types())}
+    for said, path in list(changed.items())[:MOST]:
+        print(f"warning: {path}: {said}", file=sys.stderr)
+
+
+def _check_rows(plan: Plan, location: str, required: bool) -> None:
+    """Say which files hold no rows, or raise DataError if each must hold some."""
+    empty = [name for name, (_, rows) in plan.files.items() if not rows]
+    if plan.files and not empty:
         return
-    for mark, said in ((";", "';'"), ("\t", "tabs"), ("|", "'|'")):
-        if mark in header[0]:
-            raise DataError(f"{path} looks separated by {said}: save it with commas")
-
-
-def _csv_header(path: Path) -> list[str]:
-    import csv
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 (byte {error.start}: {error.reason}); convert it, e.g. with iconv"
-        ) from error
-    return header
-
-
-def _adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
-    """Make the folder this plan's. Another plan gives way where it has no commit, or on ``new_run``."""
-    path = folder / "plan.json"
-    old = _old_plan(path, new_run) if path.exists() else None
-    if old is not None and old.identity == plan.identity:
-        return
-    begun = any((folder / "_commits").glob("*.json"))
-    if old is not None and begun and not new_run:
-        raise DataError(
-            f"{folder} was made for {_difference(old, plan)}; choose another --output, or --new-run to replace it"
-        )
-    # What a false discovery rate decided holds for all of its run's rows, and its parts are gone: keep nothing of it.
-    whole = old is None or old.fdr is not None
-    with disk_errors(f"in {folder}"):
-        _clear(folder, set() if whole else {u.id for u in plan.units})
-    write_json(path, plan.to_dict())
-
-
-def _old_plan(path: Path, new_run: bool) -> Plan | None:
-    """The plan of an earlier run; None for one that cannot be read and is to be replaced."""
-    try:
-        return Plan.from_dict(read_json(path, DataError))
-    except (DataError, KeyError, TypeError) as error:
-        if new_run:
-            return None
-        raise DataError(f"{path} cannot be read ({error}); use --new-run to start over") from error
-
-
-def _clear(folder: Path, wanted: set[str]) -> None:
-    """Delete what an earlier plan left, but for the units ``wanted``.
-
-    Commits go, and are seen to be gone, before what they name: stopped anywhere, this leaves an earlier run that lacks
-    some units, and that run could still be continued.
-    """
-    (folder / "manifest.json").unlink(missing_ok=True)
-    for place in (folder / name for name in ("_commits", "_selected", "parts", "selected")):
-        for file in place.glob("*.*"):
-            if file.stem.removeprefix("part-") not in wanted:
-                file.unlink()
-        if place.is_dir():
-            sync_folder(place)
-    (folder / "_threshold.json").unlink(missing_ok=True)
-
-
-def _difference(old: Plan, new: Plan) -> str:
-    if old.artifact_sha256 != new.artifact_sha256:
-        return f"another model (sha-256 {old.artifact_sha256[:12]}…)"
-    if round(old.alpha, 9) != round(new.alpha, 9):
-        return f"alpha={old.alpha:g}, not {new.alpha:g}"
-    if old.fdr != new.fdr:
-        return f"another false discovery rate ({'none' if old.fdr is None else old.fdr})"
-    if old.explain != new.explain:
-        return "another setting of --explain"
-    return "other input: files were added, removed or changed since"
+    what = f"no rows in {listed(empty)} of {location}" if plan.rows else f"there are no rows to score in {location}"
+    if required:
+        raise DataError(f"{what}; --require-rows asks for some in every file")
+    print(f"{what}; --require-rows makes this exit 4", file=sys.stderr)
 
 
 def _score_units(job: Job, plan: Plan, source: Source, workers: int) -> int:
     """Score what is not committed; returns how many units were."""
-    for leftover in (job.folder / "parts").glob(".tmp-*"):
-        leftover.unlink(missing_ok=True)
-    done = {p.stem for p in (job.folder / "_commits").glob("*.json")}
+    done = {p.stem for p in (job.folder / COMMITS).glob("*.json")}
+    skipped = [u for u in plan.units if u.id in done]
     todo = [u for u in plan.units if u.id not in done]
-    with _Progress(len(plan.units), len(plan.units) - len(todo)) as progress:
-        for _ in in_processes(source, job, todo, workers) if workers > 1 else in_turn(job, todo):
-            progress.advance()
-    return len(plan.units) - len(todo)
+    tally = _Tally(job)
+    for unit in skipped:
+        tally.add(unit)
+    units = in_processes(source, job, todo, workers) if workers > 1 else in_turn(job, todo)
+    with Progress(plan.rows, sum(u.rows for u in skipped)) as progress, closing(units):
+        for unit in units:
+            tally.add(unit)
+            progress.advance(unit.rows)
+    return len(skipped)
 
 
-def _write_manifest(folder: Path, plan: Plan, lineage: Lineage) -> dict[str, Any]:
+class _Tally:
+    """Dead letters of the committed units; ends the run once they are too many."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.dead, self.first = job, 0, ""
+
+    def add(self, unit: Unit) -> None:
+        """Count a unit's. Raises DataError."""
+        path = self.job.folder / COMMITS / f"{unit.id}.json"
+        commit = read_json(path, lambda reason: DataError(f"{reason}; use --new-run to start over"))
+        if not commit["dead"]:
+            return
+        self.dead += commit["dead"]
+        self.first = self.first or commit["dead_letters"]["first"]
+        if why := self.job.bad_rows.beyond(self.dead):
+            raise DataError(f"{self.first}; {why}")
+
+
+def _write_manifest(folder: Path, plan: Plan, lineage: Lineage, metadata: dict[str, Any]) -> dict[str, Any]:
     """Name every committed part; readers read what the manifest names."""
-    commits = []
-    for unit in plan.units:
-        path = folder / "_commits" / f"{unit.id}.json"
-        commits.append(read_json(path, lambda reason: DataError(f"{reason}; run the same command again")))
+    commits, fdr = read_commits(folder, plan), plan.settings.fdr
     chosen: dict[str, Any] = {}
-    if plan.fdr is not None:
-        threshold, commits = select_rows(folder, commits, plan.fdr)
+    if fdr is not None:
+        threshold, commits = select_rows(folder, commits, fdr)
         selected = sum(c["selected"] for c in commits)
-        chosen = {"folder": "selected", "fdr": plan.fdr, "fdr_threshold": threshold, "fdr_selected": selected}
+        chosen = {"fdr": fdr, "fdr_threshold": threshold, "fdr_selected": selected}
+    counts = watch.no_counts()
+    for commit in commits:
+        counts = watch.add(counts, watch.counts_of(commit))
     manifest = {
-        "version": 1,
+        "version": VERSION,
+        "folder": ".",
         "rows": sum(c["rows"] for c in commits),
+        "dead": sum(c["dead"] for c in commits),
         "anomalies": sum(c["anomalies"] for c in commits),
-        "alpha": plan.alpha,
+        "alpha": plan.settings.alpha,
+        "keep": [kept.name for kept in plan.kept],
         **asdict(lineage),
         **chosen,
+        "alarm_share": watch.alarm_share(counts),
+        "shares": watch.shares(counts),
+        "doubts": watch.doubts(metadata, counts, plan.settings.alpha),
         "parts": commits,
     }
-    write_json(folder / "manifest.json", manifest)
-    if plan.fdr is not None:
-        for part in (folder / "parts").glob("part-*.parquet"):
+    write_json(folder / MANIFEST, manifest)
+    if fdr is not None:
+        for part in (folder / SCORED).glob("part-*.parquet"):
             part.unlink()
     return manifest
 
 
-class _Progress:
-    """A bar over units on a terminal; silence elsewhere."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self.total, self.done = total, done
-        self._bar: Any = None
-
-    def __enter__(self) -> _Progress:
-        if sys.stderr.isatty() and self.total > 1:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("scoring", total=self.total, completed=self.done)
-        return self
-
-    def advance(self) -> None:
-        if self._bar is not None:
-            self._bar.advance(self._task)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
 def open_scores(folder: str | Path) -> pa.Table:
-    """All committed score rows of a finished run, in the order of its plan."""
-    manifest = read_json(Path(folder) / "manifest.json", lambda reason: DataError(f"{reason}; the run is not finished"))
-    place = Path(folder) / manifest.get("folder", "parts")
-    return pa.concat_tables(pq.read_table(place / p["part"]) for p in manifest["parts"])
+    """All committed score rows of a finished run, in the order of its input."""
+    folder = Path(folder)
+    manifest = read_manifest(folder, lambda reason: DataError(f"{reason}; the run is not finished"))
+    if not manifest["parts"]:
+        raise DataError(f"{folder} holds no scores: its input had no files")
+    return pa.concat_tables(pq.read_table(folder / manifest["folder"] / p["part"]) for p in manifest["parts"])

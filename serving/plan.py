@@ -9,142 +9,121 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.errors import DataError, UsageError
+from serving.errors import DataError
+from serving.inputs import Input, list_inputs
+from serving.keep import Kept
+from serving.layout import VERSION, run_of
+from serving.wording import listed
 
-ROWS_PER_UNIT = 1_000_000
+ROWS_PER_UNIT = 100_000
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Row groups ``first .. last`` (exclusive) of a Parquet file, or a whole CSV file (both 0).
-
-    ``start_row`` is the position of its first row in the file; ``rows`` is -1 where only reading tells (CSV).
-    """
+    """Rows ``start_row`` to ``start_row + rows`` of a file; the identity names all that its scores depend on."""
 
     id: str
     source: str
-    format: str
-    first: int
-    last: int
     start_row: int
     rows: int
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an output folder is for."""
+class Settings:
+    """What must be equal for a folder to be continued."""
 
-    version: int
-    input: str
     artifact_sha256: str
     alpha: float
-    explain: bool
-    units: tuple[Unit, ...]
+    explain: bool = False
     fdr: float | None = None
+    keep: tuple[str, ...] = ()
+
+    def difference(self, other: Settings) -> str:
+        """In which way another run differs, for a message; empty if it does not."""
+        if self.artifact_sha256 != other.artifact_sha256:
+            return f"another model (sha-256 {self.artifact_sha256[:12]}…)"
+        if round(self.alpha, 9) != round(other.alpha, 9):
+            return f"alpha={self.alpha:g}, not {other.alpha:g}"
+        if self.fdr != other.fdr:
+            return f"another false discovery rate ({'none' if self.fdr is None else self.fdr})"
+        if self.explain != other.explain:
+            return "another setting of --explain"
+        if self.keep != other.keep:
+            return f"other kept columns ({listed(self.keep) or 'none'}, not {listed(other.keep) or 'none'})"
+        return ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an output folder is for. ``files`` maps each file to its identity and number of rows."""
+
+    input: str
+    settings: Settings
+    kept: tuple[Kept, ...]
+    files: dict[str, tuple[str, int]]
+    units: tuple[Unit, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input, those that cannot be scored included."""
+        return sum(unit.rows for unit in self.units)
+
+    @property
+    def ids(self) -> set[str]:
+        """Its units."""
+        return {unit.id for unit in self.units}
+
+    def same_as(self, other: Plan) -> bool:
+        """Whether both are for the same units in the same order."""
+        return not self.settings.difference(other.settings) and self.units == other.units
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self)
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """What must be equal for a folder to be continued."""
-        return self.artifact_sha256, round(self.alpha, 9), self.explain, self.fdr, tuple(u.id for u in self.units)
+        values = asdict(self)
+        return {"version": VERSION, "input": values.pop("input"), **values.pop("settings"), **values}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Plan:
-        """From JSON values."""
-        return cls(**{**values, "units": tuple(Unit(**u) for u in values["units"])})
+        """From JSON values; raises KeyError or TypeError on others."""
+        chosen = {key: values[key] for key in ("artifact_sha256", "alpha", "explain", "fdr")}
+        return cls(
+            values["input"], Settings(**chosen, keep=tuple(values["keep"])), tuple(Kept(**k) for k in values["kept"]),
+            {name: (identity, rows) for name, (identity, rows) in values["files"].items()},
+            tuple(Unit(**u) for u in values["units"]),
+        )  # fmt: skip
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is the output of a scoring run: it holds a plan or a manifest of ours."""
-    return _holds(folder / "plan.json", {"artifact_sha256", "units"}) or _holds(
-        folder / "manifest.json", {"artifact_sha256", "parts"}
-    )
+def data_files(location: str | Path, date: str | None = None) -> list[Input]:
+    """The inputs of a location; raises DataError if they are what an earlier run wrote."""
+    inputs = list_inputs(location, date)
+    for source in inputs:
+        if not source.remote and (run := run_of(Path(source.path))):
+            raise DataError(f"{run} is the output of a scoring run; name the data alone as --input, not {location}")
+    return inputs
 
 
-def _holds(path: Path, keys: set[str]) -> bool:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(value, dict) and keys <= value.keys()
+def make_plan(
+    location: str, inputs: Sequence[Input], settings: Settings, kept: Sequence[Kept], old: Plan | None = None
+) -> Plan:
+    """Plan the units of the inputs; an ``old`` plan saves counting the rows of unchanged files again.
 
-
-def _refuse_scores(path: Path, files: Sequence[Path]) -> None:
-    """Refuse to score what an earlier run wrote: its parts are no data."""
-    for place in sorted({f.parent for f in files if f.parent.name in ("parts", "selected")}):
-        if is_run(run := place.resolve().parent):
-            raise DataError(f"{run} is the output of a scoring run; name the data alone as --input, not {path}")
-
-
-def input_files(path: Path) -> tuple[Path, list[Path]]:
-    """The folder that source names are relative to, and the data files in order; raises UsageError or DataError."""
-    if path.is_file():
-        _refuse_scores(path, [path])
-        return path.parent, [path]
-    if not path.is_dir():
-        raise UsageError(f"there is no input {path}")
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".parquet", ".csv") and p.is_file())
-    if not files:
-        raise DataError(f"{path} holds no .parquet or .csv file")
-    _refuse_scores(path, files)
-    return path, files
-
-
-def make_plan(path: Path, artifact_sha256: str, alpha: float, explain: bool, fdr: float | None = None) -> Plan:
-    """Plan the input's units; raises DataError on an empty or broken file, naming it."""
-    root, files = input_files(path)
-    salt = json.dumps([artifact_sha256, round(alpha, 9), explain, *([] if fdr is None else [fdr])])
+    Every file has a unit, also one without rows, so that its part says the columns. Raises DataError on a broken file.
+    """
+    salt = json.dumps([asdict(settings) | {"alpha": round(settings.alpha, 9)}, [asdict(k) for k in kept]])
+    known = {} if old is None else old.files
+    files: dict[str, tuple[str, int]] = {}
     units: list[Unit] = []
-    for file in files:
-        try:
-            units.extend(_units_of(file, str(file.relative_to(root)), salt))
-        except OSError as error:
-            raise DataError(
-                f"{file} cannot be read ({error.strerror or error}); mend its permissions or name"
-            ) from error
-    if not units:
-        raise DataError(f"{path} holds no rows to score")
-    return Plan(1, str(path), artifact_sha256, alpha, explain, tuple(units), fdr)
+    for source in inputs:
+        identity = source.identity()
+        before = known.get(source.name)
+        rows = before[1] if before and before[0] == identity else source.count()
+        files[source.name] = (identity, rows)
+        for start in range(0, max(rows, 1), ROWS_PER_UNIT):
+            stop = min(start + ROWS_PER_UNIT, rows)
+            digest = hashlib.sha256(f"{salt}|{identity}|{start}|{stop}".encode()).hexdigest()[:20]
+            units.append(Unit(digest, source.name, start, stop - start))
+    return Plan(_place(location), settings, tuple(kept), files, tuple(units))
 
 
-def _units_of(file: Path, name: str, salt: str) -> list[Unit]:
-    stat = file.stat()
-    if stat.st_size == 0:
-        raise DataError(f"{file} is empty; give it a header and rows, or take it away")
-    identity = f"{salt}|{name}|{stat.st_size}|{stat.st_mtime_ns}"
-    if file.suffix.lower() == ".csv":
-        with file.open("rb") as handle:
-            ends = handle.read(65536)
-            handle.seek(max(0, stat.st_size - 65536))
-            ends += handle.read(65536)
-        return [Unit(_digest(identity, ends, 0, 0), name, "csv", 0, 0, 0, -1)]
-    return _parquet_units(file, name, identity)
-
-
-def _parquet_units(file: Path, name: str, identity: str) -> list[Unit]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        footer = pq.read_metadata(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file} is not a readable Parquet file ({error}); write it again") from error
-    with file.open("rb") as handle:
-        handle.seek(max(0, file.stat().st_size - 65536))
-        ends = handle.read()
-    units, first, rows, start = [], 0, 0, 0
-    for group in range(footer.num_row_groups):
-        rows += footer.row_group(group).num_rows
-        if rows >= ROWS_PER_UNIT or group == footer.num_row_groups - 1:
-            if rows:
-                digest = _digest(identity, ends, first, group + 1)
-                units.append(Unit(digest, name, "parquet", first, group + 1, start, rows))
-            start, first, rows = start + rows, group + 1, 0
-    return units
-
-
-def _digest(identity: str, ends: bytes, first: int, last: int) -> str:
-    return hashlib.sha256(f"{identity}|{first}|{last}|".encode() + ends).hexdigest()[:20]
+def _place(location: str) -> str:
+    return location if "://" in location else str(Path(location).resolve())

@@ -15,33 +15,31 @@ from serving.crash import crash_point
 from serving.discovery import batch_threshold
 from serving.errors import DataError
 from serving.files import disk_errors, read_json, sync_and_hash, sync_folder, write_json
+from serving.layout import SCORED, SELECTED, THRESHOLD
 
 ROWS = 65_536
 
 
 def select_rows(folder: Path, commits: list[dict[str, Any]], rate: float) -> tuple[float, list[dict[str, Any]]]:
-    """Copy each committed part to ``selected/`` with its decisions; returns the threshold and the new commits.
+    """Copy each part of ``_scored/`` to the folder with its decisions; returns the threshold and the new commits.
 
-    The threshold is written before the first copy, so that a rerun decides alike. ``parts/`` is emptied at the end by
-    the caller, once the manifest names the copies.
+    The threshold is written before the first copy, so that a rerun decides alike. ``_scored/`` is emptied at the end
+    by the caller, once the manifest names the copies.
     """
     with disk_errors(f"in {folder}"):
-        for place in (folder / "selected", folder / "_selected"):
-            place.mkdir(exist_ok=True)
-        for leftover in (folder / "selected").glob(".tmp-*"):
-            leftover.unlink(missing_ok=True)
+        (folder / SELECTED).mkdir(exist_ok=True)
     threshold = _threshold(folder, commits, rate)
     return threshold, [_select_part(folder, commit, threshold) for commit in commits]
 
 
 def _threshold(folder: Path, commits: list[dict[str, Any]], rate: float) -> float:
-    path = folder / "_threshold.json"
+    path = folder / THRESHOLD
     if not path.exists():
-        parts = [folder / "parts" / commit["part"] for commit in commits]
+        parts = [folder / SCORED / commit["part"] for commit in commits]
 
         def count(limit: float) -> int:
             return sum(
-                int(pc.sum(pc.less_equal(column, limit)).as_py()) for part in parts for column in _p_values(part)
+                int(pc.sum(pc.less_equal(column, limit)).as_py() or 0) for part in parts for column in _p_values(part)
             )
 
         rows = sum(commit["rows"] for commit in commits)
@@ -56,21 +54,21 @@ def _p_values(part: Path) -> Iterator[pa.Array]:
 
 
 def _select_part(folder: Path, commit: dict[str, Any], threshold: float) -> dict[str, Any]:
-    note = folder / "_selected" / f"{commit['unit']}.json"
+    note = folder / SELECTED / f"{commit['unit']}.json"
     if note.exists():
         return read_json(note, lambda reason: DataError(f"{reason}; use --new-run to start over"))
-    target = folder / "selected" / commit["part"]
-    temporary = folder / "selected" / f".tmp-{commit['unit']}-{os.getpid()}"
+    target = folder / commit["part"]
+    temporary = folder / f".tmp-part-{commit['unit']}-{os.getpid()}"
     selected = 0
     try:
         with disk_errors(f"in {folder}"):
-            source = pq.ParquetFile(folder / "parts" / commit["part"])
+            source = pq.ParquetFile(folder / SCORED / commit["part"])
             schema = source.schema_arrow.append(pa.field("fdr_selected", pa.bool_()))
             with pq.ParquetWriter(temporary, schema, compression="snappy") as writer:
                 for batch in source.iter_batches(ROWS, use_threads=False):
                     chosen = pc.less_equal(batch.column("p_value").cast(pa.float64()), threshold)
                     writer.write_batch(pa.record_batch([*batch.columns, chosen], schema=schema))
-                    selected += int(pc.sum(chosen).as_py())
+                    selected += int(pc.sum(chosen).as_py() or 0)
             digest = sync_and_hash(temporary)
             temporary.replace(target)
             sync_folder(target.parent)

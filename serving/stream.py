@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from serving import watch
 from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import Lond, check_rate
@@ -86,6 +87,7 @@ class _Scoring:
     explain: bool
     keep_record: bool
     rule: Lond | None
+    counts: watch.Counts = field(default_factory=watch.no_counts)
 
     def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
         """A source's position with the state of the online rule."""
@@ -129,7 +131,8 @@ def run_stream(
     state, totals = State(Path(output)), Totals()
     with _signals() as stop:
         if replay:
-            _replay(_Scoring(current, explain, keep_record, _rule(fdr, state, "replay")), state, totals)
+            scoring = _Scoring(current, explain, keep_record, _rule(fdr, state, "replay"))
+            _replay(scoring, state, totals)
         else:
             source, consumer = _open_source(input, state, follow)
             scoring = _Scoring(current, explain, keep_record, _rule(fdr, state, consumer))
@@ -138,16 +141,24 @@ def run_stream(
             finally:
                 source.close()
     state.close()
-    summary = {
-        "scored": totals.scored,
-        "anomalies": totals.anomalies,
-        "dead_letters": totals.dead,
-        "output": str(output),
-    }
-    if totals.dead and not totals.scored and "code" not in stop:
-        print(f"warning: every record was refused; first reason: {totals.reason}", file=sys.stderr, flush=True)
-    print(json.dumps(summary) if as_json else f"{totals.line()}: {output}", flush=True)
+    _say_end(totals, scoring, output, as_json, "code" in stop)
     return stop.get("code", 0)
+
+
+def _say_end(totals: Totals, scoring: _Scoring, output: str | Path, as_json: bool, stopped: bool) -> None:
+    """The summary on stdout; doubts on stderr."""
+    shares, scorer = watch.shares(scoring.counts), scoring.model.scorer
+    doubts = watch.doubts(scorer.artifact.metadata, scoring.counts, scorer.alpha)
+    if totals.dead and not totals.scored and not stopped:
+        print(f"warning: every record was refused; first reason: {totals.reason}", file=sys.stderr, flush=True)
+    for doubt in doubts:
+        print(f"warning: {doubt}", file=sys.stderr, flush=True)
+    summary = {
+        "scored": totals.scored, "anomalies": totals.anomalies, "dead_letters": totals.dead, "output": str(output),
+        "alarm_share": watch.alarm_share(scoring.counts), "shares": shares, "doubts": doubts,
+    }  # fmt: skip
+    text = "\n".join([f"{totals.line()}: {output}", *watch.report(shares)])
+    print(json.dumps(summary) if as_json else text, flush=True)
 
 
 def _open_source(input: str, state: State, follow: bool) -> tuple[Source, str]:
@@ -296,7 +307,10 @@ def _sift(
 
 def _score(good: list[tuple[Record, dict[str, Any]]], scoring: _Scoring) -> list[dict[str, Any]]:
     model = scoring.model
-    result = model.scorer.score([value for _, value in good], scoring.explain)
+    feeds = model.scorer.adapter.feeds([value for _, value in good])
+    result = model.scorer.score(feeds, scoring.explain)
+    counted_now = watch.count(model.scorer.adapter.columns, feeds, int(result.is_anomaly.sum()))
+    scoring.counts = watch.add(scoring.counts, counted_now)
     now, features = datetime.now(UTC).isoformat(), model.scorer.artifact.features
     rows = []
     for index, (record, _) in enumerate(good):

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ from typing import Any
 
 from serving.artifact import load_artifact
 from serving.errors import TemporaryError
+from serving.inputs import Reading
 from serving.plan import Unit
 from serving.scorer import Scorer
-from serving.units import Job, score_unit
+from serving.units import Job, score_units
 
 _job: Job | None = None
+_reading = Reading()
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,12 @@ class Source:
     alpha: float
 
 
-def in_turn(job: Job, units: Sequence[Unit]) -> Iterator[Unit]:
+def in_turn(job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
     """Score the units in this process; yields each when it is committed."""
-    for unit in units:
-        score_unit(job, unit)
-        yield unit
+    yield from score_units(job, units, Reading())
 
 
-def in_processes(source: Source, job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+def in_processes(source: Source, job: Job, units: Sequence[Unit], workers: int) -> Generator[Unit, None, None]:
     """Score the units in up to ``workers`` processes; yields each when it is committed.
 
     What a unit raises is raised here, and units that nobody has begun are left. Raises TemporaryError where a process
@@ -78,4 +78,5 @@ def _end_with(parent: int) -> None:
 
 def _score(unit: Unit) -> Any:
     assert _job is not None
-    score_unit(_job, unit)
+    for _ in score_units(_job, [unit], _reading):
+        pass

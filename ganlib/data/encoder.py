@@ -27,6 +27,7 @@ from ganlib.data.frames import as_frame
 from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, to_scores
 from ganlib.data.schema import Column, Schema
+from ganlib.data.shares import Shares, training_shares
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
 from ganlib.errors import ConfigError, DataError
@@ -43,7 +44,8 @@ class TableEncoder:
     scales them. Quantiles suit heavy tails and lumps, but need rows: a column with fewer than 100 values, or fewer
     than 10 different ones, is scaled in either case, since its quantiles would be the rows themselves.
 
-    After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None).
+    After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None),
+    and for detection ``shares`` of missing, unseen and infinite values by column.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class TableEncoder:
         self.schema, self.for_generation, self.numeric = schema, for_generation, numeric
         self.codes: tuple[ColumnCode, ...] = ()
         self.unexpected_position: int | None = None
+        self.shares: Shares = {}
 
     # ---------------------------------------------------------------- fitting
     def fit(self, frame: Any) -> TableEncoder:
@@ -69,6 +72,9 @@ class TableEncoder:
         if watched and not self.for_generation:
             self.unexpected_position, start = start, start + 1
         self.width = start
+        if not self.for_generation:
+            fed = (c for c in self.schema.columns if c.input in feeds and c.role in ("feature", "group"))
+            self.shares = training_shares(fed, feeds)
         return self
 
     def columns(self) -> tuple[Column, ...]:
@@ -175,6 +181,7 @@ class TableEncoder:
             "numeric": self.numeric,
             "unexpected_position": self.unexpected_position,
             "width": self.width,
+            "shares": self.shares,
             "schema": self.schema.to_dict(),
             "codes": [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(c).items()} for c in self.codes],
         }
@@ -185,6 +192,7 @@ class TableEncoder:
         encoder = cls(Schema.from_dict(values["schema"]), values["for_generation"], values.get("numeric", "quantile"))
         encoder.codes = tuple(ColumnCode.from_dict(code) for code in values["codes"])
         encoder.unexpected_position, encoder.width = values["unexpected_position"], values["width"]
+        encoder.shares = {name: dict(found) for name, found in values.get("shares", {}).items()}
         return encoder
 
 

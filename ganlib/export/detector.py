@@ -58,6 +58,8 @@ def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
         "calibration": calibration.to_dict() | {"group_column": encoder.schema.group, "alpha": _alpha(estimator)},
         "golden": _golden(estimator, session),
     }
+    if encoder.shares:
+        metadata["shares"] = encoder.shares
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry, required, show
 from pipelines.cli.common import settings as configured
+from serving import options
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -25,13 +26,20 @@ def add_to(app: typer.Typer) -> None:
 
 def score(
     model: ModelUri = None,
-    input: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the score parts and manifest.json.")] = None,
+    input: Annotated[str | None, typer.Option(help=options.LOCATION)] = None,
+    output: Annotated[Path | None, typer.Option(help=options.OUTPUT)] = None,
     alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
     fdr: Annotated[
         float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
     ] = None,
     explain: Annotated[bool | None, typer.Option("--explain", help="Add a contribution column per feature.")] = None,
+    keep: options.Keep = None,
+    bad_rows: options.BadRows = None,
+    max_bad_share: options.MaxBadShare = None,
+    require_rows: options.RequireRows = None,
+    max_alarm_share: options.MaxAlarmShare = None,
+    max_missing_share: options.MaxMissingShare = None,
+    date: options.Day = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")] = None,
     new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
     wait: Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")] = None,
@@ -44,15 +52,19 @@ def score(
     Run the same command again to continue after a crash: each row is scored exactly once.
     """
     from pipelines.steps import score as run
+    from serving.keep import split_names
 
     settings = configured(
-        config, score__model=model, score__input=_text(input), score__output=_text(output), score__alpha=alpha,
+        config, score__model=model, score__input=input, score__output=_text(output), score__alpha=alpha,
         score__fdr=fdr, score__explain=explain, score__wait=wait, score__workers=workers,
-        registry__tracking_uri=tracking,
+        score__keep=split_names(keep), score__bad_rows=bad_rows, score__max_bad_share=max_bad_share,
+        score__require_rows=require_rows, score__max_alarm_share=max_alarm_share,
+        score__max_missing_share=max_missing_share, score__date=date, registry__tracking_uri=tracking,
     )  # fmt: skip
     chosen = settings.score
     summary = run(chosen, registry(settings) if str(chosen.model).startswith("models:/") else None, new_run)
-    show(summary.to_dict()) if as_json else print(summary.line())
+    show(summary.to_dict()) if as_json else print(summary.report())
+    summary.check()
 
 
 def verify(folder: Path, as_json: Json = False) -> None:

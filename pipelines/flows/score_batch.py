@@ -13,7 +13,7 @@ from pipelines import steps
 from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell
 from pipelines.registry import Registry
 from pipelines.settings import Settings, load_settings
-from serving.wording import counted
+from serving.batch import Summary
 
 
 def score_rows(settings: dict[str, Any]) -> dict[str, Any]:
@@ -41,23 +41,34 @@ def score_batch(
     alpha: float | None = None,
     explain: bool | None = None,
     config: str | None = None,
+    date: str | None = None,
+    keep: list[str] | None = None,
+    bad_rows: str | None = None,
+    max_bad_share: float | None = None,
+    require_rows: bool | None = None,
+    max_alarm_share: float | None = None,
+    max_missing_share: float | None = None,
 ) -> dict[str, Any]:
-    """Score and recount; ``{date}`` in ``output`` becomes the day of the scheduled start (UTC).
+    """Score and recount; ``{date}`` in ``input`` and ``output`` becomes ``date``, or the day of the scheduled start.
 
-    A folder belongs to one input: a job that runs every night on a growing folder needs an output of its own each
-    night. A run that is repeated keeps its scheduled day, and continues.
+    Fails after all that if a limit (``max_alarm_share``, ``max_missing_share``) is exceeded.
+    Give ``date`` (YYYY-MM-DD) to score a past day again. A repeated run keeps its scheduled day (UTC), and continues.
     """
-    given = {"model": model, "input": input, "output": output, "alpha": alpha, "explain": explain}
+    given = {
+        "model": model, "input": input, "output": output, "alpha": alpha, "explain": explain, "date": date,
+        "keep": keep, "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
+        "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share,
+    }  # fmt: skip
     settings = load_settings(config, {f"score.{key}": value for key, value in given.items()})
-    day = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
-    folder = None if settings.score.output is None else settings.score.output.replace("{date}", day)
-    chosen = settings.score.model_copy(update={"output": folder})
+    started = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
+    chosen = settings.score.model_copy(update={"date": settings.score.date or started})
     done = SCORE(settings.model_copy(update={"score": chosen}).to_json())
     folder = done["output"]
     counts = RECOUNT(folder)
-    odd = counted(done["anomalies"], "anomaly", "anomalies")
-    tell(f"{counted(done['rows'], 'row')} scored, {odd} at alpha {done['alpha']:g}: {folder}")
-    shown = ("model_name", "model_version", "alpha", "rows", "anomalies", "units", "skipped")
+    summary = Summary(**done)
+    tell(summary.report())
+    shown = ("model_name", "model_version", "alpha", "rows", "dead", "anomalies", "units", "skipped")
     leave_table("scores", [{name: done[name] for name in shown} | {"recounted": counts["rows"]}], f"scores in {folder}")
     leave_link("scores-folder", Path(folder).resolve().as_uri(), folder)
+    summary.check()
     return done

@@ -149,7 +149,7 @@ def nightly_deployment_works(folder):
         done = subprocess.run(["bash", "-c", run], cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0 and "Completed" in done.stdout + done.stderr, done.stdout + done.stderr
         (output,) = (folder / "runs/nightly").iterdir()
-        assert json.loads((output / "manifest.json").read_text())["rows"] == 114
+        assert json.loads((output / "_manifest.json").read_text())["rows"] == 114
     finally:
         for process in reversed(started):
             end(process)

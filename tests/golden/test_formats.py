@@ -11,9 +11,11 @@ import pytest
 
 from serving.artifact import FORMAT_VERSION, load_artifact
 from serving.batch import open_scores, score_batch
+from serving.errors import DataError, IntegrityError
 from serving.generator import Generator
 from serving.scorer import Scorer
 from serving.stream import run_stream
+from serving.verify import verify
 
 HERE = Path(__file__).parent
 VERSIONS = sorted(HERE.glob("v*"))
@@ -96,3 +98,38 @@ def test_an_augmenter_that_makes_other_rows_is_refused(kept, tmp_path, column):
     (tmp_path / "changed.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(IntegrityError, match=column):
         load_artifact(tmp_path / "changed.onnx")
+
+
+@pytest.mark.parametrize("which", ["plain", "selected"])
+def test_scores_of_the_old_layout_are_read_and_replaced_on_request(kept, tmp_path, which):
+    folder, expected = kept
+    out = tmp_path / "out"
+    shutil.copytree(folder / "scores" / which, out)
+    assert verify(out)["rows"] == 20
+    np.testing.assert_allclose(open_scores(out)["anomaly_score"], expected["anomaly_score"], rtol=1e-5)
+    with pytest.raises(DataError, match="output of a scoring run"):
+        score_batch(folder / "detector.onnx", out, tmp_path / "other")
+    for begun in (False, True):
+        if begun:
+            (out / "manifest.json").unlink()
+            with pytest.raises(IntegrityError, match="not finished"):
+                verify(out)
+        with pytest.raises(DataError, match="begun by an earlier release.*--new-run"):
+            score_batch(folder / "detector.onnx", folder / "rows.csv", out)
+    score_batch(folder / "detector.onnx", folder / "rows.csv", out, new_run=True)
+    assert verify(out)["rows"] == 20 and sorted(p.name for p in out.iterdir() if p.name[0] != "_") == [
+        next(out.glob("part-*.parquet")).name
+    ]
+
+
+@pytest.mark.parametrize("which", ["plain", "selected"])
+def test_the_old_layout_is_replaced_whenever_that_is_stopped(kept, tmp_path, monkeypatch, which):
+    folder, _ = kept
+    out = tmp_path / "out"
+    shutil.copytree(folder / "scores" / which, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.adopt.write_json", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            score_batch(folder / "detector.onnx", folder / "rows.csv", out, new_run=True)
+    score_batch(folder / "detector.onnx", folder / "rows.csv", out)
+    assert verify(out)["rows"] == 20 and not (out / "plan.json").exists()

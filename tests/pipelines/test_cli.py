@@ -120,8 +120,9 @@ def test_a_registered_model_scores_a_batch_and_a_stream_alike(ganlib, home):
     assert ganlib("verify", "scores")[0] == 0
     (home / "new.jsonl").write_text(features.to_json(orient="records", lines=True, date_format="iso") + "not json\n")
     code, out, _ = ganlib("stream", *given, "--input", "new.jsonl", "--output", "s.db", "--json")
-    assert code == 0 and json.loads(out) == {"scored": 80, "dead_letters": 1, "output": "s.db",
-                                            "anomalies": json.loads(out)["anomalies"]}  # fmt: skip
+    said = json.loads(out)
+    assert code == 0 and (said["scored"], said["dead_letters"], said["output"]) == (80, 1, "s.db")
+    assert said["alarm_share"] == said["anomalies"] / 80 and said["shares"] == {"flow": {"missing": 0.1}}
     batch = pd.concat(map(pd.read_parquet, sorted((home / "scores").rglob("*.parquet"))))
     live = pd.read_sql("SELECT * FROM scores ORDER BY position", sqlite3.connect("s.db"))
     np.testing.assert_allclose(np.sort(batch["anomaly_score"]), np.sort(live["anomaly_score"]), rtol=1e-5)

@@ -66,10 +66,11 @@ def test_bad_tables_are_refused_by_every_verb_and_leave_nothing(ganlib, home, te
     before = sorted(p.name for p in home.iterdir())
     refused(ganlib("train", "--data", file, "--name", "pump", "--model", "vae", "--steps", 5), 4, word)
     refused(ganlib("augment", "--data", file, "--label", "kind", "--output", "more.csv"), 4)
-    refused(ganlib("score", "--model", template / "demo.onnx", "--input", file, "--output", "scores"), 4)
+    scoring = ("score", "--model", template / "demo.onnx", "--input", file, "--output", "scores")
+    refused(ganlib(*scoring, "--require-rows"), 4)
     left = {p.name for p in home.iterdir()} - set(before)
     assert not {name for name in left if name.startswith("more")}, left
-    assert not list(home.glob("scores/*.parquet")) and not (home / "scores" / "manifest.json").exists()
+    assert not list(home.glob("scores/*.parquet")) and not (home / "scores" / "_manifest.json").exists()
     refused(ganlib("history", "pump"), 2, "no registered model")
 
 
@@ -93,7 +94,7 @@ def test_scoring_against_the_schema(ganlib, home, template, change, words):
         assert result[0] == 0, result[2]
     else:
         refused(result, 4, *words)
-        assert not (home / "scores" / "manifest.json").exists()
+        assert not (home / "scores" / "_manifest.json").exists()
 
 
 def test_names_options_and_labels_that_do_not_exist(ganlib, home, template):

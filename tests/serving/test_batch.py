@@ -1,5 +1,6 @@
 """Batch scoring: every input row exactly once, whatever happens, and one clear message for whatever goes wrong."""
 
+import gzip
 import json
 import signal
 import subprocess
@@ -66,8 +67,8 @@ def test_a_second_run_does_nothing_and_other_settings_are_refused(artifact, sour
     with pytest.raises(DataError, match="made for alpha"):
         score_batch(artifact, source, tmp_path / "out", alpha=0.2)
     table(10, 9).to_parquet(source / "z.parquet")
-    with pytest.raises(DataError, match="other input"):
-        score_batch(artifact, source, tmp_path / "out")
+    with pytest.raises(DataError, match="made for alpha"):
+        score_batch(artifact, source, tmp_path / "out", alpha=0.2)
     renewed = score_batch(artifact, source, tmp_path / "out", alpha=0.2, new_run=True)
     assert renewed.rows == 560 and verify(tmp_path / "out")["rows"] == 560
 
@@ -96,12 +97,12 @@ def test_killed_at_any_point_a_rerun_gives_each_row_once(artifact, source, tmp_p
     assert json.loads(finished.stdout)["rows"] == 550
     assert verify(tmp_path / "out")["rows"] == 550
     check_exactly_once(artifact, tmp_path / "out")
-    assert not list((tmp_path / "out" / "parts").glob(".tmp*")) and not (tmp_path / "out" / "_lease.json").exists()
+    assert not list((tmp_path / "out").rglob(".tmp*")) and not (tmp_path / "out" / "_lease.json").exists()
 
 
 def test_verify_sees_what_was_changed(artifact, source, tmp_path):
     score_batch(artifact, source, tmp_path / "out")
-    part = next((tmp_path / "out" / "parts").glob("part-*.parquet"))
+    part = next((tmp_path / "out").glob("part-*.parquet"))
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError, match="changed after"):
         verify(tmp_path / "out")
@@ -132,16 +133,16 @@ def broken(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("empty.csv", b"", "is empty"),
-        ("header.csv", b"amount,count,flag,kind,when\n", "no rows"),
         ("latin.csv", "amount,count,flag,kind,when\n1,2,true,caf\xe9,2026-01-01\n".encode("latin-1"), "UTF-8"),
         ("word.csv", b"amount,count,flag,kind,when\nmuch,2,true,a,2026-01-01\n", "'amount', row 0: 'much'"),
         ("renamed.csv", b"amounts,count,flag,kind,when\n1,2,true,a,2026-01-01\n", "renamed to 'amounts'"),
         ("twice.csv", b"amount,amount,count,flag,kind,when\n1,1,2,true,a,2026-01-01\n", "twice: 'amount'"),
-        ("ragged.csv", b"amount,count,flag,kind,when\n1,2,true\n", "cannot be read"),
+        ("ragged.csv", b"amount,count,flag,kind,when\n1,2,true\n", "row 0: has 3 values, where the header has 5"),
+        ("list.jsonl", b"[1]\n", "row 0: is not an object but list"),
+        ("cut.csv.gz", gzip.compress(table(90).to_csv().encode())[:-9], "cannot be read"),
+        ("none.csv.gz", b"a,b\n", "cannot be read"),
         ("date.csv", b"amount,count,flag,kind,when\n1,2,true,a,soon\n", "ISO date"),
         ("broken.parquet", b"PAR1 but not really PAR1", "Parquet"),
-        ("empty.parquet", b"", "is empty"),
     ],
 )
 def test_bad_input_gets_one_message_and_exit_code_4(artifact, tmp_path, environment, name, content, words):
@@ -149,7 +150,7 @@ def test_bad_input_gets_one_message_and_exit_code_4(artifact, tmp_path, environm
     result = run(environment, "score", "--model", artifact, "--input", path, "--output", tmp_path / "out")
     assert result.returncode == 4, result.stderr
     assert words in result.stderr and "Traceback" not in result.stderr and len(result.stderr.splitlines()) == 1
-    assert not list(tmp_path.glob("out/parts/*")) and not (tmp_path / "out" / "manifest.json").exists()
+    assert not list(tmp_path.glob("out/part-*")) and not (tmp_path / "out" / "_manifest.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_full_disk_is_temporary(artifact, source, tmp_path, monkeypatch):
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(TemporaryError, match="no space left"):
         score_batch(artifact, source, tmp_path / "out")
-    assert not list((tmp_path / "out" / "parts").iterdir())
+    assert not [p for p in (tmp_path / "out").rglob("*part*") if p.is_file()]
 
 
 def test_csv_and_parquet_agree(artifact, tmp_path):
@@ -213,7 +214,7 @@ def test_a_false_discovery_rate_adds_a_column_over_the_whole_run(artifact, sourc
     assert threshold > 0 and scores["fdr_selected"].sum() >= 60
     assert (scores["fdr_selected"] == (scores["p_value"].astype(float) <= threshold)).all()
     assert json.loads(finished.stdout)["fdr_selected"] == scores["fdr_selected"].sum()
-    assert not list((tmp_path / "out" / "parts").iterdir())
+    assert not list((tmp_path / "out" / "_scored").iterdir())
 
 
 def test_a_folder_keeps_its_false_discovery_rate(artifact, source, tmp_path):
@@ -231,9 +232,9 @@ def test_a_folder_keeps_its_false_discovery_rate(artifact, source, tmp_path):
 
 def test_the_verifier_sees_a_part_that_holds_other_rows(artifact, source, tmp_path):
     score_batch(artifact, source, tmp_path / "out")
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     manifest["parts"][0]["start_row"] = 5
-    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "out" / "_manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(IntegrityError, match="missing or"):
         verify(tmp_path / "out")
 
@@ -280,7 +281,8 @@ def test_killed_parents_leave_no_process_and_a_rerun_finishes(artifact, source, 
 
 def test_what_a_process_refuses_is_said_as_ever(artifact, source, tmp_path, environment):
     (source / "odd.csv").write_text("amount,count,flag,kind,when\nmuch,2,true,a,2026-01-01\n")
-    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out", "--workers", "2")
+    arguments = ("score", "--model", artifact, "--input", source, "--output", tmp_path / "out", "--workers", "2",
+                 "--bad-rows", "stop")  # fmt: skip
     done = run(environment, *arguments)
     assert done.returncode == 4 and "'amount', row 0: 'much'" in done.stderr and "Traceback" not in done.stderr
     assert run(environment, *arguments, "--workers", "0").returncode == 2

@@ -1,0 +1,183 @@
+"""Whose an output folder is: check it, make it a plan's own, keep the committed units that the plan shares."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from serving.errors import DataError, UsageError
+from serving.files import disk_errors, read_json, sync_folder, write_json
+from serving.layout import (
+    COMMITS,
+    DEAD,
+    MANIFEST,
+    OLD_MANIFEST,
+    OLD_PARTS,
+    OLD_PLAN,
+    OLD_SELECTED,
+    PLAN,
+    SCORED,
+    SELECTED,
+    THRESHOLD,
+    is_run,
+    part_name,
+    unit_of,
+)
+from serving.plan import Plan
+from serving.wording import counted, listed
+
+OURS = {COMMITS, SCORED, SELECTED, DEAD, OLD_PARTS, OLD_SELECTED}
+NO_DATA = {"_lease.json", "lost+found", ".gitkeep", ".gitignore", ".DS_Store"}
+
+
+def check_output(folder: Path, source: Path) -> None:
+    """Reject a folder that holds anything but an earlier run, or that the next scan of the input would read."""
+    if source.is_dir() and source.resolve() in folder.resolve().parents:
+        raise UsageError(
+            f"--output {folder} lies in --input {source}: its scores would be read as data; choose another"
+        )
+    with disk_errors(f"in {folder}"):
+        if not folder.is_dir() or is_run(folder):
+            return
+        held = sorted(entry.name for entry in folder.iterdir() if not _left_over(entry))
+    if held:
+        raise UsageError(
+            f"{folder} holds {held[0]!r}, which is no output of `score`; give --output an empty or a new folder"
+        )
+
+
+def _left_over(entry: Path) -> bool:
+    """Whether a run that never got to its plan leaves this, or it is disposable."""
+    if entry.name in OURS and entry.is_dir():
+        return all(inner.name.startswith(".tmp-") for inner in entry.iterdir())
+    return entry.name in NO_DATA or entry.name.startswith(".tmp-")
+
+
+def old_plan(folder: Path, new_run: bool) -> Plan | None:
+    """The plan of an earlier run of this layout; None if there is none, or ``new_run`` replaces an unreadable one."""
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        return Plan.from_dict(read_json(path, DataError))
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        if new_run:
+            return None
+        raise DataError(f"{path} cannot be read ({error}); use --new-run to start over") from error
+
+
+def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
+    """Make the folder this plan's.
+
+    An earlier plan with the same settings hands on the units that both have. Any other gives way if nothing of it is
+    committed, or on ``new_run``; raises DataError otherwise.
+    """
+    old = old_plan(folder, new_run)
+    if old is not None and old.same_as(plan):
+        return
+    begun = any((folder / COMMITS).glob("*.json"))
+    why = _objection(folder, old, plan)
+    if begun and why and not new_run:
+        raise DataError(f"{folder} {why}; choose another --output, or --new-run to replace it")
+    # What a false discovery rate decided holds for all rows of its run, and what it was decided from is gone.
+    decided = old is None or (old.settings.fdr is not None and (folder / THRESHOLD).exists())
+    wanted = set() if decided else {p.stem for p in (folder / COMMITS).glob("*.json")} & plan.ids
+    if begun and old is not None and not why:
+        print(_changes(old, plan, wanted), file=sys.stderr)
+    with disk_errors(f"in {folder}"):
+        _clear(folder, wanted)
+    write_json(folder / PLAN, plan.to_dict())
+    with disk_errors(f"in {folder}"):
+        _forget_old_layout(folder)
+
+
+def _objection(folder: Path, old: Plan | None, plan: Plan) -> str:
+    """Why an earlier run cannot be continued as this one; empty if it can."""
+    if old is None:
+        return "was begun by an earlier release, whose layout was another" if (folder / OLD_PLAN).exists() else ""
+    if difference := old.settings.difference(plan.settings):
+        return f"was made for {difference}"
+    if old.input != plan.input and not old.ids & plan.ids:
+        return f"was made for other input ({old.input})"
+    return ""
+
+
+def _changes(old: Plan, plan: Plan, kept: Collection[str]) -> str:
+    """What a changed input means for a folder."""
+    new = [name for name in plan.files if name not in old.files]
+    changed = [name for name, (identity, _) in plan.files.items() if old.files.get(name, (identity,))[0] != identity]
+    gone = [name for name in old.files if name not in plan.files]
+    said = [(changed, "changed"), (new, "new"), (gone, "removed")]
+    told = ", ".join(f"{word}: {listed(names)}" for names, word in said if names) or "its columns have other types"
+    again = counted(len(plan.units) - len(kept), "unit")
+    return f"the input was changed ({told}); {again} scored anew, {len(kept):,} kept"
+
+
+def _clear(folder: Path, wanted: Collection[str]) -> None:
+    """Delete what an earlier plan left, but for the units ``wanted``.
+
+    Commits go, and are seen to be gone, before what they name: stopped anywhere, this leaves an earlier run that lacks
+    some units, and that run could still be continued.
+    """
+    for name in (MANIFEST, OLD_MANIFEST):
+        (folder / name).unlink(missing_ok=True)
+    for place in (folder / name for name in (COMMITS, SELECTED)):
+        _delete(place, wanted)
+    (folder / THRESHOLD).unlink(missing_ok=True)
+    for place in (folder, *(folder / name for name in (SCORED, DEAD, OLD_PARTS, OLD_SELECTED))):
+        _delete(place, wanted)
+
+
+def _delete(place: Path, wanted: Collection[str]) -> None:
+    pattern = "*.json" if place.name in (COMMITS, SELECTED) else "part-*.parquet"
+    for file in place.glob("dead-*.jsonl" if place.name == DEAD else pattern):
+        if unit_of(file) not in wanted:
+            file.unlink()
+    if place.is_dir():
+        sync_folder(place)
+
+
+def _forget_old_layout(folder: Path) -> None:
+    (folder / OLD_PLAN).unlink(missing_ok=True)
+    for name in (OLD_PARTS, OLD_SELECTED):
+        if (folder / name).is_dir() and not any((folder / name).iterdir()):
+            (folder / name).rmdir()
+
+
+def settle(folder: Path, plan: Plan, place: Path) -> None:
+    """Sweep what no commit names, and number the parts as the plan does.
+
+    A commit names its unit, so that a part is found whatever its number was when it was committed.
+    """
+    numbers = {unit.id: number for number, unit in enumerate(plan.units)}
+    scored = {p.stem for p in (folder / COMMITS).glob("*.json")} & numbers.keys()
+    chosen = {p.stem for p in (folder / SELECTED).glob("*.json")} & numbers.keys()
+    with disk_errors(f"in {folder}"):
+        for where, committed in {folder: chosen, place: scored}.items():
+            for leftover in where.glob(".tmp-part-*"):
+                leftover.unlink(missing_ok=True)
+            for part in where.glob("part-*.parquet"):
+                _settle_part(part, committed, numbers)
+        for letters in (folder / DEAD).glob("*dead-*"):
+            if unit_of(letters) not in scored:
+                letters.unlink()
+
+
+def _settle_part(part: Path, committed: Collection[str], numbers: dict[str, int]) -> None:
+    unit = unit_of(part)
+    if unit not in committed:
+        part.unlink()
+    elif (named := part.with_name(part_name(numbers[unit], unit))) != part:
+        part.replace(named)
+
+
+def read_commits(folder: Path, plan: Plan) -> list[dict[str, Any]]:
+    """The commits of all units in the order of the plan, their parts named as they are numbered now."""
+    commits = []
+    for number, unit in enumerate(plan.units):
+        path = folder / COMMITS / f"{unit.id}.json"
+        commit = read_json(path, lambda reason: DataError(f"{reason}; run the same command again"))
+        commits.append(commit | {"part": part_name(number, unit.id)})
+    return commits

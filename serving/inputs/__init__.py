@@ -1,0 +1,12 @@
+"""Where tables come from: files, folders, globs and URLs, listed and opened behind one interface.
+
+``list_inputs`` finds the files of a location; each ``Input`` knows its columns, counts its rows and yields them as
+Arrow tables. One file a format: ``delimited.py`` (CSV, TSV), ``jsonlines.py``, ``parquet.py``.
+"""
+
+from serving.inputs.base import Broken as Broken
+from serving.inputs.base import Input as Input
+from serving.inputs.base import Piece as Piece
+from serving.inputs.base import Reading as Reading
+from serving.inputs.listing import list_inputs as list_inputs
+from serving.inputs.listing import place_date as place_date

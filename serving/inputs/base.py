@@ -1,0 +1,255 @@
+"""One input file: its columns, its number of rows, and its rows as tables from any row to any other."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from serving.errors import DataError, DependencyError
+
+ROWS = 20_480
+ENDS = 65_536
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A row that is no row of its table: a CSV line with too few values, a line that is not JSON."""
+
+    row: int
+    column: str
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows ``start`` to ``stop`` (exclusive) of a file; ``table`` holds them without the ``broken`` ones."""
+
+    table: pa.Table
+    start: int
+    stop: int
+    broken: tuple[Broken, ...] = ()
+
+    def rows(self) -> np.ndarray:
+        """The position in the file of each row of the table."""
+        rows = np.arange(self.start, self.stop)
+        return np.delete(rows, [b.row - self.start for b in self.broken]) if self.broken else rows
+
+    def cut(self, start: int, stop: int | None) -> Piece:
+        """The part of it between two positions."""
+        stop = self.stop if stop is None else min(stop, self.stop)
+        start = max(start, self.start)
+        if (start, stop) == (self.start, self.stop):
+            return self
+        first, last = np.searchsorted(self.rows(), (start, stop))
+        broken = tuple(b for b in self.broken if start <= b.row < stop)
+        return Piece(self.table.slice(int(first), int(last - first)), start, stop, broken)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file of a known format.
+
+    ``path`` is a local path or a URL, ``name`` the same relative to the location that was listed, ``keys`` what the
+    folders say (``day=2026-11-26``), as string columns. A column of the file wins over a key of the same name.
+    """
+
+    path: str
+    name: str
+    format: str
+    compression: str | None = None
+    keys: tuple[tuple[str, str | None], ...] = ()
+    size: int = 0
+    stamp: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is reached by a URL."""
+        return "://" in self.path
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its format has no types: every value comes as it is written."""
+        return self.format != "parquet"
+
+    def names(self) -> list[str]:
+        """Its columns, then the partition keys; none for an empty file. Raises DataError if it cannot be read."""
+        return list(self.types())
+
+    def types(self) -> dict[str, pa.DataType]:
+        """The same with their types."""
+        if self.size == 0:
+            return {}
+        own = _types(self)
+        if twice := [name for name, _ in own if [n for n, _ in own].count(name) > 1]:
+            raise DataError(f"{self.path}: column names must be unique; these come twice: {twice[0]!r}")
+        types = dict(own)
+        return types | {key: pa.string() for key, _ in self.keys if key not in types} if types else {}
+
+    def count(self) -> int:
+        """Its number of rows, broken ones included. CSV and JSON lines are read through once."""
+        if self.size == 0:
+            return 0
+        with reading(self):
+            return _format(self).count(self)
+
+    def identity(self) -> str:
+        """Name, size, time of the last change and both ends of the file, as a hex sha-256."""
+        ends = b"" if self.remote else _ends(self.path, self.size)
+        told = f"{self.name}|{self.size}|{self.stamp}|{self.keys}|".encode()
+        return hashlib.sha256(told + ends).hexdigest()
+
+    def tables(
+        self, columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[pa.Table]:
+        """Rows ``start`` to ``stop`` as tables of bounded size; ``None`` reads all columns, or to the end.
+
+        Columns of CSV and JSON lines are strings, as they are written; no word is taken for a missing value. Those of
+        Parquet have their own types. Raises DataError, also on the first broken row.
+        """
+        for piece in self.pieces(columns, start, stop):
+            if piece.broken:
+                first = piece.broken[0]
+                raise DataError(f"{self.path}: row {first.row}: {first.reason}; fix the row or drop it")
+            yield piece.table
+
+    def pieces(
+        self,
+        columns: Sequence[str] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        needed: Collection[str] = (),
+    ) -> Iterator[Piece]:
+        """The same with positions and broken rows; a JSON record that lacks a ``needed`` column is a broken row."""
+        yield from Reading().pieces(self, columns, start, stop, needed)
+
+
+class Reading:
+    """Reads ranges of rows; a range that begins where the last one ended goes on without opening the file again.
+
+    CSV and JSON lines have no index, so a range in the middle costs reading all that is before it.
+    """
+
+    def __init__(self) -> None:
+        self._at: tuple[Any, ...] | None = None
+        self._rest: Iterator[Piece] = iter(())
+        self._held: Piece | None = None
+
+    def pieces(
+        self,
+        source: Input,
+        columns: Sequence[str] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        needed: Collection[str] = (),
+    ) -> Iterator[Piece]:
+        """As ``Input.pieces``."""
+        if source.size == 0 or (stop is not None and stop <= start):
+            return
+        wanted = list(source.names() if columns is None else columns)
+        key = (source, tuple(wanted), frozenset(needed))
+        if not self._goes_on(key, start):
+            self._rest, self._held = _opened(source, wanted, start, needed), None
+        self._at = None  # until this range is read to its end
+        with reading(source):
+            while (piece := self._held or next(self._rest, None)) is not None:
+                self._held = None
+                if stop is not None and piece.start >= stop:
+                    self._held = piece
+                    break
+                if piece.stop > start:
+                    yield piece.cut(start, stop)
+                if stop is not None and piece.stop > stop:
+                    self._held = piece.cut(stop, None)
+                    break
+                if piece.stop == stop:
+                    break
+        self._at = (*key, stop) if stop is not None else None
+
+    def _goes_on(self, key: tuple[Any, ...], start: int) -> bool:
+        """Whether the open file can be read on: Parquet finds any row group, text is read through."""
+        if self._at is None or self._at[:-1] != key:
+            return False
+        return self._at[-1] <= start if key[0].is_text else self._at[-1] == start
+
+
+def _opened(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
+    """From ``start``, or before it, to the end of the file, with the partition keys as columns."""
+    keys = {key: value for key, value in source.keys if key in columns}
+    if keys:
+        for name, _ in _types(source):
+            keys.pop(name, None)
+    inside = [name for name in columns if name not in keys]
+    for piece in _format(source).pieces(source, inside, start, needed):
+        if not keys:
+            yield piece
+            continue
+        table = piece.table
+        n = piece.stop - piece.start - len(piece.broken)
+        made = {key: pa.repeat(pa.scalar(value, pa.string()), n) for key, value in keys.items()}
+        arrays = [made[c] if c in made else table.column(c) for c in columns]
+        yield Piece(pa.table(dict(zip(columns, arrays, strict=True))), piece.start, piece.stop, piece.broken)
+
+
+@lru_cache(maxsize=4096)
+def _types(source: Input) -> tuple[tuple[str, pa.DataType], ...]:
+    """The columns that the file itself has; a changed file is another input, by its size and stamp."""
+    with reading(source):
+        return tuple(_format(source).types(source))
+
+
+def _format(source: Input) -> ModuleType:
+    from serving.inputs import delimited, jsonlines, parquet
+
+    return {"csv": delimited, "tsv": delimited, "jsonl": jsonlines, "parquet": parquet}[source.format]
+
+
+@contextmanager
+def reading(source: Input) -> Iterator[None]:
+    """What goes wrong while a file is read, as one message and exit code."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{source.path} is not UTF-8 (byte {error.start}: {error.reason}); convert it, e.g. with iconv"
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f"{source.path} is gone; run the same command again") from error
+    except PermissionError as error:
+        raise DataError(f"{source.path} cannot be read ({error.strerror or error}); fix its permissions") from error
+    except (pa.ArrowException, EOFError, csv.Error) as error:
+        raise _unreadable(source, error) from error
+    except OSError as error:
+        if source.remote and error.errno is not None:
+            raise DependencyError(f"{source.path} cannot be read ({str(error)[:200]}); try again") from error
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: Input, error: BaseException) -> DataError:
+    said = " ".join(str(error).split())[:200]
+    if source.format == "parquet":
+        return DataError(f"{source.path} is not a readable Parquet file ({said}); write it again")
+    if "UTF8" in said:
+        return DataError(f"{source.path} is not UTF-8 ({said}); convert it, e.g. with iconv")
+    return DataError(f"{source.path} cannot be read ({said}); write it again as UTF-8")
+
+
+def _ends(path: str, size: int) -> bytes:
+    try:
+        with Path(path).open("rb") as handle:
+            first = handle.read(ENDS)
+            handle.seek(max(0, size - ENDS), os.SEEK_SET)
+            return first + handle.read(ENDS)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); fix its permissions or name") from error

@@ -1,0 +1,53 @@
+"""Open a file of any place and compression as a stream of bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from serving.errors import DependencyError, UsageError
+
+if TYPE_CHECKING:
+    from serving.inputs.base import Input
+
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
+# The extra that brings what reads a scheme (pyproject.toml).
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
+
+def filesystem(location: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path in it; raises UsageError naming the extra that is not installed."""
+    scheme = location.partition("://")[0]
+    extra = EXTRAS.get(scheme, "remote")
+    try:
+        import fsspec
+
+        return fsspec.core.url_to_fs(location)
+    except ImportError as error:
+        raise UsageError(f"reading {scheme}:// needs an extra: pip install 'ganlib[{extra}]'") from error
+    except ValueError as error:
+        raise UsageError(f"{location}: {' '.join(str(error).split())}; use a path, s3://, gs:// or file://") from error
+    except Exception as error:  # what a storage library raises on missing credentials or a dead network
+        raise DependencyError(f"{location} cannot be reached ({str(error)[:200]}); try again") from error
+
+
+def open_file(source: Input) -> Any:
+    """A local path, or an Arrow file for a URL: what Parquet needs, which seeks."""
+    if not source.remote:
+        return source.path
+    fs, path = filesystem(source.path)
+    return pa.PythonFile(fs.open(path, "rb"), mode="r")
+
+
+def open_bytes(source: Input) -> pa.NativeFile:
+    """The bytes of a file, decompressed."""
+    file = open_file(source)
+    raw = pa.OSFile(file, "rb") if isinstance(file, str) else file
+    return raw if source.compression is None else pa.CompressedInputStream(raw, source.compression)
+
+
+def open_text(source: Input) -> io.TextIOWrapper:
+    """Its text, without a byte order mark."""
+    return io.TextIOWrapper(io.BufferedReader(open_bytes(source), 1 << 20), encoding="utf-8-sig", newline="")

@@ -1,0 +1,39 @@
+"""Options of batch scoring that both commands have; None means "not given"."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+LOCATION = "CSV, TSV, JSON lines or Parquet: a file, folder, glob or URL (s3://, gs://); {date} stands for --date."
+OUTPUT = "Folder for the score parts and _manifest.json; {date} stands for --date."
+
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="COL,…",
+        help="Columns of the input that each score row carries; default: the identifiers of the model's schema.",
+    ),
+]
+BadRows = Annotated[
+    str | None,
+    typer.Option(metavar="keep|stop", help="Rows that cannot be scored: keep them as dead letters (default), or stop."),
+]
+MaxBadShare = Annotated[
+    float | None, typer.Option(help="Exit 4 if more than this share of the rows cannot be scored; default 0.1.")
+]
+RequireRows = Annotated[
+    bool | None, typer.Option("--require-rows", help="Exit 4 if the input, or a file of it, has no rows.")
+]
+MaxAlarmShare = Annotated[
+    float | None, typer.Option(help="Exit 4, after writing everything, if more than this share of the rows alarms.")
+]
+MaxMissingShare = Annotated[
+    float | None,
+    typer.Option(help="The same if more than this share of a column's values is missing or non-finite."),
+]
+Day = Annotated[
+    str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in input and output; default: today, UTC.")
+]

@@ -1,0 +1,194 @@
+"""Whether a feed looks as it did in training: shares of missing, unseen and non-finite values, and of alarms.
+
+Counts are plain JSON and add up, so that units, workers and micro-batches can be summed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from serving.frame import NO_DATE, Feeds
+from serving.wording import MOST
+
+Counts = dict[str, Any]
+# A share may leave its training share by this much, and by what chance does (``_chance``).
+MARGIN, ERRORS = 0.05, 4.0
+# The alarm share may be this many times the budget, or this part of it.
+MANY, FEW = 3.0, 0.1
+# Without a training share (files of earlier releases), only this much is doubtful.
+NEARLY_ALL, HALF = 0.95, 0.5
+WORDS = {"missing": "missing", "unseen": "unseen", "clipped": "non-finite"}
+
+
+def no_counts() -> Counts:
+    """Nothing counted yet."""
+    return {"rows": 0, "alarms": 0, "columns": {}}
+
+
+def count(columns: Iterable[Mapping[str, Any]], feeds: Feeds, alarms: int) -> Counts:
+    """Counts of a table's feeds; ``columns`` are those of the schema that are fed. Zeros are left out."""
+    found = {}
+    for column in columns:
+        counts = {key: n for key, n in _count(column, feeds[column["input"]]).items() if n}
+        if counts:
+            found[column["name"]] = counts
+    return {"rows": len(next(iter(feeds.values()))), "alarms": alarms, "columns": found}
+
+
+def _count(column: Mapping[str, Any], feed: np.ndarray) -> dict[str, int]:
+    if column["kind"] == "category":
+        values = Counter(feed.tolist())
+        missing, known = values.pop("", 0), set(column["categories"] or ())
+        return {"missing": missing, "unseen": sum(n for value, n in values.items() if value not in known)}
+    if column["kind"] == "text":
+        return {"missing": int((~feed.any(axis=1)).sum())}
+    if column["kind"] == "date":
+        return {"missing": int((feed == NO_DATE).sum())}
+    return {"missing": int(np.isnan(feed).sum()), "clipped": int(np.isinf(feed).sum())}
+
+
+def add(first: Counts, second: Counts) -> Counts:
+    """Both together."""
+    columns = {name: dict(counts) for name, counts in first["columns"].items()}
+    for name, counts in second["columns"].items():
+        mine = columns.setdefault(name, {})
+        for key, n in counts.items():
+            mine[key] = mine.get(key, 0) + n
+    return {"rows": first["rows"] + second["rows"], "alarms": first["alarms"] + second["alarms"], "columns": columns}
+
+
+def shares(counts: Counts) -> dict[str, dict[str, float]]:
+    """Share of rows by column and kind; what is not there is 0."""
+    rows = max(counts["rows"], 1)
+    return {name: {key: n / rows for key, n in found.items()} for name, found in counts["columns"].items()}
+
+
+def alarm_share(counts: Counts) -> float:
+    """Share of rows that alarm."""
+    return counts["alarms"] / max(counts["rows"], 1)
+
+
+def counts_of(commit: Mapping[str, Any]) -> Counts:
+    """The counts of a unit, from its commit."""
+    return {"rows": commit["rows"], "alarms": commit["anomalies"], "columns": commit["counts"]}
+
+
+def report(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Shares for people, a line a column; those with most first."""
+    found = sorted(shares.items(), key=lambda item: -max(item[1].values()))
+    lines = [
+        f"  {name}: " + ", ".join(f"{_percent(share)} {WORDS[key]}" for key, share in kinds.items())
+        for name, kinds in found[:MOST]
+    ]
+    return lines + [f"  and {len(found) - MOST:,} more columns"] * (len(found) > MOST)
+
+
+def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[str]:
+    """What has left its band, one sentence each; empty if the feed looks as it did in training (docs/delivery.md)."""
+    rows = counts["rows"]
+    if not rows:
+        return []
+    now, then = shares(counts), metadata.get("shares", {})
+    found = []
+    for column in metadata["schema"]["columns"]:
+        if column["role"] in ("feature", "group"):
+            name = column["name"]
+            found += _column_doubts(column, now.get(name, {}), then.get(name), rows)
+    return _alarm_doubts(alarm_share(counts), alpha, rows) + found
+
+
+def _column_doubts(
+    column: Mapping[str, Any], now: Mapping[str, float], then: Mapping[str, float] | None, rows: int
+) -> list[str]:
+    found = []
+    for key, word in WORDS.items():
+        share = now.get(key, 0.0)
+        usual = _usual(column, key) if then is None else then.get(key, 0.0)
+        low, high = _unknown(key) if usual is None else _band(usual, rows)
+        if share > high or (key == "missing" and share < low):
+            was = "" if usual is None else f" against {_percent(usual)} in training"
+            band = f"from {_percent(low)} " if low > 0 else ""
+            found.append(
+                f"column {column['name']!r}: {_percent(share)} of the values are {word}{was} (band {band}to "
+                f"{_percent(high)})"
+            )
+    return found
+
+
+def _usual(column: Mapping[str, Any], key: str) -> float | None:
+    """A training share as far as the schema of an earlier release tells it."""
+    seen = {"missing": column.get("missing"), "unseen": column.get("rare"), "clipped": column.get("missing")}
+    return None if seen[key] else 0.0
+
+
+def _unknown(key: str) -> tuple[float, float]:
+    return 0.0, HALF if key == "unseen" else NEARLY_ALL
+
+
+def _band(usual: float, rows: int) -> tuple[float, float]:
+    """Lowest and highest share that is not doubtful."""
+    room = MARGIN + _chance(usual, rows)
+    return max(usual - room, 0.0), min(usual + room, 1.0)
+
+
+def _chance(share: float, rows: int) -> float:
+    """What a share may differ by chance: four standard errors and four rows, which matter where rows are few."""
+    return ERRORS * (math.sqrt(share * (1 - share) / rows) + 1 / rows)
+
+
+def _alarm_doubts(share: float, alpha: float, rows: int) -> list[str]:
+    low = FEW * alpha - _chance(FEW * alpha, rows)
+    high = min(MANY * alpha + _chance(alpha, rows), 1.0)
+    if share > high or share < low:
+        band = f"from {_percent(low)} " if low > 0 else ""
+        return [
+            f"{_percent(share)} of the rows alarm, at a budget of {_percent(alpha)} (band {band}to {_percent(high)})"
+        ]
+    return []
+
+
+def exceeded(
+    shares: Mapping[str, Mapping[str, float]],
+    alarms: float,
+    max_alarm_share: float | None,
+    max_missing_share: float | None,
+) -> list[str]:
+    """Which of the limits that were given are exceeded. Missing includes non-finite values, which are read as such."""
+    found = []
+    if max_alarm_share is not None and alarms > max_alarm_share:
+        found.append(f"{_percent(alarms)} of the rows alarm, more than --max-alarm-share {max_alarm_share:g} allows")
+    if max_missing_share is not None:
+        for name, kinds in shares.items():
+            share = kinds.get("missing", 0.0) + kinds.get("clipped", 0.0)
+            if share > max_missing_share:
+                found.append(
+                    f"column {name!r}: {_percent(share)} of the values are missing or non-finite, more than "
+                    f"--max-missing-share {max_missing_share:g} allows"
+                )
+    return found
+
+
+_TEXT = ("object", "str", "string")
+
+
+def changed_types(schema: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> list[str]:
+    """Columns that were text in training and have another type now: each value would be taken for its text."""
+    found = []
+    for column in schema["columns"]:
+        kind = types.get(column["name"])
+        if kind is None or column["kind"] not in ("text", "category") or column["role"] not in ("feature", "group"):
+            continue
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if column["dtype"].split("[")[0] in _TEXT and (pa.types.is_primitive(kind) or pa.types.is_decimal(kind)):
+            found.append(f"column {column['name']!r} holds {kind}, and held text in training")
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 or share == 0 else f"{share:.1g}"
