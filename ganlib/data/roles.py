@@ -32,6 +32,11 @@ _CLOCK_NAME = re.compile(
     r"(?:^|[_\W])(?:ts|time|times|timestamp|epoch|unix|unixtime|date|datetime|clock)(?:[_\W]|$)|[_\W]at$"
     r"|[a-z](?:Time|Date|Timestamp|At)$|^(?:date|time|timestamp)"
 )
+# Dates and times that were not read as such: 31/01/2026, 2026-01-31 10:00:00.123456789, Jan 31 2026.
+_DATE_LIKE = (
+    r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{8}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})"
+    r"(?:[T, ]+\d{1,2}:\d{2}.*)?"
+)
 _UUID = r"\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?"
 # Seconds since 1970 lie here from 2000 to 2100.
 _EPOCH = (946_684_800.0, 4_102_444_800.0)
@@ -132,13 +137,13 @@ def _timed(column: Column, stamps: np.ndarray) -> Column:
     present = stamps[stamps != NO_DATE].astype(np.float64)
     whole_days = column.dtype.endswith(":day")
     if _is_attribute(present, whole_days):
-        note = "whole days over years, in no order of the rows: read by its position in time"
+        note = "whole days in no order of the rows: read by position in time"
         return replace(column, clock="absolute", note=_joined(column.note, note))
     cycles = covered_cycles(present, whole_days)
     if not cycles:
         note = f"a clock: {_covering(present)} cover no cycle twice, so nothing recurs"
         return replace(column, role="dropped", note=_joined(column.note, note))
-    note = f"a clock: read by the time of {_words(cycles)} only"
+    note = f"a clock: read by time of {_words(cycles)}"
     return replace(column, clock="recurring", cycles=cycles, note=_joined(column.note, note))
 
 
@@ -212,7 +217,7 @@ def _running_number(name: str, values: np.ndarray) -> str:
     present = values[np.isfinite(values)]
     runs = runs_with_rows(present)
     if (unit := _epoch_unit(present)) and (runs or _named_clock(name)):
-        return f"{unit} since 1970, a running clock: write it as a date to have its hour and weekday read"
+        return f"{unit} since 1970, a clock: write it as a date to have its hour and weekday read"
     never_back = len(present) >= LEAST_ROWS and _never_turns(present) and len(np.unique(present)) >= LEAST_ROWS
     if runs or (never_back and _named_clock(name)):
         return "runs with the order of the rows: a clock or counter, which later rows lie beyond"
@@ -254,14 +259,16 @@ def _epoch_unit(present: np.ndarray) -> str:
 
 # ---------------------------------------------------------------- texts
 def _identifying_text(series: pd.Series) -> str:
-    """Why texts are identifiers; empty where they are not."""
+    """Why texts are identifiers or a clock; empty where they are not."""
     texts = pd.Series(as_strings(series)).str.strip()
     present = texts[texts != ""]
     if len(present) < LEAST_ROWS:
         return ""
     distinct = pd.Series(present.unique())
-    if len(distinct) < max(LEAST_ROWS, len(present) / 10):
+    if len(distinct) < LEAST_ROWS:
         return ""
+    if distinct.str.fullmatch(_DATE_LIKE).mean() > 0.99:
+        return "a clock: dates in a form that is not ISO; write them as 2026-01-31T10:00:00 to have what recurs read"
     if distinct.str.fullmatch(_UUID).all():
         return "UUIDs: an identifier by its form"
     code_like = not distinct.str.contains(" ").any() and distinct.str.len().std() < 3
@@ -342,9 +349,9 @@ def _constant(series: pd.Series) -> str:
         return ""
     share = float(pd.Series(present).value_counts().iloc[0]) / len(texts)
     if share == 1.0:
-        return "one value in all rows: any other is anomalous"
+        return "one value in all rows; any other is anomalous"
     if len(texts) >= ENOUGH_ROWS and share > NEARLY_ALL:
-        return f"one value in {share:.2%} of the rows: the others will look anomalous"
+        return f"one value in {share:.2%} of the rows; others look anomalous"
     return ""
 
 
@@ -370,7 +377,7 @@ def _doubtful(column: Column, series: pd.Series) -> str:
     if running := _row_number(column, series) or _running_number(column.name, values):
         return running
     if column.kind == "integer" and _named_id(column.name):
-        return "named like an identifier, but its values repeat; it is read as a number"
+        return "named like an identifier, but values repeat: read as a number"
     if len(present) >= LEAST_ROWS and _never_turns(present):
         return "never turns back from row to row: the table is sorted by it, or it is a clock"
     return ""
@@ -381,7 +388,7 @@ def _leaks(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: s
     figure = alone(column, series, anomalous, timezone)
     if figure < LEAK:
         return []
-    seen = f"this column alone tells known anomalies from other rows (AUROC {figure:.3f})"
+    seen = f"alone it tells known anomalies from other rows (AUROC {figure:.3f})"
     how = f"--drop {column.name} leaves it out if it is not known before the anomaly is"
     return [Finding(column.name, "leak", "kept", seen, how)]
 
@@ -430,11 +437,12 @@ def describe_columns(frame: pd.DataFrame, schema: Schema, findings: Iterable[Fin
     """
     said: dict[str, list[str]] = {}
     for finding in findings:
-        if finding.seen not in schema.column(finding.column).note:
+        if finding.kind in ("leak", "near-constant") or not schema.column(finding.column).note:
             said.setdefault(finding.column, []).append(f"{finding.kind}: {finding.seen}")
     rows = []
     for column in schema.columns:
-        note = _joined(column.note, *said.get(column.name, ()))
+        # A label is inferred from normal rows, where it has one value.
+        note = _joined("" if column.role == "label" else column.note, *said.get(column.name, ()))
         if column.name not in frame.columns:
             note = _joined("not in the data", note)
         rows.append({"column": column.name, "kind": column.kind, "role": column.role} | _counts(frame, column.name)
@@ -459,8 +467,15 @@ def _counts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
     return {
         "missing": 1 - len(present) / max(1, len(texts)),
         "distinct": len(values),
-        "examples": ", ".join(v if len(v) <= 20 else v[:19] + "\u2026" for v in values[:3]),
+        "examples": ", ".join(_short(v) for v in values[:3]),
     }
+
+
+def _short(value: str) -> str:
+    """A value for a narrow column of a table."""
+    if re.fullmatch(r"-?\d+\.\d+", value):
+        return f"{float(value):.4g}"
+    return value if len(value) <= 12 else value[:11] + "\u2026"
 
 
 def comments(findings: Iterable[Finding]) -> Mapping[str, list[str]]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from ganlib.errors import ConfigError
@@ -246,7 +247,8 @@ def _commented(text: str, comments: list[tuple[str, ...]]) -> str:
     lines, entries = [], iter(comments)
     for line in text.splitlines():
         if line.startswith("- name:"):
-            lines += [f"# {' '.join(comment.split())}" for comment in next(entries)]
+            for comment in next(entries):
+                lines += wrap(comment, 120, initial_indent="# ", subsequent_indent="#   ")
         lines.append(line)
     return "\n".join(lines) + "\n"
 
