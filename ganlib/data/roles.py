@@ -25,6 +25,7 @@ LEAST_ANOMALIES = 5  # known anomalies from which a leak is no accident
 NEARLY_ALL = 0.995
 LEAK = 0.995  # AUROC of one column alone
 EVEN = 0.99  # correlation with the row number from which values advance evenly
+IN_ORDER = 0.999  # rank correlation with the row number from which values are in order but for late rows
 DAYS = {"day": 1.0, "week": 7.0, "year": 365.2425}
 _DAY = 86_400_000_000
 _ID_NAME = re.compile(r"^(id|uuid|guid|index|unnamed: \d+)$|[_\-. ](id|uuid|guid)$|[a-z]I[Dd]$")
@@ -48,8 +49,8 @@ _ASKED = {"dropped": "dropped on request", "id": "identifier on request: not use
 class Finding:
     """One column that a person should know of.
 
-    ``kind``: clock, counter, identifier, constant, near-constant, leak, empty or unreadable. ``done``: ``dropped``,
-    ``recurring`` (a date read by its cycles) or ``kept``. ``seen`` and ``overrule`` are sentences without a period.
+    ``kind``: clock, counter, date, identifier, constant, near-constant, leak, empty or unreadable. ``done``: dropped,
+    not used, kept, or how a date is read. ``seen`` and ``overrule`` are sentences without a period.
     """
 
     column: str
@@ -231,9 +232,11 @@ def runs_with_rows(present: np.ndarray) -> bool:
     """
     if len(present) < LEAST_ROWS or len(np.unique(present)) < LEAST_ROWS:
         return False
-    even = abs(_evenness(present))
-    late = even >= 0.9995 and len(present) >= 5 * LEAST_ROWS  # rows that come a little out of order
-    return bool(late or (even >= EVEN and _never_turns(present)))
+    if abs(_evenness(present)) < EVEN:
+        return False
+    # Rows that come a little out of order hardly change places.
+    late = len(present) >= 5 * LEAST_ROWS and abs(_evenness(pd.Series(present).rank().to_numpy())) >= IN_ORDER
+    return bool(late or _never_turns(present))
 
 
 def _never_turns(present: np.ndarray) -> bool:
@@ -302,7 +305,7 @@ def _finding(column: Column, series: pd.Series, timezone: str) -> Finding | None
     if column.role in ("dropped", "id"):
         done = "dropped" if column.role == "dropped" else "not used"
         seen = column.note or "the schema says so"
-        return Finding(column.name, _kind_of(seen), done, seen, _use(column))
+        return Finding(column.name, kind := _kind_of(seen), done, seen, _use(column, kind))
     if column.clock == "recurring":
         seen, how = f"a running clock over {_days_of(column)}", "`clock: absolute` in a schema file keeps its position"
         return Finding(column.name, "clock", f"read by the time of {_words(column.cycles)}", seen, how)
@@ -333,7 +336,9 @@ def _days_of(column: Column) -> str:
     return f"{days:,.0f} days" if days != 1 else "1 day"
 
 
-def _use(column: Column) -> str:
+def _use(column: Column, kind: str) -> str:
+    if kind in ("empty", "unreadable"):
+        return "It is used once the data holds single values in it"
     absolute = " and `clock: absolute`" if column.kind == "date" else ""
     return f"`role: feature`{absolute} in a schema file uses it"
 
@@ -360,12 +365,12 @@ def _kept_date(column: Column, stamps: np.ndarray) -> Finding | None:
     present = stamps[stamps != NO_DATE].astype(np.float64)
     leave = f"`clock: recurring` with `cycles` in a schema file reads what recurs; {_leave(column)}"
     if column.clock == "absolute" and _is_attribute(present, column.dtype.endswith(":day")):
-        seen = "whole days over years in no order of the rows, read by their position in time"
-    elif len(present):
+        seen = "whole days over years in no order of the rows, read by position in time"
+        return Finding(column.name, "date", "kept", seen, leave)
+    if len(present):
         seen = f"read by its position in time over {_covering(present)}: rows of later times will look anomalous"
-    else:
-        return None
-    return Finding(column.name, "clock", "kept", seen, leave)
+        return Finding(column.name, "clock", "kept", seen, leave)
+    return None
 
 
 def _doubtful(column: Column, series: pd.Series) -> str:
@@ -467,7 +472,7 @@ def _counts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
     return {
         "missing": 1 - len(present) / max(1, len(texts)),
         "distinct": len(values),
-        "examples": ", ".join(_short(v) for v in values[:3]),
+        "examples": ", ".join(_short(v) for v in values[:2]),
     }
 
 
@@ -475,7 +480,7 @@ def _short(value: str) -> str:
     """A value for a narrow column of a table."""
     if re.fullmatch(r"-?\d+\.\d+", value):
         return f"{float(value):.4g}"
-    return value if len(value) <= 12 else value[:11] + "\u2026"
+    return value if len(value) <= 16 else value[:15] + "\u2026"
 
 
 def comments(findings: Iterable[Finding]) -> Mapping[str, list[str]]:

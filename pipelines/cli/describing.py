@@ -124,7 +124,7 @@ def columns_table(columns: Sequence[dict[str, Any]]) -> None:
     drawn.add_column("role", no_wrap=True)
     drawn.add_column("missing", no_wrap=True, justify="right")
     drawn.add_column("distinct", no_wrap=True, justify="right")
-    drawn.add_column("examples", overflow="fold", max_width=14, min_width=8)
+    drawn.add_column("examples", overflow="fold", max_width=16, min_width=8)
     drawn.add_column("note", overflow="fold", min_width=14)
     for row in columns:
         counts = [_share(row["missing"]), "-" if row["distinct"] is None else f"{row['distinct']:,}"]
