@@ -20,6 +20,7 @@ from ganlib.data.values import NO_DATE, as_booleans, as_microseconds, as_numbers
 from ganlib.errors import ConfigError, DataError
 
 LEAST_ROWS = 20  # rows from which an order is no accident
+LEAST_STEPS = 5  # values from which a column that never turns back may be a clock
 ENOUGH_ROWS = 200  # rows from which a value in nearly all of them is a near-constant
 LEAST_ANOMALIES = 5  # known anomalies from which a leak is no accident
 NEARLY_ALL = 0.995
@@ -383,7 +384,7 @@ def _doubtful(column: Column, series: pd.Series) -> str:
         return running
     if column.kind == "integer" and _named_id(column.name):
         return "named like an identifier, but values repeat: read as a number"
-    if len(present) >= LEAST_ROWS and _never_turns(present):
+    if len(present) >= LEAST_ROWS and len(np.unique(present)) >= LEAST_STEPS and _never_turns(present):
         return "never turns back from row to row: the table is sorted by it, or it is a clock"
     return ""
 
@@ -401,6 +402,8 @@ def _leaks(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: s
 def alone(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: str) -> float:
     """AUROC of one column, whichever way it points, or of its missing values; 0.5 where anomalies are too few."""
     if min(anomalous.sum(), (~anomalous).sum()) < LEAST_ANOMALIES or column.kind == "text":
+        return 0.5
+    if column.clock == "recurring":  # its position in time is not read
         return 0.5
     if column.kind == "category":
         scores = _shares(as_strings(series), anomalous)

@@ -195,7 +195,7 @@ LEAKS = {
     "number": NOISE[:, 0] - 50.0 * ODD,
     "boolean": ODD,
     "category": np.where(ODD, "bad", RNG.choice(["x", "y"], ROWS)),
-    "date": np.datetime64("2026-01-05") + np.where(ODD, 900, RNG.integers(0, 100, ROWS)).astype("timedelta64[D]"),
+    "date": np.datetime64("2020-01-05") + np.where(ODD, 3000, RNG.integers(0, 1000, ROWS)).astype("timedelta64[D]"),
     "missing": np.where(ODD, np.nan, NOISE[:, 1]),
     "present": np.where(ODD, NOISE[:, 1], np.nan),
 }
