@@ -13,6 +13,7 @@ from pipelines.files import check_output, placing, written
 from pipelines.job import Job
 from pipelines.real_rows import write_augmented
 from pipelines.registry import Registry, check_name
+from pipelines.schemas import schema_of, with_schema
 from pipelines.settings import AugmentSettings, DataSettings, Settings
 from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
 from serving.wording import counted, listed
@@ -33,6 +34,7 @@ def train_augmenter(
     """
     check_name(name)
     check_model(settings.augment.model, "augmenter")
+    settings = with_schema(settings)
     registry = registry or Registry(settings=settings.registry)
     with workshop(name) as folder:
         work = str(Job.create(folder, name, settings, registry).folder)
@@ -58,7 +60,6 @@ def _one_split(lift: Mapping[str, float], facts: Mapping[str, Any]) -> str:
 
 def prepare_augmenter(folder: str) -> dict[str, Any]:
     """Read, and keep rows of each class back before anything is fitted."""
-    from ganlib.data.inference import infer_schema
     from ganlib.data.values import as_strings
 
     job = Job.open(folder)
@@ -68,7 +69,7 @@ def prepare_augmenter(folder: str) -> dict[str, Any]:
     classes = learnable_classes(frame, data.label)
     texts = as_strings(frame[data.label])
     fit, test = _kept_back(frame, texts, np.array(list(classes)), job.settings.training.random_state)
-    schema = infer_schema(frame.iloc[fit].drop(columns=[data.label]), timezone=data.timezone)
+    schema = schema_of(data, frame, fit.tolist(), for_generation=True)
     schema.save(job.folder / "schema.yaml")
     job.write("rows", {"fit": fit.tolist(), "test": test.tolist()})
     facts = {
@@ -200,11 +201,18 @@ def register_augmenter(folder: str) -> dict[str, Any]:
 
 
 def plan_augmenter(registry: Registry, name: str, settings: Settings) -> dict[str, Any]:
-    """What training an augmenter would look at, up to the first fit."""
+    """What training an augmenter would look at, up to the first fit; ``columns`` hold examples, for a terminal only."""
+    from ganlib.data.roles import describe_columns
+    from ganlib.data.schema import Schema
+
     check_name(name)
+    settings = with_schema(settings)
     with workshop(name) as folder:
-        facts = prepare_augmenter(str(Job.create(folder, name, settings, registry).folder))
-    return {"model": settings.augment.model} | {k: facts[k] for k in ("rows", "classes", "fit", "test")}
+        job = Job.create(folder, name, settings, registry)
+        facts, schema = prepare_augmenter(str(job.folder)), Schema.load(job.folder / "schema.yaml")
+        columns = describe_columns(job.table().drop(columns=[str(settings.data.label)]), schema)
+    plan = {"model": settings.augment.model} | {k: facts[k] for k in ("rows", "classes", "fit", "test")}
+    return plan | {"columns": columns}
 
 
 def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
@@ -214,6 +222,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     not measurably help, ``off`` does not measure. Raises GateRefused (3), DataError (4), ConfigError or UsageError (2);
     the output file is whole or absent.
     """
+    settings = with_schema(settings)
     chosen, data, output, frame = _opened(settings)
     from ganlib.augment import MARK
 
@@ -223,7 +232,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     else:
         lift = _measured(settings, frame, tell)
         tell(f"training {chosen.model} on all {counted(len(frame), 'real row')}")
-        made = _augmenter(settings).augment(
+        made = _augmenter(settings, frame).augment(
             frame, data.label, chosen.rows, condition=chosen.condition, only_synthetic=chosen.only_synthetic
         )
     synthetic = int(made[MARK].sum())
@@ -243,7 +252,7 @@ def plan_augmentation(settings: Settings) -> dict[str, Any]:
     """What ``augment`` would add to which classes, without fitting anything."""
     from ganlib.data.values import as_strings
 
-    chosen, data, output, frame = _opened(settings)
+    chosen, data, output, frame = _opened(with_schema(settings))
     facts: dict[str, Any] = {"real rows": len(frame), "model": chosen.model, "gate": chosen.gate, "output": str(output)}
     if data.label is None:
         return facts | {"synthetic rows": chosen.rows}
@@ -308,10 +317,14 @@ def _lacking(chosen: AugmentSettings, classes: Mapping[str, int]) -> int:
     return most - classes[wanted]
 
 
-def _augmenter(settings: Settings, verbose: bool = True) -> Any:
+def _augmenter(settings: Settings, frame: pd.DataFrame, verbose: bool = True) -> Any:
+    """An augmenter with the schema that was asked for; without one it infers its own from the rows it is fitted on."""
     from ganlib.augment import as_augmenter
 
-    return as_augmenter(settings.augment.model, **settings.augmenter_parameters() | {"verbose": verbose})
+    data, given = settings.data, dict[str, Any](verbose=verbose)
+    if data.schema_file or data.drop or data.ids:
+        given["schema"] = schema_of(data, frame, for_generation=True)
+    return as_augmenter(settings.augment.model, **settings.augmenter_parameters() | given)
 
 
 def _measured(settings: Settings, frame: pd.DataFrame, tell: Tell) -> Any:
@@ -325,7 +338,7 @@ def _measured(settings: Settings, frame: pd.DataFrame, tell: Tell) -> Any:
     tell(f"measuring what generated rows add: {chosen.repeats} splits of the real rows, a model trained in each")
     try:
         return measure_lift(
-            _augmenter(settings, verbose=False), frame, label, chosen.rows, condition=chosen.condition,
+            _augmenter(settings, frame, verbose=False), frame, label, chosen.rows, condition=chosen.condition,
             repeats=chosen.repeats, seed=settings.training.random_state,
             tell=lambda done, total: tell(f"split {done} of {total}"),
         )  # fmt: skip

@@ -65,7 +65,8 @@ def log_training(
     curves = job.folder / "curves.png"
     plot_curves({model: result["curves"] for model, result in done.items()}, curves)
     job.write("settings", settings)
-    files = [curves, job.folder / "schema.yaml", job.folder / "choice.json", job.folder / "settings.json"]
+    files = [curves, job.folder / "schema.yaml", job.folder / "choice.json", job.folder / "settings.json",
+             job.folder / "findings.json"]  # fmt: skip
     registry.log_files(run_id, files)
 
 

@@ -104,6 +104,8 @@ class DataSettings(Section):
     group: str | None = Field(None, description="Column whose values get calibration tables of their own.")
     timezone: str = Field("UTC", description="Time zone in which times without one are read.")
     schema_file: str | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
+    drop: tuple[str, ...] = Field((), description="Columns to leave out.")
+    ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
     split: Literal["hash", "group", "time"] = Field("hash", description="Rows are parted by content, group or time.")
     split_column: str | None = Field(None, description="Column for a split by group or time.")
     validation_fraction: Share = Field(0.15, description="Share of normal rows by which candidates are compared.")

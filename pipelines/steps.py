@@ -20,6 +20,7 @@ from pipelines.errors import UsageError
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.rows import read_labels, split_for_detection
+from pipelines.schemas import differences, print_findings, schema_of, with_schema
 from pipelines.settings import ScoreSettings, Settings, load_settings
 from serving.wording import counted, listed
 
@@ -105,7 +106,7 @@ def train_detector(
         given |= {"calibration.alpha": alpha, "training.random_state": seed}
         settings = settings_of(data, label=label, normal=normal, model=model, overrides=given)
     check_name(name)
-    names = candidates_of(settings)
+    names, settings = candidates_of(settings), with_schema(settings)
     registry = registry or Registry(settings=settings.registry)
     with workshop(name) as folder:
         work = str(Job.create(folder, name, settings, registry).folder)
@@ -113,6 +114,7 @@ def train_detector(
         tell(f"rule: {facts['rule']}")
         if facts["doubt"]:
             tell(f"warning: {facts['doubt']}")
+        print_findings(facts, tell)
         tell(f"{counted(facts['rows'], 'row')}: " + ", ".join(f"{n:,} {part}" for part, n in facts["parts"].items()))
         registry.client()  # what keeps it from being opened is better known before training
         for candidate in names:
@@ -125,13 +127,20 @@ def train_detector(
 
 
 def plan_detector(registry: Registry, name: str, settings: Settings) -> dict[str, Any]:
-    """What training a detector would look at, up to the first fit."""
+    """What training a detector would look at, up to the first fit; ``columns`` hold examples, for a terminal only."""
+    from ganlib.data.roles import Finding, describe_columns
+    from ganlib.data.schema import Schema
+
     check_name(name)
-    names = candidates_of(settings)
+    names, settings = candidates_of(settings), with_schema(settings)
     with workshop(name) as folder:
-        facts = prepare(str(Job.create(folder, name, settings, registry).folder))
-    doubt = {"warning": facts["doubt"]} if facts["doubt"] else {}
-    return {"rule": facts["rule"], **doubt, "rows": facts["rows"], **facts["parts"], "candidates": ", ".join(names)}
+        job = Job.create(folder, name, settings, registry)
+        facts, schema = prepare(str(job.folder)), Schema.load(job.folder / "schema.yaml")
+        columns = describe_columns(job.table(), schema, [Finding(**values) for values in facts["findings"]])
+    doubts = [*([facts["doubt"]] if facts["doubt"] else []), *facts["differences"]]
+    plan = {"rule": facts["rule"]} | ({"warning": "; ".join(doubts)} if doubts else {})
+    plan |= {"rows": facts["rows"], **facts["parts"], "candidates": ", ".join(names)}
+    return plan | {"findings": facts["findings"], "columns": columns}
 
 
 def candidates_of(settings: Settings) -> tuple[str, ...]:
@@ -165,20 +174,17 @@ def check_model(model: str, task: str) -> None:
 
 def prepare(folder: str) -> dict[str, Any]:
     """Read, tell normal from anomalous, split, infer the schema from the training rows: before anything is fitted."""
-    from ganlib.data.inference import infer_schema
-    from ganlib.data.schema import Schema
+    from ganlib.data.roles import comments, find_roles
 
     job = Job.open(folder)
     data, frame = job.settings.data, job.table()
     labels = read_labels(frame, data.label, data.normal)
     features = frame.drop(columns=[data.label]) if data.label else frame
-    _check_usable(features)
+    _check_usable(features.drop(columns=[n for n in (*data.drop, *data.ids) if n in features]))
     parts = split_for_detection(features, labels, data, job.settings.training.random_state)
-    if data.schema_file:
-        schema = Schema.load(data.schema_file)
-    else:
-        schema = infer_schema(frame.iloc[parts["fit"]], data.label, data.group, data.timezone)
-    schema.save(job.folder / "schema.yaml")
+    schema = schema_of(data, frame, parts["fit"])
+    found = find_roles(frame, schema, labels.anomalous)
+    schema.save(job.folder / "schema.yaml", comments(found))
     odd = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
     job.write("rows", {"parts": parts, "odd": odd})
     facts = {
@@ -188,7 +194,10 @@ def prepare(folder: str) -> dict[str, Any]:
         "fingerprint": job.fingerprint(),
         "labelled": any(odd["validation"]),
         "parts": {part: len(rows) for part, rows in parts.items()},
+        "findings": [finding.to_dict() for finding in found],
+        "differences": differences(schema, frame, data),
     }
+    job.write("findings", facts["findings"])
     job.write("facts", facts)
     return facts
 
@@ -197,7 +206,7 @@ def _check_usable(features: Any) -> None:
     """Before a split would complain of rows that are all alike."""
     from ganlib.errors import DataError
 
-    if features.nunique().max() < 2:
+    if features.shape[1] == 0 or features.nunique().max() < 2:
         names = listed(list(map(str, features.columns)), 5)
         raise DataError(f"no column can tell rows apart: every one is empty or constant ({names}); give other data")
 
@@ -379,7 +388,7 @@ def register(folder: str) -> dict[str, Any]:
         {**choice["values"], **choice["baselines"]}, best["test"], str(kept.path), best["sha256"], best["alpha_min"],
         {"privacy": choice["privacy"], "champion": choice["champion"], "rows": facts["rows"],
          "alpha": job.settings.calibration.alpha, "calibration_rows": best["calibration_rows"],
-         "doubt": facts["doubt"]},
+         "doubt": facts["doubt"], "findings": facts["findings"]},
     )  # fmt: skip
     return trained.to_dict()
 

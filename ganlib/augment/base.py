@@ -291,7 +291,7 @@ class BaseAugmenter(BaseOverSampler):
 
     def _schema_for(self, frame: pd.DataFrame) -> Schema:
         if self.schema is None:
-            return infer_schema(frame)
+            return infer_schema(frame, for_generation=True)
         return self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema))
 
     def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:

@@ -142,7 +142,7 @@ def _judgeable(frame: pd.DataFrame, label: str) -> pd.DataFrame:
 def _schema(real: pd.DataFrame, label: str) -> Any:
     from ganlib.data.inference import infer_schema
 
-    return infer_schema(real.drop(columns=[label]))
+    return infer_schema(real.drop(columns=[label]), for_generation=True)
 
 
 def _copies(base: Table, labels: np.ndarray, seed: int) -> Table:

@@ -21,8 +21,9 @@ class ColumnCode:
     ``center``, ``scale``, ``median`` apply to numbers and dates (median is in encoded units, what a missing value
     becomes; for booleans it is the mode); for text the first two are tuples, one value a feature. ``has_rare`` and
     ``has_missing`` say which extra one-hot positions a category has; ``missing_position`` is the flag's position;
-    ``reference`` is the column's part of the reference row. ``knots``/``scores`` (generation) map raw values to normal
-    scores, piecewise linearly (``ganlib.data.normal_scores``).
+    ``reference`` is the column's part of the reference row. ``cycles`` are those of a date, two positions each at the
+    end; without ``position`` they are all that is read of it. ``knots``/``scores`` (generation) map raw values to
+    normal scores, piecewise linearly (``ganlib.data.normal_scores``).
     """
 
     column: str
@@ -37,14 +38,26 @@ class ColumnCode:
     has_rare: bool = False
     has_missing: bool = False
     missing_position: int | None = None
-    cyclic: bool = False
+    position: bool = True
+    cycles: tuple[str, ...] = ()
     reference: tuple[float, ...] = ()
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
 
+    @property
+    def first_cycle(self) -> int:
+        """Where the positions of the cycles begin."""
+        return self.start + self.width - 2 * len(self.cycles)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ColumnCode:
-        """From JSON values; raises ConfigError on unknown keys."""
+        """From JSON values; raises ConfigError on unknown keys.
+
+        ``cyclic: true``, as it was written before there were cycles, stands for day and week.
+        """
+        if "cyclic" in values:
+            cycles = ("day", "week") if values["cyclic"] else ()
+            values = {k: v for k, v in values.items() if k != "cyclic"} | {"cycles": cycles}
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise ConfigError(f"the column code has unknown keys: {', '.join(sorted(unknown))}")
         read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -3,10 +3,10 @@
 Law (numpy here, ONNX in ``ganlib.export.preprocess``): a number is NaN where not finite, then ``(v - center) / scale``
 in float64, the training median where missing, linear within ±10 and logarithmic beyond (so that 1e12 stays finite
 and ordered), then float32; a 0/1 flag marks missing values in columns whose training rows lacked some. Booleans are
-0/1. Categories are one-hot of (categories..., rare or unseen, missing). Dates are microseconds treated as numbers, for
-detection with the sine and cosine of the time of day and of the week (UTC). Text features are numbers. For detection
-one last position, 5 × the count of missing values in columns that never lacked any, keeps such rows from looking
-normal.
+0/1. Categories are one-hot of (categories..., rare or unseen, missing). Text features are numbers. Dates are
+microseconds treated as numbers; for detection they are the sine and cosine of the time of day, week or year (UTC), as
+the schema says, and numbers only where it says so (``ganlib.data.roles``). For detection one last position, 5 × the
+count of missing values in columns that never lacked any, keeps such rows from looking normal.
 
 Privacy: what stands for a missing number is the median where several rows share it, else the mean of the five rows
 around it, so that no single row's value is stored.
@@ -28,13 +28,14 @@ from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, to_scores
 from ganlib.data.schema import Column, Schema
 from ganlib.data.shares import Shares, training_shares
-from ganlib.data.spec import Block, DataSpec
+from ganlib.data.spec import Block, BlockKind, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
 from ganlib.errors import ConfigError, DataError
 
 COMMON = 5
 UNEXPECTED_WEIGHT = 5.0
-DAY, WEEK = 86_400_000_000, 604_800_000_000
+# Microseconds; a year is the mean one of the Gregorian calendar.
+PERIODS = {"day": 86_400_000_000, "week": 604_800_000_000, "year": 31_556_952_000_000}
 
 
 class TableEncoder:
@@ -88,7 +89,8 @@ class TableEncoder:
         if column.kind == "text":
             return _fit_text(column, feed, start)
         values, lacks = _numbers(column, feed)
-        flag = start + 1 if column.missing else None
+        position, cycles = (True, ()) if self.for_generation else _clock(column)
+        flag = start + position if column.missing else None
         present = values[~lacks]
         if len(present) == 0:
             present = np.zeros(1)
@@ -101,10 +103,10 @@ class TableEncoder:
             )  # fmt: skip
         center, scale = _moments(present)
         knots, scores = self._knots(column, present)
-        cyclic = column.kind == "date" and not self.for_generation
+        width = position + (flag is not None) + 2 * len(cycles)
         code = ColumnCode(
-            column.name, column.input, column.kind, start, 1 + (flag is not None) + 4 * cyclic, center, scale,
-            missing_position=flag, cyclic=cyclic, knots=knots, scores=scores,
+            column.name, column.input, column.kind, start, width, center, scale, missing_position=flag,
+            position=position, cycles=cycles, knots=knots, scores=scores,
         )  # fmt: skip
         return _with_reference(code, _middle(present))
 
@@ -196,6 +198,13 @@ class TableEncoder:
         return encoder
 
 
+def _clock(column: Column) -> tuple[bool, tuple[str, ...]]:
+    """Whether a detector reads a column's position in time (of a number: its value), and its cycles."""
+    if column.kind == "date" and column.clock is None:
+        return True, ("day", "week")
+    return column.clock != "recurring", column.cycles
+
+
 def _numbers(column: Column, feed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values as float64 and where they are missing."""
     if column.kind == "date":
@@ -237,7 +246,8 @@ def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
     row = np.zeros((1, code.start + code.width), dtype=np.float32)
     feed = np.array([int(raw)], dtype=np.int64) if code.kind == "date" else np.array([raw])
     _encode_column(code, feed, row)
-    return replace(code, median=float(row[0, code.start]), reference=tuple(float(v) for v in row[0, code.start :]))
+    median = float(row[0, code.start]) if code.position else 0.0
+    return replace(code, median=median, reference=tuple(float(v) for v in row[0, code.start :]))
 
 
 def _blocks(code: ColumnCode) -> list[Block]:
@@ -245,10 +255,11 @@ def _blocks(code: ColumnCode) -> list[Block]:
         return [Block(code.column, "category", code.start, code.width)]
     if code.kind == "text":
         return [Block(code.column, "number", code.start + i) for i in range(code.width)]
-    first = Block(code.column, "binary" if code.kind == "boolean" else "number", code.start)
-    cyclic = [Block(code.column, "number", code.start + code.width - 4 + i) for i in range(4)] if code.cyclic else []
+    kind: BlockKind = "binary" if code.kind == "boolean" else "number"
+    first = [Block(code.column, kind, code.start)] if code.position else []
+    cycles = [Block(code.column, "number", code.first_cycle + i) for i in range(2 * len(code.cycles))]
     flag = [Block(code.column, "binary", code.missing_position)] if code.missing_position is not None else []
-    return [first, *flag, *cyclic]
+    return [*first, *flag, *cycles]
 
 
 def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray | None:
@@ -268,18 +279,19 @@ def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.nd
     else:
         with np.errstate(over="ignore"):
             encoded = soft_clip((values - float(code.center)) / float(code.scale))  # type: ignore[arg-type]
-    out[:, code.start] = np.where(lacks, code.median, encoded)
+    if code.position:
+        out[:, code.start] = np.where(lacks, code.median, encoded)
     if code.missing_position is not None:
         out[:, code.missing_position] = lacks
-    if code.cyclic:
-        out[:, code.start + code.width - 4 : code.start + code.width] = _cycles(feed, lacks)
+    if code.cycles:
+        out[:, code.first_cycle : code.start + code.width] = _cycles(code.cycles, feed, lacks)
     return lacks
 
 
-def _cycles(feed: np.ndarray, lacks: np.ndarray) -> np.ndarray:
-    """Sine and cosine of the time of day and of the week, zero where missing: ``(n, 4)``."""
+def _cycles(cycles: tuple[str, ...], feed: np.ndarray, lacks: np.ndarray) -> np.ndarray:
+    """Sine and cosine of the time within each cycle, zero where missing: ``(n, 2 * cycles)``."""
     parts = []
-    for period in (DAY, WEEK):
+    for period in (PERIODS[cycle] for cycle in cycles):
         angle = (2 * np.pi * (np.mod(feed, period).astype(np.float64) / period)).astype(np.float32)
         parts += [np.sin(angle), np.cos(angle)]
     return np.where(lacks[:, None], 0.0, np.stack(parts, 1))

@@ -7,7 +7,7 @@ are rounded outward, and quantiles rounded, to three significant digits (dates t
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,6 +17,7 @@ from pandas.api import types
 from ganlib.data.dtypes import date_mark, is_nested, name_of, object_kind, plain
 from ganlib.data.frames import as_frame, close_names
 from ganlib.data.frames import check_frame as check_frame
+from ganlib.data.roles import assign_roles, with_requests
 from ganlib.data.schema import Column, Schema, known_zone
 from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
 from ganlib.errors import ConfigError, DataError
@@ -27,13 +28,11 @@ from serving.table.words import AMBIGUOUS, MISSING_WORDS, Missing
 
 COMMON = 5
 TEXT_BUCKETS = 32
-LEAST_COUNTER = 20  # rows from which whole numbers that only grow are taken for row numbers
 _DAY = 86_400_000_000  # microseconds: dates are stored to the day only
 _POINTS = (0.0, 0.05, 0.5, 0.95, 1.0)
 _ISO = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$")
 _LAYOUT_PROBE = 200  # distinct texts that a layout of dates is first sought in
 EXACT = 2**53  # whole numbers beyond it are not told apart as float64
-_ID_NAME = re.compile(r"^(id|uuid|guid|index|unnamed: \d+)$|[_\-. ](id|uuid|guid)$|[a-z]I[Dd]$")
 
 
 def infer_schema(
@@ -42,6 +41,10 @@ def infer_schema(
     group: str | None = None,
     timezone: str = "UTC",
     max_categories: int = 100,
+    *,
+    for_generation: bool = False,
+    drop: Iterable[str] = (),
+    ids: Iterable[str] = (),
 ) -> Schema:
     """A schema for this frame, to be reviewed: the ``note`` of a column says why it is dropped or specially treated.
 
@@ -50,10 +53,13 @@ def infer_schema(
     ``max_categories`` values become text features, or are dropped where every value differs and none looks like free
     text; whole numbers that all differ are dropped where they are named like an identifier, or only grow over 20 rows
     or more, as long as another feature is left. Columns without a value or of lists and mappings are dropped.
+    For a detector, other clocks, counters and identifiers are dropped too, and dates are read by what recurs of them
+    (``ganlib.data.roles``); not so ``for_generation``.
 
-    ``label`` and ``group`` name columns that get these roles; ``timezone`` is how naive times are read.
-    Raises DataError on duplicate column names, an absent label or group (naming close ones), complex numbers, or a
-    frame without rows, columns or features; ConfigError on an unknown time zone or a limit below 2.
+    ``label`` and ``group`` name columns that get these roles, ``drop`` and ``ids`` columns that are not used;
+    ``timezone`` is how naive times are read.
+    Raises DataError on duplicate column names, an absent column (naming close ones), complex numbers, or a frame
+    without rows, columns or features; ConfigError on an unknown time zone, roles that clash or a limit below 2.
     """
     if max_categories < 2:
         raise ConfigError(f"max_categories must be 2 or more, not {max_categories}")
@@ -63,18 +69,29 @@ def infer_schema(
     for name, role in ((label, "label"), (group, "group")):
         if name is not None and name not in frame.columns:
             raise DataError(f"there is no column {name!r} to be the {role}; {close_names(name, frame.columns)}")
-    columns = []
+    drop, ids = tuple(drop), tuple(ids)
+    columns, unused = [], {*drop, *ids}
     for name in frame.columns:
         if name in (label, group):
             columns.append(_as_category(frame[name], "label" if name == label else "group", max_categories))
         else:
-            columns.append(_infer_column(frame[name], timezone, max_categories))
-    columns = _drop_counters(frame, columns)
+            columns.append(_inferred(frame[name], timezone, max_categories, name in unused))
+    columns = assign_roles(frame, with_requests(columns, drop, ids), timezone, for_generation)
     schema = Schema(tuple(columns), timezone, missing_words=MISSING_WORDS)
     if not schema.features:
         notes = "; ".join(f"{c.name}: {c.note or c.role}" for c in columns[:20])
         raise DataError(f"no column can serve as a feature: {notes}")
     return schema
+
+
+def _inferred(series: pd.Series, timezone: str, max_categories: int, unused: bool) -> Column:
+    """A column; one that is not to be used may hold what no column can."""
+    try:
+        return _infer_column(series, timezone, max_categories)
+    except DataError:
+        if not unused:
+            raise
+        return Column(str(series.name), "text", dtype=name_of(series))
 
 
 def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Column:
@@ -372,33 +389,6 @@ def _check_alike(series: pd.Series) -> None:
             f"column {series.name!r} holds {known[text]!r} and {text!r}, different values that are written alike; give "
             "the column one type"
         )
-
-
-def _drop_counters(frame: pd.DataFrame, columns: list[Column]) -> list[Column]:
-    """Drop whole numbers that number the rows, unless nothing else would be left."""
-    counters = {c.name: note for c in columns if (note := _counter(c, frame[c.name]))}
-    if all(c.name in counters for c in columns if c.role == "feature"):
-        return columns
-    return [replace(c, role="dropped", note=counters[c.name]) if c.name in counters else c for c in columns]
-
-
-def _counter(column: Column, series: pd.Series) -> str:
-    """Why a column of whole numbers is no feature; empty where it is one.
-
-    Only integer types: whole floats are measurements more often than numbers of rows.
-    """
-    typed = column.dtype.lower().startswith(("int", "uint")) or column.dtype.endswith(":integer")
-    typed = typed or (column.dtype in ("str", "object", "string") and not column.layout)
-    if column.kind != "integer" or column.role != "feature" or column.missing or not typed:
-        return ""
-    values = as_numbers(series)
-    if len(values) < 2 or len(np.unique(values)) < len(values):
-        return ""
-    if _ID_NAME.search(column.name) or _ID_NAME.search(column.name.lower()):
-        return "every value is different: an identifier by its name"
-    if len(values) >= LEAST_COUNTER and (np.diff(values) > 0).all():
-        return "grows from row to row: a row number or counter"
-    return ""
 
 
 def _outward(values: np.ndarray, bound: float, rounding: np.ufunc, whole: bool) -> float:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from ganlib.errors import ConfigError
@@ -16,6 +17,8 @@ from serving.table.zones import zone
 VERSION = 2
 KINDS = ("number", "integer", "boolean", "category", "date", "text")
 ROLES = ("feature", "label", "group", "id", "dropped")
+CLOCKS = ("recurring", "absolute")
+CYCLES = ("day", "week", "year")
 # Names that a sealed graph uses itself, for detectors and for augmenters.
 RESERVED = (
     "alpha", "explain", "anomaly_score", "p_value", "is_anomaly", "contributions", "z", "condition",
@@ -38,6 +41,11 @@ _HEADING = f"""\
 #   buckets     text only: number of hashed 3-gram features
 #   timezone    dates only: how naive times are read (null: the schema's, above the columns)
 # missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
+#   clock       dates only: what a detector reads of it. recurring: the cycles alone, so that later rows are not
+#               anomalous for being later; absolute: the position in time, and the cycles. Generators read all of it
+#   cycles      with clock: any of {", ".join(CYCLES)}; a new schema lists those that training rows cover twice.
+#               A clock that covers none is dropped. Whole days over two years or more that do not follow the order
+#               of the rows, such as birth dates, are absolute
 """
 LEVELS = ("text", "number", "boolean", "date")
 
@@ -57,8 +65,9 @@ class Column:
 
     ``dtype`` is pandas' name of its type in training; ``missing`` tells whether training rows lacked it;
     ``quantiles`` are the 0/5/50/95/100 % points rounded to 3 significant digits; ``categories`` hold the values seen
-    at least five times; ``rare`` tells that there were others. docs/artifact.md has the whole format.
-    Raises ConfigError on an unknown kind or role, an unknown time zone or bounds in the wrong order.
+    at least five times; ``rare`` tells that there were others. ``clock`` and ``cycles`` say what a detector reads of a
+    date (``None``: position, time of day and of week, as before there was the key). docs/artifact.md has the format.
+    Raises ConfigError on an unknown kind, role, clock or cycle, an unknown time zone or bounds in the wrong order.
     """
 
     name: str
@@ -73,6 +82,8 @@ class Column:
     rare: bool = False
     buckets: int | None = None
     timezone: str | None = None
+    clock: str | None = None
+    cycles: tuple[str, ...] = ()
     note: str = ""
     input: str = ""
     levels: str | None = None
@@ -90,6 +101,8 @@ class Column:
             raise ConfigError(f"column {self.name!r}: minimum {self.minimum} lies above maximum {self.maximum}")
         if self.timezone is not None:
             known_zone(self.timezone)
+        object.__setattr__(self, "cycles", tuple(self.cycles or ()))
+        _check_clock(self)
         if self.kind == "text" and self.buckets is None:
             object.__setattr__(self, "buckets", _BUCKETS)
         if not self.input:
@@ -173,7 +186,7 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, as docs/artifact.md lays them out."""
-        columns = [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(c).items()} for c in self.columns]
+        columns = [_written(c) for c in self.columns]
         return {
             "version": self.version,
             "timezone": self.timezone,
@@ -209,13 +222,17 @@ class Schema:
                 )
         return schema
 
-    def save(self, path: str | Path) -> None:
-        """Write YAML that explains itself, whole or not at all; raises ConfigError where that cannot be."""
+    def save(self, path: str | Path, comments: Mapping[str, Iterable[str]] | None = None) -> None:
+        """Write YAML that explains itself, whole or not at all; raises ConfigError where that cannot be.
+
+        ``comments`` are lines to stand above the entries of columns.
+        """
         import yaml
 
         values = self.to_dict()
         del values["label"], values["group"]
-        text = _HEADING + yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+        text = _HEADING + _commented(text, [tuple((comments or {}).get(c.name, ())) for c in self.columns])
         target = Path(path)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -240,6 +257,42 @@ class Schema:
             return cls.from_dict(values)
         except ConfigError as error:
             raise ConfigError(f"schema file {path}: {error}") from error
+
+
+def _check_clock(column: Column) -> None:
+    """Raise ConfigError where clock or cycles say nothing sensible."""
+    name, wrong = column.name, [c for c in column.cycles if c not in CYCLES]
+    if column.clock is not None and column.clock not in CLOCKS:
+        raise ConfigError(f"column {name!r}: clock {column.clock!r} is none of {', '.join(CLOCKS)}")
+    if wrong:
+        raise ConfigError(f"column {name!r}: cycle {wrong[0]!r} is none of {', '.join(CYCLES)}")
+    if twice := _repeated(column.cycles):
+        raise ConfigError(f"column {name!r}: cycles come twice: {', '.join(twice)}")
+    if column.kind != "date" and (column.clock or column.cycles):
+        raise ConfigError(f"column {name!r}: clock and cycles are for dates, not for kind {column.kind}; take them out")
+    if column.cycles and column.clock is None:
+        raise ConfigError(f"column {name!r}: cycles need a clock; write clock: recurring, or clock: absolute")
+    if column.clock == "recurring" and not column.cycles and column.role == "feature":
+        raise ConfigError(
+            f"column {name!r}: clock: recurring needs cycles, such as [day, week]; write them, or role: dropped"
+        )
+
+
+def _written(column: Column) -> dict[str, Any]:
+    """JSON values of one column; the keys of clocks only where they say something, as in files before them."""
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(column).items()}
+    return {k: v for k, v in values.items() if k not in ("clock", "cycles") or column.clock is not None}
+
+
+def _commented(text: str, comments: list[tuple[str, ...]]) -> str:
+    """Put each column's comments above its entry; entries are in the order of ``comments``."""
+    lines, entries = [], iter(comments)
+    for line in text.splitlines():
+        if line.startswith("- name:"):
+            for comment in next(entries):
+                lines += wrap(comment, 120, initial_indent="# ", subsequent_indent="#   ")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
@@ -267,6 +320,8 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "rare": ((bool,), "true or false"),
     "buckets": ((int, type(None)), "a whole number or null"),
     "timezone": ((str, type(None)), "a string or null"),
+    "clock": ((str, type(None)), "recurring, absolute or null"),
+    "cycles": ((list, tuple, type(None)), "a list of day, week and year"),
     "note": ((str,), "a string"),
     "input": ((str,), "a string"),
     "levels": ((str, type(None)), "a string or null"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ganlib.data.codes import HUGE, LIMIT, ColumnCode
-from ganlib.data.encoder import DAY, UNEXPECTED_WEIGHT, WEEK, TableEncoder
+from ganlib.data.encoder import PERIODS, UNEXPECTED_WEIGHT, TableEncoder
 from ganlib.data.values import NO_DATE
 from ganlib.export.builder import DOUBLE, FLOAT, INT64, ML, STRING, GraphBuilder
 
@@ -86,26 +86,39 @@ class _Encoding:
         values = b.rows(feeds, len(codes))
         # NaN - NaN and inf - inf are NaN: one test finds all that is not finite.
         lacks = b.op("IsNaN", b.op("Sub", values, values))
+        if placed := [i for i, c in enumerate(codes) if c.position]:
+            self._place([codes[i] for i in placed], *(_rows(b, m, placed, len(codes)) for m in (values, lacks)))
+        missing = b.cast(lacks, FLOAT)
+        if flagged := [i for i, c in enumerate(codes) if c.missing_position is not None]:
+            self.out.add(b.take_rows(missing, flagged), [codes[i].missing_position or 0 for i in flagged])
+        self._watch(codes, list(range(len(codes))), missing, len(codes))
+
+    def _place(self, codes: list[ColumnCode], values: str, lacks: str) -> None:
+        """Values scaled, the median where they lack."""
+        b = self.builder
         # Booleans are taken as they are: center 0, scale 1 are their code's defaults.
         center = np.array([[float(c.center)] for c in codes])  # type: ignore[arg-type]
         scale = np.array([[float(c.scale)] for c in codes])  # type: ignore[arg-type]
         scaled = b.cast(_scaled(b, values, center, scale), FLOAT)
         median = b.constant([[c.median] for c in codes], np.float32)
         self.out.add(b.op("Where", lacks, median, scaled), [c.start for c in codes])
-        missing = b.cast(lacks, FLOAT)
-        if flagged := [i for i, c in enumerate(codes) if c.missing_position is not None]:
-            self.out.add(b.take_rows(missing, flagged), [codes[i].missing_position or 0 for i in flagged])
-        self._watch(codes, list(range(len(codes))), missing, len(codes))
 
     def _cycles(self, stamps: str, absent: str, dates: list[ColumnCode]) -> None:
-        """Sine and cosine of the time of day and of the week, zero where missing."""
+        """Sine and cosine of the time within each cycle, zero where missing."""
+        for cycle, period in PERIODS.items():
+            if turning := [i for i, c in enumerate(dates) if cycle in c.cycles]:
+                chosen = [_rows(self.builder, matrix, turning, len(dates)) for matrix in (stamps, absent)]
+                places = [dates[i].first_cycle + 2 * dates[i].cycles.index(cycle) for i in turning]
+                self._waves(period, chosen[0], chosen[1], places)
+
+    def _waves(self, period: int, stamps: str, absent: str, places: list[int]) -> None:
         b, zero = self.builder, self.builder.constant(0.0, np.float32)
-        for index, (period, wave) in enumerate((p, w) for p in (DAY, WEEK) for w in ("Sin", "Cos")):
+        for index, wave in enumerate(("Sin", "Cos")):
             phase = b.cast(b.op("Mod", stamps, b.constant(period, np.int64)), DOUBLE)
             share = b.op("Div", phase, b.constant(float(period), np.float64))
             angle = b.cast(b.op("Mul", share, b.constant(2 * np.pi, np.float64)), FLOAT)
             turned = b.op("Where", absent, zero, b.op(wave, angle))
-            self.out.add(turned, [c.start + c.width - 4 + index for c in dates])
+            self.out.add(turned, [place + index for place in places])
 
     def _categories(self, codes: list[ColumnCode]) -> None:
         """One-hot of known categories, rare or unseen, missing; the network never sees a string."""
@@ -158,6 +171,11 @@ class _Encoding:
 def encode_columns(builder: GraphBuilder, encoder: TableEncoder) -> Encoded:
     """Add the inputs and nodes that encode raw columns; for a fitted encoder that is not for generation."""
     return _Encoding(builder, encoder).build()
+
+
+def _rows(builder: GraphBuilder, matrix: str, rows: list[int], height: int) -> str:
+    """Some rows of a matrix; the matrix itself where they are all."""
+    return matrix if len(rows) == height else builder.take_rows(matrix, rows)
 
 
 def _scaled(builder: GraphBuilder, values: str, center: np.ndarray, scale: np.ndarray) -> str:

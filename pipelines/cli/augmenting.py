@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, say, show, table
 from pipelines.cli.common import settings as configured
+from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
 from serving.wording import counted
 
 
@@ -41,6 +42,9 @@ def augment(
     output: Annotated[Path | None, typer.Option(help="FILE.csv or FILE.parquet; FILE.report.html beside it.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
+    schema: SchemaFile = None,
+    drop: Drop = None,
+    ids: Ids = None,
     config: Config = None,
     dry_run: DryRun = False,
     tracking: Tracking = None,
@@ -58,7 +62,7 @@ def augment(
         config, data__path=None if data is None else str(data), data__label=label, augment__condition=condition,
         augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
         augment__output=None if output is None else str(output), training__steps=steps, training__random_state=seed,
-        registry__tracking_uri=tracking,
+        registry__tracking_uri=tracking, **schema_options(schema, drop, ids),
     )  # fmt: skip
     from pipelines.augmenting import augment as write
     from pipelines.augmenting import plan_augmentation

@@ -10,6 +10,7 @@ import typer
 
 from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, say, show, table
 from pipelines.cli.common import settings as configured
+from pipelines.cli.describing import Drop, Ids, SchemaFile, bare, columns_table, schema_options
 from pipelines.errors import UsageError
 from serving.wording import counted
 
@@ -96,6 +97,9 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
+    schema: SchemaFile = None,
+    drop: Drop = None,
+    ids: Ids = None,
     config: Config = None,
     dry_run: DryRun = False,
     tracking: Tracking = None,
@@ -114,7 +118,7 @@ def train(
     chosen = configured(
         config, data__path=None if data is None else str(data), data__label=label, data__normal=normal,
         calibration__alpha=alpha, training__steps=steps, training__random_state=seed, registry__tracking_uri=tracking,
-        **{"model__name" if task == "detector" else "augment__model": model},
+        **{"model__name" if task == "detector" else "augment__model": model}, **schema_options(schema, drop, ids),
     )  # fmt: skip
     where = registry(chosen)
     if dry_run:
@@ -185,9 +189,12 @@ def _plan(where: Any, name: str, chosen: Settings, task: str, as_json: bool) -> 
         from pipelines.steps import plan_detector as plan
 
     facts = plan(where, name, chosen)
+    columns = facts.pop("columns")
     if as_json:
-        show(facts)
+        show(facts | {"columns": bare(columns)})
         return
     for key, value in facts.items():
-        print(f"{key}: {value}")
+        if key != "findings":
+            print(f"{key}: {value}")
+    columns_table(columns)
     print("dry run: nothing was trained")

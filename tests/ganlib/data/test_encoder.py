@@ -16,10 +16,11 @@ from ganlib.data.values import NO_DATE, as_microseconds, text_features
 from ganlib.errors import ConfigError, DataError
 
 _ROWS = 40
+_SHUFFLED = np.random.default_rng(0).permutation(_ROWS)  # numbers that grow with the rows are no features
 _TRAIN = pd.DataFrame(
     {
-        "n": np.linspace(-1, 1, _ROWS),
-        "gap": np.where(np.arange(_ROWS) % 4 == 0, np.nan, np.linspace(0, 9, _ROWS)),
+        "n": np.linspace(-1, 1, _ROWS)[_SHUFFLED],
+        "gap": np.where(np.arange(_ROWS) % 4 == 0, np.nan, np.linspace(0, 9, _ROWS)[_SHUFFLED]),
         "c": ["a", "b"] * (_ROWS // 2),
         "i": np.arange(_ROWS) % 7,
         "d": pd.date_range("2026-01-01", periods=_ROWS, freq="5h"),
@@ -64,11 +65,40 @@ def test_categories_have_places_for_rare_and_missing():
     assert position("c", one(c=None)).tolist() == [0, 0, 0, 1]
 
 
-def test_dates_turn_with_the_day_and_the_week():
-    noon = position("d", one(d=pd.Timestamp("2026-01-01 12:00")))[1:]
-    week = 2 * np.pi * 0.5 / 7  # 1970-01-01 was a Thursday, as is this day
-    assert noon == pytest.approx([0, -1, np.sin(week), np.cos(week)], abs=1e-6)
-    assert position("d", one(d=pd.NaT))[1:].tolist() == [0, 0, 0, 0]
+def dated(**changes):
+    schema = infer_schema(_TRAIN).with_column("d", **changes)
+    encoder = TableEncoder(schema).fit(_TRAIN)
+    code = next(c for c in encoder.codes if c.column == "d")
+    return lambda when: encoder.transform(one(d=when))[0, code.start : code.start + code.width]
+
+
+_MOMENT = pd.Timestamp("2026-01-01 12:00")  # a Thursday, as was 1970-01-01
+_SECOND = int(np.datetime64(_MOMENT, "s").astype(np.int64))
+_WAVES = {
+    "day": [0, -1],
+    "week": [np.sin(np.pi / 7), np.cos(np.pi / 7)],
+    "year": [wave(2 * np.pi * (_SECOND % 31_556_952) / 31_556_952) for wave in (np.sin, np.cos)],
+}
+
+
+@pytest.mark.parametrize("clock", ["recurring", "absolute"])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("cycles", [("day",), ("week",), ("year", "day"), ("day", "week", "year")])
+def test_dates_are_read_by_the_cycles_of_the_schema(clock, missing, cycles):
+    encoded = dated(clock=clock, cycles=cycles, missing=missing)
+    head = (clock == "absolute") + missing
+    assert encoded(_MOMENT)[head:] == pytest.approx(sum((_WAVES[c] for c in cycles), []), abs=1e-6)
+    assert encoded(pd.NaT)[head:].tolist() == [0] * 2 * len(cycles)
+    later = encoded(_MOMENT + pd.Timedelta("5000D"))
+    assert (abs(later[0]) > 10) == (clock == "absolute") and len(later) == head + 2 * len(cycles)
+    if missing:
+        assert (encoded(_MOMENT)[head - 1], encoded(pd.NaT)[head - 1]) == (0, 1)
+
+
+def test_a_schema_from_before_clocks_reads_position_day_and_week():
+    encoded = dated(clock=None, cycles=())(_MOMENT)
+    assert encoded[1:] == pytest.approx(_WAVES["day"] + _WAVES["week"], abs=1e-6)
+    assert len(dated(clock="absolute", cycles=())(_MOMENT)) == 1
 
 
 @pytest.mark.parametrize("gone", [{"n": np.nan}, {"c": ""}, {"d": pd.NaT}, {"b": None}])
@@ -101,6 +131,9 @@ def test_an_encoder_survives_json():
     assert np.array_equal(back.transform(_TRAIN), _ENCODER.transform(_TRAIN))
     with pytest.raises(ConfigError, match="unknown keys: centre"):
         ColumnCode.from_dict({"centre": 1})
+    old = {"column": "d", "input": "d", "kind": "date", "start": 2, "width": 5}
+    assert ColumnCode.from_dict(old | {"cyclic": True}).cycles == ("day", "week")
+    assert ColumnCode.from_dict(old | {"cyclic": False}).cycles == ()
 
 
 def test_encoding_is_row_by_row(table):

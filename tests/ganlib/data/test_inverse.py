@@ -81,8 +81,9 @@ _COLUMNS = {
 def test_every_dtype_comes_back(name):
     series = _COLUMNS[name]
     frame = pd.DataFrame({"c": series, "noise": _RNG.normal(size=ROWS)})
-    schema = infer_schema(frame)
-    assert np.isfinite(TableEncoder(schema).fit(frame).transform(frame)).all()
+    schema = infer_schema(frame, for_generation=True)
+    for detector in (schema, infer_schema(frame)):
+        assert np.isfinite(TableEncoder(detector).fit(frame).transform(frame)).all()
     encoder = TableEncoder(schema, for_generation=True).fit(frame)
     back = encoder.inverse(encoder.transform(frame))["c"]
     assert back.dtype == series.dtype
@@ -97,7 +98,7 @@ def test_every_dtype_comes_back(name):
 
 def test_timedeltas_come_back_nearly():
     frame = pd.DataFrame({"c": pd.Series(pd.to_timedelta(_WHOLE, unit="h"))})
-    encoder = TableEncoder(infer_schema(frame), for_generation=True).fit(frame)
+    encoder = TableEncoder(infer_schema(frame, for_generation=True), for_generation=True).fit(frame)
     back = encoder.inverse(encoder.transform(frame))["c"]
     assert back.dtype == frame["c"].dtype and (back - frame["c"]).abs().max() < pd.Timedelta("10ms")
 
@@ -106,14 +107,14 @@ def test_timedeltas_come_back_nearly():
 @pytest.mark.parametrize("numeric", ["quantile", "standard"])
 def test_the_table_comes_back(table, rows, numeric):
     frame = table.iloc[:rows]
-    encoder = TableEncoder(infer_schema(frame), for_generation=True, numeric=numeric).fit(frame)
+    encoder = TableEncoder(infer_schema(frame, for_generation=True), for_generation=True, numeric=numeric).fit(frame)
     assert any(c.knots for c in encoder.codes) == (numeric == "quantile" and rows == 240)
     back = encoder.inverse(encoder.transform(frame))
     pd.testing.assert_frame_equal(back, frame, rtol=1e-3)
 
 
 def test_generated_values_stay_within_the_schema(table):
-    encoder = TableEncoder(infer_schema(table), for_generation=True).fit(table)
+    encoder = TableEncoder(infer_schema(table, for_generation=True), for_generation=True).fit(table)
     wild = 50 * np.random.default_rng(0).standard_normal((500, encoder.spec.dim)).astype(np.float32)
     back = encoder.inverse(wild)
     assert back.dtypes.equals(table.dtypes)
@@ -127,14 +128,14 @@ def test_generated_values_stay_within_the_schema(table):
 
 
 def test_the_way_back_needs_an_encoder_for_it(table):
-    encoder = TableEncoder(infer_schema(table)).fit(table)
+    encoder = TableEncoder(infer_schema(table, for_generation=True)).fit(table)
     with pytest.raises(DataError, match="for_generation=True"):
         encoder.inverse(encoder.transform(table))
-    encoder = TableEncoder(infer_schema(table), for_generation=True).fit(table)
+    encoder = TableEncoder(infer_schema(table, for_generation=True), for_generation=True).fit(table)
     with pytest.raises(DataError, match="values each"):
         decode_feeds(encoder, np.zeros((3, 2)))
     with pytest.raises(ConfigError, match="ranks"):
-        TableEncoder(infer_schema(table), numeric="ranks")
+        TableEncoder(infer_schema(table, for_generation=True), numeric="ranks")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_any_table_comes_back(rows, copies):
     frame = pd.DataFrame({k: pd.Series([r[k] for r in rows] * copies) for k in _CELLS})
     frame["number"] = frame["number"].astype("float64")
     frame["flag"] = frame["flag"].astype("boolean")
-    schema = infer_schema(frame)
+    schema = infer_schema(frame, for_generation=True)
     encoder = TableEncoder(schema, for_generation=True).fit(frame)
     encoded = encoder.transform(frame)
     assert np.isfinite(encoded).all()

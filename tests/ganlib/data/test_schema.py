@@ -43,7 +43,7 @@ def infer(values, **options):
         ([f"a{i:03d}" for i in range(120)], "text", "dropped"),
         ([f"the {i} words of row {i * i}" for i in range(120)], "text", "feature"),
         (np.arange(120) * 7, "integer", "dropped"),
-        (np.arange(120) * 7.0, "integer", "feature"),
+        (np.arange(120) * 7.0, "integer", "dropped"),
     ],
 )
 def test_kind_and_role(values, kind, role):

@@ -80,6 +80,28 @@ def test_tables_of_one_column(table, column):
     np.testing.assert_allclose(got, encoder.encode(feeds), rtol=3e-7, atol=3e-7)
 
 
+CLOCKS = [
+    {"clock": None},
+    {"clock": "absolute"},
+    {"clock": "absolute", "cycles": ("week",)},
+    {"clock": "recurring", "cycles": ("day",)},
+    {"clock": "recurring", "cycles": ("year", "day", "week")},
+]
+
+
+@pytest.mark.parametrize("others", [[], ["amount", "flag"]])
+@pytest.mark.parametrize("pair", [(a, b) for a in CLOCKS for b in CLOCKS])
+def test_dates_of_any_clocks_side_by_side(table, pair, others):
+    frame = table[["when", *others]].assign(then=table["when"] - pd.Timedelta("500D"))
+    frame.loc[::7, "then"] = pd.NaT
+    schema = infer_schema(frame)
+    for name, clock in zip(("when", "then"), pair, strict=True):
+        schema = schema.with_column(name, **{"cycles": (), **clock})
+    encoder = TableEncoder(schema).fit(frame)
+    feeds = schema_feeds(encoder, 60, seed=5, wild=0.4)
+    np.testing.assert_allclose(encoded(encoding_session(encoder), feeds), encoder.encode(feeds), rtol=3e-7, atol=3e-7)
+
+
 def test_columns_may_have_any_name():
     names = ["ganlib/const_1", "_ganlib/x", "Add_1", "g", "\u00e9t\u00e9", "a b", "x/y:0", "batch"]
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, len(names))), columns=names)

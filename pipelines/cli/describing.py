@@ -1,0 +1,140 @@
+"""The verbs about data before anything is trained: data describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.common import Config, Json, example, need, required, say, show
+from pipelines.cli.common import settings as configured
+from pipelines.errors import UsageError
+from pipelines.files import check_output, placing
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
+
+SchemaFile = Annotated[
+    Path | None, typer.Option("--schema", help="A reviewed schema file; `ganlib data describe --write` writes one.")
+]
+Drop = Annotated[list[str] | None, typer.Option("--drop", help="Column to leave out; may be given several times.")]
+Ids = Annotated[
+    list[str] | None, typer.Option("--id", help="Column that identifies rows: not used; may be given several times.")
+]
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, epilog=example("ganlib data describe sensors.csv --label fault"),
+    help="Look at a table before anything is trained.",
+)  # fmt: skip
+_OTHER = "name another file"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.add_typer(data_app, name="data")
+
+
+@data_app.callback()
+def _group() -> None:
+    """Keep ``describe`` a verb of its own while it is the only one."""
+
+
+@data_app.command(epilog=example("ganlib data describe sensors.csv --label fault --write schema.yaml"))
+def describe(
+    data: Annotated[Path | None, typer.Argument(help="CSV or Parquet file, or a folder of them.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of known anomalies, or of the classes.")] = None,
+    normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
+    schema: SchemaFile = None,
+    drop: Drop = None,
+    ids: Ids = None,
+    task: Annotated[str, typer.Option(help="detector or augmenter: what the columns are for.")] = "detector",
+    write: Annotated[Path | None, typer.Option(help="Schema file to write, for --schema of train and augment.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the schema file.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Print each column's kind and role, and what a person should know of it.
+
+    Dropped columns are listed too. Examples of values are printed on the terminal only: neither --json nor the schema
+    file holds them.
+    """
+    need("pandas", "train")
+    if task not in ("detector", "augmenter"):
+        raise UsageError(f"--task is detector or augmenter, not {task!r}")
+    chosen = configured(
+        config, data__path=None if data is None else str(data), data__label=label, data__normal=normal,
+        **schema_options(schema, drop, ids),
+    )  # fmt: skip
+    required(chosen.data.path, "FILE", "data.path")
+    if write is not None:
+        _check_write(write, force, str(chosen.data.path))
+    from pipelines.describing import describe_data
+
+    done = describe_data(chosen, task)
+    if write is not None:
+        with placing(write, _OTHER):
+            done.save(write)
+    if as_json:
+        show({"rule": done.rule, "rows": done.rows, "columns": bare(done.columns), "findings": done.findings}
+             | ({"schema": str(write)} if write else {}))  # fmt: skip
+        return
+    columns_table(done.columns)
+    for text in done.differences:
+        say(f"warning: {text}")
+    print(_next(chosen, task, write))
+
+
+def _check_write(write: Path, force: bool, source: str) -> None:
+    if write.exists() and not write.is_dir() and not force:
+        raise UsageError(f"{write} is there already; {_OTHER}, or --force to overwrite it")
+    check_output(write, (".yaml", ".yml"), source=source, mend=_OTHER)
+
+
+def _next(chosen: Settings, task: str, write: Path | None) -> str:
+    verb = "ganlib train" + (" --task augmenter" if task == "augmenter" else "")
+    if write is None:
+        return "next: --write schema.yaml writes this as a file to edit; --drop COL and --id COL change roles"
+    return f"{write}: edit it, then {verb} --data {chosen.data.path} --schema {write} --name NAME"
+
+
+def schema_options(schema: Path | None, drop: list[str] | None, ids: list[str] | None) -> dict[str, Any]:
+    """The settings that --schema, --drop and --id stand for."""
+    return {
+        "data__schema_file": None if schema is None else str(schema), "data__drop": drop or None,
+        "data__ids": ids or None,
+    }  # fmt: skip
+
+
+def bare(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries without the values that they show: for what may be kept."""
+    return [{k: v for k, v in row.items() if k != "examples"} for row in columns]
+
+
+def columns_table(columns: Sequence[dict[str, Any]]) -> None:
+    """One line or more a column, within the terminal's width."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    drawn.add_column("column", overflow="fold", max_width=24, min_width=8)
+    drawn.add_column("kind", no_wrap=True)
+    drawn.add_column("role", no_wrap=True)
+    drawn.add_column("missing", no_wrap=True, justify="right")
+    drawn.add_column("distinct", no_wrap=True, justify="right")
+    drawn.add_column("examples", overflow="fold", max_width=16, min_width=8)
+    drawn.add_column("note", overflow="fold", min_width=14)
+    for row in columns:
+        counts = [_share(row["missing"]), "-" if row["distinct"] is None else f"{row['distinct']:,}"]
+        cells = [row["column"], row["kind"], row["role"], *counts, row["examples"], row["note"]]
+        # Values and names are no markup.
+        drawn.add_row(*(Text("".join(c if c.isprintable() else "\ufffd" for c in cell)) for cell in cells))
+    Console(soft_wrap=False, highlight=False).print(drawn)
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    return "0" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"

@@ -1,0 +1,62 @@
+"""What a table holds, as training would read it: the columns, their roles and what a person should know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.rows import read_labels
+from pipelines.schemas import differences, schema_of, with_schema
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from ganlib.data.schema import Schema
+
+
+@dataclass(frozen=True)
+class Description:
+    """A table's columns; ``columns`` hold examples of values, which are for a terminal only."""
+
+    schema: Schema
+    rule: str
+    rows: int
+    columns: list[dict[str, Any]]
+    findings: list[dict[str, str]]
+    differences: list[str]
+
+    def save(self, path: Path) -> None:
+        """Write the schema with the findings as comments; no example is written."""
+        from ganlib.data.roles import Finding, comments
+
+        self.schema.save(path, comments([Finding(**values) for values in self.findings]))
+
+
+def describe_data(settings: Settings, task: str = "detector") -> Description:
+    """Read a table and say what each column would be in training.
+
+    Known anomalies are left out, as in training, but for finding columns that leak the label. Raises DataError (4) on
+    data that cannot be used, ConfigError or UsageError (2) on a broken schema file or roles that clash.
+    """
+    from ganlib.data.inference import check_frame
+    from ganlib.data.read import need_column, read_table
+    from ganlib.data.roles import describe_columns, find_roles
+
+    settings = with_schema(settings)
+    data = settings.data
+    frame = read_table(str(data.path))
+    check_frame(frame)
+    if task == "augmenter":
+        if data.label:
+            need_column(frame, data.label)
+        schema = schema_of(data, frame, for_generation=True)
+        columns = describe_columns(frame.drop(columns=[data.label] if data.label else []), schema)
+        rule = f"classes of column {data.label}" if data.label else "no label"
+        return Description(schema, rule, len(frame), columns, [], differences(schema, frame, data))
+    labels = read_labels(frame, data.label, data.normal)
+    schema = schema_of(data, frame, (~labels.anomalous).nonzero()[0].tolist())
+    found = find_roles(frame, schema, labels.anomalous)
+    return Description(
+        schema, labels.rule, len(frame), describe_columns(frame, schema, found), [f.to_dict() for f in found],
+        differences(schema, frame, data),
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""data describe, the table of a dry run, and what --schema, --drop and --id do to training and augmenting."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pipeline_data import refused, sensor_table
+
+from ganlib.data.schema import Schema
+
+
+def odd_table(rows=240):
+    """Sensors beside a clock, a counter, an identifier, a constant and a leak."""
+    rng = np.random.default_rng(1)
+    frame = sensor_table(rows)
+    frame["row"] = np.arange(rows)
+    frame["site"] = "a [red]site[/red]"
+    frame["ticket"] = [f"secret-{i:06d}" for i in rng.permutation(rows)]
+    frame["alarm_code"] = frame["fault"] * 7.0
+    frame["empty"] = None
+    return frame
+
+
+@pytest.fixture
+def data(home):
+    odd_table().to_csv("data.csv", index=False)
+    return home
+
+
+def test_every_column_is_listed_within_eighty_columns(ganlib, data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = ganlib("data", "describe", "data.csv", "--label", "fault", "--drop", "count", "--id", "row")
+    assert code == 0 and max(len(line) for line in out.splitlines() if "next:" not in line) <= 80, err
+    roles = {line.split()[0]: line.split()[2] for line in out.splitlines() if len(line.split()) > 4}
+    expected = dict.fromkeys(("flow", "pressure", "valve", "active", "when", "site", "alarm_code"), "feature")
+    expected |= {"count": "dropped", "row": "id", "ticket": "dropped", "empty": "dropped", "fault": "label"}
+    assert {k: v for k, v in roles.items() if k in expected} == expected
+    assert "secret-" in out and "[red]" in out
+
+
+def test_neither_json_nor_file_holds_examples(ganlib, data):
+    given = ("data", "describe", "data.csv", "--label", "fault", "--write", "s.yaml")
+    code, out, _ = ganlib(*given, "--json")
+    done = json.loads(out)
+    assert code == 0 and "secret-" not in out + Path("s.yaml").read_text()
+    assert {c["column"] for c in done["columns"]} == set(odd_table().columns) and "240 rows" in done["rule"]
+    kinds = {f["column"]: (f["kind"], f["done"]) for f in done["findings"] if f["kind"] != "constant"}
+    assert ("site", "constant", "kept") in {(f["column"], f["kind"], f["done"]) for f in done["findings"]}
+    assert kinds["row"] == ("counter", "dropped") and kinds["alarm_code"] == ("leak", "kept")
+    assert kinds["ticket"] == ("identifier", "dropped")
+    assert kinds["when"] == ("clock", "read by the time of day and week") and kinds["empty"] == ("empty", "dropped")
+    text = Path("s.yaml").read_text()
+    assert "# counter: grows from row to row" in text and Schema.load("s.yaml").label == "fault"
+    refused(ganlib(*given), 2, "s.yaml is there already", "--force")
+    assert Path("s.yaml").read_text() == text
+    assert ganlib(*given, "--force")[0] == 0
+
+
+def test_a_written_schema_trains_and_the_dry_run_shows_the_same_table(ganlib, data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ganlib("data", "describe", "data.csv", "--label", "fault", "--write", "s.yaml")
+    values = yaml.safe_load(Path("s.yaml").read_text())
+    for column in values["columns"]:
+        if column["name"] in ("alarm_code", "count"):
+            column["role"] = "dropped"
+    Path("s.yaml").write_text(yaml.safe_dump(values))
+    # The label comes from the file.
+    given = ("train", "--name", "pump", "--data", "data.csv", "--schema", "s.yaml", "--id", "valve", "--model", "vae")
+    code, out, _ = ganlib(*given, "--dry-run")
+    assert code == 0 and "20 known anomalies" in out and "identifier on" in out and "alarm_code" in out
+    code, out, _ = ganlib(*given, "--dry-run", "--json")
+    columns = {c["column"]: c["role"] for c in json.loads(out)["columns"]}
+    assert code == 0 and "secret-" not in out
+    assert (columns["valve"], columns["count"], columns["fault"]) == ("id", "dropped", "label")
+    code, out, err = ganlib(*given, "--steps", 20, "--alpha", "0.05", "--json")
+    trained = json.loads(out)
+    assert code == 0 and trained["rule"].startswith("fault = '0'"), err
+    assert {f["column"] for f in trained["extra"]["findings"]} >= {"row", "when", "ticket"}
+    assert "column 'when' (clock): a running clock" in err and "column 'row' (counter)" in err
+    from serving.artifact import load_artifact
+
+    features = load_artifact(trained["artifact"]).metadata["features"]
+    assert features == ["flow", "pressure", "active", "when", "site"]
+    new = odd_table().drop(columns=["fault", "alarm_code", "count", "valve", "ticket", "row", "empty"])
+    new.to_csv("new.csv", index=False)
+    assert ganlib("score", "--model", trained["artifact"], "--input", "new.csv", "--output", "out")[0] == 0
+
+
+def test_beyond_ten_findings_are_counted(ganlib, home):
+    frame = sensor_table(240).drop(columns="when").assign(**{f"c{i:02d}": float(i) for i in range(14)})
+    frame.to_csv("data.csv", index=False)
+    code, _, err = ganlib("train", "--name", "pump", "--data", "data.csv", "--model", "vae", "--steps", 5)
+    assert code == 0 and err.count("(constant)") == 10 and "and 4 more findings: `ganlib data describe`" in err
+
+
+def written(**changes):
+    """A schema file of data.csv with keys of columns changed."""
+    from ganlib.data.inference import infer_schema
+
+    values = infer_schema(pd.read_csv("data.csv"), "fault").to_dict()
+    for column in values["columns"]:
+        column.update(changes.get(column["name"], {}))
+    Path("s.yaml").write_text(yaml.safe_dump({k: v for k, v in values.items() if k not in ("label", "group")}))
+
+
+GIVEN = ("--data", "data.csv", "--schema", "s.yaml")
+REFUSED = {
+    "absent file": (None, GIVEN, 2, ("s.yaml cannot be read",)),
+    "other label": ({}, (*GIVEN, "--label", "active"), 2, ("'active'", "'fault' in schema file s.yaml")),
+    "renamed column": ({"flow": {"name": "flows"}}, GIVEN, 4, ("1 column that the data lacks", "did you mean 'flow'")),
+    "nothing left": (
+        {n: {"role": "dropped"} for n in odd_table().columns if n != "fault"}, GIVEN, 4, ("leaves no column",)
+    ),
+    "dropped and id": ({}, (*GIVEN, "--drop", "flow", "--id", "flow"), 2, ("'flow' is both",)),
+    "no such column": ({}, (*GIVEN, "--drop", "flows"), 4, ("no column 'flows' to drop", "'flow'")),
+    "dropped label": ({}, (*GIVEN, "--drop", "fault"), 2, ("'fault' is the label",)),
+    "no cycles": ({"when": {"cycles": []}}, GIVEN, 2, ("'when': clock: recurring needs cycles",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+@pytest.mark.parametrize("verb", ["train", "describe"])
+def test_a_schema_against_the_data_is_one_line(ganlib, data, name, verb):
+    changes, given, code, words = REFUSED[name]
+    if changes is not None:
+        written(**changes)
+    before = ("train", "--name", "x", "--model", "vae") if verb == "train" else ("data", "describe")
+    given = given if verb == "train" else given[1:]
+    refused(ganlib(*before, *given), code, *words)
+
+
+def test_what_schema_and_data_do_not_share_is_said(ganlib, data):
+    written()
+    frame = pd.read_csv("data.csv").drop(columns=["empty", "row"]).assign(extra=1, more=2)
+    frame.to_csv("data.csv", index=False)
+    said = ("2 columns of the data are not in the schema and not used: 'extra', 'more'",
+            "2 unused columns of the schema are not in the data: 'row', 'empty'")  # fmt: skip
+    _, out, err = ganlib("data", "describe", *GIVEN[1:])
+    assert all(f"warning: {text}" in err for text in said) and "unused" in out
+    _, out, _ = ganlib("train", "--name", "x", *GIVEN, "--dry-run")
+    assert all(text in out for text in said)
+
+
+def test_a_label_that_the_schema_takes_for_a_feature_is_the_label(ganlib, data):
+    written(fault={"role": "feature", "kind": "integer", "categories": None})
+    code, out, _ = ganlib("train", "--name", "x", *GIVEN, "--label", "fault", "--dry-run", "--json")
+    assert code == 0 and {c["column"]: c["role"] for c in json.loads(out)["columns"]}["fault"] == "label"
+
+
+@pytest.mark.parametrize("way", ["drop", "schema"])
+def test_an_augmenter_leaves_the_same_columns_out(ganlib, data, way):
+    given = ("--data", "data.csv", "--label", "valve", "--steps", 5)
+    chosen = ("--drop", "pressure", "--id", "count")
+    if way == "schema":
+        told = ("data", "describe", "data.csv", "--label", "valve", "--task", "augmenter", "--write", "s.yaml")
+        assert ganlib(*told, *chosen)[0] == 0
+        chosen = ("--schema", "s.yaml")
+    code, out, err = ganlib("augment", *given, *chosen, "--rows", 30, "--output", "more.csv", "--gate", "off")
+    made = pd.read_csv("more.csv").query("_synthetic")
+    assert code == 0 and len(made) == 30, err
+    assert made[["pressure", "count"]].isna().all().all() and made[["flow", "when", "fault"]].notna().any().all()
+    code, out, err = ganlib("train", "--name", "more", "--task", "augmenter", "--model", "cvae_gan", *given, *chosen)
+    assert code == 0 and "on one split" in err, err
+    code, out, _ = ganlib("train", "--name", "more", "--task", "augmenter", "--model", "cvae_gan", *given, *chosen,
+                          "--dry-run", "--json")  # fmt: skip
+    roles = {c["column"]: c["role"] for c in json.loads(out)["columns"]}
+    assert (roles["pressure"], roles["count"], roles["when"]) == ("dropped", "id", "feature")
