@@ -14,7 +14,7 @@ Keep = Annotated[
     typer.Option(
         "--keep",
         metavar="COL,…",
-        help="Columns of the input that each score row carries; default: the identifiers of the model's schema.",
+        help="Columns of the input that each score row carries; '' for none. Default: the identifiers of the schema.",
     ),
 ]
 BadRows = Annotated[
