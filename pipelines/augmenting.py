@@ -13,7 +13,7 @@ from pipelines.files import check_output, placing, written
 from pipelines.job import Job
 from pipelines.real_rows import write_augmented
 from pipelines.registry import Registry, check_name
-from pipelines.schemas import schema_of, with_schema
+from pipelines.schemas import schema_of, unused_columns, with_schema
 from pipelines.settings import AugmentSettings, DataSettings, Settings
 from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
 from serving.wording import counted, listed
@@ -138,14 +138,15 @@ def fit_augmenter(folder: str) -> dict[str, Any]:
     frame = job.table(facts["fingerprint"])
     schema, model = Schema.load(job.folder / "schema.yaml"), job.settings.augment.model
     augmenter = as_augmenter(model, **job.settings.augmenter_parameters() | {"schema": schema, "verbose": True})
-    real = frame.iloc[rows["fit"]].reset_index(drop=True)
+    used = frame.drop(columns=unused_columns(job.settings.data, frame))
+    real = used.iloc[rows["fit"]].reset_index(drop=True)
     y = pd.Series(real[label].to_numpy(), name=label)
     augmenter.fit(real.drop(columns=[label]), y)
     training = {"fingerprint": facts["fingerprint"], "rows": len(real), "data": Path(str(job.settings.data.path)).name}
     report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)
     done = {
         "model": model,
-        "lift": _lift(augmenter, real, frame.iloc[rows["test"]], label),
+        "lift": _lift(augmenter, real, used.iloc[rows["test"]], label),
         "config": augmenter.algorithm_.config.to_dict(),
         "curves": {k: [float(v) for v in values] for k, values in augmenter.history_.curves.items()},
         "parity_ratio": report.parity_max_abs / max(report.parity_bound, 1e-30),
@@ -335,10 +336,12 @@ def _measured(settings: Settings, frame: pd.DataFrame, tell: Tell) -> Any:
     chosen, label = settings.augment, settings.data.label
     if chosen.gate == "off" or label is None:
         return None
+    # Generated rows lack them, by which alone they would differ from real ones.
+    used = frame.drop(columns=unused_columns(settings.data, frame))
     tell(f"measuring what generated rows add: {chosen.repeats} splits of the real rows, a model trained in each")
     try:
         return measure_lift(
-            _augmenter(settings, frame, verbose=False), frame, label, chosen.rows, condition=chosen.condition,
+            _augmenter(settings, frame, verbose=False), used, label, chosen.rows, condition=chosen.condition,
             repeats=chosen.repeats, seed=settings.training.random_state,
             tell=lambda done, total: tell(f"split {done} of {total}"),
         )  # fmt: skip

@@ -70,6 +70,14 @@ def schema_of(
     return schema
 
 
+def unused_columns(data: DataSettings, frame: pd.DataFrame) -> list[str]:
+    """Columns of a table that a person left out, by the settings or the schema file."""
+    named = {*data.drop, *data.ids}
+    if data.schema_file is not None:
+        named |= {c.name for c in _loaded(data).columns if c.role in ("id", "dropped")}
+    return [name for name in frame.columns if name in named]
+
+
 def _loaded(data: DataSettings) -> Schema:
     from ganlib.data.schema import Schema
 

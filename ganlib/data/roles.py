@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from ganlib.data.frames import close_names
 from ganlib.data.schema import Column, Schema
-from ganlib.data.values import NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings
+from ganlib.data.values import NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
 from ganlib.errors import ConfigError, DataError
 from serving.table.layouts import resolution
 
@@ -365,14 +366,13 @@ def _leave(column: Column) -> str:
 
 
 def _constant(series: pd.Series) -> str:
-    texts = as_strings(series)
-    present = texts[texts != ""]
+    present = _present(series)
     if len(present) == 0:
         return ""
-    share = float(pd.Series(present).value_counts().iloc[0]) / len(texts)
+    share = float(present.value_counts().iloc[0]) / len(series)
     if share == 1.0:
         return "one value in all rows; any other is anomalous"
-    if len(texts) >= ENOUGH_ROWS and share > NEARLY_ALL:
+    if len(series) >= ENOUGH_ROWS and share > NEARLY_ALL:
         return f"one value in {share:.2%} of the rows; others look anomalous"
     return ""
 
@@ -430,7 +430,9 @@ def alone(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: st
     else:
         values = as_booleans(series, layout=column.layout) if column.kind == "boolean" else _numbers(column, series)
     lacks = ~np.isfinite(values)
-    filled = np.where(lacks, np.median(values[~lacks]) if (~lacks).any() else 0.0, values)
+    if not lacks.any():
+        return _either(values, anomalous)
+    filled = np.where(lacks, np.median(values[~lacks]) if not lacks.all() else 0.0, values)
     return max(_either(filled, anomalous), _either(lacks.astype(np.float64), anomalous))
 
 
@@ -483,16 +485,23 @@ def _counts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
     if name not in frame.columns:
         return {"missing": None, "distinct": None, "examples": ""}
     try:
-        texts = pd.Series(as_strings(frame[name]))
+        present = _present(frame[name])
     except DataError:  # lists and mappings
-        texts = frame[name].map(lambda v: "" if v is None else repr(v)).reset_index(drop=True)
-    present = texts[texts.str.strip() != ""]
+        present = frame[name].dropna().map(repr)
     values = present.unique()
     return {
-        "missing": 1 - len(present) / max(1, len(texts)),
+        "missing": 1 - len(present) / max(1, len(frame)),
         "distinct": len(values),
-        "examples": ", ".join(_short(v) for v in values[:2]),
+        "examples": ", ".join(_short(category_text(v)) for v in values[:2]),
     }
+
+
+def _present(series: pd.Series) -> pd.Series:
+    """Values that are not missing; texts as strings that are not empty."""
+    if types.is_numeric_dtype(series.dtype) or types.is_datetime64_any_dtype(series.dtype):
+        return series.dropna()
+    texts = pd.Series(as_strings(series))
+    return texts[texts.str.strip() != ""]
 
 
 def _short(value: str) -> str:

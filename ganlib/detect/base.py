@@ -44,7 +44,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     """One-class detector: learns from rows assumed mostly normal and gives calibrated p-values.
 
     ``fit`` infers a schema (or takes one), keeps rows back for early stopping and calibration before anything is
-    fitted, fits the encoder on the rest, trains and calibrates. The result does not depend on the order of the rows.
+    fitted, fits the encoder on the rest, trains and calibrates. The result does not depend on the order of the rows,
+    but for columns that run with it: clocks and counters are left out or read by what recurs (``ganlib.data.roles``).
 
     Parameters: ``options``, further options of the model; ``latent_dim`` and ``hidden``, where None chosen from a
     table's columns, and the model's own for images and series; ``epochs`` and ``steps`` bound training (``steps`` wins;

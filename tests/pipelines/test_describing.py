@@ -154,6 +154,7 @@ def test_a_label_that_the_schema_takes_for_a_feature_is_the_label(ganlib, data):
 def test_an_augmenter_leaves_the_same_columns_out(ganlib, data, way):
     given = ("--data", "data.csv", "--label", "valve", "--steps", 5)
     chosen = ("--drop", "pressure", "--id", "count")
+    Path("quick.yaml").write_text("augment: {repeats: 2}\n")
     if way == "schema":
         told = ("data", "describe", "data.csv", "--label", "valve", "--task", "augmenter", "--write", "s.yaml")
         assert ganlib(*told, *chosen)[0] == 0
@@ -164,6 +165,8 @@ def test_an_augmenter_leaves_the_same_columns_out(ganlib, data, way):
     assert made[["pressure", "count"]].isna().all().all() and made[["flow", "when", "fault"]].notna().any().all()
     code, out, err = ganlib("train", "--name", "more", "--task", "augmenter", "--model", "cvae_gan", *given, *chosen)
     assert code == 0 and "on one split" in err, err
+    code, out, err = ganlib("augment", *given, *chosen, "--output", "judged.csv", "--config", "quick.yaml")
+    assert code == 0 and "real rows alone" in out, err
     code, out, _ = ganlib("train", "--name", "more", "--task", "augmenter", "--model", "cvae_gan", *given, *chosen,
                           "--dry-run", "--json")  # fmt: skip
     roles = {c["column"]: c["role"] for c in json.loads(out)["columns"]}
