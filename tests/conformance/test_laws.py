@@ -261,6 +261,7 @@ def check_level(name, seeds):
 
 @pytest.mark.timeout(600)
 @models("level", REPRESENTATIVES)
+@pytest.mark.trained
 def test_toy_level_over_three_seeds(name):
     check_level(name, range(3))
 
@@ -268,6 +269,7 @@ def test_toy_level_over_three_seeds(name):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @models("level", [name for name in NAMES if name not in REPRESENTATIVES])
+@pytest.mark.trained
 def test_toy_level_of_the_others(name):
     check_level(name, range(3))
 

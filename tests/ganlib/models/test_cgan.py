@@ -43,6 +43,7 @@ def test_generated_categories_are_probabilities_for_the_critic():
     assert torch.allclose(fake[:, 1:].sum(1), torch.ones(6), atol=1e-6)
 
 
+@pytest.mark.trained
 def test_it_moves_towards_the_classes():
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(400) % 2

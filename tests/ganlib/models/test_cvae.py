@@ -125,6 +125,7 @@ def test_strength_is_chosen_as_by_leaving_each_row_out_in_turn():
     assert prior._strength(mean, variance, pooled) == max(prior.GRID, key=by_hand)
 
 
+@pytest.mark.trained
 def test_it_generates_the_class_asked_for():
     x, y, spec = labelled_table(600, 0)
     model = CVAE(spec, CVAEConfig(latent_dim=3, hidden=(32,)))
