@@ -101,8 +101,8 @@ HOT = as_augmenter("cgan", **SMALL)
 def test_captions_ask_for_what_they_say():
     """Bright and dark squares by a caption; the words matter, not their order of appearance.
 
-    What another caption changes is the test: where captions are ignored, each difference is near 0. Over fifteen
-    trainings (random_state 0 to 4 under three roundings) the smallest was LOW1, and LOW2 for words in another order.
+    A generator that ignores captions gives differences near 0. The smallest of fifteen trainings (random_state 0 to 4
+    under three roundings): 207 for the captions seen, 161 for their words in another order, 113 among unknown words.
     """
     rng = np.random.default_rng(0)
     y = rng.choice(["a bright square", "a dark square"], 200)
