@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,8 @@ class CaptionEncoder:
 
     For templated or short technical captions, where a network learned on other texts adds little. ``width``: number of
     directions, fewer where the captions have fewer. After ``fit``, ``width`` is what embeddings have; each direction
-    has unit variance over the captions seen, so embeddings suit a network's input.
+    has unit variance over the captions seen, so embeddings suit a network's input. Directions in which these captions
+    do not differ are left out.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -38,9 +40,16 @@ class CaptionEncoder:
             counted = self._words.fit_transform(captions)
         except ValueError as error:
             raise DataError(f"captions hold no words ({error})") from error
-        self.width = max(1, min(self.width, counted.shape[1] - 1, len(captions) - 1))
-        self._directions = TruncatedSVD(self.width, random_state=0)
-        self._scale = self._directions.fit_transform(counted).std(0).clip(1e-6)
+        # One direction more than asked for: the first may be what all captions share.
+        self._directions = TruncatedSVD(min(self.width + 1, *counted.shape), random_state=0)
+        spread = self._directions.fit_transform(counted).std(0)
+        # Captions of few kinds span few directions; the others are noise of rounding, and dividing by their spread
+        # would turn a caption in other words into values of 1e5.
+        self._kept = (spread > 1e-6 * np.sqrt((spread**2).sum() + 1e-12)).nonzero()[0][: self.width]
+        if not len(self._kept):
+            raise DataError(f"captions must differ in their words; these differ in spelling only, as {captions[0]!r}")
+        self._scale = spread[self._kept]
+        self.width = len(self._kept)
         return self
 
     def transform(self, captions: Sequence[str]) -> Tensor:
@@ -50,4 +59,4 @@ class CaptionEncoder:
         counted = self._words.transform(captions)
         if unknown := [caption for caption, row in zip(captions, counted, strict=True) if row.nnz == 0]:
             raise DataError(f"no word of caption {unknown[0]!r} was in the captions that the encoder was fitted to")
-        return torch.tensor(self._directions.transform(counted) / self._scale, dtype=torch.float32)
+        return torch.tensor(self._directions.transform(counted)[:, self._kept] / self._scale, dtype=torch.float32)

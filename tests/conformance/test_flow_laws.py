@@ -6,6 +6,8 @@ import torch
 from ganlib.registry import entry
 from ganlib.training import Trainer, TrainerConfig
 
+pytestmark = pytest.mark.trained
+
 
 @pytest.fixture(scope="module")
 def trained():

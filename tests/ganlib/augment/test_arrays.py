@@ -49,6 +49,7 @@ def test_classes_are_exact_and_in_the_order_asked():
     assert np.array_equal(fitted.sample(6)[0], again.sample(6)[0])
 
 
+@pytest.mark.trained
 def test_unconditional_models_learn_each_class_alone():
     X = np.concatenate([np.full((30, 8, 8), 20, np.uint8), np.full((30, 8, 8), 230, np.uint8)])
     X = np.clip(X + np.random.default_rng(0).integers(-9, 9, X.shape), 0, 255).astype(np.uint8)
@@ -57,6 +58,7 @@ def test_unconditional_models_learn_each_class_alone():
     assert made[labels == 0].mean() < 90 and made[labels == 1].mean() > 160
 
 
+@pytest.mark.trained
 def test_series_keep_each_channels_scale():
     rng = np.random.default_rng(0)
     X = np.stack([5 + rng.normal(size=(60, 48)).cumsum(1) * 0.1, 100 * rng.normal(size=(60, 48))], 1)
@@ -66,6 +68,7 @@ def test_series_keep_each_channels_scale():
     assert abs(made[:, 1].mean()) < 50 and made[:, 1].std() > 5 * made[:, 0].std()
 
 
+@pytest.mark.trained
 def test_a_cvae_of_digits_teaches_a_classifier():
     """Train on generated, test on real: far above chance (0.1) after a short training."""
     x, y = digits(0)
@@ -94,24 +97,28 @@ HEAT = np.random.default_rng(0).normal(500, 40, (40, 2))
 HOT = as_augmenter("cgan", **SMALL)
 
 
+@pytest.mark.trained
 def test_captions_ask_for_what_they_say():
-    """Bright and dark squares by a caption; the words matter, not their order of appearance."""
+    """Bright and dark squares by a caption; the words matter, not their order of appearance.
+
+    A generator that ignores captions gives differences near 0. The smallest of fifteen trainings (random_state 0 to 4
+    under three roundings): 207 for the captions seen, 161 for their words in another order, 113 among unknown words.
+    """
     rng = np.random.default_rng(0)
     y = rng.choice(["a bright square", "a dark square"], 200)
     X = np.clip(np.where(y == "a bright square", 220, 30)[:, None, None] + rng.normal(0, 9, (200, 8, 8)), 0, 255)
-    fitted = as_augmenter("gan_int_cls", width=8, latent_dim=4, steps=300, learning_rate=1e-3).fit(
-        X.astype(np.uint8), y
-    )
-    made, asked = fitted.sample(40, "a bright square")
-    assert made.shape == (40, 8, 8) and set(asked) == {"a bright square"}
-    dark, _ = fitted.sample(40, ["square a dark"] * 40)
-    assert made.mean() > dark.mean() + 120
+    fitted = as_augmenter(
+        "gan_int_cls", networks="mlp", hidden=(64,), text_dim=8, latent_dim=4, steps=300, learning_rate=2e-3
+    ).fit(X.astype(np.uint8), y)
+    bright, asked = fitted.sample(40, "a bright square")
+    assert bright.shape == (40, 8, 8) and set(asked) == {"a bright square"}
+    assert bright.mean() > fitted.sample(40, "a dark square")[0].mean() + 120
+    for words in ("square a {}", "something {}"):
+        bright, dark = (fitted.sample(40, [words.format(shade)] * 40)[0] for shade in ("bright", "dark"))
+        assert bright.mean() > dark.mean() + 60, words
     made, asked = fitted.sample(30)
-    assert len(set(asked)) == 2 and (
-        made[asked == "a bright square"].mean() > made[asked == "a dark square"].mean() + 120
-    )
-    # Told with words that it has never read, it still follows those that it knows.
-    assert fitted.sample(40, "something bright")[0].mean() > fitted.sample(40, "something dark")[0].mean() + 30
+    assert len(set(asked)) == 2
+    assert made[asked == "a bright square"].mean() > made[asked == "a dark square"].mean() + 120
 
 
 def test_models_by_class_need_no_classes():
@@ -119,6 +126,7 @@ def test_models_by_class_need_no_classes():
     assert fitted.sample(5).shape == (5, 12, 12)
 
 
+@pytest.mark.trained
 def test_neighbours_stay_near_examples_of_their_class():
     X = np.concatenate([np.full((30, 8, 8), 20, np.uint8), np.full((30, 8, 8), 230, np.uint8)])
     X = np.clip(X + np.random.default_rng(0).integers(-9, 9, X.shape), 0, 255).astype(np.uint8)
@@ -130,6 +138,7 @@ def test_neighbours_stay_near_examples_of_their_class():
     assert made[y == 0].mean() < 90 and made[y == 1].mean() > 160
 
 
+@pytest.mark.trained
 def test_energies_detect():
     rng = np.random.default_rng(0)
     normal = rng.normal(size=(600, 2)) @ np.array([[1.0, 0.9, 0.5], [0.0, 0.4, -0.8]])
@@ -243,6 +252,7 @@ def test_a_refused_refit_leaves_what_was_fitted_as_it_was():
     assert np.array_equal(made, before[0]) and np.array_equal(told, before[1])
 
 
+@pytest.mark.trained
 def test_booleans_are_cut_at_one_half():
     X = images() > 200
     made = as_augmenter("cvae", width=4, latent_dim=4, steps=200).fit(X).sample(100)

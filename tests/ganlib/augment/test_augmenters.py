@@ -171,6 +171,7 @@ def test_ten_rows_with_classes_of_five_two_and_three(kind):
     assert Xr["a"].between(X["a"].min() - 0.01, X["a"].max() + 0.01).all()
 
 
+@pytest.mark.trained
 def test_one_row_classes_are_spread_and_warned_of():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"a": np.r_[rng.normal(size=60), 2.0], "b": np.r_[rng.normal(size=60), -1.0]})
@@ -181,6 +182,7 @@ def test_one_row_classes_are_spread_and_warned_of():
     assert made["a"].mean() > augmenter.sample(50, 0)["a"].mean()
 
 
+@pytest.mark.trained
 def test_missing_values_come_back_as_often():
     rng = np.random.default_rng(0)
     a = pd.Series(rng.normal(size=400)).where(rng.random(400) > 0.4)
@@ -267,6 +269,7 @@ def test_what_would_surprise_is_warned_of():
         augmenter.fit(X.assign(y=y), y)
 
 
+@pytest.mark.trained
 def test_same_seed_same_rows():
     X = np.random.default_rng(0).normal(size=(60, 3))
     y = np.repeat([0, 1], [50, 10])

@@ -58,6 +58,7 @@ def test_as_detector_refuses():
         as_detector(dict)
 
 
+@pytest.mark.trained
 def test_pyod_signs(numbers):
     adapter = to_pyod(VAEDetector(**QUICK, alpha=0.1))
     with pytest.raises(AttributeError, match="is it fitted"):
@@ -87,6 +88,7 @@ def test_permuted_columns_break_a_third_of_each_row():
         permuted_columns(frame[:1])
 
 
+@pytest.mark.trained
 def test_comparison_without_and_with_labels(numbers):
     train, held = numbers[:400], numbers[400:]
     good = VAEDetector(**QUICK).fit(train)

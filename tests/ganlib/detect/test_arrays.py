@@ -36,6 +36,7 @@ def fitted():
     return as_detector("reconstruction_vae", steps=400, latent_dim=4, hidden=(32,), alpha=0.05).fit(blobs(600, 0))
 
 
+@pytest.mark.trained
 def test_odd_images_stand_out_and_alarms_are_calibrated(fitted):
     usual, strange = blobs(400, 1), odd(200, 2)
     assert auroc(fitted.anomaly_score(usual), fitted.anomaly_score(strange)) > 0.95
@@ -44,6 +45,7 @@ def test_odd_images_stand_out_and_alarms_are_calibrated(fitted):
     assert np.array_equal(p <= fitted.alpha_, fitted.predict(usual) == -1)
 
 
+@pytest.mark.trained
 def test_scores_do_not_depend_on_the_order_of_rows_or_their_batch(fitted):
     X = blobs(600, 0)
     again = as_detector("reconstruction_vae", steps=400, latent_dim=4, hidden=(32,), alpha=0.05).fit(X[::-1])
@@ -53,6 +55,7 @@ def test_scores_do_not_depend_on_the_order_of_rows_or_their_batch(fitted):
 
 
 @pytest.mark.parametrize("low", [0.0, -1.0])
+@pytest.mark.trained
 def test_float_images_are_read_in_either_range(low):
     X = blobs(300, 0) / 255 * (1 - low) + low
     detector = as_detector("reconstruction_vae", steps=300, latent_dim=4, hidden=(32,)).fit(X)
@@ -60,6 +63,7 @@ def test_float_images_are_read_in_either_range(low):
     assert auroc(detector.anomaly_score(X[:60]), detector.anomaly_score(strange)) > 0.9
 
 
+@pytest.mark.trained
 def test_series_keep_to_the_scale_of_training():
     rng = np.random.default_rng(0)
     waves = 300 + 20 * np.sin(np.linspace(0, 9, 32) + rng.uniform(0, 6, (400, 1, 1)))
@@ -69,6 +73,7 @@ def test_series_keep_to_the_scale_of_training():
     assert auroc(detector.anomaly_score(waves[:100]), detector.anomaly_score(broken)) > 0.9
 
 
+@pytest.mark.trained
 def test_energies_of_images():
     x, _ = digits(0)
     X = (x.numpy()[:, 0] + 1) / 2

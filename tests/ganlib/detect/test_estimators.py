@@ -44,6 +44,7 @@ def test_scikit_learns_checks(estimator, check):
 # -------------------------------------------------------------------- alarms
 @pytest.mark.parametrize("alpha", [0.001, 0.01, 0.0999, 0.1, 0.3])
 @pytest.mark.parametrize("cls", ALL)
+@pytest.mark.trained
 def test_signs_and_alarms_agree_row_by_row(cls, numbers, alpha):
     detector = cls(**QUICK, alpha=alpha).fit(numbers)
     x = np.concatenate([numbers, 3 * numbers[:50]])  # the calibration rows themselves sit on the steps
@@ -61,6 +62,7 @@ def test_signs_and_alarms_agree_row_by_row(cls, numbers, alpha):
     assert detector.calibration_.p_value(np.float32([-detector.offset_]))[0] > np.float32(detector.alpha_)
 
 
+@pytest.mark.trained
 def test_groups_have_thresholds_of_their_own():
     rng = np.random.default_rng(3)
     site = np.repeat(["calm", "wild"], 1500)
@@ -78,6 +80,7 @@ def test_groups_have_thresholds_of_their_own():
     assert np.array_equal(detector.p_value(unseen), pooled)
 
 
+@pytest.mark.trained
 def test_false_alarms_keep_the_budget():
     rng = np.random.default_rng(4)
     detector = VAEDetector(**QUICK, alpha=0.1).fit(rng.normal(size=(2000, 4)))
@@ -88,6 +91,7 @@ def test_false_alarms_keep_the_budget():
     assert low <= alarms <= high
 
 
+@pytest.mark.trained
 def test_unsupported_alpha_warns_and_uses_the_smallest(numbers):
     with pytest.warns(UserWarning, match=r"alpha=0.001 is not supported: 20 calibration rows.*999 calibration rows"):
         detector = VAEDetector(**QUICK, alpha=0.001).fit(numbers[:100])
@@ -108,6 +112,7 @@ def test_unsupported_alpha_warns_and_uses_the_smallest(numbers):
         lambda bad: pd.Series(np.where(bad, "1", "0"), dtype="category"),
     ],
 )
+@pytest.mark.trained
 def test_known_anomalies_are_left_out(numbers, spell):
     bad = np.zeros(len(numbers), dtype=bool)
     bad[::7] = True
@@ -139,6 +144,7 @@ def test_label_column_of_a_schema(mixed, tmp_path):
 
 
 # -------------------------------------------------------------------- frames and arrays
+@pytest.mark.trained
 def test_mixed_frames(mixed):
     detector = GANomalyDetector(**QUICK, group="site").fit(mixed)
     names = [c.name for c in detector.schema_.features]
@@ -154,6 +160,7 @@ def test_mixed_frames(mixed):
     assert detector.explain(odd[:5]).shape == (5, len(names))
 
 
+@pytest.mark.trained
 def test_scores_depend_neither_on_the_batch_nor_on_the_order(mixed, numbers):
     detector = VAEDetector(**QUICK).fit(numbers)
     whole = detector.anomaly_score(numbers)
@@ -251,11 +258,13 @@ def test_no_validation_rows_means_no_early_stop(numbers):
     assert "validation" not in detector.history_.curves and detector.history_.steps == 60
 
 
+@pytest.mark.trained
 def test_early_stopping_ends_training(numbers):
     detector = VAEDetector(hidden=(8,), latent_dim=1, epochs=20_000, patience=1, learning_rate=0.05).fit(numbers[:60])
     assert detector.history_.stopped == "patience" and detector.history_.epochs < 20_000
 
 
+@pytest.mark.trained
 def test_random_state(numbers):
     first, second = (VAEDetector(**QUICK, random_state=s).fit(numbers).anomaly_score(numbers) for s in (5, 5))
     assert np.array_equal(first, second)
@@ -279,6 +288,7 @@ def test_clones_and_copies_in_memory(fitted, numbers):
     assert isinstance(clone(VAEDetector(schema=schema)).schema, Schema)
 
 
+@pytest.mark.trained
 def test_broken_dependence_is_found_and_explained(fitted, numbers):
     rows = numbers[:100].copy()
     rows[:, 3] += 2.0
@@ -289,6 +299,7 @@ def test_broken_dependence_is_found_and_explained(fitted, numbers):
 
 
 @pytest.mark.parametrize("cls", ALL)
+@pytest.mark.trained
 def test_wide_tables_are_explained_by_residual_shares(cls):
     x = np.random.default_rng(6).normal(size=(60, 140))
     detector = cls(**QUICK).fit(x)
@@ -298,6 +309,7 @@ def test_wide_tables_are_explained_by_residual_shares(cls):
     assert contributions.shape == (4, 140) and (contributions.argmax(1) == 77).all()
 
 
+@pytest.mark.trained
 def test_a_missing_value_that_never_was_is_explained(numbers):
     detector = VAEDetector(**QUICK).fit(numbers)
     rows = numbers[:5].copy()

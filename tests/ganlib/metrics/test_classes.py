@@ -101,6 +101,7 @@ def test_worthless_synthetic_rows_teach_chance(digits):
     assert 0 <= wrong.tstr < 0.02
 
 
+@pytest.mark.trained
 def test_cnn_on_images(digits):
     a, ya, b, yb = (v.reshape(-1, 1, 8, 8) * 2 - 1 if v.ndim == 2 else v for v in digits)
     keep = np.arange(500)

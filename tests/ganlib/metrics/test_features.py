@@ -110,6 +110,7 @@ def digits():
 
 
 @pytest.mark.parametrize("image", [False, True])
+@pytest.mark.trained
 def test_small_classifier_learns_digits(digits, image):
     x, y = digits
     x = x.reshape(-1, 1, 8, 8) if image else x
@@ -125,6 +126,7 @@ def test_small_classifier_learns_digits(digits, image):
     np.testing.assert_allclose(model.features(x[1000:1003]), features[:3], atol=1e-5)  # no row sees its batch
 
 
+@pytest.mark.trained
 def test_small_classifier_keeps_labels_scales_columns_and_leaves_the_random_state():
     rng = np.random.default_rng(8)
     y = np.array([-3, 40])[np.arange(200) % 2]
@@ -141,6 +143,7 @@ def test_small_classifier_keeps_labels_scales_columns_and_leaves_the_random_stat
     assert not np.array_equal(other.probabilities(x), model.probabilities(x))
 
 
+@pytest.mark.trained
 def test_refusals():
     x = np.random.default_rng(9).standard_normal((20, 3))
     y = np.arange(20) % 2

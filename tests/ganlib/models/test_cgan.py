@@ -43,10 +43,13 @@ def test_generated_categories_are_probabilities_for_the_critic():
     assert torch.allclose(fake[:, 1:].sum(1), torch.ones(6), atol=1e-6)
 
 
+@pytest.mark.trained
 def test_it_moves_towards_the_classes():
+    """First weights of the seeds 0 to 3 end within 0.05 of the means."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(400) % 2
     x = torch.randn(400, 1, generator=generator) * 0.2 + 2.0 * y.unsqueeze(1) - 1.0
+    torch.manual_seed(0)
     model = CGAN(
         DataSpec((1,), (Block("a", "number", 0),), 2), CGANConfig(latent_dim=2, hidden=(32,), learning_rate=2e-3)
     )

@@ -125,9 +125,12 @@ def test_strength_is_chosen_as_by_leaving_each_row_out_in_turn():
     assert prior._strength(mean, variance, pooled) == max(prior.GRID, key=by_hand)
 
 
+@pytest.mark.trained
 def test_it_generates_the_class_asked_for():
+    """Chance is 1/3; first weights of the seeds 0 to 4 reach 0.993 to 1.0."""
     x, y, spec = labelled_table(600, 0)
-    model = CVAE(spec, CVAEConfig(latent_dim=3, hidden=(32,)))
+    torch.manual_seed(0)
+    model = CVAE(spec, CVAEConfig(latent_dim=3, hidden=(32,), learning_rate=5e-3))
     Trainer(TrainerConfig(steps=300, batch_size=64)).fit(model, {"x": x, "y": y})
     model.fit_prior(x, y)
     sampler, asked = model.sampler(), torch.arange(300) % 3

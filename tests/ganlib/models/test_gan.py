@@ -88,6 +88,7 @@ def test_refusals(options, message):
 
 
 # ---------------------------------------------------------------- tricks
+@pytest.mark.trained
 def test_one_sided_label_smoothing_bounds_the_critic_on_real_data():
     """With the generator far away, the best answer on data is the smoothed label, 0.9 or logit 2.2, not certainty."""
     logits = {}
@@ -113,6 +114,7 @@ def test_instance_noise_fades():
     assert spread == pytest.approx([0.5, 0.375, 0.25, 0.125, 0.0], abs=0.01)
 
 
+@pytest.mark.trained
 def test_parallel_lines_need_instance_noise():
     """A perfect critic leaves no gradient between disjoint supports; noise brings it back (arXiv 1701.04862)."""
     generator = torch.Generator().manual_seed(0)
@@ -148,6 +150,7 @@ def test_a_critic_judges_each_examples_once_an_update():
     assert len(calls) == 3  # real and generated for the critic, generated for the generator
 
 
+@pytest.mark.trained
 def test_a_critic_that_sees_all_augmented_learns_few_examples_less_by_heart():
     """Its score of 50 training digits over that of others, which it has never seen."""
     x, held_out = digits(0)[0][:50], digits(0, "test")[0]
@@ -199,6 +202,7 @@ def test_past_weights_are_the_mean_of_what_was_seen():
     assert past.drift(player).item() == pytest.approx((6 - mean) ** 2 + 0, abs=1e-5)
 
 
+@pytest.mark.trained
 def test_historical_averaging_keeps_players_near_their_past():
     reached = []
     for weight in (0.0, 10.0):
@@ -266,6 +270,7 @@ def test_virtual_norm_makes_an_examples_output_independent_of_its_batch():
     assert torch.allclose(model.generator(z), torch.cat([model.generator(z[:1]), model.generator(z[1:])]), atol=1e-5)
 
 
+@pytest.mark.trained
 def test_minibatch_discrimination_widens_a_collapsed_ring():
     """The cost and the effect: the batch is coupled, and a critic that sees closeness sees collapse at once."""
     model = make(minibatch_discrimination=8)
@@ -282,6 +287,7 @@ def test_minibatch_discrimination_widens_a_collapsed_ring():
     assert loss.item() < 0.05
 
 
+@pytest.mark.trained
 def test_a_regularised_gans_reconstruction_detects():
     """Rows whose columns do not depend on each other as usual are rebuilt worse; AUROC .5 is chance."""
     torch.manual_seed(0)

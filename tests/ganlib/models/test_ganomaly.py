@@ -97,6 +97,7 @@ def test_scores_by_hand():
             assert torch.allclose(model.scorer().residual(b.x).sum(1), context, rtol=1e-5)
 
 
+@pytest.mark.trained
 def test_scales_follow_the_training_errors_and_are_saved():
     model = make()
     x = torch.randn(256, 5) * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])

@@ -72,6 +72,7 @@ def test_residuals_are_the_score_of_the_row_without_its_constants():
     assert torch.allclose(residual[:, 1], nll[:, 1]) and torch.allclose(residual[:, 2:].sum(1), nll[:, 2])
 
 
+@pytest.mark.trained
 def test_variance_of_the_noise_is_learned():
     torch.manual_seed(1)
     x = torch.randn(1000, 4) * torch.tensor([1.0, 0.5, 0.2, 1.0])
@@ -105,6 +106,7 @@ def test_decoder_variance_differs_by_row_and_is_bounded():
             assert torch.allclose(at_mean, torch.full((1, 4), expected), atol=1e-5)
 
 
+@pytest.mark.trained
 def test_a_learned_variance_helps_where_a_column_is_noisy():
     """The reason for the model: one channel of heavy noise must not drown the others."""
     generator = torch.Generator().manual_seed(5)
