@@ -115,6 +115,8 @@ def _score_rows(scores: ScoreBatch, unit: Unit, start: int, scorer: Scorer, line
     if scores.contributions is not None:
         for index, feature in enumerate(scorer.artifact.features):
             columns[f"contribution.{feature}"] = pa.array(np.ascontiguousarray(scores.contributions[:, index]))
+    if scores.top_reasons is not None:
+        columns["top_reasons"] = scores.top_reasons
     return pa.table(columns)
 
 
