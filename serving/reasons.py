@@ -85,12 +85,12 @@ def _fed(column: Mapping[str, Any], feed: np.ndarray) -> list[Any]:
     return [None if np.isnat(stamp) else str(stamp) for stamp in stamps]
 
 
-def reasons_of_anomalies(contributions: np.ndarray, flags: np.ndarray, schema: Mapping[str, Any], data: Any) -> pa.Array:
+def reasons_of_anomalies(
+    contributions: np.ndarray, flags: np.ndarray, schema: Mapping[str, Any], data: Any
+) -> pa.Array:
     """``top_reasons`` of the rows that are anomalies, null for the others: an Arrow string array."""
     rows = np.flatnonzero(flags)
     out: list[str | None] = [None] * len(flags)
-    for row, words in zip(
-        rows, top_reasons(contributions[rows], schema, raw_columns(data, schema, rows)), strict=True
-    ):
+    for row, words in zip(rows, top_reasons(contributions[rows], schema, raw_columns(data, schema, rows)), strict=True):
         out[row] = words
     return pa.array(out, pa.string())

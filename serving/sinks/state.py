@@ -23,7 +23,8 @@ COLUMNS = (
 TABLES = (
     "CREATE TABLE IF NOT EXISTS scores(source TEXT NOT NULL, position INTEGER NOT NULL, anomaly_score REAL, "
     "p_value REAL, is_anomaly INTEGER, alpha REAL, model_name TEXT, model_version TEXT, artifact_sha256 TEXT, "
-    "scored_at TEXT, record TEXT, contributions TEXT, fdr_selected INTEGER, top_reasons TEXT, PRIMARY KEY(source, position))",
+    "scored_at TEXT, record TEXT, contributions TEXT, fdr_selected INTEGER, top_reasons TEXT, "
+    "PRIMARY KEY(source, position))",
     "CREATE TABLE IF NOT EXISTS dead_letters(source TEXT NOT NULL, position INTEGER NOT NULL, body BLOB NOT NULL, "
     "reason TEXT NOT NULL, model_version TEXT, dead_at TEXT, attempts INTEGER NOT NULL, PRIMARY KEY(source, position))",
     "CREATE TABLE IF NOT EXISTS cursor(consumer TEXT PRIMARY KEY, state TEXT NOT NULL)",
