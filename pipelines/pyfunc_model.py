@@ -24,7 +24,7 @@ class SealedModel(PythonModel):
 
     # The hint is the one that MLflow takes without advice or checks of its own.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Detectors: anomaly_score, p_value, is_anomaly, and with ``explain`` contribution.<feature> columns and top_reasons.
+        """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> and top_reasons too.
 
         ``alpha`` is the alarm budget. Augmenters: the generated columns, drawn with ``seed``; of the input, only the
         column ``condition`` is read. Raises serving's DataError on data against the schema, UsageError on an alpha

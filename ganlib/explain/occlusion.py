@@ -107,7 +107,7 @@ def replacements(encoder: TableEncoder) -> Replacements:
 
 
 def _usual_values(encoder: TableEncoder, index: int, most: int) -> np.ndarray:
-    """Encoded reference rows in which one column takes its usual values, the reference first: ``(k <= most, width)``."""
+    """Reference rows in which one column takes its usual values, encoded: ``(k <= most, width)``."""
     code, column = encoder.codes[index], encoder.columns()[index]
     rows = [encoder.reference]
     for feed in _usual_feeds(column, code.categories, most - 1):

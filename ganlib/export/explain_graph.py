@@ -33,7 +33,7 @@ def add_contributions(
     base: float = 0.0,
     median: float = 0.0,
 ) -> None:
-    """Add the output ``contributions``: float32 ``(n, features)``, or ``(0, features)`` where not asked for.
+    """Add the output ``contributions``: float32 ``(n, features)``, or ``(0, features)`` without ``explain``.
 
     ``residual`` is the scorer's residual, exported, where its parts are the weights of columns. ``base`` and ``median`` are
     as in ``ganlib.explain.contributions``.

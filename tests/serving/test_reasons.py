@@ -28,7 +28,7 @@ def test_both_sides_have_one_wording():
     ("kind", "value", "words"),
     [
         ("number", 54540.0, "a = 54540"), ("number", "5.40", "a = 5.40"), ("number", math.nan, "a missing"),
-        ("number", "N/A ".replace("/", ""), "a missing"), ("number", math.inf, "a = inf"), ("integer", None, "a missing"),
+        ("number", "NA ", "a missing"), ("number", math.inf, "a = inf"), ("integer", None, "a missing"),
         ("category", "x", "a = x"), ("category", "zz", "a = unseen 'zz'"), ("category", "", "a missing"),
         ("category", "none", "a = unseen 'none'"), ("boolean", True, "a = true"), ("text", "p q\n", "a = 'p q '"),
         ("text", "y" * 41, f"a = '{'y' * 39}…'"), ("number", np.float32(0.5), "a = 0.5"),
