@@ -78,7 +78,8 @@ def output_columns(artifact: Artifact) -> list[tuple[str, str, bool]]:
     """(name, MLflow type, always there) of each column that ``predict`` returns."""
     if artifact.kind == "detector":
         known = [("anomaly_score", "float", True), ("p_value", "float", True), ("is_anomaly", "boolean", True)]
-        return known + [(f"contribution.{feature}", "float", False) for feature in artifact.features]
+        parts = [(f"contribution.{feature}", "float", False) for feature in artifact.features]
+        return [*known, *parts, ("top_reasons", "string", False)]
     types = {"date": "datetime", "boolean": "boolean", "category": "string"}
     made = artifact.metadata["golden"]["columns"]
     columns = [c for c in artifact.schema["columns"] if c["input"] in made]

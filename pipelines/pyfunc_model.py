@@ -24,7 +24,7 @@ class SealedModel(PythonModel):
 
     # The hint is the one that MLflow takes without advice or checks of its own.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Detectors: anomaly_score, p_value, is_anomaly, and contribution.<feature> columns where ``explain``.
+        """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> and top_reasons too.
 
         ``alpha`` is the alarm budget. Augmenters: the generated columns, drawn with ``seed``; of the input, only the
         column ``condition`` is read. Raises serving's DataError on data against the schema, UsageError on an alpha
@@ -44,6 +44,7 @@ class SealedModel(PythonModel):
         if scores.contributions is not None:
             for position, feature in enumerate(self.artifact.features):
                 out[f"contribution.{feature}"] = scores.contributions[:, position]
+            out["top_reasons"] = scores.top_reasons.to_pylist()
         return pd.DataFrame(out, index=frame.index)
 
     def _generate(self, frame: pd.DataFrame, seed: int) -> pd.DataFrame:

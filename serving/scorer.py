@@ -7,23 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from serving.artifact import Artifact
 from serving.errors import UsageError
 from serving.frame import Feeds, FrameAdapter
+from serving.reasons import reasons_of_anomalies
 
 CHUNK = 2048
-EXPLAIN_CHUNK = 256
+EXPLAIN_CHUNK = 64
 
 
 @dataclass(frozen=True)
 class ScoreBatch:
-    """Scores of n rows: float32, float32, bool, and float32 ``(n, features)`` contributions or None."""
+    """Scores of n rows: float32, float32, bool, and float32 ``(n, features)`` contributions or None.
+
+    ``top_reasons``, beside contributions: strings for anomalies, null for other rows.
+    """
 
     anomaly_score: np.ndarray
     p_value: np.ndarray
     is_anomaly: np.ndarray
     contributions: np.ndarray | None
+    top_reasons: pa.Array | None = None
 
 
 class Scorer:
@@ -63,7 +69,10 @@ class Scorer:
         if not parts:
             parts = [self._empty(explain)]
         columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        return ScoreBatch(columns[0], columns[1], columns[2], columns[3] if explain else None)
+        if not explain:
+            return ScoreBatch(columns[0], columns[1], columns[2], None)
+        words = reasons_of_anomalies(columns[3], columns[2], self.artifact.schema, data)
+        return ScoreBatch(*columns, top_reasons=words)
 
     def _chunk(self, feeds: Feeds, explain: bool) -> list[np.ndarray]:
         names = ["anomaly_score", "p_value", "is_anomaly"] + ["contributions"] * explain

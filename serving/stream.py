@@ -333,5 +333,7 @@ def _score(good: list[tuple[Record, dict[str, Any]]], scoring: _Scoring) -> list
         if result.contributions is not None:
             parts = dict(zip(features, map(float, result.contributions[index]), strict=True))
             row["contributions"] = json.dumps(parts)
+        if result.top_reasons is not None:
+            row["top_reasons"] = result.top_reasons[index].as_py()
         rows.append(row)
     return rows

@@ -253,6 +253,8 @@ def score_rows(scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Tabl
     if scores.contributions is not None:
         for index, feature in enumerate(job.scorer.artifact.features):
             columns[f"contribution.{feature}"] = pa.array(np.ascontiguousarray(scores.contributions[:, index]))
+    if scores.top_reasons is not None:
+        columns["top_reasons"] = scores.top_reasons
     return pa.table(columns)
 
 

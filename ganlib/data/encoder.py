@@ -159,6 +159,13 @@ class TableEncoder:
             out[:, self.unexpected_position] = UNEXPECTED_WEIGHT * unexpected
         return out
 
+    def encode_values(self, index: int, feed: np.ndarray) -> np.ndarray:
+        """One feature column alone: float32 ``(n, width of the column)`` from its raw feed."""
+        code = self.codes[index]
+        out = np.zeros((len(feed), code.start + code.width), dtype=np.float32)
+        _encode_column(code, feed, out)
+        return out[:, code.start :]
+
     def transform(self, frame: Any) -> np.ndarray:
         """``encode(feeds(frame))``."""
         return self.encode(self.feeds(frame))

@@ -300,19 +300,51 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def explain(self, X: Any) -> np.ndarray:
-        """Contributions, float32 ``(n, features)`` in schema order and score units.
+        """Contributions, float32 ``(n, features)`` in schema order: shares of the score that sum to it.
 
-        Each is the drop in score when its column takes its reference value (training median or mode); above 128
-        columns, the score divided among columns as their residuals are.
+        They are never negative. Each row sums to ``anomaly_score`` (scores above 1e38 count as 1e38). If a model's
+        scores can be negative, the row sums to its score above the lowest calibration score, and is 0 below that.
+        A column's share grows with the drop in score when the column takes the best of a few usual values; above 128
+        columns, with its residuals. Raises ConfigError for images and series.
         """
-        from ganlib.explain import contributions, unexpected_missing
+        return self._contributions(self._table_feeds(X))
 
+    def top_reasons(self, X: Any) -> list[str | None]:
+        """The three largest contributions of each outlier in words, ``None`` for rows that ``predict`` accepts.
+
+        Example: ``src_bytes = 54540 (71 %), service = unseen 'xyz' (20 %), flag missing (9 %)``. Values are shown as
+        they came, cut to 40 characters. Raises ConfigError for images and series.
+        """
+        from ganlib.explain.reasons import top_reasons
+
+        feeds, flagged = self._table_feeds(X), np.flatnonzero(self.predict(X) < 0)
+        parts = self._contributions({name: feed[flagged] for name, feed in feeds.items()})
+        columns = self._raw_columns(X)
+        words = top_reasons(parts, self.schema_.to_dict(), {n: [v[i] for i in flagged] for n, v in columns.items()})
+        out: list[str | None] = [None] * len(next(iter(feeds.values())))
+        for row, reasons in zip(flagged, words, strict=True):
+            out[row] = reasons
+        return out
+
+    def _raw_columns(self, X: Any) -> dict[str, list[Any]]:
+        """The feature columns as they came, by name."""
+        frame = as_frame(X.to_pandas() if hasattr(X, "to_pandas") else X)
+        return {c.name: frame[c.name].tolist() for c in self.schema_.features}
+
+    def _table_feeds(self, X: Any) -> dict[str, np.ndarray]:
         if getattr(self, "arrays_", None) is not None:
-            raise ConfigError("explain() divides a score among columns; images and series have none")
-        feeds = self._feeds(X)
+            raise ConfigError("explanations divide a score among columns; images and series have none")
+        return self._feeds(X)
+
+    def _contributions(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        from ganlib.explain import contributions, score_base, unexpected_missing
+
+        if not len(next(iter(feeds.values()))):
+            return np.zeros((0, len(self.encoder_.codes)), dtype=np.float32)
         lacks = torch.from_numpy(unexpected_missing(self.encoder_, feeds))
         x = torch.from_numpy(self.encoder_.encode(feeds)).double()
-        return contributions(self._double_scorer_, self.encoder_, x, lacks).float().numpy()
+        base, median = score_base(self.calibration_), self.calibration_.median_score
+        return contributions(self._double_scorer_, self.encoder_, x, lacks, base, median).float().numpy()
 
     def to_pyod(self) -> PyODAdapter:
         """This detector behind PyOD's signs: higher = outlier, labels 0 and 1."""

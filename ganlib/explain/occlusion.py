@@ -1,22 +1,36 @@
-"""Occlusion: how much the score drops when one column takes its reference value.
+"""Contributions: shares of the anomaly score, one a column, that are never negative and sum to it.
+
+Each column gets a weight: how much the score drops when the column takes the best of a few usual values (training
+median or mode, quantiles, categories, missing where training rows lacked values). The score is divided as the weights.
 
 Source: Zeiler & Fergus, arXiv 1311.2901, section 4.1 (occlusion of image regions), applied to table columns.
-Deviation: above 128 columns a scorer that offers ``residual(x) -> (n, d)`` (what each position adds to the score, not
-negative) gives its residual shares scaled to the score; other scorers are occluded in blocks of neighbouring columns.
+Deviations: the best of several values instead of one, because a value that is usual by itself may not fit the row;
+above 128 columns the weights of a scorer that offers ``residual(x) -> (n, d)`` (what each position adds to the score,
+not negative) are its residuals; other scorers are occluded in blocks of neighbouring columns, by the reference alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganlib.calibrate import Calibration
 from ganlib.data.encoder import UNEXPECTED_WEIGHT, TableEncoder
+from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 
 BLOCKS = 128
+CANDIDATES = 384  # rows scored to explain one row
+HIGHEST = 1e38  # larger scores are divided as this one, so that the shares stay finite
+LARGEST_WEIGHT = 1e30
+EVEN_PART = 1e-3  # of the score: divided evenly, so that a row without any drop has equal shares instead of 0 / 0
+LEAST_WEIGHT = 1e-30
+_POINTS = 5  # quantiles in a schema
 
 
 def by_residual(scorer: nn.Module, encoder: TableEncoder) -> bool:
@@ -62,40 +76,130 @@ def unexpected_missing(encoder: TableEncoder, feeds: Mapping[str, np.ndarray]) -
     return np.stack(columns, 1)
 
 
+@dataclass(frozen=True)
+class Replacements:
+    """Rows to score for one row: ``masks`` and ``values`` ``(k, width)``; ``blocks`` ``(k,)`` replaced by each.
+
+    ``choices`` ``(features, most)``: the rows that replace a column, the first one repeated up to the longest list.
+    """
+
+    masks: np.ndarray
+    values: np.ndarray
+    blocks: np.ndarray
+    choices: np.ndarray
+
+
+def replacements(encoder: TableEncoder) -> Replacements:
+    """The values by which each column, or block of columns, is replaced."""
+    masks = block_masks(encoder)
+    if len(encoder.codes) > BLOCKS:
+        values = np.broadcast_to(encoder.reference, masks.shape).copy()
+        return Replacements(masks, values, np.arange(len(masks)), block_of_column(encoder)[:, None])
+    most = max(1, CANDIDATES // len(encoder.codes))
+    parts = [_usual_values(encoder, index, most) for index in range(len(encoder.codes))]
+    blocks = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    rows = np.concatenate(parts).astype(np.float32)
+    longest, first = max(map(len, parts)), np.cumsum([0, *map(len, parts)])[:-1]
+    choices = [
+        [start + (i if i < len(part) else 0) for i in range(longest)] for start, part in zip(first, parts, strict=True)
+    ]
+    return Replacements(masks[blocks], rows, blocks, np.array(choices, dtype=np.int64))
+
+
+def _usual_values(encoder: TableEncoder, index: int, most: int) -> np.ndarray:
+    """Reference rows in which one column takes its usual values, encoded: ``(k <= most, width)``."""
+    code, column = encoder.codes[index], encoder.columns()[index]
+    rows = [encoder.reference]
+    for feed in _usual_feeds(column, code.categories, most - 1):
+        row = encoder.reference
+        row[code.start : code.start + code.width] = encoder.encode_values(index, feed)[0]
+        rows.append(row)
+    return np.stack(rows)
+
+
+def _usual_feeds(column: Column, categories: tuple[str, ...], most: int) -> list[np.ndarray]:
+    """Up to ``most`` usual raw values, each as a feed of one row."""
+    dtype: Any = np.float64
+    values: list[Any] = []
+    if column.kind == "category":
+        dtype, values = object, list(categories) + [""] * column.missing
+    elif column.kind == "boolean":
+        values = [0.0, 1.0] + [np.nan] * column.missing
+    elif column.kind != "text" and len(column.quantiles) == _POINTS:
+        low, middle, high = column.quantiles[1:4]
+        values = [low, high, (low + middle) / 2, (middle + high) / 2]
+        dtype, lack = (np.int64, NO_DATE) if column.kind == "date" else (np.float64, np.nan)
+        values = [lack] * column.missing + ([int(v) for v in values] if column.kind == "date" else values)
+    if len(values) > most:
+        values = [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]
+    return [np.array([value], dtype=dtype) for value in values]
+
+
 @torch.no_grad()
 def contributions(
-    scorer: nn.Module, encoder: TableEncoder, x: Tensor, unexpected: Tensor | None = None, chunk: int = 256
+    scorer: nn.Module,
+    encoder: TableEncoder,
+    x: Tensor,
+    unexpected: Tensor | None = None,
+    base: float = 0.0,
+    median: float = 0.0,
+    chunk: int = 64,
 ) -> Tensor:
-    """``score(x) - score(x with the column at its reference)``: ``(n, features)`` in score units, dtype as ``x``.
+    """Shares of the score above ``base``: ``(n, features)``, never negative, finite, dtype as ``x``.
 
-    ``x`` are encoded rows; ``unexpected`` (from ``unexpected_missing``) lets the reference value also take back what a
-    value missing against all training rows adds to the row's last position. Columns of one block share its drop.
-    A row whose score is infinite has infinite contributions where the column is to blame, and zeros elsewhere.
+    Each row sums to ``clip(score - base, 0, 1e38)``. ``x`` are encoded rows; ``unexpected`` is the result of
+    ``unexpected_missing``; ``base`` is ``score_base`` of the calibration and ``median`` its ``median_score``.
     """
-    if by_residual(scorer, encoder):
-        return torch.cat([_residual_shares(scorer, encoder, part) for part in x.split(chunk)])
-    masks, reference = torch.from_numpy(block_masks(encoder)), torch.from_numpy(encoder.reference)
-    blocks = torch.from_numpy(block_of_column(encoder))
-    extra = torch.zeros(len(x), len(blocks)) if unexpected is None else unexpected
-    extra = torch.zeros(len(x), len(masks)).index_add_(1, blocks, extra)
-    out = []
-    for part, lacks in zip(x.split(chunk), extra.split(chunk), strict=True):
-        replaced = torch.where(masks[None], reference, part[:, None])
-        if encoder.unexpected_position is not None:
-            replaced[:, :, encoder.unexpected_position] -= UNEXPECTED_WEIGHT * lacks
-        scores = scorer(replaced.flatten(0, 1)).view(len(part), len(masks))
-        out.append((_finite_or_worst(scorer(part))[:, None] - scores)[:, blocks])
-    result = torch.cat(out)
-    return result.masked_fill(result.isnan(), 0.0)
+    weights = column_weights(scorer, encoder, x, unexpected, median, chunk)
+    scores = torch.cat([_finite_or_worst(scorer(part)) for part in x.split(chunk)])
+    return (scores - base).clamp(0.0, HIGHEST)[:, None] * (weights / weights.sum(1, keepdim=True))
+
+
+@torch.no_grad()
+def column_weights(
+    scorer: nn.Module,
+    encoder: TableEncoder,
+    x: Tensor,
+    unexpected: Tensor | None = None,
+    median: float = 0.0,
+    chunk: int = 64,
+) -> Tensor:
+    """The positive weights ``(n, features)`` by which a score is divided, in score units."""
+    lacks = torch.zeros(len(x), len(encoder.codes)) if unexpected is None else unexpected
+    weigh = _residuals if by_residual(scorer, encoder) else _drops
+    result = []
+    for part, lack in zip(x.split(chunk), lacks.split(chunk), strict=True):
+        scores = _finite_or_worst(scorer(part))[:, None]
+        weights = weigh(scorer, encoder, part, lack, scores).nan_to_num(0.0, LARGEST_WEIGHT)
+        even = scores.abs().clamp(median, LARGEST_WEIGHT) * (EVEN_PART / len(encoder.codes))
+        result.append(weights.clamp(0.0, LARGEST_WEIGHT) + even.clamp_min(LEAST_WEIGHT))
+    return torch.cat(result)
+
+
+def _drops(scorer: nn.Module, encoder: TableEncoder, x: Tensor, lacks: Tensor, scores: Tensor) -> Tensor:
+    """How much the score drops with the best replacement of each column."""
+    plan = replacements(encoder)
+    masks, values = torch.from_numpy(plan.masks), torch.from_numpy(plan.values).to(x.dtype)
+    replaced = torch.where(masks[None], values, x[:, None])
+    if encoder.unexpected_position is not None:
+        columns = torch.from_numpy(block_of_column(encoder))
+        each = torch.zeros(len(x), int(columns[-1]) + 1, dtype=lacks.dtype).index_add_(1, columns, lacks)
+        replaced[:, :, encoder.unexpected_position] -= UNEXPECTED_WEIGHT * each[:, torch.from_numpy(plan.blocks)]
+    rescored = _finite_or_worst(scorer(replaced.flatten(0, 1))).view(len(x), len(masks))
+    return scores - rescored[:, torch.from_numpy(plan.choices)].amin(2)
+
+
+def _residuals(scorer: nn.Module, encoder: TableEncoder, x: Tensor, lacks: Tensor, scores: Tensor) -> Tensor:
+    columns = torch.from_numpy(position_columns(encoder)).to(x.dtype)
+    return scorer.residual(x) @ columns  # type: ignore[operator]
+
+
+def score_base(calibration: Calibration) -> float:
+    """The score that counts as nothing to explain: 0, or the lowest calibration score where that is negative."""
+    scores = calibration.pooled.scores
+    return min(0.0, float(scores[0])) if len(scores) else 0.0
 
 
 def _finite_or_worst(scores: Tensor) -> Tensor:
     """A score that is not finite counts as most anomalous, as in calibration."""
     return torch.where(scores.isfinite(), scores, float("inf"))
-
-
-def _residual_shares(scorer: nn.Module, encoder: TableEncoder, x: Tensor) -> Tensor:
-    """The score, divided among columns as their residuals are."""
-    columns = torch.from_numpy(position_columns(encoder)).to(x.dtype)
-    shares = scorer.residual(x) @ columns  # type: ignore[operator]
-    return shares / shares.sum(1, keepdim=True).clamp_min(1e-12) * _finite_or_worst(scorer(x))[:, None]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganlib.calibrate import Calibration
 from ganlib.calibrate.conformal import TIE, as_scores
 from ganlib.errors import ParityError
-from ganlib.explain.occlusion import by_residual, contributions, unexpected_missing
+from ganlib.explain.occlusion import by_residual, column_weights, contributions, score_base, unexpected_missing
 from ganlib.export.builder import GraphBuilder
 from ganlib.export.decision import add_decision
 from ganlib.export.explain_graph import add_contributions
@@ -24,6 +24,7 @@ from ganlib.export.parts import Sealed, check_names
 from ganlib.export.preprocess import encode_columns
 
 RESERVED = ("alpha", "explain", "anomaly_score", "p_value", "is_anomaly", "contributions")
+PROPERTY = "shares of the score"
 _CHECKED, _EXPLAINED, _CANDIDATES = 2056, 24, 256
 _Feeds = dict[str, np.ndarray]
 
@@ -56,6 +57,7 @@ def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
     metadata = {
         "features": [c.input for c in encoder.codes],
         "calibration": calibration.to_dict() | {"group_column": encoder.schema.group, "alpha": _alpha(estimator)},
+        "contributions": {"property": PROPERTY, "base": score_base(calibration)},
         "golden": _golden(estimator, session),
     }
     if encoder.shares:
@@ -81,7 +83,10 @@ def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, s
     explain = builder.option("explain", False, np.bool_)
     add_decision(builder, calibration, raw, group_input, alpha)
     residual = _residual(estimator, precision)
-    add_contributions(builder, encoder, network, weights, encoded, "anomaly_score", explain, residual)
+    add_contributions(
+        builder, encoder, network, weights, encoded, "anomaly_score", explain, residual,
+        score_base(calibration), calibration.median_score,
+    )  # fmt: skip
     return builder.model("detector"), network.exporter
 
 
@@ -142,8 +147,10 @@ def _check_explanations(estimator: Any, session: Any, feeds: _Feeds, scores: np.
     x = torch.from_numpy(encoder.encode(feeds)).double()
     lacks = torch.from_numpy(unexpected_missing(encoder, feeds))
     exact = copy.deepcopy(estimator.scorer_).double()
-    expected = contributions(exact, encoder, x, lacks).numpy()
-    check_contributions(session, feeds, expected, scores, estimator.calibration_.median_score)
+    base, median = score_base(estimator.calibration_), estimator.calibration_.median_score
+    expected = contributions(exact, encoder, x, lacks, base, median).numpy()
+    weights = column_weights(exact, encoder, x, lacks, median).numpy()
+    check_contributions(session, feeds, expected, weights, np.maximum(np.abs(scores), median))
 
 
 def _golden(estimator: Any, session: Any) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from ganlib.data.encoder import UNEXPECTED_WEIGHT, TableEncoder
-from ganlib.explain.occlusion import block_masks, block_of_column, position_columns
+from ganlib.explain.occlusion import (
+    EVEN_PART,
+    HIGHEST,
+    LARGEST_WEIGHT,
+    LEAST_WEIGHT,
+    block_of_column,
+    position_columns,
+    replacements,
+)
 from ganlib.export.builder import FLOAT, GraphBuilder
 from ganlib.export.network import Network
 from ganlib.export.preprocess import Encoded
@@ -22,20 +30,22 @@ def add_contributions(
     score: str,
     explain: str,
     residual: Network | None = None,
+    base: float = 0.0,
+    median: float = 0.0,
 ) -> None:
-    """Add the output ``contributions``: float32 ``(n, features)``, or ``(0, features)`` where not asked for.
+    """Add the output ``contributions``: float32 ``(n, features)``, or ``(0, features)`` without ``explain``.
 
-    ``residual`` is the scorer's residual, exported, where columns are explained by its shares instead of occlusion.
+    ``residual`` is the scorer's residual, exported, where its parts are the weights of columns. ``base`` and ``median`` are
+    as in ``ganlib.explain.contributions``.
     """
     features = len(encoder.codes)
     then, other = builder.branch("explain"), builder.branch("otherwise")
     if residual is None:
-        result = _occlusion(then, encoder, network, weights, encoded, score)
+        drops = _drops(then, encoder, network, weights, encoded, score)
     else:
         own = residual.add_weights(then, f"{then.prefix}net/", shared=builder.initializers)
-        result = _residual_shares(then, encoder, residual, own, encoded, score)
-    # inf - inf: the score is beyond float32 whether or not this column is replaced.
-    final = then.op("Where", then.op("IsNaN", result), then.constant(0.0, np.float32), result)
+        drops = _residuals(then, encoder, residual, own, encoded)
+    final = _shares(then, drops, score, features, base, median)
     then.output(final, FLOAT, "explained", features)
     none = other.op("Identity", other.constant(np.zeros((0, features), np.float32)))
     other.output(none, FLOAT, "explained", features)
@@ -44,26 +54,47 @@ def add_contributions(
     builder.output("contributions", FLOAT, "explained", features)
 
 
-def _occlusion(
+def _shares(b: GraphBuilder, drops: str, score: str, features: int, base: float, median: float) -> str:
+    """The score above ``base``, divided among columns as their drops are, plus a small even part."""
+
+    def number(value: float) -> str:
+        return b.constant(value, np.float32)
+
+    axis = b.constant([1], np.int64)
+    column = b.op("Unsqueeze", score, axis)
+    # inf - inf: the score is beyond float32 whether or not this column is replaced.
+    known = b.op("Where", b.op("IsNaN", drops), number(0.0), drops)
+    size = b.op("Min", b.op("Max", b.op("Abs", column), number(median)), number(LARGEST_WEIGHT))
+    even = b.op("Max", b.op("Mul", size, number(EVEN_PART / features)), number(LEAST_WEIGHT))
+    weights = b.op("Add", b.op("Clip", known, number(0.0), number(LARGEST_WEIGHT)), even)
+    shares = b.op("Div", weights, b.op("ReduceSum", weights, axis))
+    height = b.op("Clip", b.op("Sub", column, number(base)), number(0.0), number(HIGHEST))
+    return b.op("Mul", height, shares)
+
+
+def _drops(
     b: GraphBuilder, encoder: TableEncoder, network: Network, weights: Mapping[str, str], encoded: Encoded, score: str
 ) -> str:
-    """All rows with each block of columns at its reference are scored as one batch ``(n · blocks, d)``."""
-    masks, axis = block_masks(encoder), b.constant([1], np.int64)
+    """All rows with each replacement of each column are scored as one batch ``(n · replacements, d)``."""
+    plan, axis = replacements(encoder), b.constant([1], np.int64)
     rows = b.op("Unsqueeze", encoded.x, axis)
-    replaced = b.op("Where", b.constant(masks[None]), b.constant(encoder.reference), rows)
+    replaced = b.op("Where", b.constant(plan.masks[None]), b.constant(plan.values[None]), rows)
     if encoded.unexpected:
-        replaced = b.op("Sub", replaced, _taken_back(b, encoder, encoded))
+        replaced = b.op("Sub", replaced, _taken_back(b, encoder, encoded, plan.blocks))
     flat = b.op("Reshape", replaced, b.constant([-1, encoder.width], np.int64))
     rescored = network.add_nodes(b, weights, f"{b.prefix}net/", flat)
-    table = b.op("Reshape", rescored, b.constant([-1, len(masks)], np.int64))
-    drop = b.op("Sub", b.op("Unsqueeze", score, axis), table)
-    blocks = block_of_column(encoder)
-    return drop if len(masks) == len(blocks) else b.op("Gather", drop, b.constant(blocks, np.int64), axis=1)
+    infinite = b.constant(np.inf, np.float32)
+    worst = b.op("Where", b.op("Less", b.op("Abs", rescored), infinite), rescored, infinite)
+    table = b.op("Reshape", worst, b.constant([-1, len(plan.masks)], np.int64))
+    choices = b.op("Gather", table, b.constant(plan.choices, np.int64), axis=1)
+    least = b.op("ReduceMin", choices, b.constant([2], np.int64), keepdims=0)
+    return b.op("Sub", b.op("Unsqueeze", score, axis), least)
 
 
-def _taken_back(b: GraphBuilder, encoder: TableEncoder, encoded: Encoded) -> str:
-    """What each block's unexpected missing values add to the row's last position: float32 ``(n, blocks, d)``."""
-    blocks = np.eye(len(block_masks(encoder)), dtype=np.float32)[block_of_column(encoder)]
+def _taken_back(b: GraphBuilder, encoder: TableEncoder, encoded: Encoded, replaced: np.ndarray) -> str:
+    """What each replacement's unexpected missing values add to the row's last position: float32 ``(n, k, d)``."""
+    columns = block_of_column(encoder)
+    blocks = np.eye(int(columns[-1]) + 1, dtype=np.float32)[columns][:, replaced]
     counts = [b.op("MatMul", b.constant((select @ blocks).T), matrix) for matrix, select in encoded.unexpected]
     total = counts[0] if len(counts) == 1 else b.op("Add", *counts)
     each = b.op("Unsqueeze", b.op("Transpose", total, perm=[1, 0]), b.constant([2], np.int64))
@@ -72,11 +103,8 @@ def _taken_back(b: GraphBuilder, encoder: TableEncoder, encoded: Encoded) -> str
     return b.op("Mul", each, b.constant(position))
 
 
-def _residual_shares(
-    b: GraphBuilder, encoder: TableEncoder, residual: Network, weights: Mapping[str, str], encoded: Encoded, score: str
+def _residuals(
+    b: GraphBuilder, encoder: TableEncoder, residual: Network, weights: Mapping[str, str], encoded: Encoded
 ) -> str:
     parts = residual.add_nodes(b, weights, f"{b.prefix}net/", encoded.x)
-    shares = b.op("MatMul", parts, b.constant(position_columns(encoder)))
-    axis = b.constant([1], np.int64)
-    total = b.op("Max", b.op("ReduceSum", shares, axis), b.constant(1e-12, np.float32))
-    return b.op("Mul", b.op("Div", shares, total), b.op("Unsqueeze", score, axis))
+    return b.op("MatMul", parts, b.constant(position_columns(encoder)))

@@ -93,16 +93,19 @@ def _compare(got: np.ndarray, expected: np.ndarray, median: float, closest: Pari
 
 
 def check_contributions(
-    session: Any, feeds: Mapping[str, np.ndarray], expected: np.ndarray, scores: np.ndarray, median: float
+    session: Any, feeds: Mapping[str, np.ndarray], expected: np.ndarray, weights: np.ndarray, size: np.ndarray
 ) -> None:
-    """Contributions with ``explain`` on agree with torch, and without it there are none; raises ParityError."""
+    """Contributions with ``explain`` on agree with torch, and without it there are none; raises ParityError.
+
+    ``weights`` divide the score, ``size`` ``(n,)`` is what its rounding is relative to: the bound follows from both.
+    """
     (got,) = session.run(["contributions"], {**feeds, "explain": np.array(True)})
     (none,) = session.run(["contributions"], feeds)
     if none.shape != (0, expected.shape[1]):
         raise ParityError(f"contributions have shape {none.shape} where explain is off; nothing was written")
-    size = np.maximum(np.abs(scores)[:, None], np.abs(scores[:, None] - expected))
-    bound = _DIFFERENCE * TOLERANCE * np.maximum(size, median)
-    with np.errstate(invalid="ignore"):
-        fits = (np.abs(got - expected) <= bound) | (got == expected)
-    if got.shape != expected.shape or not fits.all():
+    total, shares = weights.sum(1, keepdims=True), weights / weights.sum(1, keepdims=True)
+    rounding = _DIFFERENCE * TOLERANCE * (np.minimum(size, 1e30)[:, None] + weights.max(1, keepdims=True))
+    error = np.minimum(rounding * (1 + shares * weights.shape[1]) / total, 1.0) + TOLERANCE
+    bound = expected.sum(1, keepdims=True) * error + 1e-30
+    if got.shape != expected.shape or not (np.abs(got - expected) <= bound).all():
         raise ParityError("the ONNX graph's contributions differ from torch's; nothing was written")

@@ -18,12 +18,13 @@ from serving.wording import counted
 
 COLUMNS = (
     "source", "position", "anomaly_score", "p_value", "is_anomaly", "alpha", "model_name", "model_version",
-    "artifact_sha256", "scored_at", "record", "contributions", "fdr_selected",
+    "artifact_sha256", "scored_at", "record", "contributions", "fdr_selected", "top_reasons",
 )  # fmt: skip
 TABLES = (
     "CREATE TABLE IF NOT EXISTS scores(source TEXT NOT NULL, position INTEGER NOT NULL, anomaly_score REAL, "
     "p_value REAL, is_anomaly INTEGER, alpha REAL, model_name TEXT, model_version TEXT, artifact_sha256 TEXT, "
-    "scored_at TEXT, record TEXT, contributions TEXT, fdr_selected INTEGER, PRIMARY KEY(source, position))",
+    "scored_at TEXT, record TEXT, contributions TEXT, fdr_selected INTEGER, top_reasons TEXT, "
+    "PRIMARY KEY(source, position))",
     "CREATE TABLE IF NOT EXISTS dead_letters(source TEXT NOT NULL, position INTEGER NOT NULL, body BLOB NOT NULL, "
     "reason TEXT NOT NULL, model_version TEXT, dead_at TEXT, attempts INTEGER NOT NULL, PRIMARY KEY(source, position))",
     "CREATE TABLE IF NOT EXISTS cursor(consumer TEXT PRIMARY KEY, state TEXT NOT NULL)",
@@ -99,8 +100,9 @@ class State:
     def _add_missing_columns(self) -> None:
         """A database of an earlier release gains what came later."""
         held = {row[1] for row in self.connection.execute("PRAGMA table_info(scores)")}
-        if "fdr_selected" not in held:
-            self.connection.execute("ALTER TABLE scores ADD COLUMN fdr_selected INTEGER")
+        for name, kind in (("fdr_selected", "INTEGER"), ("top_reasons", "TEXT")):
+            if name not in held:
+                self.connection.execute(f"ALTER TABLE scores ADD COLUMN {name} {kind}")
 
     def cursor(self, consumer: str) -> dict[str, Any]:
         """A consumer's committed cursor, {} at first."""

@@ -73,7 +73,7 @@ def check(consumed, answer):
     expected, at_fifth = Scorer(artifact).score(frame), Scorer(artifact, 0.2).score(frame)
     assert answer["index"] == frame.index.tolist()
     assert answer["columns"] == ["anomaly_score", "p_value", "is_anomaly"]
-    assert answer["told"][3:] == [f"contribution.{name}" for name in artifact.features]
+    assert answer["told"][3:] == [*(f"contribution.{name}" for name in artifact.features), "top_reasons"]
     np.testing.assert_allclose(answer["scores"], expected.anomaly_score, rtol=1e-6)
     np.testing.assert_allclose(answer["p"], expected.p_value, rtol=1e-6)
     assert answer["alarms"] == at_fifth.is_anomaly.tolist() and any(answer["alarms"])
