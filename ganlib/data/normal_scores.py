@@ -11,23 +11,26 @@ compute, too. It keeps what a column's distribution is known by:
 
 Privacy: every knot comes from at least five rows (a mean, or a mean and a deviation), is a value that five rows share,
 or is a bound of the schema. A stretch of fewer rows between two atoms is kept as its mean and spread, rounded to three
-significant digits of the column's range.
+significant digits (of the value, or of the column's range if that is less).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 
 LEAST = 5
 MOST_GROUPS = 32
 ATOM = 1 / 128  # share of the rows from which a shared value is an atom
+QUANTILES = (0.005, 0.995)  # edges of groups, so that they come out as they are
 FAR = 8.0  # the outermost scores: nothing is drawn beyond
 _GROWTH = 1.3
 _WINDOW = 20
 _MOST_GAPS = 16
 _TINY = 1e-15
+_END = 0.02  # of one row's share: where an outer group reaches its end
 Knots = tuple[tuple[float, ...], tuple[float, ...]]
 _Points = list[tuple[float, float]]
 
@@ -87,7 +90,7 @@ def _stretches(rows: np.ndarray) -> list[tuple[int, int]]:
     cuts.update(int(c) for c in (starts + counts)[atoms])
     cuts.update(_gaps(rows, np.repeat(atoms, counts)))
     ordered = sorted(cuts)
-    return list(zip(ordered[:-1], ordered[1:], strict=True))
+    return list(pairwise(ordered))
 
 
 def _gaps(rows: np.ndarray, atom: np.ndarray) -> list[int]:
@@ -113,7 +116,7 @@ def _run_points(run: _Run, span: float, groups: int) -> _Points:
         return [(float(rows[0]), _score(run.low)), (float(rows[0]), _score(run.high))]
     if len(rows) < 2 * LEAST:
         return _spread(run, span)
-    bounds = _bounds(len(rows), groups)
+    bounds = _with_edges(_bounds(len(rows), groups), (np.array(QUANTILES) - run.low) / (run.high - run.low))
     shares = run.low + (run.high - run.low) * np.array(bounds) / len(rows)
     edges = [_mean(rows[b - 3 : b + 3]) for b in bounds[1:-1]]
     points = _outer(-rows[: bounds[1]][::-1], 1 - shares[1], 1 - shares[0], -edges[0], -run.floor)
@@ -136,6 +139,15 @@ def _bounds(n: int, groups: int) -> list[int]:
     if other[0] - ends[-1] < LEAST and len(ends) > 2:
         ends = ends[:-1]
     return sorted({*ends, *other})
+
+
+def _with_edges(bounds: list[int], shares: np.ndarray) -> list[int]:
+    """Bounds with one at each share of the rows, if groups keep five rows."""
+    n = bounds[-1]
+    for at in np.round(np.clip(shares, 0, 1) * (n - 1) + 0.5).astype(int):
+        if LEAST <= at <= n - LEAST:
+            bounds = sorted({*(b for b in bounds if b in (0, n) or abs(b - at) >= LEAST), int(at)})
+    return bounds
 
 
 def _mean(rows: np.ndarray) -> float:
@@ -167,31 +179,32 @@ def _middle(mean: float, low: float, high: float, first: float, last: float) -> 
 def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float) -> _Points:
     """The upper end of a run, from ``edge`` on: the mean of the rows exactly, their spread as close as a curve can.
 
-    Its reach is a multiple of their root mean square distance from the edge, not the largest row.
+    The curve has four points: ``edge``, two within, and its reach, which is a multiple of the rows' root mean square
+    distance from the edge and no less than the largest row's distance.
     """
     n, grid = len(rows), _grid(low, high, 40 * len(rows))
     target = np.repeat(rows, 40) - edge
-    reach = min(float(np.sqrt(n * np.mean(target**2))), limit - edge)
-    best, chosen = np.inf, (0.0, 0.5, 0.0, 0.9)
-    for last in (1 - 0.9 / n, 1 - 0.5 / n, 1 - 0.1 / n):
-        for at in (0.1, 0.2, 0.35, 0.5, 0.65, 1 - 1 / n):
-            scores = [_score(low), _score(low + at * (high - low)), _score(low + last * (high - low))]
-            inner, top = (np.interp(grid, scores, basis) for basis in ([0.0, 1.0, 0.0], [0.0, 0.0, 1.0]))
-            for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
-                end = part * reach
-                value = float(np.clip((target.mean() - end * top.mean()) / inner.mean(), 0.0, end))
-                made = value * inner + end * top
-                loss = np.mean((made - target) ** 2) + 20 * (made.mean() - target.mean()) ** 2
-                loss += abs(np.mean(made**2) - np.mean(target**2))
-                loss += 2 * (made[len(made) // 2] - target[len(made) // 2]) ** 2
-                if loss < best:
-                    best, chosen = loss, (value, at, end, last)
-    value, at, end, last = chosen
-    share = high - low
-    return [
-        (edge, _score(low)), (edge + value, _score(low + at * share)), (edge + end, _score(low + last * share)),
-        (edge + end, _score(high)),
-    ]  # fmt: skip
+    reach = max(0.0, min(float(np.sqrt(n * np.mean(target**2))), limit - edge))
+    best, chosen = np.inf, ((0.0, 0.5), (0.0, 0.9))
+    for at, last in product((0.1, 0.2, 0.35, 0.5, 0.65, 1 - 1 / n), (1 - 0.9 / n, 1 - 0.5 / n, 1 - 0.1 / n)):
+        scores = [_score(low + share * (high - low)) for share in (0.0, at, last, 1 - _END / n)]
+        bases = np.eye(4)[1:]
+        inner, upper, top = (np.interp(grid, scores, basis) for basis in bases)
+        for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+            fixed = reach * (part * upper + top)
+            value = float(np.clip((target.mean() - fixed.mean()) / inner.mean(), 0.0, part * reach))
+            loss = _loss(value * inner + fixed, target)
+            if loss < best:
+                best, chosen = loss, ((value, at), (part * reach, last))
+    points = [(0.0, 0.0), *chosen, (reach, 1 - _END / n), (reach, 1.0)]
+    return [(edge + value, _score(low + share * (high - low))) for value, share in points]
+
+
+def _loss(made: np.ndarray, target: np.ndarray) -> float:
+    """Squared distance, and above all differences in mean, spread and median."""
+    half = len(target) // 2
+    moments = 20 * (made.mean() - target.mean()) ** 2 + abs(np.mean(made**2) - np.mean(target**2))
+    return float(np.mean((made - target) ** 2) + moments + 2 * (made[half] - target[half]) ** 2)
 
 
 def _spread(run: _Run, span: float) -> _Points:
@@ -205,9 +218,10 @@ def _spread(run: _Run, span: float) -> _Points:
 
 
 def rounded(value: float, span: float) -> float:
-    """``value`` to three significant digits of ``span``."""
-    unit = 10.0 ** (np.floor(np.log10(span)) - 2)
-    return float(np.round(value / unit) * unit)
+    """``value`` to three significant digits, of its own or of the column's ``span`` if that is less."""
+    size = min(abs(value) or span, span)
+    unit = 10.0 ** (np.floor(np.log10(size)) - 2) if size > 1e-290 else 0.0
+    return float(np.round(value / unit) * unit) if unit else 0.0
 
 
 # -------------------------------------------------------------------------------------------------- there and back

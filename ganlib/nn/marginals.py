@@ -10,25 +10,26 @@ class gets scores of its own: standard normal within the class, mapped back to t
 - Any other class uses the column's scores.
 
 Privacy: quantiles of a class are knots as in ``ganlib.data.normal_scores``; the mean of fewer than five rows is rounded
-to three significant digits of the column's range.
+to three significant digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganlib.data.codes import ColumnCode
-from ganlib.data.normal_scores import LEAST, FAR, fit_knots, from_scores, nearest, rounded, to_scores
+from ganlib.data.normal_scores import FAR, LEAST, fit_knots, from_scores, nearest, rounded, to_scores
 from ganlib.data.spec import DataSpec
 
 ENOUGH = 100  # rows from which a class has its own quantiles in any case
 CLASS_GROUPS = 16
 _BINS, _FULL, _COVERED = 20, 2, 0.9
 _Line = tuple[np.ndarray, np.ndarray]  # class scores, ascending, and the column's scores there
+_Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]  # class scores from values and uniform numbers
 
 
 class Marginals(nn.Module):
@@ -111,17 +112,18 @@ class Marginals(nn.Module):
         return torch.where(line == 0, scores, value + slope * (scores - start))
 
 
-def _own_line(raw, column, mine, others, code):  # type: ignore[no-untyped-def]
-    """A class's line for one column and how its values get scores; None where the column's scores will do."""
+def _own_line(
+    raw: np.ndarray, column: np.ndarray, mine: np.ndarray, others: np.ndarray, code: ColumnCode
+) -> tuple[_Line, _Scores] | None:
+    """A class's line for one column, and how its values get scores; None if the column's scores will do."""
     rows = int(mine.sum())
     if rows == 0 or not others.any():
         return None
     if rows < LEAST:
-        return _around(raw, mine, others, code)
+        return _around(raw[mine], float(np.std(raw[others])), code)
     if rows < ENOUGH and not _concentrated(column[mine], column[others]):
         return None
-    low, high = code.knots[0], code.knots[-1]
-    knots, scores = fit_knots(raw[mine], low, high, CLASS_GROUPS)
+    knots, scores = fit_knots(raw[mine], code.knots[0], code.knots[-1], CLASS_GROUPS)
     if not knots:
         return None
     line = np.array(scores), to_scores(np.array(knots), code.knots, code.scores)
@@ -135,19 +137,15 @@ def _concentrated(mine: np.ndarray, others: np.ndarray) -> bool:
     return bool(np.sort(counts)[-_FULL:].sum() >= _COVERED * len(mine))
 
 
-def _around(raw, mine, others, code):  # type: ignore[no-untyped-def]
-    """A class of one to four rows: its mean, and a spread that neither bounds nor gaps make lopsided."""
-    span = code.knots[-1] - code.knots[0]
-    rows, usual = raw[mine], float(np.std(raw[others]))
-    center = float(nearest(np.array([rounded(float(rows.mean()), span) if span > 0 else rows.mean()]), code.knots, code.scores)[0])
-    deviation = np.sqrt((((rows - rows.mean()) ** 2).sum() + usual**2) / len(rows))
-    middle = float(to_scores(np.array([center]), code.knots, code.scores)[0])
+def _around(rows: np.ndarray, usual: float, code: ColumnCode) -> tuple[_Line, _Scores]:
+    """One to four rows: their mean, and a spread that neither bounds nor gaps make lopsided."""
+    mean, span = float(rows.mean()), code.knots[-1] - code.knots[0]
+    center = nearest(np.array([rounded(mean, span) if span > 0 else mean]), code.knots, code.scores)
+    deviation = float(np.sqrt((((rows - mean) ** 2).sum() + usual**2) / len(rows)))
     grid = np.linspace(-3, 3, 13)
-    reach = np.abs(from_scores(middle + grid, code.knots, code.scores) - center)
-    reach = np.minimum(reach, deviation * np.abs(grid))
-    most = np.minimum(reach, reach[::-1]) + 0.1 * deviation * np.abs(grid)
-    values = center + np.sign(grid) * np.minimum(reach, most)
-    at = to_scores(values, code.knots, code.scores)
-    grid, at = np.concatenate([[-FAR], grid, [FAR]]), np.concatenate([at[:1], at, at[-1:]])
-    slope = max(deviation, 1e-12)
-    return (grid, np.maximum.accumulate(at)), lambda values, draw: np.clip((values - rows.mean()) / slope, -3, 3)
+    around = from_scores(to_scores(center, code.knots, code.scores) + grid, code.knots, code.scores)
+    reach = np.minimum(np.abs(around - center), deviation * np.abs(grid))
+    reach = np.minimum(reach, np.minimum(reach, reach[::-1]) + 0.1 * deviation * np.abs(grid))
+    at = to_scores(center + np.sign(grid) * reach, code.knots, code.scores)
+    line = np.concatenate([[-FAR], grid, [FAR]]), np.maximum.accumulate(np.concatenate([at[:1], at, at[-1:]]))
+    return line, lambda values, _: np.clip((values - mean) / max(deviation, 1e-300), -3, 3)
