@@ -30,6 +30,7 @@ _GROWTH = 1.3
 _WINDOW = 20
 _MOST_GAPS = 16
 _TINY = 1e-15
+_LARGEST = 1e150  # squares of larger numbers overflow
 _END = 0.02  # of one row's share: where an outer group reaches its end
 Knots = tuple[tuple[float, ...], tuple[float, ...]]
 _Points = list[tuple[float, float]]
@@ -49,10 +50,10 @@ class _Run:
 def fit_knots(values: np.ndarray, minimum: float | None, maximum: float | None, groups: int = MOST_GROUPS) -> Knots:
     """Values and their scores, both ascending: equal values are an atom, equal scores a gap.
 
-    Both are empty if there are fewer than two different values in fewer than five rows, or if the range overflows.
+    Both are empty if there are fewer than five rows, or numbers beyond 1e150.
     """
     rows = np.sort(np.asarray(values, dtype=np.float64))
-    if len(rows) < LEAST or not np.isfinite(rows[-1] - rows[0]):
+    if len(rows) < LEAST or max(-rows[0], rows[-1]) > _LARGEST:
         return (), ()
     floor = rows[0] if minimum is None else min(float(minimum), rows[0])
     ceiling = rows[-1] if maximum is None else max(float(maximum), rows[-1])
@@ -64,7 +65,8 @@ def fit_knots(values: np.ndarray, minimum: float | None, maximum: float | None, 
         run = _Run(rows[start:end], start / len(rows), end / len(rows), below, above)
         points.extend(_run_points(run, float(rows[-1] - rows[0]), groups))
     x = np.maximum.accumulate(np.array([value for value, _ in points]))
-    y = np.maximum.accumulate(np.clip(np.array([score for _, score in points]), -FAR, FAR))
+    # Rounding leaves a score that two stretches share 1e-15 apart.
+    y = np.maximum.accumulate(np.clip(np.round([score for _, score in points], 12), -FAR, FAR))
     x, y = np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[-FAR], y, [FAR]])
     return _without_repeats(x, y)
 
@@ -208,13 +210,17 @@ def _loss(made: np.ndarray, target: np.ndarray) -> float:
 
 
 def _spread(run: _Run, span: float) -> _Points:
-    """Few rows: a straight line of their mean and deviation; of fewer than five, rounded."""
-    mean, reach = float(run.rows.mean()), 1.5 * float(run.rows.std())
-    if len(run.rows) < LEAST and span > 0:
-        mean = rounded(mean, span)
-    low, high = (float(v) for v in np.clip([mean - reach, mean + reach], run.floor, run.ceiling))
-    shares = run.low + (run.high - run.low) * np.array([0.0, 0.1, 0.9, 1.0])
-    return [(value, _score(share)) for value, share in zip((low, low, high, high), shares, strict=True)]
+    """Few rows: a straight line of their mean and deviation, with ends that hold them all; of fewer than five, rounded.
+
+    No row lies further from the mean than the deviation times the root of one less than their number.
+    """
+    exact, deviation = float(run.rows.mean()), float(run.rows.std())
+    mean = rounded(exact, span) if len(run.rows) < LEAST and span > 0 else exact
+    far = deviation * max(1.5, np.sqrt(len(run.rows) - 1)) + abs(mean - exact)
+    values = mean + np.array([-far, -far, -1.5 * deviation, 1.5 * deviation, far, far])
+    shares = run.low + (run.high - run.low) * np.array([0.0, 0.02, 0.08, 0.92, 0.98, 1.0])
+    ends = np.clip(values, run.floor, run.ceiling)
+    return [(float(value), _score(share)) for value, share in zip(ends, shares, strict=True)]
 
 
 def rounded(value: float, span: float) -> float:
