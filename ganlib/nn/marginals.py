@@ -70,9 +70,10 @@ class Marginals(nn.Module):
                 present = x[:, code.missing_position] < 0.5
             raw = from_scores(x[:, code.start].astype(np.float64), code.knots, code.scores)
             column = to_scores(raw[draws], code.knots, code.scores, rng.random(len(draws)))
+            whole = to_scores(raw, code.knots, code.scores, rng.random(len(x)))
             for label in np.unique(y) if y.max() > 0 else []:
                 mine = y == label
-                own = _own_line(raw, column[: len(x)], mine & present, ~mine & present, code)
+                own = _own_line(raw, whole, mine & present, ~mine & present, code)
                 if own is not None:
                     line, score = own
                     lines[int(label), code.start] = line
@@ -120,7 +121,7 @@ def _own_line(
     if rows == 0 or not others.any():
         return None
     if rows < LEAST:
-        return _around(raw[mine], float(np.std(raw[others])), code)
+        return _around(raw[mine], _deviation(raw[others]), code)
     if rows < ENOUGH and not _concentrated(column[mine], column[others]):
         return None
     knots, scores = fit_knots(raw[mine], code.knots[0], code.knots[-1], CLASS_GROUPS)
@@ -135,6 +136,12 @@ def _concentrated(mine: np.ndarray, others: np.ndarray) -> bool:
     share = np.searchsorted(np.sort(others), mine) / len(others)
     counts = np.bincount(np.minimum((share * _BINS).astype(int), _BINS - 1), minlength=_BINS)
     return bool(np.sort(counts)[-_FULL:].sum() >= _COVERED * len(mine))
+
+
+def _deviation(values: np.ndarray) -> float:
+    """By quartiles, which a sentinel does not move, if these differ."""
+    usual = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.349
+    return usual if usual > 0 else float(np.std(values))
 
 
 def _around(rows: np.ndarray, usual: float, code: ColumnCode) -> tuple[_Line, _Scores]:
