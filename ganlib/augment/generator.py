@@ -50,7 +50,7 @@ class ByClassSampler(Sampler):
             each = torch.stack([s(z[:, : s.latent_dim]) for s in self.samplers], 1)
             pick = condition.view(-1, 1, 1).expand(-1, 1, each.shape[2])
             scores = each.gather(1, pick).squeeze(1)
-        return self.marginals(scores)
+        return self.marginals(scores, condition)
 
 
 class TableGenerator(nn.Module):
@@ -101,11 +101,10 @@ def fit_generator(
     given_class = is_conditional(plan.model)
     spec = DataSpec(encoder.spec.shape, encoder.spec.blocks, classes if given_class else 0)
     copies = _copies(np.bincount(labels), plan.balance)[labels]
-    marginals = Marginals(spec)
+    marginals = Marginals(spec, classes)
     rows = np.arange(len(x))
     draws = np.concatenate([rows, np.repeat(rows, copies - 1)])
-    flags = {c.start: c.missing_position for c in encoder.codes if c.missing_position is not None}
-    scores = torch.from_numpy(marginals.fit_transform(x, copies.astype(float), draws, rng, flags))
+    scores = torch.from_numpy(marginals.fit_transform(x, labels, encoder.codes, draws, rng))
     drawn = torch.from_numpy(labels[draws])
     held = _held_out(labels, plan.validation_fraction, rng)
     models, histories = [], []

@@ -41,9 +41,9 @@ PERIODS = {"day": 86_400_000_000, "week": 604_800_000_000, "year": 31_556_952_00
 class TableEncoder:
     """Encodes frames by a schema; ``for_generation`` leaves out what cannot be turned back into raw columns.
 
-    ``numeric`` (generation only): ``quantile`` maps numbers and dates to normal scores, ``standard`` only centres and
-    scales them. Quantiles suit heavy tails and lumps, but need rows: a column with fewer than 100 values, or fewer
-    than 10 different ones, is scaled in either case, since its quantiles would be the rows themselves.
+    ``numeric`` (generation only): ``quantile`` maps numbers and dates to normal scores (``ganlib.data.normal_scores``),
+    ``standard`` only centres and scales them. A column with fewer than five values, or with numbers beyond 1e150, is
+    scaled in either case.
 
     After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None),
     and for detection ``shares`` of missing, unseen and infinite values by column.

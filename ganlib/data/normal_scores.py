@@ -1,69 +1,274 @@
-"""A monotone, piecewise linear map from a number column to normal scores and back, for generators.
+"""The quantile map between a number column and normal scores: the only one a generator has.
 
-Numbers of any distribution become roughly standard normal, which is what a generator's latent and decoder can match,
-and the way back keeps to the training values' distribution. The map is a list of knots, so a sealed graph can do it.
+A standard normal score becomes a value by a piecewise linear, monotone function in float64, which a sealed graph can
+compute, too. It keeps what a column's distribution is known by:
 
-Privacy: each inner knot is the mean of at least ``LEAST`` neighbouring rows; the outer knots are the schema's bounds,
-which are rounded outward unless several rows share them.
+- An atom (a value that many rows share) is an interval of scores: every score in it gives exactly that value.
+- A gap (wide, at least five rows on either side) is a jump: no score gives a value inside it. A sentinel such as -999
+  is thus an atom behind a gap.
+- Between edges, each group of neighbouring rows has a knot that restores the group's mean. Groups shrink to five rows
+  towards the ends; the outermost also keep their spread. A heavy tail thus keeps its mean, deviation and quantiles.
+
+Privacy: every knot comes from at least five rows (a mean, or a mean and a deviation), is a value that five rows share,
+or is a bound of the schema. A stretch of fewer rows between two atoms is kept as its mean and spread, rounded to three
+significant digits (of the value, or of the column's range if that is less).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise, product
+
 import numpy as np
 
-MOST_KNOTS = 64
 LEAST = 5
-ENOUGH_ROWS = 100
-ENOUGH_VALUES = 10
+MOST_GROUPS = 32
+ATOM = 1 / 128  # share of the rows from which a shared value is an atom
+QUANTILES = (0.005, 0.995)  # edges of groups, so that they come out as they are
+FAR = 8.0  # the outermost scores: nothing is drawn beyond
+_GROWTH = 1.3
+_WINDOW = 20
+_MOST_GAPS = 16
+_TINY = 1e-15
+_LARGEST = 1e150  # squares of larger numbers overflow
+_END = 0.02  # of one row's share: where an outer group reaches its end
 Knots = tuple[tuple[float, ...], tuple[float, ...]]
+_Points = list[tuple[float, float]]
 
 
-def fit_knots(values: np.ndarray, minimum: float | None, maximum: float | None) -> Knots:
-    """Raw values and their scores, both ascending; knots may repeat where many rows share a value (a plateau).
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring sorted rows between atoms and gaps: cumulative shares, and how far values may reach."""
 
-    Both empty where the values are too few to tell a distribution (fewer than 100 rows, fewer than 10 different ones).
+    rows: np.ndarray
+    low: float
+    high: float
+    floor: float
+    ceiling: float
+
+
+def fit_knots(values: np.ndarray, minimum: float | None, maximum: float | None, groups: int = MOST_GROUPS) -> Knots:
+    """Values and their scores, both ascending: equal values are an atom, equal scores a gap.
+
+    Both are empty if there are fewer than five rows, or numbers beyond 1e150.
     """
+    rows = np.sort(np.asarray(values, dtype=np.float64))
+    if len(rows) < LEAST or max(-rows[0], rows[-1]) > _LARGEST:
+        return (), ()
+    floor = rows[0] if minimum is None else min(float(minimum), rows[0])
+    ceiling = rows[-1] if maximum is None else max(float(maximum), rows[-1])
+    points: _Points = []
+    stretches = _stretches(rows)
+    for index, (start, end) in enumerate(stretches):
+        below = rows[stretches[index - 1][1] - 1] if index else floor
+        above = rows[stretches[index + 1][0]] if index + 1 < len(stretches) else ceiling
+        run = _Run(rows[start:end], start / len(rows), end / len(rows), below, above)
+        points.extend(_run_points(run, float(rows[-1] - rows[0]), groups))
+    x = np.maximum.accumulate(np.array([value for value, _ in points]))
+    # Rounding leaves a score that two stretches share 1e-15 apart.
+    y = np.maximum.accumulate(np.clip(np.round([score for _, score in points], 12), -FAR, FAR))
+    x, y = np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[-FAR], y, [FAR]])
+    return _without_repeats(x, y)
+
+
+def _without_repeats(x: np.ndarray, y: np.ndarray) -> Knots:
+    """Only the first and last knot of a plateau, and of a jump."""
+    for axis in (0, 1):
+        line = (x, y)[axis]
+        inner = (np.diff(line, prepend=np.nan) == 0) & (np.diff(line, append=np.nan) == 0)
+        x, y = x[~inner], y[~inner]
+    same = (np.diff(x, prepend=np.nan) == 0) & (np.diff(y, prepend=np.nan) == 0)
+    return tuple(map(float, x[~same])), tuple(map(float, y[~same]))
+
+
+# -------------------------------------------------------------------------------------------------- where to cut
+def _stretches(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Row ranges, in order: each atom, and each run of rows between atoms and gaps."""
+    starts = np.flatnonzero(np.diff(rows, prepend=np.nan) != 0)
+    counts = np.diff(np.append(starts, len(rows)))
+    atoms = (counts >= LEAST) & (counts >= ATOM * len(rows))
+    cuts = {0, len(rows)}
+    cuts.update(int(c) for c in starts[atoms])
+    cuts.update(int(c) for c in (starts + counts)[atoms])
+    cuts.update(_gaps(rows, np.repeat(atoms, counts)))
+    ordered = sorted(cuts)
+    return list(pairwise(ordered))
+
+
+def _gaps(rows: np.ndarray, atom: np.ndarray) -> list[int]:
+    """Where rows jump by more than the twenty rows on either side span: the index of the first row after the gap."""
+    n = len(rows)
+    after = np.arange(LEAST, n - LEAST + 1)
+    if not len(after):
+        return []
+    width = rows[after] - rows[after - 1]
+    below = rows[after - 1] - rows[np.maximum(after - _WINDOW, 0)]
+    above = rows[np.minimum(after + _WINDOW, n) - 1] - rows[after]
+    light = rows[~atom]
+    usual = float(np.subtract(*np.quantile(light, [0.75, 0.25]))) if len(light) else 0.0
+    wide = (width > np.maximum(below, above)) & (width > 0.05 * usual) & ~(atom[after] | atom[after - 1])
+    found = after[wide]
+    return [int(i) for i in found[np.argsort(-width[wide], kind="stable")][:_MOST_GAPS]]
+
+
+# -------------------------------------------------------------------------------------------------- knots of a run
+def _run_points(run: _Run, span: float, groups: int) -> _Points:
+    rows = run.rows
+    if rows[0] == rows[-1] and len(rows) >= LEAST:
+        return [(float(rows[0]), _score(run.low)), (float(rows[0]), _score(run.high))]
+    if len(rows) < 2 * LEAST:
+        return _spread(run, span)
+    bounds = _with_edges(_bounds(len(rows), groups), (np.array(QUANTILES) - run.low) / (run.high - run.low))
+    shares = run.low + (run.high - run.low) * np.array(bounds) / len(rows)
+    edges = [_mean(rows[b - 3 : b + 3]) for b in bounds[1:-1]]
+    points = _outer(-rows[: bounds[1]][::-1], 1 - shares[1], 1 - shares[0], -edges[0], -run.floor)
+    points = [(-value, -score) for value, score in reversed(points)]
+    for k in range(1, len(bounds) - 2):
+        points.append((edges[k - 1], _score(shares[k])))
+        group = rows[bounds[k] : bounds[k + 1]]
+        points.append(_middle(_mean(group), shares[k], shares[k + 1], edges[k - 1], edges[k]))
+    return points + _outer(rows[bounds[-2] :], shares[-2], shares[-1], edges[-1], run.ceiling)
+
+
+def _bounds(n: int, groups: int) -> list[int]:
+    """Row numbers that separate groups: five rows at either end, growing towards the middle."""
+    most = max(LEAST, n // groups)
+    size, ends = float(LEAST), [0]
+    while ends[-1] + int(size) <= n // 2:
+        ends.append(ends[-1] + int(size))
+        size = min(size * _GROWTH, most)
+    other = [n - end for end in reversed(ends)]
+    if other[0] - ends[-1] < LEAST and len(ends) > 2:
+        ends = ends[:-1]
+    return sorted({*ends, *other})
+
+
+def _with_edges(bounds: list[int], shares: np.ndarray) -> list[int]:
+    """Bounds with one at each share of the rows, if groups keep five rows."""
+    n = bounds[-1]
+    for at in np.round(np.clip(shares, 0, 1) * (n - 1) + 0.5).astype(int):
+        if LEAST <= at <= n - LEAST:
+            bounds = sorted({*(b for b in bounds if b in (0, n) or abs(b - at) >= LEAST), int(at)})
+    return bounds
+
+
+def _mean(rows: np.ndarray) -> float:
+    # The mean of equal numbers can differ from them in the last bit, which would hide a plateau.
+    return float(rows[0]) if rows[0] == rows[-1] else float(rows.mean())
+
+
+def _score(share: float) -> float:
     from scipy.special import ndtri
 
-    n = len(values)
-    if n < ENOUGH_ROWS or len(np.unique(values)) < ENOUGH_VALUES:
-        return (), ()
-    pieces = np.array_split(np.sort(values), min(MOST_KNOTS - 2, n // LEAST))
-    sizes = np.array([len(piece) for piece in pieces])
-    # The mean of equal numbers can differ from them in the last bit, which would hide a plateau.
-    knots = np.array([piece[0] if piece[0] == piece[-1] else piece.mean() for piece in pieces])
-    knots = np.maximum.accumulate(knots)
-    scores = ndtri((np.cumsum(sizes) - sizes / 2) / n)
-    # The bounds hold the extreme rows: no training value then lies beyond the knots.
-    if minimum is not None and minimum <= knots[0]:
-        knots, scores = np.append(minimum, knots), np.append(ndtri(0.5 / n), scores)
-    if maximum is not None and maximum >= knots[-1]:
-        knots, scores = np.append(knots, maximum), np.append(scores, ndtri(1 - 0.5 / n))
-    inner = (np.diff(knots, prepend=np.nan) == 0) & (np.diff(knots, append=np.nan) == 0)
-    knots, scores = knots[~inner], scores[~inner]
-    if not (knots[0] < knots[-1] and np.isfinite(knots[-1] - knots[0])):
-        return (), ()
-    return tuple(map(float, knots)), tuple(map(float, scores))
+    return float(np.clip(ndtri(np.clip(share, _TINY, 1 - _TINY)), -FAR, FAR))
 
 
-def to_scores(values: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...]) -> np.ndarray:
-    """Piecewise linear through the knots, continued beyond them with their mean slope.
+def _grid(low: float, high: float, size: int) -> np.ndarray:
+    """Scores at evenly spaced shares."""
+    from scipy.special import ndtri
 
-    The value of a plateau gets the score in the middle of the plateau's mass.
+    return ndtri(np.clip(low + (high - low) * (np.arange(size) + 0.5) / size, _TINY, 1 - _TINY))
+
+
+def _middle(mean: float, low: float, high: float, first: float, last: float) -> tuple[float, float]:
+    """A knot in the middle of a group's share that gives the group its mean."""
+    at = _score((low + high) / 2)
+    weight = np.interp(_grid(low, high, 64), [_score(low), at, _score(high)], [0.0, 1.0, 0.0]).mean()
+    ends = np.interp(_grid(low, high, 64), [_score(low), at, _score(high)], [first, 0.0, last]).mean()
+    return float(np.clip((mean - ends) / weight, first, last)), at
+
+
+def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float) -> _Points:
+    """The upper end of a run, from ``edge`` on: the mean of the rows exactly, their spread as close as a curve can.
+
+    The curve has four points: ``edge``, two within, and its reach, which is a multiple of the rows' root mean square
+    distance from the edge and no less than the largest row's distance.
+    """
+    n, grid = len(rows), _grid(low, high, 40 * len(rows))
+    target = np.repeat(rows, 40) - edge
+    reach = max(0.0, min(float(np.sqrt(n * np.mean(target**2))), limit - edge))
+    best, chosen = np.inf, ((0.0, 0.5), (0.0, 0.9))
+    for at, last in product((0.1, 0.2, 0.35, 0.5, 0.65, 1 - 1 / n), (1 - 0.9 / n, 1 - 0.5 / n, 1 - 0.1 / n)):
+        scores = [_score(low + share * (high - low)) for share in (0.0, at, last, 1 - _END / n)]
+        bases = np.eye(4)[1:]
+        inner, upper, top = (np.interp(grid, scores, basis) for basis in bases)
+        for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+            fixed = reach * (part * upper + top)
+            value = float(np.clip((target.mean() - fixed.mean()) / inner.mean(), 0.0, part * reach))
+            loss = _loss(value * inner + fixed, target)
+            if loss < best:
+                best, chosen = loss, ((value, at), (part * reach, last))
+    points = [(0.0, 0.0), *chosen, (reach, 1 - _END / n), (reach, 1.0)]
+    return [(edge + value, _score(low + share * (high - low))) for value, share in points]
+
+
+def _loss(made: np.ndarray, target: np.ndarray) -> float:
+    """Squared distance, and above all differences in mean, spread and median."""
+    half = len(target) // 2
+    moments = 20 * (made.mean() - target.mean()) ** 2 + abs(np.mean(made**2) - np.mean(target**2))
+    return float(np.mean((made - target) ** 2) + moments + 2 * (made[half] - target[half]) ** 2)
+
+
+def _spread(run: _Run, span: float) -> _Points:
+    """Few rows: a straight line of their mean and deviation, with ends that hold them all; of fewer than five, rounded.
+
+    No row lies further from the mean than the deviation times the root of one less than their number.
+    """
+    exact, deviation = float(run.rows.mean()), float(run.rows.std())
+    mean = rounded(exact, span) if len(run.rows) < LEAST and span > 0 else exact
+    far = deviation * max(1.5, np.sqrt(len(run.rows) - 1)) + abs(mean - exact)
+    values = mean + np.array([-far, -far, -1.5 * deviation, 1.5 * deviation, far, far])
+    shares = run.low + (run.high - run.low) * np.array([0.0, 0.02, 0.08, 0.92, 0.98, 1.0])
+    ends = np.clip(values, run.floor, run.ceiling)
+    return [(float(value), _score(share)) for value, share in zip(ends, shares, strict=True)]
+
+
+def rounded(value: float, span: float) -> float:
+    """``value`` to three significant digits, of its own or of the column's ``span`` if that is less."""
+    size = min(abs(value) or span, span)
+    unit = 10.0 ** (np.floor(np.log10(size)) - 2) if size > 1e-290 else 0.0
+    return float(np.round(value / unit) * unit) if unit else 0.0
+
+
+# -------------------------------------------------------------------------------------------------- there and back
+def to_scores(
+    values: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...], draw: np.ndarray | None = None
+) -> np.ndarray:
+    """Scores of values; those in a gap or beyond the outer knots count as the nearest knot.
+
+    An atom gets the score in the middle of its mass, or, with ``draw`` (uniform numbers, one a value), any of its
+    scores at random.
     """
     from scipy.special import ndtr, ndtri
 
     x, y = np.array(knots), np.array(scores)
-    slope = (y[-1] - y[0]) / (x[-1] - x[0])
-    out = np.interp(values, x, y) + slope * (np.minimum(values - x[0], 0) + np.maximum(values - x[-1], 0))
-    for first in np.flatnonzero(np.diff(x) == 0):
-        out = np.where(values == x[first], ndtri((ndtr(y[first]) + ndtr(y[first + 1])) / 2), out)
+    values = nearest(values, knots, scores)
+    out = np.interp(values, x, y)
+    first = np.flatnonzero(np.diff(x) == 0)
+    where = np.searchsorted(x[first], values) if len(first) else np.zeros(len(values), dtype=int)
+    atom = (where < len(first)) & (np.append(x[first], np.nan)[np.minimum(where, len(first))] == values)
+    if atom.any():
+        low, high = ndtr(y[first]), ndtr(y[first + 1])
+        share = np.full(len(values), 0.5) if draw is None else draw
+        k = where[atom]
+        mass = low[k] + (high - low)[k] * share[atom]
+        out[atom] = np.clip(ndtri(np.clip(mass, _TINY, 1 - _TINY)), y[first][k], y[first + 1][k])
     return out
 
 
 def from_scores(encoded: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...]) -> np.ndarray:
-    """Inverse of ``to_scores``; every score within a plateau gives its value."""
+    """Values of scores: inverse of ``to_scores``. Beyond the outer knots it goes on with the mean slope."""
     x, y = np.array(knots), np.array(scores)
     slope = (x[-1] - x[0]) / (y[-1] - y[0])
     inside = np.interp(encoded, y, x)
     return inside + slope * (np.minimum(encoded - y[0], 0) + np.maximum(encoded - y[-1], 0))
+
+
+def nearest(values: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...]) -> np.ndarray:
+    """Values that lie in a gap moved to its nearer edge."""
+    x, y = np.array(knots), np.array(scores)
+    out = np.clip(values, x[0], x[-1])
+    for k in np.flatnonzero(np.diff(y) == 0):
+        inside = (out > x[k]) & (out < x[k + 1])
+        out = np.where(inside, np.where(out - x[k] < x[k + 1] - out, x[k], x[k + 1]), out)
+    return out

@@ -114,7 +114,8 @@ def _from_scores(b: GraphBuilder, code: ColumnCode, encoded: str) -> str:
     wide = b.op("Unsqueeze", inner, b.constant([1], np.int64))
     passed = b.op("GreaterOrEqual", wide, b.constant(scores[None, 1:-1]))
     segment = b.op("ReduceSum", b.cast(passed, INT64), b.constant([1], np.int64), keepdims=0)
-    slopes = np.diff(knots) / np.diff(scores)
+    # A jump has no width, so it is never the segment.
+    slopes = np.divide(np.diff(knots), np.diff(scores), out=np.zeros(len(knots) - 1), where=np.diff(scores) > 0)
     start, base, slope = (b.op("Gather", b.constant(v), segment) for v in (scores[:-1], knots[:-1], slopes))
     inside = b.op("Add", b.op("Mul", slope, b.op("Sub", inner, start)), base)
     outside = b.op("Mul", b.op("Sub", encoded, inner), b.constant((knots[-1] - knots[0]) / (scores[-1] - scores[0])))

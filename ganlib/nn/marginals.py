@@ -1,185 +1,158 @@
-"""Normal scores per position: what lets a smooth generator make spikes, whole numbers and skewed columns.
+"""Normal scores by class: what keeps a scarce class where its rows are.
 
-A number column of a table is rarely Gaussian: it has atoms (many zeros, few distinct values) and long tails. Every
-number position is mapped to normal scores s = Phi^-1(F(e)) before training and back after generation. An atom, a
-value that many rows share, is a whole interval of scores: in training its rows are spread over the interval at
-random, in generation every score of the interval gives exactly the atom. Between atoms the map is piecewise linear.
+The encoder maps every number to a normal score by the quantiles of the whole column. In those scores a class that
+lives in a small part of the column is a narrow peak, which a generator with one noise for all classes blurs. Such a
+class gets scores of its own: standard normal within the class, mapped back to the column's scores by its own quantiles.
 
-Privacy: no single row's value is kept. An atom is shared by at least ``least`` rows, every other knot is a mean of at
-least ``least`` rows (a stretch with fewer is kept as its mean and spread).
+- A class that lies in a tenth of the column, or that has 100 rows, has its own quantiles.
+- A class of fewer than five rows is spread around its mean: in scores, by at most its own and the other classes'
+  deviation, about as far up as down.
+- Any other class uses the column's scores.
+
+Privacy: quantiles of a class are knots as in ``ganlib.data.normal_scores``; the mean of fewer than five rows is rounded
+to three significant digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganlib.data.codes import ColumnCode
+from ganlib.data.normal_scores import FAR, LEAST, fit_knots, from_scores, nearest, rounded, to_scores
 from ganlib.data.spec import DataSpec
 
-PIECES = 64
-# Room for at most 42 atoms (more than 1.5 / PIECES each), a piece between each two, and the curves of the rest.
-ROOM = 96
-_EDGE = 1e-4  # scores stay within Phi^-1 of this
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """From score ``start`` on, the value is ``value + slope · (score - start)``."""
-
-    start: float
-    value: float
-    slope: float
+ENOUGH = 100  # rows from which a class has its own quantiles in any case
+CLASS_GROUPS = 16
+_BINS, _FULL, _COVERED = 20, 2, 0.9
+_Line = tuple[np.ndarray, np.ndarray]  # class scores, ascending, and the column's scores there
+_Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]  # class scores from values and uniform numbers
 
 
 class Marginals(nn.Module):
-    """Monotone maps from normal scores to encoded values, one per number position; other positions pass unchanged.
+    """Monotone maps from scores within a class to scores of the column, where a class has one; else the identity.
 
-    ``forward``: scores ``(n, d)`` to encoded rows ``(n, d)``, pure and exportable. Before ``fit_transform`` it is the
-    identity. Deviation from a plain quantile transform: atoms are spread over their interval (randomised ranks).
+    ``forward``: scores ``(n, d)`` and class indices int64 ``(n,)`` (or None: class 0) to encoded rows ``(n, d)``, pure
+    and exportable. Before ``fit_transform`` it is the identity.
     """
 
-    mapped: Tensor
+    table: Tensor
     start: Tensor
     value: Tensor
     slope: Tensor
-    offset: Tensor
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, classes: int = 1) -> None:
         super().__init__()
         self.spec = spec
-        numbers = [block.start for block in spec.blocks if block.kind == "number"]
-        if not spec.blocks:
-            numbers = list(range(spec.dim))
-        self.numbers = tuple(numbers)
-        self.register_buffer("mapped", torch.zeros(spec.dim, dtype=torch.bool))
-        self.register_buffer("start", torch.full((spec.dim, ROOM), float("inf")))
-        self.register_buffer("value", torch.zeros(spec.dim, ROOM))
-        self.register_buffer("slope", torch.zeros(spec.dim, ROOM))
-        self.register_buffer("offset", torch.arange(spec.dim) * ROOM)
+        # Line 0 is the identity.
+        self.register_buffer("table", torch.zeros(classes, spec.dim, dtype=torch.int64))
+        for name in ("start", "value", "slope"):
+            self.register_buffer(name, torch.zeros(1, 1))
 
     def fit_transform(
-        self,
-        x: np.ndarray,
-        weights: np.ndarray,
-        draws: np.ndarray,
-        rng: np.random.Generator,
-        flags: Mapping[int, int] | None = None,
-        least: int = 5,
+        self, x: np.ndarray, y: np.ndarray, codes: Sequence[ColumnCode], draws: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Fit on encoded rows ``x (n, d)`` with row ``weights (n,)``; scores of the rows ``draws`` (indices, ``(m,)``).
+        """Fit on encoded rows ``x (n, d)`` of classes ``y (n,)``; scores of the rows ``draws`` (indices, ``(m,)``).
 
-        A row named twice in ``draws`` gets two different scores within its atoms. ``flags`` names the position of
-        the missing-value flag of number positions that have one: where it is set the number is no observation, is
-        left out of the fit, and its score is noise. Returns float32 ``(m, d)``.
+        A row named twice in ``draws`` gets two different scores within an atom. A missing number is no observation:
+        its score is noise. Returns float32 ``(m, d)``.
         """
         scores = x[draws].astype(np.float32).copy()
-        for position in self.numbers:
+        lines: dict[tuple[int, int], _Line] = {}
+        for code in codes:
+            if not code.knots:
+                continue
             present = np.ones(len(x), dtype=bool)
-            if flags and position in flags:
-                present = x[:, flags[position]] < 0.5
-            low, high = np.zeros(len(x)), np.ones(len(x))
-            if present.any():
-                share = weights[present] / weights[present].sum()
-                values = x[present, position].astype(np.float64)
-                pieces, low[present], high[present] = _fit_column(values, share, least)
-                self._store(position, pieces)
-            scores[:, position] = _ppf(low[draws] + (high - low)[draws] * rng.random(len(draws)))
+            if code.missing_position is not None:
+                present = x[:, code.missing_position] < 0.5
+            raw = from_scores(x[:, code.start].astype(np.float64), code.knots, code.scores)
+            column = to_scores(raw[draws], code.knots, code.scores, rng.random(len(draws)))
+            whole = to_scores(raw, code.knots, code.scores, rng.random(len(x)))
+            for label in np.unique(y) if y.max() > 0 else []:
+                mine = y == label
+                own = _own_line(raw, whole, mine & present, ~mine & present, code)
+                if own is not None:
+                    line, score = own
+                    lines[int(label), code.start] = line
+                    chosen = mine[draws]
+                    column[chosen] = score(raw[draws][chosen], rng.random(int(chosen.sum())))
+            absent = ~present[draws]
+            column[absent] = rng.standard_normal(int(absent.sum()))
+            scores[:, code.start] = column
+        self._store(lines)
         return scores
 
-    def _store(self, position: int, pieces: Sequence[_Piece]) -> None:
-        self.mapped[position] = True
-        for index, piece in enumerate(pieces):
-            self.start[position, index] = piece.start if index else -float("inf")
-            self.value[position, index] = piece.value - (0.0 if index else piece.slope * piece.start)
-            self.slope[position, index] = piece.slope
+    def _store(self, lines: Mapping[tuple[int, int], _Line]) -> None:
+        if not lines:
+            return
+        room = max(len(x) for x, _ in lines.values())
+        start = np.full((len(lines) + 1, room), np.inf)
+        value, slope = np.zeros_like(start), np.zeros_like(start)
+        start[0, 0], slope[0, 0] = 0.0, 1.0
+        for index, ((label, position), (x, y)) in enumerate(lines.items(), start=1):
+            width = np.diff(x)
+            pieces = np.flatnonzero(width > 0)
+            start[index, : len(pieces)] = x[pieces]
+            value[index, : len(pieces)] = y[pieces]
+            slope[index, : len(pieces)] = np.diff(y)[pieces] / width[pieces]
+            self.table[label, position] = index
+        for name, array in (("start", start), ("value", value), ("slope", slope)):
+            setattr(self, name, torch.from_numpy(np.where(np.isfinite(array), array, 1e30)).float())
 
-    def forward(self, scores: Tensor) -> Tensor:
-        """Encoded rows from normal scores."""
-        index = (scores.unsqueeze(2) >= self.start).sum(2) - 1
-        flat = (index.clamp(min=0) + self.offset).flatten()
-        value = self.value.flatten()[flat].view_as(scores)
-        slope = self.slope.flatten()[flat].view_as(scores)
-        start = self.start.clamp(-1e30, 1e30)
-        start = torch.where(start <= -1e29, torch.zeros_like(start), start).flatten()[flat].view_as(scores)
-        return torch.where(self.mapped, value + slope * (scores - start), scores)
-
-
-def _ppf(share: np.ndarray) -> np.ndarray:
-    from scipy.special import ndtri
-
-    return ndtri(np.clip(share, _EDGE, 1 - _EDGE))
-
-
-def _fit_column(values: np.ndarray, share: np.ndarray, least: int) -> tuple[list[_Piece], np.ndarray, np.ndarray]:
-    """Pieces of one column, and each row's interval of cumulative shares ``(low, high)``."""
-    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mass = np.bincount(inverse, share)
-    above = np.cumsum(mass)
-    below = above - mass
-    heavy = (counts >= least) & (mass > 1.5 / PIECES)
-    # A value alone in its place is a point of the curve, not an interval.
-    middle = (above + below) / 2
-    low = np.where(heavy, below, middle)[inverse]
-    high = np.where(heavy, above, middle)[inverse]
-    pieces: list[_Piece] = []
-    for stretch in _stretches(heavy):
-        if heavy[stretch[0]]:
-            pieces.append(_Piece(_score(below[stretch[0]]), float(distinct[stretch[0]]), 0.0))
-        else:
-            pieces.extend(_curve(distinct[stretch], counts[stretch], mass[stretch], below[stretch[0]], least))
-    return pieces, low, high
+    def forward(self, scores: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Encoded rows from scores within each row's class."""
+        if len(self.start) == 1:
+            return scores
+        line = self.table[torch.zeros_like(scores[:, 0], dtype=torch.int64) if condition is None else condition]
+        passed = (scores.unsqueeze(2) >= self.start[line]).sum(2) - 1
+        flat = passed.clamp(min=0) + line * self.start.shape[1]
+        start, value, slope = (part.flatten()[flat] for part in (self.start, self.value, self.slope))
+        return torch.where(line == 0, scores, value + slope * (scores - start))
 
 
-def _score(share: float) -> float:
-    return float(_ppf(np.array(share)))
+def _own_line(
+    raw: np.ndarray, column: np.ndarray, mine: np.ndarray, others: np.ndarray, code: ColumnCode
+) -> tuple[_Line, _Scores] | None:
+    """A class's line for one column, and how its values get scores; None if the column's scores will do."""
+    rows = int(mine.sum())
+    if rows == 0 or not others.any():
+        return None
+    if rows < LEAST:
+        return _around(raw[mine], _deviation(raw[others]), code)
+    if rows < ENOUGH and not _concentrated(column[mine], column[others]):
+        return None
+    knots, scores = fit_knots(raw[mine], code.knots[0], code.knots[-1], CLASS_GROUPS)
+    if not knots:
+        return None
+    line = np.array(scores), to_scores(np.array(knots), code.knots, code.scores)
+    return line, lambda values, draw: to_scores(values, knots, scores, draw)
 
 
-def _stretches(heavy: np.ndarray) -> list[np.ndarray]:
-    """Runs of indices: every atom alone, light values together."""
-    cuts = np.flatnonzero(heavy[1:] | heavy[:-1]) + 1
-    return np.split(np.arange(len(heavy)), cuts)
+def _concentrated(mine: np.ndarray, others: np.ndarray) -> bool:
+    """Whether nine tenths of a class lie in two of twenty parts that hold equally many of the other rows."""
+    share = np.searchsorted(np.sort(others), mine) / len(others)
+    counts = np.bincount(np.minimum((share * _BINS).astype(int), _BINS - 1), minlength=_BINS)
+    return bool(np.sort(counts)[-_FULL:].sum() >= _COVERED * len(mine))
 
 
-def _curve(values: np.ndarray, counts: np.ndarray, mass: np.ndarray, below: float, least: int) -> list[_Piece]:
-    """A piecewise linear run through means of at least ``least`` rows."""
-    knots = _knots(values, counts, mass, least)
-    if len(knots) < 2:
-        return [_spread(values, mass, below)]
-    shares = below + np.array([middle for middle, _ in knots])
-    levels = np.array([level for _, level in knots])
-    scores = _ppf(shares)
-    slopes = np.diff(levels) / np.maximum(np.diff(scores), 1e-9)
-    starts = np.concatenate([[_score(below)], scores[1:-1]])
-    firsts = np.concatenate([[levels[0] - slopes[0] * (scores[0] - starts[0])], levels[1:-1]])
-    return [_Piece(float(a), float(b), float(c)) for a, b, c in zip(starts, firsts, slopes, strict=True)]
+def _deviation(values: np.ndarray) -> float:
+    """By quartiles, which a sentinel does not move, if these differ."""
+    usual = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.349
+    return usual if usual > 0 else float(np.std(values))
 
 
-def _knots(values: np.ndarray, counts: np.ndarray, mass: np.ndarray, least: int) -> list[tuple[float, float]]:
-    """(share at the middle, mean value) of groups of neighbouring values."""
-    knots, rows, weight, total, done = [], 0, 0.0, 0.0, 0.0
-    groups: list[tuple[float, float]] = []
-    for value, count, part in zip(values, counts, mass, strict=True):
-        rows, weight, total = rows + int(count), weight + part, total + part * value
-        if rows >= least and weight >= 2.0 / PIECES:
-            groups.append((weight, total))
-            rows, weight, total = 0, 0.0, 0.0
-    if weight and groups:
-        groups[-1] = (groups[-1][0] + weight, groups[-1][1] + total)
-    for part, sum_ in groups:
-        knots.append((done + part / 2, sum_ / part))
-        done += part
-    return knots
-
-
-def _spread(values: np.ndarray, mass: np.ndarray, below: float) -> _Piece:
-    """Few values: a straight line of the same mean and deviation over their scores."""
-    total = mass.sum()
-    mean = float((values * mass).sum() / total)
-    deviation = float(np.sqrt(((values - mean) ** 2 * mass).sum() / total))
-    first, last = _score(below), _score(below + total)
-    reach = min(1.5 * deviation, mean - float(values[0]) or 0.0, float(values[-1]) - mean or 0.0)
-    return _Piece(first, mean - reach, 2 * reach / max(last - first, 1e-9))
+def _around(rows: np.ndarray, usual: float, code: ColumnCode) -> tuple[_Line, _Scores]:
+    """One to four rows: their mean, and a spread that neither bounds nor gaps make lopsided."""
+    mean, span = float(rows.mean()), code.knots[-1] - code.knots[0]
+    center = nearest(np.array([rounded(mean, span) if span > 0 else mean]), code.knots, code.scores)
+    deviation = float(np.sqrt((((rows - mean) ** 2).sum() + usual**2) / len(rows)))
+    grid = np.linspace(-3, 3, 13)
+    around = from_scores(to_scores(center, code.knots, code.scores) + grid, code.knots, code.scores)
+    reach = np.minimum(np.abs(around - center), deviation * np.abs(grid))
+    reach = np.minimum(reach, np.minimum(reach, reach[::-1]) + 0.1 * deviation * np.abs(grid))
+    at = to_scores(center + np.sign(grid) * reach, code.knots, code.scores)
+    line = np.concatenate([[-FAR], grid, [FAR]]), np.maximum.accumulate(np.concatenate([at[:1], at, at[-1:]]))
+    return line, lambda values, _: np.clip((values - mean) / max(deviation, 1e-300), -3, 3)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
 from ganlib.data.inverse import decode_feeds, to_series
-from ganlib.data.normal_scores import fit_knots, from_scores, to_scores
 from ganlib.data.schema import Column
 from ganlib.errors import ConfigError, DataError
 
@@ -100,7 +99,7 @@ def test_timedeltas_come_back_nearly():
     frame = pd.DataFrame({"c": pd.Series(pd.to_timedelta(_WHOLE, unit="h"))})
     encoder = TableEncoder(infer_schema(frame, for_generation=True), for_generation=True).fit(frame)
     back = encoder.inverse(encoder.transform(frame))["c"]
-    assert back.dtype == frame["c"].dtype and (back - frame["c"]).abs().max() < pd.Timedelta("10ms")
+    assert back.dtype == frame["c"].dtype and (back - frame["c"]).abs().max() < pd.Timedelta("50ms")
 
 
 @pytest.mark.parametrize("rows", [40, 240])
@@ -108,7 +107,7 @@ def test_timedeltas_come_back_nearly():
 def test_the_table_comes_back(table, rows, numeric):
     frame = table.iloc[:rows]
     encoder = TableEncoder(infer_schema(frame, for_generation=True), for_generation=True, numeric=numeric).fit(frame)
-    assert any(c.knots for c in encoder.codes) == (numeric == "quantile" and rows == 240)
+    assert any(c.knots for c in encoder.codes) == (numeric == "quantile")
     back = encoder.inverse(encoder.transform(frame))
     pd.testing.assert_frame_equal(back, frame, rtol=1e-3)
 
@@ -153,47 +152,6 @@ def test_without_the_real_words_a_rare_one_is_missing(dtype, expected):
     column = Column("c", "category", dtype=dtype, categories=("1", "2"), rare=True)
     back = to_series(column, np.array(["1", ""], dtype=object), "UTC")
     assert [None if pd.isna(v) else v for v in back] == expected
-
-
-# ------------------------------------------------------------------------------------------------ normal scores
-_SHAPES = {
-    "normal": lambda rng: rng.normal(size=600),
-    "heavy": lambda rng: rng.standard_cauchy(600),
-    "mostly zero": lambda rng: np.where(rng.random(600) < 0.8, 0.0, rng.exponential(size=600)),
-    "a lump": lambda rng: np.where(rng.random(600) < 0.5, 0.1, rng.normal(size=600)),
-    "whole": lambda rng: rng.poisson(8, 600).astype(float),
-}
-
-
-@pytest.mark.parametrize("shape", list(_SHAPES))
-def test_normal_scores_invert_and_restore_the_distribution(shape):
-    values = _SHAPES[shape](np.random.default_rng(5))
-    knots, scores = fit_knots(values, values.min() - 0.5, values.max() + 0.5)
-    assert len(knots) == len(scores) <= 64 and (np.diff(knots) >= 0).all() and (np.diff(scores) > 0).all()
-    encoded = to_scores(values, knots, scores)
-    assert np.abs(encoded).max() < 4
-    assert from_scores(encoded, knots, scores) == pytest.approx(values, rel=1e-9, abs=1e-9)
-    drawn = from_scores(np.random.default_rng(6).normal(size=20_000), knots, scores)
-    spread = np.subtract(*np.quantile(values, [0.9, 0.1]))
-    shares = [0.1, 0.25, 0.5, 0.75, 0.9]
-    assert np.quantile(drawn, shares) == pytest.approx(np.quantile(values, shares), abs=0.12 * spread)
-
-
-def test_a_plateau_keeps_its_mass():
-    values = _SHAPES["mostly zero"](np.random.default_rng(5))
-    knots, scores = fit_knots(values, 0.0, 10.0)
-    drawn = from_scores(np.random.default_rng(6).normal(size=20_000), knots, scores)
-    drawn = np.clip(drawn, 0.0, 10.0)
-    assert (drawn == 0).mean() == pytest.approx((values == 0).mean(), abs=0.04)
-
-
-def test_inner_knots_are_means_of_five_rows():
-    values = np.random.default_rng(0).normal(size=200)
-    knots, _ = fit_knots(values, -9.0, 9.0)
-    assert knots[0] == -9.0 and knots[-1] == 9.0
-    assert knots[1:-1] == pytest.approx(np.sort(values).reshape(-1, 5).mean(1)) and not set(knots) & set(values)
-    assert fit_knots(values[:99], -9.0, 9.0) == ((), ())
-    assert fit_knots(np.repeat([1.0, 2.0], 100), 1.0, 2.0) == ((), ())
 
 
 # ------------------------------------------------------------------------------------------------ any table
