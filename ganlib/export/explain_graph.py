@@ -35,8 +35,8 @@ def add_contributions(
 ) -> None:
     """Add the output ``contributions``: float32 ``(n, features)``, or ``(0, features)`` without ``explain``.
 
-    ``residual`` is the scorer's residual, exported, where its parts are the weights of columns. ``base`` and ``median`` are
-    as in ``ganlib.explain.contributions``.
+    ``residual`` is the scorer's residual, exported, where its parts are the weights of columns. ``base`` and ``median``
+    are as in ``ganlib.explain.contributions``.
     """
     features = len(encoder.codes)
     then, other = builder.branch("explain"), builder.branch("otherwise")
