@@ -40,11 +40,15 @@ class SealedModel(PythonModel):
         from serving.scorer import Scorer
 
         scores = Scorer(self.artifact, params.get("alpha")).score(frame, explain=bool(params.get("explain", False)))
-        out = {"anomaly_score": scores.anomaly_score, "p_value": scores.p_value, "is_anomaly": scores.is_anomaly}
+        out: dict[str, Any] = {
+            "anomaly_score": scores.anomaly_score,
+            "p_value": scores.p_value,
+            "is_anomaly": scores.is_anomaly,
+        }
         if scores.contributions is not None:
             for position, feature in enumerate(self.artifact.features):
                 out[f"contribution.{feature}"] = scores.contributions[:, position]
-            out["top_reasons"] = scores.top_reasons.to_pylist()
+            out["top_reasons"] = scores.top_reasons.to_pylist() if scores.top_reasons is not None else None
         return pd.DataFrame(out, index=frame.index)
 
     def _generate(self, frame: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from serving.errors import IntegrityError, UsageError
 
 log = logging.getLogger("serving")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 NO_DATE = np.iinfo(np.int64).min
 POSITIONS = 64

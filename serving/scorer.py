@@ -72,7 +72,7 @@ class Scorer:
         if not explain:
             return ScoreBatch(columns[0], columns[1], columns[2], None)
         words = reasons_of_anomalies(columns[3], columns[2], self.artifact.schema, data)
-        return ScoreBatch(*columns, top_reasons=words)
+        return ScoreBatch(columns[0], columns[1], columns[2], columns[3], words)
 
     def _chunk(self, feeds: Feeds, explain: bool) -> list[np.ndarray]:
         names = ["anomaly_score", "p_value", "is_anomaly"] + ["contributions"] * explain

@@ -25,7 +25,7 @@ from ganlib.export.detector import seal_detector
 from ganlib.export.parts import Sealed
 from ganlib.training import Algorithm
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ def test_an_augmenter_that_makes_other_rows_is_refused(kept, tmp_path, column):
 @pytest.mark.parametrize("which", ["plain", "selected"])
 def test_scores_of_the_old_layout_are_read_and_replaced_on_request(kept, tmp_path, which):
     folder, expected = kept
+    if not (folder / "scores").is_dir():
+        pytest.skip("the old layout ended with version 1")
     out = tmp_path / "out"
     shutil.copytree(folder / "scores" / which, out)
     assert verify(out)["rows"] == 20
@@ -125,6 +127,8 @@ def test_scores_of_the_old_layout_are_read_and_replaced_on_request(kept, tmp_pat
 @pytest.mark.parametrize("which", ["plain", "selected"])
 def test_the_old_layout_is_replaced_whenever_that_is_stopped(kept, tmp_path, monkeypatch, which):
     folder, _ = kept
+    if not (folder / "scores").is_dir():
+        pytest.skip("the old layout ended with version 1")
     out = tmp_path / "out"
     shutil.copytree(folder / "scores" / which, out)
     with monkeypatch.context() as patch:

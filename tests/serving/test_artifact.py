@@ -77,7 +77,7 @@ def drop_golden(model):
         (hidden_loop, "Loop"),
         (weights, "hashes"),
         (drop_golden, "golden"),
-        (lambda m: set_metadata(m, "format_version", 2), "format version 2"),
+        (lambda m: set_metadata(m, "format_version", 3), "format version 3"),
         (lambda m: set_metadata(m, "schema", {}), "hashes"),
         (lambda m: m.metadata_props.__delitem__(slice(None)), "no sealed artifact"),
     ],

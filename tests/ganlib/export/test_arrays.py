@@ -122,7 +122,7 @@ def test_metadata_and_golden_rows(images):
     path, report = images
     model = onnx.load(path)
     told = {p.key: json.loads(p.value) for p in model.metadata_props}
-    assert told["format_version"] == 1 and told["kind"] == "augmenter" and told["modality"] == "image"
+    assert told["format_version"] == 2 and told["kind"] == "augmenter" and told["modality"] == "image"
     assert told["shape"] == [1, 8, 8] and told["latent_dim"] == 4 and told["attributes"] == 0
     assert told["conditions"] == ["class 0", "class 1", "class 2"] and "schema" not in told
     assert told["model"]["name"] == model.graph.name == "cgan" and told["model"]["config"]["width"] == 8

@@ -94,7 +94,7 @@ def test_a_value_missing_against_all_training_rows_is_blamed_on_its_column(detec
 def test_metadata_is_as_documented(sealed, metadata, detector):
     path, report = sealed
     model = onnx.load(path)
-    assert set(metadata) == KEYS and metadata["format_version"] == 1 and metadata["kind"] == "detector"
+    assert set(metadata) == KEYS and metadata["format_version"] == 2 and metadata["kind"] == "detector"
     assert {o.domain: o.version for o in model.opset_import} == {"": 20, "ai.onnx.ml": 3} and not model.functions
     graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
     raw = {p.key: p.value for p in model.metadata_props}
