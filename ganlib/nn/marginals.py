@@ -5,7 +5,7 @@ lives in a small part of the column is a narrow peak, which a generator with one
 class gets scores of its own: standard normal within the class, mapped back to the column's scores by its own quantiles.
 
 - A class that lies in a tenth of the column, or that has 100 rows, has its own quantiles.
-- A class of fewer than five rows is spread around its mean: in scores, by at most its own and the other classes'
+- A class of fewer than five rows is spread around its mean, by at most its own and the other classes'
   deviation, about as far up as down.
 - Any other class uses the column's scores.
 
