@@ -5,7 +5,7 @@ lives in a small part of the column is a narrow peak, which a generator with one
 class gets scores of its own: standard normal within the class, mapped back to the column's scores by its own quantiles.
 
 - A class that lies in a tenth of the column, or that has 100 rows, has its own quantiles.
-- A class of fewer than five rows is spread around its mean: in scores, by at most its own and the other classes'
+- A class of fewer than five rows is spread around its mean, by at most its own and the other classes'
   deviation, about as far up as down.
 - Any other class uses the column's scores.
 
@@ -28,6 +28,7 @@ from ganlib.data.spec import DataSpec
 ENOUGH = 100  # rows from which a class has its own quantiles in any case
 CLASS_GROUPS = 16
 _BINS, _FULL, _COVERED = 20, 2, 0.9
+_LEAST_SPREAD = 0.15  # deviations
 _Line = tuple[np.ndarray, np.ndarray]  # class scores, ascending, and the column's scores there
 _Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]  # class scores from values and uniform numbers
 
@@ -145,14 +146,19 @@ def _deviation(values: np.ndarray) -> float:
 
 
 def _around(rows: np.ndarray, usual: float, code: ColumnCode) -> tuple[_Line, _Scores]:
-    """One to four rows: their mean, and a spread that neither bounds nor gaps make lopsided."""
+    """One to four rows: their mean, and a spread that neither bounds nor gaps make lopsided.
+
+    At a bound the mean moves inwards by at most 0.3 deviations, which leaves room for a spread.
+    """
     mean, span = float(rows.mean()), code.knots[-1] - code.knots[0]
-    center = nearest(np.array([rounded(mean, span) if span > 0 else mean]), code.knots, code.scores)
     deviation = float(np.sqrt((((rows - mean) ** 2).sum() + usual**2) / len(rows)))
+    start = rounded(mean, span) if span > 0 else mean
+    room = min(2 * _LEAST_SPREAD * deviation, span / 2)
+    center = nearest(np.clip([start], code.knots[0] + room, code.knots[-1] - room), code.knots, code.scores)
     grid = np.linspace(-3, 3, 13)
     around = from_scores(to_scores(center, code.knots, code.scores) + grid, code.knots, code.scores)
     reach = np.minimum(np.abs(around - center), deviation * np.abs(grid))
-    reach = np.minimum(reach, np.minimum(reach, reach[::-1]) + 0.1 * deviation * np.abs(grid))
+    reach = np.maximum(np.minimum(reach, reach[::-1]), _LEAST_SPREAD * deviation * np.abs(grid))
     at = to_scores(center + np.sign(grid) * reach, code.knots, code.scores)
     line = np.concatenate([[-FAR], grid, [FAR]]), np.maximum.accumulate(np.concatenate([at[:1], at, at[-1:]]))
     return line, lambda values, _: np.clip((values - mean) / max(deviation, 1e-300), -3, 3)

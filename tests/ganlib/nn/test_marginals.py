@@ -71,7 +71,7 @@ def test_a_class_of_one_row_is_centred_on_it(value):
     values = np.append(np.random.default_rng(0).normal(size=5000), value)
     encoder, marginals, scores = _fitted({"v": values}, [0] * 5000 + [1])
     made = _generated(encoder, marginals, 1)["v"].to_numpy()
-    assert abs(made.mean() - value) < 0.15 and 0.02 < made.std() < 1.2
+    assert abs(made.mean() - value) < 0.35 and 0.02 < made.std() < 1.2
     assert scores[-1, 0] == 0
 
 
