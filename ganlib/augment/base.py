@@ -463,7 +463,7 @@ class BaseAugmenter(BaseOverSampler):
         return made.reindex(columns=[c.name for c in self.schema_.columns if c.role != "label"])
 
     def _accept(self, X: Any) -> pd.DataFrame:
-        """A frame with string column names; Python objects that are numbers get a number's type."""
+        """A frame with string column names."""
         if isinstance(X, pd.DataFrame):
             check_names(X)
         _check_feature_names(self, X, reset=True)
@@ -475,7 +475,7 @@ class BaseAugmenter(BaseOverSampler):
         frame = X.rename(columns=str).reset_index(drop=True)
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
-        return frame.infer_objects()
+        return frame
 
 
 def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -> pd.DataFrame:

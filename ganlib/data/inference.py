@@ -241,7 +241,9 @@ def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | N
         return Column(str(series.name), "number", "dropped", dtype, True, note="no value is finite")
     spans = types.is_timedelta64_dtype(series.dtype) or object_kind(series) == "timedelta"
     whole = not spans and bool((finite == np.round(finite)).all()) and "." not in (layout or "")
-    _check_exact(series, values)
+    if _beyond_exact(series, values):
+        note = "whole numbers beyond 2^53 that all differ: an identifier"
+        return Column(str(series.name), "integer", "dropped", dtype, len(finite) < len(values), note=note)
     notes = ["seconds"] if spans else []
     step = find_step(finite)
     if finite.min() == finite.max():
@@ -260,16 +262,17 @@ def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | N
     )
 
 
-def _check_exact(series: pd.Series, values: np.ndarray) -> None:
-    """Raise DataError on whole numbers that float64 would run together; different ones are an identifier."""
+def _beyond_exact(series: pd.Series, values: np.ndarray) -> bool:
+    """Whether these are whole numbers that float64 would run together, all different; DataError where some repeat."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0 or np.abs(finite).max() <= EXACT or not _is_whole_type(series):
-        return
+        return False
     if series.nunique() < len(series):
         raise DataError(
             f"column {series.name!r} holds whole numbers beyond 2^53, which cannot be computed with exactly; give it "
             "the role id or dropped in the schema, or turn it into text"
         )
+    return True
 
 
 def _is_whole_type(series: pd.Series) -> bool:
@@ -361,9 +364,11 @@ def _levels_of(series: pd.Series, texts: np.ndarray, role: str) -> str:
     dtype = series.cat.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else series.dtype
     if types.is_bool_dtype(dtype):
         return "boolean"
-    if types.is_numeric_dtype(dtype) or object_kind(series) in ("integer", "floating", "decimal"):
+    numeric = types.is_numeric_dtype(dtype) or types.is_timedelta64_dtype(dtype)
+    if numeric or object_kind(series) in ("integer", "floating", "decimal", "timedelta"):
         return "number"
-    if types.is_datetime64_any_dtype(dtype) or object_kind(series) in ("date", "datetime"):
+    dated = types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype)
+    if dated or object_kind(series) in ("date", "datetime"):
         return "date"
     _check_alike(series)
     filled = pd.Series([t for t in np.unique(texts.astype(str)) if t not in ALL_WORDS], dtype=object)

@@ -97,7 +97,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
     try:
         _refuse_twice(path, list(pq.read_schema(path).names))
-        return pd.read_parquet(path)
+        try:
+            return pd.read_parquet(path)
+        except TypeError:  # pandas' own note of a type that this pandas cannot make
+            return pq.read_table(path).to_pandas(ignore_metadata=True)
     except PermissionError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

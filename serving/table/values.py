@@ -25,6 +25,8 @@ from serving.table.zones import fixed, zone
 NO_DATE = np.iinfo(np.int64).min
 TRUTH = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SPAN = re.compile(r"^(?:(-?\d+) days?,? ?)?([+-]?)(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)$")
+_MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
 _WHOLE = re.compile(r"^[+-]?\d+$")
 _PLAIN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?)?$"
 _MANY = 2000
@@ -116,7 +118,17 @@ def _as_float(text: str) -> float | None:
     try:
         return None if "_" in text else float(text)
     except ValueError:
+        return _as_span(text)
+
+
+def _as_span(text: str) -> float | None:
+    """Seconds of a duration as pandas writes it: ``1 days 02:03:04.5``, ``-1 days +23:00:00``, ``02:03:04``."""
+    found = _SPAN.match(text)
+    if not found:
         return None
+    days, sign, hours, minutes, seconds = found.groups()
+    clock = (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
+    return int(days or 0) * 86_400.0 + (-clock if sign == "-" else clock)
 
 
 # ------------------------------------------------------------------------------------------------ booleans
@@ -173,7 +185,8 @@ def _normal_number(text: str, _: Any) -> str:
     try:
         number = Decimal(plain)
     except InvalidOperation:
-        return text
+        seconds = _as_span(plain)
+        return text if seconds is None else plain_text(seconds)
     if not number.is_finite() or "_" in plain:
         return text
     return str(int(number)) if number == number.to_integral_value() and abs(number) < 10**30 else str(float(number))
@@ -185,10 +198,8 @@ def _normal_boolean(text: str, _: Any) -> str:
 
 
 def _normal_date(text: str, value: Any) -> str:
-    moment = value if isinstance(value, datetime) else None
-    try:
-        moment = moment or datetime.fromisoformat(text.strip())
-    except ValueError:
+    moment = value if isinstance(value, datetime) else _moment(text.strip(), [])
+    if moment is None:
         return text
     return moment.isoformat().removesuffix("T00:00:00")
 
@@ -266,6 +277,8 @@ def _moment(text: str, layouts: list[str]) -> datetime | None:
             return moment
     # Eight digits and years of two digits are dates only where a layout says so.
     try:
+        if _MONTH.match(text):
+            return datetime.fromisoformat(f"{text}-01")
         return datetime.fromisoformat(text) if len(text) >= 10 and "-" in text[:8] else None
     except ValueError:
         return None

@@ -80,7 +80,7 @@ KINDS = {
     "UUID": _objects([uuid.UUID(int=int(v)) for v in _FEW]),
     "Enum": _objects([list(Colour)[v] for v in _FEW]),
     "arrow string": _arrow(np.array(["x", "y", "z"])[_FEW], pa.string()),
-    "arrow dictionary": _arrow(np.array(["x", "y", "z"])[_FEW], pa.dictionary(pa.int32(), pa.string())),
+    "arrow dictionary": _arrow(["xyz"[v] for v in _FEW], pa.dictionary(pa.int32(), pa.string())),
     "arrow timestamp": _arrow(_STAMPS, pa.timestamp("us")),
     "arrow int": _arrow(_WHOLE, pa.int64()),
 }

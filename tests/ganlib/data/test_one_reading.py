@@ -103,7 +103,8 @@ def test_generated_values_are_what_the_column_holds(kind):
         assert set(present) <= set(real)
     elif real.map(lambda v: isinstance(v, str)).all():
         shape = real.str.replace(r"[\d,]+", "9", regex=True)
-        assert set(present.str.replace(r"-?[\d,]+", "9", regex=True)) <= set(shape)
+        present = present.str.removeprefix("-")
+        assert set(present.str.replace(r"[\d,]+", "9", regex=True)) <= set(shape)
 
 
 def test_a_sealed_augmenter_speaks_as_the_estimator_does(tmp_path):
@@ -125,7 +126,12 @@ def test_a_sealed_augmenter_speaks_as_the_estimator_does(tmp_path):
         if pd.api.types.is_numeric_dtype(ours[name].dtype):
             np.testing.assert_allclose(sealed[name].astype(float), ours[name].astype(float), rtol=1e-3, atol=1e-3)
         else:
-            assert (sealed[name].astype(str) == ours[name].astype(str)).mean() > 0.95, name
+            one, other = ([str(v) for v in made[name]] for made in (sealed, ours))
+            if name in ("milliseconds", "times", "times in a zone", "arrow timestamp"):  # float32 rounds seconds away
+                gap = pd.to_datetime(pd.Series(one)) - pd.to_datetime(pd.Series(other))
+                assert gap.abs().max() < pd.Timedelta("5s"), name
+            else:
+                assert one == other, name
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])
