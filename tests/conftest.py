@@ -51,6 +51,6 @@ def pytest_runtest_call(item):
     """Fail a test that trains long without the marker: the roundings that may break it would never be tried."""
     before = steps
     result = yield
-    if steps - before >= MANY and not item.get_closest_marker("trained"):
+    if steps - before >= MANY and not (item.get_closest_marker("trained") or item.get_closest_marker("exact")):
         pytest.fail(f"{steps - before} training steps: mark this test with @pytest.mark.trained", pytrace=False)
     return result

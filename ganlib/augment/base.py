@@ -28,7 +28,7 @@ from ganlib.augment.originals import Originals
 from ganlib.data.arrays import examples_of
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.frames import Back, check_names, open_table
-from ganlib.data.inference import infer_schema
+from ganlib.data.inference import infer_schema, with_public
 from ganlib.data.inverse import decode_rows
 from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
@@ -292,7 +292,7 @@ class BaseAugmenter(BaseOverSampler):
     def _schema_for(self, frame: pd.DataFrame) -> Schema:
         if self.schema is None:
             return infer_schema(frame, for_generation=True)
-        return self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema))
+        return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
 
     def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
         """Filters look at real rows; they live in memory and are never sealed."""

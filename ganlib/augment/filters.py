@@ -11,6 +11,8 @@ from ganlib.data.schema import Schema
 
 MOST_ROWS = 5000  # real rows that the forest and the neighbour search look at
 NEAR = 0.05
+TREES = 100
+FOREST_BYTES = 1 << 29
 
 
 def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
@@ -69,7 +71,10 @@ class Curator:
         from sklearn.ensemble import RandomForestClassifier
 
         chosen = _keep_small_classes(y, np.random.default_rng(seed))
-        self.forest = RandomForestClassifier(100, class_weight="balanced", random_state=seed)
+        # A node holds a number for each class: thousands of classes would otherwise take gigabytes.
+        leaves = max(2, FOREST_BYTES // (TREES * 2 * 8 * (int(y.max()) + 1)))
+        bound = leaves if leaves < len(chosen) else None
+        self.forest = RandomForestClassifier(TREES, class_weight="balanced", random_state=seed, max_leaf_nodes=bound)
         self.forest.fit(real[chosen], y[chosen])
 
     def typicality(self, made: np.ndarray, label: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -77,10 +78,26 @@ def infer_schema(
         else:
             columns.append(_inferred(frame[name], timezone, max_categories, name in unused))
     columns = assign_roles(frame, with_requests(columns, drop, ids), timezone, for_generation)
+    columns = [replace(c, role="id") if _is_identifier(c) else c for c in columns]
     schema = Schema(tuple(columns), timezone, missing_words=MISSING_WORDS)
     if not schema.features:
         notes = "; ".join(f"{c.name}: {c.note or c.role}" for c in columns[:20])
         raise DataError(f"no column can serve as a feature: {notes}")
+    return schema
+
+
+def _is_identifier(column: Column) -> bool:
+    """Whether a column was dropped for naming its rows: it then travels with their scores."""
+    return column.role == "dropped" and "identifier" in column.note
+
+
+def with_public(schema: Schema, frame: pd.DataFrame) -> Schema:
+    """The schema with every value of the columns that a person marked public, however rare."""
+    for column in schema.columns:
+        if column.public and column.kind == "category" and column.name in frame.columns:
+            texts = as_strings(frame[column.name], schema.missing(column.name), column.levels)
+            listed = dict.fromkeys([*(column.categories or ()), *sorted(set(texts) - {""})])
+            schema = schema.with_column(column.name, categories=tuple(listed), rare=False)
     return schema
 
 

@@ -186,7 +186,8 @@ def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float)
     """
     n, grid = len(rows), _grid(low, high, 40 * len(rows))
     target = np.repeat(rows, 40) - edge
-    reach = max(0.0, min(float(np.sqrt(n * np.mean(target**2))), limit - edge))
+    # Rounded up: a lone row far out would otherwise be its own knot.
+    reach = max(0.0, min(_rounded_up(float(np.sqrt(n * np.mean(target**2)))), limit - edge))
     best, chosen = np.inf, ((0.0, 0.5), (0.0, 0.9))
     for at, last in product((0.1, 0.2, 0.35, 0.5, 0.65, 1 - 1 / n), (1 - 0.9 / n, 1 - 0.5 / n, 1 - 0.1 / n)):
         scores = [_score(low + share * (high - low)) for share in (0.0, at, last, 1 - _END / n)]
@@ -200,6 +201,14 @@ def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float)
                 best, chosen = loss, ((value, at), (part * reach, last))
     points = [(0.0, 0.0), *chosen, (reach, 1 - _END / n), (reach, 1.0)]
     return [(edge + value, _score(low + share * (high - low))) for value, share in points]
+
+
+def _rounded_up(value: float) -> float:
+    """To three significant digits."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** (np.floor(np.log10(value)) - 2)
+    return float(np.ceil(value / unit) * unit)
 
 
 def _loss(made: np.ndarray, target: np.ndarray) -> float:

@@ -17,9 +17,10 @@ from pandas.api import types
 
 from ganlib.data.frames import close_names
 from ganlib.data.schema import Column, Schema
-from ganlib.data.values import NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
+from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
 from ganlib.errors import ConfigError, DataError
 from serving.table.layouts import resolution
+from serving.table.words import MISSING_WORDS, Missing
 
 LEAST_ROWS = 20  # rows from which an order is no accident
 LEAST_STEPS = 5  # values from which a column that never turns back may be a clock
@@ -366,7 +367,7 @@ def _leave(column: Column) -> str:
 
 
 def _constant(series: pd.Series) -> str:
-    present = _present(series)
+    present = _present(series, Missing(MISSING_WORDS))
     if len(present) == 0:
         return ""
     share = float(present.value_counts().iloc[0]) / len(series)
@@ -471,21 +472,22 @@ def describe_columns(frame: pd.DataFrame, schema: Schema, findings: Iterable[Fin
         note = _joined("" if column.role == "label" else column.note, *said.get(column.name, ()))
         if column.name not in frame.columns:
             note = _joined("not in the data", note)
-        rows.append({"column": column.name, "kind": column.kind, "role": column.role} | _counts(frame, column.name)
+        rows.append({"column": column.name, "kind": column.kind, "role": column.role}
+                    | _counts(frame, column.name, schema.missing(column.name))
                     | {"note": note})  # fmt: skip
     known = {c.name for c in schema.columns}
     for name in frame.columns:
         if name not in known:
-            rows.append({"column": name, "kind": "-", "role": "unused"} | _counts(frame, name)
+            rows.append({"column": name, "kind": "-", "role": "unused"} | _counts(frame, name, ALL_WORDS)
                         | {"note": "not in the schema: not used"})  # fmt: skip
     return rows
 
 
-def _counts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
+def _counts(frame: pd.DataFrame, name: str, missing: Missing) -> dict[str, Any]:
     if name not in frame.columns:
         return {"missing": None, "distinct": None, "examples": ""}
     try:
-        present = _present(frame[name])
+        present = _present(frame[name], missing)
     except DataError:  # lists and mappings
         present = frame[name].dropna().map(repr)
     values = present.unique()
@@ -496,12 +498,12 @@ def _counts(frame: pd.DataFrame, name: str) -> dict[str, Any]:
     }
 
 
-def _present(series: pd.Series) -> pd.Series:
-    """Values that are not missing; texts as strings that are not empty."""
+def _present(series: pd.Series, missing: Missing) -> pd.Series:
+    """Values that are not missing; texts as strings."""
     if types.is_numeric_dtype(series.dtype) or types.is_datetime64_any_dtype(series.dtype):
         return series.dropna()
-    texts = pd.Series(as_strings(series))
-    return texts[texts.str.strip() != ""]
+    texts = pd.Series(as_strings(series, missing))
+    return texts[texts != ""]
 
 
 def _short(value: str) -> str:

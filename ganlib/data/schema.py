@@ -40,12 +40,12 @@ _HEADING = f"""\
 #   step        numbers: the grid that generated values lie on (dates: microseconds)
 #   buckets     text only: number of hashed 3-gram features
 #   timezone    dates only: how naive times are read (null: the schema's, above the columns)
-# missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
 #   clock       dates only: what a detector reads of it. recurring: the cycles alone, so that later rows are not
 #               anomalous for being later; absolute: the position in time, and the cycles. Generators read all of it
 #   cycles      with clock: any of {", ".join(CYCLES)}; a new schema lists those that training rows cover twice.
 #               A clock that covers none is dropped. Whole days over two years or more that do not follow the order
 #               of the rows, such as birth dates, are absolute
+# missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
 """
 LEVELS = ("text", "number", "boolean", "date")
 

@@ -22,7 +22,7 @@ from ganlib.calibrate.conformal import as_scores
 from ganlib.data.arrays import ArrayReader, examples_of
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.feeds import as_frame
-from ganlib.data.inference import check_frame, infer_schema
+from ganlib.data.inference import check_frame, infer_schema, with_public
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
@@ -195,7 +195,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _schema_for(self, frame: pd.DataFrame) -> Schema:
         if self.schema is None:
             return infer_schema(frame, group=self.group)
-        return self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema))
+        return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
 
     def _sizes(self, model: Entry, x: torch.Tensor) -> dict[str, Any]:
         """Latent and hidden widths from the rows, where the model has them and they are not given."""

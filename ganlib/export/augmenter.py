@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +87,12 @@ def seal_augmenter(estimator: Any) -> Sealed:
     reference = _Reference(estimator)
     encoder = reference.encoder
     check_names(encoder.columns(), RESERVED)
+    if rare := [c.column for c in encoder.codes if c.kind == "category" and c.has_rare]:
+        warnings.warn(
+            f"words that fewer than five rows share are left missing by the sealed generator, in {', '.join(rare)}; "
+            "mark such a column `public: true` in the schema to list them in the file",
+            stacklevel=4,
+        )
     builder = GraphBuilder([c.input for c in encoder.schema.columns])
     inputs = add_latent(builder, reference.latent_dim, reference.conditions)
     classes = max(2, len(reference.conditions))

@@ -183,6 +183,7 @@ def test_save_and_load_are_bit_equal(name, tmp_path):
     assert equal(weights(algorithm), weights(other))
 
 
+@pytest.mark.exact
 @models("resume")
 def test_resume_equals_uninterrupted(name, tmp_path):
     entry = BY_NAME[name]

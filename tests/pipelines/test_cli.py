@@ -129,6 +129,7 @@ def test_a_registered_model_scores_a_batch_and_a_stream_alike(ganlib, home):
     assert set(live["model_version"]) == {"1"} and live["contributions"].notna().all()
 
 
+@pytest.mark.trained
 def test_train_by_configuration_then_augment_with_what_was_sealed(ganlib, home):
     sensor_table().to_csv("data.csv", index=False)
     Path("job.yaml").write_text("data: {path: data.csv, label: fault}\ntraining: {steps: 40}\nmodel: {name: vae}\n")

@@ -36,7 +36,7 @@ def test_every_column_is_listed_within_eighty_columns(ganlib, data, monkeypatch)
     assert code == 0 and max(len(line) for line in out.splitlines() if "next:" not in line) <= 80, err
     roles = {line.split()[0]: line.split()[2] for line in out.splitlines() if len(line.split()) > 4}
     expected = dict.fromkeys(("flow", "pressure", "valve", "active", "when", "site", "alarm_code"), "feature")
-    expected |= {"count": "dropped", "row": "id", "ticket": "dropped", "empty": "dropped", "fault": "label"}
+    expected |= {"count": "dropped", "row": "id", "ticket": "id", "empty": "dropped", "fault": "label"}
     assert {k: v for k, v in roles.items() if k in expected} == expected
     assert "secret-" in out and "[red]" in out
 
@@ -50,7 +50,7 @@ def test_neither_json_nor_file_holds_examples(ganlib, data):
     kinds = {f["column"]: (f["kind"], f["done"]) for f in done["findings"] if f["kind"] != "constant"}
     assert ("site", "constant", "kept") in {(f["column"], f["kind"], f["done"]) for f in done["findings"]}
     assert kinds["row"] == ("counter", "dropped") and kinds["alarm_code"] == ("leak", "kept")
-    assert kinds["ticket"] == ("identifier", "dropped")
+    assert kinds["ticket"] == ("identifier", "not used")
     assert kinds["when"] == ("clock", "read by the time of day and week") and kinds["empty"] == ("empty", "dropped")
     text = Path("s.yaml").read_text()
     assert "# counter: grows from row to row" in text and Schema.load("s.yaml").label == "fault"

@@ -94,11 +94,12 @@ def test_groups_and_times_are_not_torn():
 
 
 def test_a_training_run_logs_what_is_needed_to_judge_it(template, registry):
+    from ganlib.data.read import read_table
     from ganlib.export import fingerprint
 
     version = registry.version("demo", "1")
     run = registry.client().get_run(version.run_id)
-    frame = pd.read_csv(template / "data.csv")
+    frame = read_table(template / "data.csv")
     assert run.data.params["fingerprint"] == version.tags["data_fingerprint"] == fingerprint(frame)
     assert "fault = '0' is normal" in run.data.params["rule"] and run.data.params["measure"] == "AUPRC"
     metrics = run.data.metrics

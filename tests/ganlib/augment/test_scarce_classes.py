@@ -37,6 +37,7 @@ def test_a_class_of_one_row_is_spread_around_it(kind):
         assert (made.mean() - 9).abs().max() < 0.5 and (made.nunique() > 10).any()
 
 
+@pytest.mark.trained
 def test_nothing_is_generated_between_a_sentinel_and_the_data():
     X, y = _table(0, lambda rng: rng.normal(1, 1, (200, 3)))
     X.loc[::40, "a"] = -999.0

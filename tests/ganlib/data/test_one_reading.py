@@ -1,5 +1,7 @@
 """One reading of data: a value means the same in a frame, in Parquet and in CSV, and comes back as what it was."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -154,8 +156,6 @@ def test_the_missing_words_are_the_schemas(tmp_path):
     frame = pd.DataFrame({"c": ["gone", "1", "2", "3"] * 30, "k": ["NA", "a", "b", "c"] * 30, "v": np.arange(120) % 9})
     schema = infer_schema(frame)
     assert schema.column("k").not_missing == ("NA",) and "NA" in schema.column("k").note
-    import dataclasses
-
     changed = dataclasses.replace(schema, missing_words=(*schema.missing_words, "Gone")).with_column(
         "k", not_missing=()
     )
@@ -165,3 +165,30 @@ def test_the_missing_words_are_the_schemas(tmp_path):
     assert (make_feeds(loaded, frame)["k"] == "").mean() == 0.25 and (
         make_feeds(loaded, frame)["c"] == ""
     ).mean() == 0.25
+
+
+def test_rare_words_are_drawn_from_the_real_rows_and_listed_only_where_public(tmp_path):
+    from ganlib.export import seal
+    from serving.artifact import load_artifact
+    from serving.generator import Generator
+
+    letters = list("abcdefghijklmnopqrst")
+    frame = pd.DataFrame({"city": letters * 3, "v": np.random.default_rng(0).normal(size=60)})
+    augmenter = CVAEAugmenter(steps=10).fit(frame, [0] * 40 + [1] * 20)
+    made = augmenter.sample(200)["city"]
+    assert made.notna().all() and set(made) <= set(letters) and made.nunique() > 10
+    with pytest.warns(UserWarning, match="left missing by the sealed generator, in city"):
+        seal(augmenter, tmp_path / "a.onnx")
+    assert Generator(load_artifact(tmp_path / "a.onnx")).frame(20, ["0"] * 20)["city"].isna().all()
+    listed = infer_schema(frame, for_generation=True).with_column("city", public=True)
+    augmenter = CVAEAugmenter(steps=10, schema=listed).fit(frame, [0] * 40 + [1] * 20)
+    seal(augmenter, tmp_path / "b.onnx")
+    assert set(Generator(load_artifact(tmp_path / "b.onnx")).frame(50, ["0"] * 50)["city"]) <= set(letters)
+
+
+def test_rare_words_keep_the_classes_that_hold_them():
+    frame = pd.DataFrame({"city": list("abcdefgh") * 4 + list("uvwxyz") * 3, "v": np.arange(50) % 7})
+    labels = [0] * 32 + [1] * 18
+    made = CVAEAugmenter(steps=10).fit(frame, labels).sample(conditions={0: 100, 1: 100})
+    last = made[made.columns[-1]]
+    assert set(made["city"][last == 0]) <= set("abcdefgh") and set(made["city"][last == 1]) <= set("uvwxyz")

@@ -164,7 +164,7 @@ def test_identifying_texts_are_dropped_and_named(name):
     frame = table(pd.Series(IDS[name]))
     schema = infer_schema(frame)
     (found,) = [f for f in find_roles(frame, schema) if f.column == "c"]
-    assert schema.column("c").role == "dropped" and (found.kind, found.done) == ("identifier", "dropped")
+    assert schema.column("c").role == "id" and (found.kind, found.done) == ("identifier", "not used")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def infer(values, **options):
         (["", " ", "nan"] * 20, "number", "dropped"),
         ([np.inf] * 60, "number", "dropped"),
         ([[1], [2], [3]] * 20, "text", "dropped"),
-        ([f"a{i:03d}" for i in range(120)], "text", "dropped"),
+        ([f"a{i:03d}" for i in range(120)], "text", "id"),
         ([f"the {i} words of row {i * i}" for i in range(120)], "text", "feature"),
         (np.arange(120) * 7, "integer", "dropped"),
         (np.arange(120) * 7.0, "integer", "dropped"),
@@ -55,10 +55,10 @@ def test_kind_and_role(values, kind, role):
 @pytest.mark.parametrize(
     ("name", "role"),
     [
-        ("id", "dropped"),
-        ("user_id", "dropped"),
-        ("orderID", "dropped"),
-        ("Unnamed: 0", "dropped"),
+        ("id", "id"),
+        ("user_id", "id"),
+        ("orderID", "id"),
+        ("Unnamed: 0", "id"),
         ("paid", "feature"),
         ("width", "feature"),
     ],

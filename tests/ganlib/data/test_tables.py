@@ -79,7 +79,7 @@ def test_free_text_becomes_features_and_identifiers_are_dropped():
     )
     schema = infer_schema(frame)
     assert schema.column("text").kind == "text"
-    assert schema.column("id").role == "dropped" and schema.column("empty").role == "dropped"
+    assert schema.column("id").role == "id" and schema.column("empty").role == "dropped"
     assert TableEncoder(schema).fit(frame).transform(frame).shape[1] == 6 + 32 + 1 + 1
 
 
