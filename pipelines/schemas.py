@@ -88,7 +88,7 @@ def _labelled(schema: Schema, data: DataSettings, for_generation: bool) -> Schem
     """The schema with the label as label, whatever role its entry has; without it for generation."""
     if for_generation:
         columns = tuple(c for c in schema.columns if c.name != data.label and c.role != "label")
-        return replace(schema, columns=columns)
+        return schema.only(columns)
     for role, name in (("label", data.label), ("group", data.group)):
         if name is not None and getattr(schema, role) is None and name in {c.name for c in schema.columns}:
             schema = schema.with_column(name, role=role)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
 from ganlib.augment.checks import PROBE, check_labels, one_axis, refuse_sparse, tell_collapse, tell_left_out
+from ganlib.augment.constraints import Keeper
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
@@ -71,7 +71,8 @@ class BaseAugmenter(BaseOverSampler):
     the generator without the filters.
 
     Fitted: ``algorithm_`` (of arrays the first class's model where each has its own), ``history_``, ``classes_`` (empty
-    without labels), ``class_counts_``; of tables ``schema_`` and ``encoder_``.
+    without labels), ``class_counts_``; of tables ``schema_``, ``encoder_`` and ``constraint_report_``: by constraint of
+    the schema, how many rows of the last call were broken, redrawn and repaired (``generate`` keeps no constraints).
     """
 
     _parameter_constraints = {
@@ -211,11 +212,12 @@ class BaseAugmenter(BaseOverSampler):
         made = tuple(c for c in self.schema_.features if c.kind != "text")
         if not made:
             raise DataError("no column can be generated: every one is text, an identifier or empty")
-        self.encoder_ = TableEncoder(replace(self.schema_, columns=made), for_generation=True).fit(frame)
+        self.encoder_ = TableEncoder(self.schema_.only(made), for_generation=True).fit(frame)
         if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
             raise DataError("every column holds one value: there is nothing to learn from them")
         tell_left_out(self.schema_, frame, resampling)
         self._originals = Originals(frame, self.encoder_, codes)
+        self._keeper = self._keeper_for(frame, codes)
         x = self.encoder_.transform(frame)
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
         self._fit_filters(x, codes, plan.seed)
@@ -293,6 +295,14 @@ class BaseAugmenter(BaseOverSampler):
         if self.schema is None:
             return infer_schema(frame, for_generation=True)
         return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
+
+    def _keeper_for(self, frame: pd.DataFrame, codes: np.ndarray | None) -> Keeper | None:
+        """What keeps the schema's constraints; those on columns that are not generated are left out with a warning."""
+        self.constraint_report_: dict[str, dict[str, int]] = {}
+        kept = self.encoder_.schema
+        if ignored := [c.describe() for c in self.schema_.constraints if c not in kept.constraints]:
+            warnings.warn(f"constraints on columns that are not generated: {'; '.join(ignored)}", stacklevel=2)
+        return Keeper(kept, frame, codes, self._originals.likes) if kept.constraints else None
 
     def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
         """Filters look at real rows; they live in memory and are never sealed."""
@@ -427,10 +437,17 @@ class BaseAugmenter(BaseOverSampler):
         """Filtered rows, ``counts[c]`` of each class in class order, and their class indices."""
         seed = self._seed(random_state)
         rng = np.random.default_rng(np.random.Philox(seed))
-        parts = [self._pool(label, int(n), rng) for label, n in enumerate(counts) if n]
         codes = np.repeat(np.arange(len(counts)), counts)
+        made = self._chosen(codes, rng)
+        if self._keeper is not None:
+            made, self.constraint_report_ = self._keeper.enforce(made, codes, lambda more: self._chosen(more, rng), rng)
+        return self._complete(made), codes
+
+    def _chosen(self, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+        """Filtered rows of these class indices, which ascend, as raw columns."""
+        parts = [self._pool(label, int(n), rng) for label, n in enumerate(np.bincount(codes)) if n]
         empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
-        return self._complete(self._decoded(np.concatenate([empty, *parts]), codes, rng)), codes
+        return self._decoded(np.concatenate([empty, *parts]), codes, rng)
 
     def _decoded(self, rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         """Encoded rows of these classes as raw columns of the real ones' types, rare words drawn from the real ones."""

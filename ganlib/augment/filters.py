@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
@@ -25,7 +23,7 @@ def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
     from ganlib.data.values import NO_DATE
 
     columns = tuple(c for c in schema.features if c.name in frame.columns and c.kind != "text")
-    feeds = make_feeds(replace(schema, columns=columns), frame)
+    feeds = make_feeds(schema.only(columns), frame)
     broken = np.zeros(len(frame), dtype=bool)
     for column in columns:
         feed = feeds[column.input]

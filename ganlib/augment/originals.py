@@ -26,7 +26,7 @@ class Originals:
     def __init__(self, frame: pd.DataFrame, encoder: TableEncoder, codes: np.ndarray | None) -> None:
         feeds = encoder.feeds(frame)
         labels = np.zeros(len(frame), dtype=np.int64) if codes is None else codes
-        self.likes = likes_of(frame, replace(encoder.schema, columns=encoder.columns()))
+        self.likes = likes_of(frame, encoder.schema.only(encoder.columns()))
         self._rare: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for column in encoder.columns():
             if column.kind != "category":
@@ -59,7 +59,7 @@ def likes_of(frame: pd.DataFrame, schema: Schema) -> Mapping[str, Like]:
     """The types of a frame's columns, with the levels of those that a schema reads as categories."""
     likes = {name: Like(frame[name].dtype) for name in map(str, frame.columns)}
     read = tuple(c for c in schema.columns if c.kind == "category" and c.name in likes)
-    used = replace(schema, columns=tuple(replace(c, role="feature") for c in read))
+    used = schema.only(replace(c, role="feature") for c in read)
     feeds = make_feeds(used, frame) if read else {}
     for column in read:
         first = pd.Series(feeds[column.input], dtype=object).drop_duplicates()

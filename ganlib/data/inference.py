@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from ganlib.data.constraints import find_constraints
 from ganlib.data.dtypes import date_mark, is_nested, name_of, object_kind, plain
 from ganlib.data.frames import as_frame, close_names
 from ganlib.data.frames import check_frame as check_frame
@@ -55,7 +56,7 @@ def infer_schema(
     text; whole numbers that all differ are dropped where they are named like an identifier, or only grow over 20 rows
     or more, as long as another feature is left. Columns without a value or of lists and mappings are dropped.
     For a detector, other clocks, counters and identifiers are dropped too, and dates are read by what recurs of them
-    (``ganlib.data.roles``); not so ``for_generation``.
+    (``ganlib.data.roles``); not so ``for_generation``, where relations between columns are proposed as constraints.
 
     ``label`` and ``group`` name columns that get these roles, ``drop`` and ``ids`` columns that are not used;
     ``timezone`` is how naive times are read.
@@ -83,7 +84,7 @@ def infer_schema(
     if not schema.features:
         notes = "; ".join(f"{c.name}: {c.note or c.role}" for c in columns[:20])
         raise DataError(f"no column can serve as a feature: {notes}")
-    return schema
+    return replace(schema, constraints=find_constraints(frame, schema)) if for_generation else schema
 
 
 def _is_identifier(column: Column) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from ganlib.data.constraints import Constraint, check_constraints, read_constraints
 from ganlib.errors import ConfigError
 from serving.table.layouts import NumberLayout
 from serving.table.words import Missing, missing_words
@@ -46,6 +47,9 @@ _HEADING = f"""\
 #               A clock that covers none is dropped. Whole days over two years or more that do not follow the order
 #               of the rows, such as birth dates, are absolute
 # missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
+# constraints, below the columns, are relations that generated rows keep; take out those that hold by accident
+#   order       columns: [low, high]: two dates, numbers or durations, the first never above the second
+#   combination columns: two or more categories: only combinations of their values that training rows hold
 """
 LEVELS = ("text", "number", "boolean", "date")
 
@@ -132,15 +136,18 @@ class Schema:
     """The columns of a table, in order, the time zone of naive times, and the words that are read as missing.
 
     ``missing_words`` None is format version 1: ``nan, null, na, none`` in numbers, dates and booleans, and the empty
-    string alone in categories and texts.
+    string alone in categories and texts. ``constraints`` are relations that generated rows keep
+    (``ganlib.data.constraints``).
 
-    Raises ConfigError on repeated names, more than one label or group, or an unknown time zone.
+    Raises ConfigError on repeated names, more than one label or group, an unknown time zone, or a constraint on
+    columns that do not exist or are of the wrong kind.
     """
 
     columns: tuple[Column, ...]
     timezone: str = "UTC"
     version: int = field(default=VERSION)
     missing_words: tuple[str, ...] | None = None
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         known_zone(self.timezone)
@@ -151,6 +158,8 @@ class Schema:
         for role in ("label", "group"):
             if len(several := [c.name for c in self.columns if c.role == role]) > 1:
                 raise ConfigError(f"{len(several)} columns have the role {role}: {', '.join(several)}; keep one")
+        object.__setattr__(self, "constraints", tuple(self.constraints))
+        check_constraints(self.constraints, self.columns)
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -179,14 +188,21 @@ class Schema:
         column = self.column(name)
         return missing_words({"kind": column.kind, "not_missing": column.not_missing}, self.missing_words)
 
+    def only(self, columns: Iterable[Column]) -> Schema:
+        """A copy with these columns alone, and the constraints that name no other."""
+        kept = tuple(columns)
+        names = {c.name for c in kept}
+        return replace(self, columns=kept, constraints=tuple(c for c in self.constraints if names >= set(c.columns)))
+
     def with_column(self, name: str, **changes: Any) -> Schema:
         """A copy with one column changed."""
         changed = replace(self.column(name), **changes)
         return replace(self, columns=tuple(changed if c.name == name else c for c in self.columns))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, as docs/artifact.md lays them out."""
+        """JSON values, as docs/artifact.md lays them out; without the key ``constraints`` if there are none."""
         columns = [_written(c) for c in self.columns]
+        constraints = {"constraints": [c.to_dict() for c in self.constraints]} if self.constraints else {}
         return {
             "version": self.version,
             "timezone": self.timezone,
@@ -194,6 +210,7 @@ class Schema:
             "label": self.label,
             "group": self.group,
             "columns": columns,
+            **constraints,
         }
 
     @classmethod
@@ -204,7 +221,8 @@ class Schema:
         contradicts the columns' roles, naming the column and the key.
         """
         _check_version(values.get("version"))
-        if unknown := set(values) - {"version", "timezone", "missing_words", "label", "group", "columns"}:
+        known = {"version", "timezone", "missing_words", "label", "group", "columns", "constraints"}
+        if unknown := set(values) - known:
             raise ConfigError(f"the schema has unknown keys: {', '.join(sorted(map(str, unknown)))}; take them out")
         entries = values.get("columns")
         if not isinstance(entries, list | tuple) or not entries:
@@ -213,6 +231,7 @@ class Schema:
             tuple(_read_column(e, i) for i, e in enumerate(entries)),
             values.get("timezone") or "UTC",
             missing_words=_read_words(values.get("missing_words")),
+            constraints=read_constraints(values.get("constraints")),
         )
         for role, found in (("label", schema.label), ("group", schema.group)):
             if values.get(role) not in (None, found):
