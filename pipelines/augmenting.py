@@ -203,7 +203,7 @@ def register_augmenter(folder: str) -> dict[str, Any]:
 
 def plan_augmenter(registry: Registry, name: str, settings: Settings) -> dict[str, Any]:
     """What training an augmenter would look at, up to the first fit; ``columns`` hold examples, for a terminal only."""
-    from ganlib.data.roles import describe_columns
+    from ganlib.data.describing import describe_columns
     from ganlib.data.schema import Schema
 
     check_name(name)
@@ -228,18 +228,21 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     from ganlib.augment import MARK
 
     if _is_sealed(chosen.model):
-        made, lift = _sealed_rows(settings, frame), None
+        made, lift, kept = _sealed_rows(settings, frame), None, {}
         tell("the gate measures models that are fitted here; what a sealed one learned from is not known")
     else:
         lift = _measured(settings, frame, tell)
         tell(f"training {chosen.model} on all {counted(len(frame), 'real row')}")
-        made = _augmenter(settings, frame).augment(
+        augmenter = _augmenter(settings, frame)
+        made = augmenter.augment(
             frame, data.label, chosen.rows, condition=chosen.condition, only_synthetic=chosen.only_synthetic
         )
+        kept = augmenter.constraint_report_
     synthetic = int(made[MARK].sum())
     done: dict[str, Any] = {
         "output": str(output), "real": len(made) - synthetic, "synthetic": synthetic, "model": chosen.model,
         "classes": _counts(made, data.label, MARK), "lift": [], "verdict": "not measured", "report": "",
+        "constraints": kept,
     }  # fmt: skip
     if lift is not None:
         done |= _reported(lift, done, output)

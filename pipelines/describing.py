@@ -27,7 +27,8 @@ class Description:
 
     def save(self, path: Path) -> None:
         """Write the schema with the findings as comments; no example is written."""
-        from ganlib.data.roles import Finding, comments
+        from ganlib.data.describing import comments
+        from ganlib.data.roles import Finding
 
         self.schema.save(path, comments([Finding(**values) for values in self.findings]))
 
@@ -38,9 +39,10 @@ def describe_data(settings: Settings, task: str = "detector") -> Description:
     Known anomalies are left out, as in training, but for finding columns that leak the label. Raises DataError (4) on
     data that cannot be used, ConfigError or UsageError (2) on a broken schema file or roles that clash.
     """
+    from ganlib.data.describing import describe_columns
     from ganlib.data.inference import check_frame
     from ganlib.data.read import need_column, read_table
-    from ganlib.data.roles import describe_columns, find_roles
+    from ganlib.data.roles import find_roles
 
     settings = with_schema(settings)
     data = settings.data

@@ -128,7 +128,8 @@ def train_detector(
 
 def plan_detector(registry: Registry, name: str, settings: Settings) -> dict[str, Any]:
     """What training a detector would look at, up to the first fit; ``columns`` hold examples, for a terminal only."""
-    from ganlib.data.roles import Finding, describe_columns
+    from ganlib.data.describing import describe_columns
+    from ganlib.data.roles import Finding
     from ganlib.data.schema import Schema
 
     check_name(name)
@@ -174,7 +175,8 @@ def check_model(model: str, task: str) -> None:
 
 def prepare(folder: str) -> dict[str, Any]:
     """Read, tell normal from anomalous, split, infer the schema from the training rows: before anything is fitted."""
-    from ganlib.data.roles import comments, find_roles
+    from ganlib.data.describing import comments
+    from ganlib.data.roles import find_roles
 
     job = Job.open(folder)
     data, frame = job.settings.data, job.table()

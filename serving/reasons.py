@@ -1,81 +1,29 @@
-"""Contributions in words, for anomalies alone (docs/artifact.md). ``ganlib.explain.reasons`` has the same wording."""
+"""Reasons of anomalies in words: the raw values of their rows, and ``serving.table.reasons`` for the wording."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-_MOST, _WIDEST, _LEAST = 3, 40, 0.005
-_LACKS = ("", "nan", "null", "na", "none")
+from serving.table import arrow
+from serving.table.reasons import top_reasons
 
 
-def top_reasons(
-    contributions: np.ndarray, schema: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
-) -> list[str | None]:
-    """Each row's three largest contributions in words, such as ``size = 54540 (71 %), flag missing (29 %)``.
-
-    ``contributions`` has one column per feature of ``schema``; ``columns`` holds raw values by column name. Shares are
-    of the sum of the positive contributions; a column with less than 0.5 % is left out. ``None``: nothing is positive.
-    """
-    features = [c for c in schema["columns"] if c["role"] == "feature"]
-    parts = np.clip(np.nan_to_num(np.asarray(contributions, dtype=np.float64), nan=0.0, posinf=1e38), 0.0, 1e38)
-    out: list[str | None] = []
-    for row, part in enumerate(parts):
-        total = part.sum()
-        best = [i for i in np.argsort(-part, kind="stable")[:_MOST] if total > 0 and part[i] >= _LEAST * total]
-        words = [f"{_named(features[i], columns, row)} ({round(100 * part[i] / total)} %)" for i in best]
-        out.append(", ".join(words) or None)
-    return out
-
-
-def _named(column: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], row: int) -> str:
-    """A column with its value, as ``name = value`` or ``name missing``; the name alone if the value is unknown."""
-    name, kind = str(column["name"]), column["kind"]
-    if column["name"] not in columns:
-        return name
-    text = _shown(columns[column["name"]][row])
-    if text is None or text == "" or (kind not in ("category", "text") and text.strip().lower() in _LACKS):
-        return f"{name} missing"
-    if kind == "category" and text not in (column["categories"] or ()):
-        return f"{name} = {'rare or ' if column['rare'] else ''}unseen {_cut(text)!r}"
-    return f"{name} = {_cut(text)!r}" if kind == "text" else f"{name} = {_cut(text)}"
-
-
-def _shown(value: Any) -> str | None:
-    """A value as text, None if missing: a whole float without its point, a boolean as true or false."""
-    value = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
-    if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and value != value):
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value)
-
-
-def _cut(text: str) -> str:
-    """At most 40 printable characters on one line."""
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
-
-
-# ---------------------------------------------------------------- serving alone
 def raw_columns(data: Any, schema: Mapping[str, Any], rows: np.ndarray) -> dict[str, list[Any]]:
-    """The feature columns as they came, at ``rows``: from an Arrow table or batch, a frame, records or feeds.
+    """The feature columns as they came, at ``rows``: from a table or frame of any library, records or feeds.
 
     Feeds hold no text: their text columns are left out.
     """
     features = [c for c in schema["columns"] if c["role"] == "feature"]
-    if isinstance(data, pa.RecordBatch | pa.Table):
-        return {c["name"]: data.column(c["name"]).take(pa.array(rows)).to_pylist() for c in features}
     if isinstance(data, list):
         return {c["name"]: [data[row].get(c["name"]) for row in rows] for c in features}
     if isinstance(data, dict):
         return {c["name"]: _fed(c, data[c["input"]][rows]) for c in features if c["kind"] != "text"}
-    return {c["name"]: data[c["name"]].iloc[rows].tolist() for c in features}
+    table = arrow.as_table(data, [c["name"] for c in features]).take(pa.array(rows, pa.int64()))
+    return {c["name"]: table.column(c["name"]).to_pylist() for c in features}
 
 
 def _fed(column: Mapping[str, Any], feed: np.ndarray) -> list[Any]:

@@ -1,6 +1,6 @@
 """Augmenters with imbalanced-learn's manners."""
 
-from ganlib.augment.base import MARK, BaseAugmenter, mark
+from ganlib.augment.base import BaseAugmenter
 from ganlib.augment.estimators import (
     Augmenter,
     CGANAugmenter,
@@ -10,6 +10,7 @@ from ganlib.augment.estimators import (
     as_augmenter,
 )
 from ganlib.augment.lift import Lift, measure_lift
+from ganlib.augment.stacking import MARK, mark
 
 __all__ = [
     "MARK",

@@ -25,6 +25,7 @@ from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
 from ganlib.augment.labels import Labels
 from ganlib.augment.originals import Originals
+from ganlib.augment.stacking import MARK, like_array, mark, stack
 from ganlib.data.arrays import examples_of
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.frames import Back, check_names, open_table
@@ -37,7 +38,6 @@ from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
 from ganlib.registry import entry
 from ganlib.training.callbacks import ProgressBar
 
-MARK = "_synthetic"
 POOL = 4
 SCARCE = 0.5
 CHUNK = 4096
@@ -493,34 +493,3 @@ class BaseAugmenter(BaseOverSampler):
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
         return frame
-
-
-def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -> pd.DataFrame:
-    """Real rows, then generated ones, with the boolean column ``_synthetic``."""
-    both = stack(real, made)
-    both[MARK] = np.arange(len(both)) >= len(real)
-    return both[both[MARK]].reset_index(drop=True) if only_synthetic else both
-
-
-def like_array(made: pd.DataFrame, dtype: np.dtype) -> np.ndarray:
-    """Generated rows as an array that stands below one of ``dtype``; texts keep their length, numbers their value."""
-    values = made.astype(object).to_numpy()
-    if dtype.kind in "US":
-        return values.astype(dtype.kind)
-    cast = values.astype(dtype)
-    if dtype.kind in "iu" and not (cast.astype(object) == values).all():
-        raise DataError(f"generated values do not fit {dtype}; give the data as a frame or as floats")
-    return cast
-
-
-def stack(real: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
-    """Both, one below the other, each column in the real one's dtype wherever that can hold the generated values."""
-    columns = {}
-    for position, name in enumerate(real.columns):
-        above, below = real.iloc[:, position].reset_index(drop=True), made.iloc[:, position]
-        try:
-            below = below.astype(above.dtype)
-        except (TypeError, ValueError):
-            below = below.astype(object)
-        columns[name] = pd.concat([above, below], ignore_index=True)
-    return pd.DataFrame(columns, columns=real.columns)

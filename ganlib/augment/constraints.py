@@ -203,9 +203,8 @@ def _fitted(column: Column, values: np.ndarray, rounded: Callable[[np.ndarray], 
 
 
 def _within(column: Column, values: np.ndarray) -> np.ndarray:
-    if column.minimum is None or column.maximum is None:
-        return np.ones(len(values), dtype=bool)
-    return (values >= column.minimum) & (values <= column.maximum)
+    low, high = column.bounds
+    return (values >= low) & (values <= high)
 
 
 def _joined(groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -33,8 +33,8 @@ def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
                 broken |= ~missing & ~np.isin(feed.astype(str), list(column.categories or ()))
         else:
             missing = feed == NO_DATE if column.kind == "date" else np.isnan(feed)
-            if column.minimum is not None and column.maximum is not None:
-                broken |= ~missing & ((feed < column.minimum) | (feed > column.maximum))
+            low, high = column.bounds
+            broken |= ~missing & ((feed < low) | (feed > high))
         if not column.missing:
             broken |= missing
     return broken

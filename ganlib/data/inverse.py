@@ -74,8 +74,7 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
         values = soft_unclip(encoded) * float(code.scale) + float(code.center)  # type: ignore[arg-type]
     if column.step is not None:
         values = on_grid(values, column.step)
-    if column.minimum is not None and column.maximum is not None:
-        values = np.clip(values, column.minimum, column.maximum)
+    values = np.clip(values, *column.bounds)
     return np.round(values) if code.kind in ("integer", "date") else values
 
 

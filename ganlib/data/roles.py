@@ -7,17 +7,22 @@ chooses how dates are read. ``find_roles`` names each such column, what was done
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api import types
 
 from ganlib.data.frames import close_names
 from ganlib.data.schema import Column, Schema
-from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
+from ganlib.data.values import (
+    NO_DATE,
+    as_booleans,
+    as_microseconds,
+    as_numbers,
+    as_strings,
+    present_values,
+)
 from ganlib.errors import ConfigError, DataError
 from serving.table.layouts import resolution
 from serving.table.words import MISSING_WORDS, Missing
@@ -144,13 +149,13 @@ def _timed(column: Column, stamps: np.ndarray) -> Column:
     whole_days = _whole_days(column)
     if _is_attribute(present, whole_days):
         note = "whole days in no order of the rows: read by position in time"
-        return replace(column, clock="absolute", note=_joined(column.note, note))
+        return replace(column, clock="absolute", note=joined(column.note, note))
     cycles = covered_cycles(present, whole_days)
     if not cycles:
         note = f"a clock: {_covering(present)} cover no cycle twice, so nothing recurs"
-        return replace(column, role="dropped", note=_joined(column.note, note))
+        return replace(column, role="dropped", note=joined(column.note, note))
     note = f"a clock: read by time of {_words(cycles)}"
-    return replace(column, clock="recurring", cycles=cycles, note=_joined(column.note, note))
+    return replace(column, clock="recurring", cycles=cycles, note=joined(column.note, note))
 
 
 def _is_attribute(present: np.ndarray, whole_days: bool) -> bool:
@@ -187,7 +192,8 @@ def _words(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _joined(*notes: str) -> str:
+def joined(*notes: str) -> str:
+    """Notes as one, those that are empty left out."""
     return "; ".join(note for note in notes if note)
 
 
@@ -367,7 +373,7 @@ def _leave(column: Column) -> str:
 
 
 def _constant(series: pd.Series) -> str:
-    present = _present(series, Missing(MISSING_WORDS))
+    present = present_values(series, Missing(MISSING_WORDS))
     if len(present) == 0:
         return ""
     share = float(present.value_counts().iloc[0]) / len(series)
@@ -454,68 +460,3 @@ def _auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
     ranks, positives = pd.Series(scores).rank().to_numpy(), int(anomalous.sum())
     negatives = len(anomalous) - positives
     return float((ranks[anomalous].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-# ---------------------------------------------------------------- tables of columns
-def describe_columns(frame: pd.DataFrame, schema: Schema, findings: Iterable[Finding] = ()) -> list[dict[str, Any]]:
-    """One entry a column of the schema, then of the data alone: kind, role, missing share, distinct values, examples.
-
-    The examples are values of the data: for a person's terminal, never for a file.
-    """
-    said: dict[str, list[str]] = {}
-    for finding in findings:
-        if finding.kind in ("leak", "near-constant") or not schema.column(finding.column).note:
-            said.setdefault(finding.column, []).append(f"{finding.kind}: {finding.seen}")
-    rows = []
-    for column in schema.columns:
-        # A label is inferred from normal rows, where it has one value.
-        note = _joined("" if column.role == "label" else column.note, *said.get(column.name, ()))
-        if column.name not in frame.columns:
-            note = _joined("not in the data", note)
-        rows.append({"column": column.name, "kind": column.kind, "role": column.role}
-                    | _counts(frame, column.name, schema.missing(column.name))
-                    | {"note": note})  # fmt: skip
-    known = {c.name for c in schema.columns}
-    for name in frame.columns:
-        if name not in known:
-            rows.append({"column": name, "kind": "-", "role": "unused"} | _counts(frame, name, ALL_WORDS)
-                        | {"note": "not in the schema: not used"})  # fmt: skip
-    return rows
-
-
-def _counts(frame: pd.DataFrame, name: str, missing: Missing) -> dict[str, Any]:
-    if name not in frame.columns:
-        return {"missing": None, "distinct": None, "examples": ""}
-    try:
-        present = _present(frame[name], missing)
-    except DataError:  # lists and mappings
-        present = frame[name].dropna().map(repr)
-    values = present.unique()
-    return {
-        "missing": 1 - len(present) / max(1, len(frame)),
-        "distinct": len(values),
-        "examples": ", ".join(_short(category_text(v)) for v in values[:2]),
-    }
-
-
-def _present(series: pd.Series, missing: Missing) -> pd.Series:
-    """Values that are not missing; texts as strings."""
-    if types.is_numeric_dtype(series.dtype) or types.is_datetime64_any_dtype(series.dtype):
-        return series.dropna()
-    texts = pd.Series(as_strings(series, missing))
-    return texts[texts != ""]
-
-
-def _short(value: str) -> str:
-    """A value for a narrow column of a table."""
-    if re.fullmatch(r"-?\d+\.\d+", value):
-        return f"{float(value):.4g}"
-    return value if len(value) <= 16 else value[:15] + "\u2026"
-
-
-def comments(findings: Iterable[Finding]) -> Mapping[str, list[str]]:
-    """The findings as lines above the columns of a schema file."""
-    lines: dict[str, list[str]] = {}
-    for found in findings:
-        lines.setdefault(found.column, []).append(f"{found.kind}: {found.seen}; {found.done}. {found.overrule}")
-    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -120,6 +121,12 @@ class Column:
         object.__setattr__(self, "quantiles", tuple(self.quantiles or ()))
         if self.categories is not None:
             object.__setattr__(self, "categories", tuple(str(c) for c in self.categories))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and largest generated value; infinite where the schema sets none."""
+        low, high = self.minimum, self.maximum
+        return -math.inf if low is None else float(low), math.inf if high is None else float(high)
 
 
 def _check_layout(column: Column) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from ganlib.errors import DataError
 from serving import textfeatures
@@ -81,3 +82,11 @@ def as_microseconds(
 def text_features(series: pd.Series, buckets: int) -> np.ndarray:
     """Length, shares of character classes and hashed 3-grams: float32 ``(n, 6 + buckets)`` (docs/artifact.md)."""
     return textfeatures.text_features(as_strings(series).tolist(), buckets)
+
+
+def present_values(series: pd.Series, missing: Missing) -> pd.Series:
+    """Values that are not missing; texts as strings."""
+    if types.is_numeric_dtype(series.dtype) or types.is_datetime64_any_dtype(series.dtype):
+        return series.dropna()
+    texts = pd.Series(as_strings(series, missing))
+    return texts[texts != ""]

@@ -315,7 +315,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Example: ``src_bytes = 54540 (71 %), service = unseen 'xyz' (20 %), flag missing (9 %)``. Values are shown as
         they came, cut to 40 characters. Raises ConfigError for images and series.
         """
-        from ganlib.explain.reasons import top_reasons
+        from serving.table.reasons import top_reasons
 
         feeds, flagged = self._table_feeds(X), np.flatnonzero(self.predict(X) < 0)
         parts = self._contributions({name: feed[flagged] for name, feed in feeds.items()})
@@ -328,7 +328,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _raw_columns(self, X: Any) -> dict[str, list[Any]]:
         """The feature columns as they came, by name."""
-        frame = as_frame(X.to_pandas() if hasattr(X, "to_pandas") else X)
+        frame = as_frame(X)
         return {c.name: frame[c.name].tolist() for c in self.schema_.features}
 
     def _table_feeds(self, X: Any) -> dict[str, np.ndarray]:

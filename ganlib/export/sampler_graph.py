@@ -82,9 +82,7 @@ def _raw(b: GraphBuilder, code: ColumnCode, column: Column, encoded: str) -> str
     values = _from_scores(b, code, encoded) if code.knots else _unscaled(b, code, encoded)
     if column.step is not None:
         values = _on_grid(b, values, column.step)
-    if column.minimum is not None and column.maximum is not None:
-        low, high = (b.constant(v, np.float64) for v in (column.minimum, column.maximum))
-        values = b.op("Clip", values, low, high)
+    values = b.op("Clip", values, *(b.constant(bound, np.float64) for bound in column.bounds))
     return b.op("Round", values) if code.kind in ("integer", "date") else values
 
 

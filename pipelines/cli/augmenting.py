@@ -79,5 +79,9 @@ def augment(
         table(done["measure"], ["trained on", "mean", "model above it by (95 % interval)"], done["lift"])
     real = counted(done["real"], "real row")
     print(f"{done['verdict']}\n{real} and {done['synthetic']:,} synthetic: {done['output']}")
+    for relation, counts in done["constraints"].items():
+        if counts["broken"]:
+            fixed = f"{counts['redrawn']:,} sampled again, {counts['repaired']:,} repaired"
+            print(f"constraint {relation}: {counted(counts['broken'], 'generated row')} broke it; {fixed}")
     if done["report"]:
         print(f"report: {done['report']}")

@@ -164,11 +164,12 @@ def categories(array: pa.Array, missing: Missing, levels: str | None = None) -> 
     if pa.types.is_null(array.type):
         return np.full(len(array), "", dtype=object)
     codes, values = _distinct(array)
-    table = [_level(value, missing, levels) for value in values]
+    table = [level(value, missing, levels) for value in values]
     return np.array([*table, ""], dtype=object)[codes]
 
 
-def _level(value: Any, missing: Missing, levels: str | None) -> str:
+def level(value: Any, missing: Missing, levels: str | None) -> str:
+    """The category string of one value, ``""`` where missing."""
     if is_missing(value):
         return ""
     text = plain_text(value)

@@ -1,5 +1,6 @@
 """data describe, the table of a dry run, and what --schema, --drop and --id do to training and augmenting."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -171,3 +172,17 @@ def test_an_augmenter_leaves_the_same_columns_out(ganlib, data, way):
                           "--dry-run", "--json")  # fmt: skip
     roles = {c["column"]: c["role"] for c in json.loads(out)["columns"]}
     assert (roles["pressure"], roles["count"], roles["when"]) == ("dropped", "id", "feature")
+
+
+def test_a_constraint_on_the_label_is_named_where_it_is_left_out(tmp_path):
+    from ganlib.data.constraints import Combination
+    from ganlib.data.inference import infer_schema
+    from pipelines.schemas import schema_of
+    from pipelines.settings import DataSettings
+
+    frame = pd.DataFrame({"a": ["x", "y", "z"] * 30, "kind": ["u", "v", "v"] * 30, "n": np.arange(90) % 7})
+    schema = dataclasses.replace(infer_schema(frame), constraints=(Combination(("a", "kind")),))
+    schema.save(tmp_path / "s.yaml")
+    data = DataSettings(schema_file=str(tmp_path / "s.yaml"), label="kind")
+    with pytest.warns(UserWarning, match="constraints on the label are not kept.*a.*kind"):
+        assert schema_of(data, frame, for_generation=True).constraints == ()

@@ -1,27 +1,19 @@
 """Contributions in words: one wording on both sides, values as they came, nothing in the place of a missing one."""
 
-import inspect
 import math
 import sqlite3
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from serving_data import table
 
-from ganlib.explain import reasons as ours
-from serving import reasons
 from serving.artifact import load_artifact
 from serving.batch import score_batch
 from serving.scorer import Scorer
 from serving.sinks.state import State
-
-
-def test_both_sides_have_one_wording():
-    for name in ("top_reasons", "_named", "_shown", "_cut"):
-        assert inspect.getsource(getattr(ours, name)) == inspect.getsource(getattr(reasons, name))
-    for name in ("_MOST", "_WIDEST", "_LEAST", "_LACKS"):
-        assert getattr(ours, name) == getattr(reasons, name)
+from serving.table import reasons
 
 
 @pytest.mark.parametrize(
@@ -80,3 +72,37 @@ def test_a_database_of_an_earlier_release_gains_the_column(tmp_path):
     held = {row[1] for row in state.connection.execute("PRAGMA table_info(scores)")}
     state.close()
     assert {"top_reasons", "fdr_selected"} <= held
+
+
+def test_values_are_judged_as_the_column_is_read():
+    column = {
+        "name": "a",
+        "kind": "category",
+        "role": "feature",
+        "categories": ["1"],
+        "rare": False,
+        "levels": "number",
+    }
+    schema = {"missing_words": ["", "gone"], "columns": [column]}
+
+    def said(value):
+        return reasons.top_reasons(np.ones((1, 1)), schema, {"a": [value]})
+
+    assert (
+        said("1.0") == ["a = 1.0 (100 %)"] and said(1.0) == ["a = 1 (100 %)"] and said("Gone") == ["a missing (100 %)"]
+    )
+    column["not_missing"] = ["Gone"]
+    assert said("Gone") == ["a = unseen 'Gone' (100 %)"]
+
+
+@pytest.mark.parametrize("make", [lambda f: f.rename(columns={"v": 0}), lambda f: pa.Table.from_pandas(f)])
+def test_frames_of_any_kind_are_explained(tmp_path, make):
+    from ganlib import VAEDetector
+    from ganlib.export import seal
+
+    frame = make(pd.DataFrame({"v": np.random.default_rng(0).normal(size=200), "w": ["a", "b"] * 100}))
+    detector = VAEDetector(steps=20, alpha=0.5).fit(frame)
+    seal(detector, tmp_path / "d.onnx")
+    words = Scorer(load_artifact(tmp_path / "d.onnx"), 0.5).score(frame, explain=True).top_reasons.to_pylist()
+    for said in (words, detector.top_reasons(frame)):
+        assert sum(w is not None for w in said) > 10

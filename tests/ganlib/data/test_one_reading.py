@@ -192,3 +192,19 @@ def test_rare_words_keep_the_classes_that_hold_them():
     made = CVAEAugmenter(steps=10).fit(frame, labels).sample(conditions={0: 100, 1: 100})
     last = made[made.columns[-1]]
     assert set(made["city"][last == 0]) <= set("abcdefgh") and set(made["city"][last == 1]) <= set("uvwxyz")
+
+
+@pytest.mark.parametrize("bounds", [{"minimum": 5.0, "maximum": None}, {"minimum": None, "maximum": 6.0}])
+def test_each_bound_holds_alone_in_estimator_and_sealed_file(tmp_path, bounds):
+    from ganlib.export import seal
+    from serving.artifact import load_artifact
+    from serving.generator import Generator
+
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(5.5, 2, 200), "w": ["a", "b"] * 100})
+    schema = infer_schema(frame, for_generation=True).with_column("v", **bounds)
+    augmenter = CVAEAugmenter(steps=20, schema=schema).fit(frame, [0, 1] * 100)
+    seal(augmenter, tmp_path / "a.onnx")
+    sealed = Generator(load_artifact(tmp_path / "a.onnx")).frame(300, ["0", "1"] * 150)
+    for made in (augmenter.sample(300)["v"], sealed["v"]):
+        assert made.min() >= (bounds["minimum"] or -99) and made.max() <= (bounds["maximum"] or 99)
+        assert made.min() < 5 or made.max() > 6, "the other side is free"

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ganlib.data.describing import comments, describe_columns
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
-from ganlib.data.roles import comments, covered_cycles, describe_columns, find_roles, runs_with_rows
+from ganlib.data.roles import covered_cycles, find_roles, runs_with_rows
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError, DataError
 

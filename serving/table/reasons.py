@@ -1,4 +1,4 @@
-"""Contributions in words (docs/artifact.md). ``serving.reasons`` holds the same functions; a test compares them."""
+"""Contributions in words (docs/artifact.md)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from serving.table.values import level
+from serving.table.words import missing_words
+
 _MOST, _WIDEST, _LEAST = 3, 40, 0.005
-_LACKS = ("", "nan", "null", "na", "none")
 
 
 def top_reasons(
@@ -25,20 +27,21 @@ def top_reasons(
     for row, part in enumerate(parts):
         total = part.sum()
         best = [i for i in np.argsort(-part, kind="stable")[:_MOST] if total > 0 and part[i] >= _LEAST * total]
-        words = [f"{_named(features[i], columns, row)} ({round(100 * part[i] / total)} %)" for i in best]
+        words = [f"{_named(features[i], columns, row, schema)} ({round(100 * part[i] / total)} %)" for i in best]
         out.append(", ".join(words) or None)
     return out
 
 
-def _named(column: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], row: int) -> str:
+def _named(column: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], row: int, schema: Mapping[str, Any]) -> str:
     """A column with its value, as ``name = value`` or ``name missing``; the name alone if the value is unknown."""
     name, kind = str(column["name"]), column["kind"]
     if column["name"] not in columns:
         return name
-    text = _shown(columns[column["name"]][row])
-    if text is None or text == "" or (kind not in ("category", "text") and text.strip().lower() in _LACKS):
+    value, words = columns[column["name"]][row], missing_words(column, schema.get("missing_words"))
+    text = _shown(value)
+    if text is None or text == "" or (isinstance(value, str) and text in words):
         return f"{name} missing"
-    if kind == "category" and text not in (column["categories"] or ()):
+    if kind == "category" and level(value, words, column.get("levels")) not in (column["categories"] or ()):
         return f"{name} = {'rare or ' if column['rare'] else ''}unseen {_cut(text)!r}"
     return f"{name} = {_cut(text)!r}" if kind == "text" else f"{name} = {_cut(text)}"
 
