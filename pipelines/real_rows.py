@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from ganlib.data.schema import Column
+
 TEXTUAL = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 _BOM = b"\xef\xbb\xbf"
@@ -101,25 +103,36 @@ def _like(field: pa.Field, values: pd.Series) -> pa.Array:
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of text with its plain numbers and booleans as such; all else stays text."""
+    """A table of text with its plain numbers and booleans as such; all else stays text, letter by letter."""
     import pandas as pd
 
     from ganlib.data.inference import infer_schema
-    from ganlib.data.values import as_booleans, as_numbers
 
     texts = [name for name in table.columns if pd.api.types.is_string_dtype(table[name].dtype)]
     if not texts:
         return table
     out = table.copy()
-    for column in infer_schema(table[texts].assign(_=range(len(table)))).columns:
-        if column.name not in texts or column.role == "dropped":
-            continue
-        if column.kind == "integer" and (column.layout is None):
-            out[column.name] = pd.array(as_numbers(table[column.name]), dtype="Float64").astype("Int64")
-        elif column.kind == "number" and (column.layout is None or column.layout.startswith("{:.")):
-            out[column.name] = as_numbers(table[column.name])
-        elif column.kind == "boolean":
-            out[column.name] = pd.array(
-                [None if v != v else bool(v) for v in as_booleans(table[column.name])], "boolean"
-            )
+    for column in infer_schema(table[texts].assign(_=range(len(table))), for_generation=True).columns:
+        if column.name in texts:
+            out[column.name] = _typed(column, table[column.name])
     return out
+
+
+def _typed(column: Column, texts: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    from ganlib.data.values import as_booleans, as_numbers
+
+    if column.kind == "boolean":
+        truths = as_booleans(texts, layout=column.layout)
+        return pd.Series(pd.array([None if v != v else bool(v) for v in truths], "boolean"), texts.index)
+    plain = column.layout is None or column.layout.startswith("{:.")
+    if column.kind not in ("number", "integer") or not plain or texts.isna().all():
+        return texts
+    numbers = pd.Series(as_numbers(texts, layout=column.layout), texts.index)
+    if column.kind == "number":
+        return numbers
+    whole = numbers.astype("Int64")
+    # Beyond 2^53 a number is not what was written.
+    same = whole.astype(str)[whole.notna()] == texts[whole.notna()].str.strip()
+    return whole if same.all() else texts

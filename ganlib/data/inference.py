@@ -34,7 +34,7 @@ _DAY = 86_400_000_000  # microseconds: dates are stored to the day only
 _POINTS = (0.0, 0.05, 0.5, 0.95, 1.0)
 _ISO = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$")
 _LAYOUT_PROBE = 200  # distinct texts that a layout of dates is first sought in
-EXACT = 2**53  # whole numbers beyond it are not told apart as float64
+EXACT = 2**53  # beyond it float64 runs neighbouring whole numbers together
 
 
 def infer_schema(

@@ -208,3 +208,16 @@ def test_each_bound_holds_alone_in_estimator_and_sealed_file(tmp_path, bounds):
     for made in (augmenter.sample(300)["v"], sealed["v"]):
         assert made.min() >= (bounds["minimum"] or -99) and made.max() <= (bounds["maximum"] or 99)
         assert made.min() < 5 or made.max() > 6, "the other side is free"
+
+
+def test_tables_of_other_libraries_are_given_back_as_such():
+    rng = np.random.default_rng(0)
+    values = {"a": rng.normal(size=120), "k": ["NA", "ZA"] * 60, "i": pa.array([1, 2, None] * 40, pa.int64())}
+    given, labels = pa.table(values), [0] * 90 + [1] * 30
+    rows, classes = CVAEAugmenter(steps=10).fit_resample(given, labels)
+    assert isinstance(rows, pa.Table) and rows.slice(0, 120).equals(given) and len(rows) == len(classes) == 180
+    assert set(rows["k"].to_pylist()) == {"NA", "ZA"} and rows.schema.field("i").type == pa.int64()
+    made = CVAEAugmenter(steps=10).fit(given, labels).sample(5)
+    assert isinstance(made, pa.Table) and len(made) == 5
+    marked = CVAEAugmenter(steps=10).augment(given.append_column("y", pa.array(labels)), "y")
+    assert isinstance(marked, pa.Table) and marked["_synthetic"].to_pylist() == [False] * 120 + [True] * 60
