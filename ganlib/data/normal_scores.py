@@ -31,6 +31,8 @@ _WINDOW = 20
 _MOST_GAPS = 16
 _TINY = 1e-15
 _LARGEST = 1e150  # squares of larger numbers overflow
+_PARTS = np.array((0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0))  # of an outer group's reach, at its third point
+_BASES = np.eye(4)[1:]
 _END = 0.02  # of one row's share: where an outer group reaches its end
 Knots = tuple[tuple[float, ...], tuple[float, ...]]
 _Points = list[tuple[float, float]]
@@ -160,7 +162,8 @@ def _mean(rows: np.ndarray) -> float:
 def _score(share: float) -> float:
     from scipy.special import ndtri
 
-    return float(np.clip(ndtri(np.clip(share, _TINY, 1 - _TINY)), -FAR, FAR))
+    # Not np.clip: this is called for single numbers, thousands of times a table.
+    return max(-FAR, min(FAR, float(ndtri(max(_TINY, min(1 - _TINY, share))))))
 
 
 def _grid(low: float, high: float, size: int) -> np.ndarray:
@@ -189,16 +192,17 @@ def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float)
     # Rounded up: a lone row far out would otherwise be its own knot.
     reach = max(0.0, min(_rounded_up(float(np.sqrt(n * np.mean(target**2)))), limit - edge))
     best, chosen = np.inf, ((0.0, 0.5), (0.0, 0.9))
+    mean = target.mean()
     for at, last in product((0.1, 0.2, 0.35, 0.5, 0.65, 1 - 1 / n), (1 - 0.9 / n, 1 - 0.5 / n, 1 - 0.1 / n)):
         scores = [_score(low + share * (high - low)) for share in (0.0, at, last, 1 - _END / n)]
-        bases = np.eye(4)[1:]
-        inner, upper, top = (np.interp(grid, scores, basis) for basis in bases)
-        for part in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
-            fixed = reach * (part * upper + top)
-            value = float(np.clip((target.mean() - fixed.mean()) / inner.mean(), 0.0, part * reach))
-            loss = _loss(value * inner + fixed, target)
-            if loss < best:
-                best, chosen = loss, ((value, at), (part * reach, last))
+        inner, upper, top = (np.interp(grid, scores, basis) for basis in _BASES)
+        fixed = reach * (_PARTS[:, None] * upper + top)
+        values = np.clip((mean - fixed.mean(1)) / inner.mean(), 0.0, _PARTS * reach)
+        losses = _losses(values[:, None] * inner + fixed, target)
+        least = int(losses.argmin())
+        if losses[least] < best:
+            best = float(losses[least])
+            chosen = ((float(values[least]), at), (float(_PARTS[least]) * reach, last))
     points = [(0.0, 0.0), *chosen, (reach, 1 - _END / n), (reach, 1.0)]
     return [(edge + value, _score(low + share * (high - low))) for value, share in points]
 
@@ -211,11 +215,11 @@ def _rounded_up(value: float) -> float:
     return float(np.ceil(value / unit) * unit)
 
 
-def _loss(made: np.ndarray, target: np.ndarray) -> float:
-    """Squared distance, and above all differences in mean, spread and median."""
+def _losses(made: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Squared distance of curves ``(k, n)``, and above all differences in mean, spread and median: ``(k,)``."""
     half = len(target) // 2
-    moments = 20 * (made.mean() - target.mean()) ** 2 + abs(np.mean(made**2) - np.mean(target**2))
-    return float(np.mean((made - target) ** 2) + moments + 2 * (made[half] - target[half]) ** 2)
+    moments = 20 * (made.mean(1) - target.mean()) ** 2 + np.abs((made**2).mean(1) - np.mean(target**2))
+    return ((made - target) ** 2).mean(1) + moments + 2 * (made[:, half] - target[half]) ** 2
 
 
 def _spread(run: _Run, span: float) -> _Points:
