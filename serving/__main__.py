@@ -70,7 +70,7 @@ def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = Fals
 @app.command()
 def stream(
     model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx, or a pointer file, FILE.json.")],
-    input: Annotated[str, typer.Option(help="JSON lines: - (stdin), a file, or sqlite:PATH (a queue).")],
+    input: Annotated[str, typer.Option(help=options.STREAM)],
     output: Annotated[Path, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")],
     alpha: Annotated[float | None, typer.Option(help="Alarm budget.")] = None,
     max_rows: Annotated[int, typer.Option(help="Largest micro-batch.")] = 512,
@@ -81,6 +81,8 @@ def stream(
     explain: Annotated[bool, typer.Option("--explain", help="Add contributions.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end.")] = False,
     replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters again.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another stream of this output.")] = 0.0,
+    log_format: options.LogFormat = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score a stream of records; a restart goes on after the last committed one."""
@@ -88,7 +90,7 @@ def stream(
 
     code = run_stream(
         model, input, output, alpha=alpha, max_rows=max_rows, deadline=deadline, explain=explain, fdr=fdr,
-        follow=follow, replay=replay, as_json=as_json,
+        follow=follow, replay=replay, as_json=as_json, wait=wait, log_format=log_format,
     )  # fmt: skip
     raise typer.Exit(code)
 

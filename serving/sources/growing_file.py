@@ -1,125 +1,259 @@
-"""A file that grows by lines, followed by (device, inode, offset); rotation and truncation are seen."""
+"""A log that grows by lines: followed through rotation, truncation and restarts.
+
+The cursor holds each file of the log that may still grow, by what makes it known again (``logfiles.Print``), so that
+the unread rest of a file is found under the name that rotation gave it. What cannot be found is a gap.
+"""
 
 from __future__ import annotations
 
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from serving.errors import UsageError
-from serving.sources import Record
+from serving.errors import DataError, UsageError
+from serving.sources import Cursor, Gap, Record, Source
+from serving.sources.lines import Line
+from serving.sources.logfiles import LogFile, Print, rotated
+from serving.sources.pipe import Pipe, takes
 
-BLOCK = 1 << 20
+GRACE = 60.0  # seconds without a write after which a rotated file is done
+REMEMBERED = 16  # files that were read to their end and must not be read again
+LONGEST = 1 << 16
+SEPARATORS = b",;\t|"
+
+
+def open_path(location: str, follow: bool) -> Source:
+    """The source at a path: a log, or a pipe if it is a FIFO or a device."""
+    path = Path(location)
+    if path.exists() and takes(path.stat().st_mode):
+        return Pipe(location, follow)
+    return GrowingFile(location, follow)
 
 
 class GrowingFile:
-    """Each line is a record at its byte offset.
+    """Each line is a record at its byte offset; the files of a log are ``name``, ``name#1``, ``name#2``, ...
 
-    A file replaced under the same name is a new generation (``name#1``, ``#2``, ...), read from its start once the old
-    one is read to its end; so is one that became shorter than what was read. A last line without its newline waits
-    while following, and is taken at the end otherwise.
+    A rotated file is read until nobody has written to it for ``GRACE`` seconds. A last line without its end waits for
+    it; at the end of the input it is taken if it is a JSON object as it stands, and in a rotated file in any case.
     """
 
-    def __init__(self, path: Path, cursor: dict[str, Any], follow: bool) -> None:
-        if not path.exists() and not follow:
-            raise UsageError(f"there is no input {path}")
-        self.path, self.follow = path, follow
-        self.generation = int(cursor.get("generation", 0))
-        self.offset = int(cursor.get("offset", 0))
-        self.identity: list[int] | None = cursor.get("identity")
-        self.file: BinaryIO | None = None
-        self._pending = b""
-        self._done = False
+    def __init__(self, location: str, follow: bool, now: Callable[[], float] = time.time) -> None:
+        self.path, self.follow, self.now = Path(location), follow, now
+        _check_file(self.path, follow)
+        self.id, self.label = "", self.path.name
+        self.files: list[LogFile] = []
+        self._done: list[dict[str, Any]] = []
+        self._next = 0
+        self._lost: list[tuple[int, int, str]] = []
+        self._finished = False
+        self._newest = 0.0  # the last write that was seen, in seconds since 1970
 
-    @property
-    def name(self) -> str:
-        """The file's name, with its generation after a rotation."""
-        return self.path.name + (f"#{self.generation}" if self.generation else "")
+    # ---------------------------------------------------------------- the cursor
+    def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
+        """Find the cursor by the path, or, where a folder was moved, by what the files hold; then find its files."""
+        self.id = self._find(known) or f"file:{uuid.uuid4().hex}"
+        cursor = known.get(self.id, {})
+        entries = cursor.get("files", [cursor] if "identity" in cursor else [])
+        self._done = list(cursor.get("done", []))
+        self._newest = float(cursor.get("modified", 0.0))
+        self._next = int(cursor.get("generation", 0)) + bool(entries)
+        for entry in entries:
+            self._find_again(entry, last=entry is entries[-1])
+        if not entries:
+            self._open_new([])
 
+    def _find(self, known: Mapping[str, Cursor]) -> str | None:
+        here = str(self.path.resolve())
+        if f"file:{here}" in known:
+            return f"file:{here}"
+        mine = [name for name, cursor in known.items() if cursor.get("path") == here]
+        moved = [
+            name for name, cursor in known.items()
+            if not mine and cursor.get("files") and not Path(cursor["path"]).exists()
+            and Path(cursor["path"]).name == self.path.name
+            and any(Print.read(e).offset and self._locate(Print.read(e)) for e in cursor["files"])
+        ]  # fmt: skip
+        return next(iter([*mine, *moved]), None)
+
+    def _locate(self, print_: Print) -> Path | None:
+        return next((p for p in [self.path, *reversed(rotated(self.path))] if print_.fits(p)), None)
+
+    def _find_again(self, entry: dict[str, Any], last: bool) -> None:
+        """Open a file of the cursor where it lies now, and after the last one what came later."""
+        print_, number = Print.read(entry), int(entry.get("generation", 0))
+        where = self._locate(print_)
+        if where is not None:
+            self.files.append(LogFile(where, number, print_.offset))
+        else:
+            self._lose(number, print_.offset, "was replaced, and what it held is not among the rotated files")
+        if last:
+            self._open_new(self._later(where))
+
+    def _later(self, where: Path | None) -> list[Path]:
+        """The rotated files that came after one; where that is none of them, after the last write that was seen."""
+        others = rotated(self.path)
+        if where in others:
+            others = others[others.index(where) + 1 :]
+        else:
+            others = [p for p in others if self._newest and p.stat().st_mtime > self._newest]
+        known = [*map(Print.read, self._done), *(file.print() for file in self.files)]
+        return [p for p in others if not any(print_.fits(p) for print_ in known)]
+
+    def _open_new(self, rotated_since: Iterable[Path]) -> None:
+        """Read files from their start: those that were rotated meanwhile, then the log itself."""
+        for path in [*rotated_since, self.path]:
+            if any(file.is_at(path) for file in self.files):
+                continue
+            try:
+                self.files.append(LogFile(path, self._next))
+            except FileNotFoundError:
+                continue
+            self._next += 1
+
+    def _lose(self, number: int, offset: int, why: str) -> None:
+        self._lost.append((number, offset, f"{self.path}, read to byte {offset:,}, {why}"))
+
+    def cursor(self) -> Cursor:
+        """The files that may still grow, and what was read before them."""
+        self._newest = max([self._newest, *(file.modified() for file in self.files)])
+        done = [file for file in self.files if self._is_done(file)]
+        return {
+            "path": str(self.path.resolve()),
+            "files": [{**f.print().to_dict(), "generation": f.number} for f in self.files if f not in done],
+            "done": [*self._done, *(f.print().to_dict() for f in done)][-REMEMBERED:],
+            "generation": self._next - 1,
+            "modified": self._newest,
+        }
+
+    def _name(self, number: int) -> str:
+        return self.label + (f"#{number}" if number else "")
+
+    # ---------------------------------------------------------------- reading
     def poll(self, limit: int) -> list[Record]:
-        """Whole lines up to the file's present end."""
-        if not self._open():
-            return []
+        """Whole lines up to the present ends of the files, the oldest file first."""
         records: list[Record] = []
-        while len(records) < limit:
-            line = self._line()
-            if line is None:
-                break
-            start, self.offset = self.offset, self.offset + len(line)
-            body = line.rstrip(b"\r\n")
-            if body:
-                records.append(Record(self.name, start, body))
+        for file in list(self.files):
+            if not file.lines.ready and file.was_cut():
+                self._cut(file)
+                continue
+            records += [_record(self._name(file.number), p, line) for p, line in file.take(limit - len(records))
+                        if line.body.strip()]  # fmt: skip
+            if len(records) >= limit:
+                return records
         if not records:
-            self._at_end()
+            self._look_around()
         return records
 
-    def _open(self) -> bool:
-        if self.file is not None:
+    def _cut(self, file: LogFile) -> None:
+        """A file was truncated or written anew: what it held is in a copy (copytruncate), or lost."""
+        place = self.files.index(file)
+        print_ = file.print()
+        copy = next((p for p in reversed(rotated(self.path)) if print_.fits(p)), None)
+        file.close()
+        if copy is None:
+            self._lose(file.number, file.offset, "was truncated, and no copy of it is among the rotated files")
+            del self.files[place]
+        else:
+            self.files[place] = LogFile(copy, file.number, file.offset)
+        self._open_new(self._later(copy) if copy else [])
+
+    def _look_around(self) -> None:
+        """At the end of what is there: look for rotation, let go of old files, or be done."""
+        newest = self.files[-1] if self.files else None
+        if self.path.exists() and not (newest and newest.is_at(self.path)):
+            before = len(self.files)
+            at = next((p for p in rotated(self.path) if newest and newest.is_at(p)), None)
+            self._newest = max([self._newest, *(file.modified() for file in self.files)])
+            self._open_new(self._later(at) if newest else [])
+            if len(self.files) > before:
+                return
+        for file in [f for f in self.files if self._is_old(f)]:
+            if self._let_go(file):
+                return
+        if not self.follow and not self._finished:
+            for file in self.files:
+                file.end_line(only_whole=not self._is_old(file))
+            self._finished = not any(file.lines.ready for file in self.files)
+
+    def _is_old(self, file: LogFile) -> bool:
+        """Whether it was rotated and nobody has written to it for a while."""
+        return file is not self.files[-1] and self.now() - file.modified() > GRACE
+
+    def _is_done(self, file: LogFile) -> bool:
+        """Whether nothing more will be read of it."""
+        return self._is_old(file) and not (file.lines.ready or file.lines.unfinished or file.has_more())
+
+    def _let_go(self, file: LogFile) -> bool:
+        """Be done with a rotated file; returns whether its last line is still to be polled."""
+        file.end_line(only_whole=False)
+        if file.lines.ready:
             return True
-        try:
-            self.file = self.path.open("rb")
-        except FileNotFoundError:
-            return False
-        stat = self._stat()
-        identity = [stat.st_dev, stat.st_ino]
-        if self.identity is not None and (self.identity != identity or stat.st_size < self.offset):
-            self.generation, self.offset = self.generation + 1, 0
-        self.identity = identity
-        self.file.seek(self.offset)
-        self._pending = b""
-        return True
+        self._done = [*self._done, file.print().to_dict()][-REMEMBERED:]
+        self.files.remove(file)
+        file.close()
+        return False
 
-    def _stat(self) -> Any:
-        import os
+    def gaps(self) -> list[Gap]:
+        """What was lost since the last call."""
+        lost, self._lost = self._lost, []
+        return [Gap(self._name(number), offset, why) for number, offset, why in lost]
 
-        assert self.file is not None
-        return os.fstat(self.file.fileno())
-
-    def _line(self) -> bytes | None:
-        """The next whole line, or the unfinished last one when nothing more will come."""
-        assert self.file is not None
-        while b"\n" not in self._pending:
-            block = self.file.read(BLOCK)
-            if not block:
-                if self._pending and not self.follow:
-                    line, self._pending = self._pending, b""
-                    return line
-                return None
-            self._pending += block
-        end = self._pending.index(b"\n") + 1
-        line, self._pending = self._pending[:end], self._pending[end:]
-        return line
-
-    def _at_end(self) -> None:
-        """At the end of what is there: look for truncation and rotation, or be done."""
-        assert self.file is not None
-        if self._stat().st_size < self.offset:
-            self._next_generation()
-            return
-        try:
-            stat = self.path.stat()
-        except FileNotFoundError:
-            self._done = not self.follow
-            return
-        if [stat.st_dev, stat.st_ino] != self.identity:
-            self._next_generation()
-        elif not self.follow:
-            self._done = True
-
-    def _next_generation(self) -> None:
-        assert self.file is not None
-        self.file.close()
-        self.file, self.identity = None, None
-        self.generation, self.offset = self.generation + 1, 0
-
-    def cursor(self) -> dict[str, Any]:
-        """Generation, identity and offset."""
-        return {"generation": self.generation, "offset": self.offset, "identity": self.identity}
+    def committed(self) -> None:
+        """Nothing is kept here."""
 
     def finished(self) -> bool:
         """Without ``follow``, at the end."""
-        return self._done
+        return self._finished
+
+    def left(self) -> str:
+        """An unfinished last line."""
+        file = self.files[-1] if self.files else None
+        if file is None or not file.lines.unfinished:
+            return ""
+        return f"{self._name(file.number)}: the last line has no end yet ({file.lines.unfinished:,} bytes); it waits"
 
     def close(self) -> None:
-        """Close the file."""
-        if self.file is not None:
-            self.file.close()
+        """Close the files."""
+        for file in self.files:
+            file.close()
+
+
+def _record(name: str, position: int, line: Line) -> Record:
+    return Record(name, position, line.body, None if line.whole else line.size)
+
+
+# ---------------------------------------------------------------- before the output is made
+def _check_file(path: Path, follow: bool) -> None:
+    """Refuse an input that is absent or plainly no stream; raises UsageError, DataError."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; a stream reads one file of JSON lines, `score` reads folders")
+    if not path.exists():
+        if follow:
+            return
+        raise UsageError(f"there is no input {path}")
+    try:
+        lines = _first_lines(path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path} ({error.strerror or error}); choose another --input") from error
+    if not follow and lines and _is_table(path, lines):
+        raise DataError(f"{path} looks like CSV or Parquet, not JSON lines; use `score` for it, or write JSON lines")
+
+
+def _first_lines(path: Path) -> list[bytes]:
+    """The first two lines that hold something."""
+    kept: list[bytes] = []
+    with path.open("rb") as file:
+        while len(kept) < 2 and (line := file.readline(LONGEST)):
+            if line := line.removeprefix(b"\xef\xbb\xbf").strip():
+                kept.append(line)
+    return kept
+
+
+def _is_table(path: Path, lines: list[bytes]) -> bool:
+    """Two lines are looked at, because one broken record at the top of JSON lines makes no CSV."""
+    if any(line[:1] in (b"{", b"[") for line in lines):
+        return False
+    named = path.suffix.lower() in (".csv", ".tsv", ".parquet")
+    return named or lines[0].startswith(b"PAR1") or any(byte in SEPARATORS for byte in lines[0])

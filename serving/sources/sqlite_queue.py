@@ -1,77 +1,177 @@
-"""A SQLite table as a queue: ``queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT, enqueued_at TEXT)``."""
+"""A SQLite table as a queue: ``queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT, enqueued_at TEXT)``.
+
+The queue's identity is a random text in its table ``queue_identity``, so that it is known wherever it is moved to, and
+another queue in its place is not taken for it.
+"""
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from serving.errors import DataError, TemporaryError, UsageError
-from serving.sources import Record
+from serving.sources import Cursor, Gap, Record
 
 QUEUE_TABLE = (
     "CREATE TABLE IF NOT EXISTS queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, "
     "enqueued_at TEXT DEFAULT CURRENT_TIMESTAMP)"
 )
+IDENTITY_TABLE = (
+    "CREATE TABLE IF NOT EXISTS queue_identity(only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL)"
+)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """SQLite's errors while reading a queue, as ours."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OverflowError) as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise TemporaryError(
                 f"{path} is locked by another process ({error}); wait for it, then run again"
             ) from error
-        mend = "name a database with a queue (docs/delivery.md), or a file of JSON lines without sqlite:"
-        raise DataError(f"{path} cannot be read as a SQLite queue ({error}); {mend}") from error
+        fix = "name a database with a queue (docs/delivery.md), or a file of JSON lines without sqlite:"
+        raise DataError(f"{path} cannot be read as a SQLite queue ({error}); {fix}") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that gives text as its bytes: whether they are UTF-8 is judged record by record."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection.text_factory = bytes
+    return connection
 
 
 class SqliteQueue:
-    """Reads rows with ids above the cursor; producers insert, the queue is never changed here."""
+    """Reads rows with ids above the cursor; producers insert, and nothing but the identity is written here."""
 
-    def __init__(self, path: Path, cursor: dict[str, Any], follow: bool, table: str = "queue") -> None:
-        if not path.is_file():
-            raise UsageError(f"there is no queue {path}; a producer makes it with table queue(id, body)")
-        self.name, self.follow, self.table = path.name, follow, table
-        self.last = int(cursor.get("id", 0))
+    def __init__(self, location: str, follow: bool) -> None:
+        self.path, self.follow = Path(location), follow
+        if not self.path.is_file():
+            raise UsageError(f"there is no queue {self.path}; a producer makes it with table queue(id, body)")
+        self.id, self.label = "", self.path.name
+        self.last: int | None = None
         self._empty = False
-        with _reading(path):
-            self.connection = sqlite3.connect(path, timeout=30)
+        with reading(self.path):
+            self.connection = connect(self.path)
             try:
-                self._check(path)
+                self._check()
             except BaseException:
                 self.connection.close()
                 raise
-        self.path = path
 
-    def _check(self, path: Path) -> None:
-        found = self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (self.table,)).fetchone()
+    def _check(self) -> None:
+        """Only ids that grow and are never used twice make a queue of a table."""
+        found = self.connection.execute("SELECT type, sql FROM sqlite_master WHERE name = 'queue'").fetchone()
         if found is None:
-            raise UsageError(f"{path} holds no table {self.table!r}; see docs/delivery.md for its columns")
-        self.connection.execute(f"SELECT id, body FROM {self.table} LIMIT 0")
+            raise UsageError(f"{self.path} holds no table 'queue'; see docs/delivery.md for its columns")
+        kind, sql = (part.decode() for part in found)
+        columns = {row[1].decode(): row[2].decode() for row in self.connection.execute("PRAGMA table_info(queue)")}
+        fix = "make it as queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)"
+        if kind != "table":
+            raise DataError(f"{self.path}: 'queue' is a {kind}, no table; {fix}")
+        if lacking := {"id", "body"} - columns.keys():
+            raise DataError(f"{self.path}: table 'queue' has no column {min(lacking)!r}; {fix}")
+        if not re.search(r"\bAUTOINCREMENT\b", sql, re.I) or columns["id"].upper() != "INTEGER":
+            raise DataError(f"{self.path}: the ids of table 'queue' could be used twice; {fix}")
+
+    def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
+        """Find the cursor by the queue's identity; that of an earlier release by its path."""
+        identity = self._identity()
+        former = f"queue:{self.path.resolve()}"
+        mine = [name for name, cursor in known.items() if cursor.get("queue") == identity]
+        if not mine and former in known and "queue" not in known[former]:
+            mine = [former]
+        self.id = mine[0] if mine else f"queue:{identity}"
+        self._queue = identity
+        self.last = known.get(self.id, {}).get("id")
+        self._check_sequence()
+
+    def _identity(self) -> str:
+        """The queue's own id, made at its first reading; that of the file where the database cannot be written."""
+        try:
+            with reading(self.path):
+                return self._kept_identity()
+        except DataError as error:
+            if not isinstance(error.__cause__, sqlite3.OperationalError):
+                raise
+            stat = self.path.stat()
+            print(
+                f"warning: {self.path} cannot be written, so that a copy or a new queue in its place cannot be told "
+                "from it",
+                file=sys.stderr,
+            )
+            return f"{stat.st_dev}-{stat.st_ino}"
+
+    def _kept_identity(self) -> str:
+        question = "SELECT id FROM queue_identity"
+        exists = self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'queue_identity'").fetchone()
+        row = self.connection.execute(question).fetchone() if exists else None
+        if row is None:
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.connection.execute(IDENTITY_TABLE)
+                self.connection.execute("INSERT OR IGNORE INTO queue_identity VALUES (1, ?)", (uuid.uuid4().hex,))
+                row = self.connection.execute(question).fetchone()
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+        return row[0].decode()
+
+    def _check_sequence(self) -> None:
+        """Ids that began anew below the cursor would be passed over."""
+        with reading(self.path):
+            row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'queue'").fetchone()
+        if self.last is not None and (row is None or row[0] < self.last):
+            raise DataError(
+                f"{self.path}: ids were scored up to {self.last}, and the queue now counts from "
+                f"{row[0] if row else 0}: it was emptied by hand, and new records would be passed over; choose a new "
+                "--output for it"
+            )
 
     def poll(self, limit: int) -> list[Record]:
         """The next rows by id."""
-        query = f"SELECT id, body FROM {self.table} WHERE id > ? ORDER BY id LIMIT ?"
-        with _reading(self.path):
-            rows = self.connection.execute(query, (self.last, limit)).fetchall()
+        after = "" if self.last is None else "WHERE id > ? "
+        query = f"SELECT id, body FROM queue {after}ORDER BY id LIMIT ?"
+        with reading(self.path):
+            rows = self.connection.execute(query, (*(() if self.last is None else (self.last,)), limit)).fetchall()
         self._empty = not rows
         if rows:
             self.last = rows[-1][0]
-        return [Record(self.name, i, b if isinstance(b, bytes) else str(b).encode()) for i, b in rows]
+        return [Record(self.label, i, _bytes(body)) for i, body in rows]
 
-    def cursor(self) -> dict[str, Any]:
-        """The last id."""
-        return {"id": self.last}
+    def cursor(self) -> Cursor:
+        """The last id, and whose it is."""
+        return {"queue": self._queue, "path": str(self.path.resolve()), "id": self.last}
+
+    def gaps(self) -> list[Gap]:
+        """None: ids are given once."""
+        return []
+
+    def committed(self) -> None:
+        """Rows stay: they are the producer's."""
 
     def finished(self) -> bool:
         """Without ``follow``, once a poll found nothing."""
         return self._empty and not self.follow
 
+    def left(self) -> str:
+        """Nothing."""
+        return ""
+
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+
+def _bytes(body: object) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return b"" if body is None else str(body).encode()

@@ -85,7 +85,7 @@ def test_read_only_places_are_a_wrong_choice(artifact, rows, records, tmp_path, 
             score_batch(artifact, rows, tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr("serving.sinks.state.os.open", refuse)
-        with pytest.raises(UsageError, match=f"cannot write .*s.db .{os.strerror(number)}.; choose another --output"):
+        with pytest.raises(UsageError, match=f"cannot write .*s.db.lease .{os.strerror(number)}.; choose another --output"):
             run_stream(artifact, str(records), tmp_path / "s.db")
     assert not (tmp_path / "s.db").exists()
 
@@ -147,7 +147,7 @@ def bad_inputs(folder):
     ("name", "refusal", "words"),
     [
         ("sqlite:plain.db", DataError, "plain.db cannot be read as a SQLite queue .*name a database"),
-        ("sqlite:columns.db", DataError, "no such column: body"),
+        ("sqlite:columns.db", DataError, "has no column 'body'; make it as"),
         ("sqlite:folder", UsageError, "no queue"),
         ("absent.jsonl", UsageError, "no input"),
         ("folder", UsageError, "is a folder"),

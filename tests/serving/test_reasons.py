@@ -12,7 +12,7 @@ from serving_data import table
 from serving.artifact import load_artifact
 from serving.batch import score_batch
 from serving.scorer import Scorer
-from serving.sinks.state import State
+from serving.sinks import open_sink
 from serving.table import reasons
 
 
@@ -68,9 +68,9 @@ def test_a_database_of_an_earlier_release_gains_the_column(tmp_path):
     connection = sqlite3.connect(tmp_path / "old.db")
     connection.execute("CREATE TABLE scores(source TEXT, position INTEGER, PRIMARY KEY(source, position))")
     connection.close()
-    state = State(tmp_path / "old.db")
-    held = {row[1] for row in state.connection.execute("PRAGMA table_info(scores)")}
-    state.close()
+    sink = open_sink(tmp_path / "old.db")
+    held = {row[1] for row in sink.database.connection.execute("PRAGMA table_info(scores)")}
+    sink.close()
     assert {"top_reasons", "fdr_selected"} <= held
 
 

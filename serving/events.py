@@ -1,0 +1,43 @@
+"""What a stream says while it runs: one line at the start, at a model switch, every minute and at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from serving.errors import UsageError
+
+LogFormat = Literal["text", "json"]
+FORMATS = ("text", "json")
+EVERY = 60.0
+
+
+class Events:
+    """Writes events to stderr, as text or as JSON lines with ``event``, ``time`` and the event's values."""
+
+    def __init__(self, log_format: str = "text") -> None:
+        if log_format not in FORMATS:
+            raise UsageError(f"--log-format is {' or '.join(FORMATS)}, not {log_format!r}")
+        self.as_json = log_format == "json"
+        self._last = time.monotonic()
+
+    def say(self, event: str, text: str, **values: Any) -> None:
+        """One line; ``text`` is what people read, ``values`` what machines do."""
+        now = datetime.now(UTC)
+        if self.as_json:
+            line = json.dumps({"event": event, "time": now.isoformat(), "message": text, **values}, default=str)
+        elif event == "warning":
+            line = f"warning: {text}"
+        else:
+            line = f"{now:%Y-%m-%d %H:%M:%S} {event}: {text}"
+        print(line, file=sys.stderr, flush=True)
+
+    def due(self) -> bool:
+        """Whether a minute has passed since this was last true."""
+        if time.monotonic() - self._last < EVERY:
+            return False
+        self._last = time.monotonic()
+        return True

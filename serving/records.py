@@ -1,0 +1,133 @@
+"""A micro-batch of records to score rows and dead letters: each record becomes exactly one of the two."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from serving import watch
+from serving.discovery import Lond
+from serving.errors import DataError, IntegrityError, TemporaryError
+from serving.frame import missing
+from serving.scorer import Scorer
+from serving.sinks import DeadLetter
+from serving.sources import Record
+
+LARGEST = 1 << 20
+Row = dict[str, Any]
+
+
+@dataclass
+class Scoring:
+    """How records are scored: with what, and what is kept of each."""
+
+    scorer: Callable[[], Scorer]
+    lineage: Callable[[], tuple[str, str]]  # the model's name and version
+    explain: bool
+    keep_record: bool
+    rule: Lond | None
+    counts: watch.Counts = field(default_factory=watch.no_counts)
+
+    def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
+        """A source's position with the state of the online rule."""
+        return position if self.rule is None else position | {"fdr": self.rule.state}
+
+
+def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], list[DeadLetter]]:
+    """Scores of the good records and dead letters of the others, whatever is in them."""
+    names = scoring.scorer().adapter.names
+    good: list[tuple[Record, Row]] = []
+    dead: list[DeadLetter] = []
+    for record in records:
+        value, reason = _parse(record, names)
+        if value is None:
+            dead.append(_letter(record, reason))
+        else:
+            good.append((record, value))
+    try:
+        return _score(good, scoring), dead
+    except (TemporaryError, IntegrityError):
+        raise
+    except Exception:
+        # One bad value spoils a batch: judge the records one by one.
+        rows: list[Row] = []
+        for one in good:
+            alone, reason = _alone(one, scoring)
+            rows += alone
+            dead += [_letter(one[0], reason)] if reason else []
+        return rows, sorted(dead, key=lambda letter: letter.position)
+
+
+def _letter(record: Record, reason: str) -> DeadLetter:
+    return DeadLetter(record.source, record.position, record.body, reason)
+
+
+def _alone(one: tuple[Record, Row], scoring: Scoring) -> tuple[list[Row], str]:
+    """The score of one record, or why there is none."""
+    try:
+        if reason := scoring.scorer().adapter.check_row(one[1]):
+            return [], reason
+        return _score([one], scoring), ""
+    except (TemporaryError, IntegrityError):
+        raise
+    except Exception as error:
+        return [], f"cannot be scored: {type(error).__name__}: {str(error)[:200]}"
+
+
+def _parse(record: Record, names: list[str]) -> tuple[Row | None, str]:
+    if record.size is not None or len(record.body) > LARGEST:
+        kept = "" if record.size is None else f"; the first {len(record.body):,} of {record.size:,} are kept"
+        return None, f"larger than {LARGEST} bytes{kept}"
+    try:
+        value = json.loads(record.body.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return None, f"not UTF-8 (byte {error.start})"
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON: {str(error)[:200]}"
+    if not isinstance(value, dict):
+        return None, f"not an object but {type(value).__name__}"
+    lacking = [n for n in names if n not in value]
+    return (None, missing(lacking)) if lacking else (value, "")
+
+
+def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
+    if not good:
+        return []
+    scorer = scoring.scorer()
+    feeds = scorer.adapter.feeds([value for _, value in good])
+    result = scorer.score(feeds, scoring.explain)
+    if not all(map(math.isfinite, result.anomaly_score.tolist())):
+        raise DataError("the model gives no finite score for it")
+    counts = watch.count(scorer.adapter.columns, feeds, int(result.is_anomaly.sum()))
+    scoring.counts = watch.add(scoring.counts, counts)
+    (name, version), now = scoring.lineage(), datetime.now(UTC).isoformat()
+    rows = []
+    for index, (record, _) in enumerate(good):
+        row: Row = {
+            "source": record.source,
+            "position": record.position,
+            "anomaly_score": float(result.anomaly_score[index]),
+            "p_value": float(result.p_value[index]),
+            "is_anomaly": bool(result.is_anomaly[index]),
+            "alpha": scorer.alpha,
+            "model_name": name,
+            "model_version": version,
+            "artifact_sha256": scorer.artifact.sha256,
+            "scored_at": now,
+        }
+        if scoring.keep_record:
+            row["record"] = record.body.decode("utf-8")
+        if result.contributions is not None:
+            parts = map(float, result.contributions[index])
+            row["contributions"] = dict(zip(scorer.artifact.features, parts, strict=True))
+        if result.top_reasons is not None:
+            row["top_reasons"] = result.top_reasons[index].as_py()
+        rows.append(row)
+    # Last, because a decision changes the rule's state: nothing can fail after it.
+    return rows if scoring.rule is None else [
+        row | {"fdr_selected": scoring.rule.decide(row["p_value"])} for row in rows
+    ]  # fmt: skip

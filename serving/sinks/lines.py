@@ -1,0 +1,123 @@
+"""Scores as JSON lines; cursors, dead letters and the committed length of the file in ``<output>.state.db``.
+
+The lines are appended inside the transaction that moves the cursor: nobody else can write meanwhile, and what a killed
+process appended beyond the committed length is cut off when the file is next opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from serving.crash import crash_point
+from serving.errors import DataError, UsageError
+from serving.files import disk_errors
+from serving.sinks import Commit
+from serving.sinks.state import StateDatabase, make_file
+from serving.sources import Cursor
+from serving.wording import counted
+
+LENGTH = "jsonl"  # the cursor that holds the committed length
+
+
+class LinesSink:
+    """One line a score; ``record`` and ``contributions`` are JSON objects in it."""
+
+    def __init__(self, output: Path) -> None:
+        self.output, self.state = output, output.with_name(output.name + ".state.db")
+        if not self.state.exists() and output.exists() and output.stat().st_size:
+            raise UsageError(f"{output} holds what no stream has written; choose another --output, or move it away")
+        self.database = StateDatabase(self.state)
+        self.file: BinaryIO | None = None
+        try:
+            with disk_errors(str(output)):
+                self._open()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _open(self) -> None:
+        """Open the lines and cut them back to what was committed."""
+        connection = self.database.connection
+        connection.execute("BEGIN IMMEDIATE")  # a stream that still writes is waited for
+        try:
+            length = self._length()
+            if length and (not self.output.exists() or self.output.stat().st_size < length):
+                held = counted(length, "byte")
+                raise DataError(
+                    f"{self.output} is shorter than the {held} committed to it; restore it, or start a new one"
+                )
+            make_file(self.output, self.database.made)
+            self.file = self.output.open("r+b")
+            self.file.truncate(length)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def _length(self) -> int:
+        return int(self.database.cursors().get(LENGTH, {}).get("bytes", 0))
+
+    def cursors(self) -> dict[str, Cursor]:
+        """All committed cursors of sources."""
+        return {name: cursor for name, cursor in self.database.cursors().items() if name != LENGTH}
+
+    def name(self, consumer: str, label: str) -> str:
+        """As ``Sink.name``."""
+        return self.database.name(consumer, label)
+
+    def commit(self, commit: Commit) -> None:
+        """Append and fsync the lines inside the transaction that moves the cursor."""
+        with disk_errors(str(self.output)):
+            self.database.commit(commit, lambda: self._append(commit.scores))
+
+    def _append(self, scores: Any) -> None:
+        assert self.file is not None
+        self.file.seek(self._length())
+        self.file.truncate()
+        for score in scores:
+            self.file.write(line_of(score) + b"\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.database.move(LENGTH, {"bytes": self.file.tell()})
+        crash_point("lines_appended")
+
+    def dead_letters(self) -> list[tuple[str, int, bytes]]:
+        """All dead letters."""
+        return self.database.dead_letters()
+
+    def close(self) -> None:
+        """Close file and database."""
+        if self.file is not None:
+            self.file.close()
+        self.database.close()
+
+    def abandon(self) -> None:
+        """Close, and take away what this run created."""
+        if self.file is not None:
+            self.file.close()
+        self.database.abandon()
+
+
+def line_of(score: dict[str, Any]) -> bytes:
+    """A score as one line of JSON. Its record stands in it letter by letter, where that is standard JSON."""
+    kept = {key: value for key, value in score.items() if value is not None}
+    record = kept.pop("record", None)
+    line = json.dumps(kept, allow_nan=False)
+    if record is not None:
+        line = f'{line[:-1]}, "record": {_as_json(record)}}}'
+    return line.encode()
+
+
+def _as_json(record: str) -> str:
+    """The record itself; as a string where its text is no standard JSON, such as one with ``NaN``."""
+    try:
+        json.loads(record, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return json.dumps(record)
+    # Outside of strings, where JSON has none, line breaks are spaces.
+    return record.removeprefix("\ufeff").replace("\r", " ").replace("\n", " ")
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)

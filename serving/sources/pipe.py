@@ -1,0 +1,186 @@
+"""Standard input, a FIFO or a process substitution, first written to a table in the sink's database.
+
+The guarantee begins there: what is in the table is scored exactly once. Lines and bytes are counted as the sender
+counts them, blank lines included, so that it can go on where it was cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sqlite3
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from serving.crash import crash_point
+from serving.errors import UsageError
+from serving.files import disk_errors
+from serving.sources import Cursor, Gap, Record
+from serving.sources.lines import Line, Lines, is_whole_object
+from serving.sources.sqlite_queue import connect, reading
+
+INBOX = "CREATE TABLE IF NOT EXISTS inbox(id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)"
+# One row: lines and bytes that are safely in, of all senders together, and the beginning of the last line.
+RECEIVED = (
+    "CREATE TABLE IF NOT EXISTS inbox_received(only INTEGER PRIMARY KEY CHECK (only = 1), lines INTEGER NOT NULL, "
+    "bytes INTEGER NOT NULL, last BLOB NOT NULL)"
+)
+_BLOCK, _SHOWN = 1 << 20, 200
+
+
+class Pipe:
+    """A thread moves lines into table ``inbox``, many in one transaction; the stream reads them from there.
+
+    At the start it is said on stderr how many lines and bytes are safely in. A record's position is the number of its
+    line. A last line without its end is taken if it is a whole JSON object; else it is not, since its sender was cut
+    off, and is to be sent again.
+    """
+
+    def __init__(self, location: str, follow: bool) -> None:
+        self.location, self.follow = location, follow
+        self.id, self.label = "stdin", "stdin"
+        self.last = 0
+        self._ended, self._stop = threading.Event(), threading.Event()
+        self._error: Exception | None = None
+        self._drained, self._half = False, 0
+        if location == "-":
+            try:
+                self._stdin = os.dup(sys.stdin.fileno())
+            except (OSError, ValueError, AttributeError) as error:
+                raise UsageError("there is no standard input to read; name a file or a queue as --input") from error
+
+    def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
+        """Open the inbox in the sink's database and begin to read."""
+        self.state = state
+        self.last = int(known.get(self.id, {}).get("id", 0))
+        self.writer = sqlite3.connect(state, timeout=30, check_same_thread=False, isolation_level=None)
+        with disk_errors(str(state)):
+            self.writer.execute("PRAGMA synchronous=FULL")
+            self.writer.execute(INBOX)
+            self.writer.execute(RECEIVED)
+            self.writer.execute(
+                "INSERT OR IGNORE INTO inbox_received SELECT 1, COALESCE(MAX(id), 0), 0, x'' FROM inbox"
+            )
+            self.writer.execute("DELETE FROM inbox WHERE id <= ?", (self.last,))
+        self.reader = connect(state)
+        self._announce()
+        self.thread = threading.Thread(target=self._move, daemon=True)
+        self.thread.start()
+
+    def _announce(self) -> None:
+        lines, size, last = self.writer.execute("SELECT lines, bytes, last FROM inbox_received").fetchone()
+        said = f"{self.label}: {lines:,} lines ({size:,} bytes) are safely in; send what follows them"
+        if last:
+            said += f". The last one begins with {bytes(last).decode('utf-8', 'replace')!r}"
+        print(said, file=sys.stderr, flush=True)
+
+    def _move(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if self._read_to_end(self._open()) or not self.follow or self.location == "-":
+                    break
+        except Exception as error:  # handed to the stream's thread
+            self._error = error
+        finally:
+            self._ended.set()
+
+    def _open(self) -> int:
+        # Without O_NONBLOCK, opening a FIFO that nobody writes to could not be stopped.
+        return self._stdin if self.location == "-" else os.open(self.location, os.O_RDONLY | os.O_NONBLOCK)
+
+    def _read_to_end(self, descriptor: int) -> bool:
+        """Read until all writers have closed it; returns whether the stream was stopped before."""
+        lines, begun = Lines(), False
+        try:
+            while not self._stop.is_set():
+                if not select.select([descriptor], [], [], 0.1)[0]:
+                    continue
+                try:
+                    block = os.read(descriptor, _BLOCK)
+                except BlockingIOError:
+                    continue
+                if not block and not begun and self.location != "-" and not self._stop.wait(0.05):
+                    continue  # nobody has opened the FIFO yet
+                begun = True
+                lines.feed(block)
+                if not block and is_whole_object(lines.last()):
+                    lines.end()
+                self._keep(list(lines.ready))
+                lines.ready.clear()
+                if not block:
+                    self._half = lines.unfinished
+                    return False
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _keep(self, lines: list[Line]) -> None:
+        if not lines:
+            return
+        with disk_errors(str(self.state)):
+            self.writer.execute("BEGIN IMMEDIATE")
+            first = self.writer.execute("SELECT lines FROM inbox_received").fetchone()[0] + 1
+            filled = [(first + i, line.body) for i, line in enumerate(lines) if line.body.strip()]
+            self.writer.executemany("INSERT INTO inbox(id, body) VALUES (?, ?)", filled)
+            self.writer.execute(
+                "UPDATE inbox_received SET lines = lines + ?, bytes = bytes + ?, last = ?",
+                (len(lines), sum(line.size for line in lines), lines[-1].body[:_SHOWN]),
+            )
+            self.writer.execute("COMMIT")
+        crash_point("stdin_queued")
+
+    def poll(self, limit: int) -> list[Record]:
+        """Lines that are safely in."""
+        if self._error is not None:
+            raise self._error
+        over = self._ended.is_set()
+        query = "SELECT id, body FROM inbox WHERE id > ? ORDER BY id LIMIT ?"
+        with reading(self.state):
+            rows = self.reader.execute(query, (self.last, limit)).fetchall()
+        self._drained = over and not rows
+        if rows:
+            self.last = rows[-1][0]
+        return [Record(self.label, i, bytes(body)) for i, body in rows]
+
+    def cursor(self) -> Cursor:
+        """The last line's number."""
+        return {"id": self.last}
+
+    def gaps(self) -> list[Gap]:
+        """None: a sender that was cut off learns what is safely in."""
+        return []
+
+    def committed(self) -> None:
+        """Take what is scored out of the inbox."""
+        with disk_errors(str(self.state)):
+            self.reader.execute("DELETE FROM inbox WHERE id <= ?", (self.last,))
+
+    def finished(self) -> bool:
+        """At end of input, once all lines are polled."""
+        return self._drained
+
+    def left(self) -> str:
+        """A last line that was cut off."""
+        if not self._half:
+            return ""
+        return f"{self.label}: the last line was cut off after {self._half:,} bytes and not taken; send it again"
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        if hasattr(self, "thread"):
+            self.thread.join(timeout=2)
+            self.reader.close()
+            self.writer.close()
+
+
+def takes(mode: int) -> bool:
+    """Whether a file of this mode is read as a pipe: its bytes come once and have no position."""
+    import stat
+
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+__all__ = ["Pipe", "takes"]
