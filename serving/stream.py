@@ -146,7 +146,7 @@ def run_stream(
     sink_of(output)
     source = None if replay else find_source(input, follow)
     try:
-        with _signals() as stop, Lease(lease_of(output), wait) as lease, _opened(output) as sink:
+        with _signals() as stop, Lease(lease_of(output), wait, what=str(output)) as lease, _opened(output) as sink:
             run = _Run(
                 current, sink, lease, events,
                 Scoring(lambda: current.scorer, lambda: (current.name, current.version), explain, keep_record, None),

@@ -86,7 +86,7 @@ class GrowingFile:
         where = self._locate(print_)
         if where is not None:
             self.files.append(LogFile(where, number, print_.offset))
-        else:
+        elif print_.size or not self._later(None):  # what followed an empty file is read as a file of its own
             self._lose(number, print_.offset, "was replaced, and what it held is not among the rotated files")
         if last:
             self._open_new(self._later(where))
