@@ -87,10 +87,13 @@ def run(environment, artifact, source, output, *extra, crash=None, stdin=""):
 
 PAIRS = ["queue>db", "queue>jsonl", "file>db", "file>jsonl", "stdin>db", "stdin>jsonl", "same>db"]
 POINTS = ["batch_polled", "batch_scored:2", "sink_written:2", "cursor_committed", "cursor_committed:3"]
+ONLY_LINES = ["lines_appended:2"]
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    ("pair", "point"),
+    [(pair, point) for pair in PAIRS for point in POINTS + ONLY_LINES * pair.endswith("jsonl")],
+)
 def test_killed_anywhere_each_record_comes_out_once(pair, point, artifact, environment, tmp_path):
     bodies = lines()
     source, output = prepare(pair, tmp_path, bodies)
