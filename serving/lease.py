@@ -93,8 +93,7 @@ class Lease:
         while (holder := self._take(deadline)) is not None:
             if time.monotonic() >= deadline:
                 raise TemporaryError(
-                    f"{self.claim.what} is being written by {_name(holder)}; wait for it (--wait SECONDS), "
-                    "or stop it"
+                    f"{self.claim.what} is being written by {_name(holder)}; wait for it (--wait SECONDS), or stop it"
                 )
             time.sleep(0.2)
         threading.Thread(target=self._beat, daemon=True).start()

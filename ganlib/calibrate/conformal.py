@@ -2,8 +2,9 @@
 
 Source: Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005; for outlier detection Bates et al.,
 arXiv 2104.08279, equation 2. Among exchangeable normal rows, P(p_value <= alpha) <= alpha. Decisions are made in
-float32, as in the sealed graph. Deviation: scores closer than the parity bound (1e-5) count as tied, which can only
-raise a p-value; so rows equal to calibration rows are judged alike by torch and by the graph.
+float32, as in the sealed graph. Deviation: a score up to the parity bound (1e-5) above a calibration score is tied
+with it, and over a further 2e-4 that score's weight falls from 1 to 0. Both can only raise a p-value. So rows equal
+to calibration rows are judged alike by torch and by the graph, and rounding moves no p-value by a whole rank.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ganlib.errors import ConfigError, DataError
 LEAST_GROUP = 100
 # Scores this close, relative to max(|score|, median), are one score in two kinds of arithmetic: the parity bound.
 TIE = 1e-5
+FADE = 2e-4  # over this much more, relative likewise, a tied score loses its weight
 REACH = 1e30  # keeps inf - tie infinite
 
 
@@ -64,12 +66,29 @@ class Table:
         scores = as_scores(scores)
         unit = np.maximum(np.abs(scores), np.float32(self.median))
         tie = np.minimum(np.float32(TIE) * unit, np.float32(REACH))
+        fade = np.clip(np.float32(FADE) * unit, np.finfo(np.float32).tiny, np.float32(REACH))
         below = np.searchsorted(self.scores, scores - tie, side="left")
-        p = ((1 + self.n - below) / (self.n + 1)).astype(np.float32)
-        if self.tail is None:
-            return p
-        beyond = self.tail.p_value(scores.astype(np.float64)).astype(np.float32)
-        return np.where(below == self.n, np.minimum(p, beyond), p)
+        weight = self._faded(scores - tie - fade, fade, below)
+        p = (1 + self.n - below) / (self.n + 1)
+        if self.tail is not None:
+            beyond = self.tail.p_value(scores.astype(np.float64))
+            kept = np.minimum(weight, 1.0)
+            p = np.where(below == self.n, kept * p + (1.0 - kept) * np.minimum(p, beyond), p)
+        return np.minimum(p + weight / (self.n + 1), 1.0).astype(np.float32)
+
+    def _faded(self, floor: np.ndarray, fade: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """The weight of the calibration scores from ``floor`` to ``floor + fade``, all together: float64 ``(n,)``."""
+        fewer = np.searchsorted(self.scores, floor, side="left")
+        many = below - fewer
+        with np.errstate(invalid="ignore"):  # an infinite score has no ties, and 0 · inf is no number
+            weight = (self.sums[below] - self.sums[fewer] - many * floor.astype(np.float64)) / fade
+        return np.where(many > 0, np.clip(weight, 0.0, many), 0.0)
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """Sums of the first 0, 1, ... n finite scores: float64 ``(n + 1,)``."""
+        finite = np.where(np.isfinite(self.scores), self.scores, 0.0).astype(np.float64)
+        return np.concatenate([np.zeros(1), np.cumsum(finite)])
 
 
 @dataclass(frozen=True)

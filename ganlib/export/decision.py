@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganlib.calibrate import Calibration, Table
-from ganlib.calibrate.conformal import REACH, TIE
+from ganlib.calibrate.conformal import FADE, REACH, TIE
 from ganlib.calibrate.tail import LEAST_P
 from ganlib.export.builder import BOOL, DOUBLE, FLOAT, ML, STRING, GraphBuilder
 
@@ -17,6 +17,7 @@ class _Tables:
     """Calibration tables end to end, each ``-inf, scores..., +inf...`` of one power of two, and their constants."""
 
     values: np.ndarray
+    sums: np.ndarray
     stride: int
     n: np.ndarray
     median: np.ndarray
@@ -28,14 +29,16 @@ class _Tables:
         stride = 1 << max(t.n for t in tables).bit_length()
         values = np.full((len(tables), stride), np.inf, dtype=np.float32)
         values[:, 0] = -np.inf
+        sums = np.zeros(values.shape)
         for row, table in enumerate(tables):
             values[row, 1 : table.n + 1] = table.scores
+            sums[row, : table.n + 1] = table.sums
         names = ("threshold", "p_threshold", "shape", "scale")
         tail = {n: np.array([getattr(t.tail, n) if t.tail else 1.0 for t in tables], dtype=np.float64) for n in names}
         has_tail = np.array([t.tail is not None for t in tables])
         n = np.array([t.n for t in tables], dtype=np.int64)
         median = np.array([t.median for t in tables], dtype=np.float32)
-        return cls(values.ravel(), stride, n, median, has_tail, tail)
+        return cls(values.ravel(), sums.ravel(), stride, n, median, has_tail, tail)
 
 
 def add_decision(
@@ -50,16 +53,22 @@ def add_decision(
     broken = b.op("IsNaN", b.op("Sub", raw, raw))
     score = b.op("Where", broken, b.constant(np.inf, np.float32), raw, output="anomaly_score")
     group = b.constant(0, np.int64) if group_input is None else _group_index(b, groups, group_input)
-    below = _search(b, tables, score, group)
+    one = b.constant(1.0, np.float64)
+    tie, fade = _widths(b, tables, score, group)
+    least = b.op("Sub", score, tie)
+    place, below = _search(b, tables, least, group)
     n = b.op("Gather", b.constant(tables.n), group)
-    above = b.op("Sub", b.op("Add", n, b.constant(1, np.int64)), below)
     rows = b.op("Add", n, b.constant(1, np.int64))
-    p = b.cast(b.op("Div", b.cast(above, DOUBLE), b.cast(rows, DOUBLE)), FLOAT)
+    weight = _faded(b, tables, (place, below), least, fade, group)
+    above, wide = b.op("Sub", rows, below), b.cast(rows, DOUBLE)
+    p = b.op("Div", b.cast(above, DOUBLE), wide)
     if tables.has_tail.any():
         beyond = b.op("And", b.op("Equal", below, n), b.op("Gather", b.constant(tables.has_tail), group))
-        tail = b.cast(_tail(b, tables, score, group), FLOAT)
-        p = b.op("Where", beyond, b.op("Min", p, tail), p)
-    b.op("Identity", p, output="p_value")
+        kept = b.op("Min", weight, one)
+        tail = b.op("Mul", b.op("Sub", one, kept), b.op("Min", p, _tail(b, tables, score, group)))
+        p = b.op("Where", beyond, b.op("Add", b.op("Mul", kept, p), tail), p)
+    p = b.op("Min", b.op("Add", p, b.op("Div", weight, wide)), one)
+    b.op("Identity", b.cast(p, FLOAT), output="p_value")
     b.op("LessOrEqual", "p_value", alpha, output="is_anomaly")
     for name, kind in (("anomaly_score", FLOAT), ("p_value", FLOAT), ("is_anomaly", BOOL)):
         b.output(name, kind, "batch")
@@ -72,12 +81,23 @@ def _group_index(builder: GraphBuilder, groups: list[str], group_input: str) -> 
     return builder.op("LabelEncoder", value, domain=ML, keys_strings=keys, values_int64s=values, default_int64=0)
 
 
-def _search(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> str:
-    """How many calibration scores lie below the score, ties aside: an unrolled binary search, int64 ``(n,)``."""
+def _widths(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> tuple[str, str]:
+    """How far scores are tied, and over how much more that fades: float32 ``(n,)`` each."""
     b = builder
     unit = b.op("Max", b.op("Abs", score), b.op("Gather", b.constant(tables.median), group))
-    tie = b.op("Min", b.op("Mul", unit, b.constant(TIE, np.float32)), b.constant(REACH, np.float32))
-    least = b.op("Sub", score, tie)
+
+    def width(share: float) -> str:
+        return b.op("Min", b.op("Mul", unit, b.constant(share, np.float32)), b.constant(REACH, np.float32))
+
+    return width(TIE), b.op("Max", width(FADE), b.constant(np.finfo(np.float32).tiny, np.float32))
+
+
+def _search(builder: GraphBuilder, tables: _Tables, least: str, group: str) -> tuple[str, str]:
+    """How many calibration scores lie below ``least``: an unrolled binary search.
+
+    Returns the place of the largest of them in ``tables.values``, and their number; int64 ``(n,)`` each.
+    """
+    b = builder
     values = b.constant(tables.values)
     start = b.op("Mul", group, b.constant(tables.stride, np.int64))
     place, step = start, tables.stride // 2
@@ -85,7 +105,21 @@ def _search(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> s
         probe = b.op("Add", place, b.constant(step, np.int64))
         place = b.op("Where", b.op("Less", b.op("Gather", values, probe), least), probe, place)
         step //= 2
-    return b.op("Sub", place, start)
+    return place, b.op("Sub", place, start)
+
+
+def _faded(builder: GraphBuilder, tables: _Tables, found: tuple[str, str], least: str, fade: str, group: str) -> str:
+    """The weight of the calibration scores that lie up to ``fade`` below ``least``, all together: double ``(n,)``."""
+    b = builder
+    floor = b.op("Sub", least, fade)
+    start, fewer = _search(b, tables, floor, group)
+    many = b.cast(b.op("Sub", found[1], fewer), DOUBLE)
+    sums = b.constant(tables.sums)
+    total = b.op("Sub", b.op("Gather", sums, found[0]), b.op("Gather", sums, start))
+    weight = b.op("Div", b.op("Sub", total, b.op("Mul", many, b.cast(floor, DOUBLE))), b.cast(fade, DOUBLE))
+    zero = b.constant(0.0, np.float64)
+    # An infinite score has no ties, and 0 · inf is no number.
+    return b.op("Where", b.op("Greater", many, zero), b.op("Max", b.op("Min", weight, many), zero), zero)
 
 
 def _tail(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> str:

@@ -11,7 +11,7 @@ from serving.sources import LARGEST_KEPT
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its end; ``size`` counts all of its bytes, the end included; ``whole``: ``body`` has all of them."""
+    """A line without its end; ``size`` counts all bytes, the end included; ``whole``: ``body`` has all of them."""
 
     body: bytes
     size: int

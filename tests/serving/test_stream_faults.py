@@ -1,4 +1,4 @@
-"""Streams under what happens to them: second writers, theft, rotation, pipes, hostile records, two sources, restarts."""
+"""Streams under what happens to them: second writers, theft, pipes, hostile records, two sources, restarts."""
 
 import collections
 import json
@@ -308,5 +308,3 @@ def test_a_letter_of_a_huge_record_says_how_much_was_kept(artifact, tmp_path):
         ((reason, size),) = db.execute("SELECT reason, LENGTH(body) FROM dead_letters").fetchall()
     assert size == 64 << 20 and f"the first {size:,} of {(70 << 20) + 10:,} are kept" in reason
     assert count(tmp_path / "o.db") == 2
-
-

@@ -113,8 +113,29 @@ def test_scores_may_be_negative():
 
 def test_equal_scores_stay_equal_under_rounding():
     calibration = Calibration.fit(np.float32([1.0] * 60 + [2.0] * 39))
-    p = calibration.p_value(np.float32([1 - 4e-6, 1, 1 + 4e-6, 1 + 4e-5]))
+    p = calibration.p_value(np.float32([1 - 4e-6, 1, 1 + 4e-6, 1 + 4e-4]))
     assert p == pytest.approx([1.0, 1.0, 1.0, 0.4])
+
+
+@pytest.mark.parametrize("n", [100, 3000])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_rounding_moves_no_p_value_by_a_rank(n, sign):
+    """Whatever the score: also one that lies just where a tie ends."""
+    rng = np.random.default_rng(n)
+    scores = (sign * rng.lognormal(size=n)).astype(np.float32)
+    table = Calibration.fit(scores).pooled
+    edges = np.concatenate([scores + np.float32(width) * np.maximum(np.abs(scores), table.median)
+                            for width in (0, 1e-5, 1e-5 + 2e-4)])  # fmt: skip
+    asked = np.concatenate([edges, rng.choice(scores, 5000) * rng.normal(1, 0.3, 5000)]).astype(np.float32)
+    exact = table.p_value(asked)
+    step = (1 + (table.scores[None] >= asked[:, None]).sum(1)) / (n + 1)
+    assert (exact >= np.minimum(step, 1 if table.tail is None else exact) - 1e-6).all(), "ties only raise it"
+    crowd = max((np.abs(table.scores - s) <= 3e-4 * max(abs(s), table.median)).sum() for s in table.scores)
+    for size in (3e-7, -1e-6):
+        bound = crowd * 1.2 * abs(size) / 2e-4 / (n + 1) + 2e-6
+        assert bound < 0.1 / (n + 1)
+        moved = np.abs(table.p_value(asked * np.float32(1 + size)) - exact)
+        assert moved.max() <= bound
 
 
 def test_the_whole_calibration_goes_through_json():
