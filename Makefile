@@ -7,13 +7,14 @@ export OMP_NUM_THREADS = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 export DO_NOT_TRACK = 1
 
-.PHONY: help install demo test test-rounding test-full lint clean
+.PHONY: help install demo test test-rounding test-full soak lint clean
 
 help:
 	@echo "make demo       environment, install, the whole product on real data, into runs/"
 	@echo "make test       environment, install, tests (under 15 minutes on 2 cores)"
 	@echo "make test-rounding  the tests that train, again under other floating-point roundings"
 	@echo "make test-full  every law on every model, slow checks included"
+	@echo "make soak       1,000 faults injected into batch runs and streams, each record counted"
 	@echo "make lint       style, types and import directions"
 	@echo "make clean      remove the environment and the products of runs"
 
@@ -41,6 +42,9 @@ test-rounding: install
 
 test-full: install
 	$(BIN)/python -m pytest -n 2 -m "not benchmark"
+
+soak: install
+	$(BIN)/python tests/faults/soak.py --faults 1000
 
 lint: install
 	$(BIN)/ruff check .
