@@ -128,8 +128,10 @@ class Input:
         for piece in self.pieces(wanted, start, stop, wanted):
             if piece.broken:
                 first = piece.broken[0]
-                column = f"column {first.column!r} " if first.column else ""
-                raise DataError(f"{self.path}, {self._place(first.row)}: {column}{first.reason}; fix it, or drop the row")
+                named = repr(first.column)
+                column = f"column {named} " if first.column and named not in first.reason else ""
+                place = f"{self.path}, {self._place(first.row)}"
+                raise DataError(f"{place}: {column}{first.reason}; fix it, or drop the row")
             yield piece.table
 
     def _place(self, row: int) -> str:

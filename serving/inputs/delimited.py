@@ -26,6 +26,8 @@ SEPARATORS = {"csv": ",", "tsv": "\t"}
 _SAVE = {"csv": "save it with commas", "tsv": "save it with tabs, or name it .csv"}
 _MARKS = {";": "';'", "\t": "tabs", "|": "'|'", ",": "commas"}
 _BLOCK = 4 << 20
+# Python's reader finds the place of what Arrow reads, so its values may be as long.
+csv.field_size_limit(max(csv.field_size_limit(), _BLOCK))
 # A last row that is put behind the file's own: a quote that is never closed swallows it.
 _END = "[end of the file, 5b1f0a7c]"
 

@@ -17,6 +17,7 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
 # The extra that brings what reads a scheme (pyproject.toml).
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _CHUNK = 1 << 20
+_CONVERT = "convert it, e.g. with iconv -f latin1 -t utf-8"
 
 
 def filesystem(location: str) -> tuple[Any, str]:
@@ -66,10 +67,8 @@ def not_utf8(source: Input) -> str:
             except UnicodeDecodeError as error:
                 text = held + chunk
                 byte, line = done - len(held) + error.start, lines + text[: error.start].count(b"\n")
-                return (
-                    f"{source.path} is not UTF-8: byte {byte} (0x{text[error.start]:02x}, line {line}): {error.reason}; "
-                    "convert it, e.g. with iconv -f latin1 -t utf-8"
-                )
+                where = f"byte {byte} (0x{text[error.start]:02x}, line {line}): {error.reason}"
+                return f"{source.path} is not UTF-8: {where}; {_CONVERT}"
             if not chunk:
-                return f"{source.path} is not UTF-8; convert it, e.g. with iconv -f latin1 -t utf-8"
+                return f"{source.path} is not UTF-8; {_CONVERT}"
             done, lines = done + len(chunk), lines + chunk.count(b"\n")

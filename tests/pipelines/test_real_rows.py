@@ -9,6 +9,7 @@ import pytest
 
 from ganlib.data.read import read_table
 from pipelines.real_rows import write_augmented
+from serving.inputs import list_inputs
 
 MARK = "_synthetic"
 BODIES = {
@@ -36,7 +37,7 @@ def test_records_of_a_csv_are_copied_byte_for_byte(tmp_path, name):
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_bytes(BODIES[name])
     table, real = augmented(source)
-    write_augmented(table, MARK, source, output)
+    write_augmented(table, MARK, list_inputs(source), output)
     end = b"\r\n" if b"\r\n" in BODIES[name] else b"\n"
     header, *records = BODIES[name].replace(b"\n\n", b"\n").rstrip(b"\r\n").split(end)
     if "in quotes" in name:  # the first record goes over a line end
@@ -58,7 +59,7 @@ def test_parquet_keeps_every_type(tmp_path):
     pq.write_table(real, tmp_path / "in.parquet")
     frame = read_table(tmp_path / "in.parquet")
     table = pd.concat([frame, frame.iloc[:1]], ignore_index=True).assign(**{MARK: [False] * 3 + [True]})
-    write_augmented(table, MARK, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    write_augmented(table, MARK, list_inputs(tmp_path / "in.parquet"), tmp_path / "out.parquet")
     out = pq.read_table(tmp_path / "out.parquet")
     assert out.drop_columns([MARK]).slice(0, 3).equals(real) and out.schema.field("big").type == pa.uint64()
     assert out[MARK].to_pylist() == [False] * 3 + [True] and out["word"][3].as_py() == "x"
@@ -68,7 +69,7 @@ def test_csv_to_parquet_types_plain_numbers_and_truths_alone(tmp_path):
     rows = "".join(f"{i},{i / 4},0{i % 7},{'TRUE' if i % 2 else 'FALSE'},NA,{2**60 + i}\n" for i in range(60))
     (tmp_path / "in.csv").write_text("n,x,zip,ok,country,account\n" + rows)
     real = read_table(tmp_path / "in.csv")
-    write_augmented(real.assign(**{MARK: False}), MARK, tmp_path / "in.csv", tmp_path / "out.parquet")
+    write_augmented(real.assign(**{MARK: False}), MARK, list_inputs(tmp_path / "in.csv"), tmp_path / "out.parquet")
     out = pd.read_parquet(tmp_path / "out.parquet")
     assert out["x"].tolist() == [i / 4 for i in range(60)] and out["ok"].tolist()[:2] == [False, True]
     assert out["zip"].tolist() == real["zip"].tolist() and set(out["country"]) == {"NA"}
