@@ -16,7 +16,7 @@ from pipelines.registry import Registry, check_name
 from pipelines.schemas import schema_of, unused_columns, with_schema
 from pipelines.settings import AugmentSettings, DataSettings, Settings, with_date
 from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
-from serving.inputs import Input, list_inputs
+from serving.inputs import Input
 from serving.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -274,9 +274,9 @@ def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, li
     sealed = _is_sealed(chosen.model)
     if not sealed:
         check_model(chosen.model, "augmenter")
-    from ganlib.data.read import need_column, read_table
+    from ganlib.data.read import files_of, need_column, read_table
 
-    inputs = list_inputs(str(data.path))
+    inputs = files_of(str(data.path))
     frame = read_table(str(data.path))
     check_real_rows(inputs, output)
     if sealed and data.label is not None:
@@ -288,9 +288,10 @@ def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, li
 
 def _check_unchanged(location: str, inputs: list[Input]) -> None:
     """Real rows are copied from the files: they must be those that were read."""
+    from ganlib.data.read import files_of
     from ganlib.errors import DataError
 
-    if list_inputs(location) != inputs:
+    if files_of(location) != inputs:
         raise DataError(f"{location} changed while the job ran; start again when nobody writes to it")
 
 

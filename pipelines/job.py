@@ -82,9 +82,9 @@ class Job:
 
 def _stamp(path: str) -> tuple[str, ...]:
     """What shows whether the data was written to since it was read: the identity of each of its files."""
-    from serving.inputs import list_inputs
+    from ganlib.data.read import files_of
 
-    return tuple(source.identity() for source in list_inputs(path))
+    return tuple(source.identity() for source in files_of(path))
 
 
 @lru_cache(maxsize=1)

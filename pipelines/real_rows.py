@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.files import placing, written
 from serving.inputs import Input
@@ -35,7 +35,7 @@ def write_augmented(table: pd.DataFrame, mark: str, inputs: Sequence[Input], out
         elif not table[mark].all() and _is_copied(inputs, kind):
             _append(table[table[mark]], mark, inputs, temporary)
         else:
-            table.to_csv(temporary, index=False, sep=SEPARATORS[kind])
+            _write_text(table, temporary, sep=SEPARATORS[kind])
 
 
 def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
@@ -86,10 +86,15 @@ def _append(made: pd.DataFrame, mark: str, inputs: Sequence[Input], target: Path
             tail = _tail([*added.values(), False], separator) + end
             file.writelines(record + tail for record in records)
         text = io.StringIO(newline="")
-        made.to_csv(
-            text, index=False, header=False, sep=separator, lineterminator=end.decode(), quoting=csv.QUOTE_MINIMAL
-        )
+        _write_text(made, text, header=False, sep=separator, lineterminator=end.decode())
         file.write(text.getvalue().encode())
+
+
+def _write_text(frame: pd.DataFrame, target: Any, **options: Any) -> None:
+    """A frame as CSV. The csv module leaves carriage returns without quotes, where they would end the row."""
+    texts = frame.select_dtypes(exclude="number").astype(str)
+    returns = any(texts[name].str.contains("\r", regex=False).any() for name in texts)
+    frame.to_csv(target, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL, **options)
 
 
 def _own(source: Input) -> list[str]:

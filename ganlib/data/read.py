@@ -24,6 +24,12 @@ _EMPTY = "is empty; give it a header and rows"
 
 
 @reading
+def files_of(location: str | Path) -> list[Input]:
+    """The files that ``read_table`` reads; raises ConfigError, DataError and DependencyError as it does."""
+    return list_inputs(location)
+
+
+@reading
 def read_table(location: str | Path, date: str | None = None) -> pd.DataFrame:
     """The rows of a file, a folder, a glob or a URL as one frame, its files in the order of their names.
 

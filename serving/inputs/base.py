@@ -257,7 +257,7 @@ def _unreadable(source: Input, error: BaseException) -> DataError:
         return DataError(f"{source.path} is not a readable Parquet file ({said}); write it again")
     if "UTF8" in said:
         return DataError(not_utf8(source))
-    if "straddl" in said:
+    if "straddl" in said or "field limit" in said:
         return DataError(f"{source.path} holds a quote that is never closed, or a row of more than 4 MB; fix that row")
     return DataError(f"{source.path} cannot be read ({said}); write it again as UTF-8")
 
