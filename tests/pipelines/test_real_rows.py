@@ -96,7 +96,7 @@ def written(location, output, rows=2):
 _VALUE = st.text(alphabet='ab" ,\t\n\r;', max_size=4)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(st.tuples(_VALUE, _VALUE), min_size=1, max_size=5), end=st.sampled_from(["\n", "\r\n"]),
     quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), stray=st.sampled_from(["x", 'a"b', '5"', "'"]),
