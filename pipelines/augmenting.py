@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.errors import GateRefused, UsageError
-from pipelines.files import check_output, placing, written
+from pipelines.files import check_output
 from pipelines.job import Job
-from pipelines.real_rows import FORMATS, check_real_rows, write_augmented
+from pipelines.real_rows import FORMATS, check_real_rows, check_unchanged, write_augmented
 from pipelines.registry import Registry, check_name
 from pipelines.schemas import schema_of, unused_columns, with_schema
 from pipelines.settings import AugmentSettings, DataSettings, Settings, with_date
@@ -249,7 +249,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
         done |= _reported(lift, done, output)
         if chosen.gate == "on" and lift.verdict != "helps":
             raise GateRefused(f"{done['verdict']}; {output} was not written, {done['report']} shows the figures")
-    _check_unchanged(str(data.path), inputs)
+    check_unchanged(str(data.path), inputs)
     write_augmented(made, MARK, inputs, output)
     return done
 
@@ -284,15 +284,6 @@ def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, li
     elif not sealed:
         _check_learnable(frame, data.label, chosen)
     return chosen, data, output, inputs, frame
-
-
-def _check_unchanged(location: str, inputs: list[Input]) -> None:
-    """Real rows are copied from the files: they must be those that were read."""
-    from ganlib.data.read import files_of
-    from ganlib.errors import DataError
-
-    if files_of(location) != inputs:
-        raise DataError(f"{location} changed while the job ran; start again when nobody writes to it")
 
 
 def _request(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path]:
@@ -449,14 +440,3 @@ def _counts(made: pd.DataFrame, label: str | None, mark: str) -> Mapping[str, in
     if label is None:
         return {}
     return {str(k): int(v) for k, v in made.loc[made[mark], label].value_counts().items()}
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write CSV or Parquet by the suffix, whole or not at all."""
-    with placing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            frame.to_parquet(temporary, index=False)
-        else:
-            frame.to_csv(temporary, index=False)

@@ -199,7 +199,7 @@ def _sample(history: Path, label: str) -> pd.DataFrame:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    from pipelines.augmenting import write_table
+    from pipelines.files import write_table
 
     write_table(frame.reset_index(drop=True), path)
 

@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError, cannot_write
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANOTHER = "choose another --output"
 
@@ -43,6 +46,17 @@ def written(path: Path, mend: str = ANOTHER) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write CSV or Parquet by the suffix, whole or not at all."""
+    with placing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None = None, mend: str = ANOTHER) -> None:

@@ -61,6 +61,15 @@ def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
         ) from error
 
 
+def check_unchanged(location: str, inputs: Sequence[Input]) -> None:
+    """Raise DataError where the files of a location are not those that were read: real rows are copied from them."""
+    from ganlib.data.read import files_of
+    from ganlib.errors import DataError
+
+    if files_of(location) != list(inputs):
+        raise DataError(f"{location} changed while the job ran; start again when nobody writes to it")
+
+
 def _is_copied(inputs: Sequence[Input], kind: str) -> bool:
     """Whether the bytes of the files can be put one after another."""
     return all(source.format == kind and source.names() == inputs[0].names() for source in inputs)
