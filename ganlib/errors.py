@@ -19,6 +19,12 @@ class DataError(GanlibError, ValueError):
     exit_code = 4
 
 
+class DependencyError(GanlibError, RuntimeError):
+    """A store of data did not answer."""
+
+    exit_code = 5
+
+
 class DivergenceError(GanlibError, RuntimeError):
     """A loss exploded or became no number; the algorithm was set back to its last good state."""
 

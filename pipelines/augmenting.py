@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.errors import GateRefused, UsageError
-from pipelines.files import check_output, placing, written
+from pipelines.files import check_output
 from pipelines.job import Job
-from pipelines.real_rows import write_augmented
+from pipelines.real_rows import FORMATS, check_real_rows, check_unchanged, write_augmented
 from pipelines.registry import Registry, check_name
 from pipelines.schemas import schema_of, unused_columns, with_schema
-from pipelines.settings import AugmentSettings, DataSettings, Settings
+from pipelines.settings import AugmentSettings, DataSettings, Settings, with_date
 from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
+from serving.inputs import Input
 from serving.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def train_augmenter(
     """
     check_name(name)
     check_model(settings.augment.model, "augmenter")
-    settings = with_schema(settings)
+    settings = with_schema(with_date(settings))
     registry = registry or Registry(settings=settings.registry)
     with workshop(name) as folder:
         work = str(Job.create(folder, name, settings, registry).folder)
@@ -142,7 +143,7 @@ def fit_augmenter(folder: str) -> dict[str, Any]:
     real = used.iloc[rows["fit"]].reset_index(drop=True)
     y = pd.Series(real[label].to_numpy(), name=label)
     augmenter.fit(real.drop(columns=[label]), y)
-    training = {"fingerprint": facts["fingerprint"], "rows": len(real), "data": Path(str(job.settings.data.path)).name}
+    training = {"fingerprint": facts["fingerprint"], "rows": len(real), "data": job.data}
     report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)
     done = {
         "model": model,
@@ -207,7 +208,7 @@ def plan_augmenter(registry: Registry, name: str, settings: Settings) -> dict[st
     from ganlib.data.schema import Schema
 
     check_name(name)
-    settings = with_schema(settings)
+    settings = with_schema(with_date(settings))
     with workshop(name) as folder:
         job = Job.create(folder, name, settings, registry)
         facts, schema = prepare_augmenter(str(job.folder)), Schema.load(job.folder / "schema.yaml")
@@ -223,8 +224,8 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     not measurably help, ``off`` does not measure. Raises GateRefused (3), DataError (4), ConfigError or UsageError (2);
     the output file is whole or absent.
     """
-    settings = with_schema(settings)
-    chosen, data, output, frame = _opened(settings)
+    settings = with_schema(with_date(settings))
+    chosen, data, output, inputs, frame = _opened(settings)
     from ganlib.augment import MARK
 
     if _is_sealed(chosen.model):
@@ -248,7 +249,8 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
         done |= _reported(lift, done, output)
         if chosen.gate == "on" and lift.verdict != "helps":
             raise GateRefused(f"{done['verdict']}; {output} was not written, {done['report']} shows the figures")
-    write_augmented(made, MARK, str(data.path), output)
+    check_unchanged(str(data.path), inputs)
+    write_augmented(made, MARK, inputs, output)
     return done
 
 
@@ -256,7 +258,7 @@ def plan_augmentation(settings: Settings) -> dict[str, Any]:
     """What ``augment`` would add to which classes, without fitting anything."""
     from ganlib.data.values import as_strings
 
-    chosen, data, output, frame = _opened(with_schema(settings))
+    chosen, data, output, _, frame = _opened(with_schema(with_date(settings)))
     facts: dict[str, Any] = {"real rows": len(frame), "model": chosen.model, "gate": chosen.gate, "output": str(output)}
     if data.label is None:
         return facts | {"synthetic rows": chosen.rows}
@@ -266,20 +268,22 @@ def plan_augmentation(settings: Settings) -> dict[str, Any]:
     return facts | {"synthetic rows": _lacking(chosen, facts["classes"]) if chosen.rows is None else chosen.rows}
 
 
-def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, pd.DataFrame]:
-    """Checked settings and the table; nothing heavy is imported before the request makes sense."""
+def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, list[Input], pd.DataFrame]:
+    """Checked settings, the files and their table; nothing heavy is imported before the request makes sense."""
     chosen, data, output = _request(settings)
     sealed = _is_sealed(chosen.model)
     if not sealed:
         check_model(chosen.model, "augmenter")
-    from ganlib.data.read import need_column, read_table
+    from ganlib.data.read import files_of, need_column, read_table
 
+    inputs = files_of(str(data.path))
     frame = read_table(str(data.path))
+    check_real_rows(inputs, output)
     if sealed and data.label is not None:
         need_column(frame, data.label)
     elif not sealed:
         _check_learnable(frame, data.label, chosen)
-    return chosen, data, output, frame
+    return chosen, data, output, inputs, frame
 
 
 def _request(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path]:
@@ -287,8 +291,10 @@ def _request(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path]:
     chosen, data = settings.augment, settings.data
     if not data.path or not chosen.output:
         raise UsageError("augmenting needs the data and an output file: give --data and --output")
+    if "://" in chosen.output:
+        raise UsageError(f"--output {chosen.output} is a URL; write a file on this machine, and copy it")
     output = Path(chosen.output)
-    check_output(output, (".csv", ".parquet"), source=data.path)
+    check_output(output, tuple(FORMATS), source=data.path)
     if data.label is None and chosen.gate == "on":
         raise UsageError("the gate measures by class: name the column with --label, or leave --gate at report")
     if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):
@@ -434,14 +440,3 @@ def _counts(made: pd.DataFrame, label: str | None, mark: str) -> Mapping[str, in
     if label is None:
         return {}
     return {str(k): int(v) for k, v in made.loc[made[mark], label].value_counts().items()}
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write CSV or Parquet by the suffix, whole or not at all."""
-    with placing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            frame.to_parquet(temporary, index=False)
-        else:
-            frame.to_csv(temporary, index=False)

@@ -64,7 +64,7 @@ class Place:
         return self.folder / name
 
 
-def run_demo(output: Path, data: Path | None = None, label: str | None = None) -> dict[str, Any]:
+def run_demo(output: Path, data: str | None = None, label: str | None = None) -> dict[str, Any]:
     """Run every part in order and say what was made; returns each part's summary.
 
     ``data`` None is scikit-learn's breast cancer table, and its digits for augmentation. Raises what the parts raise.
@@ -72,7 +72,7 @@ def run_demo(output: Path, data: Path | None = None, label: str | None = None) -
     started = time.monotonic()
     usual = _usual_registry()
     _prepare_environment(output)
-    name = "demo" if data is None else re.sub(r"[^\w-]+", "-", data.stem).strip("-") or "own"
+    name = "demo" if data is None else re.sub(r"[^\w-]+", "-", Path(data).stem).strip("-") or "own"
     place = Place(output.resolve(), name)
     with placing(place.folder):
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def _mark(made_from: list[Path | str]) -> str:
 
 
 # ---------------------------------------------------------------- tables
-def _tables(place: Place, data: Path | None, label: str | None) -> tuple[Path, Path, str | None]:
+def _tables(place: Place, data: str | None, label: str | None) -> tuple[Path, Path, str | None]:
     """Rows to train on, and rows that arrive later, without their label."""
     import numpy as np
 
@@ -199,7 +199,7 @@ def _sample(history: Path, label: str) -> pd.DataFrame:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    from pipelines.augmenting import write_table
+    from pipelines.files import write_table
 
     write_table(frame.reset_index(drop=True), path)
 
@@ -264,7 +264,7 @@ def _fill(queue: Path, incoming: Path) -> None:
     connection.close()
 
 
-def _augment(place: Place, data: Path | None, label: str | None) -> dict[str, Any]:
+def _augment(place: Place, data: str | None, label: str | None) -> dict[str, Any]:
     """Register a generator, and write a balanced table with the report on what its rows add."""
     from ganlib.errors import DataError
     from pipelines.flows.train_augmenter import augment, train_augmenter

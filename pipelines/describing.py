@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.rows import read_labels
 from pipelines.schemas import differences, schema_of, with_schema
-from pipelines.settings import Settings
+from pipelines.settings import Settings, with_date
 
 if TYPE_CHECKING:
     from ganlib.data.schema import Schema
@@ -44,7 +44,7 @@ def describe_data(settings: Settings, task: str = "detector") -> Description:
     from ganlib.data.read import need_column, read_table
     from ganlib.data.roles import find_roles
 
-    settings = with_schema(settings)
+    settings = with_schema(with_date(settings))
     data = settings.data
     frame = read_table(str(data.path))
     check_frame(frame)

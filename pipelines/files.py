@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import fnmatch
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError, cannot_write
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANOTHER = "choose another --output"
 
@@ -43,26 +48,53 @@ def written(path: Path, mend: str = ANOTHER) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write CSV or Parquet by the suffix, whole or not at all."""
+    with placing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)
+
+
 def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None = None, mend: str = ANOTHER) -> None:
     """Refuse, before any work, a file that could not be written or that is, or lies among, the ``source``."""
     if suffixes and path.suffix.lower() not in suffixes:
-        raise UsageError(f"the output {path} must end in {' or '.join(suffixes)}")
+        endings = ", ".join([*suffixes[:-2], " or ".join(suffixes[-2:])])
+        raise UsageError(f"the output {path} must end in {endings}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}; make it first")
     if source is not None:
-        _check_apart(path, Path(source).expanduser())
+        _check_apart(path, source)
     with placing(path, mend), tempfile.TemporaryFile(dir=path.parent):
         pass
 
 
-def _check_apart(output: Path, source: Path) -> None:
-    """Under whatever name: another spelling, a link."""
-    if output.resolve() == source.resolve() or (output.exists() and source.exists() and output.samefile(source)):
-        raise UsageError(f"the output {output} is the input; choose another")
-    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"the output {output} lies in the folder that is read, {source}; choose another")
+def _check_apart(output: Path, source: str) -> None:
+    """Under whatever name: another spelling, a link, a pattern."""
+    from serving.inputs import place_date
+
+    text = place_date(source, None).removeprefix("file://")
+    found = glob.glob(text, recursive=True) if "://" not in text and not Path(text).exists() else [text]
+    for place in map(Path, found):
+        if output.resolve() == place.resolve() or (output.exists() and place.exists() and output.samefile(place)):
+            raise UsageError(f"the output {output} is the input; choose another")
+        if place.is_dir() and output.resolve().is_relative_to(place.resolve()):
+            raise UsageError(f"the output {output} lies in the folder that is read, {place}; choose another")
+    if any(map(set("*?[").__contains__, text)) and _matches(output, text):
+        raise UsageError(f"the output {output} would be read as data by {text}; choose another")
+
+
+def _matches(output: Path, pattern: str) -> bool:
+    """Whether a pattern finds the file, or a folder that holds it."""
+    whole, path = os.path.abspath(pattern), Path(os.path.abspath(output))
+    if "**" in pattern:
+        return fnmatch.fnmatch(str(path), whole.replace("**/", "*"))
+    return any(place.match(whole) for place in (path, *path.parents))
 
 
 def read_yaml(path: str | Path, what: str, mend: str) -> Any:

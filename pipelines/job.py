@@ -44,6 +44,11 @@ class Job:
         settings = Settings.model_validate(values["settings"])
         return cls(Path(folder), values["name"], settings, values["uri"] or settings.registry.uri())
 
+    @property
+    def data(self) -> str:
+        """The last part of the data's location, for records: a path may name people and machines."""
+        return Path(str(self.settings.data.path)).name
+
     def registry(self) -> Registry:
         """The registry that this job writes to."""
         return Registry(self.uri, self.settings.registry)
@@ -75,11 +80,11 @@ class Job:
         return _read(path, _stamp(path))[1]
 
 
-def _stamp(path: str) -> tuple[Any, ...]:
-    """What tells whether a file or folder was written to since it was read."""
-    root = Path(path)
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
-    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists())
+def _stamp(path: str) -> tuple[str, ...]:
+    """What shows whether the data was written to since it was read: the identity of each of its files."""
+    from ganlib.data.read import files_of
+
+    return tuple(source.identity() for source in files_of(path))
 
 
 @lru_cache(maxsize=1)

@@ -1,14 +1,17 @@
-"""Real rows beside generated ones in a file: as they came, byte for byte from CSV, value for value from Parquet."""
+"""Real rows beside generated ones in a file: as they came, byte for byte from text, value for value from Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.files import placing, written
+from serving.inputs import Input
+from serving.inputs.delimited import SEPARATORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,71 +19,163 @@ if TYPE_CHECKING:
 
     from ganlib.data.schema import Column
 
-TEXTUAL = (".csv", ".tsv", ".txt")
-PARQUET = (".parquet", ".pq")
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 _BOM = b"\xef\xbb\xbf"
 
 
-def write_augmented(table: pd.DataFrame, mark: str, source: str | Path, output: Path) -> None:
-    """Write a table whose boolean column ``mark`` tells generated rows from those of ``source``, whole or not at all.
+def write_augmented(table: pd.DataFrame, mark: str, inputs: Sequence[Input], output: Path) -> None:
+    """Write a table whose boolean column ``mark`` marks generated rows, whole or not at all.
 
-    ``table`` is ``source``'s rows, if any, then generated ones; ``output`` ends in .csv or .parquet.
+    ``table`` is the rows of ``inputs``, if any, then generated ones; ``output`` ends in one of ``FORMATS``.
     """
-    source = Path(source).expanduser()
+    kind, inputs = FORMATS[output.suffix.lower()], [source for source in inputs if source.names()]
     with placing(output), written(output) as temporary:
-        if output.suffix.lower() == ".parquet":
-            _write_parquet(table, mark, source, temporary)
-        elif source.suffix.lower() == ".csv" and not table[mark].all():
-            _append_to_csv(table[table[mark]], mark, source, temporary)
+        if kind == "parquet":
+            _write_parquet(table, mark, inputs, temporary)
+        elif not table[mark].all() and _is_copied(inputs, kind):
+            _append(table[table[mark]], mark, inputs, temporary)
         else:
-            table.to_csv(temporary, index=False)
+            _write_text(table, temporary, sep=SEPARATORS[kind])
 
 
-def _append_to_csv(made: pd.DataFrame, mark: str, source: Path, target: Path) -> None:
-    """The source's own bytes, each record with ``,False``, then the generated rows as CSV in the same line ends."""
-    content = source.read_bytes()
-    end = b"\r\n" if b"\r\n" in content[: 1 << 16] else b"\n"
+def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
+    """Raise DataError, before anything is fitted, where real rows of several files fit no common Parquet columns."""
+    import pyarrow as pa
+
+    from ganlib.errors import DataError
+
+    if FORMATS[output.suffix.lower()] != "parquet" or all(source.is_text for source in inputs):
+        return
+    if any(source.is_text for source in inputs):
+        raise DataError(
+            "the data is Parquet and text, whose values have no common type in Parquet; write --output as .csv, or "
+            "give files of one format"
+        )
+    try:
+        _joined([pa.schema(list(source.types().items())).empty_table() for source in inputs])
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"the files of the data differ in the types of their columns ({reason}); write --output as .csv, or make "
+            "the types alike"
+        ) from error
+
+
+def check_unchanged(location: str, inputs: Sequence[Input]) -> None:
+    """Raise DataError where the files of a location are not those that were read: real rows are copied from them."""
+    from ganlib.data.read import files_of
+    from ganlib.errors import DataError
+
+    if files_of(location) != list(inputs):
+        raise DataError(f"{location} changed while the job ran; start again when nobody writes to it")
+
+
+def _is_copied(inputs: Sequence[Input], kind: str) -> bool:
+    """Whether the bytes of the files can be put one after another."""
+    return all(source.format == kind and source.names() == inputs[0].names() for source in inputs)
+
+
+def _append(made: pd.DataFrame, mark: str, inputs: Sequence[Input], target: Path) -> None:
+    """The records of the files, each with its partition keys and False behind it, then the generated rows.
+
+    Line ends are those of the first file; of the others the header is left out.
+    """
+    from serving.inputs.opening import open_bytes
+
+    separator, end = SEPARATORS[inputs[0].format], b""
     with target.open("wb") as file:
-        tail = f",{mark}".encode()
-        for record in _records(content):
-            file.write(record + tail + end)
-            tail = b",False"
+        for source in inputs:
+            with open_bytes(source) as stream:
+                content = stream.read()
+            added = {key: value for key, value in source.keys if key not in _own(source)}
+            header, *records = _records(content, separator)
+            if not end:
+                end = b"\r\n" if b"\r\n" in content[: 1 << 16] else b"\n"
+                file.write(header + _tail([*added, mark], separator) + end)
+            tail = _tail([*added.values(), False], separator) + end
+            file.writelines(record + tail for record in records)
         text = io.StringIO(newline="")
-        made.to_csv(text, index=False, header=False, lineterminator=end.decode(), quoting=csv.QUOTE_MINIMAL)
+        _write_text(made, text, header=False, sep=separator, lineterminator=end.decode())
         file.write(text.getvalue().encode())
 
 
-def _records(content: bytes) -> Iterator[bytes]:
-    """The records of a CSV without their line ends: a line end within quotes is part of its value."""
-    held = b""
-    for line in content.splitlines(keepends=True) if b"\r" not in content.replace(b"\r\n", b"") else _lines(content):
-        held += line
-        if held.count(b'"') % 2 == 0:
-            record = held.rstrip(b"\r\n")
-            if record.removeprefix(_BOM):
-                yield record
-            held = b""
-    if held.rstrip(b"\r\n"):
-        yield held.rstrip(b"\r\n")
+def _write_text(frame: pd.DataFrame, target: Any, **options: Any) -> None:
+    """A frame as CSV. The csv module leaves carriage returns without quotes, where they would end the row."""
+    texts = frame.select_dtypes(exclude="number").astype(str)
+    returns = any(texts[name].str.contains("\r", regex=False).any() for name in texts)
+    frame.to_csv(target, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL, **options)
 
 
-def _lines(content: bytes) -> list[bytes]:
-    """Lines by line feeds alone: a carriage return by itself is part of a value."""
-    return [line + b"\n" for line in content.split(b"\n")]
+def _own(source: Input) -> list[str]:
+    """The columns of the file without the keys of its folders."""
+    from dataclasses import replace
+
+    return replace(source, keys=()).names()
 
 
-def _write_parquet(table: pd.DataFrame, mark: str, source: Path, target: Path) -> None:
+def _tail(values: Sequence[object], separator: str) -> bytes:
+    """Further values behind a record."""
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=separator, lineterminator="").writerow(["", *("" if v is None else v for v in values)])
+    return text.getvalue().encode()
+
+
+def _records(content: bytes, separator: str) -> Iterator[bytes]:
+    """The records of a text without their line ends and without blank lines.
+
+    A quote opens a value at its start alone; a separator or a line end within quotes is part of the value.
+    """
+    mark = separator.encode()
+    value = rb'(?:"[^"]*(?:""[^"]*)*"?)?[^%b\r\n]*' % mark
+    record = re.compile(rb"%b(?:%b%b)*" % (value, mark, value))
+    at = len(_BOM) if content.startswith(_BOM) else 0
+    bom = content[:at]
+    while at < len(content):
+        found = record.match(content, at)
+        if found is None or found.end() == at:
+            at += 1
+            continue
+        yield bom + found.group()
+        at, bom = found.end(), b""
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Files below one another, in the column order of the first; where types differ, in the wider one."""
+    import pyarrow as pa
+
+    names = tables[0].column_names
+    return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive")
+
+
+def _real(source: Input) -> pa.Table:
+    """A Parquet file with its types, and the keys of its folders as text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if source.suffix.lower() in PARQUET:
-        real, made = pq.read_table(source), table[table[mark]].drop(columns=[mark])
-        below = pa.table([_like(field, made[str(field.name)]) for field in real.schema], schema=real.schema)
-        both = pa.concat_tables([real, below]) if not table[mark].all() else below
-        flags = pa.array(table[mark].to_numpy(dtype=bool))
-        pq.write_table(both.append_column(mark, flags), target)
+    from serving.inputs.opening import open_file
+
+    table = pq.ParquetFile(open_file(source)).read()
+    for key, value in source.keys:
+        if key not in table.column_names:
+            table = table.append_column(key, pa.repeat(pa.scalar(value, pa.string()), len(table)))
+    return table
+
+
+def _write_parquet(table: pd.DataFrame, mark: str, inputs: Sequence[Input], target: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if any(source.is_text for source in inputs):
+        typed(table).to_parquet(target, index=False)
         return
-    typed(table).to_parquet(target, index=False)
+    real, made = _joined([_real(source) for source in inputs]), table[table[mark]].rename(columns=str)
+    # An index without a name is no column of the frame: generated rows have none.
+    below = pa.table(
+        [_like(f, made[f.name]) if f.name in made.columns else pa.nulls(len(made), f.type) for f in real.schema],
+        schema=real.schema,
+    )
+    both = below if table[mark].all() else pa.concat_tables([real, below])
+    pq.write_table(both.append_column(mark, pa.array(table[mark].to_numpy(dtype=bool))), target)
 
 
 def _like(field: pa.Field, values: pd.Series) -> pa.Array:

@@ -51,7 +51,7 @@ def log_training(
     }
     registry.log_params(run_id, flat | {
         "chosen": choice["best"], "measure": choice["measure"], "rule": facts["rule"], "rows": facts["rows"],
-        "fingerprint": facts["fingerprint"], "data": Path(str(job.settings.data.path)).name,
+        "fingerprint": facts["fingerprint"], "data": job.data,
         **{f"rows.{part}": n for part, n in facts["parts"].items()},
         **{f"option.{key}": value for key, value in best["config"].items()},
     })  # fmt: skip

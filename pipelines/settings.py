@@ -96,7 +96,10 @@ class Section(BaseModel):
 class DataSettings(Section):
     """Which table, and how its rows are parted before anything is fitted."""
 
-    path: str | None = Field(None, description="CSV or Parquet file, or a folder of them.")
+    path: str | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    date: Day | None = Field(
+        None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
+    )
     label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
     normal: Text | None = Field(
         None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."
@@ -213,7 +216,7 @@ class AugmentSettings(Section):
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
     gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
     repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: str | None = Field(None, description="CSV or Parquet file to write.")
+    output: str | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
 
 
 class Origin(NamedTuple):
@@ -294,6 +297,21 @@ def load_settings(path: str | Path | None = None, overrides: Mapping[str, Any] |
         raise UsageError(_explain(error, sources)) from None
     settings._sources.update(sources)
     return settings
+
+
+def with_date(settings: Settings) -> Settings:
+    """The settings with ``{date}`` filled in once, so that a job that runs past midnight keeps its day.
+
+    Raises UsageError where data.date is no day.
+    """
+    from serving.inputs import place_date
+
+    data, augment = settings.data, settings.augment
+    path, output = (None if text is None else place_date(text, data.date) for text in (data.path, augment.output))
+    changed = {"data": data.model_copy(update={"path": path}), "augment": augment.model_copy(update={"output": output})}
+    placed = settings.model_copy(update=changed)
+    placed._sources.update(settings._sources)
+    return placed
 
 
 def _put(tree: dict[str, dict[str, Any]], sources: dict[str, str], key: str, value: Any, source: str) -> None:

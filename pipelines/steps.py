@@ -21,7 +21,7 @@ from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.rows import read_labels, split_for_detection
 from pipelines.schemas import differences, print_findings, schema_of, with_schema
-from pipelines.settings import ScoreSettings, Settings, load_settings
+from pipelines.settings import ScoreSettings, Settings, load_settings, with_date
 from serving.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -74,10 +74,11 @@ def workshop(name: str) -> Iterator[Path]:
 
 def settings_of(
     data: str | Path | None, *, label: str | None = None, normal: str | None = None, model: str | None = None,
-    config: str | Path | None = None, overrides: Mapping[str, Any] | None = None,
+    config: str | Path | None = None, overrides: Mapping[str, Any] | None = None, date: str | None = None,
 ) -> Settings:  # fmt: skip
     """Settings of a job from a configuration and the arguments that win over it."""
     given = {"data.path": None if data is None else str(data), "data.label": label, "data.normal": normal}
+    given["data.date"] = date
     return load_settings(config, dict(overrides or {}) | given | {"model.name": model})
 
 
@@ -106,7 +107,7 @@ def train_detector(
         given |= {"calibration.alpha": alpha, "training.random_state": seed}
         settings = settings_of(data, label=label, normal=normal, model=model, overrides=given)
     check_name(name)
-    names, settings = candidates_of(settings), with_schema(settings)
+    names, settings = candidates_of(settings), with_schema(with_date(settings))
     registry = registry or Registry(settings=settings.registry)
     with workshop(name) as folder:
         work = str(Job.create(folder, name, settings, registry).folder)
@@ -133,7 +134,7 @@ def plan_detector(registry: Registry, name: str, settings: Settings) -> dict[str
     from ganlib.data.schema import Schema
 
     check_name(name)
-    names, settings = candidates_of(settings), with_schema(settings)
+    names, settings = candidates_of(settings), with_schema(with_date(settings))
     with workshop(name) as folder:
         job = Job.create(folder, name, settings, registry)
         facts, schema = prepare(str(job.folder)), Schema.load(job.folder / "schema.yaml")
@@ -272,11 +273,10 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
     parameters.pop("group")
     detector = as_detector(model, **parameters).fit(rows.part("fit"))
     judged, truth, measure, chance = rows.judged("validation")
-    data = Path(str(job.settings.data.path)).name
     report = seal(
         detector,
         job.folder / model / f"{job.name}.onnx",
-        training={"fingerprint": facts["fingerprint"], "rows": len(rows.part("fit")), "data": data},
+        training={"fingerprint": facts["fingerprint"], "rows": len(rows.part("fit")), "data": job.data},
     )
     detector.schema_.save(job.folder / model / "schema.yaml")
     done = {
@@ -421,7 +421,7 @@ def common_tags(job: Job, file: Path, fingerprint: str, privacy: str) -> dict[st
         "model": metadata["model"]["name"],
         "schema_sha256": metadata["hashes"]["schema"],
         "data_fingerprint": fingerprint,
-        "data": Path(str(job.settings.data.path)).name,
+        "data": job.data,
         "ganlib_version": metadata["versions"]["ganlib"],
         "exporter": metadata["exporter"],
         "parity_max_abs": float(parity["max_abs"]),

@@ -21,8 +21,7 @@ from serving.crash import crash_point
 from serving.discovery import check_rate
 from serving.errors import DataError, UsageError
 from serving.files import disk_errors, read_json, write_json
-from serving.inputs import Input, place_date
-from serving.inputs.delimited import check_separator
+from serving.inputs import Input, check_separator, place_date
 from serving.keep import kept_columns, names_to_keep
 from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, read_manifest
 from serving.lease import Lease
@@ -186,7 +185,7 @@ def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
         names = source.names()
         if not names:
             continue
-        check_separator(source, names, scorer.adapter.names)
+        check_separator(source, scorer.adapter.names)
         try:
             scorer.adapter.check_columns(names)
         except DataError as error:

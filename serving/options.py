@@ -35,6 +35,9 @@ MaxMissingShare = Annotated[
     float | None,
     typer.Option(help="The same if more than this share of a column's values is missing or non-finite."),
 ]
+DataDay = Annotated[
+    str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in the data's location; default: today, UTC.")
+]
 Day = Annotated[
     str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in input and output; default: today, UTC.")
 ]

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from ganlib.errors import DataError
-from serving import textfeatures
-from serving.errors import DataError as ReadingError
+from ganlib.errors import ConfigError, DataError, DependencyError
+from serving import errors, textfeatures
 from serving.table import arrow, values
 from serving.table.arrow import plain_text
 from serving.table.words import MISSING_WORDS, Missing
@@ -25,17 +24,21 @@ TEXT_CHANNELS = textfeatures.CHANNELS
 category_text = plain_text
 ALL_WORDS = Missing(MISSING_WORDS)
 NO_WORDS = Missing(())
+_OURS = {errors.UsageError: ConfigError, errors.DataError: DataError, errors.DependencyError: DependencyError}
 
 
 def reading(read: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what the reading room rejects into this package's DataError, with the same message."""
+    """Turn what the reading room rejects into this package's errors, with the same message and exit code."""
 
     @wraps(read)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return read(*args, **kwargs)
-        except ReadingError as error:
-            raise DataError(str(error)) from error
+        except errors.ServingError as error:
+            for theirs, ours in _OURS.items():
+                if isinstance(error, theirs):
+                    raise ours(str(error)) from error
+            raise
 
     return wrapped
 

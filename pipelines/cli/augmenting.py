@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, say, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
+from serving.options import LOCATION, Day
 from serving.wording import counted
 
 
@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def augment(
-    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
+    data: Annotated[str | None, typer.Option(help=LOCATION)] = None,
     label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
     condition: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
     rows: Annotated[
@@ -39,12 +39,15 @@ def augment(
     only_synthetic: Annotated[
         bool | None, typer.Option("--only-synthetic", help="Leave the real rows out of the output.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="FILE.csv or FILE.parquet; FILE.report.html beside it.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="FILE.csv, FILE.tsv or FILE.parquet; FILE.report.html beside it.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
     schema: SchemaFile = None,
     drop: Drop = None,
     ids: Ids = None,
+    date: Day = None,
     config: Config = None,
     dry_run: DryRun = False,
     tracking: Tracking = None,
@@ -59,9 +62,9 @@ def augment(
     """  # fmt: skip
     need("torch", "train")
     settings = configured(
-        config, data__path=None if data is None else str(data), data__label=label, augment__condition=condition,
+        config, data__path=data, data__date=date, data__label=label, augment__condition=condition,
         augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
-        augment__output=None if output is None else str(output), training__steps=steps, training__random_state=seed,
+        augment__output=output, training__steps=steps, training__random_state=seed,
         registry__tracking_uri=tracking, **schema_options(schema, drop, ids),
     )  # fmt: skip
     from pipelines.augmenting import augment as write

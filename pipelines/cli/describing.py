@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from pipelines.cli.common import Config, Json, example, need, required, say, sho
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from pipelines.files import check_output, placing
+from serving.options import LOCATION, DataDay
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -42,7 +44,7 @@ def _group() -> None:
 
 @data_app.command(epilog=example("ganlib data describe sensors.csv --label fault --write schema.yaml"))
 def describe(
-    data: Annotated[Path | None, typer.Argument(help="CSV or Parquet file, or a folder of them.")] = None,
+    data: Annotated[str | None, typer.Argument(help=LOCATION)] = None,
     label: Annotated[str | None, typer.Option(help="Column of known anomalies, or of the classes.")] = None,
     normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
     schema: SchemaFile = None,
@@ -50,6 +52,7 @@ def describe(
     ids: Ids = None,
     task: Annotated[str, typer.Option(help="detector or augmenter: what the columns are for.")] = "detector",
     write: Annotated[Path | None, typer.Option(help="Schema file to write, for --schema of train and augment.")] = None,
+    date: DataDay = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the schema file.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -63,10 +66,13 @@ def describe(
     if task not in ("detector", "augmenter"):
         raise UsageError(f"--task is detector or augmenter, not {task!r}")
     chosen = configured(
-        config, data__path=None if data is None else str(data), data__label=label, data__normal=normal,
+        config, data__path=data, data__date=date, data__label=label, data__normal=normal,
         **schema_options(schema, drop, ids),
     )  # fmt: skip
     required(chosen.data.path, "FILE", "data.path")
+    from pipelines.settings import with_date
+
+    chosen = with_date(chosen)
     if write is not None:
         _check_write(write, force, str(chosen.data.path))
     from pipelines.describing import describe_data
@@ -95,7 +101,7 @@ def _next(chosen: Settings, task: str, write: Path | None) -> str:
     verb = "ganlib train" + (" --task augmenter" if task == "augmenter" else "")
     if write is None:
         return "next: --write schema.yaml writes this as a file to edit; --drop COL and --id COL change roles"
-    return f"{write}: edit it, then {verb} --data {chosen.data.path} --schema {write} --name NAME"
+    return f"{write}: edit it, then {verb} --data {shlex.quote(str(chosen.data.path))} --schema {write} --name NAME"
 
 
 def schema_options(schema: Path | None, drop: list[str] | None, ids: list[str] | None) -> dict[str, Any]:

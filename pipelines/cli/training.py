@@ -12,6 +12,7 @@ from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, 
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, bare, columns_table, schema_options
 from pipelines.errors import UsageError
+from serving.options import LOCATION, DataDay
 from serving.wording import counted
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Your own CSV or Parquet file; default: breast cancer.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Your own table, as `train` reads it; default: breast cancer.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Column of --data that marks known anomalies.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("runs"),
 ) -> None:
@@ -81,7 +84,7 @@ def _short(paper: str) -> str:
 
 def train(
     name: Annotated[str, typer.Option(help="Name in the registry.")],
-    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file, or a folder of them.")] = None,
+    data: Annotated[str | None, typer.Option(help=LOCATION)] = None,
     label: Annotated[
         str | None, typer.Option(help="Column of known anomalies; for an augmenter, of the classes.")
     ] = None,
@@ -100,6 +103,7 @@ def train(
     schema: SchemaFile = None,
     drop: Drop = None,
     ids: Ids = None,
+    date: DataDay = None,
     config: Config = None,
     dry_run: DryRun = False,
     tracking: Tracking = None,
@@ -116,7 +120,7 @@ def train(
     need("torch", "train")
     task = _task(task, model)
     chosen = configured(
-        config, data__path=None if data is None else str(data), data__label=label, data__normal=normal,
+        config, data__path=data, data__date=date, data__label=label, data__normal=normal,
         calibration__alpha=alpha, training__steps=steps, training__random_state=seed, registry__tracking_uri=tracking,
         **{"model__name" if task == "detector" else "augment__model": model}, **schema_options(schema, drop, ids),
     )  # fmt: skip

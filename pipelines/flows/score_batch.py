@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell
+from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell, with_day
 from pipelines.registry import Registry
 from pipelines.settings import Settings, load_settings
 from serving.batch import Summary
@@ -60,9 +58,7 @@ def score_batch(
         "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share,
     }  # fmt: skip
     settings = load_settings(config, {f"score.{key}": value for key, value in given.items()})
-    started = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
-    chosen = settings.score.model_copy(update={"date": settings.score.date or started})
-    done = SCORE(settings.model_copy(update={"score": chosen}).to_json())
+    done = SCORE(with_day(settings, "score").to_json())
     folder = done["output"]
     counts = RECOUNT(folder)
     summary = Summary(**done)

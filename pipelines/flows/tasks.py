@@ -6,12 +6,16 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
+
+from pipelines.settings import Settings
 
 HOUR = 3600.0
 
@@ -50,6 +54,16 @@ def as_task(step: Callable[..., Any], *, idempotent: bool, timeout: float = HOUR
         **retries,
     )  # fmt: skip
     return manner(step)
+
+
+def with_day(settings: Settings, section: str) -> Settings:
+    """The settings with the day of the flow's scheduled start (UTC) as the section's date, where none is given.
+
+    A repeated or backfilled run so keeps its day.
+    """
+    chosen = getattr(settings, section)
+    started = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
+    return settings.model_copy(update={section: chosen.model_copy(update={"date": chosen.date or started})})
 
 
 def runner(tasks: Mapping[Any, Any]) -> Callable[..., Any]:

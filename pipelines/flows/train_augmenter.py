@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from pipelines import augmenting, steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell
+from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell, with_day
 from pipelines.settings import Settings
 
 TASKS = {
@@ -34,11 +34,15 @@ def train_augmenter(
     model: str | None = None,
     config: str | None = None,
     overrides: dict[str, Any] | None = None,
+    date: str | None = None,
 ) -> dict[str, Any]:
-    """Fit a generator by class, measure its lift on held-out real rows, seal and register it as ``challenger``."""
+    """Fit a generator by class, measure its lift on held-out real rows, seal and register it as ``challenger``.
+
+    ``{date}`` in ``data`` becomes ``date`` (YYYY-MM-DD), or the day of the scheduled start (UTC).
+    """
     given = dict(overrides or {}) | {"augment.model": model}
-    settings = steps.settings_of(data, label=label, config=config, overrides=given)
-    trained = augmenting.train_augmenter(None, name, settings, tell=tell, run=runner(TASKS))
+    settings = steps.settings_of(data, label=label, config=config, overrides=given, date=date)
+    trained = augmenting.train_augmenter(None, name, with_day(settings, "data"), tell=tell, run=runner(TASKS))
     rows = [{"trained on": key, trained.measure: round(value, 4)} for key, value in trained.test.items()]
     leave_table(f"lift {name}", rows, f"{trained.measure}: a forest trained on real rows, and on augmented rows")
     leave_link(f"artifact {name}", f"file://{trained.artifact}", f"{name} version {trained.version}")
@@ -53,11 +57,15 @@ def augment(
     rows: int | None = None,
     config: str | None = None,
     overrides: dict[str, Any] | None = None,
+    date: str | None = None,
 ) -> dict[str, Any]:
-    """Write the real rows, then generated ones marked ``_synthetic``."""
+    """Write the real rows, then generated ones marked ``_synthetic``.
+
+    ``{date}`` in ``data`` and ``output`` becomes ``date`` (YYYY-MM-DD), or the day of the scheduled start (UTC).
+    """
     given = dict(overrides or {}) | {"augment.output": output, "augment.rows": rows}
-    settings = steps.settings_of(data, label=label, config=config, overrides=given)
-    done = AUGMENT(settings.to_json())
+    settings = steps.settings_of(data, label=label, config=config, overrides=given, date=date)
+    done = AUGMENT(with_day(settings, "data").to_json())
     classes = [{"class": name, "generated rows": count} for name, count in done["classes"].items()]
     leave_table("augmented", classes or [{"generated rows": done["synthetic"]}], f"{done['output']}: {done['model']}")
     return done

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell
+from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell, with_day
 
 TASKS = {
     steps.prepare: as_task(steps.prepare, idempotent=True),
@@ -27,12 +27,17 @@ def train_detector(
     model: str | None = None,
     config: str | None = None,
     overrides: dict[str, Any] | None = None,
+    date: str | None = None,
 ) -> dict[str, Any]:
     """Train, compare, calibrate, seal and register; returns what ``steps.Trained`` holds.
 
     ``config`` is a YAML file of settings, ``overrides`` dotted keys such as ``training.steps``; arguments win.
+    ``{date}`` in ``data`` becomes ``date`` (YYYY-MM-DD), or the day of the scheduled start (UTC).
     """
-    settings = steps.settings_of(data, label=label, normal=normal, model=model, config=config, overrides=overrides)
+    settings = steps.settings_of(
+        data, label=label, normal=normal, model=model, config=config, overrides=overrides, date=date
+    )
+    settings = with_day(settings, "data")
     trained = steps.train_detector(None, None, name, settings=settings, tell=tell, run=runner(TASKS))
     rows = [{"model": m, trained.measure: round(v, 4), "chosen": m == trained.model}
             for m, v in trained.validation.items()]  # fmt: skip

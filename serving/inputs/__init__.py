@@ -8,5 +8,6 @@ from serving.inputs.base import Broken as Broken
 from serving.inputs.base import Input as Input
 from serving.inputs.base import Piece as Piece
 from serving.inputs.base import Reading as Reading
+from serving.inputs.delimited import check_separator as check_separator
 from serving.inputs.listing import list_inputs as list_inputs
 from serving.inputs.listing import place_date as place_date

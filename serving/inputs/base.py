@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from serving.errors import DataError, DependencyError
+from serving.inputs.opening import not_utf8
+from serving.wording import listed
 
 ROWS = 20_480
 ENDS = 65_536
@@ -92,9 +96,10 @@ class Input:
         if self.size == 0:
             return {}
         own = _types(self)
-        if twice := [name for name, _ in own if [n for n, _ in own].count(name) > 1]:
-            raise DataError(f"{self.path}: column names must be unique; these come twice: {twice[0]!r}")
         types = dict(own)
+        if len(types) < len(own):
+            twice = [name for name, times in Counter(name for name, _ in own).items() if times > 1]
+            raise DataError(f"{self.path}: column names must be unique; these come twice: {listed(twice)}")
         return types | {key: pa.string() for key, _ in self.keys if key not in types} if types else {}
 
     def count(self) -> int:
@@ -116,13 +121,25 @@ class Input:
         """Rows ``start`` to ``stop`` as tables of bounded size; ``None`` reads all columns, or to the end.
 
         Columns of CSV and JSON lines are strings, as they are written; no word is taken for a missing value. Those of
-        Parquet have their own types. Raises DataError, also on the first broken row.
+        Parquet have their own types. Raises DataError naming the line, also on the first broken row, as a JSON record
+        is that lacks a column.
         """
-        for piece in self.pieces(columns, start, stop):
+        wanted = self.names() if columns is None else columns
+        for piece in self.pieces(wanted, start, stop, wanted):
             if piece.broken:
                 first = piece.broken[0]
-                raise DataError(f"{self.path}: row {first.row}: {first.reason}; fix the row or drop it")
+                named = repr(first.column)
+                column = f"column {named} " if first.column and named not in first.reason else ""
+                place = f"{self.path}, {self._place(first.row)}"
+                raise DataError(f"{place}: {column}{first.reason}; fix it, or drop the row")
             yield piece.table
+
+    def _place(self, row: int) -> str:
+        """The line in which a row begins; the row where lines cannot be counted."""
+        with reading(self), suppress(csv.Error):
+            lines = _format(self).lines(self)
+            return f"line {next(islice(lines, row, None))}"
+        return f"row {row}"
 
     def pieces(
         self,
@@ -191,7 +208,7 @@ def _opened(source: Input, columns: list[str], start: int, needed: Collection[st
         for name, _ in _types(source):
             keys.pop(name, None)
     inside = [name for name in columns if name not in keys]
-    for piece in _format(source).pieces(source, inside, start, needed):
+    for piece in _format(source).pieces(source, inside, start, [name for name in needed if name not in keys]):
         if not keys:
             yield piece
             continue
@@ -221,9 +238,7 @@ def reading(source: Input) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{source.path} is not UTF-8 (byte {error.start}: {error.reason}); convert it, e.g. with iconv"
-        ) from error
+        raise DataError(not_utf8(source)) from error
     except FileNotFoundError as error:
         raise DataError(f"{source.path} is gone; run the same command again") from error
     except PermissionError as error:
@@ -241,7 +256,9 @@ def _unreadable(source: Input, error: BaseException) -> DataError:
     if source.format == "parquet":
         return DataError(f"{source.path} is not a readable Parquet file ({said}); write it again")
     if "UTF8" in said:
-        return DataError(f"{source.path} is not UTF-8 ({said}); convert it, e.g. with iconv")
+        return DataError(not_utf8(source))
+    if "straddl" in said or "field limit" in said:
+        return DataError(f"{source.path} holds a quote that is never closed, or a row of more than 4 MB; fix that row")
     return DataError(f"{source.path} cannot be read ({said}); write it again as UTF-8")
 
 

@@ -1,11 +1,13 @@
 """CSV and tab-separated files: UTF-8, with a header. Quoted values may hold separators and line breaks.
 
 Types are the schema's business, and a type guessed from the first rows may not hold later: every value is a string.
+A column without a name is called as pandas calls it: ``Unnamed: 0``, by its position.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from serving.errors import DataError
-from serving.inputs.base import ROWS, Broken, Piece
+from serving.inputs.base import ROWS, Broken, Piece, reading
 from serving.inputs.opening import open_bytes, open_text
 from serving.wording import counted
 
@@ -22,53 +24,91 @@ if TYPE_CHECKING:
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 _SAVE = {"csv": "save it with commas", "tsv": "save it with tabs, or name it .csv"}
+_MARKS = {";": "';'", "\t": "tabs", "|": "'|'", ",": "commas"}
 _BLOCK = 4 << 20
+# Python's reader finds the place of what Arrow reads, so its values may be as long.
+csv.field_size_limit(max(csv.field_size_limit(), _BLOCK))
+# A last row that is put behind the file's own: a quote that is never closed swallows it.
+_END = "[end of the file, 5b1f0a7c]"
 
 
 def types(source: Input) -> list[tuple[str, pa.DataType]]:
     """Names of the header."""
-    with open_text(source) as text:
-        header = next((row for row in csv.reader(text, delimiter=SEPARATORS[source.format]) if row), [])
-    return [(name, pa.string()) for name in header]
+    return [(name, pa.string()) for name in _header(source)[0]]
 
 
-def check_separator(source: Input, header: list[str], needed: Collection[str]) -> None:
-    """Raise DataError for a header that is one long name, by what it looks separated with."""
-    if source.format not in SEPARATORS or len(header) != 1 or header[0] in needed:
+def lines(source: Input) -> Iterator[int]:
+    """The line in which each row begins, counted from 1."""
+    records = _records(source)
+    next(records, None)
+    return (line for line, _ in records)
+
+
+def check_separator(source: Input, needed: Collection[str] = ()) -> None:
+    """Raise DataError for a header that is one long name, by what it looks separated with.
+
+    It is one where the first row holds the same mark as often, and where no column ``needed`` is called so.
+    """
+    if source.format not in SEPARATORS or source.size == 0:
         return
-    for mark, said in ((";", "';'"), ("\t", "tabs"), ("|", "'|'"), (",", "commas")):
-        if mark in header[0] and mark != SEPARATORS[source.format]:
+    with reading(source):
+        records = _records(source)
+        header, first = (next(records, (0, [""]))[1] for _ in range(2))
+    if len(header) != 1 or header[0] in needed:
+        return
+    row = SEPARATORS[source.format].join(first)
+    for mark, said in _MARKS.items():
+        found = header[0].count(mark)
+        if found and mark != SEPARATORS[source.format] and (not row or row.count(mark) >= found):
             raise DataError(f"{source.path} looks separated by {said}: {_SAVE[source.format]}")
 
 
 def count(source: Input) -> int:
     """Rows of a file, by reading it once."""
-    names = types(source)
+    names, skipped = _header(source)
     if not names:
         return 0
-    broken: list[Broken] = []
+    rows = _Rows(source, names, skipped)
     # Bytes: whether a value is text is found when it is read.
-    reader = _reader(source, [names[0][0]], pa.binary(), broken)
-    return sum(batch.num_rows for batch in reader) + len(broken)
+    return sum(batch.num_rows for batch in rows.batches(names[:1], pa.binary())) + len(rows.broken)
 
 
 def pieces(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
     """All of its rows, from the first."""
-    names = [name for name, _ in types(source)]
+    names, skipped = _header(source)
     if not names:
         return
-    broken: list[Broken] = []
-    # A table without columns has no length: the first column stands in for it.
-    reader = _reader(source, columns or names[:1], pa.string(), broken)
+    rows = _Rows(source, names, skipped)
     at = 0
-    for batch in reader:
+    # A table without columns has no length: the first column stands in for it.
+    for batch in rows.batches(columns or names[:1], pa.string()):
         for first in range(0, batch.num_rows, ROWS):
             table = pa.Table.from_batches([batch.slice(first, ROWS)])
-            stop, mine = _place(at, table.num_rows, broken)
+            stop, mine = _place(at, table.num_rows, rows.broken)
             yield Piece(table.select(columns), at, stop, tuple(mine))
             at = stop
-    if broken:
-        yield Piece(_empty(columns), at, at + len(broken), tuple(broken))
+    if rows.broken:
+        yield Piece(_empty(columns), at, at + len(rows.broken), tuple(rows.broken))
+
+
+def _records(source: Input) -> Iterator[tuple[int, list[str]]]:
+    """Header and rows as Python reads them, each with the line in which it begins; blank lines are none."""
+    with open_text(source) as text:
+        rows = csv.reader(text, delimiter=SEPARATORS[source.format])
+        line = 1
+        for row in rows:
+            if row:
+                yield line, row
+            line = rows.line_num + 1
+
+
+def _header(source: Input) -> tuple[list[str], int]:
+    """The names of the columns, and the rows to skip: the header and the blank lines before it."""
+    with open_text(source) as text:
+        for number, row in enumerate(csv.reader(text, delimiter=SEPARATORS[source.format]), 1):
+            if row:
+                return [name or f"Unnamed: {position}" for position, name in enumerate(row)], number
+    return [], 0
 
 
 def _place(at: int, rows: int, broken: list[Broken]) -> tuple[int, list[Broken]]:
@@ -84,21 +124,86 @@ def _empty(columns: list[str]) -> pa.Table:
     return pa.table({name: pa.array([], pa.string()) for name in columns})
 
 
-def _reader(source: Input, columns: list[str], kind: pa.DataType, broken: list[Broken]) -> Any:
-    def keep(row: Any) -> str:
+class _Rows:
+    """One pass over the rows of a file; ``broken`` gathers those with too few or too many values."""
+
+    def __init__(self, source: Input, names: list[str], skipped: int) -> None:
+        self.source, self.names, self.skipped = source, names, skipped
+        self.broken: list[Broken] = []
+        self._whole = False
+
+    def batches(self, columns: list[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
+        """The good rows. Raises DataError at the end of a file whose last quote is never closed."""
+        separator = SEPARATORS[self.source.format]
+        # One value more than there are columns: it is handed to the handler of broken rows.
+        end = f"\n{_END}{separator * len(self.names)}\n".encode()
+        reader = pacsv.open_csv(
+            io.BufferedReader(_Ended(open_bytes(self.source), end), _BLOCK),
+            # By position: a header may lack names.
+            read_options=pacsv.ReadOptions(
+                use_threads=False, block_size=_BLOCK, column_names=self.names, skip_rows_after_names=self.skipped
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=separator, newlines_in_values=True, invalid_row_handler=self._broken
+            ),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=columns, column_types=dict.fromkeys(columns, kind), strings_can_be_null=False
+            ),
+        )
+        held = None
+        for batch in reader:
+            if held is not None:
+                yield held
+            held = batch
+        if not self._whole:
+            raise DataError(_open_quote(self.source))
+        if held is not None:
+            yield held
+
+    def _broken(self, row: Any) -> str:
+        if row.text.startswith(_END):
+            self._whole = True
+            return "skip"
         values = counted(row.actual_columns, "value")
         reason = f"has {values}, where the header has {row.expected_columns:,}"
-        # Rows are numbered from 1, the header included.
-        broken.append(Broken(row.number - 2, "", reason, row.text))
+        # Arrow counts from 1, the skipped rows included.
+        self.broken.append(Broken(row.number - 1 - self.skipped, "", reason, row.text))
         return "skip"
 
-    return pacsv.open_csv(
-        open_bytes(source),
-        read_options=pacsv.ReadOptions(use_threads=False, block_size=_BLOCK),
-        parse_options=pacsv.ParseOptions(
-            delimiter=SEPARATORS[source.format], newlines_in_values=True, invalid_row_handler=keep
-        ),
-        convert_options=pacsv.ConvertOptions(
-            include_columns=columns, column_types=dict.fromkeys(columns, kind), strings_can_be_null=False
-        ),
-    )
+
+class _Ended(io.RawIOBase):
+    """The bytes of a file, then some more."""
+
+    def __init__(self, file: Any, end: bytes) -> None:
+        self._file, self._end = file, end
+
+    def readable(self) -> bool:
+        """Bytes can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As many bytes as there are, up to the length of the buffer; 0 at the end."""
+        got = self._file.read(len(buffer))
+        if not got:
+            got, self._end = self._end[: len(buffer)], self._end[len(buffer) :]
+        buffer[: len(got)] = got
+        return len(got)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def _open_quote(source: Input) -> str:
+    """Where the last record begins, which the end of the file cuts."""
+    begins, records = 1, _records(source)
+    while True:
+        try:
+            begins, _ = next(records)
+        except StopIteration:
+            break
+        except csv.Error:  # a value beyond the module's limit is that record
+            begins += 1
+            break
+    return f"{source.path}: a quote in the row of line {begins} is never closed; close it, or double quotes in a value"

@@ -31,6 +31,12 @@ def count(source: Input) -> int:
     return _survey(source)[0]
 
 
+def lines(source: Input) -> Iterator[int]:
+    """The line of each record, counted from 1."""
+    with open_text(source) as text:
+        yield from (number for number, line in enumerate(text, 1) if line.strip())
+
+
 @lru_cache(maxsize=4096)
 def _survey(source: Input) -> tuple[int, tuple[str, ...]]:
     rows = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
+import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from datetime import date as day
 from pathlib import Path
@@ -22,13 +24,16 @@ _MAGIC = frozenset("*?[")
 
 
 def place_date(text: str, date: str | None) -> str:
-    """``text`` with ``{date}`` filled in: ``date`` (YYYY-MM-DD), or today in UTC. Raises UsageError on another form."""
+    """A location with ``{date}`` filled in: ``date`` (YYYY-MM-DD), or today in UTC; ``~`` is the home folder.
+
+    Raises UsageError on another form of the date.
+    """
     if date is not None:
         try:
             date = day.fromisoformat(date).isoformat()
         except ValueError as error:
             raise UsageError(f"--date {date!r} is no day; write it as YYYY-MM-DD") from error
-    return text.replace("{date}", date or datetime.now(UTC).date().isoformat())
+    return os.path.expanduser(text.replace("{date}", date or datetime.now(UTC).date().isoformat()))
 
 
 def list_inputs(location: str | Path, date: str | None = None) -> list[Input]:
@@ -50,18 +55,44 @@ def _local(text: str) -> list[Input]:
     if path.is_file():
         return [_single(path)]
     if path.is_dir():
-        base, found = path, [p for p in path.rglob("*") if p.is_file()]
+        base, found = path, list(_files(path))
     elif _MAGIC & set(text):
         base = Path(_base(text))
-        found = [f for p in map(Path, glob.glob(text, recursive=True)) for f in ([p] if p.is_file() else p.rglob("*"))]
-        found = [f for f in dict.fromkeys(found) if f.is_file()]
+        matches = map(Path, glob.glob(text, recursive=True))
+        found = list(dict.fromkeys(f for p in matches for f in ([p] if p.is_file() else _files(p))))
         if not found:
-            raise UsageError(f"no file matches {text}")
+            raise UsageError(f"no file matches {text}; check the pattern")
     else:
-        raise UsageError(f"there is no input {text}")
+        raise UsageError(f"there is no input {text}; {_near(path) or 'check the path'}")
     names = {f.relative_to(base).as_posix(): f for f in found}
     chosen = _chosen(names, text)
     return [_of(names[name], name, base.as_posix()) for name in chosen]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it. Raises DataError where one of them cannot be listed."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed ({error.strerror}); fix its permissions") from error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        # A link to nothing is found when it is opened: its rows are not left out in silence.
+        yield from (path for path in (Path(place, name) for name in names) if path.is_file() or path.is_symlink())
+
+
+def _near(path: Path) -> str:
+    """Data beside an absent file whose name is close to it, as a question; endings make no names alike."""
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    stems = {p.name: _stem(p.name) for p in beside if p.is_dir() or kind_of(p.name) or p.suffix.lower() == ".txt"}
+    close = difflib.get_close_matches(_stem(path.name), set(stems.values()), n=2, cutoff=0.75)
+    names = [repr(name) for near in close for name, stem in stems.items() if stem == near]
+    return f"did you mean {' or '.join(names[:3])}?" if names else ""
+
+
+def _stem(name: str) -> str:
+    """A name without the endings that say format and compression."""
+    stem, ending = posixpath.splitext(name.lower())
+    return posixpath.splitext(stem)[0] if ending in COMPRESSIONS else stem
 
 
 def _base(pattern: str) -> str:
@@ -76,8 +107,13 @@ def _chosen(names: Iterable[str], text: str) -> list[str]:
     seen = [name for name in names if not any(p[0] in "._" and "=" not in p for p in name.split("/"))]
     data = sorted(name for name in seen if kind_of(name) is not None)
     if seen and not data:
-        raise DataError(f"{text} holds no data file; data files end in {ENDINGS}")
+        raise no_data_in(text)
     return data
+
+
+def no_data_in(location: str | Path) -> DataError:
+    """What is wrong with a folder in which nothing can be read."""
+    return DataError(f"{location} holds no data file; data files end in {ENDINGS}")
 
 
 def kind_of(name: str) -> tuple[str, str | None] | None:
@@ -94,18 +130,29 @@ def _single(path: Path) -> Input:
     """A file that was named itself: one more ending, and Parquet by its first bytes."""
     kind = kind_of(path.name) or (("csv", None) if path.suffix.lower() == ".txt" else None)
     if kind is None:
-        with path.open("rb") as file:
-            if file.read(4) != b"PAR1":
-                raise UsageError(f"{path} is no table by its name; give a file ending in {ENDINGS}")
+        if _starts(path) != b"PAR1":
+            raise UsageError(f"{path} is no table by its name; give a file ending in {ENDINGS}")
         kind = ("parquet", None)
     return _of(path, path.name, path.parent.as_posix(), kind)
+
+
+def _starts(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read ({error.strerror or error}); fix its permissions or name")
 
 
 def _of(path: Path, name: str, base: str, kind: tuple[str, str | None] | None = None) -> Input:
     try:
         stat = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); fix its permissions or name") from error
+        raise _unreadable(path, error) from error
     form, compression = kind or kind_of(name) or ("csv", None)
     return Input(
         str(path), name, form, compression, partition_keys(f"{base}/{name}"), stat.st_size, str(stat.st_mtime_ns)
@@ -126,7 +173,7 @@ def _remote(text: str) -> list[Input]:
     except UsageError:
         raise
     except FileNotFoundError as error:
-        raise UsageError(f"there is no input {text}") from error
+        raise UsageError(f"there is no input {text}; check the URL") from error
     except Exception as error:  # each storage library has its own errors
         raise DependencyError(f"{text} cannot be listed ({str(error)[:200]}); try again") from error
     inputs = []
@@ -144,7 +191,7 @@ def _remote_files(fs: Any, path: str, text: str) -> tuple[dict[str, tuple[str, d
         base = _base(path)
         found = {full: info for full, info in fs.glob(path, detail=True).items() if info["type"] == "file"}
         if not found:
-            raise UsageError(f"no file matches {text}")
+            raise UsageError(f"no file matches {text}; check the pattern")
     elif fs.isfile(path):
         base, found = posixpath.dirname(path), {path: fs.info(path)}
     elif not fs.exists(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
 # The extra that brings what reads a scheme (pyproject.toml).
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+_CHUNK = 1 << 20
+_CONVERT = "convert it, e.g. with iconv -f latin1 -t utf-8"
 
 
 def filesystem(location: str) -> tuple[Any, str]:
@@ -50,4 +53,22 @@ def open_bytes(source: Input) -> pa.NativeFile:
 
 def open_text(source: Input) -> io.TextIOWrapper:
     """Its text, without a byte order mark."""
-    return io.TextIOWrapper(io.BufferedReader(open_bytes(source), 1 << 20), encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(io.BufferedReader(open_bytes(source), _CHUNK), encoding="utf-8-sig", newline="")
+
+
+def not_utf8(source: Input) -> str:
+    """Where the text of a file stops being UTF-8, and what to do; decoders count from the start of their chunk."""
+    decoder, done, lines = codecs.getincrementaldecoder("utf-8")(), 0, 1
+    with open_bytes(source) as file:
+        while True:
+            chunk, held = file.read(_CHUNK), decoder.getstate()[0]
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                text = held + chunk
+                byte, line = done - len(held) + error.start, lines + text[: error.start].count(b"\n")
+                where = f"byte {byte} (0x{text[error.start]:02x}, line {line}): {error.reason}"
+                return f"{source.path} is not UTF-8: {where}; {_CONVERT}"
+            if not chunk:
+                return f"{source.path} is not UTF-8; {_CONVERT}"
+            done, lines = done + len(chunk), lines + chunk.count(b"\n")

@@ -125,7 +125,7 @@ def test_names_options_and_labels_that_do_not_exist(ganlib, home, template):
     )
     refused(wrong, 2, "calibration rows")
     refused(ganlib("stream", "--model", template / "demo.onnx", "--input", "x.jsonl", "--output", "x.txt"), 2, ".jsonl")
-    refused(ganlib("augment", "--data", "data.csv", "--label", "fault", "--output", "more.xls"), 2, ".csv or .parquet")
+    refused(ganlib("augment", "--data", "data.csv", "--label", "fault", "--output", "more.xls"), 2, ".tsv or .parquet")
     refused(ganlib("augment", "--data", "data.csv", "--label", "fualt", "--output", "more.csv"), 4, "did you mean")
     one = sensor_table(60).assign(fault=0)
     one.to_csv("one.csv", index=False)

@@ -1,5 +1,6 @@
 """Which rows train and judge, what a run logs, and what must never leave the data."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -161,6 +162,77 @@ def test_data_that_changes_under_a_job_is_noticed(tmp_path, registry):
     sensor_table(121).to_csv(data, index=False)
     with pytest.raises(DataError, match="changed while the job ran"):
         train_candidate(str(work), "vae")
+
+
+def test_data_in_many_places_has_one_identity_and_is_watched(tmp_path, registry):
+    """The fingerprint is that of the rows, wherever they lie; a file that is added or changed is another table."""
+    import fsspec
+
+    from pipelines.job import Job
+    from pipelines.steps import settings_of
+
+    text = sensor_table(60).to_csv(index=False)
+    head, *rows = text.splitlines(keepends=True)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "one.csv").write_text(text)
+    (folder / "a.csv").write_text(head + "".join(rows[:30]))
+    (folder / "b.csv.gz").write_bytes(gzip.compress((head + "".join(rows[30:])).encode()))
+    store = fsspec.filesystem("memory")
+    for path in folder.iterdir():
+        store.put_file(str(path), f"/watched/{path.name}")
+    places = {
+        str(folder): folder / "c.csv", f"{folder}/*": folder / "d.csv", f"file://{folder}": folder / "e.csv",
+        "memory://watched": None, f"{tmp_path}/one.csv": tmp_path / "one.csv",
+    }  # fmt: skip
+    marks = set()
+    jobs = []
+    for at, location in enumerate(places):
+        work = tmp_path / f"work{at}"
+        work.mkdir()
+        jobs.append(Job.create(work, "x", settings_of(location, label="fault"), registry))
+        marks.add(jobs[-1].fingerprint())
+    assert len(marks) == 1
+    (mark,) = marks
+    for job, written in zip(jobs, places.values(), strict=True):
+        if written is None:
+            store.pipe("/watched/c.csv", (head + rows[0]).encode())
+        else:
+            written.write_text(head + rows[0])
+        with pytest.raises(DataError, match="changed while the job ran"):
+            job.table(mark)
+        if written is not None and written.parent == folder:
+            written.unlink()
+    assert [job.data for job in jobs] == ["data", "*", "data", "watched", "one.csv"]
+    store.rm("/watched", recursive=True)
+
+
+def test_a_job_keeps_its_day(tmp_path):
+    from pipelines.describing import describe_data
+    from pipelines.settings import load_settings, with_date
+
+    sensor_table(60).to_csv(tmp_path / "2026-01-02.csv", index=False)
+    given = {"data.path": f"{tmp_path}/{{date}}.csv", "augment.output": "{date}/more.csv", "data.date": "2026-01-02"}
+    settings = load_settings(None, given)
+    placed = with_date(settings)
+    assert placed.data.path == f"{tmp_path}/2026-01-02.csv" and placed.augment.output == "2026-01-02/more.csv"
+    assert describe_data(settings).rows == 60
+
+
+def test_flows_take_a_day_or_that_of_their_start(tmp_path, run_python):
+    done = run_python(
+        "from pipelines.flows import score_batch, train_augmenter as a, train_detector as d\n"
+        "from pipelines.flows.tasks import with_day\n"
+        "from pipelines.settings import load_settings, with_date\n"
+        "flows = (score_batch.score_batch, a.augment, a.train_augmenter, d.train_detector)\n"
+        "assert all('date' in flow.parameters.properties for flow in flows)\n"
+        "given = load_settings(None, {'data.path': '{date}', 'data.date': '2026-01-02'})\n"
+        "assert with_date(with_day(given, 'data')).data.path == '2026-01-02'\n"
+        "today = with_day(load_settings(None, {'data.path': '{date}'}), 'data')\n"
+        "assert with_date(today).data.path == today.data.date and len(today.data.date) == 10\n",
+        tmp_path, PREFECT_HOME=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_weekly_deployment_is_trained_for_an_alpha_that_the_gates_let_pass():

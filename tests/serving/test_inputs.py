@@ -103,7 +103,7 @@ def test_lines_that_break_keep_the_rows_of_the_others(tmp_path, monkeypatch):
         good = [i for i in range(start, end) if i not in bad]
         assert [int(v) for p in pieces for v in p.table["n"].to_pylist()] == good
         assert [int(v) for p in pieces for v in p.rows()] == good
-    with pytest.raises(DataError, match="row 0: has 1 value, where the header has 2"):
+    with pytest.raises(DataError, match="line 2: has 1 value, where the header has 2; fix it"):
         list(source.tables())
 
 

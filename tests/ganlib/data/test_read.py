@@ -1,5 +1,6 @@
 """Each way a file can be broken has its message and exit code."""
 
+import gzip
 import os
 
 import numpy as np
@@ -41,32 +42,48 @@ def test_a_folder_is_one_table_in_name_order(tmp_path, frame):
         (tmp_path / hidden / "x.csv").write_text("other\n1\n")
     assert as_numbers(read_table(tmp_path)["a"]).tolist() == [1, 2, 3]
     (tmp_path / "3.csv").write_text("a,b,d\n1,2,3\n")
-    with pytest.raises(DataError, match=r"3\.csv and .*1\.parquet differ in their columns: c, d"):
+    with pytest.raises(DataError, match=r"3\.csv and .*1\.parquet differ in their columns: 'c', 'd'"):
         read_table(tmp_path)
 
 
-def test_a_folder_is_its_parquet_and_csv_files_and_nothing_else(tmp_path, frame):
-    for name in ("notes.txt", "t.tsv", "t.xlsx", "old.pq"):
+def test_a_folder_is_its_data_files_and_nothing_else(tmp_path, frame):
+    for name in ("notes.txt", "t.xlsx", "README"):
         (tmp_path / name).write_text("no table, or none of this one\n")
-    with pytest.raises(DataError, match=r"holds no \.parquet or \.csv file"):
+    with pytest.raises(DataError, match=r"holds no data file; data files end in \.parquet, \.csv"):
         read_table(tmp_path)
     frame.to_csv(tmp_path / "1.csv", index=False)
     assert as_numbers(read_table(tmp_path)["a"]).tolist() == [1, 2, 3]
 
 
-def test_long_lists_say_how_many_more(tmp_path):
-    (tmp_path / "1.csv").write_text("a\n1\n")
-    (tmp_path / "2.csv").write_text(",".join(["a", *(f"c{i:02}" for i in range(13))]) + "\n" + "1," * 13 + "1\n")
-    with pytest.raises(DataError, match="c09 and 3 more; make them alike"):
+def test_files_without_rows_are_named_and_add_none(tmp_path, frame):
+    frame.to_csv(tmp_path / "1.csv", index=False)
+    frame.iloc[:0].to_csv(tmp_path / "2.csv", index=False)
+    (tmp_path / "3.csv.gz").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"no rows in '2\.csv', '3\.csv\.gz' of "):
+        assert len(read_table(tmp_path)) == 3
+    (tmp_path / "1.csv").unlink()
+    with pytest.raises(DataError, match="holds a header but no rows"):
+        read_table(tmp_path)
+    (tmp_path / "2.csv").write_text("a,b\n")
+    frame.to_csv(tmp_path / "1.csv", index=False)
+    with pytest.raises(DataError, match="differ in their columns: 'c'"):
         read_table(tmp_path)
 
 
-@pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_another_separator_is_recognised(tmp_path, frame, separator):
-    frame.to_csv(tmp_path / "t.csv", index=False, sep=separator, decimal=",")
-    with pytest.raises(DataError, match=r"looks separated by .*save it with commas") as caught:
-        read_table(tmp_path / "t.csv")
-    assert repr(separator) in str(caught.value)
+def test_long_lists_say_how_many_more(tmp_path):
+    (tmp_path / "1.csv").write_text("a\n1\n")
+    (tmp_path / "2.csv").write_text(",".join(["a", *(f"c{i:02}" for i in range(13))]) + "\n" + "1," * 13 + "1\n")
+    with pytest.raises(DataError, match="'c09' and 3 more; make them alike"):
+        read_table(tmp_path)
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", "';'"), ("\t", "tabs"), ("|", r"'\|'")])
+def test_another_separator_is_recognised(tmp_path, frame, separator, said):
+    (tmp_path / "day=1").mkdir()
+    for path in (tmp_path / "t.csv", tmp_path / "day=1" / "t.csv"):
+        frame.to_csv(path, index=False, sep=separator, decimal=",")
+        with pytest.raises(DataError, match=f"looks separated by {said}: save it with commas"):
+            read_table(path)
 
 
 def test_one_column_may_be_called_anything(tmp_path):
@@ -78,14 +95,25 @@ BROKEN = {
     "empty": ("t.csv", b"", "is empty"),
     "blank lines": ("t.csv", b"\n\n", "is empty|no rows"),
     "header only": ("t.csv", b"a,b\n", "a header but no rows"),
-    "columns twice": ("t.csv", b"a,b,a\n1,2,3\n", "unique; these come twice: a"),
-    "too many values in one row": ("t.csv", b"a,b\n1,2\n3,4\n1,2,3\n", r"line 4"),
-    "too many values in all rows": ("t.csv", b"a,b\n1,2,3\n4,5,6\n", "more values than the header"),
+    "columns twice": ("t.csv", b"a,b,a\n1,2,3\n", "unique; these come twice: 'a'"),
+    "too many values in one row": ("t.csv", b"a,b\n1,2\n3,4\n1,2,3\n", r"line 4: has 3 values.*; fix it"),
+    "too many values in all rows": ("t.csv", b"a,b\n1,2,3\n4,5,6\n", "line 2: has 3 values, where the header has 2"),
+    "too few values": ("t.csv", b'a,b\n"1\n2",2\n\n3\n', r"line 5: has 1 value, where the header has 2"),
     "latin-1": ("t.csv", b"a,b\n1,caf\xe9\n", r"byte 9 \(0xe9, line 2\).*iconv"),
     "latin-1 in the header": ("t.csv", b"caf\xe9,b\n1,2\n", r"byte 3 \(0xe9, line 1\)"),
     "cut in a character": ("t.csv", b"a,b\n1,caf\xc3", r"byte 9 \(0xc3, line 2\)"),
     "utf-16": ("t.csv", "a,b\n1,2\n".encode("utf-16"), r"byte 0 \(0xff"),
-    "open quote": ("t.csv", b'a,b\n1,"x\n', "cannot be read as CSV"),
+    "open quote": ("t.csv", b'a,b\n1,"x\n', "a quote in the row of line 2 is never closed"),
+    "open quote before many rows": ("t.tsv", b'a\tb\n1\t2\n1\t"x\n' + b"1\t2\n" * 9, "line 3 is never closed"),
+    "open quote before a block": ("t.csv", b'a,b\n1,"x\n' + b"1,2\n" * 1_100_000, "quote that is never closed"),
+    "no JSON": ("t.jsonl", b'{"a": 1}\n\n{"a": \n', "line 3: is not JSON"),
+    "no object": ("t.jsonl", b'{"a": 1}\n[1]\n', "line 2: is not an object but list"),
+    "a list in JSON": ("t.jsonl", b'{"a": 1}\n{"a": [1]}\n', "line 2: column 'a' is a list"),
+    "a key less": ("t.jsonl", b'{"a": 1, "b": 2}\n{"a": 1}\n', "line 2: missing column: 'b'"),
+    "latin-1 in JSON": ("t.jsonl", b'{"a": "caf\xe9"}\n', r"byte 10 \(0xe9, line 1\).*iconv"),
+    "latin-1 inside gzip": ("t.csv.gz", gzip.compress(b"a,b\n1,caf\xe9\n"), r"byte 9 \(0xe9, line 2\).*iconv"),
+    "no gzip": ("t.csv.gz", b"a,b\n1,2\n", "cannot be read"),
+    "a cut gzip": ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], "cannot be read"),
     "no Parquet": ("t.parquet", b"PAR1 and then nothing", "not a readable Parquet file"),
     "empty Parquet": ("t.parquet", b"", "is empty"),
 }
@@ -121,7 +149,7 @@ def test_parquet_columns_twice_and_no_rows(tmp_path, frame):
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="come twice: a"):
+    with pytest.raises(DataError, match="come twice: 'a'"):
         read_table(tmp_path / "t.parquet")
     frame.iloc[:0].to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="no rows"):
@@ -130,20 +158,25 @@ def test_parquet_columns_twice_and_no_rows(tmp_path, frame):
 
 def test_paths_that_do_not_fit(tmp_path, frame):
     frame.to_csv(tmp_path / "data.csv")
-    for path, words in (("dta.csv", r"no data file .*did you mean 'data\.csv'"), ("x/y.csv", "no data file")):
+    for path, words in (("dta.csv", r"no input .*did you mean 'data\.csv'"), ("x/y.csv", "no input .*check the path")):
         with pytest.raises(ConfigError, match=words) as caught:
             read_table(tmp_path / path)
         assert caught.value.exit_code == 2
     for far in ("absent.csv", "outgoing.csv", "a.csv"):
         with pytest.raises(ConfigError, match="check the path"):
             read_table(tmp_path / far)
-    with pytest.raises(ConfigError, match=r"did you mean 'data\.csv'"):
-        read_table(tmp_path / "data.parquet")
+    for near in ("data.parquet", "data.csv.gz", "dat.jsonl"):
+        with pytest.raises(ConfigError, match=r"did you mean 'data\.csv'"):
+            read_table(tmp_path / near)
+    with pytest.raises(ConfigError, match="no file matches .*check the pattern"):
+        read_table(tmp_path / "*.parquet")
+    with pytest.raises(ConfigError, match="'tomorrow' is no day; write it as YYYY-MM-DD"):
+        read_table(tmp_path / "{date}.csv", "tomorrow")
     (tmp_path / "t.xlsx").write_bytes(b"PK")
-    with pytest.raises(ConfigError, match=r"give a file ending in \.csv"):
+    with pytest.raises(ConfigError, match=r"give a file ending in \.parquet, \.csv"):
         read_table(tmp_path / "t.xlsx")
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="holds no .parquet or .csv"):
+    with pytest.raises(DataError, match="holds no data file"):
         read_table(tmp_path / "none")
 
 
@@ -151,7 +184,7 @@ def test_paths_that_do_not_fit(tmp_path, frame):
 def test_a_file_that_may_not_be_read(tmp_path, frame):
     frame.to_csv(tmp_path / "t.csv")
     (tmp_path / "t.csv").chmod(0)
-    with pytest.raises(ConfigError, match="may not be read"):
+    with pytest.raises(DataError, match="cannot be read .*fix its permissions"):
         read_table(tmp_path / "t.csv")
 
 
