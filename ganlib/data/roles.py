@@ -24,7 +24,7 @@ from ganlib.data.values import (
     present_values,
 )
 from ganlib.errors import ConfigError, DataError
-from serving.table.layouts import resolution
+from serving.table.layouts import is_clock, resolution
 from serving.table.words import MISSING_WORDS, Missing
 
 LEAST_ROWS = 20  # rows from which an order is no accident
@@ -145,6 +145,9 @@ def _assigned(column: Column, series: pd.Series, timezone: str) -> Column:
 # ---------------------------------------------------------------- dates
 def _timed(column: Column, stamps: np.ndarray) -> Column:
     """A date with its clock and cycles; dropped where none of its cycles is covered."""
+    if is_clock(column.layout):
+        note = "a time of day: read by its daily cycle, so that 23:59 lies near 00:01"
+        return replace(column, clock="recurring", cycles=("day",), note=joined(column.note, note))
     present = stamps[stamps != NO_DATE].astype(np.float64)
     whole_days = _whole_days(column)
     if _is_attribute(present, whole_days):
@@ -331,13 +334,13 @@ def _finding(column: Column, series: pd.Series, timezone: str) -> Finding | None
         done = "dropped" if column.role == "dropped" else "not used"
         seen = column.note or "the schema says so"
         return Finding(column.name, kind := _kind_of(seen), done, seen, _use(column, kind))
-    if column.clock == "recurring":
+    if column.clock == "recurring" and not is_clock(column.layout):
         seen, how = f"a running clock over {_days_of(column)}", "`clock: absolute` in a schema file keeps its position"
         return Finding(column.name, "clock", f"read by the time of {_words(column.cycles)}", seen, how)
     if seen := _constant(series):
         kind = "constant" if seen.startswith("one value in all") else "near-constant"
         return Finding(column.name, kind, "kept", seen, _leave(column))
-    if column.kind == "date":
+    if column.kind == "date" and not is_clock(column.layout):
         return _kept_date(column, _stamps(column, series, timezone))
     if seen := _doubtful(column, series):
         kind = "identifier" if "identifier" in seen else "clock"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ganlib.data.constraints import Constraint, check_constraints, read_constraints
 from ganlib.errors import ConfigError
-from serving.table.layouts import NumberLayout
+from serving.table.layouts import number_layout
 from serving.table.words import Missing, missing_words
 from serving.table.zones import zone
 
@@ -38,7 +38,8 @@ _HEADING = f"""\
 #   levels      categories only: what their strings are: text, number, boolean or date (1, 1.0 and 01 are one number)
 #   not_missing words of the list missing_words that are values in this column
 #   public      categories only: true lets the artifact list every value, however rare
-#   layout      how text writes numbers (${{:,.2f}}), dates (%d.%m.%Y; several separated by |) or booleans (TRUE|FALSE)
+#   layout      how text writes numbers (${{:,.2f}}; 1.234,50 is {{:.,2f}}), durations (%d days %H:%M:%S, ISO), dates
+#               (%d.%m.%Y; several separated by |), times of day (%H:%M) or booleans (TRUE|FALSE)
 #   step        numbers: the grid that generated values lie on (dates: microseconds)
 #   buckets     text only: number of hashed 3-gram features
 #   timezone    dates only: how naive times are read (null: the schema's, above the columns)
@@ -130,10 +131,10 @@ class Column:
 
 
 def _check_layout(column: Column) -> None:
-    if column.layout is None or column.kind not in ("number", "integer"):
+    if column.kind not in ("number", "integer"):
         return
     try:
-        NumberLayout.of(column.layout)
+        number_layout(column.layout)
     except ValueError as error:
         raise ConfigError(f"column {column.name!r}: {error}") from error
 
