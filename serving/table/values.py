@@ -103,7 +103,7 @@ def _parsed(name: str, array: pa.Array, missing: Missing, layout: str | None) ->
     table = np.full(len(texts) + 1, np.nan)
     bad = set()
     for place, text in enumerate(texts):
-        number = _as_float(plain.number(text) if plain else text)
+        number = as_float(plain.number(text) if plain else text)
         if number is None:
             bad.add(text)
         else:
@@ -114,7 +114,8 @@ def _parsed(name: str, array: pa.Array, missing: Missing, layout: str | None) ->
     return table[codes]
 
 
-def _as_float(text: str) -> float | None:
+def as_float(text: str) -> float | None:
+    """A plain number, or the seconds of a duration; None for any other text."""
     # float() takes 1_000, which no table means.
     try:
         return None if "_" in text else float(text)
@@ -301,6 +302,12 @@ def _time_of_day(text: str) -> datetime | None:
     except ValueError:
         return None
     return datetime.combine(_EPOCH.date(), clock, UTC) if clock and clock.tzinfo is None else None
+
+
+def moment_of(text: str) -> int | None:
+    """Microseconds since 1970 UTC of an ISO date, naive ones read in UTC; None for any other text."""
+    moment = _moment(text, [])
+    return None if moment is None else microseconds(moment, UTC)
 
 
 def microseconds(moment: datetime, where: tzinfo) -> int:

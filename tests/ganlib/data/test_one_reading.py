@@ -17,10 +17,9 @@ from ganlib.data.read import read_table
 from ganlib.errors import DataError
 from serving.frame import FrameAdapter
 from serving.inputs import list_inputs
-from tests.ganlib.data.kinds import KINDS, ROWS
+from tests.ganlib.data.kinds import KINDS, NO_PARQUET, ROWS
 
 FINE = ("milliseconds", "nanoseconds", "times", "times in a zone", "arrow timestamp")
-NO_PARQUET = ("Enum", "intervals", "UUID", "months")
 
 
 def served(path, schema):
