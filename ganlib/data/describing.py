@@ -28,6 +28,8 @@ def describe_columns(frame: pd.DataFrame, schema: Schema, findings: Iterable[Fin
     for column in schema.columns:
         # A label is inferred from normal rows, where it has one value.
         note = joined("" if column.role == "label" else column.note, *said.get(column.name, ()))
+        if column.gap_from:
+            note = joined(note, f"and by the time since {column.gap_from}")
         if column.name not in frame.columns:
             note = joined("not in the data", note)
         rows.append({"column": column.name, "kind": column.kind, "role": column.role}

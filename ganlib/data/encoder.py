@@ -5,7 +5,8 @@ in float64, the training median where missing, linear within ±10 and logarithmi
 and ordered), then float32; a 0/1 flag marks missing values in columns whose training rows lacked some. Booleans are
 0/1. Categories are one-hot of (categories..., rare or unseen, missing). Text features are numbers. Dates are
 microseconds treated as numbers; for detection they are the sine and cosine of the time of day, week or year (UTC), as
-the schema says, and numbers only where it says so (``ganlib.data.roles``). For detection one last position, 5 × the
+the schema says, and numbers only where it says so (``ganlib.data.roles``); the time since another date, in seconds, is
+a number, the middle one where either date is missing (``ganlib.data.gaps``). For detection one last position, 5 × the
 count of missing values in columns that never lacked any, keeps such rows from looking normal.
 
 Privacy: what stands for a missing number is the median where several rows share it, else the mean of the five rows
@@ -24,6 +25,7 @@ import pandas as pd
 from ganlib.data.codes import ColumnCode, soft_clip
 from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
+from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, to_scores
 from ganlib.data.schema import Column, Schema
@@ -66,6 +68,8 @@ class TableEncoder:
         codes, start = [], 0
         for column in self.columns():
             code = self._fit_column(column, feeds[column.input], start)
+            if column.gap_from and not self.for_generation:
+                code = _with_gap(code, feeds, self.schema.column(column.gap_from).input)
             codes.append(code)
             start += code.width
         self.codes = tuple(codes)
@@ -153,6 +157,8 @@ class TableEncoder:
         unexpected = np.zeros(rows)
         for code, column in zip(self.codes, self.columns(), strict=True):
             lacks = _encode_column(code, feeds[code.input], out)
+            if code.gap_from:
+                out[:, code.gap_position] = _encode_gap(code, gaps(feeds[code.input], feeds[code.gap_from]))
             if not column.missing and lacks is not None:
                 unexpected += lacks
         if self.unexpected_position is not None:
@@ -160,7 +166,7 @@ class TableEncoder:
         return out
 
     def encode_values(self, index: int, feed: np.ndarray) -> np.ndarray:
-        """One feature column alone: float32 ``(n, width of the column)`` from its raw feed."""
+        """One feature column alone: float32 ``(n, width of the column)`` from its raw feed, its gap the usual one."""
         code = self.codes[index]
         out = np.zeros((len(feed), code.start + code.width), dtype=np.float32)
         _encode_column(code, feed, out)
@@ -203,6 +209,24 @@ class TableEncoder:
         encoder.unexpected_position, encoder.width = values["unexpected_position"], values["width"]
         encoder.shares = {name: dict(found) for name, found in values.get("shares", {}).items()}
         return encoder
+
+
+def _with_gap(code: ColumnCode, feeds: Mapping[str, np.ndarray], start: str) -> ColumnCode:
+    """The code with the gap since another date before its cycles."""
+    seconds = gaps(feeds[code.input], feeds[start])
+    present = seconds[~np.isnan(seconds)]
+    center, scale = _moments(present) if len(present) else (0.0, 1.0)
+    middle = float(soft_clip((np.array(_middle(present)) - center) / scale)) if len(present) else 0.0
+    before = len(code.reference) - 2 * len(code.cycles)
+    return replace(
+        code, width=code.width + 1, gap_from=start, gap_center=center, gap_scale=scale, gap_median=middle,
+        reference=(*code.reference[:before], middle, *code.reference[before:]),
+    )  # fmt: skip
+
+
+def _encode_gap(code: ColumnCode, seconds: np.ndarray) -> np.ndarray:
+    scaled = soft_clip((seconds - code.gap_center) / code.gap_scale)
+    return np.where(np.isnan(seconds), code.gap_median, scaled)
 
 
 def _clock(column: Column) -> tuple[bool, tuple[str, ...]]:
@@ -266,7 +290,8 @@ def _blocks(code: ColumnCode) -> list[Block]:
     first = [Block(code.column, kind, code.start)] if code.position else []
     cycles = [Block(code.column, "number", code.first_cycle + i) for i in range(2 * len(code.cycles))]
     flag = [Block(code.column, "binary", code.missing_position)] if code.missing_position is not None else []
-    return [*first, *flag, *cycles]
+    gap = [Block(code.column, "number", code.gap_position)] if code.gap_from else []
+    return [*first, *flag, *gap, *cycles]
 
 
 def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray | None:
@@ -290,6 +315,8 @@ def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.nd
         out[:, code.start] = np.where(lacks, code.median, encoded)
     if code.missing_position is not None:
         out[:, code.missing_position] = lacks
+    if code.gap_from:
+        out[:, code.gap_position] = code.gap_median
     if code.cycles:
         out[:, code.first_cycle : code.start + code.width] = _cycles(code.cycles, feed, lacks)
     return lacks

@@ -19,6 +19,7 @@ from ganlib.data.disguise import all_numbers, read_texts
 from ganlib.data.dtypes import date_mark, is_nested, name_of, object_kind, plain
 from ganlib.data.frames import as_frame, close_names
 from ganlib.data.frames import check_frame as check_frame
+from ganlib.data.gaps import with_gaps
 from ganlib.data.roles import assign_roles, with_requests
 from ganlib.data.schema import Column, Schema, known_zone
 from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
@@ -56,7 +57,8 @@ def infer_schema(
     text; whole numbers that all differ are dropped where they are named like an identifier, or only grow over 20 rows
     or more, as long as another feature is left. Columns without a value or of lists and mappings are dropped.
     For a detector, other clocks, counters and identifiers are dropped too, and dates are read by what recurs of them
-    (``ganlib.data.roles``); not so ``for_generation``, where relations between columns are proposed as constraints.
+    (``ganlib.data.roles``) and by steady gaps between them (``ganlib.data.gaps``); not so ``for_generation``, where
+    relations between columns are proposed as constraints.
 
     ``label`` and ``group`` name columns that get these roles, ``drop`` and ``ids`` columns that are not used;
     ``timezone`` is how naive times are read.
@@ -79,6 +81,7 @@ def infer_schema(
         else:
             columns.append(_inferred(frame[name], timezone, max_categories, name in unused))
     columns = assign_roles(frame, with_requests(columns, drop, ids), timezone, for_generation)
+    columns = columns if for_generation else with_gaps(columns, frame, timezone)
     columns = [replace(c, role="id") if _is_identifier(c) else c for c in columns]
     schema = Schema(tuple(columns), timezone, missing_words=MISSING_WORDS)
     if not schema.features:

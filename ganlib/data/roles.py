@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ganlib.data.frames import close_names
+from ganlib.data.gaps import without_gaps
 from ganlib.data.schema import Column, Schema
 from ganlib.data.values import (
     NO_DATE,
@@ -112,14 +113,14 @@ def with_requests(columns: list[Column], drop: Iterable[str] = (), ids: Iterable
             raise DataError(f"there is no column {name!r} to {what}; {close_names(name, known)}")
         if known[name].role in ("label", "group"):
             raise ConfigError(f"column {name!r} is the {known[name].role}; it can be neither dropped nor an identifier")
-    return [_requested(c, wanted[c.name]) if c.name in wanted else c for c in columns]
+    return list(without_gaps(_requested(c, wanted[c.name]) if c.name in wanted else c for c in columns))
 
 
 def _requested(column: Column, role: str) -> Column:
     """What is not used stores nothing of its values."""
     return replace(
         column, role=role, note=_ASKED[role], minimum=None, maximum=None, quantiles=(), categories=None, rare=False,
-        clock=None, cycles=(),
+        clock=None, cycles=(), gap_from=None,
     )  # fmt: skip
 
 
@@ -336,7 +337,8 @@ def _finding(column: Column, series: pd.Series, timezone: str) -> Finding | None
         return Finding(column.name, kind := _kind_of(seen), done, seen, _use(column, kind))
     if column.clock == "recurring" and not is_clock(column.layout):
         seen, how = f"a running clock over {_days_of(column)}", "`clock: absolute` in a schema file keeps its position"
-        return Finding(column.name, "clock", f"read by the time of {_words(column.cycles)}", seen, how)
+        gap = f", and by the time since {column.gap_from}" if column.gap_from else ""
+        return Finding(column.name, "clock", f"read by the time of {_words(column.cycles)}{gap}", seen, how)
     if seen := _constant(series):
         kind = "constant" if seen.startswith("one value in all") else "near-constant"
         return Finding(column.name, kind, "kept", seen, _leave(column))
