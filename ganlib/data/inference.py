@@ -306,6 +306,11 @@ def zone_of(series: pd.Series) -> str | None:
         return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
 
 
+def label_column(series: pd.Series, max_categories: int = 100) -> Column:
+    """The column of a label, with all of its values while they are few."""
+    return _as_category(series, "label", max_categories)
+
+
 def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str = "") -> Column:
     """Values seen often enough, sorted (ordered levels in their order); a label keeps all while they are few."""
     dtype = dtype or name_of(series)

@@ -60,8 +60,8 @@ _ASKED = {"dropped": "dropped on request", "id": "identifier on request: not use
 class Finding:
     """One column that a person should know of.
 
-    ``kind``: clock, counter, date, identifier, constant, near-constant, leak, empty or unreadable. ``done``: dropped,
-    not used, kept, or how a date is read. ``seen`` and ``overrule`` are sentences without a period.
+    ``kind``: clock, counter, date, identifier, constant, near-constant, word, leak, empty or unreadable. ``done``:
+    dropped, not used, kept, or how a date is read. ``seen`` and ``overrule`` are sentences without a period.
     """
 
     column: str
@@ -325,6 +325,8 @@ def find_roles(frame: pd.DataFrame, schema: Schema, anomalous: np.ndarray | None
             continue
         if finding := _finding(column, normal[column.name], schema.timezone):
             found.append(finding)
+        if column.role == "feature" and column.not_missing:
+            found.append(_kept_words(column))
         if column.role == "feature" and anomalous is not None:
             found += _leaks(column, frame[column.name], anomalous, schema.timezone)
     return found
@@ -348,6 +350,12 @@ def _finding(column: Column, series: pd.Series, timezone: str) -> Finding | None
         kind = "identifier" if "identifier" in seen else "clock"
         return Finding(column.name, kind, "kept", seen, _leave(column))
     return None
+
+
+def _kept_words(column: Column) -> Finding:
+    words = _words(column.not_missing)
+    how = "`not_missing: []` in a schema file reads it as missing"
+    return Finding(column.name, "word", "kept", f"{words} read as a value, not as missing", how)
 
 
 def _kind_of(note: str) -> str:
