@@ -10,7 +10,8 @@ a number, the middle one where either date is missing (``ganlib.data.gaps``). Fo
 count of missing values in columns that never lacked any, keeps such rows from looking normal.
 
 Privacy: what stands for a missing number is the median where several rows share it, else the mean of the five rows
-around it, so that no single row's value is stored.
+around it, so that no single row's value is stored; of a column with fewer than five values, mean, deviation and what
+stands for a missing one are rounded to three significant digits.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
 from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
-from ganlib.data.normal_scores import Knots, fit_knots, to_scores
+from ganlib.data.normal_scores import Knots, fit_knots, rounded, to_scores
 from ganlib.data.schema import Column, Schema
 from ganlib.data.shares import Shares, training_shares
 from ganlib.data.spec import Block, BlockKind, DataSpec
@@ -105,7 +106,7 @@ class TableEncoder:
                 column.name, column.input, "boolean", start, len(reference), median=mode, missing_position=flag,
                 reference=reference,
             )  # fmt: skip
-        center, scale = _moments(present)
+        center, scale = (_private(value, present) for value in _moments(present))
         knots, scores = self._knots(column, present)
         width = position + (flag is not None) + 2 * len(cycles)
         code = ColumnCode(
@@ -215,7 +216,7 @@ def _with_gap(code: ColumnCode, feeds: Mapping[str, np.ndarray], start: str) -> 
     """The code with the gap since another date before its cycles."""
     seconds = gaps(feeds[code.input], feeds[start])
     present = seconds[~np.isnan(seconds)]
-    center, scale = _moments(present) if len(present) else (0.0, 1.0)
+    center, scale = (_private(value, present) for value in _moments(present)) if len(present) else (0.0, 1.0)
     middle = float(soft_clip((np.array(_middle(present)) - center) / scale)) if len(present) else 0.0
     before = len(code.reference) - 2 * len(code.cycles)
     return replace(
@@ -263,13 +264,20 @@ def _moments(present: np.ndarray) -> tuple[float, float]:
 
 
 def _middle(present: np.ndarray) -> float:
-    """The median where rows share it, else the mean of the five rows around it."""
+    """The median where rows share it, else the mean of the five rows around it; of fewer rows, rounded."""
     ordered = np.sort(present)
     middle, n = ordered[(len(ordered) - 1) // 2], len(ordered)
-    if n <= COMMON or (ordered == middle).sum() >= COMMON:
+    if (ordered == middle).sum() >= COMMON:
         return float(middle)
-    start = n // 2 - COMMON // 2
-    return float((ordered[start : start + COMMON] / COMMON).sum())
+    start = max(0, n // 2 - COMMON // 2)
+    around = ordered[start : start + COMMON]
+    return _private(float((around / len(around)).sum()), present)
+
+
+def _private(value: float, present: np.ndarray) -> float:
+    """A figure of five values or more as it is, of fewer to three significant digits."""
+    span = float(np.ptp(present)) or abs(value)
+    return value if len(present) >= COMMON or not np.isfinite(span) else rounded(value, span)
 
 
 def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
