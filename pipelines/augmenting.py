@@ -22,6 +22,8 @@ from serving.wording import counted, listed
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ganlib.data.schema import Schema
+
 TEST_SHARE = 0.25
 LEAST_CLASS = 4  # rows that a class needs before one of them can be kept back
 
@@ -234,7 +236,8 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     else:
         lift = _measured(settings, frame, tell)
         tell(f"training {chosen.model} on all {counted(len(frame), 'real row')}")
-        augmenter = _augmenter(settings, frame)
+        named = data.schema_file or data.drop or data.ids
+        augmenter = _augmenter(settings, schema_of(data, frame, for_generation=True) if named else None)
         made = augmenter.augment(
             frame, data.label, chosen.rows, condition=chosen.condition, only_synthetic=chosen.only_synthetic
         )
@@ -327,13 +330,11 @@ def _lacking(chosen: AugmentSettings, classes: Mapping[str, int]) -> int:
     return most - classes[wanted]
 
 
-def _augmenter(settings: Settings, frame: pd.DataFrame, verbose: bool = True) -> Any:
-    """An augmenter with the schema that was asked for; without one it infers its own from the rows it is fitted on."""
+def _augmenter(settings: Settings, schema: Schema | None, verbose: bool = True) -> Any:
+    """An augmenter with a schema; without one it infers its own from the rows it is fitted on."""
     from ganlib.augment import as_augmenter
 
-    data, given = settings.data, dict[str, Any](verbose=verbose)
-    if data.schema_file or data.drop or data.ids:
-        given["schema"] = schema_of(data, frame, for_generation=True)
+    given = dict[str, Any](verbose=verbose) | ({} if schema is None else {"schema": schema})
     return as_augmenter(settings.augment.model, **settings.augmenter_parameters() | given)
 
 
@@ -347,10 +348,12 @@ def _measured(settings: Settings, frame: pd.DataFrame, tell: Tell) -> Any:
         return None
     # Generated rows lack them, by which alone they would differ from real ones.
     used = frame.drop(columns=unused_columns(settings.data, frame))
+    # Only a file's schema holds for all splits: one that is inferred knows the bounds of the rows it is inferred from.
+    schema = schema_of(settings.data, frame, for_generation=True) if settings.data.schema_file else None
     tell(f"measuring what generated rows add: {chosen.repeats} splits of the real rows, a model trained in each")
     try:
         return measure_lift(
-            _augmenter(settings, frame, verbose=False), used, label, chosen.rows, condition=chosen.condition,
+            _augmenter(settings, schema, verbose=False), used, label, chosen.rows, condition=chosen.condition,
             repeats=chosen.repeats, seed=settings.training.random_state,
             tell=lambda done, total: tell(f"split {done} of {total}"),
         )  # fmt: skip

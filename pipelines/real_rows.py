@@ -221,7 +221,7 @@ def _typed(column: Column, texts: pd.Series) -> pd.Series:
     if column.kind == "boolean":
         truths = as_booleans(texts, layout=column.layout)
         return pd.Series(pd.array([None if v != v else bool(v) for v in truths], "boolean"), texts.index)
-    plain = column.layout is None or column.layout.startswith("{:.")
+    plain = column.layout is None or re.fullmatch(r"\{:\.\d+f\}", column.layout)
     if column.kind not in ("number", "integer") or not plain or texts.isna().all():
         return texts
     numbers = pd.Series(as_numbers(texts, layout=column.layout), texts.index)

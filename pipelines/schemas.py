@@ -54,7 +54,7 @@ def schema_of(
     ``for_generation`` leaves the label out. Raises ConfigError on a broken file or roles that clash, DataError where
     the data lacks columns or no feature is left.
     """
-    from ganlib.data.inference import infer_schema
+    from ganlib.data.inference import infer_schema, label_column
     from ganlib.data.roles import with_requests
 
     if data.schema_file is None:
@@ -62,9 +62,14 @@ def schema_of(
         if for_generation:
             fit = fit.drop(columns=[data.label] if data.label else [])
         label, group = (None, None) if for_generation else (data.label, data.group)
-        return infer_schema(
+        schema = infer_schema(
             fit, label, group, data.timezone, for_generation=for_generation, drop=data.drop, ids=data.ids
         )
+        if label is None or rows is None:
+            return schema
+        # Training rows hold normal values alone; the file shows what the column holds.
+        whole = label_column(frame[label])
+        return replace(schema, columns=tuple(whole if c.name == label else c for c in schema.columns))
     schema = _labelled(_loaded(data), data, for_generation)
     schema = replace(schema, columns=tuple(with_requests(list(schema.columns), data.drop, data.ids)))
     _check_columns(schema, frame, str(data.schema_file))

@@ -22,8 +22,9 @@ class ColumnCode:
     becomes; for booleans it is the mode); for text the first two are tuples, one value a feature. ``has_rare`` and
     ``has_missing`` say which extra one-hot positions a category has; ``missing_position`` is the flag's position;
     ``reference`` is the column's part of the reference row. ``cycles`` are those of a date, two positions each at the
-    end; without ``position`` they are all that is read of it. ``knots``/``scores`` (generation) map raw values to
-    normal scores, piecewise linearly (``ganlib.data.normal_scores``).
+    end; without ``position`` they are all that is read of its own. ``gap_from`` is the input of another date since
+    which the time is read, in seconds, at one position before the cycles. ``knots``/``scores`` (generation) map raw
+    values to normal scores, piecewise linearly (``ganlib.data.normal_scores``).
     """
 
     column: str
@@ -40,6 +41,10 @@ class ColumnCode:
     missing_position: int | None = None
     position: bool = True
     cycles: tuple[str, ...] = ()
+    gap_from: str = ""
+    gap_center: float = 0.0
+    gap_scale: float = 1.0
+    gap_median: float = 0.0
     reference: tuple[float, ...] = ()
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
@@ -48,6 +53,11 @@ class ColumnCode:
     def first_cycle(self) -> int:
         """Where the positions of the cycles begin."""
         return self.start + self.width - 2 * len(self.cycles)
+
+    @property
+    def gap_position(self) -> int:
+        """Where the gap lies, if there is one."""
+        return self.first_cycle - 1
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ColumnCode:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ganlib.errors import ConfigError
+from serving.table.layouts import is_clock, number_layout
+from serving.table.spans import SpanLayout
 
 if TYPE_CHECKING:
     from ganlib.data.schema import Column, Schema
@@ -21,6 +23,7 @@ BREAKABLE = 0.05  # share of pairs of unrelated rows that must break an order, o
 CHANCE = 20.0  # a relation is proposed if unrelated columns would keep it with a probability below exp(-CHANCE)
 SUPPORT = 5  # rows for each level of the determining category, on average
 PROBE = 500  # rows that a combination is first sought in
+FAMILIES = ("date", "time of day", "duration", "number")  # an order compares columns of one of these
 MOST_COLUMNS = 60  # orders are not sought among more number columns than this: pixels and sensors keep many
 
 
@@ -121,12 +124,13 @@ def _check_kinds(constraint: Constraint, used: Sequence[Column], said: str) -> N
 
 
 def family(column: Column) -> str | None:
-    """Which columns an order may compare: dates, durations or numbers; None for the others."""
+    """Which columns an order may compare: dates, times of day, durations or numbers; None for the others."""
     if column.kind == "date":
-        return "date"
+        return "time of day" if is_clock(column.layout) else "date"
     if column.kind not in ("number", "integer"):
         return None
-    return "duration" if "timedelta" in column.dtype or column.dtype.startswith("duration") else "number"
+    spans = "timedelta" in column.dtype or column.dtype.startswith("duration")
+    return "duration" if spans or isinstance(number_layout(column.layout), SpanLayout) else "number"
 
 
 # ---------------------------------------------------------------- what holds
@@ -157,7 +161,7 @@ def find_constraints(frame: pd.DataFrame, schema: Schema) -> tuple[Constraint, .
     from ganlib.data.feeds import make_feeds
 
     features = schema.features
-    groups = [[c for c in features if family(c) == name] for name in ("date", "duration", "number")]
+    groups = [[c for c in features if family(c) == name] for name in FAMILIES]
     groups = [g for g in groups if 2 <= len(g) <= MOST_COLUMNS]
     words = [c for c in features if c.kind == "category"]
     words = words if len(words) > 1 else []

@@ -26,8 +26,9 @@ def describe_columns(frame: pd.DataFrame, schema: Schema, findings: Iterable[Fin
             said.setdefault(finding.column, []).append(f"{finding.kind}: {finding.seen}")
     rows = []
     for column in schema.columns:
-        # A label is inferred from normal rows, where it has one value.
-        note = joined("" if column.role == "label" else column.note, *said.get(column.name, ()))
+        note = joined(column.note, *said.get(column.name, ()))
+        if column.gap_from:
+            note = joined(note, f"and by the time since {column.gap_from}")
         if column.name not in frame.columns:
             note = joined("not in the data", note)
         rows.append({"column": column.name, "kind": column.kind, "role": column.role}

@@ -15,8 +15,8 @@ from pandas.api import types
 
 _OBJECTS = {
     "integer": "integer", "floating": "floating", "mixed-integer-float": "floating", "decimal": "decimal",
-    "boolean": "boolean", "date": "date", "datetime": "datetime", "datetime64": "datetime", "timedelta": "timedelta",
-    "timedelta64": "timedelta",
+    "boolean": "boolean", "date": "date", "datetime": "datetime", "datetime64": "datetime", "time": "time",
+    "timedelta": "timedelta", "timedelta64": "timedelta",
 }  # fmt: skip
 
 

@@ -5,11 +5,13 @@ in float64, the training median where missing, linear within ±10 and logarithmi
 and ordered), then float32; a 0/1 flag marks missing values in columns whose training rows lacked some. Booleans are
 0/1. Categories are one-hot of (categories..., rare or unseen, missing). Text features are numbers. Dates are
 microseconds treated as numbers; for detection they are the sine and cosine of the time of day, week or year (UTC), as
-the schema says, and numbers only where it says so (``ganlib.data.roles``). For detection one last position, 5 × the
+the schema says, and numbers only where it says so (``ganlib.data.roles``); the time since another date, in seconds, is
+a number, the middle one where either date is missing (``ganlib.data.gaps``). For detection one last position, 5 × the
 count of missing values in columns that never lacked any, keeps such rows from looking normal.
 
 Privacy: what stands for a missing number is the median where several rows share it, else the mean of the five rows
-around it, so that no single row's value is stored.
+around it, so that no single row's value is stored; of a column with fewer than five values, mean, deviation and what
+stands for a missing one are rounded to three significant digits.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ import pandas as pd
 from ganlib.data.codes import ColumnCode, soft_clip
 from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
+from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
-from ganlib.data.normal_scores import Knots, fit_knots, to_scores
+from ganlib.data.normal_scores import Knots, fit_knots, rounded, to_scores
 from ganlib.data.schema import Column, Schema
 from ganlib.data.shares import Shares, training_shares
 from ganlib.data.spec import Block, BlockKind, DataSpec
@@ -66,6 +69,8 @@ class TableEncoder:
         codes, start = [], 0
         for column in self.columns():
             code = self._fit_column(column, feeds[column.input], start)
+            if column.gap_from and not self.for_generation:
+                code = _with_gap(code, feeds, self.schema.column(column.gap_from).input)
             codes.append(code)
             start += code.width
         self.codes = tuple(codes)
@@ -101,7 +106,7 @@ class TableEncoder:
                 column.name, column.input, "boolean", start, len(reference), median=mode, missing_position=flag,
                 reference=reference,
             )  # fmt: skip
-        center, scale = _moments(present)
+        center, scale = (_private(value, present) for value in _moments(present))
         knots, scores = self._knots(column, present)
         width = position + (flag is not None) + 2 * len(cycles)
         code = ColumnCode(
@@ -153,6 +158,8 @@ class TableEncoder:
         unexpected = np.zeros(rows)
         for code, column in zip(self.codes, self.columns(), strict=True):
             lacks = _encode_column(code, feeds[code.input], out)
+            if code.gap_from:
+                out[:, code.gap_position] = _encode_gap(code, gaps(feeds[code.input], feeds[code.gap_from]))
             if not column.missing and lacks is not None:
                 unexpected += lacks
         if self.unexpected_position is not None:
@@ -160,7 +167,7 @@ class TableEncoder:
         return out
 
     def encode_values(self, index: int, feed: np.ndarray) -> np.ndarray:
-        """One feature column alone: float32 ``(n, width of the column)`` from its raw feed."""
+        """One feature column alone: float32 ``(n, width of the column)`` from its raw feed, its gap the usual one."""
         code = self.codes[index]
         out = np.zeros((len(feed), code.start + code.width), dtype=np.float32)
         _encode_column(code, feed, out)
@@ -205,6 +212,24 @@ class TableEncoder:
         return encoder
 
 
+def _with_gap(code: ColumnCode, feeds: Mapping[str, np.ndarray], start: str) -> ColumnCode:
+    """The code with the gap since another date before its cycles."""
+    seconds = gaps(feeds[code.input], feeds[start])
+    present = seconds[~np.isnan(seconds)]
+    center, scale = (_private(value, present) for value in _moments(present)) if len(present) else (0.0, 1.0)
+    middle = float(soft_clip((np.array(_middle(present)) - center) / scale)) if len(present) else 0.0
+    before = len(code.reference) - 2 * len(code.cycles)
+    return replace(
+        code, width=code.width + 1, gap_from=start, gap_center=center, gap_scale=scale, gap_median=middle,
+        reference=(*code.reference[:before], middle, *code.reference[before:]),
+    )  # fmt: skip
+
+
+def _encode_gap(code: ColumnCode, seconds: np.ndarray) -> np.ndarray:
+    scaled = soft_clip((seconds - code.gap_center) / code.gap_scale)
+    return np.where(np.isnan(seconds), code.gap_median, scaled)
+
+
 def _clock(column: Column) -> tuple[bool, tuple[str, ...]]:
     """Whether a detector reads a column's position in time (of a number: its value), and its cycles."""
     if column.kind == "date" and column.clock is None:
@@ -239,13 +264,20 @@ def _moments(present: np.ndarray) -> tuple[float, float]:
 
 
 def _middle(present: np.ndarray) -> float:
-    """The median where rows share it, else the mean of the five rows around it."""
+    """The median where rows share it, else the mean of the five rows around it; of fewer rows, rounded."""
     ordered = np.sort(present)
     middle, n = ordered[(len(ordered) - 1) // 2], len(ordered)
-    if n <= COMMON or (ordered == middle).sum() >= COMMON:
+    if (ordered == middle).sum() >= COMMON:
         return float(middle)
-    start = n // 2 - COMMON // 2
-    return float((ordered[start : start + COMMON] / COMMON).sum())
+    start = max(0, n // 2 - COMMON // 2)
+    around = ordered[start : start + COMMON]
+    return _private(float((around / len(around)).sum()), present)
+
+
+def _private(value: float, present: np.ndarray) -> float:
+    """A figure of five values or more as it is, of fewer to three significant digits."""
+    span = float(np.ptp(present)) or abs(value)
+    return value if len(present) >= COMMON or not np.isfinite(span) else rounded(value, span)
 
 
 def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
@@ -266,7 +298,8 @@ def _blocks(code: ColumnCode) -> list[Block]:
     first = [Block(code.column, kind, code.start)] if code.position else []
     cycles = [Block(code.column, "number", code.first_cycle + i) for i in range(2 * len(code.cycles))]
     flag = [Block(code.column, "binary", code.missing_position)] if code.missing_position is not None else []
-    return [*first, *flag, *cycles]
+    gap = [Block(code.column, "number", code.gap_position)] if code.gap_from else []
+    return [*first, *flag, *gap, *cycles]
 
 
 def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray | None:
@@ -290,6 +323,8 @@ def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.nd
         out[:, code.start] = np.where(lacks, code.median, encoded)
     if code.missing_position is not None:
         out[:, code.missing_position] = lacks
+    if code.gap_from:
+        out[:, code.gap_position] = code.gap_median
     if code.cycles:
         out[:, code.first_cycle : code.start + code.width] = _cycles(code.cycles, feed, lacks)
     return lacks

@@ -6,25 +6,27 @@ are rounded outward, and quantiles rounded, to three significant digits (dates t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
 
 from ganlib.data.constraints import find_constraints
+from ganlib.data.disguise import all_numbers, read_texts
 from ganlib.data.dtypes import date_mark, is_nested, name_of, object_kind, plain
 from ganlib.data.frames import as_frame, close_names
 from ganlib.data.frames import check_frame as check_frame
+from ganlib.data.gaps import with_gaps
 from ganlib.data.roles import assign_roles, with_requests
 from ganlib.data.schema import Column, Schema, known_zone
 from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
 from ganlib.errors import ConfigError, DataError
 from serving.table.arrow import is_missing
-from serving.table.layouts import find_date_layouts, find_number_layout, find_step, parse_date
+from serving.table.layouts import NumberLayout, find_step, is_clock, number_layout, resolution
+from serving.table.spans import SpanLayout
 from serving.table.values import whole_dates
 from serving.table.words import AMBIGUOUS, MISSING_WORDS, Missing
 
@@ -32,8 +34,7 @@ COMMON = 5
 TEXT_BUCKETS = 32
 _DAY = 86_400_000_000  # microseconds: dates are stored to the day only
 _POINTS = (0.0, 0.05, 0.5, 0.95, 1.0)
-_ISO = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$")
-_LAYOUT_PROBE = 200  # distinct texts that a layout of dates is first sought in
+_HOUR = 3_600_000_000  # times of day are stored to the hour
 EXACT = 2**53  # beyond it float64 runs neighbouring whole numbers together
 
 
@@ -56,7 +57,8 @@ def infer_schema(
     text; whole numbers that all differ are dropped where they are named like an identifier, or only grow over 20 rows
     or more, as long as another feature is left. Columns without a value or of lists and mappings are dropped.
     For a detector, other clocks, counters and identifiers are dropped too, and dates are read by what recurs of them
-    (``ganlib.data.roles``); not so ``for_generation``, where relations between columns are proposed as constraints.
+    (``ganlib.data.roles``) and by steady gaps between them (``ganlib.data.gaps``); not so ``for_generation``, where
+    relations between columns are proposed as constraints.
 
     ``label`` and ``group`` name columns that get these roles, ``drop`` and ``ids`` columns that are not used;
     ``timezone`` is how naive times are read.
@@ -79,6 +81,7 @@ def infer_schema(
         else:
             columns.append(_inferred(frame[name], timezone, max_categories, name in unused))
     columns = assign_roles(frame, with_requests(columns, drop, ids), timezone, for_generation)
+    columns = columns if for_generation else with_gaps(columns, frame, timezone)
     columns = [replace(c, role="id") if _is_identifier(c) else c for c in columns]
     schema = Schema(tuple(columns), timezone, missing_words=MISSING_WORDS)
     if not schema.features:
@@ -127,6 +130,8 @@ def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Colu
         return _boolean_column(series, dtype)
     if types.is_datetime64_any_dtype(series.dtype) or objects in ("date", "datetime"):
         return _date_column(series, dtype, timezone)
+    if objects == "time":
+        return _date_column(series, dtype, timezone, clock_of(series))
     if types.is_timedelta64_dtype(series.dtype) or types.is_numeric_dtype(series.dtype) or objects == "timedelta":
         return _number_column(series, dtype, timezone)
     return _infer_text(series, dtype, timezone, max_categories)
@@ -177,66 +182,16 @@ def _word_values(texts: pd.Series) -> set[str]:
 
 def _disguised(series: pd.Series, filled: pd.Series, dtype: str, timezone: str) -> Column | None:
     """Numbers, dates and booleans written as text; ``filled`` are the distinct values that are present."""
-    if _all_numbers(filled[:100]) and _all_numbers(filled):
-        return _number_column(series, dtype, timezone, find_number_layout(list(filled)))
-    if layout := _marked(filled):
-        return _number_column(series, dtype, timezone, layout)
-    dated, layout, note = _dated(filled)
-    if dated:
-        try:
-            return _date_column(series, dtype, timezone, layout, note)
-        except DataError:  # looks like dates but is none: 2026-02-31
-            return None
-    if {text.lower() for text in filled[:5]} <= {"true", "false"} and set(filled.str.lower()) == {"true", "false"}:
-        words = sorted(filled, key=str.lower, reverse=True)
-        return _boolean_column(series, dtype, "|".join(words) if len(words) == 2 else None)
-    return None
-
-
-def _all_numbers(texts: pd.Series) -> bool:
-    """Leading zeros (postcodes, account numbers) make codes of numbers."""
-    coded = texts.str.match(r"^[+-]?0\d").any()
-    return bool(not coded and pd.to_numeric(texts, errors="coerce").notna().all())
-
-
-def _marked(filled: pd.Series) -> str | None:
-    """The layout of numbers with a currency, a percent sign or separators of thousands; None where there is none."""
-    return find_number_layout(list(filled)) or None if find_number_layout(list(filled[:100])) else None
-
-
-def _dated(filled: pd.Series) -> tuple[bool, str | None, str]:
-    """Whether texts are dates, by which layout (None: ISO of several forms), and what a reader should know of it."""
-    probe = list(filled[:_LAYOUT_PROBE])
-    found = find_date_layouts(probe)
-    if len(filled) > len(probe):
-        rest = list(filled[_LAYOUT_PROBE:])
-        found = [layout for layout in found if all(parse_date(text, layout) is not None for text in rest)]
-    if found:
-        other = next((layout for layout in found[1:] if _order(layout) != _order(found[0])), None)
-        note = f"read as {found[0]}, though {other} fits as well: change layout if that is meant" if other else ""
-        return True, found[0], note
-    if filled.str.match(_ISO).all():
-        return True, None, ""
-    layouts = _several(list(filled))
-    return bool(layouts), layouts or None, f"dates in several layouts: {layouts}" if layouts else ""
-
-
-def _order(layout: str) -> list[str]:
-    return re.findall("%[dmbBYy]", layout)
-
-
-def _several(texts: list[str]) -> str:
-    """Two or three layouts that together read all of the texts, joined by ``|``; empty where there are none."""
-    left: list[str] = texts
-    layouts: list[str] = []
-    while left and len(layouts) < 3:
-        found = find_date_layouts(left[:1])
-        best = max(found, key=lambda layout: sum(parse_date(t, layout) is not None for t in left), default=None)
-        if best is None:
-            return ""
-        layouts.append(best)
-        left = [text for text in left if parse_date(text, best) is None]
-    return "" if left else "|".join(layouts)
+    if (found := read_texts(filled)) is None:
+        return None
+    if found.kind == "boolean":
+        return _boolean_column(series, dtype, found.layout)
+    if found.kind == "number":
+        return _number_column(series, dtype, timezone, found.layout, found.note)
+    try:
+        return _date_column(series, dtype, timezone, found.layout, found.note)
+    except DataError:  # looks like dates but is none: 2026-02-31
+        return None
 
 
 def _boolean_column(series: pd.Series, dtype: str, layout: str | None = None) -> Column:
@@ -249,7 +204,7 @@ def _boolean_column(series: pd.Series, dtype: str, layout: str | None = None) ->
     )  # fmt: skip
 
 
-def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | None = None) -> Column:
+def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | None = None, note: str = "") -> Column:
     values = as_numbers(series, layout=layout or None)
     if not layout and types.is_integer_dtype(series.dtype) and whole_dates(values):
         note = "whole numbers that are days, such as 20230623"
@@ -257,12 +212,15 @@ def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | N
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return Column(str(series.name), "number", "dropped", dtype, True, note="no value is finite")
+    written = number_layout(layout)
     spans = types.is_timedelta64_dtype(series.dtype) or object_kind(series) == "timedelta"
-    whole = not spans and bool((finite == np.round(finite)).all()) and "." not in (layout or "")
+    spans = spans or isinstance(written, SpanLayout)
+    decimals = isinstance(written, NumberLayout) and written.spec.endswith("f")
+    whole = not spans and not decimals and bool((finite == np.round(finite)).all())
     if _beyond_exact(series, values):
         note = "whole numbers beyond 2^53 that all differ: an identifier"
         return Column(str(series.name), "integer", "dropped", dtype, len(finite) < len(values), note=note)
-    notes = ["seconds"] if spans else []
+    notes = [*filter(None, [note]), *["seconds"] * spans]
     step = find_step(finite)
     if finite.min() == finite.max():
         notes.append("constant")
@@ -312,18 +270,25 @@ def _date_column(series: pd.Series, dtype: str, timezone: str, layout: str | Non
     constant = present.min() == present.max()
     low, high = (present.min(), present.max()) if constant and len(present) >= COMMON else (None, None)
     points = np.quantile(present.astype(np.float64), _POINTS)
+    unit, last = (_HOUR, _DAY - resolution(str(layout))) if is_clock(layout) else (_DAY, np.inf)
     return Column(
         str(series.name),
         "date",
         dtype=f"{dtype}:{mark}" if mark else dtype,
         missing=len(present) < len(stamps),
-        minimum=float(present.min() // _DAY * _DAY if low is None else low),
-        maximum=float(-(-present.max() // _DAY) * _DAY if high is None else high),
-        quantiles=tuple(float(q) for q in np.round(points / _DAY) * _DAY),
+        minimum=float(present.min() // unit * unit if low is None else low),
+        maximum=float(min(last, -(-present.max() // unit) * unit) if high is None else high),
+        quantiles=tuple(float(min(last, q)) for q in np.round(points / unit) * unit),
         timezone=zone,
         note="; ".join(filter(None, [note, "constant" if constant else ""])),
         layout=layout,
     )
+
+
+def clock_of(series: pd.Series) -> str:
+    """The layout of a column of times of day: down to microseconds where a value has some."""
+    fine = any(value.microsecond for value in series if isinstance(value, time))
+    return "%H:%M:%S.%6f" if fine else "%H:%M:%S"
 
 
 def zone_of(series: pd.Series) -> str | None:
@@ -339,6 +304,11 @@ def zone_of(series: pd.Series) -> str | None:
     except ConfigError:
         minutes = int((zone.utcoffset(None) or timedelta()).total_seconds() // 60)
         return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
+
+
+def label_column(series: pd.Series, max_categories: int = 100) -> Column:
+    """The column of a label, with all of its values while they are few."""
+    return _as_category(series, "label", max_categories)
 
 
 def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str = "") -> Column:
@@ -392,7 +362,7 @@ def _levels_of(series: pd.Series, texts: np.ndarray, role: str) -> str:
     filled = pd.Series([t for t in np.unique(texts.astype(str)) if t not in ALL_WORDS], dtype=object)
     if role == "feature" or len(filled) == 0:
         return "text"
-    if _all_numbers(filled):
+    if all_numbers(filled):
         return "number"
     return "boolean" if set(filled.str.lower()) <= {"true", "false"} else "text"
 

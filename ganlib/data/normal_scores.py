@@ -10,8 +10,9 @@ compute, too. It keeps what a column's distribution is known by:
   towards the ends; the outermost also keep their spread. A heavy tail thus keeps its mean, deviation and quantiles.
 
 Privacy: every knot comes from at least five rows (a mean, or a mean and a deviation), is a value that five rows share,
-or is a bound of the schema. A stretch of fewer rows between two atoms is kept as its mean and spread, rounded to three
-significant digits (of the value, or of the column's range if that is less).
+or is a bound of the schema. A stretch of fewer rows between two atoms is kept as its mean and spread, and a row that
+values may reach to as itself, rounded to three significant digits (of the value, or of the column's range if that is
+less).
 """
 
 from __future__ import annotations
@@ -57,20 +58,38 @@ def fit_knots(values: np.ndarray, minimum: float | None, maximum: float | None, 
     rows = np.sort(np.asarray(values, dtype=np.float64))
     if len(rows) < LEAST or max(-rows[0], rows[-1]) > _LARGEST:
         return (), ()
-    floor = rows[0] if minimum is None else min(float(minimum), rows[0])
-    ceiling = rows[-1] if maximum is None else max(float(maximum), rows[-1])
+    span = float(rows[-1] - rows[0])
+    floor, ceiling = _end(rows, 0, span, minimum), _end(rows, -1, span, maximum)
     points: _Points = []
     stretches = _stretches(rows)
     for index, (start, end) in enumerate(stretches):
-        below = rows[stretches[index - 1][1] - 1] if index else floor
-        above = rows[stretches[index + 1][0]] if index + 1 < len(stretches) else ceiling
+        below = _limit(rows[slice(*stretches[index - 1])], -1, span) if index else floor
+        above = _limit(rows[slice(*stretches[index + 1])], 0, span) if index + 1 < len(stretches) else ceiling
         run = _Run(rows[start:end], start / len(rows), end / len(rows), below, above)
-        points.extend(_run_points(run, float(rows[-1] - rows[0]), groups))
+        points.extend(_run_points(run, span, groups))
     x = np.maximum.accumulate(np.array([value for value, _ in points]))
     # Rounding leaves a score that two stretches share 1e-15 apart.
     y = np.maximum.accumulate(np.clip(np.round([score for _, score in points], 12), -FAR, FAR))
     x, y = np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[-FAR], y, [FAR]])
     return _without_repeats(x, y)
+
+
+def _end(rows: np.ndarray, at: int, span: float, bound: float | None) -> float:
+    """How far values may reach at one end: to the bound; without one, or beyond it, to the outermost row or over it."""
+    row, outward = float(rows[at]), 1.0 if at else -1.0
+    if bound is not None and (bound - row) * outward >= 0:
+        return float(bound)
+    unit = 0.0 if _is_shared(rows, at) else _unit(row, span)
+    return float(outward * np.ceil(outward * row / unit) * unit) if unit else row
+
+
+def _limit(rows: np.ndarray, at: int, span: float) -> float:
+    """How far values may reach towards other rows: to their first, which is rounded unless five rows share it."""
+    return float(rows[at]) if _is_shared(rows, at) else rounded(float(rows[at]), span)
+
+
+def _is_shared(rows: np.ndarray, at: int) -> bool:
+    return int((rows == rows[at]).sum()) >= LEAST
 
 
 def _without_repeats(x: np.ndarray, y: np.ndarray) -> Knots:
@@ -227,9 +246,11 @@ def _spread(run: _Run, span: float) -> _Points:
 
     No row lies further from the mean than the deviation times the root of one less than their number.
     """
-    exact, deviation = float(run.rows.mean()), float(run.rows.std())
-    mean = rounded(exact, span) if len(run.rows) < LEAST and span > 0 else exact
-    far = deviation * max(1.5, np.sqrt(len(run.rows) - 1)) + abs(mean - exact)
+    mean, deviation, off = float(run.rows.mean()), float(run.rows.std()), 0.0
+    if len(run.rows) < LEAST and span > 0:
+        # The rounding's size, not its error, which would give the exact mean away.
+        off, mean, deviation = _unit(mean, span) / 2, rounded(mean, span), _rounded_up(deviation)
+    far = deviation * max(1.5, np.sqrt(len(run.rows) - 1)) + off
     values = mean + np.array([-far, -far, -1.5 * deviation, 1.5 * deviation, far, far])
     shares = run.low + (run.high - run.low) * np.array([0.0, 0.02, 0.08, 0.92, 0.98, 1.0])
     ends = np.clip(values, run.floor, run.ceiling)
@@ -238,9 +259,14 @@ def _spread(run: _Run, span: float) -> _Points:
 
 def rounded(value: float, span: float) -> float:
     """``value`` to three significant digits, of its own or of the column's ``span`` if that is less."""
-    size = min(abs(value) or span, span)
-    unit = 10.0 ** (np.floor(np.log10(size)) - 2) if size > 1e-290 else 0.0
+    unit = _unit(value, span)
     return float(np.round(value / unit) * unit) if unit else 0.0
+
+
+def _unit(value: float, span: float) -> float:
+    """The third significant digit of a value, or of a span if that is less; 0 where there is none."""
+    size = min(abs(value) or span, span)
+    return float(10.0 ** (np.floor(np.log10(size)) - 2)) if size > 1e-290 else 0.0
 
 
 # -------------------------------------------------------------------------------------------------- there and back

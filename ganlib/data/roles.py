@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ganlib.data.frames import close_names
+from ganlib.data.gaps import without_gaps
 from ganlib.data.schema import Column, Schema
 from ganlib.data.values import (
     NO_DATE,
@@ -24,7 +25,7 @@ from ganlib.data.values import (
     present_values,
 )
 from ganlib.errors import ConfigError, DataError
-from serving.table.layouts import resolution
+from serving.table.layouts import is_clock, resolution
 from serving.table.words import MISSING_WORDS, Missing
 
 LEAST_ROWS = 20  # rows from which an order is no accident
@@ -59,8 +60,8 @@ _ASKED = {"dropped": "dropped on request", "id": "identifier on request: not use
 class Finding:
     """One column that a person should know of.
 
-    ``kind``: clock, counter, date, identifier, constant, near-constant, leak, empty or unreadable. ``done``: dropped,
-    not used, kept, or how a date is read. ``seen`` and ``overrule`` are sentences without a period.
+    ``kind``: clock, counter, date, identifier, constant, near-constant, word, leak, empty or unreadable. ``done``:
+    dropped, not used, kept, or how a date is read. ``seen`` and ``overrule`` are sentences without a period.
     """
 
     column: str
@@ -112,14 +113,14 @@ def with_requests(columns: list[Column], drop: Iterable[str] = (), ids: Iterable
             raise DataError(f"there is no column {name!r} to {what}; {close_names(name, known)}")
         if known[name].role in ("label", "group"):
             raise ConfigError(f"column {name!r} is the {known[name].role}; it can be neither dropped nor an identifier")
-    return [_requested(c, wanted[c.name]) if c.name in wanted else c for c in columns]
+    return list(without_gaps(_requested(c, wanted[c.name]) if c.name in wanted else c for c in columns))
 
 
 def _requested(column: Column, role: str) -> Column:
     """What is not used stores nothing of its values."""
     return replace(
         column, role=role, note=_ASKED[role], minimum=None, maximum=None, quantiles=(), categories=None, rare=False,
-        clock=None, cycles=(),
+        clock=None, cycles=(), gap_from=None,
     )  # fmt: skip
 
 
@@ -145,6 +146,9 @@ def _assigned(column: Column, series: pd.Series, timezone: str) -> Column:
 # ---------------------------------------------------------------- dates
 def _timed(column: Column, stamps: np.ndarray) -> Column:
     """A date with its clock and cycles; dropped where none of its cycles is covered."""
+    if is_clock(column.layout):
+        note = "a time of day: read by its daily cycle, so that 23:59 lies near 00:01"
+        return replace(column, clock="recurring", cycles=("day",), note=joined(column.note, note))
     present = stamps[stamps != NO_DATE].astype(np.float64)
     whole_days = _whole_days(column)
     if _is_attribute(present, whole_days):
@@ -321,6 +325,8 @@ def find_roles(frame: pd.DataFrame, schema: Schema, anomalous: np.ndarray | None
             continue
         if finding := _finding(column, normal[column.name], schema.timezone):
             found.append(finding)
+        if column.role == "feature" and column.not_missing:
+            found.append(_kept_words(column))
         if column.role == "feature" and anomalous is not None:
             found += _leaks(column, frame[column.name], anomalous, schema.timezone)
     return found
@@ -331,18 +337,25 @@ def _finding(column: Column, series: pd.Series, timezone: str) -> Finding | None
         done = "dropped" if column.role == "dropped" else "not used"
         seen = column.note or "the schema says so"
         return Finding(column.name, kind := _kind_of(seen), done, seen, _use(column, kind))
-    if column.clock == "recurring":
+    if column.clock == "recurring" and not is_clock(column.layout):
         seen, how = f"a running clock over {_days_of(column)}", "`clock: absolute` in a schema file keeps its position"
-        return Finding(column.name, "clock", f"read by the time of {_words(column.cycles)}", seen, how)
+        gap = f", and by the time since {column.gap_from}" if column.gap_from else ""
+        return Finding(column.name, "clock", f"read by the time of {_words(column.cycles)}{gap}", seen, how)
     if seen := _constant(series):
         kind = "constant" if seen.startswith("one value in all") else "near-constant"
         return Finding(column.name, kind, "kept", seen, _leave(column))
-    if column.kind == "date":
+    if column.kind == "date" and not is_clock(column.layout):
         return _kept_date(column, _stamps(column, series, timezone))
     if seen := _doubtful(column, series):
         kind = "identifier" if "identifier" in seen else "clock"
         return Finding(column.name, kind, "kept", seen, _leave(column))
     return None
+
+
+def _kept_words(column: Column) -> Finding:
+    words = _words(column.not_missing)
+    how = "`not_missing: []` in a schema file reads it as missing"
+    return Finding(column.name, "word", "kept", f"{words} read as a value, not as missing", how)
 
 
 def _kind_of(note: str) -> str:

@@ -11,8 +11,9 @@ from textwrap import wrap
 from typing import Any
 
 from ganlib.data.constraints import Constraint, check_constraints, read_constraints
+from ganlib.data.gaps import check_gaps, without_gaps
 from ganlib.errors import ConfigError
-from serving.table.layouts import NumberLayout
+from serving.table.layouts import number_layout
 from serving.table.words import Missing, missing_words
 from serving.table.zones import zone
 
@@ -38,7 +39,8 @@ _HEADING = f"""\
 #   levels      categories only: what their strings are: text, number, boolean or date (1, 1.0 and 01 are one number)
 #   not_missing words of the list missing_words that are values in this column
 #   public      categories only: true lets the artifact list every value, however rare
-#   layout      how text writes numbers (${{:,.2f}}), dates (%d.%m.%Y; several separated by |) or booleans (TRUE|FALSE)
+#   layout      how text writes numbers (${{:,.2f}}; 1.234,50 is {{:.,2f}}), durations (%d days %H:%M:%S, ISO), dates
+#               (%d.%m.%Y; several separated by |), times of day (%H:%M) or booleans (TRUE|FALSE)
 #   step        numbers: the grid that generated values lie on (dates: microseconds)
 #   buckets     text only: number of hashed 3-gram features
 #   timezone    dates only: how naive times are read (null: the schema's, above the columns)
@@ -47,6 +49,7 @@ _HEADING = f"""\
 #   cycles      with clock: any of {", ".join(CYCLES)}; a new schema lists those that training rows cover twice.
 #               A clock that covers none is dropped. Whole days over two years or more that do not follow the order
 #               of the rows, such as birth dates, are absolute
+#   gap_from    dates only: another date of the row; a detector also reads the time from that one to this one
 # missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
 # constraints, below the columns, are relations that generated rows keep; take out those that hold by accident
 #   order       columns: [low, high]: two dates, numbers or durations, the first never above the second
@@ -71,7 +74,8 @@ class Column:
     ``dtype`` is pandas' name of its type in training; ``missing`` tells whether training rows lacked it;
     ``quantiles`` are the 0/5/50/95/100 % points rounded to 3 significant digits; ``categories`` hold the values seen
     at least five times; ``rare`` tells that there were others. ``clock`` and ``cycles`` say what a detector reads of a
-    date (``None``: position, time of day and of week, as before there was the key). docs/artifact.md has the format.
+    date (``None``: position, time of day and of week, as before there was the key), ``gap_from`` names another date
+    since which a detector reads the time. docs/artifact.md has the format.
     Raises ConfigError on an unknown kind, role, clock or cycle, an unknown time zone or bounds in the wrong order.
     """
 
@@ -89,6 +93,7 @@ class Column:
     timezone: str | None = None
     clock: str | None = None
     cycles: tuple[str, ...] = ()
+    gap_from: str | None = None
     note: str = ""
     input: str = ""
     levels: str | None = None
@@ -130,10 +135,10 @@ class Column:
 
 
 def _check_layout(column: Column) -> None:
-    if column.layout is None or column.kind not in ("number", "integer"):
+    if column.kind not in ("number", "integer"):
         return
     try:
-        NumberLayout.of(column.layout)
+        number_layout(column.layout)
     except ValueError as error:
         raise ConfigError(f"column {column.name!r}: {error}") from error
 
@@ -165,6 +170,7 @@ class Schema:
         for role in ("label", "group"):
             if len(several := [c.name for c in self.columns if c.role == role]) > 1:
                 raise ConfigError(f"{len(several)} columns have the role {role}: {', '.join(several)}; keep one")
+        check_gaps(self.columns)
         object.__setattr__(self, "constraints", tuple(self.constraints))
         check_constraints(self.constraints, self.columns)
 
@@ -196,8 +202,8 @@ class Schema:
         return missing_words({"kind": column.kind, "not_missing": column.not_missing}, self.missing_words)
 
     def only(self, columns: Iterable[Column]) -> Schema:
-        """A copy with these columns alone, and the constraints that name no other."""
-        kept = tuple(columns)
+        """A copy with these columns alone, and the constraints and gaps that name no other."""
+        kept = without_gaps(columns)
         names = {c.name for c in kept}
         return replace(self, columns=kept, constraints=tuple(c for c in self.constraints if names >= set(c.columns)))
 
@@ -305,9 +311,11 @@ def _check_clock(column: Column) -> None:
 
 
 def _written(column: Column) -> dict[str, Any]:
-    """JSON values of one column; the keys of clocks only where they say something, as in files before them."""
+    """JSON values of one column; the keys of clocks and gaps only where they say something, as in files before them."""
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(column).items()}
-    return {k: v for k, v in values.items() if k not in ("clock", "cycles") or column.clock is not None}
+    silent = {"clock", "cycles"} if column.clock is None else set()
+    silent |= {"gap_from"} if column.gap_from is None else set()
+    return {k: v for k, v in values.items() if k not in silent}
 
 
 def _commented(text: str, comments: list[tuple[str, ...]]) -> str:
@@ -348,6 +356,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "timezone": ((str, type(None)), "a string or null"),
     "clock": ((str, type(None)), "recurring, absolute or null"),
     "cycles": ((list, tuple, type(None)), "a list of day, week and year"),
+    "gap_from": ((str, type(None)), "the name of a date column, or null"),
     "note": ((str,), "a string"),
     "input": ((str,), "a string"),
     "levels": ((str, type(None)), "a string or null"),

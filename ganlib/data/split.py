@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from ganlib.data.content import row_hash
 from ganlib.data.dtypes import plain
 from ganlib.data.frames import as_frame, close_names
-from ganlib.data.values import NO_DATE, as_microseconds, as_numbers, as_strings
+from ganlib.data.values import NO_DATE, as_microseconds, as_numbers
 from ganlib.errors import ConfigError, DataError
 
 
@@ -25,9 +26,10 @@ def split_rows(
 ) -> dict[str, np.ndarray]:
     """Row positions of each part, ascending; together they are all rows, each once.
 
-    ``hash``: by the rows' content, so that equal rows land on one side and the same data split alike whatever their
-    order; ``group``: whole values of ``column`` (missing ones are one group); ``time``: ordered by ``column``, parts
-    in the order given, equal times on one side. Fractions sum to 1 and hold for rows as nearly as ties allow.
+    ``hash``: by the rows' content (``ganlib.data.content``), so that equal rows land on one side and the same data
+    split alike whatever their order, their types and the file they come from; ``group``: whole values of ``column``
+    (missing ones are one group); ``time``: ordered by ``column``, parts in the order given, equal times on one side.
+    Fractions sum to 1 and hold for rows as nearly as ties allow.
 
     Raises ConfigError on bad fractions, an unknown way or a column that is absent, DataError where a time is missing
     or a part would hold fewer than ``least`` rows, naming how many rows are needed.
@@ -37,7 +39,7 @@ def split_rows(
     if by == "time":
         keys = _times(frame[_known(frame, column, by)])
     elif by == "group":
-        keys = mixed(seeded(_content(as_strings(frame[_known(frame, column, by)])), seed))
+        keys = mixed(seeded(row_hash(frame[[_known(frame, column, by)]]), seed))
     elif by == "hash":
         keys = mixed(seeded(row_hash(frame), seed))
     else:
@@ -45,41 +47,6 @@ def split_rows(
     order = np.argsort(keys, kind="stable")
     unit = {"hash": "different rows", "group": f"rows in more values of {column!r}", "time": "rows at different times"}
     return _cut(order, keys[order], fractions, least, unit[by])
-
-
-def row_hash(frame: pd.DataFrame) -> np.ndarray:
-    """64 bits of each row's content, uint64 ``(n,)``; the same for equal values in different dtypes of one family."""
-    total = np.zeros(len(frame), dtype=np.uint64)
-    for position in range(frame.shape[1]):
-        column = _column_hash(frame.iloc[:, position])
-        total = total * np.uint64(0x9E3779B97F4A7C15) + column + np.uint64(0x632BE59BD9B4E019)
-        total ^= total >> np.uint64(29)
-    return total
-
-
-def _column_hash(series: pd.Series) -> np.ndarray:
-    series = plain(series)
-    if types.is_bool_dtype(series.dtype) or (types.is_numeric_dtype(series.dtype) and not _is_wide(series)):
-        return _content(as_numbers(series) + 0.0)  # -0.0 becomes 0.0
-    if types.is_datetime64_any_dtype(series.dtype):
-        return _content(as_microseconds(series, "UTC"))
-    try:
-        return _content(as_strings(series))
-    except DataError:  # lists and mappings
-        return _content(series.map(repr).to_numpy(dtype=object))
-
-
-def _is_wide(series: pd.Series) -> bool:
-    """Whole numbers beyond 2^53 and complex numbers, which a double would run together."""
-    if types.is_complex_dtype(series.dtype):
-        return True
-    if not types.is_integer_dtype(series.dtype) or series.isna().all():
-        return False
-    return max(abs(int(series.min())), abs(int(series.max()))) > 2**53
-
-
-def _content(values: np.ndarray) -> np.ndarray:
-    return pd.util.hash_array(values, categorize=True).astype(np.uint64)
 
 
 def seeded(hashes: np.ndarray, seed: int) -> np.ndarray:

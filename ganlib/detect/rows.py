@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ganlib.data.content import row_hash
 from ganlib.data.split import mixed, seeded
 from ganlib.errors import ConfigError, DataError
 
@@ -88,11 +89,8 @@ def hold_out(frame: pd.DataFrame, validation: float, calibration: float, seed: i
 
 def _hash_order(frame: pd.DataFrame, seed: int) -> np.ndarray:
     """Positions sorted by a seeded hash of (row content, number of the copy)."""
-    try:
-        content = pd.util.hash_pandas_object(frame, index=False)
-    except TypeError:
-        content = pd.util.hash_pandas_object(frame.astype(str), index=False)
-    copies = content.groupby(content.to_numpy()).cumcount().to_numpy(dtype=np.uint64)
-    keys = seeded(content.to_numpy(dtype=np.uint64), seed)
+    content = row_hash(frame)
+    copies = pd.Series(content).groupby(content).cumcount().to_numpy(dtype=np.uint64)
+    keys = seeded(content, seed)
     keys = mixed(keys + mixed(copies + np.uint64(0x632BE59BD9B4E019)))
     return np.lexsort((copies, keys))

@@ -83,6 +83,7 @@ class _Encoding:
             values = b.op("Where", absent, b.constant(np.nan, np.float64), b.cast(stamps, DOUBLE))
             feeds.append(b.op("Reshape", values, b.constant([-1], np.int64)))
             self._cycles(stamps, absent, dates)
+            self._gaps(stamps, absent, dates)
         values = b.rows(feeds, len(codes))
         # NaN - NaN and inf - inf are NaN: one test finds all that is not finite.
         lacks = b.op("IsNaN", b.op("Sub", values, values))
@@ -110,6 +111,21 @@ class _Encoding:
                 chosen = [_rows(self.builder, matrix, turning, len(dates)) for matrix in (stamps, absent)]
                 places = [dates[i].first_cycle + 2 * dates[i].cycles.index(cycle) for i in turning]
                 self._waves(period, chosen[0], chosen[1], places)
+
+    def _gaps(self, stamps: str, absent: str, dates: list[ColumnCode]) -> None:
+        """Seconds since other dates, scaled; the middle one where either is missing."""
+        if not (ends := [i for i, c in enumerate(dates) if c.gap_from]):
+            return
+        b, place = self.builder, {c.input: i for i, c in enumerate(dates)}
+        codes = [dates[i] for i in ends]
+        pairs = (ends, [place[c.gap_from] for c in codes])
+        end, start = (_rows(b, stamps, rows, len(dates)) for rows in pairs)
+        lacks = b.op("Or", *(_rows(b, absent, rows, len(dates)) for rows in pairs))
+        seconds = b.op("Div", b.cast(b.op("Sub", end, start), DOUBLE), b.constant(1e6, np.float64))
+        center, scale = np.array([[c.gap_center] for c in codes]), np.array([[c.gap_scale] for c in codes])
+        scaled = b.cast(_scaled(b, seconds, center, scale), FLOAT)
+        median = b.constant([[c.gap_median] for c in codes], np.float32)
+        self.out.add(b.op("Where", lacks, median, scaled), [c.gap_position for c in codes])
 
     def _waves(self, period: int, stamps: str, absent: str, places: list[int]) -> None:
         b, zero = self.builder, self.builder.constant(0.0, np.float32)
@@ -174,8 +190,8 @@ def encode_columns(builder: GraphBuilder, encoder: TableEncoder) -> Encoded:
 
 
 def _rows(builder: GraphBuilder, matrix: str, rows: list[int], height: int) -> str:
-    """Some rows of a matrix; the matrix itself where they are all."""
-    return matrix if len(rows) == height else builder.take_rows(matrix, rows)
+    """Some rows of a matrix; the matrix itself where they are all, in order."""
+    return matrix if rows == list(range(height)) else builder.take_rows(matrix, rows)
 
 
 def _scaled(builder: GraphBuilder, values: str, center: np.ndarray, scale: np.ndarray) -> str:

@@ -10,7 +10,7 @@ class gets scores of its own: standard normal within the class, mapped back to t
 - Any other class uses the column's scores.
 
 Privacy: quantiles of a class are knots as in ``ganlib.data.normal_scores``; the mean of fewer than five rows is rounded
-to three significant digits.
+to three significant digits: of one row, its own value so rounded (docs/data.md).
 """
 
 from __future__ import annotations

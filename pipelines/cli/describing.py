@@ -118,7 +118,9 @@ def bare(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def columns_table(columns: Sequence[dict[str, Any]]) -> None:
-    """One line or more a column, within the terminal's width."""
+    """One line or more a column, then their notes, within the terminal's width."""
+    from textwrap import wrap
+
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -131,13 +133,22 @@ def columns_table(columns: Sequence[dict[str, Any]]) -> None:
     drawn.add_column("missing", no_wrap=True, justify="right")
     drawn.add_column("distinct", no_wrap=True, justify="right")
     drawn.add_column("examples", overflow="fold", max_width=16, min_width=8)
-    drawn.add_column("note", overflow="fold", min_width=14)
     for row in columns:
         counts = [_share(row["missing"]), "-" if row["distinct"] is None else f"{row['distinct']:,}"]
-        cells = [row["column"], row["kind"], row["role"], *counts, row["examples"], row["note"]]
+        cells = [row["column"], row["kind"], row["role"], *counts, row["examples"]]
         # Values and names are no markup.
-        drawn.add_row(*(Text("".join(c if c.isprintable() else "\ufffd" for c in cell)) for cell in cells))
-    Console(soft_wrap=False, highlight=False).print(drawn)
+        drawn.add_row(*(Text(_printable(cell)) for cell in cells))
+    console = Console(soft_wrap=False, highlight=False)
+    console.print(drawn)
+    for row in columns:
+        if row["note"]:
+            print(
+                "\n".join(wrap(_printable(f"{row['column']}: {row['note']}"), console.width, subsequent_indent="    "))
+            )
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _share(share: float | None) -> str:

@@ -6,6 +6,7 @@ same wherever it comes from. It needs numpy and pyarrow; `decode` needs pandas, 
 words     what counts as missing
 layouts   numbers, dates and booleans as they are written: ``${:,.2f}``, ``%d.%m.%Y``, ``TRUE|FALSE``
 arrow     frames, tables and records to Arrow columns: the one list of what is accepted
+spans     durations: ``%d days %H:%M:%S``, ISO 8601
 values    Arrow columns to numbers, booleans, categories and dates
 decode    generated values to a column of the type and layout that training saw
 """

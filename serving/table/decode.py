@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from serving.table.layouts import NumberLayout, parts_of, resolution, write_date
+from serving.table.layouts import is_clock, number_layout, parts_of, resolution, write_date
 from serving.table.values import NO_DATE
 from serving.table.zones import zone
 
-OBJECTS = ("integer", "floating", "decimal", "boolean", "date", "datetime", "timedelta")
+OBJECTS = ("integer", "floating", "decimal", "boolean", "date", "datetime", "time", "timedelta")
 DATE_MARKS = ("day", "second", "utc")
 _TEXTS = ("object", "str", "string", "string[pyarrow]", "large_string[pyarrow]")
 
@@ -157,8 +157,8 @@ def _spans(values: np.ndarray, base: str) -> pd.Series:
 
 
 def _writer(whole: bool, layout: str | None, step: float | None) -> Callable[[float], str]:
-    if layout and "{" in layout:
-        return NumberLayout.of(layout).write
+    if found := number_layout(layout):
+        return found.write
     decimals = parts_of(step)[1] if step else None
     return lambda value: _short(value if decimals is None else round(value, decimals), whole)
 
@@ -227,7 +227,10 @@ def restore_dates(stamps: np.ndarray, missing: int, timezone: str, name: str, la
     """Microseconds UTC as a column of the named dtype, in ``timezone``, rounded to the resolution that was seen."""
     base, marks = split_name(name)
     if layout:
-        return _dates_as_written(stamps, missing, timezone, base, layout.partition("|")[0])
+        first = layout.partition("|")[0]
+        if is_clock(first) and (marks == ("time",) or base.startswith("time")):
+            return _times_of_day(stamps, missing, base, first)
+        return _dates_as_written(stamps, missing, timezone, base, first)
     none, where = np.datetime64("NaT", "us"), zone(timezone)
     utc = pd.Series(np.where(stamps == missing, none, stamps.astype("datetime64[us]"))).dt.tz_localize("UTC")
     local = utc.dt.tz_convert(where).dt.tz_localize(None)
@@ -243,9 +246,17 @@ def restore_dates(stamps: np.ndarray, missing: int, timezone: str, name: str, la
     return cast(local.dt.date if base.startswith("date") and base.endswith("[pyarrow]") else local, base)
 
 
+def _times_of_day(stamps: np.ndarray, missing: int, base: str, layout: str) -> pd.Series:
+    """Microseconds since midnight as time objects or a column of times, at the layout's resolution."""
+    unit, midnight = resolution(layout), datetime(1970, 1, 1)
+    rounded = (np.where(stamps == missing, 0, stamps) + unit // 2) // unit * unit
+    times: list[time | None] = [(midnight + timedelta(microseconds=stamp)).time() for stamp in rounded.tolist()]
+    return cast(pd.Series(times, dtype=object).where(stamps != missing, None), base)
+
+
 def _dates_as_written(stamps: np.ndarray, missing: int, timezone: str, base: str, layout: str) -> pd.Series:
     """Dates as texts of one layout, or as the whole numbers that such texts are."""
-    where, unit = (UTC if layout.endswith("Z") else zone(timezone)), resolution(layout)
+    where, unit = (UTC if layout.endswith("Z") or is_clock(layout) else zone(timezone)), resolution(layout)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     texts: list[str | None] = []
     for stamp in stamps.tolist():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -18,14 +18,14 @@ import pyarrow.compute as pc
 
 from serving.errors import ValueRefused
 from serving.table.arrow import flat, is_missing, plain_text, shown
-from serving.table.layouts import NumberLayout, parse_date
+from serving.table.layouts import is_clock, number_layout, parse_date
+from serving.table.spans import read_span
 from serving.table.words import Missing, missing_words
 from serving.table.zones import fixed, zone
 
 NO_DATE = np.iinfo(np.int64).min
 TRUTH = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SPAN = re.compile(r"^(?:(-?\d+) days?,? ?)?([+-]?)(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)$")
 _MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
 _WHOLE = re.compile(r"^[+-]?\d+$")
 _PLAIN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?)?$"
@@ -92,17 +92,18 @@ def _parsed(name: str, array: pa.Array, missing: Missing, layout: str | None) ->
     trimmed = pc.utf8_trim_whitespace(array)
     empty = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(missing.words), type=trimmed.type))
     cleaned = pc.if_else(empty, pa.scalar(None, trimmed.type), trimmed)
+    plain = number_layout(layout)
     try:
-        out = cleaned.cast(pa.float64())
-        return out.to_numpy(zero_copy_only=False) if out.null_count == 0 else pc.fill_null(out, np.nan).to_numpy()
+        if plain is None or not plain.comma:  # 1.234 is 1234 where points separate thousands
+            out = cleaned.cast(pa.float64())
+            return out.to_numpy(zero_copy_only=False) if out.null_count == 0 else pc.fill_null(out, np.nan).to_numpy()
     except pa.ArrowInvalid:
         pass
     codes, texts = _distinct(cleaned)
-    plain = NumberLayout.of(layout) if layout and "{" in layout else None
     table = np.full(len(texts) + 1, np.nan)
     bad = set()
     for place, text in enumerate(texts):
-        number = _as_float(plain.number(text) if plain else text)
+        number = as_float(plain.number(text) if plain else text)
         if number is None:
             bad.add(text)
         else:
@@ -113,22 +114,13 @@ def _parsed(name: str, array: pa.Array, missing: Missing, layout: str | None) ->
     return table[codes]
 
 
-def _as_float(text: str) -> float | None:
+def as_float(text: str) -> float | None:
+    """A plain number, or the seconds of a duration; None for any other text."""
     # float() takes 1_000, which no table means.
     try:
         return None if "_" in text else float(text)
     except ValueError:
-        return _as_span(text)
-
-
-def _as_span(text: str) -> float | None:
-    """Seconds of a duration as pandas writes it: ``1 days 02:03:04.5``, ``-1 days +23:00:00``, ``02:03:04``."""
-    found = _SPAN.match(text)
-    if not found:
-        return None
-    days, sign, hours, minutes, seconds = found.groups()
-    clock = (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
-    return int(days or 0) * 86_400.0 + (-clock if sign == "-" else clock)
+        return read_span(text)
 
 
 # ------------------------------------------------------------------------------------------------ booleans
@@ -186,7 +178,7 @@ def _normal_number(text: str, _: Any) -> str:
     try:
         number = Decimal(plain)
     except InvalidOperation:
-        seconds = _as_span(plain)
+        seconds = read_span(plain)
         return text if seconds is None else plain_text(seconds)
     if not number.is_finite() or "_" in plain:
         return text
@@ -215,21 +207,36 @@ def dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: s
     """int64 microseconds since 1970 UTC, ``NO_DATE`` where missing.
 
     Naive times are read in ``timezone``: the earlier of two where clocks go back, shifted forward where they skip.
+    Where ``layout`` is one of times of day they are microseconds since midnight. Finer digits are cut.
     """
     kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), NO_DATE)
     if is_text(kind):
         return _parse_dates(name, array, missing, timezone, layout)
+    if is_clock(layout) or pa.types.is_time(kind):
+        return _times_of_day(name, array, layout)
     if pa.types.is_date(kind):
         array = array.cast(pa.timestamp("us"))
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _numeric_dates(name, array, missing, timezone, layout)
     elif not pa.types.is_timestamp(kind):
         raise _refused(name, array, lambda v: v is not None, "is not a date")
+    if array.type.unit == "ns":  # a cast alone cuts towards 1970
+        array = pc.floor_temporal(array, unit="microsecond")
     if array.type.tz is None:
         array = _localised(array.cast(pa.timestamp("us"), safe=False), timezone)
     stamps = array.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+    return pc.fill_null(stamps, NO_DATE).to_numpy(zero_copy_only=False)
+
+
+def _times_of_day(name: str, array: pa.Array, layout: str | None) -> np.ndarray:
+    """Microseconds since midnight of a column of times; any other type is rejected, and so are times among dates."""
+    if not pa.types.is_time(array.type):
+        raise _refused(name, array, lambda v: not is_missing(v), "is no time of day such as 08:30")
+    if not is_clock(layout):
+        raise _refused(name, array, lambda v: v is not None, "is a time of day, not a date")
+    stamps = array.cast(pa.time64("us"), safe=False).cast(pa.int64())
     return pc.fill_null(stamps, NO_DATE).to_numpy(zero_copy_only=False)
 
 
@@ -267,7 +274,8 @@ def _parse_dates(name: str, array: pa.Array, missing: Missing, timezone: str, la
         else:
             table[place] = microseconds(moment, where)
     if bad:
-        like = f"a date written as {layout.replace('|', ' or ')}" if layout else "an ISO date or time"
+        what = "time of day" if is_clock(layout) else "date"
+        like = f"a {what} written as {layout.replace('|', ' or ')}" if layout else "an ISO date or time"
         raise _refused(name, array, lambda v: v in bad, f"is not {like}")
     return table[codes]
 
@@ -276,6 +284,8 @@ def _moment(text: str, layouts: list[str]) -> datetime | None:
     for layout in layouts:
         if (moment := parse_date(text, layout)) is not None:
             return moment
+    if layouts and is_clock(layouts[0]):
+        return _time_of_day(text)
     # Eight digits and years of two digits are dates only where a layout says so.
     try:
         if _MONTH.match(text):
@@ -283,6 +293,21 @@ def _moment(text: str, layouts: list[str]) -> datetime | None:
         return datetime.fromisoformat(text) if len(text) >= 10 and "-" in text[:8] else None
     except ValueError:
         return None
+
+
+def _time_of_day(text: str) -> datetime | None:
+    """An ISO time on 1970-01-01 in UTC."""
+    try:
+        clock = time.fromisoformat(text) if ":" in text else None
+    except ValueError:
+        return None
+    return datetime.combine(_EPOCH.date(), clock, UTC) if clock and clock.tzinfo is None else None
+
+
+def moment_of(text: str) -> int | None:
+    """Microseconds since 1970 UTC of an ISO date, naive ones read in UTC; None for any other text."""
+    moment = _moment(text, [])
+    return None if moment is None else microseconds(moment, UTC)
 
 
 def microseconds(moment: datetime, where: tzinfo) -> int:

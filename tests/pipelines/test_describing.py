@@ -42,6 +42,48 @@ def test_every_column_is_listed_within_eighty_columns(ganlib, data, monkeypatch)
     assert "secret-" in out and "[red]" in out
 
 
+def test_notes_stand_whole_below_the_table(ganlib, data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = ganlib("data", "describe", "data.csv", "--label", "fault")
+    lines = out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("alarm_code: "))
+    note = " ".join(" ".join(lines[first : first + 3]).split())
+    assert "alone it tells known anomalies from other rows (AUROC 1.000)" in note
+
+
+def test_the_file_holds_all_values_of_the_label(ganlib, data):
+    """Normal rows alone are read for the features; the label has more values than theirs."""
+    assert ganlib("data", "describe", "data.csv", "--label", "fault", "--write", "s.yaml")[0] == 0
+    column = Schema.load("s.yaml").column("fault")
+    assert column.categories == ("0", "1") and column.note == "" and column.role == "label"
+
+
+def test_words_that_are_values_are_named_at_training(ganlib, home):
+    sensor_table(240).assign(country=["NA", "ZA", "BW"] * 80).to_csv("data.csv", index=False)
+    code, _, err = ganlib("train", "--name", "pump", "--data", "data.csv", "--model", "vae", "--steps", 5)
+    assert code == 0 and err.count("column 'country' (word): NA read as a value, not as missing; kept.") == 1
+    assert "`not_missing: []` in a schema file" in err
+
+
+@pytest.mark.parametrize("chosen", [(), ("--drop", "pressure"), ("--id", "count")])
+def test_each_split_of_the_lift_infers_its_own_schema(ganlib, data, monkeypatch, chosen):
+    """A schema of all rows would know the bounds of the rows that are kept back."""
+    from ganlib.augment import lift
+    from ganlib.errors import DataError
+
+    seen = []
+
+    def measured(augmenter, table, *_, **__):
+        seen.append((augmenter.schema, set(table.columns)))
+        raise DataError("enough")
+
+    monkeypatch.setattr(lift, "measure_lift", measured)
+    code, _, err = ganlib("augment", "--data", "data.csv", "--label", "valve", "--steps", 5, "--rows", 9, *chosen,
+                          "--output", "more.csv")  # fmt: skip
+    assert code == 0, err
+    assert seen == [(None, set(odd_table().columns) - set(chosen[1:]))]
+
+
 def test_neither_json_nor_file_holds_examples(ganlib, data):
     given = ("data", "describe", "data.csv", "--label", "fault", "--write", "s.yaml")
     code, out, _ = ganlib(*given, "--json")

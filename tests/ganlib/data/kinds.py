@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 ROWS = 120
+NO_PARQUET = ("Enum", "intervals", "UUID", "months")
 _RNG = np.random.default_rng(3)
 _WHOLE = _RNG.integers(0, 40, ROWS)
 _FEW = _WHOLE % 3
@@ -57,6 +58,10 @@ KINDS = {
     "numbers as words": pd.Series(np.array(["1", "2.5", "n/a"])[_FEW]),
     "money": pd.Series([f"${v * 5000:,.2f}" for v in _UNIFORM]),
     "percent": pd.Series([f"{v * 100:.1f} %" for v in _UNIFORM]),
+    "decimal commas": pd.Series([f"{v * 5:.2f}".replace(".", ",") for v in _UNIFORM]),
+    "money with a decimal comma": pd.Series(
+        [f"{v * 5000:,.2f} €".translate(str.maketrans(",.", ".,")) for v in _UNIFORM]
+    ),
     "truths as words": pd.Series(np.array(["TRUE", "FALSE"])[_WHOLE % 2]),
     "times": _STAMPS,
     "times in a zone": _STAMPS.dt.tz_localize("Europe/Berlin"),
@@ -65,6 +70,14 @@ KINDS = {
     "minutes as words": _STAMPS.dt.strftime("%Y-%m-%d %H:%M"),
     "days with points": _STAMPS.dt.strftime("%d.%m.%Y"),
     "milliseconds": pd.Series([f"{t:%Y-%m-%dT%H:%M:%S}.{w:03d}Z" for t, w in zip(_STAMPS, _WHOLE * 25, strict=True)]),
+    "nanoseconds": pd.Series([f"{t:%Y-%m-%d %H:%M:%S}.123456789" for t in _STAMPS]),
+    "times of day as words": _STAMPS.dt.strftime("%H:%M"),
+    "seconds of the day as words": _STAMPS.dt.strftime("%H:%M:59"),
+    "time objects": _objects([t.time() for t in _STAMPS]),
+    "arrow time": _arrow([t.time() for t in _STAMPS], pa.time64("us")),
+    "durations as words": pd.Series([f"{w} days 0{w % 10}:30:00" for w in _WHOLE]),
+    "long hours as words": pd.Series([f"{w + 1:02d}:30:00" for w in _WHOLE]),
+    "ISO durations": pd.Series([f"PT{w // 10 + 1}H{w + 1}M" for w in _WHOLE]),
     "days as numbers": _STAMPS.dt.strftime("%Y%m%d").astype("int64"),
     "date objects": _objects([t.date() for t in _STAMPS]),
     "minutes long": pd.Series(pd.to_timedelta(_WHOLE, unit="min")),

@@ -50,6 +50,18 @@ def test_numbers_are_scaled_and_softly_clipped():
     assert position("n", one(n=-1e12)) == pytest.approx(-position("n", one(n=1e12)))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("for_generation", [False, True])
+def test_figures_of_few_values_are_rounded(rows, for_generation):
+    values = np.random.default_rng(rows).normal(50, 3, rows)
+    frame = pd.DataFrame({"n": [*values, *[None] * (30 - rows)], "other": np.arange(30) % 7})
+    code = TableEncoder(infer_schema(frame, for_generation=True), for_generation).fit(frame).codes[0]
+    middle = code.median * code.scale + code.center
+    for value in (code.center, code.center - code.scale, code.center + code.scale, middle):
+        assert np.abs(value - values).min() > 1e-9, "no value of a single row"
+    assert code.center == pytest.approx(values.mean(), abs=0.1) and middle == pytest.approx(np.median(values), abs=4)
+
+
 def test_missing_numbers_take_the_median_and_raise_their_flag():
     present = _TRAIN["gap"].dropna()
     middle = np.sort(present)[len(present) // 2 - 2 : len(present) // 2 + 3].mean()

@@ -114,6 +114,21 @@ def test_no_knot_is_a_single_row():
         assert not set(knots) & set(distinct[counts < LEAST]), shape
 
 
+@pytest.mark.parametrize("bounds", ["outward", "none", "inward"])
+@pytest.mark.parametrize("seed", range(60))
+def test_no_knot_is_a_single_row_beside_atoms_clusters_and_bounds(seed, bounds):
+    rng = np.random.default_rng(seed)
+    atoms = [np.repeat(rng.normal(0, 10), rng.integers(5, 40)) for _ in range(rng.integers(0, 4))]
+    clusters = [
+        rng.normal(rng.normal(0, 30), rng.choice([0.01, 1, 50]), rng.integers(1, 12)) for _ in range(rng.integers(1, 4))
+    ]
+    values = np.concatenate([*atoms, *clusters])
+    low, high = np.floor(values.min()), np.ceil(values.max())
+    given = {"outward": (low, high), "none": (None, None), "inward": (low + 2, high - 2)}[bounds]
+    distinct, counts = np.unique(values, return_counts=True)
+    assert not set(fit_knots(values, *given)[0]) & set(distinct[counts < LEAST])
+
+
 def test_few_rows_have_no_knots():
     assert fit_knots(np.array([1.0, 2.0, 3.0, 4.0]), 1.0, 4.0) == ((), ())
     assert fit_knots(np.array([-1e308] * 5 + [1e308] * 5), None, None) == ((), ())

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganlib.data.split import row_hash, split_rows
+from ganlib.data.content import row_hash
+from ganlib.data.read import read_table
+from ganlib.data.split import split_rows
 from ganlib.errors import ConfigError, DataError
+from tests.ganlib.data.kinds import KINDS, NO_PARQUET
 
 PARTS = {"train": 0.6, "validation": 0.1, "calibration": 0.2, "test": 0.1}
 
@@ -54,6 +57,50 @@ def test_the_same_rows_in_other_dtypes_fall_alike(table):
     )
     assert np.array_equal(row_hash(frame), row_hash(other))
     assert np.array_equal(row_hash(frame), row_hash(frame.convert_dtypes(dtype_backend="pyarrow")))
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_files_of_one_table_fall_alike(tmp_path, kind):
+    frame = pd.DataFrame({"c": KINDS[kind]})
+    hashes = row_hash(frame)
+    distinct = frame["c"].astype(str).nunique(dropna=False)
+    assert len(np.unique(hashes)) == distinct, "each value counts"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert np.array_equal(row_hash(read_table(tmp_path / "t.csv")), hashes)
+    if kind not in NO_PARQUET:
+        frame.to_parquet(tmp_path / "t.parquet")
+        assert np.array_equal(row_hash(read_table(tmp_path / "t.parquet")), hashes)
+
+
+def test_one_table_trains_one_detector_from_either_file(tmp_path):
+    """Both halves of a training: the parts of the job, and the rows that the detector keeps back."""
+    from ganlib import VAEDetector
+
+    kinds = ("int", "float with gaps", "bool", "times", "words", "decimal commas", "category of int", "Decimal")
+    frame = pd.DataFrame({kind: KINDS[kind] for kind in kinds})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    scores = []
+    for file in ("t.csv", "t.parquet"):
+        rows = read_table(tmp_path / file)
+        parts = split_rows(rows, {"train": 0.7, "test": 0.3}, seed=2)
+        fitted = VAEDetector(steps=20, random_state=0).fit(rows.iloc[parts["train"]])
+        scores.append(fitted.score_samples(rows.iloc[parts["test"]]))
+    assert len(scores[0]) == 36 and np.unique(scores[0]).size > 30
+    np.testing.assert_array_equal(*scores)
+
+
+def test_whole_numbers_beyond_floats_count_digit_by_digit(tmp_path):
+    frame = pd.DataFrame({"id": [2**60, 2**60 + 1, 0, -(2**60)] * 5})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    hashes = row_hash(frame)
+    assert len(np.unique(hashes)) == 4 and np.array_equal(row_hash(read_table(tmp_path / "t.csv")), hashes)
+
+
+def test_words_for_missing_are_missing():
+    words = pd.Series([1.5, None, None, np.nan, 2.0], dtype=object)
+    hashes = row_hash(pd.DataFrame({"c": words}))
+    assert np.array_equal(hashes, row_hash(pd.DataFrame({"c": ["1.5", "n/a", "", "NA", "2"]})))
 
 
 def test_every_value_of_a_row_counts(table):
