@@ -88,7 +88,7 @@ def place(frame, folder, ending, form):
         rows = part.drop(columns="shift") if form == "partitions" else part
         (inside / f"{name}{ending}").write_bytes(content(rows, ending))
     (folder / "_SUCCESS").write_bytes(b"")
-    return {"glob": f"{folder}/d*/*{ending}", "date": f"{folder}/{{date}}"}.get(form, str(folder))
+    return f"{folder}/d*/*{ending}" if form == "glob" else str(folder)
 
 
 def served(location, schema):
