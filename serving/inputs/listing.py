@@ -59,7 +59,7 @@ def _local(text: str) -> list[Input]:
     elif _MAGIC & set(text):
         base = Path(_base(text))
         matches = map(Path, glob.glob(text, recursive=True))
-        found = list(dict.fromkeys(f for p in matches for f in ([p] if p.is_file() else _files(p))))
+        found = list(dict.fromkeys(f for p in matches for f in (_files(p) if p.is_dir() else [p]) if _is_file(f)))
         if not found:
             raise UsageError(f"no file matches {text}; check the pattern")
     else:
@@ -70,19 +70,34 @@ def _local(text: str) -> list[Input]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those in it. Raises DataError where one of them cannot be listed."""
+    """The files of a folder and of those in it that are not passed over.
+
+    Raises DataError where one of them cannot be listed: its rows would be left out in silence.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be listed ({error.strerror}); fix its permissions") from error
 
-    for place, _, names in os.walk(folder, onerror=refuse):
-        # A link to nothing is found when it is opened: its rows are not left out in silence.
-        yield from (path for path in (Path(place, name) for name in names) if path.is_file() or path.is_symlink())
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not _is_passed_over(name)]
+        yield from filter(_is_file, (Path(place, name) for name in names))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it can hold rows; a link to nothing is refused once it is opened."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _is_passed_over(name: str) -> bool:
+    return name[0] in "._" and "=" not in name
 
 
 def _near(path: Path) -> str:
     """Data beside an absent file whose name is close to it, as a question; endings make no names alike."""
-    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    try:
+        beside = sorted(path.parent.iterdir())
+    except OSError:
+        return ""
     stems = {p.name: _stem(p.name) for p in beside if p.is_dir() or kind_of(p.name) or p.suffix.lower() == ".txt"}
     close = difflib.get_close_matches(_stem(path.name), set(stems.values()), n=2, cutoff=0.75)
     names = [repr(name) for near in close for name, stem in stems.items() if stem == near]
@@ -104,7 +119,7 @@ def _base(pattern: str) -> str:
 
 def _chosen(names: Iterable[str], text: str) -> list[str]:
     """The data files among ``names``; raises DataError where there are only others."""
-    seen = [name for name in names if not any(p[0] in "._" and "=" not in p for p in name.split("/"))]
+    seen = [name for name in names if not any(map(_is_passed_over, name.split("/")))]
     data = sorted(name for name in seen if kind_of(name) is not None)
     if seen and not data:
         raise no_data_in(text)

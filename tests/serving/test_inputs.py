@@ -187,6 +187,15 @@ def test_partitions_are_columns(artifact, tmp_path):
     assert partition_keys("a=b%20c/=x/d=__HIVE_DEFAULT_PARTITION__/f=1.csv") == (("a", "b c"), ("d", None))
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl.gz", ".parquet"])
+def test_a_model_may_read_a_partition_key_in_every_format(artifact, tmp_path, ending):
+    for kind in ("a", "b"):
+        (tmp_path / "in" / f"kind={kind}").mkdir(parents=True)
+        write(table(10).drop(columns="kind"), tmp_path / "in" / f"kind={kind}", ending)
+    done = score_batch(artifact, tmp_path / "in", tmp_path / "out")
+    assert (done.rows, done.dead) == (20, 0)
+
+
 def test_a_column_of_the_file_wins_over_its_folder(tmp_path):
     place = tmp_path / "kind=folder"
     place.mkdir()
@@ -291,6 +300,12 @@ def test_without_fsspec_the_extra_is_named(artifact, tmp_path, monkeypatch):
         ("x.tsv", b"a,b\n1,2\n", DataError, "looks separated by commas: save it with tabs, or name it .csv"),
         ("x.csv", b'a,a\n"1",2\n', DataError, "twice: 'a'"),
         ("x.csv.zst", b"nonsense", DataError, "x.csv.zst cannot be read"),
+        (
+            "x.csv",
+            b'amount,count,flag,kind,when\n1,2,true,a,\n1,2,true,"b,\n1,2,true,c,\n',
+            DataError,
+            "a quote in the row of line 3 is never closed",
+        ),
         ("x.csv", b"amount,count,flag,kind,when\n1,2,true,\xff,\n", DataError, "is not UTF-8"),
         ("x.jsonl", b'{"amount": "\xff"}\n', DataError, "is not UTF-8"),
         ("x.parquet", b"PAR1 nonsense", DataError, "not a readable Parquet file"),

@@ -17,7 +17,7 @@ def frame():
     return pd.DataFrame({"a": [1, 2, 3], "b": ["x", "é,y", None], "c": [0.5, np.nan, 1e12]})
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.tsv", "t.parquet", "t.pq"])
+@pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.txt", "t.tsv", "t.parquet", "t.pq"])
 def test_tables_are_read(tmp_path, frame, name):
     path = tmp_path / name
     if name.endswith(("parquet", "pq")):
