@@ -98,7 +98,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         _refuse_twice(path, list(pq.read_schema(path).names))
         try:
-            return pd.read_parquet(path)
+            return _with_uuids(pd.read_parquet(path), pq.read_schema(path))
         except TypeError:  # pandas' own note of a type that this pandas cannot make
             return pq.read_table(path).to_pandas(ignore_metadata=True)
     except PermissionError:
@@ -107,6 +107,17 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is not a readable Parquet file ({_short(error)}); write it again") from error
+
+
+def _with_uuids(frame: pd.DataFrame, schema: Any) -> pd.DataFrame:
+    """UUIDs as text: pandas makes bytes of them."""
+    import uuid
+
+    for field in schema:
+        if getattr(field.type, "extension_name", "") == "arrow.uuid":
+            values = [uuid.UUID(bytes=v) if isinstance(v, bytes) else v for v in frame[field.name]]
+            frame[field.name] = pd.Series([None if pd.isna(v) else str(v) for v in values], frame.index, dtype="str")
+    return frame
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
