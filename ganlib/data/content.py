@@ -46,8 +46,8 @@ def plain_values(series: pd.Series) -> np.ndarray:
         return dates(str(series.name), array, ALL_WORDS, "UTC")
     if pa.types.is_time(kind):
         array = array.cast(pa.time64("us"), safe=False).cast(pa.int64()).cast(pa.duration("us"))
-    elif pa.types.is_float16(kind) or pa.types.is_float32(kind):
-        array = array.cast(pa.float32()).cast(pa.string())  # 0.1 as files write it, not 0.10000000149
+    elif pa.types.is_float32(kind):
+        array = array.cast(pa.string())  # 0.1 as files write it, not 0.10000000149
     found = _as_numbers(array)
     return _read(array) if found is None else found
 

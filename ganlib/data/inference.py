@@ -349,7 +349,7 @@ def _levels_of(series: pd.Series, texts: np.ndarray, role: str) -> str:
 
     Raises DataError where objects of different types are written alike.
     """
-    dtype = series.cat.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else series.dtype
+    dtype = series.cat.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else plain(series).dtype
     if types.is_bool_dtype(dtype):
         return "boolean"
     numeric = types.is_numeric_dtype(dtype) or types.is_timedelta64_dtype(dtype)

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from serving.errors import DataError, ValueRefused
+from serving.table.extensions import stored
 
 _HALF = "holds half a character (a lone surrogate); fix its encoding"
 
@@ -58,7 +59,9 @@ def as_table(data: Any, names: Iterable[str]) -> pa.Table:
         data = pa.table(data)
     if isinstance(data, pa.Table):
         wanted = set(names)
-        return data.select([i for i, name in enumerate(data.column_names) if name in wanted])
+        chosen = data.select([i for i, name in enumerate(data.column_names) if name in wanted])
+        columns = [stored(field, column) for field, column in zip(chosen.schema, chosen.columns, strict=True)]
+        return pa.Table.from_arrays(columns, names=chosen.column_names)
     place = {str(name): i for i, name in enumerate(data.columns)}
     return pa.table({name: column(name, data.iloc[:, place[name]]) for name in names})
 
@@ -89,7 +92,10 @@ def column(name: str, values: Any) -> pa.Array:
 
 
 def flat(values: Any) -> pa.Array:
-    """One array of plain values: chunks joined, dictionaries and extension types replaced by what they stand for."""
+    """One array of plain values: chunks joined, dictionaries and extension types replaced by what they stand for.
+
+    Times are cut to microseconds.
+    """
     array = values
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -101,6 +107,10 @@ def flat(values: Any) -> pa.Array:
         return pa.array([None if v is None else plain_text(v) for v in array.to_pylist()], pa.string())
     if pa.types.is_run_end_encoded(array.type):
         return pc.run_end_decode(array)
+    if pa.types.is_float16(array.type):  # Arrow computes hardly anything with them
+        return array.cast(pa.float32())
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":  # a cast alone cuts towards 1970
+        return pc.floor_temporal(array, unit="microsecond").cast(pa.timestamp("us", array.type.tz))
     return array
 
 

@@ -26,7 +26,8 @@ from serving.table.zones import fixed, zone
 NO_DATE = np.iinfo(np.int64).min
 TRUTH = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
+_MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+_QUARTER = re.compile(r"^(\d{4})Q([1-4])$")
 _WHOLE = re.compile(r"^[+-]?\d+$")
 _PLAIN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?)?$"
 _MANY = 2000
@@ -83,6 +84,8 @@ def numbers(name: str, array: pa.Array, missing: Missing, layout: str | None = N
         raise _refused(name, array, lambda v: v is not None, "is a date, not a number")
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise _refused(name, array, lambda v: v is not None, "is not a number")
+    if pa.types.is_decimal(kind):  # a cast at once would differ from the text in the last bit
+        array = array.cast(pa.string())
     out = array.cast(pa.float64(), safe=False)
     return out.to_numpy(zero_copy_only=False) if out.null_count == 0 else pc.fill_null(out, np.nan).to_numpy()
 
@@ -222,8 +225,6 @@ def dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: s
         return _numeric_dates(name, array, missing, timezone, layout)
     elif not pa.types.is_timestamp(kind):
         raise _refused(name, array, lambda v: v is not None, "is not a date")
-    if array.type.unit == "ns":  # a cast alone cuts towards 1970
-        array = pc.floor_temporal(array, unit="microsecond")
     if array.type.tz is None:
         array = _localised(array.cast(pa.timestamp("us"), safe=False), timezone)
     stamps = array.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
@@ -288,8 +289,10 @@ def _moment(text: str, layouts: list[str]) -> datetime | None:
         return _time_of_day(text)
     # Eight digits and years of two digits are dates only where a layout says so.
     try:
-        if _MONTH.match(text):
-            return datetime.fromisoformat(f"{text}-01")
+        if found := _MONTH.match(text):
+            return datetime(int(found[1]), int(found[2]), 1)
+        if found := _QUARTER.match(text):
+            return datetime(int(found[1]), 3 * int(found[2]) - 2, 1)
         return datetime.fromisoformat(text) if len(text) >= 10 and "-" in text[:8] else None
     except ValueError:
         return None

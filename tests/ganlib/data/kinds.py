@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 ROWS = 120
-NO_PARQUET = ("Enum", "intervals", "UUID", "months")
+NO_PARQUET = ("Enum", "intervals")
 _RNG = np.random.default_rng(3)
 _WHOLE = _RNG.integers(0, 40, ROWS)
 _FEW = _WHOLE % 3
