@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from serving.errors import DataError, DependencyError
+from serving.inputs.opening import states
 
 ROWS = 20_480
 ENDS = 65_536
@@ -109,6 +110,12 @@ class Input:
         ends = b"" if self.remote else _ends(self.path, self.size)
         told = f"{self.name}|{self.size}|{self.stamp}|{self.keys}|".encode()
         return hashlib.sha256(told + ends).hexdigest()
+
+    def check_unchanged(self, identity: str) -> None:
+        """Raise DataError if the file is no longer the one that had this identity."""
+        with reading(self):
+            if all(replace(self, **state).identity() != identity for state in states(self)):
+                raise DataError(f"{self.path} was changed while it was scored; run the same command again")
 
     def tables(
         self, columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None

@@ -132,7 +132,7 @@ def test_the_old_layout_is_replaced_whenever_that_is_stopped(kept, tmp_path, mon
     out = tmp_path / "out"
     shutil.copytree(folder / "scores" / which, out)
     with monkeypatch.context() as patch:
-        patch.setattr("serving.adopt.write_json", lambda *_, **__: 1 / 0)
+        patch.setattr("serving.adopt.write_checked", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             score_batch(folder / "detector.onnx", folder / "rows.csv", out, new_run=True)
     score_batch(folder / "detector.onnx", folder / "rows.csv", out)
