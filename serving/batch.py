@@ -144,14 +144,12 @@ def score_batch(
             part.mkdir(parents=True, exist_ok=True)
     with Lease(folder / LEASE, wait) as lease:
         crash_point("lease_taken")
-        if data_files(location) != inputs:
-            raise DataError(f"{location} was changed while it was planned; run the same command again")
+        _check_listing(location, inputs, old_plan(folder, new_run))
         with lease.claim.guard():
             adopt_plan(folder, plan, new_run)
             crash_point("plan_written")
             done = settle(folder, plan, place)
-            finished = done == plan.ids and (folder / MANIFEST).exists()
-            if not finished:
+            if done != plan.ids:
                 (folder / MANIFEST).unlink(missing_ok=True)
         bounds = BadRows(
             0 if bad_rows == "stop" else math.floor(max_bad_share * plan.rows + 1e-9), plan.rows, max_bad_share,
@@ -165,9 +163,9 @@ def score_batch(
         )  # fmt: skip
         executor = EXECUTORS["processes" if workers > 1 else "in turn"](scorer, workers)
         _score_units(job, plan, done, executor)
-        manifest = _write_manifest(job, plan, artifact.metadata)
+        manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
-    if finished:
+    if not written:
         print(f"already complete: nothing was left to do in {folder}", file=sys.stderr)
     for doubt in manifest["doubts"]:
         print(f"warning: {doubt}", file=sys.stderr)
@@ -208,6 +206,14 @@ def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
     changed = {said: source.path for source in reversed(inputs) for said in watch.changed_types(schema, source.types())}
     for said, path in list(changed.items())[:MOST]:
         print(f"warning: {path}: {said}", file=sys.stderr)
+
+
+def _check_listing(location: str, inputs: Sequence[Input], old: Plan | None) -> None:
+    """Raise DataError if the plan is out of date: made of files that changed, or older than the plan in the folder."""
+    now = data_files(location)
+    later = {source.name for source in now if old and source.name in old.files} - {source.name for source in inputs}
+    if later or not set(inputs) <= set(now):
+        raise DataError(f"{location} was changed while it was planned; run the same command again")
 
 
 def _check_rows(plan: Plan, location: str, required: bool) -> None:
@@ -251,8 +257,8 @@ class _Tally:
             raise DataError(f"{self.first}; {why}")
 
 
-def _write_manifest(job: Job, plan: Plan, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Name every committed part; readers read what the manifest names. A finished folder stays as it is."""
+def _write_manifest(job: Job, plan: Plan, metadata: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Name every committed part; readers read what the manifest names. Whether it was not there already."""
     folder, fdr = job.folder, plan.settings.fdr
     commits = read_commits(folder, plan)
     chosen: dict[str, Any] = {}
@@ -264,12 +270,12 @@ def _write_manifest(job: Job, plan: Plan, metadata: dict[str, Any]) -> dict[str,
     with job.claim.guard(), disk_errors(f"in {folder}"):
         if settle(folder, plan, job.place) != plan.ids:
             raise TemporaryError(f"files in {folder} were deleted while it was written; run the same command again")
-        if not _is_written(folder, manifest):
+        if written := not _is_written(folder, manifest):
             write_checked(folder / MANIFEST, manifest)
         if fdr is not None:
             for part in (folder / SCORED).glob("part-*.parquet"):
                 part.unlink()
-    return manifest
+    return manifest, written
 
 
 def _is_written(folder: Path, manifest: dict[str, Any]) -> bool:

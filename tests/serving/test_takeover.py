@@ -202,6 +202,32 @@ def test_a_file_that_changes_during_the_run_is_not_scored_under_its_old_identity
         assert verify(tmp_path / "out")["rows"] in (39, 40)
 
 
+def test_files_that_come_during_the_run_are_left_to_the_next(artifact, source, tmp_path, at):
+    out = tmp_path / "out"
+    at("lease_taken", lambda: table(10, 3).to_parquet(source / "c.parquet"))
+    assert score_batch(artifact, source, out).rows == 79
+    at("lease_taken", lambda: table(10, 4).to_parquet(source / "d.parquet"))
+    assert score_batch(artifact, source, out).rows == 89 and verify(out)["rows"] == 89
+
+
+def test_an_older_plan_does_not_replace_a_newer_one(artifact, source, tmp_path, monkeypatch):
+    """Another run plans later, and is done before this one gets the lease."""
+    from serving import batch
+
+    def late(*arguments):
+        plan = make_plan(*arguments)
+        monkeypatch.setattr(batch, "make_plan", make_plan)
+        table(10, 3).to_parquet(source / "c.parquet")
+        assert score_batch(artifact, source, tmp_path / "out").rows == 89
+        return plan
+
+    make_plan = batch.make_plan
+    monkeypatch.setattr(batch, "make_plan", late)
+    with pytest.raises(DataError, match="was changed while it was planned"):
+        score_batch(artifact, source, tmp_path / "out")
+    assert verify(tmp_path / "out")["rows"] == 89
+
+
 def test_an_object_of_a_store_that_changes_during_the_run_is_found(artifact, tmp_path, at):
     import fsspec
 
