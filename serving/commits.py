@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.crash import crash_point
-from serving.errors import DataError, TemporaryError
+from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, read_checked, sync_and_hash, sync_folder, write_checked
 from serving.layout import COMMITS, DEAD, SCORED, SELECTED, THRESHOLD, part_name, tail_of
 from serving.lease import Claim
@@ -147,8 +147,10 @@ def _sized(path: Path, commit: Commit) -> bool:
 
 
 def _sweep(found: list[Path], wanted: set[Path]) -> None:
-    unwanted = [path for path in found if path not in wanted and path.is_file()]
+    unwanted = [path for path in found if path not in wanted]
     for path in unwanted:
+        if path.is_dir() and not path.is_symlink():
+            raise UsageError(f"{path} is a folder, where a file of the run belongs; delete it and run again")
         path.unlink()
     for place in {path.parent for path in unwanted}:
         sync_folder(place)

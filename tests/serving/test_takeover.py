@@ -36,6 +36,7 @@ def source(tmp_path):
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch):
     monkeypatch.setattr("serving.plan.ROWS_PER_UNIT", 20)
+    monkeypatch.setattr("serving.lease.IMPATIENCE", 0.1)
 
 
 @pytest.fixture

@@ -269,6 +269,17 @@ def test_a_run_with_lost_files_is_not_complete(artifact, finished, copied, kind,
     assert "already complete" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("pattern", ["part-*.parquet", "_commits/*.json", "_dead/*"])
+def test_a_folder_in_the_place_of_a_file_is_refused_by_name(artifact, finished, copied, pattern):
+    folder = copied("plain")
+    path = next(folder.glob(pattern))
+    turn_into_a_folder(path)
+    with pytest.raises(UsageError, match=f"{path.name} is a folder"):
+        score_batch(artifact, finished[0], folder)
+    path.rmdir()
+    assert score_batch(artifact, finished[0], folder).units == 1 and verify(folder)["rows"] == 99
+
+
 def test_a_finished_folder_stays_as_it_is(artifact, finished, copied):
     for kind, options in RUNS.items():
         folder = copied(kind)
