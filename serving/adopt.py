@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from serving.errors import DataError, UsageError
-from serving.files import disk_errors, read_json, sync_folder, write_json
+from serving.files import disk_errors, read_checked, sync_folder, write_checked
 from serving.layout import (
     COMMITS,
     DEAD,
@@ -21,8 +20,8 @@ from serving.layout import (
     SCORED,
     SELECTED,
     THRESHOLD,
+    check_version,
     is_run,
-    part_name,
     unit_of,
 )
 from serving.plan import Plan
@@ -56,12 +55,17 @@ def _left_over(entry: Path) -> bool:
 
 
 def old_plan(folder: Path, new_run: bool) -> Plan | None:
-    """The plan of an earlier run of this layout; None if there is none, or ``new_run`` replaces an unreadable one."""
+    """The plan of an earlier run of this layout; None if there is none, or ``new_run`` replaces an unreadable one.
+
+    Raises UsageError for one that a later release wrote.
+    """
     path = folder / PLAN
     if not path.exists():
         return None
     try:
-        return Plan.from_dict(read_json(path, DataError))
+        values = read_checked(path, DataError)
+        check_version(path, values, UsageError)
+        return Plan.from_dict(values)
     except (DataError, KeyError, TypeError, ValueError) as error:
         if new_run:
             return None
@@ -88,7 +92,7 @@ def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
         print(_changes(old, plan, wanted), file=sys.stderr)
     with disk_errors(f"in {folder}"):
         _clear(folder, wanted)
-    write_json(folder / PLAN, plan.to_dict())
+    write_checked(folder / PLAN, plan.to_dict())
     with disk_errors(f"in {folder}"):
         _forget_old_layout(folder)
 
@@ -144,40 +148,3 @@ def _forget_old_layout(folder: Path) -> None:
     for name in (OLD_PARTS, OLD_SELECTED):
         if (folder / name).is_dir() and not any((folder / name).iterdir()):
             (folder / name).rmdir()
-
-
-def settle(folder: Path, plan: Plan, place: Path) -> None:
-    """Sweep what no commit names, and number the parts as the plan does.
-
-    A commit names its unit, so that a part is found whatever its number was when it was committed.
-    """
-    numbers = {unit.id: number for number, unit in enumerate(plan.units)}
-    scored = {p.stem for p in (folder / COMMITS).glob("*.json")} & numbers.keys()
-    chosen = {p.stem for p in (folder / SELECTED).glob("*.json")} & numbers.keys()
-    with disk_errors(f"in {folder}"):
-        for where, committed in {folder: chosen, place: scored}.items():
-            for leftover in where.glob(".tmp-part-*"):
-                leftover.unlink(missing_ok=True)
-            for part in where.glob("part-*.parquet"):
-                _settle_part(part, committed, numbers)
-        for letters in (folder / DEAD).glob("*dead-*"):
-            if unit_of(letters) not in scored:
-                letters.unlink()
-
-
-def _settle_part(part: Path, committed: Collection[str], numbers: dict[str, int]) -> None:
-    unit = unit_of(part)
-    if unit not in committed:
-        part.unlink()
-    elif (named := part.with_name(part_name(numbers[unit], unit))) != part:
-        part.replace(named)
-
-
-def read_commits(folder: Path, plan: Plan) -> list[dict[str, Any]]:
-    """The commits of all units in the order of the plan, their parts named as they are numbered now."""
-    commits = []
-    for number, unit in enumerate(plan.units):
-        path = folder / COMMITS / f"{unit.id}.json"
-        commit = read_json(path, lambda reason: DataError(f"{reason}; run the same command again"))
-        commits.append(commit | {"part": part_name(number, unit.id)})
-    return commits

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serving import watch
-from serving.adopt import adopt_plan, check_output, old_plan, read_commits, settle
+from serving.adopt import adopt_plan, check_output, old_plan
 from serving.artifact import load_artifact
+from serving.commits import again, read_commits, settle
 from serving.crash import crash_point
 from serving.discovery import check_rate
-from serving.errors import DataError, UsageError
-from serving.files import disk_errors, read_json, write_json
+from serving.errors import DataError, TemporaryError, UsageError
+from serving.files import disk_errors, read_checked, write_checked
 from serving.inputs import Input, check_separator, place_date
 from serving.keep import kept_columns, names_to_keep
 from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, read_manifest
@@ -29,9 +31,9 @@ from serving.plan import Plan, Settings, Unit, data_files, make_plan
 from serving.progress import Progress
 from serving.scorer import Scorer
 from serving.selection import select_rows
-from serving.units import BadRows, Job, Lineage
+from serving.units import BadRows, Job, Lineage, Source
 from serving.wording import MOST, counted, listed
-from serving.workers import Source, in_processes, in_turn
+from serving.workers import EXECUTORS, Executor
 
 MAX_BAD_SHARE = 0.1
 
@@ -132,35 +134,42 @@ def score_batch(
     _check_columns(inputs, scorer)
     _warn_of_types(inputs, artifact.schema)
     names = names_to_keep(keep, artifact.schema, inputs)
-    settings = Settings(artifact.sha256, scorer.alpha, explain, check_rate(fdr), names)
+    settings = Settings(artifact.sha256, scorer.alpha, explain, check_rate(fdr), names, name, model_version)
     plan = make_plan(location, inputs, settings, kept_columns(names, inputs), old_plan(folder, new_run))
     _check_rows(plan, location, require_rows)
     place = folder if fdr is None else folder / SCORED
     with disk_errors(f"in {folder}"):
         for part in (folder / COMMITS, place):
             part.mkdir(parents=True, exist_ok=True)
-    with Lease(folder / LEASE, wait):
-        adopt_plan(folder, plan, new_run)
-        crash_point("plan_written")
+    with Lease(folder / LEASE, wait) as lease:
         crash_point("lease_taken")
-        finished = (folder / MANIFEST).exists()
-        settle(folder, plan, place)
+        _check_listing(location, inputs, old_plan(folder, new_run))
+        with lease.claim.guard():
+            adopt_plan(folder, plan, new_run)
+            crash_point("plan_written")
+            done = settle(folder, plan, place)
+            if done != plan.ids:
+                (folder / MANIFEST).unlink(missing_ok=True)
         bounds = BadRows(
             0 if bad_rows == "stop" else math.floor(max_bad_share * plan.rows + 1e-9), plan.rows, max_bad_share,
             bad_rows == "stop",
         )  # fmt: skip
-        numbers = {unit.id: number for number, unit in enumerate(plan.units)}
-        by_name = {source.name: source for source in inputs}
-        job = Job(folder, place, by_name, numbers, scorer, lineage, explain, plan.kept, bounds)
-        skipped = _score_units(job, plan, Source(model, artifact.sha256, scorer.alpha), workers)
-        manifest = _write_manifest(folder, plan, lineage, artifact.metadata)
+        job = Job(
+            folder, place, {source.name: source for source in inputs},
+            {file: identity for file, (identity, _) in plan.files.items()},
+            {unit.id: number for number, unit in enumerate(plan.units)}, Source(model, artifact.sha256, scorer.alpha),
+            lineage, explain, plan.kept, bounds, lease.claim,
+        )  # fmt: skip
+        executor = EXECUTORS["processes" if workers > 1 else "in turn"](scorer, workers)
+        _score_units(job, plan, done, executor)
+        manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
-    if finished and skipped == len(plan.units):
+    if not written:
         print(f"already complete: nothing was left to do in {folder}", file=sys.stderr)
     for doubt in manifest["doubts"]:
         print(f"warning: {doubt}", file=sys.stderr)
     return Summary(
-        str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - skipped, skipped, scorer.alpha,
+        str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - len(done), len(done), scorer.alpha,
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
         manifest["dead"], manifest["alarm_share"], manifest["shares"], manifest["doubts"],
         watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share),
@@ -198,6 +207,14 @@ def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
         print(f"warning: {path}: {said}", file=sys.stderr)
 
 
+def _check_listing(location: str, inputs: Sequence[Input], old: Plan | None) -> None:
+    """Raise DataError if the plan is out of date: made of files that changed, or older than the plan in the folder."""
+    now = data_files(location)
+    later = {source.name for source in now if old and source.name in old.files} - {source.name for source in inputs}
+    if later or not set(inputs) <= set(now):
+        raise DataError(f"{location} was changed while it was planned; run the same command again")
+
+
 def _check_rows(plan: Plan, location: str, required: bool) -> None:
     """Say which files hold no rows, or raise DataError if each must hold some."""
     empty = [name for name, (_, rows) in plan.files.items() if not rows]
@@ -209,20 +226,17 @@ def _check_rows(plan: Plan, location: str, required: bool) -> None:
     print(f"{what}; --require-rows makes this exit 4", file=sys.stderr)
 
 
-def _score_units(job: Job, plan: Plan, source: Source, workers: int) -> int:
-    """Score what is not committed; returns how many units were."""
-    done = {p.stem for p in (job.folder / COMMITS).glob("*.json")}
+def _score_units(job: Job, plan: Plan, done: Collection[str], executor: Executor) -> None:
+    """Score what is not ``done``."""
     skipped = [u for u in plan.units if u.id in done]
-    todo = [u for u in plan.units if u.id not in done]
     tally = _Tally(job)
     for unit in skipped:
         tally.add(unit)
-    units = in_processes(source, job, todo, workers) if workers > 1 else in_turn(job, todo)
+    units = executor.run(job, [u for u in plan.units if u.id not in done])
     with Progress(plan.rows, sum(u.rows for u in skipped)) as progress, closing(units):
         for unit in units:
             tally.add(unit)
             progress.advance(unit.rows)
-    return len(skipped)
 
 
 class _Tally:
@@ -233,8 +247,7 @@ class _Tally:
 
     def add(self, unit: Unit) -> None:
         """Count a unit's. Raises DataError."""
-        path = self.job.folder / COMMITS / f"{unit.id}.json"
-        commit = read_json(path, lambda reason: DataError(f"{reason}; use --new-run to start over"))
+        commit = read_checked(self.job.folder / COMMITS / f"{unit.id}.json", again)
         if not commit["dead"]:
             return
         self.dead += commit["dead"]
@@ -243,18 +256,41 @@ class _Tally:
             raise DataError(f"{self.first}; {why}")
 
 
-def _write_manifest(folder: Path, plan: Plan, lineage: Lineage, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Name every committed part; readers read what the manifest names."""
-    commits, fdr = read_commits(folder, plan), plan.settings.fdr
+def _write_manifest(job: Job, plan: Plan, metadata: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Name every committed part; readers read what the manifest names. Whether it was not there already."""
+    folder, fdr = job.folder, plan.settings.fdr
+    commits = read_commits(folder, plan)
     chosen: dict[str, Any] = {}
     if fdr is not None:
-        threshold, commits = select_rows(folder, commits, fdr)
+        threshold, commits = select_rows(folder, commits, fdr, job.claim)
         selected = sum(c["selected"] for c in commits)
         chosen = {"fdr": fdr, "fdr_threshold": threshold, "fdr_selected": selected}
+    manifest = _manifest(plan, job.lineage, metadata, chosen, commits)
+    with job.claim.guard(), disk_errors(f"in {folder}"):
+        if settle(folder, plan, job.place) != plan.ids:
+            raise TemporaryError(f"files in {folder} were deleted while it was written; run the same command again")
+        if written := not _is_written(folder, manifest):
+            write_checked(folder / MANIFEST, manifest)
+        if fdr is not None:
+            for part in (folder / SCORED).glob("part-*.parquet"):
+                part.unlink()
+    return manifest, written
+
+
+def _is_written(folder: Path, manifest: dict[str, Any]) -> bool:
+    try:
+        return read_manifest(folder, DataError) == json.loads(json.dumps(manifest))
+    except DataError:
+        return False
+
+
+def _manifest(
+    plan: Plan, lineage: Lineage, metadata: dict[str, Any], chosen: dict[str, Any], commits: list[dict[str, Any]]
+) -> dict[str, Any]:
     counts = watch.no_counts()
     for commit in commits:
         counts = watch.add(counts, watch.counts_of(commit))
-    manifest = {
+    return {
         "version": VERSION,
         "folder": ".",
         "rows": sum(c["rows"] for c in commits),
@@ -269,11 +305,6 @@ def _write_manifest(folder: Path, plan: Plan, lineage: Lineage, metadata: dict[s
         "doubts": watch.doubts(metadata, counts, plan.settings.alpha),
         "parts": commits,
     }
-    write_json(folder / MANIFEST, manifest)
-    if fdr is not None:
-        for part in (folder / SCORED).glob("part-*.parquet"):
-            part.unlink()
-    return manifest
 
 
 def open_scores(folder: str | Path) -> pa.Table:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 
 from serving.errors import TemporaryError, UsageError
 
+# What JSON files bear from this version of the layout on (serving/layout.py).
+CHECKSUM, CHECKED = "checksum", 3
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (
     errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
@@ -70,22 +73,48 @@ def _sqlite_error(what: str, error: sqlite3.Error) -> Exception | None:
     return None
 
 
+def temporary(path: Path) -> Path:
+    """A name beside ``path`` that no other writer uses, of this machine or another."""
+    return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+
+
 def write_json(path: Path, value: Any, exclusive: bool = False) -> bool:
     """Write JSON atomically. ``exclusive``: only if the file is not there yet; returns whether it was written."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    unnamed = temporary(path)
     with disk_errors(str(path)):
         try:
-            with temporary.open("w", encoding="utf-8") as file:
+            with unnamed.open("w", encoding="utf-8") as file:
                 json.dump(value, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             if exclusive:
-                return _link(temporary, path)
-            temporary.replace(path)
+                return _link(unnamed, path)
+            unnamed.replace(path)
             sync_folder(path.parent)
             return True
         finally:
-            temporary.unlink(missing_ok=True)
+            unnamed.unlink(missing_ok=True)
+
+
+def write_checked(path: Path, value: dict[str, Any], exclusive: bool = False) -> bool:
+    """``write_json`` of an object with its own checksum, so that an edit is found."""
+    return write_json(path, {**value, CHECKSUM: _checksum(value)}, exclusive)
+
+
+def read_checked(path: Path, broken: Callable[[str], Exception]) -> dict[str, Any]:
+    """Read such an object, without its checksum, which files of earlier layouts lack."""
+    value = read_json(path, broken)
+    if not isinstance(value, dict):
+        raise broken(f"{path} cannot be read (it is no JSON object)")
+    found, version = value.pop(CHECKSUM, None), value.get("version", 0)
+    needed = found is not None or not isinstance(version, int) or version >= CHECKED
+    if needed and found != _checksum(value):
+        raise broken(f"{path} was changed after it was written")
+    return value
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(value)), sort_keys=True).encode()).hexdigest()
 
 
 def _link(temporary: Path, path: Path) -> bool:

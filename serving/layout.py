@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving.files import read_json
+from serving.files import read_checked
 
 PLAN, MANIFEST, THRESHOLD, LEASE = "_plan.json", "_manifest.json", "_threshold.json", "_lease.json"
 COMMITS, DEAD, SCORED, SELECTED = "_commits", "_dead", "_scored", "_selected"
 # Layout 1, written by earlier releases: its parts lay in folders of their own.
 OLD_PLAN, OLD_MANIFEST, OLD_PARTS, OLD_SELECTED = "plan.json", "manifest.json", "parts", "selected"
-VERSION = 2
+# 2: parts in the folder itself. 3: the attempt in the names of parts, and checksums in the JSON files.
+VERSION = 3
+_UNIT = re.compile(r"[0-9a-f]{20}")
 
 
-def part_name(number: int, unit: str) -> str:
-    """A part's file, so that the order of names is the order of the input."""
-    return f"part-{number:06d}-{unit}.parquet"
+def part_name(number: int, tail: str) -> str:
+    """A part's file, so that the order of names is the order of the input; the tail is unit and attempt."""
+    return f"part-{number:06d}-{tail}.parquet"
 
 
-def unit_of(part: Path) -> str:
-    """The unit that a part, a commit or a file of dead letters is for."""
-    return part.stem.rpartition("-")[2]
+def attempt(unit: str) -> str:
+    """A unit with a token of its own: two runs that score one unit never write the same file."""
+    return f"{unit}-{secrets.token_hex(4)}"
+
+
+def tail_of(name: str) -> str:
+    """Unit and attempt of a part, whatever its number; a part of an earlier layout has no attempt."""
+    stem = name.removesuffix(".parquet")
+    found = _UNIT.search(stem)
+    return stem[found.start() :] if found else ""
+
+
+def unit_of(path: Path) -> str:
+    """The unit that a part, a commit or a file of dead letters is for; empty if it is none of these."""
+    found = _UNIT.search(path.stem)
+    return found[0] if found else ""
 
 
 def is_run(folder: Path) -> bool:
@@ -49,8 +66,16 @@ def _holds(path: Path, keys: set[str]) -> bool:
     return isinstance(value, dict) and keys <= value.keys()
 
 
+def check_version(path: Path, value: dict[str, Any], broken: Callable[[str], Exception]) -> None:
+    """Raise ``broken(reason)`` for a file of a later release."""
+    if not isinstance(version := value.get("version"), int) or version > VERSION:
+        raise broken(f"{path} has layout version {version!r}, this release reads up to {VERSION}; update ganlib")
+
+
 def read_manifest(folder: Path, broken: Callable[[str], Exception]) -> dict[str, Any]:
-    """The manifest of a finished run, of this layout or the one before; ``broken(reason)`` makes the error."""
+    """The manifest of a finished run, of this layout or an earlier one; ``broken(reason)`` makes the error."""
     old = folder / OLD_MANIFEST
-    manifest = read_json(old if old.exists() and not (folder / MANIFEST).exists() else folder / MANIFEST, broken)
+    path = old if old.exists() and not (folder / MANIFEST).exists() else folder / MANIFEST
+    manifest = read_checked(path, broken)
+    check_version(path, manifest, broken)
     return {"folder": OLD_PARTS, "dead": 0, **manifest}

@@ -21,8 +21,8 @@ from serving.files import disk_errors, sync_folder
 
 HEARTBEAT = 10.0
 STALE = 60.0
-# How long a change of the file may take another process before it is given up.
-PATIENCE = 30.0
+# How long the file may be locked by another: for its holder, and for a run that would like to have it.
+PATIENCE, IMPATIENCE = 30.0, 1.0
 ENDED = -1
 
 Record = dict[str, Any]
@@ -109,7 +109,7 @@ class Lease:
 
     def _take(self, deadline: float) -> Record | None:
         """Write our record, unless another holds the lease: then its record."""
-        with _locked(self.path, create=True, patience=max(1.0, deadline - time.monotonic())) as file:
+        with _locked(self.path, create=True, patience=max(IMPATIENCE, deadline - time.monotonic())) as file:
             assert file is not None
             if not file.created and _alive(holder := file.read(), self.clock() - file.touched(), self.stale):
                 return holder

@@ -30,13 +30,30 @@ class Unit:
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be equal for a folder to be continued."""
+    """What must be equal for a folder to be continued.
+
+    The model's name and version are those that each row bears; None in plans of earlier releases. They are no part of
+    a unit's identity, because no score depends on them.
+    """
 
     artifact_sha256: str
     alpha: float
     explain: bool = False
     fdr: float | None = None
     keep: tuple[str, ...] = ()
+    model_name: str | None = None
+    model_version: str | None = None
+
+    @property
+    def salt(self) -> dict[str, Any]:
+        """What the scores depend on, for the identity of a unit."""
+        values = asdict(self) | {"alpha": round(self.alpha, 9)}
+        return {key: value for key, value in values.items() if key not in ("model_name", "model_version")}
+
+    @property
+    def named(self) -> str | None:
+        """Name and version for a message, None if they are not recorded."""
+        return None if self.model_name is None else " ".join(filter(None, (self.model_name, self.model_version)))
 
     def difference(self, other: Settings) -> str:
         """In which way another run differs, for a message; empty if it does not."""
@@ -50,6 +67,8 @@ class Settings:
             return "another setting of --explain"
         if self.keep != other.keep:
             return f"other kept columns ({listed(self.keep) or 'none'}, not {listed(other.keep) or 'none'})"
+        if self.named is not None and self.named != other.named:
+            return f"the model under another name or version ({self.named}, not {other.named})"
         return ""
 
 
@@ -86,6 +105,7 @@ class Plan:
     def from_dict(cls, values: dict[str, Any]) -> Plan:
         """From JSON values; raises KeyError or TypeError on others."""
         chosen = {key: values[key] for key in ("artifact_sha256", "alpha", "explain", "fdr")}
+        chosen |= {key: values.get(key) for key in ("model_name", "model_version")}
         return cls(
             values["input"], Settings(**chosen, keep=tuple(values["keep"])), tuple(Kept(**k) for k in values["kept"]),
             {name: (identity, rows) for name, (identity, rows) in values["files"].items()},
@@ -109,7 +129,7 @@ def make_plan(
 
     Every file has a unit, also one without rows, so that its part says the columns. Raises DataError on a broken file.
     """
-    salt = json.dumps([asdict(settings) | {"alpha": round(settings.alpha, 9)}, [asdict(k) for k in kept]])
+    salt = json.dumps([settings.salt, [asdict(k) for k in kept]])
     known = {} if old is None else old.files
     files: dict[str, tuple[str, int]] = {}
     units: list[Unit] = []

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from serving import watch
+from serving.artifact import load_artifact
+from serving.commits import Commit, Naming, described, publish
 from serving.crash import crash_point
 from serving.dead import DeadRow, Sifted, raw_text, sift, write_dead
 from serving.errors import DataError
-from serving.files import disk_errors, sync_and_hash, sync_folder, write_json
+from serving.files import disk_errors, temporary
+from serving.frame import Feeds
 from serving.inputs import Input, Piece, Reading
 from serving.keep import Kept
-from serving.layout import COMMITS, DEAD, part_name
+from serving.layout import COMMITS, DEAD, VERSION, attempt, part_name
+from serving.lease import Claim
 from serving.plan import Unit
 from serving.scorer import ScoreBatch, Scorer
 from serving.wording import counted
@@ -59,26 +63,37 @@ class BadRows:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a process needs to open the same scorer: the artifact, its sha-256 and the alarm budget."""
+
+    model: str | Path | bytes
+    sha256: str
+    alpha: float
+
+    def open(self) -> Scorer:
+        """The scorer. Raises what ``load_artifact`` raises."""
+        return Scorer(load_artifact(self.model, self.sha256), self.alpha)
+
+
+@dataclass(frozen=True)
 class Job:
     """What the units of a run share: where they are read and written, and with what they are scored.
 
-    ``place`` is the folder of the parts; ``numbers`` says where a unit stands in the input.
+    Plain data that can be sent to another process. ``place`` is the folder of the parts; ``identities`` are those of
+    the inputs by name when the run was planned; ``numbers`` says where a unit stands in the input.
     """
 
     folder: Path
     place: Path
     inputs: dict[str, Input]
+    identities: dict[str, str]
     numbers: dict[str, int]
-    scorer: Scorer
+    source: Source
     lineage: Lineage
     explain: bool
     kept: tuple[Kept, ...]
     bad_rows: BadRows
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns to read."""
-        return list(dict.fromkeys([*self.scorer.adapter.names, *(k.column for k in self.kept)]))
+    claim: Claim
 
 
 @dataclass(frozen=True)
@@ -90,49 +105,56 @@ class _Ready:
     counts: watch.Counts
 
 
-def score_units(job: Job, units: Sequence[Unit], reading: Reading) -> Iterator[Unit]:
-    """Score units one after another, each into its part, and commit it; yields each when it is committed.
+class UnitScorer:
+    """Scores units of a job in this process, each into its part, and commits it."""
 
-    A part is whole or absent. Raises DataError, TemporaryError.
-    """
-    ahead = _prefetch(item for unit in units for item in (*_prepared(job, unit, reading), None))
-    try:
-        for unit in units:
-            _score_unit(job, unit, iter(lambda: next(ahead), None))
-            yield unit
-    finally:
-        ahead.close()
+    def __init__(self, job: Job, scorer: Scorer) -> None:
+        self.job, self.scorer = job, scorer
+        self._reading = Reading()
+        self.columns = list(dict.fromkeys([*scorer.adapter.names, *(k.column for k in job.kept)]))
 
+    def score(self, units: Sequence[Unit]) -> Iterator[Unit]:
+        """Score units one after another; yields each when it is committed.
 
-def _score_unit(job: Job, unit: Unit, pieces: Iterator[_Ready]) -> None:
-    output = _Output(job, unit)
-    try:
-        with disk_errors(f"in {job.folder}"):
-            for ready in pieces:
-                output.add(ready)
-            commit = output.finish()
-    finally:
-        output.discard()
-    write_json(job.folder / COMMITS / f"{unit.id}.json", commit, exclusive=True)
-    crash_point("unit_committed")
-
-
-def _prepared(job: Job, unit: Unit, reading: Reading) -> Iterator[_Ready]:
-    """A unit's pieces as feeds; ends after one with more dead letters than the run allows."""
-    source, adapter = job.inputs[unit.source], job.scorer.adapter
-    columns = [name for name in job.columns if name in adapter.names or name in source.types()]
-    dead = 0
-    for piece in reading.pieces(source, columns, unit.start_row, unit.start_row + unit.rows, adapter.names):
-        dead += len(piece.broken)
+        A part is whole or absent. Raises DataError, and TemporaryError if the disk is full or another run took over.
+        """
+        ahead = _prefetch(item for unit in units for item in (*self._prepared(unit), None))
         try:
-            sifted = sift(job.scorer.artifact.schema, adapter, piece.table, job.bad_rows.allowed - dead)
-        except DataError as error:
-            raise DataError(f"{source.path}: {error}") from error
-        dead += len(sifted.bad)
-        beyond = dead > job.bad_rows.allowed
-        yield _Ready(piece, sifted, watch.no_counts() if beyond else watch.count(adapter.columns, sifted.feeds, 0))
-        if beyond:
-            return
+            for unit in units:
+                self._score(unit, iter(lambda: next(ahead), None))
+                yield unit
+        finally:
+            ahead.close()
+
+    def _score(self, unit: Unit, pieces: Iterator[_Ready]) -> None:
+        self.job.claim.check()
+        output = _Output(self.job, self.scorer, unit)
+        try:
+            with disk_errors(f"in {self.job.folder}"):
+                for ready in pieces:
+                    output.add(ready)
+                output.commit()
+        finally:
+            output.discard()
+        crash_point("unit_committed")
+
+    def _prepared(self, unit: Unit) -> Iterator[_Ready]:
+        """A unit's pieces as feeds; ends after one with more dead letters than the run allows."""
+        job, adapter = self.job, self.scorer.adapter
+        source = job.inputs[unit.source]
+        columns = [name for name in self.columns if name in adapter.names or name in source.types()]
+        stop, dead = unit.start_row + unit.rows, 0
+        for piece in self._reading.pieces(source, columns, unit.start_row, stop, adapter.names):
+            dead += len(piece.broken)
+            try:
+                sifted = sift(self.scorer.artifact.schema, adapter, piece.table, job.bad_rows.allowed - dead)
+            except DataError as error:
+                raise DataError(f"{source.path}: {error}") from error
+            dead += len(sifted.bad)
+            beyond = dead > job.bad_rows.allowed
+            yield _Ready(piece, sifted, watch.no_counts() if beyond else watch.count(adapter.columns, sifted.feeds, 0))
+            if beyond:
+                return
 
 
 _DICTIONARY = ["source", "model_name", "model_version", "artifact_sha256"]
@@ -143,6 +165,7 @@ class _Output:
     """The part and the dead letters of a unit while they are written."""
 
     job: Job
+    scorer: Scorer
     unit: Unit
     rows: int = 0
     anomalies: int = 0
@@ -152,11 +175,14 @@ class _Output:
 
     def __post_init__(self) -> None:
         self.path = self.job.inputs[self.unit.source].path
-        self.temporary = self.job.place / f".tmp-part-{self.unit.id}-{os.getpid()}"
+        tail = attempt(self.unit.id)
+        self.part = self.job.place / part_name(self.job.numbers[self.unit.id], tail)
+        self.letters = self.job.folder / DEAD / f"dead-{tail}.jsonl"
+        self.temporary, self.temporary_letters = temporary(self.part), temporary(self.letters)
 
     def add(self, ready: _Ready) -> None:
         """Score a piece and write its rows."""
-        job, piece, sifted, table = self.job, ready.piece, ready.sifted, ready.piece.table
+        piece, sifted, table = ready.piece, ready.sifted, ready.piece.table
         rows = piece.rows()
         for broken in piece.broken:
             self._dead_row(broken.row, broken.column, broken.reason, broken.raw)
@@ -166,9 +192,7 @@ class _Output:
             table, rows = table.take(sifted.good), rows[sifted.good]
         if not len(rows):
             return
-        scores = job.scorer.score(sifted.feeds, job.explain)
-        self.write(score_rows(scores, self.unit.source, rows, table, job))
-        self.anomalies += int(scores.is_anomaly.sum())
+        self.write(self._score_rows(sifted.feeds, rows, table))
         self.counts = watch.add(self.counts, ready.counts)
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
@@ -183,54 +207,49 @@ class _Output:
         )
         self.writer.write_table(table)
         self.rows += table.num_rows
+        self.anomalies += pc.sum(table["is_anomaly"]).as_py() or 0
 
-    def finish(self) -> dict[str, Any]:
-        """Make part and dead letters durable under their names; returns the commit."""
+    def commit(self) -> None:
+        """Make part and dead letters durable, and give them their names together with the commit."""
         job, unit = self.job, self.unit
         if self.writer is None:
-            nothing = job.scorer.score({name: np.zeros(0) for name in job.scorer.artifact.features}, job.explain)
-            self.write(score_rows(nothing, unit.source, np.arange(0), pa.table({}), job))
+            nothing = {name: np.zeros(0) for name in self.scorer.artifact.features}
+            self.write(self._score_rows(nothing, np.arange(0), pa.table({})))
         if self.rows + len(self.dead) != unit.rows:
             raise DataError(f"{self.path} was changed while it was scored; run the same command again")
         assert self.writer is not None
         self.writer.close()
-        digest = sync_and_hash(self.temporary)
+        part = described(self.temporary, self.part, "part")
         crash_point("unit_scored")
-        commit: dict[str, Any] = {"unit": unit.id, "source": unit.source, "start_row": unit.start_row}
+        files = [Naming(self.temporary, self.part, "part_renamed")]
+        commit: Commit = {"version": VERSION, "unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
-        commit["counts"] = self.counts["columns"]
+        commit |= {"counts": self.counts["columns"], **asdict(job.lineage)}
         if self.dead:
-            commit["dead_letters"] = self._write_dead()
-            crash_point("dead_letters_renamed")
-        part = job.place / part_name(job.numbers[unit.id], unit.id)
-        self.temporary.replace(part)
-        sync_folder(part.parent)
-        crash_point("part_renamed")
-        return commit | {"part": part.name, "sha256": digest, "bytes": part.stat().st_size}
-
-    def _write_dead(self) -> dict[str, Any]:
-        folder = self.job.folder / DEAD
-        folder.mkdir(exist_ok=True)
-        path = folder / f"dead-{self.unit.id}.jsonl"
-        temporary = folder / f".tmp-dead-{self.unit.id}-{os.getpid()}"
-        try:
-            write_dead(temporary, self.dead)
-            digest = sync_and_hash(temporary)
-            temporary.replace(path)
-            sync_folder(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
-        first = self.dead[0].said(self.path)
-        return {"file": path.name, "sha256": digest, "bytes": path.stat().st_size, "first": first}
+            self.letters.parent.mkdir(exist_ok=True)
+            write_dead(self.temporary_letters, self.dead)
+            first = {"first": self.dead[0].said(self.path)}
+            commit["dead_letters"] = described(self.temporary_letters, self.letters, "file") | first
+            files.insert(0, Naming(self.temporary_letters, self.letters, "dead_letters_renamed"))
+        job.inputs[unit.source].check_unchanged(job.identities[unit.source])
+        crash_point("input_checked")
+        publish(job.claim, files, job.folder / COMMITS / f"{unit.id}.json", commit | part)
 
     def discard(self) -> None:
         """Leave no temporary file."""
         if self.writer is not None and self.writer.is_open:
             self.writer.close()
         self.temporary.unlink(missing_ok=True)
+        self.temporary_letters.unlink(missing_ok=True)
+
+    def _score_rows(self, feeds: Feeds, rows: np.ndarray, table: pa.Table) -> pa.Table:
+        scores = self.scorer.score(feeds, self.job.explain)
+        return score_rows(scores, self.unit.source, rows, table, self.job, self.scorer)
 
 
-def score_rows(scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Table, job: Job) -> pa.Table:
+def score_rows(
+    scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Table, job: Job, scorer: Scorer
+) -> pa.Table:
     """Scores with their place in the input, the kept columns of ``table`` and their lineage."""
     n = len(scores.anomaly_score)
 
@@ -244,14 +263,12 @@ def score_rows(scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Tabl
         "anomaly_score": pa.array(scores.anomaly_score),
         "p_value": pa.array(scores.p_value),
         "is_anomaly": pa.array(scores.is_anomaly),
-        "alpha": same(job.scorer.alpha, pa.float32()),
-        "model_name": same(job.lineage.model_name, pa.string()),
-        "model_version": same(job.lineage.model_version, pa.string()),
-        "artifact_sha256": same(job.lineage.artifact_sha256, pa.string()),
+        "alpha": same(scorer.alpha, pa.float32()),
+        **{name: same(value, pa.string()) for name, value in asdict(job.lineage).items()},
         "scored_at": same(datetime.now(UTC), pa.timestamp("us", "UTC")),
     }
     if scores.contributions is not None:
-        for index, feature in enumerate(job.scorer.artifact.features):
+        for index, feature in enumerate(scorer.artifact.features):
             columns[f"contribution.{feature}"] = pa.array(np.ascontiguousarray(scores.contributions[:, index]))
     if scores.top_reasons is not None:
         columns["top_reasons"] = scores.top_reasons

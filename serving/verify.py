@@ -1,72 +1,62 @@
-"""Recount a batch run: every unit once, every part as committed, every source row exactly once."""
+"""Recount a batch run: plan, commits, manifest and files agree, and each source row is there exactly once."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from serving.adopt import NO_DATA, OURS
+from serving.commits import Commit, numbered
 from serving.dead import read_dead
 from serving.errors import IntegrityError, UsageError
-from serving.files import read_json
-from serving.layout import DEAD, MANIFEST, OLD_MANIFEST, OLD_PLAN, PLAN, read_manifest
+from serving.files import read_checked
+from serving.layout import (
+    COMMITS,
+    DEAD,
+    MANIFEST,
+    OLD_MANIFEST,
+    OLD_PLAN,
+    PLAN,
+    SELECTED,
+    THRESHOLD,
+    check_version,
+    read_manifest,
+)
 from serving.wording import counted
+
+AGAIN = "delete it and run the same score command again"
 
 
 def verify(folder: str | Path) -> dict[str, Any]:
-    """Counts of a sound run; raises UsageError where there is none, IntegrityError naming what does not recount."""
-    folder = Path(folder)
-    place = next((folder / name for name in (PLAN, OLD_PLAN) if (folder / name).exists()), None)
-    if place is None:
-        raise UsageError(f"{folder} is no output of `score`: it holds no {PLAN}")
-    finished = folder / (MANIFEST if place.name == PLAN else OLD_MANIFEST)
-    if not finished.exists():
-        raise IntegrityError(f"{folder} is not finished: no {finished.name}. Run the same score command again")
-    plan = read_json(place, IntegrityError)
-    manifest = read_manifest(folder, IntegrityError)
-    planned, parts = [u["id"] for u in plan["units"]], manifest["parts"]
-    if sorted(planned) != sorted(p["unit"] for p in parts):
+    """Counts of a sound run; raises UsageError where there is none, IntegrityError naming the file that differs.
+
+    Finds what was deleted, added, renamed, damaged or edited. Someone who recomputes hashes and checksums is not found.
+    """
+    try:
+        return _recount(_opened(Path(folder)))
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__} {error}"
         raise IntegrityError(
-            f"the manifest names {counted(len(parts), 'unit')}, the plan {len(planned)}; run score again"
-        )
-    ranges: dict[str, list[tuple[int, int]]] = {}
-    for part in parts:
-        _check_part(folder / manifest["folder"] / part["part"], part, _dead_rows(folder, part))
-        ranges.setdefault(part["source"], []).append((part["start_row"], part["rows"] + part.get("dead", 0)))
-    total = sum(_count(source, sorted(pieces)) for source, pieces in ranges.items())
-    if total != manifest["rows"] + manifest["dead"]:
-        said = counted(manifest["rows"], "row") + (f" and {manifest['dead']:,} dead" if manifest["dead"] else "")
-        raise IntegrityError(f"the manifest says {said}, the parts hold {total}")
-    _check_strays(folder, manifest)
-    return {
-        "rows": manifest["rows"], "dead": manifest["dead"], "anomalies": manifest["anomalies"], "parts": len(parts),
-        "sources": len(ranges),
-    }  # fmt: skip
+            f"the JSON files of {folder} lack what they should say ({reason}); run score with --new-run"
+        ) from error
 
 
-def _dead_rows(folder: Path, part: dict[str, Any]) -> np.ndarray:
-    """The rows of a unit that are dead letters, from a file that is as it was committed."""
-    if not part.get("dead"):
-        return np.zeros(0, np.int64)
-    path = folder / DEAD / part["dead_letters"]["file"]
-    _check_file(path, part["dead_letters"])
-    rows = np.array([letter["source_row"] for letter in read_dead(path)], np.int64)
-    if len(rows) != part["dead"]:
-        raise IntegrityError(f"{path} holds {counted(len(rows), 'dead letter')}, its commit says {part['dead']}")
-    return rows
-
-
-def _check_strays(folder: Path, manifest: dict[str, Any]) -> None:
-    """Who reads the folder as it is must read what the manifest names, and no more."""
-    if manifest["folder"] != ".":
-        return
-    named = {part["part"] for part in manifest["parts"]}
-    strays = sorted(p.name for p in folder.glob("*.parquet") if p.name not in named)
-    if strays:
-        raise IntegrityError(f"{folder / strays[0]} is no part of this run; delete it")
+def _recount(run: _Run) -> dict[str, Any]:
+    commits = run.commits()
+    _check_manifest(run, commits)
+    for commit in commits:
+        _check_part(run, commit, _dead_rows(run.folder, commit))
+    _check_cover(run, commits)
+    _check_strays(run, commits)
+    counts = {key: run.manifest[key] for key in ("rows", "dead", "anomalies")}
+    return {**counts, "parts": len(commits), "sources": len({commit["source"] for commit in commits})}
 
 
 def line(counts: dict[str, Any]) -> str:
@@ -75,39 +65,182 @@ def line(counts: dict[str, Any]) -> str:
     return f"{counted(counts['rows'], 'row')} in {counted(counts['parts'], 'part')}{dead}: each exactly once"
 
 
-def _count(source: str, pieces: list[tuple[int, int]]) -> int:
-    """Rows of a source, whose parts must follow one another from row 0 on."""
-    end = 0
-    for start, rows in pieces:
-        if start != end:
-            raise IntegrityError(f"{source}: rows are missing or scored twice; delete the folder and run score again")
-        end += rows
-    return end
+@dataclass(frozen=True)
+class _Run:
+    """A finished run: its plan and manifest as they were read, and where they lie."""
+
+    folder: Path
+    plan_path: Path
+    manifest_path: Path
+    plan: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def first_layout(self) -> bool:
+        return self.plan_path.name == OLD_PLAN
+
+    @property
+    def notes(self) -> Path:
+        """The folder of the commits that the manifest holds."""
+        return self.folder / (COMMITS if self.plan["fdr"] is None else SELECTED)
+
+    def part(self, commit: Commit) -> Path:
+        """A committed part."""
+        return self.folder / self.manifest["folder"] / commit["part"]
+
+    def commits(self) -> list[Commit]:
+        """The commits in the order of the plan, each for the rows that the plan gives it."""
+        found = []
+        for number, unit in enumerate(self.plan["units"]):
+            for place in (self.folder / COMMITS, self.notes):
+                commit = _read(path := place / f"{unit['id']}.json")
+                rows = commit["rows"] + commit.get("dead", 0)
+                # The first layout did not count the rows of a text file beforehand.
+                planned = [unit["id"], unit["source"], unit["start_row"], unit["rows"] if unit["rows"] >= 0 else rows]
+                if [commit["unit"], commit["source"], commit["start_row"], rows] != planned:
+                    raise IntegrityError(f"{path} is not for the rows that {self.plan_path.name} names; {AGAIN}")
+            found.append(commit if self.first_layout else numbered(commit, number))
+        return found
 
 
-def _check_part(path: Path, part: dict[str, Any], dead: np.ndarray) -> None:
-    """A part is as it was committed, and its rows follow one another; read in pieces, whatever its size."""
-    _check_file(path, part)
-    size = part["rows"] + len(dead)
-    rows = np.arange(part["start_row"], part["start_row"] + size)
-    expected = rows[~np.isin(rows, dead)]
-    at = 0
-    for batch in pq.ParquetFile(path).iter_batches(1 << 16, columns=["source_row"], use_threads=False):
-        if not np.array_equal(batch.column(0).to_numpy(), expected[at : at + len(batch)]):
-            after = rows[0] + at if len(rows) else 0
-            raise IntegrityError(f"{path}: rows are missing or out of order after row {after} of {part['source']}")
-        at += len(batch)
-    if at != part["rows"] or len(expected) != at:
-        raise IntegrityError(f"{path} holds {counted(at, 'row')}, its commit says {part['rows']}")
+def _opened(folder: Path) -> _Run:
+    path = next((folder / name for name in (PLAN, OLD_PLAN) if (folder / name).exists()), None)
+    if path is None:
+        raise UsageError(f"{folder} is no output of `score`: it holds no {PLAN}")
+    end = folder / (MANIFEST if path.name == PLAN else OLD_MANIFEST)
+    if not end.exists():
+        raise IntegrityError(f"{folder} is not finished: no {end.name}. Run the same score command again")
+    plan = read_checked(path, _replaced)
+    check_version(path, plan, IntegrityError)
+    manifest = read_manifest(folder, _renewed)
+    if manifest["version"] < plan["version"]:
+        raise _renewed(f"{end} is of an earlier layout than {path.name}")
+    return _Run(folder, path, end, {"fdr": None, "files": {}, "kept": [], **plan}, manifest)
 
 
-def _check_file(path: Path, commit: dict[str, Any]) -> None:
-    """A file is as it was committed."""
+def _replaced(reason: str) -> IntegrityError:
+    return IntegrityError(f"{reason}; nothing says what this folder is for, so run score with --new-run")
+
+
+def _renewed(reason: str) -> IntegrityError:
+    return IntegrityError(f"{reason}; {AGAIN}")
+
+
+def _read(path: Path) -> Commit:
     if not path.exists():
-        raise IntegrityError(f"{path} is gone; delete the folder and run score again")
+        raise IntegrityError(f"{path} is gone; run the same score command again")
+    return read_checked(path, _renewed)
+
+
+def _check_manifest(run: _Run, commits: list[Commit]) -> None:
+    """The manifest says what the plan and the commits say."""
+    manifest, plan = run.manifest, run.plan
+    for commit, entry in zip(commits, manifest["parts"], strict=False):
+        if commit != entry:
+            note = run.notes / f"{commit['unit']}.json"
+            raise IntegrityError(f"{note} and {run.manifest_path} differ on {commit['part']}; delete both and run the "
+                                 "same score command again")  # fmt: skip
+    expected = {
+        "parts": commits,
+        "rows": sum(c["rows"] for c in commits),
+        "dead": sum(c.get("dead", 0) for c in commits),
+        "anomalies": sum(c["anomalies"] for c in commits),
+        **{key: plan[key] for key in ("alpha", "artifact_sha256")},
+        **{key: plan[key] for key in ("model_name", "model_version") if plan.get(key) is not None},
+    }
+    if plan["fdr"] is not None:
+        threshold = _read(run.folder / THRESHOLD)
+        expected |= {"fdr": plan["fdr"], "fdr_threshold": threshold["threshold"]}
+        expected["fdr_selected"] = sum(c["selected"] for c in commits)
+    for key, value in expected.items():
+        if manifest.get(key) != value:
+            raise _renewed(f"{run.manifest_path} has another {key!r} than the plan and the commits")
+
+
+def _dead_rows(folder: Path, commit: Commit) -> np.ndarray:
+    """The rows of a unit that are dead letters, from a file that is as it was committed."""
+    if not commit.get("dead"):
+        return np.zeros(0, np.int64)
+    path = folder / DEAD / commit["dead_letters"]["file"]
+    _check_file(path, commit["dead_letters"])
+    rows = np.array([letter["source_row"] for letter in read_dead(path)], np.int64)
+    if len(rows) != commit["dead"]:
+        raise IntegrityError(f"{path} holds {counted(len(rows), 'dead letter')}, its commit says {commit['dead']}")
+    return rows
+
+
+def _check_part(run: _Run, commit: Commit, dead: np.ndarray) -> None:
+    """A part is as it was committed, its rows follow one another and are of this run; read in pieces."""
+    path = run.part(commit)
+    _check_file(path, commit)
+    same = {"source": commit["source"], "artifact_sha256": run.plan["artifact_sha256"]}
+    same |= {key: commit[key] for key in ("model_name", "model_version") if key in commit}
+    counts = {"anomalies": "is_anomaly"} | ({"selected": "fdr_selected"} if "selected" in commit else {})
+    size = commit["rows"] + len(dead)
+    rows = np.arange(commit["start_row"], commit["start_row"] + size)
+    expected = rows[~np.isin(rows, dead)]
+    at, found = 0, dict.fromkeys(counts, 0)
+    file = pq.ParquetFile(path, read_dictionary=list(same))
+    columns = ["source_row", *same, *counts.values()]
+    for batch in file.iter_batches(1 << 16, columns=columns, use_threads=False):
+        if not np.array_equal(batch.column("source_row").to_numpy(), expected[at : at + len(batch)]):
+            after = rows[0] + at if len(rows) else 0
+            raise IntegrityError(f"{path}: rows are missing or out of order after row {after} of {commit['source']}")
+        for name, value in same.items():
+            if any(word != value for word in pc.unique(batch.column(name)).to_pylist()):
+                raise IntegrityError(f"{path}: rows have another {name!r} than {value!r}; {AGAIN}")
+        for key, name in counts.items():
+            found[key] += pc.sum(batch.column(name)).as_py() or 0
+        at += len(batch)
+    for key, number in {"rows": at, **found}.items():
+        if number != commit[key]:
+            raise IntegrityError(f"{path} holds {number:,} {key}, its commit says {commit[key]:,}")
+    if len(expected) != at:
+        raise IntegrityError(f"{path} holds {counted(at, 'row')}, its unit has {len(expected)}")
+
+
+def _check_file(path: Path, commit: Commit) -> None:
+    """A file is as it was committed."""
+    if not path.is_file():
+        raise IntegrityError(f"{path} is gone; run the same score command again")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     if path.stat().st_size != commit["bytes"] or digest.hexdigest() != commit["sha256"]:
-        raise IntegrityError(f"{path} was changed after it was committed; delete the folder and run score again")
+        raise IntegrityError(f"{path} was changed after it was committed; {AGAIN}")
+
+
+def _check_cover(run: _Run, commits: list[Commit]) -> None:
+    """The units of a source follow one another from row 0 to its end."""
+    ends: dict[str, int] = dict.fromkeys(run.plan["files"], 0)
+    for commit in sorted(commits, key=lambda c: (c["source"], c["start_row"])):
+        if commit["start_row"] != ends.get(commit["source"], 0):
+            raise IntegrityError(f"{run.plan_path}: rows of {commit['source']} are missing or planned twice")
+        ends[commit["source"]] = commit["start_row"] + commit["rows"] + commit.get("dead", 0)
+    for source, (_, rows) in run.plan["files"].items():
+        if ends[source] != rows:
+            raise IntegrityError(f"{run.plan_path}: {source} has {counted(rows, 'row')}, its units {ends[source]:,}")
+
+
+def _check_strays(run: _Run, commits: list[Commit]) -> None:
+    """Who reads the folder as it is must read what the manifest names, and no more."""
+    known = {run.plan_path, run.manifest_path, *map(run.part, commits)}
+    known |= {place / f"{c['unit']}.json" for c in commits for place in (run.folder / COMMITS, run.notes)}
+    known |= {run.folder / DEAD / c["dead_letters"]["file"] for c in commits if c.get("dead")}
+    if run.plan["fdr"] is not None:
+        known.add(run.folder / THRESHOLD)
+    for path in _entries(run.folder):
+        if path.name.startswith(".tmp-"):
+            raise IntegrityError(f"{path} was left by a run that was killed; run the same score command again")
+        if path not in known:
+            raise IntegrityError(f"{path} is no part of this run; delete it")
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Everything in the folder but its own subfolders, and what other programs leave in any folder."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name in OURS and entry.is_dir() and not entry.is_symlink():
+            yield from sorted(entry.iterdir())
+        elif entry.name not in NO_DATA:
+            yield entry

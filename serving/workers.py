@@ -1,82 +1,143 @@
-"""The units of a run, scored here one after another or by several processes of this machine."""
+"""Who scores the units of a run: this process in turn, or several of this machine."""
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Protocol
 
-from serving.artifact import load_artifact
-from serving.errors import TemporaryError
-from serving.inputs import Reading
+from serving.errors import ServingError, TemporaryError
 from serving.plan import Unit
 from serving.scorer import Scorer
-from serving.units import Job, score_units
+from serving.units import Job, UnitScorer
 
-_job: Job | None = None
-_reading = Reading()
+
+class Executor(Protocol):
+    """Scores units. What it is given is plain data, so that it may send it wherever the folder can be written."""
+
+    def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
+        """Yields each unit when it is committed, in any order; raises what a unit raises and leaves the others."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a process needs to open the same scorer: the artifact, its sha-256 and the alarm budget."""
+class InTurn:
+    """One unit after another in this process, with a scorer that is open already."""
 
-    model: str | Path | bytes
-    sha256: str
-    alpha: float
+    scorer: Scorer
 
-
-def in_turn(job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
-    """Score the units in this process; yields each when it is committed."""
-    yield from score_units(job, units, Reading())
+    def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
+        """As ``Executor.run``."""
+        yield from UnitScorer(job, self.scorer).score(units)
 
 
-def in_processes(source: Source, job: Job, units: Sequence[Unit], workers: int) -> Generator[Unit, None, None]:
-    """Score the units in up to ``workers`` processes; yields each when it is committed.
+@dataclass(frozen=True)
+class Processes:
+    """Up to ``workers`` processes of this machine, each with a scorer of its own; they end when this one ends."""
 
-    What a unit raises is raised here, and units that nobody has begun are left. Raises TemporaryError where a process
-    was killed; what it had committed stays.
-    """
-    sent = dataclasses.replace(job, scorer=None)  # type: ignore[arg-type]
-    pool = ProcessPoolExecutor(
-        min(workers, max(1, len(units))), multiprocessing.get_context("spawn"), _open, (source, sent, os.getpid())
-    )
+    workers: int
+
+    def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
+        """As ``Executor.run``; raises TemporaryError where a process was killed. What it had committed stays."""
+        context = multiprocessing.get_context("spawn")
+        waiting = iter(units)
+        crew: dict[Connection, BaseProcess] = {}
+        busy: dict[Connection, Unit] = {}
+        try:
+            for _, unit in zip(range(self.workers), waiting, strict=False):
+                ours, theirs = context.Pipe()
+                process: BaseProcess = context.Process(target=_work, args=(job, theirs, os.getpid()), daemon=True)
+                process.start()
+                theirs.close()
+                crew[ours] = process
+                _send(ours, unit)
+                busy[ours] = unit
+            while busy:
+                for connection in wait(list(busy)):
+                    assert isinstance(connection, Connection)
+                    done = busy.pop(connection)
+                    _outcome(connection)
+                    if (unit_next := next(waiting, None)) is not None:
+                        _send(connection, unit_next)
+                        busy[connection] = unit_next
+                    yield done
+        finally:
+            # A process that is scoring commits its unit, then finds that nobody wants another.
+            for connection in crew:
+                connection.close()
+            for process in crew.values():
+                process.join()
+
+
+EXECUTORS: dict[str, Callable[[Scorer, int], Executor]] = {
+    "in turn": lambda scorer, _: InTurn(scorer),
+    "processes": lambda _, workers: Processes(workers),
+}
+
+
+def _send(connection: Connection, unit: Unit) -> None:
     try:
-        tasks = {pool.submit(_score, unit): unit for unit in units}
-        for task in as_completed(tasks):
-            task.result()
-            yield tasks[task]
-    except BrokenProcessPool as error:
-        raise TemporaryError("a scoring process was killed (out of memory?); run the same command again") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        connection.send(unit)
+    except OSError as error:
+        raise _killed() from error
 
 
-def _open(source: Source, job: Job, parent: int) -> None:
-    """In a new process: open the artifact once, leave Ctrl-C to the parent, and end when the parent has."""
-    global _job
+def _outcome(connection: Connection) -> None:
+    """Raise what a unit raised in its process."""
+    try:
+        error = connection.recv()
+    except (EOFError, OSError) as broken:
+        raise _killed() from broken
+    if error is not None:
+        raise error
+
+
+def _killed() -> TemporaryError:
+    return TemporaryError("a scoring process was killed (out of memory?); run the same command again")
+
+
+def _work(job: Job, connection: Connection, parent: int) -> None:
+    """In a new process: score one unit after another as they come; leave Ctrl-C to the parent, end when it has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    scorer = Scorer(load_artifact(source.model, source.sha256), source.alpha)
-    _job = dataclasses.replace(job, scorer=scorer)
+    scorer: UnitScorer | None = None
+    while (unit := _received(connection)) is not None:
+        try:
+            scorer = scorer or UnitScorer(job, job.source.open())
+            for _ in scorer.score([unit]):
+                pass
+            error = None
+        except Exception as raised:
+            error = _sendable(raised)
+        try:
+            connection.send(error)
+        except OSError:
+            return
+
+
+def _received(connection: Connection) -> Unit | None:
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _sendable(error: Exception) -> Exception:
+    """An error that arrives as what it is; others, which may not, as their text."""
+    if not isinstance(error, ServingError) and type(error).__module__ != "builtins":
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note("".join(traceback.format_exception(error)))
+    return error
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _score(unit: Unit) -> Any:
-    assert _job is not None
-    for _ in score_units(_job, [unit], _reading):
-        pass

@@ -91,7 +91,7 @@ def _text(source: Input) -> pd.DataFrame:
 def _parquet(source: Input) -> pd.DataFrame:
     with inputs.reading(source):
         try:
-            frame = pd.read_parquet(_opened(source))
+            frame = _with_uuids(pd.read_parquet(_opened(source)), pq.read_schema(_opened(source)))
         except TypeError:  # pandas' own note of a type that this pandas cannot make
             frame = pq.ParquetFile(_opened(source)).read().to_pandas(ignore_metadata=True)
         except ValueError as error:
@@ -107,28 +107,10 @@ def _parquet(source: Input) -> pd.DataFrame:
     return frame
 
 
-<<<<<<< HEAD
 def _opened(source: Input) -> pa.NativeFile:
     """The open file, not its path: Arrow would take partition keys from that, as types of its own."""
     file = open_file(source)
     return pa.OSFile(file, "rb") if isinstance(file, str) else file
-=======
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        _refuse_twice(path, list(pq.read_schema(path).names))
-        try:
-            return _with_uuids(pd.read_parquet(path), pq.read_schema(path))
-        except TypeError:  # pandas' own note of a type that this pandas cannot make
-            return pq.read_table(path).to_pandas(ignore_metadata=True)
-    except PermissionError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} is not a readable Parquet file ({_short(error)}); write it again") from error
 
 
 def _with_uuids(frame: pd.DataFrame, schema: Any) -> pd.DataFrame:
@@ -140,73 +122,3 @@ def _with_uuids(frame: pd.DataFrame, schema: Any) -> pd.DataFrame:
             values = [uuid.UUID(bytes=v) if isinstance(v, bytes) else v for v in frame[field.name]]
             frame[field.name] = pd.Series([None if pd.isna(v) else str(v) for v in values], frame.index, dtype="str")
     return frame
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=separator)
-            header = next(rows, [])
-            _refuse_other_separator(path, separator, header, next(rows, None))
-        # pandas renames repeated columns silently; the header tells.
-        _refuse_twice(path, header)
-        with warnings.catch_warnings():
-            # Rows longer than the header would be cut or shift the columns.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Text stays text: the schema says what it means, in training as in scoring. Only nothing is nothing.
-            return pd.read_csv(
-                path, sep=separator, encoding="utf-8-sig", low_memory=False, index_col=False, dtype=str,
-                keep_default_na=False, na_values=[""],
-            )  # fmt: skip
-    except UnicodeDecodeError as error:
-        raise DataError(_not_utf8(path)) from error
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty; give it a header and rows") from error
-    except pd.errors.ParserWarning as error:
-        raise DataError(f"{path}: rows have more values than the header has names; mend the header") from error
-    except (pd.errors.ParserError, csv.Error, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as CSV ({_short(error)}); mend that line") from error
-
-
-def _refuse_other_separator(path: Path, separator: str, header: list[str], first: list[str] | None) -> None:
-    """One name that holds another separator, as often as the first row does, is many names."""
-    if len(header) != 1:
-        return
-    for other in (";", "\t", "|", ","):
-        found = header[0].count(other)
-        if other != separator and found and (first is None or separator.join(first).count(other) >= found):
-            raise DataError(f"{path} looks separated by {other!r}; save it with {NAMES[separator]}")
-
-
-def _refuse_twice(path: Path, names: list[str]) -> None:
-    if twice := sorted({n for n in names if names.count(n) > 1 and n.strip()}):
-        raise DataError(f"{path}: column names must be unique; these come twice: {_some(twice)}")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _not_utf8(path: Path) -> str:
-    """Where in the file the first byte lies that is not UTF-8 (decoders count from the start of their chunk)."""
-    decoder, done, lines = codecs.getincrementaldecoder("utf-8")(), 0, 1
-    with path.open("rb") as file:
-        while True:
-            chunk, held = file.read(_CHUNK), decoder.getstate()[0]
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                offset = done - len(held) + error.start
-                line = lines + (held + chunk)[: error.start].count(b"\n")
-                byte = (held + chunk)[error.start]
-                return (
-                    f"{path} is not UTF-8: byte {offset} (0x{byte:02x}, line {line}): {error.reason}; "
-                    f"convert it, e.g. iconv -f latin1 -t utf-8 {path.name}"
-                )
-            if not chunk:
-                return f"{path} is not UTF-8; convert it, e.g. with iconv"
-            done, lines = done + len(chunk), lines + chunk.count(b"\n")
->>>>>>> values

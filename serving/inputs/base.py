@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from serving.errors import DataError, DependencyError
-from serving.inputs.opening import not_utf8
+from serving.inputs.opening import not_utf8, states
 from serving.wording import listed
 
 ROWS = 20_480
@@ -114,6 +114,12 @@ class Input:
         ends = b"" if self.remote else _ends(self.path, self.size)
         told = f"{self.name}|{self.size}|{self.stamp}|{self.keys}|".encode()
         return hashlib.sha256(told + ends).hexdigest()
+
+    def check_unchanged(self, identity: str) -> None:
+        """Raise DataError if the file is no longer the one that had this identity."""
+        with reading(self):
+            if all(replace(self, **state).identity() != identity for state in states(self)):
+                raise DataError(f"{self.path} was changed while it was scored; run the same command again")
 
     def tables(
         self, columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None

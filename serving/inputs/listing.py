@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from serving.errors import DataError, DependencyError, UsageError
 from serving.inputs.base import Input
-from serving.inputs.opening import COMPRESSIONS, filesystem
+from serving.inputs.opening import COMPRESSIONS, file_state, filesystem, object_state
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 ENDINGS = ".parquet, .csv, .tsv or .jsonl (text also as .gz, .bz2 or .zst)"
@@ -169,9 +169,7 @@ def _of(path: Path, name: str, base: str, kind: tuple[str, str | None] | None = 
     except OSError as error:
         raise _unreadable(path, error) from error
     form, compression = kind or kind_of(name) or ("csv", None)
-    return Input(
-        str(path), name, form, compression, partition_keys(f"{base}/{name}"), stat.st_size, str(stat.st_mtime_ns)
-    )
+    return Input(str(path), name, form, compression, partition_keys(f"{base}/{name}"), **file_state(stat))
 
 
 def partition_keys(path: str) -> tuple[tuple[str, str | None], ...]:
@@ -196,7 +194,7 @@ def _remote(text: str) -> list[Input]:
         full, info = found[name]
         form, compression = kind_of(name) or ("csv", None)
         keys = partition_keys(f"{base}/{name}")
-        inputs.append(Input(fs.unstrip_protocol(full), name, form, compression, keys, int(info["size"]), _stamp(info)))
+        inputs.append(Input(fs.unstrip_protocol(full), name, form, compression, keys, **object_state(info)))
     return inputs
 
 
@@ -214,9 +212,3 @@ def _remote_files(fs: Any, path: str, text: str) -> tuple[dict[str, tuple[str, d
     else:
         base, found = path.rstrip("/"), fs.find(path, detail=True)
     return {full.removeprefix(base).lstrip("/"): (full, info) for full, info in found.items()}, base
-
-
-def _stamp(info: dict[str, Any]) -> str:
-    """When an object was last changed, as its store says."""
-    keys = ("ETag", "etag", "mtime", "LastModified", "updated", "created")
-    return next((f"{key}={info[key]}" for key in keys if info.get(key)), "")

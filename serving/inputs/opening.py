@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
+import posixpath
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -72,3 +75,29 @@ def not_utf8(source: Input) -> str:
             if not chunk:
                 return f"{source.path} is not UTF-8; {_CONVERT}"
             done, lines = done + len(chunk), lines + chunk.count(b"\n")
+
+
+def states(source: Input) -> Iterator[dict[str, Any]]:
+    """Size and stamp that a file has now; raises OSError where it is gone.
+
+    Some stores say a time in one way of an object, and in another in a list: then both come, the quicker one first.
+    """
+    if not source.remote:
+        yield file_state(os.stat(source.path))
+        return
+    fs, path = filesystem(source.path)
+    fs.invalidate_cache()
+    yield object_state(fs.info(path))
+    yield from (object_state(info) for info in fs.ls(posixpath.dirname(path), detail=True) if info["name"] == path)
+
+
+def file_state(stat: os.stat_result) -> dict[str, Any]:
+    """Size and stamp of a local file."""
+    return {"size": stat.st_size, "stamp": str(stat.st_mtime_ns)}
+
+
+def object_state(info: dict[str, Any]) -> dict[str, Any]:
+    """Size and stamp of an object: when it was last changed, as its store says."""
+    keys = ("ETag", "etag", "mtime", "LastModified", "updated", "created")
+    stamp = next((f"{key}={info[key]}" for key in keys if info.get(key)), "")
+    return {"size": int(info["size"]), "stamp": stamp}

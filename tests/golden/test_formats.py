@@ -1,6 +1,7 @@
 """Every format version since 1 is read by this release: artifacts, schema, configuration, queue and stream state."""
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -132,8 +133,37 @@ def test_the_old_layout_is_replaced_whenever_that_is_stopped(kept, tmp_path, mon
     out = tmp_path / "out"
     shutil.copytree(folder / "scores" / which, out)
     with monkeypatch.context() as patch:
-        patch.setattr("serving.adopt.write_json", lambda *_, **__: 1 / 0)
+        patch.setattr("serving.adopt.write_checked", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             score_batch(folder / "detector.onnx", folder / "rows.csv", out, new_run=True)
     score_batch(folder / "detector.onnx", folder / "rows.csv", out)
     assert verify(out)["rows"] == 20 and not (out / "plan.json").exists()
+
+
+LAYOUT_2 = HERE / "layout2"
+
+
+@pytest.mark.parametrize(("which", "fdr"), [("plain", None), ("selected", 0.4)])
+def test_scores_of_layout_2_are_verified_read_and_continued(tmp_path, monkeypatch, which, fdr):
+    """Its parts had no attempt in their names, its JSON files no checksum and no name of the model."""
+    shutil.copytree(LAYOUT_2, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "input").iterdir():
+        os.utime(path, ns=(0, 10**18))  # as when the folders were made: it is part of a file's identity
+    monkeypatch.chdir(tmp_path)
+    detector, out = HERE / "v2" / "detector.onnx", Path(which)
+    before = open_scores(out)
+    assert verify(out)["rows"] == before.num_rows == 39 and verify(out)["dead"] == 1
+    assert score_batch(detector, "input", out, fdr=fdr).units == 0
+    assert verify(out)["rows"] == 39 and open_scores(out).equals(before)
+    next(out.glob("part-000001-*")).unlink()
+    with pytest.raises(IntegrityError, match="part-000001-.* is gone"):
+        verify(out)
+    assert score_batch(detector, "input", out, fdr=fdr).skipped == 1
+    assert verify(out)["rows"] == 39
+    np.testing.assert_allclose(open_scores(out)["anomaly_score"], before["anomaly_score"], rtol=1e-5)
+    for broken in (out / "_plan.json", out / "_manifest.json", *out.glob("_commits/*")):
+        content = broken.read_bytes()
+        broken.write_bytes(b"{}")
+        with pytest.raises(IntegrityError):
+            verify(out)
+        broken.write_bytes(content)

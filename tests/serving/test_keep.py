@@ -17,6 +17,7 @@ from serving.artifact import load_artifact
 from serving.batch import open_scores, score_batch
 from serving.errors import DataError, UsageError
 from serving.keep import arrow_type, split_names
+from serving.layout import unit_of
 from serving.verify import verify
 
 
@@ -185,7 +186,7 @@ def test_a_part_without_its_commit_is_swept(artifact, three, tmp_path):
     score_batch(artifact, three, tmp_path / "out")
     part = sorted((tmp_path / "out").glob("part-*"))[0]
     part.rename(part.with_name("part-000009-0123456789abcdef0123.parquet"))
-    (tmp_path / "out" / "_commits" / f"{part.stem[-20:]}.json").unlink()
+    (tmp_path / "out" / "_commits" / f"{unit_of(part)}.json").unlink()
     (tmp_path / "out" / "_manifest.json").unlink()
     score_batch(artifact, three, tmp_path / "out")
     assert verify(tmp_path / "out")["rows"] == len(pd.read_parquet(tmp_path / "out")) == 120

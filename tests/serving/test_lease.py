@@ -152,7 +152,7 @@ from serving.errors import TemporaryError
 from serving.lease import Lease
 folder, until = Path(sys.argv[1]), float(sys.argv[2])
 time.sleep(max(0.0, until - time.time()))
-for _ in range(10):
+for _ in range(8):
     try:
         with Lease(folder / "lease", wait=60) as lease, lease.claim.guard():
             inside = folder / "inside"
@@ -165,7 +165,7 @@ for _ in range(10):
 """
 
 
-@pytest.mark.parametrize("left", [None, "", json.dumps(ELSEWHERE)])
+@pytest.mark.parametrize("left", [None, json.dumps(ELSEWHERE)])
 def test_of_many_contenders_one_is_in(tmp_path, environment, left):
     """All begin at once beside nothing, or a lease that each of them finds stale."""
     if left is not None:
@@ -173,10 +173,10 @@ def test_of_many_contenders_one_is_in(tmp_path, environment, left):
     (tmp_path / "count").write_text("0")
     command = [sys.executable, "-c", CONTENDER, str(tmp_path), str(time.time() + 1.5)]
     many = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            for _ in range(6)]  # fmt: skip
+            for _ in range(4)]  # fmt: skip
     said = [process.communicate(timeout=60)[0].decode() for process in many]
-    assert [process.returncode for process in many] == [0] * 6, said
-    assert int((tmp_path / "count").read_text()) == 60, said
+    assert [process.returncode for process in many] == [0] * 4, said
+    assert int((tmp_path / "count").read_text()) == 32, said
     assert not (tmp_path / "lease").exists()
 
 

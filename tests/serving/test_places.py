@@ -244,7 +244,7 @@ def test_a_false_discovery_rate_is_decided_anew_for_new_input(artifact, rows, tm
     table(30, 4).assign(amount=1e4, count=900).to_parquet(data / "odd.parquet")
     if stopped:  # when the old run is cleared, before the new plan is written
         with monkeypatch.context() as patch:
-            patch.setattr("serving.adopt.write_json", lambda *_, **__: 1 / 0)
+            patch.setattr("serving.adopt.write_checked", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 score_batch(artifact, data, out, fdr=0.4, new_run=True)
         assert score_batch(artifact, data, out, fdr=0.4).rows == 50
