@@ -1,0 +1,199 @@
+"""What a graph costs at a number of rows, from shapes alone: nothing is run, and nothing large is read.
+
+Onnx infers every shape from the rows and from constants. A graph that has a shape of another kind (one that depends on
+a row's values, say) is refused, so that what is found here holds for all rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from serving.errors import IntegrityError
+from serving.opening.operators import IR_VERSION, OPSETS
+from serving.opening.scan import Limits, branches
+
+# Rows that are given to a session at a time: scored, with contributions, generated; values of arrays.
+CHUNK, EXPLAIN_CHUNK, GENERATED_CHUNK, CHUNK_VALUES = 2048, 64, 4096, 1 << 18
+# Longer constants are no shapes: of these, only type and shape are looked at.
+_SMALL = 4096
+_STRING = 32
+_Shapes = dict[str, tuple[int, tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations on single values, and the most bytes of results held at once."""
+
+    work: int
+    bytes: int
+
+
+def array_rows(shape: tuple[int, ...]) -> int:
+    """How many examples of this shape a session gets at a time."""
+    return max(1, min(GENERATED_CHUNK, CHUNK_VALUES // max(1, math.prod(shape))))
+
+
+def check_cost(model: Any, uses: list[tuple[int, bool]], limits: Limits) -> None:
+    """Raise IntegrityError where a row, or as many as run at once, cost more than the limits allow.
+
+    ``uses`` are the numbers of rows that run at once, and whether contributions are computed with them.
+    """
+    one = cost(model, 1, True)
+    if one.work > limits.row_work:
+        raise IntegrityError(f"one row takes {one.work:,} operations, more than {limits.row_work:,}; refused")
+    for rows, explained in uses:
+        if (held := cost(model, rows, explained).bytes) > limits.chunk_bytes:
+            raise IntegrityError(f"{rows:,} rows hold {held:,} bytes, more than {limits.chunk_bytes:,}; refused")
+
+
+def cost(model: Any, rows: int, explained: bool) -> Cost:
+    """Of one run; raises IntegrityError where a shape does not follow from the number of rows."""
+    nodes = list(_nodes(model.graph, explained))
+    shapes = _shapes(model.graph, nodes, rows, explained)
+    longest = _STRING + _longest(model.graph)
+    work, held, most = 0, 0, 0
+    last = {name: i for i, node in enumerate(nodes) for name in node.input}
+    made: dict[str, int] = {}
+    for i, node in enumerate(nodes):
+        work += _work(node, shapes)
+        for name in filter(None, node.output):
+            kind, shape = shapes[name]
+            made[name] = math.prod(shape) * _width(kind, longest)
+            held += made[name]
+        most = max(most, held + _workspace(node, shapes))
+        held -= sum(made.pop(name, 0) for name in {*node.input, *node.output} if last.get(name, i) <= i)
+    return Cost(work, most)
+
+
+def _nodes(graph: Any, explained: bool) -> Iterator[Any]:
+    """The nodes in order, those of branches in the place of their ``If``."""
+    for node in graph.node:
+        inner = list(branches(node))
+        if not inner:
+            yield node
+        for branch in inner if explained else ():
+            yield from branch.node
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        yield from branches(node)
+
+
+def _shapes(graph: Any, nodes: list[Any], rows: int, explained: bool) -> _Shapes:
+    """Type and shape of every value; raises IntegrityError where onnx cannot infer it."""
+    flat, known = _flat(graph, nodes, rows, explained)
+    wanted = {name for node in nodes for name in (*node.input, *node.output) if name}
+    _infer(flat, known)
+    if not wanted <= known.keys() and _straighten(flat, known):
+        _infer(flat, known)
+    for node in nodes:
+        if any(name and name not in known for name in (*node.input, *node.output)):
+            raise IntegrityError(f"the size of what {node.op_type} makes is not known before it runs; refused")
+    return known
+
+
+def _flat(graph: Any, nodes: list[Any], rows: int, explained: bool) -> tuple[Any, _Shapes]:
+    """A copy of one graph that holds no large constant, and the shapes of what goes in."""
+    import onnx
+
+    flat, known = onnx.ModelProto(ir_version=IR_VERSION), {}
+    for domain, version in OPSETS.items():
+        flat.opset_import.add(domain=domain, version=version)
+    flat.graph.name = "flat"
+    flat.graph.node.extend(nodes)
+    for tensor in (t for g in _graphs(graph) if explained or g is graph for t in g.initializer):
+        known[tensor.name] = tensor.data_type, tuple(tensor.dims)
+        if math.prod(tensor.dims) <= _SMALL:
+            flat.graph.initializer.append(tensor)
+    for value in graph.input:
+        known.setdefault(value.name, _with_rows(value, rows))
+    fixed = {t.name for t in flat.graph.initializer}
+    for name in known.keys() - fixed:
+        flat.graph.input.append(onnx.helper.make_tensor_value_info(name, *known[name]))
+    return flat, known
+
+
+def _infer(flat: Any, known: _Shapes) -> None:
+    """Add what follows; raises IntegrityError where shapes do not fit."""
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(flat, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # onnx raises its own types, and others on what it did not expect
+        raise IntegrityError(f"the shapes of the graph do not fit ({str(error)[:200]}); refused") from error
+    for value in inferred.graph.value_info:
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim):
+            known[value.name] = tensor.elem_type, tuple(d.dim_value for d in tensor.shape.dim)
+
+
+def _straighten(flat: Any, known: _Shapes) -> bool:
+    """Write a scalar's ``Reshape`` to a vector as ``Unsqueeze``: onnx follows sizes through that one alone."""
+    import onnx
+
+    axis, found = "serving/axis", False
+    for node in flat.graph.node:
+        ends = [known.get(name, (0, None))[1] for name in (*node.input[:1], *node.output)]
+        if node.op_type == "Reshape" and ends == [(), (1,)]:
+            node.op_type, node.input[1], found = "Unsqueeze", axis, True
+            del node.attribute[:]
+    if found:
+        flat.graph.initializer.append(onnx.helper.make_tensor(axis, onnx.TensorProto.INT64, [1], [0]))
+    return found
+
+
+def _with_rows(value: Any, rows: int) -> tuple[int, tuple[int, ...]]:
+    tensor = value.type.tensor_type
+    return tensor.elem_type, tuple(d.dim_value if d.HasField("dim_value") else rows for d in tensor.shape.dim)
+
+
+def _longest(graph: Any) -> int:
+    """Bytes of the longest string that the graph itself holds."""
+    lengths = [0]
+    for inner in _graphs(graph):
+        lengths += (len(s) for tensor in inner.initializer for s in tensor.string_data)
+        for node in inner.node:
+            for attribute in node.attribute:
+                lengths += (len(s) for s in (attribute.s, *attribute.strings, *attribute.t.string_data))
+    return max(lengths)
+
+
+def _width(kind: int, longest: int) -> int:
+    import onnx
+
+    return longest if kind == onnx.TensorProto.STRING else onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
+
+
+def _size(shapes: _Shapes, name: str) -> int:
+    return math.prod(shapes[name][1])
+
+
+def _work(node: Any, shapes: _Shapes) -> int:
+    """Operations on single values: all that goes in and out once, and products in full."""
+    values = [_size(shapes, name) for name in (*node.input, *node.output) if name]
+    return sum(values) + _products(node, shapes)
+
+
+def _products(node: Any, shapes: _Shapes) -> int:
+    if node.op_type == "MatMul":
+        return _size(shapes, node.output[0]) * shapes[node.input[0]][1][-1]
+    if node.op_type == "Gemm":
+        turned = any(a.name == "transA" and a.i for a in node.attribute)
+        return _size(shapes, node.output[0]) * shapes[node.input[0]][1][0 if turned else 1]
+    if node.op_type in ("Conv", "ConvTranspose"):
+        end = node.output[0] if node.op_type == "Conv" else node.input[0]
+        return _size(shapes, end) * math.prod(shapes[node.input[1]][1][1:])
+    return 0
+
+
+def _workspace(node: Any, shapes: _Shapes) -> int:
+    """Bytes that a convolution of one example unfolds."""
+    if node.op_type not in ("Conv", "ConvTranspose"):
+        return 0
+    end = node.output[0] if node.op_type == "Conv" else node.input[0]
+    return 8 * math.prod(shapes[end][1][2:]) * math.prod(shapes[node.input[1]][1][1:])
