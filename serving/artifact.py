@@ -27,13 +27,19 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact and its open session; ``integrity`` is ``sha256`` or ``self-test``."""
+    """A verified artifact and its open session; ``integrity`` is ``sha256`` or ``self-test``.
+
+    ``rows`` is how many the session is given at a time, ``explained_rows`` how many with contributions: as many as
+    keep within the limits that it was opened with.
+    """
 
     sha256: str
     integrity: str
     metadata: dict[str, Any]
     session: Any = field(repr=False)
     said: Said = field(repr=False)
+    rows: int
+    explained_rows: int
 
     @property
     def kind(self) -> str:
@@ -99,10 +105,13 @@ def load_artifact(
     with _named(name):
         if sha256 is None:
             child.try_out(data, actual, limits)
-        metadata, said, session = examine(data, limits, require_gpu)
+        opened = examine(data, limits, require_gpu)
     if not expected:
         log.info("%s: integrity=self-test (no sha-256 given)", name)
-    return Artifact(actual, "sha256" if expected else "self-test", metadata, session, said)
+    integrity = "sha256" if expected else "self-test"
+    return Artifact(
+        actual, integrity, opened.metadata, opened.session, opened.said, opened.rows, opened.explained_rows
+    )  # fmt: skip
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import numpy as np
 
 from serving.artifact import Artifact, array_output
 from serving.errors import DataError, UsageError
-from serving.opening.cost import GENERATED_CHUNK, array_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +42,10 @@ class Generator:
         """
         columns = self._columns()
         feeds = self._feeds(rows, conditions, seed)
-        names = [output.name for output in self.artifact.session.get_outputs()]
+        names, size = [output.name for output in self.artifact.session.get_outputs()], self.artifact.rows
         parts = [
-            self.artifact.run(names, {key: value[start : start + GENERATED_CHUNK] for key, value in feeds.items()})
-            for start in range(0, max(rows, 1), GENERATED_CHUNK)
+            self.artifact.run(names, {key: value[start : start + size] for key, value in feeds.items()})
+            for start in range(0, max(rows, 1), size)
         ]
         whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
         return {c["name"]: whole[c["input"]] for c in columns if c["input"] in whole}
@@ -184,7 +183,7 @@ def _run_arrays(artifact: Artifact, feeds: dict[str, np.ndarray]) -> np.ndarray:
     """The graph's one output, made in chunks of examples that bound memory."""
     name, shape = array_output(artifact)
     rows = len(next(iter(feeds.values())))
-    size = array_rows(artifact.shape)
+    size = artifact.rows
     if not rows:
         return np.empty((0, *shape), dtype=np.uint8 if name == "image" else np.float32)
     return np.concatenate([

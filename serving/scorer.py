@@ -12,7 +12,6 @@ import pyarrow as pa
 from serving.artifact import Artifact
 from serving.errors import UsageError
 from serving.frame import Feeds, FrameAdapter
-from serving.opening.cost import CHUNK, EXPLAIN_CHUNK
 from serving.opening.session import check_feeds
 from serving.reasons import reasons_of_anomalies
 
@@ -61,7 +60,7 @@ class Scorer:
         feeds = data if isinstance(data, dict) else self.adapter.feeds(data)
         check_feeds(self.artifact.session, feeds)
         rows = len(next(iter(feeds.values())))
-        size = EXPLAIN_CHUNK if explain else CHUNK
+        size = self.artifact.explained_rows if explain else self.artifact.rows
         parts = [self._chunk({n: v[i : i + size] for n, v in feeds.items()}, explain) for i in range(0, rows, size)]
         if not parts:
             parts = [self._empty(explain)]

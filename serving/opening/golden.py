@@ -14,7 +14,7 @@ from serving.opening.metadata import CELLS, TABLE_ROWS, Arrays, Augmenter, Detec
 from serving.opening.session import run
 
 NO_DATE = np.iinfo(np.int64).min
-POSITIONS = 64
+POSITIONS, EXPLAINED = 64, 4
 Feeds = dict[str, np.ndarray]
 
 
@@ -73,7 +73,8 @@ def _made(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
 
 def _scores(session: Any, said: Detector) -> None:
     """Score the golden rows again; refuse an artifact that disagrees with what torch gave."""
-    scores, p = _made(session, ["anomaly_score", "p_value"], golden_feeds(said))
+    feeds = golden_feeds(said)
+    scores, p = _made(session, ["anomaly_score", "p_value"], feeds)
     expected = _numbers(said.golden.anomaly_score)
     bound = 1e-5 * np.maximum(np.abs(expected), said.calibration.median_score)
     with np.errstate(invalid="ignore"):
@@ -81,6 +82,20 @@ def _scores(session: Any, said: Detector) -> None:
     wrong = ~right | ~(np.abs(p - np.array(said.golden.p_value)) <= 1e-4)
     if wrong.any():
         raise IntegrityError(f"{int(wrong.sum())} of {len(wrong)} golden rows disagree with what was sealed")
+    _contributions(session, said, {name: value[:EXPLAINED] for name, value in feeds.items()}, scores[:EXPLAINED])
+
+
+def _contributions(session: Any, said: Detector, feeds: Feeds, scores: np.ndarray) -> None:
+    """A few rows are explained: shares of the score above its base, where the file says so."""
+    (shares,) = _made(session, ["contributions"], {**feeds, "explain": np.array(True)})
+    (none,) = _made(session, ["contributions"], feeds)
+    if shares.shape != (len(scores), len(said.features)) or len(none):
+        raise IntegrityError(f"contributions of {len(scores)} golden rows have the shape {shares.shape}")
+    if said.contributions is None:
+        return
+    height = np.clip(scores.astype(np.float64) - said.contributions.base, 0.0, 1e38)
+    if not (shares >= 0).all() or not np.allclose(shares.sum(1, dtype=np.float64), height, rtol=1e-3, atol=1e-6):
+        raise IntegrityError("contributions of golden rows are not shares of their scores")
 
 
 def _columns(session: Any, said: Augmenter) -> None:
@@ -104,6 +119,8 @@ def _fed(golden: Any, inputs: dict[str, Port]) -> Feeds:
 
 
 def _agree(made: np.ndarray, expected: np.ndarray) -> bool:
+    if made.shape != expected.shape:
+        return False
     if made.dtype.kind not in "fi":
         return bool(np.array_equal(made, expected))
     made, expected = made.astype(np.float64), expected.astype(np.float64)

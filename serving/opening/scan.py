@@ -18,16 +18,16 @@ class Limits:
     """Caps on what is opened, and on what a row may cost.
 
     ``file_bytes``, ``nodes``, ``weight_bytes`` of the file; ``row_work``: operations on single values for one row with
-    contributions, what does not depend on rows included; ``chunk_bytes``: results held at once while as many rows run
-    as this package gives to a session at a time. ``seconds`` (of processor) and ``memory`` (bytes, beside six times the
-    file) are for opening a file that nobody vouches for, in a process of its own.
+    contributions, what does not depend on rows included; ``chunk_bytes``: results held at once, for one row, and for
+    as many as this package then gives to a session at a time. ``seconds`` (of processor) and ``memory`` (bytes, beside
+    six times the file) are for opening a file that nobody vouches for, in a process of its own.
     """
 
     file_bytes: int = 1 << 30
     nodes: int = 100_000
     weight_bytes: int = 1 << 30
     row_work: int = 1 << 34
-    chunk_bytes: int = 4 << 30
+    chunk_bytes: int = 1 << 30
     seconds: int = 60
     memory: int = 2 << 30
 
@@ -66,6 +66,25 @@ def branches(node: Any) -> Iterator[Any]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+# Types of constants: bytes of one value in raw data, and the field that holds values where they are not raw.
+_STORED = {
+    1: (4, "float_data"),
+    6: (4, "int32_data"),
+    7: (8, "int64_data"),
+    8: (0, "string_data"),
+    9: (1, "int32_data"),
+    11: (8, "double_data"),
+}
+
+
+def _held(tensor: Any) -> float:
+    """How many values a constant holds; a number that no shape has where its type is not used here, or is unclear."""
+    size, where = _STORED.get(tensor.data_type, (0, ""))
+    if not where or (tensor.raw_data and (not size or getattr(tensor, where))):
+        return -1
+    return len(tensor.raw_data) / size if tensor.raw_data else len(getattr(tensor, where))
 
 
 class _Scan:
@@ -126,6 +145,8 @@ class _Scan:
         self._count(tensor.ByteSize())
         if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > self.limits.weight_bytes:
             raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; refused")
+        if _held(tensor) != math.prod(tensor.dims):
+            raise IntegrityError(f"the constant {tensor.name!r} does not hold what its type and shape say; refused")
 
     def _count(self, size: int) -> None:
         self.bytes += size

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import Any
 
 from serving.opening import child
-from serving.opening.cost import CHUNK, EXPLAIN_CHUNK, GENERATED_CHUNK, array_rows, check_cost
+from serving.opening.cost import CHUNK, CHUNK_VALUES, EXPLAIN_CHUNK, GENERATED_CHUNK, rows_at_once
 from serving.opening.golden import self_test
 from serving.opening.interface import check_interface
 from serving.opening.metadata import Arrays, Detector, Said, read_metadata
@@ -14,20 +16,29 @@ from serving.opening.scan import Limits, parse, scan
 from serving.opening.session import open_session
 
 
-def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> tuple[dict[str, Any], Said, Any]:
-    """Metadata as they stand, as they were checked, and the session.
+@dataclass(frozen=True)
+class Opened:
+    """Metadata as they stand and as they were checked, the session, and how many rows it is given at a time."""
 
-    Raises IntegrityError on any doubt, UsageError without a required GPU.
-    """
+    metadata: dict[str, Any]
+    said: Said
+    session: Any
+    rows: int
+    explained_rows: int
+
+
+def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> Opened:
+    """Open a file; raises IntegrityError on any doubt, UsageError without a required GPU."""
     model = parse(data)
     scan(model, limits)
     metadata, said = read_metadata(model)
     check_interface(model, said)
-    check_cost(model, _uses(said), limits)
+    rows = rows_at_once(model, _most(said), False, limits)
+    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if isinstance(said, Detector) else 0
     del model
     session = open_session(data, require_gpu)
     self_test(session, said)
-    return metadata, said, session
+    return Opened(metadata, said, session, rows, explained)
 
 
 def vouch(data: bytes) -> None:
@@ -36,8 +47,7 @@ def vouch(data: bytes) -> None:
     child.passed(hashlib.sha256(data).hexdigest(), Limits())
 
 
-def _uses(said: Said) -> list[tuple[int, bool]]:
-    """How many rows this package gives to a session at a time, and whether it explains them."""
+def _most(said: Said) -> int:
     if isinstance(said, Detector):
-        return [(CHUNK, False), (EXPLAIN_CHUNK, True)]
-    return [(array_rows(tuple(said.shape)) if isinstance(said, Arrays) else GENERATED_CHUNK, False)]
+        return CHUNK
+    return max(1, min(GENERATED_CHUNK, CHUNK_VALUES // math.prod(said.shape if isinstance(said, Arrays) else [1])))
