@@ -12,7 +12,7 @@ import pyarrow as pa
 from serving.artifact import Artifact
 from serving.errors import UsageError
 from serving.frame import Feeds, FrameAdapter
-from serving.opening.session import check_feeds
+from serving.opening.session import check_feeds, check_strings
 from serving.reasons import reasons_of_anomalies
 
 
@@ -58,6 +58,8 @@ class Scorer:
         Raises DataError on data against the schema, and what ``Artifact.run`` raises.
         """
         feeds = data if isinstance(data, dict) else self.adapter.feeds(data)
+        if isinstance(data, dict):
+            check_strings(feeds)
         check_feeds(self.artifact.session, feeds)
         rows = len(next(iter(feeds.values())))
         size = self.artifact.explained_rows if explain else self.artifact.rows

@@ -20,7 +20,7 @@ EMITTED = frozenset({
 
 # One value in, one value out: what a network of one's own may have as its activation.
 ACTIVATIONS = frozenset({
-    "Celu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "PRelu", "Selu", "Softsign", "ThresholdedRelu",
+    "Celu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "PRelu", "Selu",
 })  # fmt: skip
 
 ALLOWED = {("", name) for name in EMITTED | ACTIVATIONS} | {(ML, "LabelEncoder")}

@@ -41,6 +41,8 @@ def parse(data: bytes) -> Any:
     try:
         model.ParseFromString(data)
     except (DecodeError, ValueError) as error:
+        if "alloc" in str(error):
+            raise MemoryError from error
         raise IntegrityError(f"not an ONNX file or damaged ({error}); fetch the file again") from error
     if not model.graph.node:
         raise IntegrityError("holds no graph; not an ONNX file or damaged")

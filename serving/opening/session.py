@@ -61,6 +61,15 @@ _NUMPY = {
 }
 
 
+def check_strings(feeds: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError on a value of an array of objects that is no string: onnxruntime would take its ``str``."""
+    for name, value in feeds.items():
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            row = next((i for i, v in enumerate(value.flat) if not isinstance(v, str)), None)
+            if row is not None:
+                raise DataError(f"{name!r} is fed with {value.flat[row]!r} in row {row}, where the model takes strings")
+
+
 def check_feeds(session: Any, feeds: Mapping[str, np.ndarray]) -> None:
     """Raise DataError on a feed that is absent, unknown, of another type or shape, or shorter than the others."""
     wanted = {i.name: i for i in session.get_inputs()}
