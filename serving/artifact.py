@@ -15,7 +15,7 @@ import numpy as np
 
 from serving.errors import IntegrityError, ServingError, UsageError
 from serving.opening import child, golden
-from serving.opening.metadata import FORMAT_VERSION, Said
+from serving.opening.metadata import FORMAT_VERSION, Checked
 from serving.opening.scan import Limits
 from serving.opening.session import run
 from serving.opening.whole import examine
@@ -37,7 +37,7 @@ class Artifact:
     integrity: str
     metadata: dict[str, Any]
     session: Any = field(repr=False)
-    said: Said = field(repr=False)
+    checked: Checked = field(repr=False)
     rows: int
     explained_rows: int
 
@@ -110,7 +110,7 @@ def load_artifact(
         log.info("%s: integrity=self-test (no sha-256 given)", name)
     integrity = "sha256" if expected else "self-test"
     return Artifact(
-        actual, integrity, opened.metadata, opened.session, opened.said, opened.rows, opened.explained_rows
+        actual, integrity, opened.metadata, opened.session, opened.checked, opened.rows, opened.explained_rows
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def golden_feeds(artifact: Artifact) -> dict[str, np.ndarray]:
     """The golden rows of a detector as feeds; raises UsageError on another artifact."""
     if artifact.kind != "detector":
         raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
-    return golden.golden_feeds(artifact.said)  # type: ignore[arg-type]
+    return golden.golden_feeds(artifact.checked)  # type: ignore[arg-type]
 
 
 def array_output(artifact: Artifact) -> tuple[str, tuple[int, ...]]:

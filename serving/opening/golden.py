@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.errors import IntegrityError, ServingError
-from serving.opening.interface import Port, said_ports
-from serving.opening.metadata import CELLS, TABLE_ROWS, Arrays, Augmenter, Detector, Said
+from serving.opening.interface import Port, expected_ports
+from serving.opening.metadata import CELLS, TABLE_ROWS, Arrays, Augmenter, Checked, Detector
 from serving.opening.session import run
 
 NO_DATE = np.iinfo(np.int64).min
@@ -18,20 +18,20 @@ POSITIONS, EXPLAINED = 64, 4
 Feeds = dict[str, np.ndarray]
 
 
-def self_test(session: Any, said: Said) -> None:
+def self_test(session: Any, checked: Checked) -> None:
     """Raise IntegrityError where the graph does not give what was sealed."""
-    if isinstance(said, Detector):
-        _scores(session, said)
-    elif isinstance(said, Augmenter):
-        _columns(session, said)
+    if isinstance(checked, Detector):
+        _scores(session, checked)
+    elif isinstance(checked, Augmenter):
+        _columns(session, checked)
     else:
-        _arrays(session, said)
+        _arrays(session, checked)
 
 
-def golden_feeds(said: Detector) -> Feeds:
+def golden_feeds(checked: Detector) -> Feeds:
     """The golden rows of a detector as feeds; raises IntegrityError where they are not what the graph takes."""
-    inputs = {name: port for name, port in said_ports(said)[0].items() if port[1] is not None}
-    return _read(said.golden.columns, inputs)
+    inputs = {name: port for name, port in expected_ports(checked)[0].items() if port[1] is not None}
+    return _read(checked.golden.columns, inputs)
 
 
 def _read(columns: dict[str, list[Any]], ports: dict[str, Port]) -> Feeds:
@@ -71,36 +71,36 @@ def _made(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
         raise IntegrityError(f"the golden rows cannot be made ({error})") from error
 
 
-def _scores(session: Any, said: Detector) -> None:
+def _scores(session: Any, checked: Detector) -> None:
     """Score the golden rows again; refuse an artifact that disagrees with what torch gave."""
-    feeds = golden_feeds(said)
+    feeds = golden_feeds(checked)
     scores, p = _made(session, ["anomaly_score", "p_value"], feeds)
-    expected = _numbers(said.golden.anomaly_score)
-    bound = 1e-5 * np.maximum(np.abs(expected), said.calibration.median_score)
+    expected = _numbers(checked.golden.anomaly_score)
+    bound = 1e-5 * np.maximum(np.abs(expected), checked.calibration.median_score)
     with np.errstate(invalid="ignore"):
         right = (np.abs(scores - expected) <= bound) & np.isfinite(expected) | (scores == expected)
-    wrong = ~right | ~(np.abs(p - np.array(said.golden.p_value)) <= 1e-4)
+    wrong = ~right | ~(np.abs(p - np.array(checked.golden.p_value)) <= 1e-4)
     if wrong.any():
         raise IntegrityError(f"{int(wrong.sum())} of {len(wrong)} golden rows disagree with what was sealed")
-    _contributions(session, said, {name: value[:EXPLAINED] for name, value in feeds.items()}, scores[:EXPLAINED])
+    _contributions(session, checked, {name: value[:EXPLAINED] for name, value in feeds.items()}, scores[:EXPLAINED])
 
 
-def _contributions(session: Any, said: Detector, feeds: Feeds, scores: np.ndarray) -> None:
+def _contributions(session: Any, checked: Detector, feeds: Feeds, scores: np.ndarray) -> None:
     """A few rows are explained: shares of the score above its base, where the file says so."""
     (shares,) = _made(session, ["contributions"], {**feeds, "explain": np.array(True)})
     (none,) = _made(session, ["contributions"], feeds)
-    if shares.shape != (len(scores), len(said.features)) or len(none):
+    if shares.shape != (len(scores), len(checked.features)) or len(none):
         raise IntegrityError(f"contributions of {len(scores)} golden rows have the shape {shares.shape}")
-    if said.contributions is None:
+    if checked.contributions is None:
         return
-    height = np.clip(scores.astype(np.float64) - said.contributions.base, 0.0, 1e38)
+    height = np.clip(scores.astype(np.float64) - checked.contributions.base, 0.0, 1e38)
     if not (shares >= 0).all() or not np.allclose(shares.sum(1, dtype=np.float64), height, rtol=1e-3, atol=1e-6):
         raise IntegrityError("contributions of golden rows are not shares of their scores")
 
 
-def _columns(session: Any, said: Augmenter) -> None:
+def _columns(session: Any, checked: Augmenter) -> None:
     """Make the golden rows again; numbers and dates agree within 1e-4 · max(1, |value|), categories exactly."""
-    golden, (inputs, outputs) = said.golden, said_ports(said)
+    golden, (inputs, outputs) = checked.golden, expected_ports(checked)
     expected = _read(golden.columns, outputs)
     made = _made(session, list(outputs), _fed(golden, inputs))
     for column, got in zip(outputs, made, strict=True):
@@ -127,15 +127,15 @@ def _agree(made: np.ndarray, expected: np.ndarray) -> bool:
     return bool(np.all(np.isclose(made, expected, rtol=1e-4, atol=1e-4, equal_nan=True)))
 
 
-def _arrays(session: Any, said: Arrays) -> None:
+def _arrays(session: Any, checked: Arrays) -> None:
     """Numbers and their means agree within 1e-4 · max(1, |value|), bytes within one level, their means within 0.1."""
     (output,) = [o.name for o in session.get_outputs()]
-    golden, inputs = said.golden, said_ports(said)[0]
+    golden, inputs = checked.golden, expected_ports(checked)[0]
     feeds = _fed(golden, inputs)
     if spread := inputs.keys() & {"x", "example"}:
         if golden.rows is None:
             raise IntegrityError("golden rows lack 'rows'")
-        feeds[spread.pop()] = _spread(golden.rows, tuple(said.shape))
+        feeds[spread.pop()] = _spread(golden.rows, tuple(checked.shape))
     (made,) = _made(session, [output], feeds)
     flat = made.reshape(len(made), -1).astype(np.float64)
     count = min(POSITIONS, flat.shape[1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from serving.errors import IntegrityError
-from serving.opening.metadata import Arrays, Augmenter, Calibration, Column, Detector, Said
+from serving.opening.metadata import Arrays, Augmenter, Calibration, Checked, Column, Detector
 from serving.textfeatures import CHANNELS
 
 # Type and shape of one row; None: of the whole.
@@ -24,53 +24,53 @@ def column_port(column: Column) -> Port:
     return ("string" if column.role == "group" else _TYPES[column.kind]), ()
 
 
-def said_ports(said: Said) -> tuple[Ports, Ports]:
+def expected_ports(checked: Checked) -> tuple[Ports, Ports]:
     """Inputs and outputs by name, as the metadata say."""
-    if isinstance(said, Detector):
-        fed = {c.input: column_port(c) for c in said.schema_.columns if c.role in ("feature", "group")}
+    if isinstance(checked, Detector):
+        fed = {c.input: column_port(c) for c in checked.schema_.columns if c.role in ("feature", "group")}
         options: Ports = {"alpha": ("float", None), "explain": ("bool", None)}
-        return fed | options, _SCORES | {"contributions": ("float", (len(said.features),))}
-    inputs: Ports = {} if said.kind == "encoder" else {"z": ("float", (said.latent_dim,))}
-    if said.conditions:
+        return fed | options, _SCORES | {"contributions": ("float", (len(checked.features),))}
+    inputs: Ports = {} if checked.kind == "encoder" else {"z": ("float", (checked.latent_dim,))}
+    if checked.conditions:
         inputs["condition"] = ("string", ())
-    if isinstance(said, Augmenter):
-        return inputs, {c.input: column_port(c) for c in said.columns()}
-    return _array_ports(said, inputs)
+    if isinstance(checked, Augmenter):
+        return inputs, {c.input: column_port(c) for c in checked.columns()}
+    return _array_ports(checked, inputs)
 
 
-def _array_ports(said: Arrays, inputs: Ports) -> tuple[Ports, Ports]:
-    shape = tuple(said.shape)
-    if said.kind == "encoder":
-        return inputs | {"x": ("float", shape)}, {"z": ("float", (said.latent_dim,))}
-    if said.attributes:
-        inputs["attributes"] = ("float", (said.attributes,))
-    if said.examples:
+def _array_ports(checked: Arrays, inputs: Ports) -> tuple[Ports, Ports]:
+    shape = tuple(checked.shape)
+    if checked.kind == "encoder":
+        return inputs | {"x": ("float", shape)}, {"z": ("float", (checked.latent_dim,))}
+    if checked.attributes:
+        inputs["attributes"] = ("float", (checked.attributes,))
+    if checked.examples:
         inputs["example"] = ("float", shape)
     return inputs, {"x": ("float", shape)}
 
 
-def check_interface(model: Any, said: Said) -> None:
+def check_interface(model: Any, checked: Checked) -> None:
     """Raise IntegrityError where the graph takes or gives anything else than its metadata say."""
-    inputs, outputs = said_ports(said)
+    inputs, outputs = expected_ports(checked)
     declared = [_declared(values) for values in (model.graph.input, model.graph.output)]
     allowed = [outputs]
-    if isinstance(said, Arrays) and said.kind == "augmenter" and said.modality == "image":
-        channels, height, width = said.shape
+    if isinstance(checked, Arrays) and checked.kind == "augmenter" and checked.modality == "image":
+        channels, height, width = checked.shape
         allowed.append({"image": ("uint8", (height, width, channels))})
     if declared[0] != inputs or declared[1] not in allowed:
         what = _first_difference(declared[0], inputs) or _first_difference(declared[1], outputs)
+        kind = "arrays" if isinstance(checked, Arrays) else "columns"
         raise IntegrityError(
-            f"the graph takes or gives other {'arrays' if isinstance(said, Arrays) else 'columns'} than its metadata "
-            f"say (first: {what!r}); the file was changed or damaged"
+            f"the graph takes or gives other {kind} than its metadata say (first: {what!r}); it was changed or damaged"
         )
-    if isinstance(said, Detector):
-        _check_constants(model, said.calibration)
+    if isinstance(checked, Detector):
+        _check_constants(model, checked.calibration)
     elif free := {t.name for t in model.graph.initializer} & inputs.keys():
         raise IntegrityError(f"gives its input {sorted(free)[0]!r} a default, which this format does not use; refused")
 
 
-def _first_difference(declared: Ports, said: Ports) -> str | None:
-    return next((n for n in [*said, *declared] if declared.get(n) != said.get(n)), None)
+def _first_difference(declared: Ports, expected: Ports) -> str | None:
+    return next((n for n in [*expected, *declared] if declared.get(n) != expected.get(n)), None)
 
 
 def _declared(values: Any) -> Ports:

@@ -271,11 +271,11 @@ class Arrays(Metadata):
         return self
 
 
-Said = Detector | Augmenter | Arrays
-_TABLES: dict[str, type[Said]] = {"detector": Detector, "augmenter": Augmenter}
+Checked = Detector | Augmenter | Arrays
+_TABLES: dict[str, type[Checked]] = {"detector": Detector, "augmenter": Augmenter}
 
 
-def read_metadata(model: Any) -> tuple[dict[str, Any], Said]:
+def read_metadata(model: Any) -> tuple[dict[str, Any], Checked]:
     """The metadata as they stand and as they were checked; raises IntegrityError on anything amiss."""
     raw: dict[str, str] = {}
     for entry in model.metadata_props:
@@ -291,13 +291,13 @@ def read_metadata(model: Any) -> tuple[dict[str, Any], Said]:
             f"written in format version {version}; this release reads up to {FORMAT_VERSION}. Upgrade to "
             f"the ganlib release that introduced format version {version}"
         )
-    said = _checked(metadata)
+    checked = _checked(metadata)
     wanted = hashes_of(model.graph.SerializeToString(deterministic=True), raw)
     if not model.producer_version:
         wanted.pop("metadata")  # written before there was this hash
     if metadata["hashes"] != wanted:
         raise IntegrityError("graph, schema or metadata do not match their hashes; the file was changed or damaged")
-    return metadata, said
+    return metadata, checked
 
 
 def hashes_of(graph: bytes, entries: dict[str, str]) -> dict[str, str]:
@@ -329,12 +329,12 @@ def _without_twins(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _checked(metadata: dict[str, Any]) -> Said:
+def _checked(metadata: dict[str, Any]) -> Checked:
     kind, modality = metadata.get("kind"), metadata.get("modality", "table")
     for key in ("kind", "hashes"):
         if key not in metadata:
             raise IntegrityError(f"metadata lacks {key!r}; {_AGAIN}")
-    shape: type[Said] | None = _TABLES.get(str(kind)) if modality == "table" else Arrays
+    shape: type[Checked] | None = _TABLES.get(str(kind)) if modality == "table" else Arrays
     if shape is None or modality not in ("table", *_RANKS) or kind not in ("detector", "augmenter", "encoder"):
         raise IntegrityError(f"a sealed {kind!r} of {modality!r} data is unknown to this release; upgrade it")
     try:

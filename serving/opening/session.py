@@ -44,12 +44,12 @@ def run(session: Any, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> 
 
 
 def _typed(error: Exception, rows: int) -> ServingError:
-    said = " ".join(str(error).split())[:200]
-    if isinstance(error, MemoryError) or any(word in said for word in _MEMORY):
-        return TemporaryError(f"memory ran out while the model ran on {rows:,} rows ({said}); free some and run again")
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
+        return TemporaryError(f"memory ran out while the model ran on {rows:,} rows ({text}); free some and run again")
     if isinstance(error, TypeError | ValueError) or type(error).__name__ == "InvalidArgument":
-        return DataError(f"the model cannot run on these {rows:,} rows ({said}); feed what its schema says")
-    return IntegrityError(f"the model's graph fails on these {rows:,} rows ({said}); seal the model again")
+        return DataError(f"the model cannot run on these {rows:,} rows ({text}); feed what its schema says")
+    return IntegrityError(f"the model's graph fails on these {rows:,} rows ({text}); seal the model again")
 
 
 _NUMPY = {

@@ -11,7 +11,7 @@ from serving.opening import child
 from serving.opening.cost import CHUNK, CHUNK_VALUES, EXPLAIN_CHUNK, GENERATED_CHUNK, rows_at_once
 from serving.opening.golden import self_test
 from serving.opening.interface import check_interface
-from serving.opening.metadata import Arrays, Detector, Said, read_metadata
+from serving.opening.metadata import Arrays, Checked, Detector, read_metadata
 from serving.opening.scan import Limits, parse, scan
 from serving.opening.session import open_session
 
@@ -21,7 +21,7 @@ class Opened:
     """Metadata as they stand and as they were checked, the session, and how many rows it is given at a time."""
 
     metadata: dict[str, Any]
-    said: Said
+    checked: Checked
     session: Any
     rows: int
     explained_rows: int
@@ -31,14 +31,14 @@ def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> Opened:
     """Open a file; raises IntegrityError on any doubt, UsageError without a required GPU."""
     model = parse(data)
     scan(model, limits)
-    metadata, said = read_metadata(model)
-    check_interface(model, said)
-    rows = rows_at_once(model, _most(said), False, limits)
-    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if isinstance(said, Detector) else 0
+    metadata, checked = read_metadata(model)
+    check_interface(model, checked)
+    rows = rows_at_once(model, _most(checked), False, limits)
+    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if isinstance(checked, Detector) else 0
     del model
     session = open_session(data, require_gpu)
-    self_test(session, said)
-    return Opened(metadata, said, session, rows, explained)
+    self_test(session, checked)
+    return Opened(metadata, checked, session, rows, explained)
 
 
 def vouch(data: bytes) -> None:
@@ -47,7 +47,8 @@ def vouch(data: bytes) -> None:
     child.passed(hashlib.sha256(data).hexdigest(), Limits())
 
 
-def _most(said: Said) -> int:
-    if isinstance(said, Detector):
+def _most(checked: Checked) -> int:
+    if isinstance(checked, Detector):
         return CHUNK
-    return max(1, min(GENERATED_CHUNK, CHUNK_VALUES // math.prod(said.shape if isinstance(said, Arrays) else [1])))
+    values = math.prod(checked.shape) if isinstance(checked, Arrays) else 1
+    return max(1, min(GENERATED_CHUNK, CHUNK_VALUES // values))

@@ -198,14 +198,14 @@ def _insert(model, rng):
 
 def wide_feeds(opened):
     """As many rows as may be explained, or generated, whatever they mean."""
-    session, said, rows, made = opened.session, opened.said, opened.explained_rows or opened.rows, {}
+    session, checked, rows, made = opened.session, opened.checked, opened.explained_rows or opened.rows, {}
     kinds = {"tensor(string)": object, "tensor(float)": np.float32, "tensor(double)": float, "tensor(int64)": np.int64}
     for port in session.get_inputs():
         shape = (rows, *port.shape[1:])
         filled = "a" if port.type == "tensor(string)" else 1
         made[port.name] = np.full(shape, filled, dtype=kinds[port.type])
-    if getattr(said, "conditions", None):
-        made["condition"] = np.full(rows, said.conditions[0], dtype=object)
+    if getattr(checked, "conditions", None):
+        made["condition"] = np.full(rows, checked.conditions[0], dtype=object)
     return made | ({"explain": np.array(True)} if opened.explained_rows else {})
 
 

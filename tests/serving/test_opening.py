@@ -216,8 +216,8 @@ def test_each_value_is_held_against_the_graph_and_the_others(model, key, edit, w
 def test_every_needed_entry_is_missed_by_name(path):
     """Each key without which a file is no artifact, at every depth."""
     model = onnx.load(path)
-    said = read_metadata(model)[1]
-    for field, info in type(said).model_fields.items():
+    checked = read_metadata(model)[1]
+    for field, info in type(checked).model_fields.items():
         key = info.alias or field
         if not info.is_required():
             continue
