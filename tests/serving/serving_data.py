@@ -7,6 +7,8 @@ import pandas as pd
 
 from serving.opening.metadata import hashes_of
 
+CLASSES = ["cat", "dog"]
+
 
 def table(rows, seed=0):
     rng = np.random.default_rng(seed)

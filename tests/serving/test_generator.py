@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from serving_data import resealed
+from serving_data import CLASSES, resealed
 
 from serving.artifact import load_artifact
 from serving.errors import DataError, IntegrityError, UsageError
@@ -18,25 +18,6 @@ from serving.generator import Encoder, Generator
 from serving.scorer import Scorer
 
 TABLE = Path(__file__).parent.parent / "golden" / "v1" / "augmenter.onnx"
-CLASSES = ["cat", "dog"]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A sealed generator of images and a sealed encoder of the same images."""
-    import torch
-
-    from ganlib.data.spec import DataSpec
-    from ganlib.export import save_sealed, seal_encoder, seal_generator
-    from ganlib.registry import create
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("arrays")
-    algorithm = create("cvae", DataSpec((3, 8, 6), (), 2), latent_dim=4, width=8)
-    save_sealed(seal_generator(algorithm, CLASSES, as_bytes=True), folder / "images.onnx")
-    save_sealed(seal_encoder(algorithm, CLASSES), folder / "encoder.onnx")
-    return folder
 
 
 @pytest.fixture(scope="module")
