@@ -104,6 +104,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 def _shapes(graph: Any, nodes: list[Any], rows: int, explained: bool) -> _Shapes:
     """Type and shape of every value; raises IntegrityError where they do not follow from rows and constants."""
     flat, known = _flat(graph, nodes, rows, explained)
+    _check_nodes(flat)
     wanted = {name for node in nodes for name in (*node.input, *node.output) if name}
     _infer(flat, known)
     while not wanted <= known.keys() and _fold(flat, known):
@@ -133,6 +134,16 @@ def _flat(graph: Any, nodes: list[Any], rows: int, explained: bool) -> tuple[Any
     for name in known.keys() - fixed:
         flat.graph.input.append(onnx.helper.make_tensor_value_info(name, *known[name]))
     return flat, known
+
+
+def _check_nodes(flat: Any) -> None:
+    """Raise IntegrityError on nodes that are not what their operators ask for: inference would crash on some."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(flat)
+    except Exception as error:  # onnx raises its own types, and others on what it did not expect
+        raise IntegrityError(f"the nodes of the graph do not fit ({str(error)[:200]}); refused") from error
 
 
 def _infer(flat: Any, known: _Shapes) -> None:

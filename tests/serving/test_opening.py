@@ -110,6 +110,19 @@ def test_branches_are_those_of_the_contributions_alone(model):
     refused(model, "graphs that this format does not use")
 
 
+@pytest.mark.parametrize("path", [*FILES, GOLDEN / "v2" / "augmenter.onnx"], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_a_node_without_what_it_takes_is_refused(path):
+    """For each operator: an input that nobody makes, none at all, and one too many. Shape inference crashes on some."""
+    model = onnx.load(path)
+    first = {node.op_type: at for at, node in reversed([*enumerate(model.graph.node)])}
+    for at in first.values():
+        for inputs in (["nothing"], [""], [], [*model.graph.node[at].input, *["nothing"] * 9]):
+            changed = onnx.load(path)
+            changed.graph.node[at].input[:] = inputs
+            with pytest.raises(IntegrityError):
+                examine(resealed(changed), Limits())
+
+
 def test_work_that_does_not_depend_on_rows_is_bounded(model):
     side = np.full((6000, 1), 1e-9, dtype=np.float32)
     nodes = [helper.make_node("MatMul", ["tall", "flat"], ["m0"])]
