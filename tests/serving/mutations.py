@@ -24,13 +24,11 @@ def mutated(data, rng):
     if rng.random() < 0.25:
         return _bytes(data, rng)
     model = onnx.load_model_from_string(data)
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        rng.choice((_metadata, _metadata, _metadata, _raw, _node, _node, _attribute, _tensor, _tensor, _port, _insert))(
-            model, rng
-        )  # fmt: skip
     try:
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            rng.choice(_CHANGES)(model, rng)
         return resealed(model)
-    except (ValueError, TypeError):  # no protobuf can hold it
+    except (ValueError, TypeError, IndexError):  # no protobuf can hold it, or an earlier change left nothing to change
         return _bytes(data, rng)
 
 
@@ -194,6 +192,9 @@ def _insert(model, rng):
         del made.attribute[:]
     node.input[place] = "grown"
     graph.node.insert(at, made)
+
+
+_CHANGES = (_metadata, _metadata, _metadata, _raw, _node, _node, _attribute, _tensor, _tensor, _port, _insert)
 
 
 def wide_feeds(opened):
