@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from serving.artifact import Artifact
 
 # Public packages that serving/ needs to score; MLflow adds itself.
-RUNTIME = ("numpy", "onnx", "onnxruntime", "pandas", "pyarrow")
+RUNTIME = ("numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pydantic")
 EXAMPLE_ROWS = 3
 _WORD = "an example"
 

@@ -1,51 +1,45 @@
-"""Load a sealed artifact: scan first, verify, then open (docs/artifact.md, "Identity")."""
+"""A sealed artifact: read, verified and opened (docs/artifact.md, "Identity")."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
-from collections.abc import Callable
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from serving.errors import IntegrityError, UsageError
+from serving.errors import IntegrityError, ServingError, UsageError
+from serving.opening import child, golden
+from serving.opening.metadata import FORMAT_VERSION, Checked
+from serving.opening.scan import Limits
+from serving.opening.session import run
+from serving.opening.whole import examine
 
+__all__ = ["FORMAT_VERSION", "Artifact", "Limits", "array_output", "golden_feeds", "load_artifact"]
 log = logging.getLogger("serving")
-
-FORMAT_VERSION = 2
-DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-NO_DATE = np.iinfo(np.int64).min
-POSITIONS = 64
-_ARRAYS = {"modality", "shape", "latent_dim", "conditions", "golden"}
-_NEEDED = {
-    "detector": {"schema", "features", "calibration", "golden"},
-    "augmenter": {"schema", "latent_dim", "conditions", "golden"},
-    "encoder": _ARRAYS,
-}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Caps on what is opened: file bytes, nodes, bytes of weights."""
-
-    file_bytes: int = 1 << 30
-    nodes: int = 100_000
-    weight_bytes: int = 1 << 30
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact and its open session; ``integrity`` is ``sha256`` or ``self-test``."""
+    """A verified artifact and its open session; ``integrity`` is ``sha256`` or ``self-test``.
+
+    ``rows`` is how many the session is given at a time, ``explained_rows`` how many with contributions: as many as
+    keep within the limits that it was opened with.
+    """
 
     sha256: str
     integrity: str
     metadata: dict[str, Any]
     session: Any = field(repr=False)
+    checked: Checked = field(repr=False)
+    rows: int
+    explained_rows: int
 
     @property
     def kind(self) -> str:
@@ -81,48 +75,90 @@ class Artifact:
         """Rows, alpha_min, tail and groups."""
         return self.metadata["calibration"]
 
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The named outputs of one run.
+
+        Raises DataError where the feeds are not what the graph takes, TemporaryError where memory ran out,
+        IntegrityError where the graph fails.
+        """
+        return run(self.session, names, feeds)
+
 
 def load_artifact(
     source: str | Path | bytes, sha256: str | None = None, limits: Limits | None = None, require_gpu: bool = False
 ) -> Artifact:
     """Verify and open an artifact.
 
+    ``sha256`` is what a registry or a pointer says of the file. Without it the file is opened in a process of its own
+    first, with limits (``serving.opening.child``), unless this process has done so before.
+
     Raises UsageError where the file is absent or no GPU provider is there though required; IntegrityError on any
-    doubt: size, hash, external data, unknown operators, a newer format, golden rows that disagree.
+    doubt: size, hash, external data, operators that this format does not use, a newer format, metadata that do not fit
+    the graph, a row that costs too much, golden rows that disagree; TemporaryError where no process can be started.
     """
     limits = limits or Limits()
-    data, name, expected = _read(source, limits)
-    expected = sha256 or expected
+    data, name, beside = _read(source, limits)
+    expected = _expected(sha256, beside)
     actual = hashlib.sha256(data).hexdigest()
     if expected is not None and actual != expected:
         raise IntegrityError(f"{name}: sha-256 is {actual[:12]}…, expected {expected[:12]}…; fetch the file again")
-    model = _scan(data, name, limits)
-    metadata = _metadata(model, name)
-    session = _open(data, name, require_gpu)
-    artifact = Artifact(actual, "sha256" if expected else "self-test", metadata, session)
-    _self_test_of(artifact)(artifact, name)
+    with _named(name):
+        if sha256 is None:
+            child.try_out(data, actual, limits)
+        opened = examine(data, limits, require_gpu)
     if not expected:
         log.info("%s: integrity=self-test (no sha-256 given)", name)
-    return artifact
+    integrity = "sha256" if expected else "self-test"
+    return Artifact(
+        actual, integrity, opened.metadata, opened.session, opened.checked, opened.rows, opened.explained_rows
+    )  # fmt: skip
 
 
-def _self_test_of(artifact: Artifact) -> Callable[[Artifact, str], None]:
-    if artifact.modality != "table":
-        return _self_test_arrays
-    return _self_test if artifact.kind == "detector" else _self_test_augmenter
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Refusals start with the file's name."""
+    try:
+        yield
+    except ServingError as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _expected(given: str | None, beside: str | None) -> str | None:
+    """The sha-256 to compare with; raises UsageError on a given one that is none."""
+    if given is None:
+        return beside
+    if not _SHA256.fullmatch(given.strip().lower()):
+        raise UsageError(f"{given!r} is no sha-256: give 64 hexadecimal digits")
+    return given.strip().lower()
 
 
 def _read(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, str | None]:
+    """The bytes, the name for messages, and what FILE.sha256 says."""
     if isinstance(source, bytes):
-        return source, "artifact", None
-    path = Path(source)
+        data, name, beside = source, "artifact", None
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise UsageError(f"there is no artifact {path}; export one with `ganlib export`{_registered(path)}")
+        try:
+            with path.open("rb") as file:
+                data, name = file.read(limits.file_bytes + 1), str(path)
+            beside = _beside(path.with_name(path.name + ".sha256"))
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > limits.file_bytes:
+        raise IntegrityError(f"{name}: larger than {limits.file_bytes:,} bytes; refused")
+    return data, name, beside
+
+
+def _beside(path: Path) -> str | None:
+    """The hash in a file as sha256sum writes it; None where there is no such file, or nothing in it."""
     if not path.is_file():
-        raise UsageError(f"there is no artifact {path}; export one with `ganlib export`{_registered(path)}")
-    if path.stat().st_size > limits.file_bytes:
-        raise IntegrityError(f"{path}: larger than {limits.file_bytes:,} bytes; refused")
-    beside = path.with_name(path.name + ".sha256")
-    expected = beside.read_text().split()[0] if beside.is_file() and beside.read_text().strip() else None
-    return path.read_bytes(), str(path), expected
+        return None
+    words = path.read_bytes()[:1024].decode("utf-8", errors="replace").lower().split()
+    if words and not _SHA256.fullmatch(words[0]):
+        raise IntegrityError(f"{path}: does not begin with a sha-256; fetch it again, or remove it")
+    return words[0] if words else None
 
 
 def _registered(path: Path) -> str:
@@ -133,173 +169,11 @@ def _registered(path: Path) -> str:
     return f"; a registered model is models:/{name}"
 
 
-def _scan(data: bytes, name: str, limits: Limits) -> Any:
-    """Parse the protobuf and refuse what could read files, run foreign code or exhaust the machine."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise IntegrityError(f"{name}: not an ONNX file or damaged ({error}); fetch the file again") from error
-    if not model.graph.node:
-        raise IntegrityError(f"{name}: holds no graph; not an ONNX file or damaged")
-    if model.functions:
-        raise IntegrityError(f"{name}: holds functions, which this format does not use; refused")
-    if foreign := {o.domain for o in model.opset_import} - DOMAINS:
-        raise IntegrityError(f"{name}: uses unknown operator domains {sorted(foreign)}; refused")
-    counts = {"nodes": 0, "bytes": 0}
-    _scan_graph(model.graph, name, counts, limits)
-    return model
-
-
-def _scan_graph(graph: Any, name: str, counts: dict[str, int], limits: Limits) -> None:
-    for tensor in graph.initializer:
-        _scan_tensor(tensor, name, counts, limits)
-    if graph.sparse_initializer:
-        raise IntegrityError(f"{name}: holds sparse initialisers, which this format does not use; refused")
-    for node in graph.node:
-        counts["nodes"] += 1
-        if counts["nodes"] > limits.nodes:
-            raise IntegrityError(f"{name}: more than {limits.nodes:,} nodes; refused")
-        if node.domain not in DOMAINS or node.op_type in ("Loop", "Scan"):
-            raise IntegrityError(f"{name}: operator {node.domain or 'ai.onnx'}:{node.op_type} is not allowed; refused")
-        for attribute in node.attribute:
-            _scan_attribute(attribute, name, counts, limits)
-
-
-def _scan_attribute(attribute: Any, name: str, counts: dict[str, int], limits: Limits) -> None:
-    if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-        raise IntegrityError(f"{name}: holds sparse constants, which this format does not use; refused")
-    if attribute.HasField("t"):
-        _scan_tensor(attribute.t, name, counts, limits)
-    for tensor in attribute.tensors:
-        _scan_tensor(tensor, name, counts, limits)
-    if attribute.HasField("g"):
-        _scan_graph(attribute.g, name, counts, limits)
-    for graph in attribute.graphs:
-        _scan_graph(graph, name, counts, limits)
-
-
-def _scan_tensor(tensor: Any, name: str, counts: dict[str, int], limits: Limits) -> None:
-    if tensor.data_location == 1 or tensor.external_data:
-        raise IntegrityError(f"{name}: refers to external data, which could read any file; refused")
-    counts["bytes"] += tensor.ByteSize()
-    elements = 1
-    for side in tensor.dims:
-        elements *= max(int(side), 0)
-    if counts["bytes"] > limits.weight_bytes or elements > limits.weight_bytes:
-        raise IntegrityError(f"{name}: weights exceed {limits.weight_bytes:,} bytes; refused")
-
-
-def _metadata(model: Any, name: str) -> dict[str, Any]:
-    raw = {p.key: p.value for p in model.metadata_props}
-    if "format_version" not in raw:
-        raise IntegrityError(f"{name}: an ONNX file, but no sealed artifact; make one with `ganlib train` and `export`")
-    try:
-        metadata = {key: json.loads(value) for key, value in raw.items()}
-        version = int(metadata["format_version"])
-    except (ValueError, TypeError) as error:
-        raise IntegrityError(f"{name}: damaged metadata ({error}); fetch the file again") from error
-    if version > FORMAT_VERSION:
-        raise IntegrityError(
-            f"{name}: written in format version {version}; this release reads up to {FORMAT_VERSION}. Upgrade to "
-            f"the ganlib release that introduced format version {version}"
-        )
-    _check_keys(metadata, name)
-    hashes = {"graph": hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()}
-    if metadata.get("modality", "table") == "table":
-        hashes["schema"] = hashlib.sha256(raw["schema"].encode()).hexdigest()
-    if any(metadata["hashes"].get(key) != value for key, value in hashes.items()):
-        raise IntegrityError(f"{name}: graph or schema do not match their hashes; the file was changed or damaged")
-    return metadata
-
-
-def _check_keys(metadata: dict[str, Any], name: str) -> None:
-    """Raise IntegrityError on an unknown kind or modality, and where entries are lacking."""
-    if lacking := {"kind", "hashes"} - metadata.keys():
-        raise IntegrityError(f"{name}: metadata lacks {sorted(lacking)}; fetch the file again")
-    kind, modality = str(metadata["kind"]), metadata.get("modality", "table")
-    if kind not in _NEEDED or modality not in ("table", "image", "series", "points"):
-        raise IntegrityError(f"{name}: a sealed {kind!r} of {modality!r} data is unknown to this release; upgrade it")
-    needed = _NEEDED[kind] if modality == "table" else _ARRAYS
-    if lacking := needed - metadata.keys():
-        raise IntegrityError(f"{name}: metadata lacks {sorted(lacking)}; fetch the file again")
-
-
-def _open(data: bytes, name: str, require_gpu: bool) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    gpu = "CUDAExecutionProvider" in ort.get_available_providers()
-    if require_gpu and not gpu:
-        raise UsageError("a GPU is required, but onnxruntime has no CUDA provider here; see docs/install.md")
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
-    try:
-        return ort.InferenceSession(data, options, providers=providers)
-    except Exception as error:  # onnxruntime raises its own types for each kind of damage
-        raise IntegrityError(f"{name}: onnxruntime cannot open the graph ({str(error)[:200]})") from error
-
-
 def golden_feeds(artifact: Artifact) -> dict[str, np.ndarray]:
-    """The golden rows as feeds."""
-    types = {i.name: i.type for i in artifact.session.get_inputs()}
-    columns = artifact.metadata["golden"]["columns"]
-    return {name: _feed(values, types[name]) for name, values in columns.items() if name in types}
-
-
-def _feed(values: list[Any], kind: str) -> np.ndarray:
-    if kind == "tensor(string)":
-        return np.array(values, dtype=object)
-    if kind == "tensor(int64)":
-        return np.array([NO_DATE if v is None else v for v in values], dtype=np.int64)
-    if kind == "tensor(float)":
-        return np.array(values, dtype=np.float32)
-    return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
-
-
-def _self_test(artifact: Artifact, name: str) -> None:
-    """Re-score the golden rows; refuse an artifact that disagrees with what torch gave."""
-    golden = artifact.metadata["golden"]
-    try:
-        scores, p = artifact.session.run(["anomaly_score", "p_value"], golden_feeds(artifact))
-    except Exception as error:
-        raise IntegrityError(f"{name}: the golden rows cannot be scored ({str(error)[:200]})") from error
-    expected = np.array(golden["anomaly_score"])
-    bound = 1e-5 * np.maximum(np.abs(expected), abs(artifact.calibration["median_score"]))
-    wrong = ~(np.abs(scores - expected) <= bound) | ~(np.abs(p - np.array(golden["p_value"])) <= 1e-4)
-    if wrong.any():
-        raise IntegrityError(f"{name}: {int(wrong.sum())} of {len(wrong)} golden rows disagree with what was sealed")
-
-
-def _self_test_augmenter(artifact: Artifact, name: str) -> None:
-    """Make the golden rows again; numbers and dates agree within 1e-4 · max(1, |value|), categories exactly."""
-    golden, session = artifact.metadata["golden"], artifact.session
-    feeds: dict[str, np.ndarray] = {"z": np.array(golden["z"], dtype=np.float32)}
-    if "condition" in golden:
-        feeds["condition"] = np.array(golden["condition"], dtype=object)
-    outputs = {output.name: output.type for output in session.get_outputs()}
-    try:
-        made = dict(zip(outputs, session.run(list(outputs), feeds), strict=True))
-    except Exception as error:
-        raise IntegrityError(f"{name}: the golden rows cannot be made ({str(error)[:200]})") from error
-    if outputs.keys() != golden["columns"].keys():
-        raise IntegrityError(f"{name}: the graph makes other columns than its golden rows hold")
-    for column, kind in outputs.items():
-        expected = _feed(golden["columns"][column], kind)
-        if not _agree(made[column], expected):
-            raise IntegrityError(f"{name}: golden rows of column {column!r} disagree with what was sealed")
-
-
-def _agree(made: np.ndarray, expected: np.ndarray) -> bool:
-    if made.dtype.kind not in "fi":
-        return bool(np.array_equal(made, expected))
-    made, expected = made.astype(np.float64), expected.astype(np.float64)
-    return bool(np.all(np.isclose(made, expected, rtol=1e-4, atol=1e-4, equal_nan=True)))
+    """The golden rows of a detector as feeds; raises UsageError on another artifact."""
+    if artifact.kind != "detector":
+        raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
+    return golden.golden_feeds(artifact.checked)  # type: ignore[arg-type]
 
 
 def array_output(artifact: Artifact) -> tuple[str, tuple[int, ...]]:
@@ -311,66 +185,3 @@ def array_output(artifact: Artifact) -> tuple[str, tuple[int, ...]]:
         channels, height, width = artifact.shape
         return "image", (height, width, channels)
     return "x", artifact.shape
-
-
-def _self_test_arrays(artifact: Artifact, name: str) -> None:
-    """The graph takes and gives what the metadata say, and makes its golden rows again.
-
-    Numbers and their means agree within 1e-4 · max(1, |value|), bytes within one level, their means within 0.1.
-    """
-    try:
-        output, shape = array_output(artifact)
-        if _declared(artifact) != _said(artifact, output, shape):
-            raise IntegrityError(f"{name}: the graph takes or gives other arrays than its metadata say")
-        golden = artifact.metadata["golden"]
-        (made,) = artifact.session.run([output], golden_arrays(artifact))
-        flat = made.reshape(len(made), -1).astype(np.float64)
-        count = min(POSITIONS, flat.shape[1])
-        values = flat[:, np.arange(count) * flat.shape[1] // count]
-        near = ((0.0, 1.0), (0.0, 0.1)) if output == "image" else ((1e-4, 1e-4), (1e-4, 1e-4))
-        pairs = ((values, np.array(golden["values"], dtype=np.float64)), (flat.mean(1), np.array(golden["mean"])))
-    except IntegrityError:
-        raise
-    except Exception as error:  # whatever damaged metadata make of a run
-        raise IntegrityError(f"{name}: the golden rows cannot be made ({str(error)[:200]})") from error
-    for (got, expected), (rtol, atol) in zip(pairs, near, strict=True):
-        if got.shape != expected.shape or not np.allclose(got, expected, rtol=rtol, atol=atol):
-            raise IntegrityError(f"{name}: golden rows disagree with what was sealed")
-
-
-def _declared(artifact: Artifact) -> list[dict[str, tuple[Any, ...]]]:
-    """Shapes without the batch axis by name, of the graph's inputs and outputs."""
-    session = artifact.session
-    return [{v.name: tuple(v.shape[1:]) for v in values} for values in (session.get_inputs(), session.get_outputs())]
-
-
-def _said(artifact: Artifact, output: str, shape: tuple[int, ...]) -> list[dict[str, tuple[Any, ...]]]:
-    metadata = artifact.metadata
-    first = {"x": artifact.shape} if artifact.kind == "encoder" else {"z": (int(metadata["latent_dim"]),)}
-    inputs: dict[str, tuple[Any, ...]] = {**first, **({"condition": ()} if metadata["conditions"] else {})}
-    if attributes := metadata.get("attributes"):
-        inputs["attributes"] = (int(attributes),)
-    if metadata.get("examples"):
-        inputs["example"] = artifact.shape
-    return [inputs, {output: shape}]
-
-
-def golden_arrays(artifact: Artifact) -> dict[str, np.ndarray]:
-    """The golden rows of an array artifact as feeds; examples are made from their numbers."""
-    golden, feeds = artifact.metadata["golden"], {}
-    if "rows" in golden:
-        feeds["x" if artifact.kind == "encoder" else "example"] = _spread(golden["rows"], artifact.shape)
-    for key in ("z", "attributes"):
-        if key in golden:
-            feeds[key] = np.array(golden[key], dtype=np.float32)
-    if "condition" in golden:
-        feeds["condition"] = np.array(golden["condition"], dtype=object)
-    return feeds
-
-
-def _spread(rows: list[int], shape: tuple[int, ...]) -> np.ndarray:
-    """Rows of a Weyl sequence (docs/artifact.md): float32 ``(n, *shape)`` in [-1, 1)."""
-    size = math.prod(shape)
-    index = np.array(rows, dtype=np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
-    turned = (index * np.uint64(2654435769)) % np.uint64(2**32)
-    return (turned.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(len(rows), *shape)

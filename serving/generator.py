@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
     from serving.table.decode import Like
 
-CHUNK = 4096
-CHUNK_VALUES = 1 << 18
 # Rounding may carry pixels so far beyond [-1, 1]; training allows as much.
 SLACK = 0.01
 
@@ -45,11 +42,10 @@ class Generator:
         """
         columns = self._columns()
         feeds = self._feeds(rows, conditions, seed)
-        session = self.artifact.session
-        names = [output.name for output in session.get_outputs()]
+        names, size = [output.name for output in self.artifact.session.get_outputs()], self.artifact.rows
         parts = [
-            session.run(names, {key: value[start : start + CHUNK] for key, value in feeds.items()})
-            for start in range(0, max(rows, 1), CHUNK)
+            self.artifact.run(names, {key: value[start : start + size] for key, value in feeds.items()})
+            for start in range(0, max(rows, 1), size)
         ]
         whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
         return {c["name"]: whole[c["input"]] for c in columns if c["input"] in whole}
@@ -187,11 +183,11 @@ def _run_arrays(artifact: Artifact, feeds: dict[str, np.ndarray]) -> np.ndarray:
     """The graph's one output, made in chunks of examples that bound memory."""
     name, shape = array_output(artifact)
     rows = len(next(iter(feeds.values())))
-    size = max(1, min(CHUNK, CHUNK_VALUES // math.prod(artifact.shape)))
+    size = artifact.rows
     if not rows:
         return np.empty((0, *shape), dtype=np.uint8 if name == "image" else np.float32)
     return np.concatenate([
-        artifact.session.run([name], {key: value[start : start + size] for key, value in feeds.items()})[0]
+        artifact.run([name], {key: value[start : start + size] for key, value in feeds.items()})[0]
         for start in range(0, rows, size)
     ])  # fmt: skip
 

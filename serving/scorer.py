@@ -12,10 +12,8 @@ import pyarrow as pa
 from serving.artifact import Artifact
 from serving.errors import UsageError
 from serving.frame import Feeds, FrameAdapter
+from serving.opening.session import check_feeds, check_strings
 from serving.reasons import reasons_of_anomalies
-
-CHUNK = 2048
-EXPLAIN_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,6 @@ class Scorer:
         if artifact.kind != "detector":
             raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
         self.artifact, self.adapter = artifact, FrameAdapter(artifact.schema)
-        defaults = {i.name for i in artifact.session.get_overridable_initializers()}
-        if not {"alpha", "explain"} <= defaults:
-            raise UsageError("the artifact lets nobody choose alpha or explain; seal it again")
         least = float(artifact.calibration["alpha_min"])
         self.alpha = max(float(artifact.calibration.get("alpha", 0.01)), least) if alpha is None else float(alpha)
         if not 0 < self.alpha < 1:
@@ -60,11 +55,14 @@ class Scorer:
     def score(self, data: Any, explain: bool = False) -> ScoreBatch:
         """Score an Arrow table or batch, a pandas frame, a list of records, or feeds by input name.
 
-        Raises DataError on data against the schema.
+        Raises DataError on data against the schema, and what ``Artifact.run`` raises.
         """
         feeds = data if isinstance(data, dict) else self.adapter.feeds(data)
+        if isinstance(data, dict):
+            check_strings(feeds)
+        check_feeds(self.artifact.session, feeds)
         rows = len(next(iter(feeds.values())))
-        size = EXPLAIN_CHUNK if explain else CHUNK
+        size = self.artifact.explained_rows if explain else self.artifact.rows
         parts = [self._chunk({n: v[i : i + size] for n, v in feeds.items()}, explain) for i in range(0, rows, size)]
         if not parts:
             parts = [self._empty(explain)]
@@ -77,7 +75,7 @@ class Scorer:
     def _chunk(self, feeds: Feeds, explain: bool) -> list[np.ndarray]:
         names = ["anomaly_score", "p_value", "is_anomaly"] + ["contributions"] * explain
         options = {"alpha": np.array(self.alpha, np.float32), "explain": np.array(explain)}
-        return self.artifact.session.run(names, {**feeds, **options})
+        return self.artifact.run(names, {**feeds, **options})
 
     def _empty(self, explain: bool) -> list[np.ndarray]:
         out = [np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)]

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from ganlib.errors import ParityError
 from ganlib.export.builder import OPSET, GraphBuilder
 from ganlib.export.parity import open_session
+from serving.errors import IntegrityError
+from serving.opening.cost import cost
+from serving.opening.operators import ALLOWED
 
-_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _BATCHES = (1, 3, 64)
 _TOLERANCE = 1e-4
 
@@ -83,6 +85,7 @@ def export_network(
             model = _EXPORTERS[name](module, examples)
             if model.functions:
                 model = inliner.inline_local_functions(model)
+            _lift_constants(model.graph)
             refused = _refuse(model) or _disagreement(model, module, examples)
         except Exception as error:  # exporters raise whatever their passes raise
             refused = f"{type(error).__name__}: {str(error)[:200]}"
@@ -94,13 +97,32 @@ def export_network(
     raise ParityError("the network cannot be exported to ONNX; " + "; ".join(failures))
 
 
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Constant nodes as initialisers, as the sealed format has them."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            nodes.append(node)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def _refuse(model: onnx.ModelProto) -> str:
     """Why the graph does not fit the sealed format, or nothing."""
     onnx.checker.check_model(model)
-    if foreign := {node.domain for node in model.graph.node} - set(_DOMAINS):
-        return f"operators of foreign domains {sorted(foreign)}"
     if any(a.HasField("g") for node in model.graph.node for a in node.attribute):
         return "the network holds control flow"
+    if foreign := {(node.domain, node.op_type) for node in model.graph.node} - ALLOWED:
+        return f"operators that sealed graphs do not have: {', '.join(sorted(name for _, name in foreign))}"
+    try:
+        cost(model, 1, False)
+    except IntegrityError as error:
+        return str(error)
     return ""
 
 

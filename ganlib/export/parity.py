@@ -11,6 +11,7 @@ import numpy as np
 from ganlib.calibrate import Calibration
 from ganlib.calibrate.conformal import as_scores
 from ganlib.errors import ParityError
+from serving.errors import IntegrityError
 
 TOLERANCE = 1e-5
 _P_TOLERANCE = 1e-4
@@ -37,6 +38,16 @@ def open_session(model: bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def check_opens(data: bytes) -> None:
+    """Open a finished file as serving does; raises ParityError where that would refuse it."""
+    from serving.opening.whole import vouch
+
+    try:
+        vouch(data)
+    except IntegrityError as error:
+        raise ParityError(f"the sealed file would not open: {error}; nothing was written") from error
 
 
 def batches(rows: int) -> Iterator[slice]:

@@ -22,10 +22,10 @@ from ganlib.errors import ConfigError
 from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
+from ganlib.export.parity import check_opens
 from ganlib.export.parts import Sealed
 from ganlib.training import Algorithm
-
-FORMAT_VERSION = 2
+from serving.opening.metadata import FORMAT_VERSION, hashes_of
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,11 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
         "python": platform.python_version(),
     }
     entries = dict(facts) | {"format_version": FORMAT_VERSION, "versions": versions}
-    entries["hashes"] = {"graph": hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()}
-    if "schema" in entries:
-        entries["hashes"]["schema"] = hashlib.sha256(_json(entries["schema"]).encode()).hexdigest()
-    for key in sorted(entries):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, _json(entries[key])
+    written = {key: _json(value) for key, value in entries.items()}
+    written["hashes"] = _json(hashes_of(model.graph.SerializeToString(deterministic=True), written))
+    model.producer_version = ganlib.__version__
+    for key in sorted(written):
+        model.metadata_props.add(key=key, value=written[key])
 
 
 def _json(value: Any) -> str:
@@ -165,6 +164,7 @@ def _json(value: Any) -> str:
 def write_sealed(model: onnx.ModelProto, path: Path) -> str:
     """Write FILE and FILE.sha256, each whole or not at all; returns the hash."""
     data = model.SerializeToString(deterministic=True)
+    check_opens(data)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,9 @@ def test_nothing_in_the_registry_is_a_pickle(template):
     # Protocol 2 and later begin with 0x80 and the protocol's number.
     assert not [p for p in files if p.read_bytes()[:1] == b"\x80"]
     pins = next(p for p in files if p.name == "requirements.txt").read_text().split()
-    assert {p.split("==")[0] for p in pins} == {"numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "mlflow"}
+    assert {p.split("==")[0] for p in pins} == {
+        "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pydantic", "mlflow",
+    }  # fmt: skip
     assert all("==" in pin for pin in pins)
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
-from serving_data import table  # noqa: E402
+from serving_data import CLASSES, table  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,24 @@ def artifact(tmp_path_factory):
     detector = VAEDetector(steps=200, options={"score_samples": 2}).fit(table(600))
     seal(detector, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A sealed generator of images and a sealed encoder of the same images."""
+    import torch
+
+    from ganlib.data.spec import DataSpec
+    from ganlib.export import save_sealed, seal_encoder, seal_generator
+    from ganlib.registry import create
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("arrays")
+    algorithm = create("cvae", DataSpec((3, 8, 6), (), 2), latent_dim=4, width=8)
+    save_sealed(seal_generator(algorithm, CLASSES, as_bytes=True), folder / "images.onnx")
+    save_sealed(seal_encoder(algorithm, CLASSES), folder / "encoder.onnx")
+    return folder
 
 
 @pytest.fixture(scope="session")

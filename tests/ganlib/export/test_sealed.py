@@ -98,7 +98,12 @@ def test_metadata_is_as_documented(sealed, metadata, detector):
     assert {o.domain: o.version for o in model.opset_import} == {"": 20, "ai.onnx.ml": 3} and not model.functions
     graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
     raw = {p.key: p.value for p in model.metadata_props}
-    assert metadata["hashes"] == {"graph": graph, "schema": hashlib.sha256(raw["schema"].encode()).hexdigest()}
+    others = "".join(f"{key}\n{raw[key]}\n" for key in sorted(set(raw) - {"hashes"}))
+    parts = {"schema": raw["schema"], "metadata": others}
+    assert metadata["hashes"] == {
+        "graph": graph, **{key: hashlib.sha256(text.encode()).hexdigest() for key, text in parts.items()}
+    }  # fmt: skip
+    assert model.producer_version == metadata["versions"]["ganlib"]
     assert metadata["features"] == [c.input for c in detector.schema_.features]
     calibration = metadata["calibration"]
     assert calibration["n"] == 750 and calibration["group_column"] == "site"

@@ -1,0 +1,156 @@
+"""The protobuf scan: what could read files, run foreign code or exhaust the machine is refused before it is opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from serving.errors import IntegrityError
+from serving.opening.operators import ALLOWED, IR_VERSION, OPSETS
+
+_BRANCHES = {"then_branch", "else_branch"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps on what is opened, and on what a row may cost.
+
+    ``file_bytes``, ``nodes``, ``weight_bytes`` of the file; ``row_work``: operations on single values for one row with
+    contributions, what does not depend on rows included; ``chunk_bytes``: results held at once, for one row, and for
+    as many as this package then gives to a session at a time. ``seconds`` (of processor) and ``memory`` (bytes, beside
+    six times the file) are for opening a file that nobody vouches for, in a process of its own.
+    """
+
+    file_bytes: int = 1 << 30
+    nodes: int = 100_000
+    weight_bytes: int = 1 << 30
+    row_work: int = 1 << 34
+    chunk_bytes: int = 1 << 30
+    seconds: int = 60
+    memory: int = 2 << 30
+
+
+def parse(data: bytes) -> Any:
+    """The ModelProto; raises IntegrityError on what is none."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, ValueError) as error:
+        if "alloc" in str(error):
+            raise MemoryError from error
+        raise IntegrityError(f"not an ONNX file or damaged ({error}); fetch the file again") from error
+    if not model.graph.node:
+        raise IntegrityError("holds no graph; not an ONNX file or damaged")
+    return model
+
+
+def scan(model: Any, limits: Limits) -> None:
+    """Raise IntegrityError on anything that no sealed graph holds."""
+    for held, what in ((model.functions, "functions"), (model.training_info, "training steps")):
+        if held:
+            raise IntegrityError(f"holds {what}, which this format does not use; refused")
+    if foreign := {o.domain for o in model.opset_import} - OPSETS.keys():
+        raise IntegrityError(f"uses unknown operator domains {sorted(foreign)}; refused")
+    versions = [(o.domain, o.version) for o in model.opset_import]
+    if sorted(versions) != sorted(OPSETS.items()) or model.ir_version != IR_VERSION:
+        raise IntegrityError(f"has operator sets {versions}, IR {model.ir_version}; this format has {OPSETS}; refused")
+    _Scan(limits).graph(model.graph)
+
+
+def branches(node: Any) -> Iterator[Any]:
+    """The graphs that a node holds."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+# Types of constants: bytes of one value in raw data, and the field that holds values where they are not raw.
+_STORED = {
+    1: (4, "float_data"),
+    6: (4, "int32_data"),
+    7: (8, "int64_data"),
+    8: (0, "string_data"),
+    9: (1, "int32_data"),
+    11: (8, "double_data"),
+}
+
+
+def _held(tensor: Any) -> float:
+    """How many values a constant holds; a number that no shape has where its type is not used here, or is unclear."""
+    size, where = _STORED.get(tensor.data_type, (0, ""))
+    if not where or (tensor.raw_data and (not size or getattr(tensor, where))):
+        return -1
+    return len(tensor.raw_data) / size if tensor.raw_data else len(getattr(tensor, where))
+
+
+class _Scan:
+    """Counts nodes and bytes over all graphs of one model."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.nodes, self.bytes = limits, 0, 0
+        self.names: set[str] = set()
+
+    def graph(self, graph: Any, inner: bool = False) -> None:
+        if graph.sparse_initializer:
+            raise IntegrityError("holds sparse initialisers, which this format does not use; refused")
+        if inner and graph.input:
+            raise IntegrityError("holds a branch with inputs, which this format does not use; refused")
+        given = {v.name for v in graph.input}
+        for tensor in graph.initializer:
+            self._tensor(tensor)
+            if tensor.name not in given:
+                self._name(tensor.name)
+        for name in given:
+            self._name(name)
+        for node in graph.node:
+            self._node(node, inner)
+
+    def _name(self, name: str) -> None:
+        if name in self.names:
+            raise IntegrityError(f"makes the value {name!r} twice; refused")
+        self.names.add(name)
+
+    def _node(self, node: Any, inner: bool) -> None:
+        self.nodes += 1
+        if self.nodes > self.limits.nodes:
+            raise IntegrityError(f"more than {self.limits.nodes:,} nodes; refused")
+        if (node.domain, node.op_type) not in ALLOWED:
+            raise IntegrityError(f"operator {node.domain or 'ai.onnx'}:{node.op_type} is not allowed; refused")
+        for name in filter(None, node.output):
+            self._name(name)
+        for attribute in node.attribute:
+            self._attribute(attribute)
+        held = {a.name for a in node.attribute if a.HasField("g") or a.graphs}
+        if held != (_BRANCHES if node.op_type == "If" else set()) or (inner and held):
+            raise IntegrityError(f"operator {node.op_type} holds graphs that this format does not use; refused")
+        for graph in branches(node):
+            self.graph(graph, inner=True)
+
+    def _attribute(self, attribute: Any) -> None:
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            raise IntegrityError("holds sparse constants, which this format does not use; refused")
+        tensors = ([attribute.t] if attribute.HasField("t") else []) + list(attribute.tensors)
+        for tensor in tensors:
+            self._tensor(tensor)
+        if not tensors and not attribute.HasField("g") and not attribute.graphs:
+            self._count(attribute.ByteSize())
+
+    def _tensor(self, tensor: Any) -> None:
+        if tensor.data_location == 1 or tensor.external_data:
+            raise IntegrityError("refers to external data, which could read any file; refused")
+        self._count(tensor.ByteSize())
+        if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > self.limits.weight_bytes:
+            raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; refused")
+        if _held(tensor) != math.prod(tensor.dims):
+            raise IntegrityError(f"the constant {tensor.name!r} does not hold what its type and shape say; refused")
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+        if self.bytes > self.limits.weight_bytes:
+            raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; refused")

@@ -1,0 +1,91 @@
+"""Sessions of onnxruntime: opened from bytes, run with what they raise in this package's types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.errors import DataError, IntegrityError, ServingError, TemporaryError, UsageError
+
+_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate", "out of memory")
+
+
+def open_session(data: bytes, require_gpu: bool) -> Any:
+    """A quiet single-threaded session; raises UsageError without a required GPU, IntegrityError where it cannot be."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    gpu = "CUDAExecutionProvider" in ort.get_available_providers()
+    if require_gpu and not gpu:
+        raise UsageError("a GPU is required, but onnxruntime has no CUDA provider here; see docs/install.md")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
+    try:
+        return ort.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # onnxruntime raises its own types for each kind of damage
+        raise IntegrityError(f"onnxruntime cannot open the graph ({str(error)[:200]})") from error
+
+
+def run(session: Any, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The named outputs.
+
+    Raises DataError where the feeds are not what the graph takes, TemporaryError where memory ran out, IntegrityError
+    where the graph itself fails.
+    """
+    check_feeds(session, feeds)
+    try:
+        return session.run(list(names), dict(feeds))
+    except Exception as error:  # onnxruntime raises its own types for each kind of failure
+        raise _typed(error, max((len(v) for v in feeds.values() if v.ndim), default=0)) from error
+
+
+def _typed(error: Exception, rows: int) -> ServingError:
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
+        return TemporaryError(f"memory ran out while the model ran on {rows:,} rows ({text}); free some and run again")
+    if isinstance(error, TypeError | ValueError) or type(error).__name__ == "InvalidArgument":
+        return DataError(f"the model cannot run on these {rows:,} rows ({text}); feed what its schema says")
+    return IntegrityError(f"the model's graph fails on these {rows:,} rows ({text}); seal the model again")
+
+
+_NUMPY = {
+    "tensor(string)": "OU",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+def check_strings(feeds: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError on a value of an array of objects that is no string: onnxruntime would take its ``str``."""
+    for name, value in feeds.items():
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            row = next((i for i, v in enumerate(value.flat) if not isinstance(v, str)), None)
+            if row is not None:
+                raise DataError(f"{name!r} is fed with {value.flat[row]!r} in row {row}, where the model takes strings")
+
+
+def check_feeds(session: Any, feeds: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError on a feed that is absent, unknown, of another type or shape, or shorter than the others."""
+    wanted = {i.name: i for i in session.get_inputs()}
+    known = wanted.keys() | {i.name for i in session.get_overridable_initializers()}
+    if lacking := wanted.keys() - feeds.keys():
+        raise DataError(f"the model takes {sorted(lacking)[0]!r}, which is not among what it is fed")
+    if unknown := feeds.keys() - known:
+        raise DataError(f"the model takes no {sorted(unknown)[0]!r}; feed {', '.join(map(repr, wanted))}")
+    rows = None
+    for name, port in wanted.items():
+        value, kind = feeds[name], _NUMPY.get(port.type, "")
+        if not isinstance(value, np.ndarray) or (value.dtype.kind not in kind if kind == "OU" else value.dtype != kind):
+            found = getattr(value, "dtype", type(value).__name__)
+            raise DataError(f"{name!r} is fed as {found}, where the model takes {port.type}")
+        if value.shape[1:] != tuple(port.shape[1:]) or value.ndim != len(port.shape):
+            raise DataError(f"{name!r} is fed in shape {value.shape}, where the model takes {port.shape}")
+        if rows is not None and len(value) != rows:
+            raise DataError(f"{name!r} has {len(value):,} rows, and what comes before it has {rows:,}")
+        rows = len(value)

@@ -1,0 +1,127 @@
+"""The list of operators that sealing keeps to is what the models emit: neither shorter nor longer."""
+
+import pytest
+import torch
+from export_models import build, names
+from test_arrays import ARRAYS, VARIANTS, spec_of
+from test_encoder import CASES
+from torch import nn
+
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.inference import infer_schema
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ParityError
+from ganlib.export import seal_encoder, seal_generator
+from ganlib.export.augmenter import seal_augmenter
+from ganlib.export.detector import seal_detector
+from ganlib.export.network import export_network
+from ganlib.export.reference import prepared
+from ganlib.registry import entries
+from serving.opening.operators import ACTIVATIONS, ALLOWED, EMITTED, ML
+
+IMAGES, SMALL = DataSpec((1, 8, 8)), {"latent_dim": 4, "width": 8, "hidden": (8,)}
+NORMS = [(nets, norm) for nets in ("mlp", "resnet") for norm in ("batch", "layer", "instance", "virtual")]
+SAMPLERS = [e for e in entries() if "sampler" in e.exports and not e.toy.spec.vocabulary]
+SCORERS = [e for e in entries() if "scorer" in e.exports]
+
+
+def operators(graph):
+    """(domain, operator) of a graph and its branches."""
+    for node in graph.node:
+        yield node.domain, node.op_type
+        for attribute in node.attribute:
+            yield from operators(attribute.g)
+
+
+class Activated(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.first, self.activation = nn.Linear(3, 4), activation
+
+    def forward(self, x):
+        return self.activation(self.first(x)).sum(1)
+
+
+def of_arrays():
+    for model in SAMPLERS:
+        if ARRAYS & set(model.modalities):
+            spec = spec_of(model)
+            told = names(spec) if spec.classes and "augmenter" in model.tasks else None
+            yield seal_generator(build(model.name, spec, **model.toy.config), told, as_bytes=spec.kind == "image").model
+    for name, spec, config in VARIANTS.values():
+        made = build(name, spec, **{"latent_dim": 6, "width": 8, **config})
+        yield seal_generator(made, names(spec), as_bytes=spec.kind == "image").model
+    for name, (spec, config) in CASES.items():
+        yield seal_encoder(build(name, spec, **config), names(spec)).model
+
+
+def of_networks(spec):
+    """Networks alone: scorers of encoded rows, and generators and critics under each norm."""
+    for model in SCORERS:
+        yield build(model.name, spec, latent_dim=4, hidden=(8,)).scorer(), torch.zeros(2, *spec.shape)
+    for nets, norm in NORMS:
+        shaped = spec if nets == "mlp" else IMAGES
+        if nets == "mlp" and norm == "instance":
+            continue
+        config = {**SMALL, "networks": nets, "critic_networks": nets}
+        sampler = build("gan", shaped, generator_norm=norm, **config).sampler()
+        yield sampler, torch.zeros(2, sampler.latent_dim)
+        if norm != "virtual":
+            yield (
+                build("loss_sensitive_gan", shaped, critic_norm=norm, **config).scorer(),
+                torch.zeros(2, *shaped.shape),
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_the_list_is_what_all_models_emit(table, detector):
+    from test_augmenter import Generator
+
+    encoder = TableEncoder(infer_schema(table), for_generation=True).fit(table)
+    emitted = set(operators(seal_detector(detector).model.graph))
+    emitted |= set(operators(seal_augmenter(Generator(table, ["no", "yes"])).model.graph))
+    for model in of_arrays():
+        emitted |= set(operators(model.graph))
+    for module, example in of_networks(encoder.spec):
+        emitted |= set(operators(export_network(prepared(module), example).graph))
+    assert {name for domain, name in emitted if domain == ""} == EMITTED
+    assert {pair for pair in emitted if pair[0]} == {(ML, "LabelEncoder")}
+
+
+def test_a_network_of_other_operators_is_refused_by_their_names():
+    class Sorted(nn.Module):
+        def forward(self, x):
+            return torch.topk(x, 1).values[:, 0]
+
+    with pytest.raises(ParityError, match="operators that sealed graphs do not have: TopK"):
+        export_network(Sorted(), torch.zeros(2, 4))
+
+
+def test_sizes_that_depend_on_values_are_refused():
+    import onnx
+    from onnx import TensorProto, helper
+
+    from ganlib.export.network import _refuse
+
+    ports = [helper.make_tensor_value_info(*p) for p in (("x", 1, ["b", 2]), ("n", 7, [1]), ("y", 1, ["c", 2]))]
+    nodes = [helper.make_node("Concat", ["n", "two"], ["s"], axis=0), helper.make_node("Expand", ["x", "s"], ["y"])]
+    two = helper.make_tensor("two", TensorProto.INT64, [1], [2])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ports[:2], ports[2:], [two]), opset_imports=[helper.make_opsetid("", 20)]
+    )
+    onnx.checker.check_model(model)
+    assert "not known before it runs" in _refuse(model)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_activations_of_ones_own_networks_are_allowed():
+    emitted = set()
+    for name in (
+        "CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Mish", "ReLU6", "SELU", "SiLU", "Softsign", "Tanhshrink",
+        "PReLU", "LogSigmoid", "Hardtanh",
+    ):  # fmt: skip
+        network = export_network(Activated(getattr(nn, name)()), torch.zeros(2, 3))
+        emitted |= set(operators(network.graph))
+    assert emitted <= ALLOWED and {name for _, name in emitted} - EMITTED == ACTIVATIONS
