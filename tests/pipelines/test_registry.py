@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.connection import masked
 from pipelines.errors import RegistryDown, UsageError
+from pipelines.following import RegistrySource
 from pipelines.policies import policy_file, registry_policy
-from pipelines.registry import Registry, RegistrySource, masked, sha256_of
+from pipelines.registry import Registry, sha256_of
 from pipelines.settings import RegistrySettings
 from serving.artifact import load_artifact
 from serving.errors import IntegrityError
