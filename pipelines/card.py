@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.model_card import input_columns
+from serving.wording import listed
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
@@ -93,9 +94,24 @@ def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
     rows = [[name, kinds.get(name, ""), kind] for name, kind in columns[:COLUMNS]]
     if len(columns) > COLUMNS:
         rows.append([f"and {len(columns) - COLUMNS} more", "", ""])
-    mark = f"`{trained['data']}`, {trained['rows']:,} training rows, fingerprint `{trained['fingerprint'][:12]}`"
-    found = f"{mark}; privacy check: {tags.get('privacy', 'not checked')}"
+    mark = "what it was trained on is not known"
+    if trained.get("fingerprint"):
+        mark = f"`{trained['data']}`, {trained['rows']:,} training rows, fingerprint `{trained['fingerprint'][:12]}`"
+    found = f"{mark}; privacy check: {tags.get('privacy', 'not checked')[:200]}"
+    if lost := _lost_in_csv(artifact):
+        found += f". In text/csv MLflow reads {listed(lost, 5)} as missing, though they are values here: send JSON"
     return _table("### Data", ["column", "kind", "MLflow type"], rows, found)
+
+
+def _lost_in_csv(artifact: Artifact) -> list[str]:
+    """Categories that MLflow's server, which reads CSV by pandas, takes for missing values."""
+    import io
+
+    import pandas as pd
+
+    words = sorted({word for c in artifact.schema["columns"] for word in c.get("categories") or () if word})
+    read = pd.read_csv(io.StringIO(pd.Series(words, dtype=object).to_csv(index=False)), dtype=object).iloc[:, 0]
+    return [word for word, missing in zip(words, read.isna(), strict=True) if missing]
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]], above: str = "") -> str:

@@ -43,8 +43,9 @@ def artifact_tags(artifact: Artifact) -> dict[str, Any]:
 
 
 def texts(tags: dict[str, Any]) -> dict[str, str]:
-    """Tags as MLflow keeps them."""
-    return {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in tags.items()}
+    """Tags as MLflow keeps them; what is not known is no tag."""
+    known = {key: value for key, value in tags.items() if value is not None}
+    return {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in known.items()}
 
 
 def checked(file: Path) -> Artifact:

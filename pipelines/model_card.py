@@ -54,7 +54,7 @@ def example_of(artifact: Artifact) -> pd.DataFrame:
         else _readable(c["kind"], [columns[c["name"]][row] for row in chosen])
         for c in wanted
     }  # fmt: skip
-    return pd.DataFrame(frame)
+    return pd.DataFrame(frame).astype({name: object for name, kind in input_columns(artifact) if kind == "string"})
 
 
 def _odd(value: Any) -> bool:
@@ -67,11 +67,11 @@ def _readable(kind: str, values: list[Any]) -> Any:
 
     if kind == "date":
         times = pd.to_datetime(pd.array([None if v is None else int(v) for v in values], dtype="Int64"), unit="us")
-        return pd.array([None if t is pd.NaT else t.isoformat() for t in times], dtype=object)
+        return [None if t is pd.NaT else t.isoformat() for t in times]
     if kind == "boolean":
-        return pd.array([None if v is None else bool(v) for v in values], dtype=object)
+        return [None if v is None else bool(v) for v in values]
     if kind == "category":
-        return pd.array([str(v) or None for v in values], dtype=object)
+        return [str(v) or None for v in values]
     return np.array([np.nan if v is None else float(v) for v in values])
 
 

@@ -281,15 +281,16 @@ class Registry(Connection):
         return Resolved(target, sha256, found.name, found.version)
 
     def holds(self, name: str, version: str) -> bool:
-        """Whether the artifact store has files of a version."""
+        """Whether the artifact store has the sealed file of a version."""
         import mlflow
 
         self.client()
+        place = f"models:/{name}/{version}/artifacts"
         try:
-            listed = self._retry(lambda: mlflow.artifacts.list_artifacts(f"models:/{name}/{version}"))
+            listed = self._retry(lambda: mlflow.artifacts.list_artifacts(place))
         except (mlflow.exceptions.MlflowException, OSError):
             return False
-        return bool(listed)
+        return any(file.path.endswith(".onnx") for file in listed)
 
     def _identity(self, found: ModelVersion) -> tuple[str, str]:
         """(sha-256, file name) of a version's artifact: its tags, or what was logged with the model.

@@ -1,4 +1,4 @@
-"""What is found in a registry: cards, the overview, files and versions of other registries, and a project that moved."""
+"""What is found in a registry: cards, the overview, files, versions of other registries, a project that moved."""
 
 import json
 import shutil
