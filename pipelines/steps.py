@@ -19,6 +19,7 @@ import numpy as np
 from pipelines.card import PICTURES, card
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
+from pipelines.figures import calibration_figures, measured, test_figures
 from pipelines.following import followed, note_scored
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
@@ -258,12 +259,6 @@ class _Rows:
         return both, np.repeat([False, True], len(rows)), "AUROC against permuted columns", 0.5
 
 
-def _measure(measure: str, scores: np.ndarray, truth: np.ndarray) -> float:
-    from ganlib.metrics.detection import auprc, auroc
-
-    return auprc(scores, truth) if measure == "AUPRC" else auroc(scores, truth)
-
-
 def train_candidate(folder: str, model: str) -> dict[str, Any]:
     """Fit one model on the training rows (a slice of which calibrates), measure it, seal it through the parity gate."""
     from ganlib.detect import as_detector
@@ -286,9 +281,9 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
         "model": model,
         "measure": measure,
         "chance": chance,
-        "value": _measure(measure, detector.anomaly_score(judged), truth),
-        "test": _test_figures(detector, rows),
-        "calibration": _calibration_figures(detector, rows),
+        "value": measured(measure, detector.anomaly_score(judged), truth),
+        "test": test_figures(detector, rows),
+        "calibration": calibration_figures(detector, rows),
         "config": detector.algorithm_.config.to_dict(),
         "curves": {k: [float(v) for v in values] for k, values in detector.history_.curves.items()},
         "calibration_rows": detector.calibration_.n,
@@ -299,37 +294,6 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
     }
     job.write(f"candidate-{model}", done)
     return {key: done[key] for key in ("model", "measure", "value", "parity_ratio", "sha256")}
-
-
-def _test_figures(detector: Any, rows: _Rows) -> dict[str, float]:
-    """What is reported of the test rows; it never chooses."""
-    from ganlib.metrics.detection import auprc, auroc
-
-    part, odd = rows.part("test"), rows.odd["test"]
-    if len(part) == 0:
-        return {}
-    out, scores = {}, detector.anomaly_score(part)
-    if (truth := rows.truth("test")) is not None:
-        out = {"auroc": auroc(scores, truth), "auprc": auprc(scores, truth), "anomaly_share": float(truth.mean())}
-    else:
-        judged, truth, measure, _ = rows.judged("test")
-        out = {"contrast_auroc": _measure(measure, detector.anomaly_score(judged), truth)}
-    alarms = detector.predict(part) == -1
-    if (~odd).any():
-        out["alarm_rate_normal"] = float(alarms[~odd].mean())
-    if odd.any():
-        out["alarm_rate_anomalous"] = float(alarms[odd].mean())
-    return out
-
-
-def _calibration_figures(detector: Any, rows: _Rows) -> dict[str, Any]:
-    """Shares of rows kept back that alarm, by alarm budget: of normal ones they should be the budget."""
-    part = "test" if len(rows.odd["test"]) else "validation"
-    p_values, odd = np.asarray(detector.p_value(rows.part(part))), rows.odd[part]
-    budgets = np.round(np.arange(1, 51) / 100, 2)
-    kinds = {"normal": p_values[~odd], "anomalous": p_values[odd]}
-    shares = {kind: [float((p <= b).mean()) for b in budgets] for kind, p in kinds.items() if len(p)}
-    return {"budgets": budgets.tolist(), "shares": shares, "rows": {kind: len(p) for kind, p in kinds.items()}}
 
 
 def choose(folder: str, models: list[str]) -> dict[str, Any]:
@@ -366,7 +330,7 @@ def _baselines(rows: _Rows, judged: Any, truth: np.ndarray, measure: str) -> dic
     x, z = encoder.transform(fit), encoder.transform(judged)
     pca = pca_scores(torch.from_numpy(x), torch.from_numpy(z)).numpy()
     forest = -IsolationForest(random_state=rows.seed).fit(x).score_samples(z)
-    return {"PCA": _measure(measure, pca, truth), "IsolationForest": _measure(measure, forest, truth)}
+    return {"PCA": measured(measure, pca, truth), "IsolationForest": measured(measure, forest, truth)}
 
 
 def _champion(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
@@ -383,7 +347,7 @@ def _champion(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[st
         scores = Scorer(load_artifact(found.path, found.sha256)).score(judged).anomaly_score
     except (DataError, UsageError):
         return None
-    return {"version": found.version, "quality": _measure(measure, scores, truth)}
+    return {"version": found.version, "quality": measured(measure, scores, truth)}
 
 
 def register(folder: str) -> dict[str, Any]:

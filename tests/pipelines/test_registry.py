@@ -64,10 +64,10 @@ def test_a_stored_file_that_was_changed_is_refused(registry, add_version):
     assert not [p for p in registry._cache().rglob("*.onnx") if p.parent.name == "0" * 16]
 
 
-def test_a_version_that_is_not_ours_is_refused(registry, add_version):
-    version = add_version(artifact_sha256="")
-    with pytest.raises(UsageError, match="not registered by ganlib"):
-        registry.resolve(f"models:/demo/{version}")
+def test_a_version_whose_tags_were_lost_is_known_by_its_model(registry, add_version, template):
+    version = add_version(artifact_sha256="", artifact_file="")
+    found = registry.resolve(f"models:/demo/{version}")
+    assert found.sha256 == sha256_of(found.path) == sha256_of(template / "demo.onnx")
 
 
 def test_a_hostile_file_tag_stays_inside_the_cache(registry, add_version):
