@@ -150,8 +150,10 @@ def _opened(mlflow: Any, uri: str) -> Any:
 
 
 def _absolute(uri: str) -> str:
-    """A SQLite URI that still holds in another working directory."""
+    """A SQLite URI that still holds in another working directory; UsageError where no URI can name the file."""
     file = sqlite_file(uri)
+    if "?" in str(file or ""):
+        raise UsageError(f"the database {file} cannot be opened: a folder above it has a ? in its name; rename it")
     return uri if file is None else f"sqlite:///{file}"
 
 
@@ -160,6 +162,11 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).expanduser().resolve()
+
+
+def quoted(text: str) -> str:
+    """Text in a filter of MLflow, which knows no escapes."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def masked(uri: str) -> str:

@@ -14,7 +14,7 @@ def measured(measure: str, scores: np.ndarray, truth: np.ndarray) -> float:
     return auprc(scores, truth) if measure == "AUPRC" else auroc(scores, truth)
 
 
-def test_figures(detector: Any, rows: Any) -> dict[str, float]:
+def reported_figures(detector: Any, rows: Any) -> dict[str, float]:
     """What is reported of the test rows; it never chooses."""
     from ganlib.metrics.detection import auprc, auroc
 

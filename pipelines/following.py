@@ -25,7 +25,14 @@ def followed(registry: Registry, uri: str) -> Resolved:
 
 
 def _warn_of_doubt(registry: Registry, uri: str, found: Resolved) -> None:
-    if uri.endswith("@champion") and (doubt := Ledger(registry, found.name).doubt()):
+    if not uri.endswith("@champion"):
+        return
+    try:
+        doubt = Ledger(registry, found.name).doubt()
+    except Exception as error:  # whoever may read models but not the ledger may score
+        log.warning("the ledger of %r was not read: %s", found.name, " ".join(str(error).split())[:200])
+        return
+    if doubt:
         warnings.warn(doubt, stacklevel=3)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.connection import quoted
 from pipelines.errors import TryAgain, UsageError
 from pipelines.policies import registry_policy
 from pipelines.registry import Registry
@@ -98,10 +99,15 @@ class Ledger:
     def rows(self) -> list[Row]:
         """All rows, oldest first; raises UsageError where the model does not exist."""
         self.registry.aliases(self.name)
-        client, experiment = self.registry.client(), self.registry.experiment(self.policy["experiment"])
-        found, token = [], None
+        client, experiment = self.registry.client(), self.registry.find_experiment(self.policy["experiment"])
+        found: list[Row] = []
+        token = None
+        if experiment is None:
+            return found
         while True:
-            page = client.search_runs([experiment], f"tags.model = '{self.name}'", max_results=1000, page_token=token)
+            page = client.search_runs(
+                [experiment], f"tags.model = {quoted(self.name)}", max_results=1000, page_token=token
+            )
             found += [Row(r.info.run_id, int(r.data.tags.get("number", 0)), r.info.start_time / 1000, dict(r.data.tags))
                       for r in page]  # fmt: skip
             token = page.token

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.connection import Connection, sqlite_file
+from pipelines.connection import Connection, quoted, sqlite_file
 from pipelines.errors import UsageError
 from pipelines.files import placing
 from pipelines.policies import registry_policy
@@ -86,18 +86,23 @@ class Registry(Connection):
         with self._locked(file):
             return relocate(file, store)
 
+    def find_experiment(self, name: str) -> str | None:
+        """Id of an experiment; None where it is not there."""
+        found = self._ask(lambda c: c.get_experiment_by_name(name))
+        return None if found is None else found.experiment_id
+
     def experiment(self, name: str) -> str:
         """Id of an experiment, made where it is not there; artifacts lie beside a SQLite database."""
         from mlflow.exceptions import MlflowException
 
-        if (found := self._ask(lambda c: c.get_experiment_by_name(name))) is not None:
-            return found.experiment_id
+        if (found := self.find_experiment(name)) is not None:
+            return found
         remote = self.settings.artifacts if "://" in (self.settings.artifacts or "") else None
         location = remote if self.store is None else (self.store / name).as_uri()
         try:
             return self._ask(lambda c: c.create_experiment(name, artifact_location=location))
         except MlflowException:  # another process was quicker
-            return self._ask(lambda c: c.get_experiment_by_name(name)).experiment_id
+            return self.find_experiment(name) or ""
 
     @contextmanager
     def run(self, experiment: str, name: str) -> Iterator[Any]:
@@ -212,7 +217,6 @@ class Registry(Connection):
         """Aliases of a model; raises UsageError naming the models that exist."""
         from mlflow.exceptions import MlflowException
 
-        check_name(name)
         try:
             model = self._ask(lambda c: c.get_registered_model(name))
         except MlflowException as error:
@@ -236,7 +240,8 @@ class Registry(Connection):
         """All versions of a model, oldest first."""
         self.aliases(name)
         found = [
-            _version(v) for v in self._pages(lambda c, **page: c.search_model_versions(f"name = '{name}'", **page))
+            _version(v)
+            for v in self._pages(lambda c, **page: c.search_model_versions(f"name = {quoted(name)}", **page))
         ]
         return sorted(found, key=lambda v: int(v.version))
 
@@ -255,6 +260,7 @@ class Registry(Connection):
         if match is None:
             raise UsageError(f"{uri!r} is neither models:/NAME@ALIAS nor models:/NAME/VERSION nor a .onnx file")
         name, alias, number = match.groups()
+        check_name(name)
         return self.by_alias(name, alias) if alias else self.version(name, number)
 
     def fetch(self, run_id: str, names: list[str], folder: Path) -> list[Path]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pipelines.errors import TryAgain, UsageError
+
 # Where MLflow's tables name a place.
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -38,7 +40,7 @@ def moved(database: Path, store: Path) -> Moved | None:
     """Whether artifacts that lie in ``store`` are named elsewhere, in a folder of the same name."""
     if not database.is_file():
         return None
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         for *_, value in _values(connection):
             if (found := _elsewhere(value, store)) is not None:
                 return Moved(found[0], store)
@@ -46,14 +48,23 @@ def moved(database: Path, store: Path) -> Moved | None:
 
 
 def relocate(database: Path, store: Path) -> int:
-    """Name every artifact that lies in ``store`` there; all or nothing. Returns how many places were corrected."""
+    """Name every artifact that lies in ``store`` there; all or nothing. Returns how many places were corrected.
+
+    Raises UsageError on a file that is no database or cannot be written, TryAgain where somebody else writes to it.
+    """
     done = 0
-    with closing(sqlite3.connect(database)) as connection, connection:
-        for table, column, value in list(_values(connection)):
-            if (found := _elsewhere(value, store)) is None:
-                continue
-            new = found[1].as_uri() if value.startswith("file:") else str(found[1])
-            done += connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (new, value)).rowcount
+    try:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            for table, column, value in list(_values(connection)):
+                if (found := _elsewhere(value, store)) is None:
+                    continue
+                new = found[1].as_uri() if value.startswith("file:") else str(found[1])
+                update = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+                done += connection.execute(update, (new, value)).rowcount
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise TryAgain(f"{database} is in use; stop what writes to it and run the same command again") from error
+        raise UsageError(f"{database} cannot be corrected ({error}); check the file and its permissions") from error
     return done
 
 
@@ -62,8 +73,10 @@ def _values(connection: Any) -> Iterator[tuple[str, str, str]]:
     for table, column in _PLACES:
         try:
             rows = connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL").fetchall()
-        except sqlite3.OperationalError:  # another release's tables
-            continue
+        except sqlite3.OperationalError as error:
+            if "no such" not in str(error):
+                raise
+            continue  # another release's tables
         yield from ((table, column, value) for (value,) in rows)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from pipelines.card import PICTURES, card
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
-from pipelines.figures import calibration_figures, measured, test_figures
+from pipelines.figures import calibration_figures, measured, reported_figures
 from pipelines.following import followed, note_scored
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
@@ -282,7 +282,7 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
         "measure": measure,
         "chance": chance,
         "value": measured(measure, detector.anomaly_score(judged), truth),
-        "test": test_figures(detector, rows),
+        "test": reported_figures(detector, rows),
         "calibration": calibration_figures(detector, rows),
         "config": detector.algorithm_.config.to_dict(),
         "curves": {k: [float(v) for v in values] for k, values in detector.history_.curves.items()},

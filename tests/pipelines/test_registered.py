@@ -113,6 +113,22 @@ def test_a_project_that_moved_is_named_and_corrected(ganlib, project, template, 
         assert places and not [place for place in places if "before" in place]
 
 
+def test_a_database_that_cannot_be_corrected_is_named(ganlib, project, monkeypatch):
+    after = project.with_name("100 % #new")
+    project.rename(after)
+    monkeypatch.chdir(after)
+    with sqlite3.connect("runs/mlflow.db") as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        refused(ganlib("doctor", "--fix"), 75, "mlflow.db is in use")
+        writer.rollback()
+    assert ganlib("doctor", "--fix")[0] == 0
+    (after / "runs" / "mlflow.db").write_bytes(b"this is no database" * 100)
+    refused(ganlib("doctor", "--fix"), 2, "cannot be corrected")
+    (after / "what?").mkdir()
+    monkeypatch.chdir(after / "what?")
+    refused(ganlib("list"), 2, "a ? in its name")
+
+
 def test_doctor_names_versions_whose_files_are_gone(ganlib, project):
     assert ganlib("doctor")[0] == 0
     for file in (project / "runs" / "mlartifacts").rglob("demo.onnx"):
@@ -240,15 +256,27 @@ def test_list_and_show_say_what_is_there(ganlib, home, registry, add_version):
     refused(ganlib("list", "--tracking", "http://127.0.0.1:9"), 5, "127.0.0.1:9")
 
 
-def test_a_registry_that_takes_no_notes_does_not_stop_scoring(ganlib, home, registry, monkeypatch, caplog):
-    from pipelines.errors import RegistryDown
+def test_names_of_other_tools_do_not_break_the_overview(ganlib, home, registry):
+    for name in ("my model", "o'hara", "ünïcode"):
+        registry.client().create_registered_model(name)
+    code, out, err = ganlib("list", "--json")
+    assert code == 0 and {row["name"] for row in json.loads(out)} == {"demo", "my model", "o'hara", "ünïcode"}, err
+    refused(ganlib("show", "o'hara"), 2, "no version yet")
+    refused(ganlib("rollback", "my model"), 2, "no promotion to roll back")
+    assert ganlib("doctor")[0] == 0
+
+
+@pytest.mark.parametrize("what", ["tag", "find_experiment"])
+def test_whoever_may_only_read_models_may_score(ganlib, home, registry, monkeypatch, caplog, what):
+    from mlflow.exceptions import MlflowException
 
     def refuse(*_):
-        raise RegistryDown("read only")
+        raise MlflowException("read only", error_code=7)
 
-    monkeypatch.setattr(Registry, "tag", refuse)
+    ganlib("promote", "demo")
+    monkeypatch.setattr(Registry, what, refuse)
     sensor_table(10).drop(columns="fault").assign(operator="ann").to_csv("new.csv", index=False)
-    assert ganlib("score", "--model", "models:/demo@challenger", "--input", "new.csv", "--output", "s")[0] == 0
+    assert ganlib("score", "--model", "models:/demo@champion", "--input", "new.csv", "--output", "s")[0] == 0
     assert "read only" in caplog.text
 
 
