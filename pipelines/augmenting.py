@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.card import card
+from pipelines.copying import artifact_tags, texts
 from pipelines.errors import GateRefused, UsageError
 from pipelines.files import check_output
 from pipelines.job import Job
@@ -15,7 +17,7 @@ from pipelines.real_rows import FORMATS, check_real_rows, check_unchanged, write
 from pipelines.registry import Registry, check_name
 from pipelines.schemas import schema_of, unused_columns, with_schema
 from pipelines.settings import AugmentSettings, DataSettings, Settings, with_date
-from pipelines.steps import Run, Tell, Trained, check_model, common_tags, direct, quiet, workshop
+from pipelines.steps import Run, Tell, Trained, check_model, direct, quiet, workshop
 from serving.inputs import Input
 from serving.wording import counted, listed
 
@@ -174,11 +176,13 @@ def _lift(augmenter: Any, real: pd.DataFrame, test: pd.DataFrame, label: str) ->
 def register_augmenter(folder: str) -> dict[str, Any]:
     """Log the run and register the augmenter as ``challenger``. Not idempotent: each call is a new version."""
     from pipelines.privacy import check_privacy
-    from pipelines.report import plot_curves
+    from pipelines.report import log_dataset, plot_curves
+    from serving.artifact import load_artifact
 
     job = Job.open(folder)
     facts, done, rows, registry = job.read("facts"), job.read("candidate"), job.read("rows"), job.registry()
     file, curves = job.folder / f"{job.name}.onnx", job.folder / "curves.png"
+    artifact = load_artifact(file)
     privacy = check_privacy(file, job.table(facts["fingerprint"]).iloc[rows["fit"]])
     with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
         run_id = run.info.run_id
@@ -187,14 +191,17 @@ def register_augmenter(folder: str) -> dict[str, Any]:
         options = {f"option.{k}": v for k, v in done["config"].items()}
         mark = {"fingerprint": facts["fingerprint"], "rows": facts["rows"], "classes": len(facts["classes"])}
         registry.log_params(run_id, flat | options | mark)
+        logged = registry.log_model(file)
         lift = {f"test/macro_auprc_{k}": v for k, v in done["lift"].items()}
-        registry.log_metrics(run_id, lift | {f"{done['model']}/{k}": v for k, v in done["curves"].items()})
+        figures = lift | {f"{done['model']}/{k}": v for k, v in done["curves"].items()}
+        registry.log_metrics(run_id, figures, log_dataset(registry, logged, artifact, {"num_rows": facts["rows"]}))
         plot_curves({done["model"]: done["curves"]}, curves)
         registry.log_files(run_id, [curves, job.folder / "schema.yaml"])
-        tags = common_tags(job, file, facts["fingerprint"], privacy)
-        tags |= {f"macro_auprc_{k}": v for k, v in done["lift"].items()}
-        text = {k: f"{v:.9g}" if isinstance(v, float) else str(v) for k, v in tags.items()}
-        version = registry.register(job.name, file, text)
+        tags = artifact_tags(artifact) | {"privacy": privacy}
+        tags = texts(tags | {f"macro_auprc_{k}": v for k, v in done["lift"].items()})
+        text = card(artifact, job.name, tags, run_id, [curves.name])
+        registry.describe(logged, text)
+        version = registry.register(job.name, logged, tags, text)
     kept = registry.resolve(f"models:/{job.name}/{version.version}")
     trained = Trained(
         job.name, version.version, run_id, done["model"], "macro AUPRC on held-out real rows",

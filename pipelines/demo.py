@@ -231,7 +231,8 @@ def _score(place: Place, model: str, incoming: Path) -> dict[str, Any]:
 
 
 def _stream(place: Place, model: str, incoming: Path) -> dict[str, Any]:
-    from pipelines.registry import Registry, RegistrySource
+    from pipelines.following import RegistrySource
+    from pipelines.registry import Registry
     from pipelines.settings import load_settings
     from serving.stream import run_stream
 

@@ -29,6 +29,8 @@ def examine(registry: RegistrySettings | None = None) -> list[Check]:
     checks = [_python(), _runtime(), *_packages(), _pins(), _gpu(), _disk()]
     if _version("mlflow"):
         checks += [_namespace(), _registry(registry)]
+        if checks[-1].state == "ok":
+            checks.append(_artifacts(registry))
     return checks
 
 
@@ -123,7 +125,8 @@ def _namespace() -> Check:
 
 
 def _registry(settings: RegistrySettings | None) -> Check:
-    from pipelines.registry import Registry, masked
+    from pipelines.connection import masked
+    from pipelines.registry import Registry
     from serving.wording import counted
 
     registry = Registry(settings=settings)
@@ -132,3 +135,31 @@ def _registry(settings: RegistrySettings | None) -> Check:
     except Exception as error:
         return Check("registry", "error", f"{type(error).__name__}: {str(error)[:120]}", "check MLFLOW_TRACKING_URI")
     return Check("registry", "ok", f"{counted(models, 'model')} at {masked(registry.uri)}")
+
+
+def _artifacts(settings: RegistrySettings | None) -> Check:
+    """Whether the files of the versions that jobs use are where the registry says."""
+    from pipelines.registry import HEAL, Registry
+    from serving.wording import counted
+
+    registry = Registry(settings=settings)
+    try:
+        if (found := registry.moved()) is not None:
+            return Check("artifacts", "error", str(found), HEAL)
+        used = {(name, v) for name in registry.names() for v in registry.aliases(name).values()}
+        gone = [f"{name} version {v}" for name, v in sorted(used) if not registry.holds(name, v)]
+    except Exception as error:
+        return Check("artifacts", "error", f"{type(error).__name__}: {str(error)[:120]}", "see the line above")
+    if gone:
+        return Check("artifacts", "error", f"not found: {', '.join(gone)}", "restore them, or register them again")
+    return Check("artifacts", "ok", f"{counted(len(used), 'version')} with an alias found")
+
+
+def repair(settings: RegistrySettings | None = None) -> list[str]:
+    """Correct what can be corrected without asking; returns what was done, in lines."""
+    from pipelines.registry import Registry
+    from serving.wording import counted
+
+    registry = Registry(settings=settings)
+    places = registry.relocate()
+    return [f"{counted(places, 'place')} of artifacts corrected: they lie in {registry.store}"] if places else []

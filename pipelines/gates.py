@@ -199,15 +199,23 @@ def load_gates(path: str | Path | None = None) -> dict[str, dict[str, Any]]:
 
 
 def judge(
-    registry: Registry, name: str, version: str | None = None, gates: str | Path | None = None
+    registry: Registry,
+    name: str,
+    version: str | None = None,
+    gates: str | Path | None = None,
+    holder: Registry | None = None,
 ) -> tuple[Verdict, str | None]:
-    """The verdict on the challenger (or a version), and the champion's version as it was before the first gate."""
-    policy = load_gates(gates)
-    current = registry.aliases(name).get("champion")
-    challenger = registry.version(name, version) if version else registry.by_alias(name, "challenger")
+    """The verdict on the challenger (or a version), and the champion's version as it was before the first gate.
+
+    ``holder`` is the registry of the challenger, where it is another than the champion's.
+    """
+    policy, holder = load_gates(gates), holder or registry
+    known = holder is registry or name in registry.names()
+    current = registry.aliases(name).get("champion") if known else None
+    challenger = holder.version(name, version) if version else holder.by_alias(name, "challenger")
     asked = {k: v for k, v in policy.get(challenger.tags.get("task", ""), {}).items() if v is not False}
     try:
-        resolved = registry.resolve(f"models:/{name}/{challenger.version}", fresh=True)
+        resolved = holder.resolve(f"models:/{name}/{challenger.version}", fresh=True)
         artifact = load_artifact(resolved.path, resolved.sha256)
     except IntegrityError as error:
         # Nothing else can be asked of a file that is not what it says.

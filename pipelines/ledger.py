@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.connection import quoted
 from pipelines.errors import TryAgain, UsageError
 from pipelines.policies import registry_policy
 from pipelines.registry import Registry
@@ -63,12 +64,19 @@ class Row:
         pid = int(self.tags.get("pid", 0))
         return pid != os.getpid() and _runs(pid)
 
+    def gates(self) -> list[dict[str, Any]]:
+        """The table of gates."""
+        return json.loads(self.tags.get("gates") or "[]")
+
+    def failed(self) -> list[str]:
+        """Names of the gates that did not pass."""
+        return [gate["name"] for gate in self.gates() if not gate["passed"]]
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values, as `ganlib history` shows them."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.started))
         shown = {key: self.tags.get(key, "") for key in ("action", "from", "to", "who", "state", "note")}
-        gates = json.loads(self.tags.get("gates") or "[]")
-        return {"number": self.number, "when": when, "run_id": self.id, **shown, "gates": gates}
+        return {"number": self.number, "when": when, "run_id": self.id, **shown, "gates": self.gates()}
 
 
 def _runs(pid: int) -> bool:
@@ -91,10 +99,15 @@ class Ledger:
     def rows(self) -> list[Row]:
         """All rows, oldest first; raises UsageError where the model does not exist."""
         self.registry.aliases(self.name)
-        client, experiment = self.registry.client(), self.registry.experiment(self.policy["experiment"])
-        found, token = [], None
+        client, experiment = self.registry.client(), self.registry.find_experiment(self.policy["experiment"])
+        found: list[Row] = []
+        token = None
+        if experiment is None:
+            return found
         while True:
-            page = client.search_runs([experiment], f"tags.model = '{self.name}'", max_results=1000, page_token=token)
+            page = client.search_runs(
+                [experiment], f"tags.model = {quoted(self.name)}", max_results=1000, page_token=token
+            )
             found += [Row(r.info.run_id, int(r.data.tags.get("number", 0)), r.info.start_time / 1000, dict(r.data.tags))
                       for r in page]  # fmt: skip
             token = page.token
@@ -112,10 +125,25 @@ class Ledger:
                     line.pop()
                 line = line or [row.after]
                 continue
-            if row.before and (not line or line[-1] != row.before):
-                line.append(row.before)  # moved by hand between two rows
-            line.append(row.after)
+            for version in (row.before, row.after):  # moved by hand between two rows, or judged where it stood
+                if version and version not in line[-1:]:
+                    line.append(version)
         return line
+
+    def doubt(self) -> str | None:
+        """Why the champion is not the one that was promoted last; None where it is, or where there is none."""
+        champion, line, rows = self.champion(), self.line(), self.rows()
+        moving = any(row.state == "open" and row.after == champion for row in rows)
+        if champion is None or champion in line[-1:] or moving:
+            return None
+        ends = f"the ledger ends with version {line[-1]}" if line else "no promotion is recorded"
+        back = f"; `ganlib promote {self.name} --version {line[-1]}` goes back" if line else ""
+        refused = next((row for row in reversed(rows) if row.state == "refused" and row.after == champion), None)
+        failed = f" The gates had refused it ({', '.join(refused.failed())})." if refused else ""
+        return (
+            f"the champion of {self.name!r} is version {champion}, but {ends}: the alias was moved by hand.{failed} "
+            f"`ganlib promote {self.name} --version {champion}` judges it{back}"
+        )
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

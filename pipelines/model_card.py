@@ -1,8 +1,10 @@
-"""What a registered model tells its readers, all taken from the sealed artifact: example, outputs, pins."""
+"""What MLflow shows of a registered model, all taken from the sealed artifact: example, columns, pins."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +54,7 @@ def example_of(artifact: Artifact) -> pd.DataFrame:
         else _readable(c["kind"], [columns[c["name"]][row] for row in chosen])
         for c in wanted
     }  # fmt: skip
-    return pd.DataFrame(frame)
+    return pd.DataFrame(frame).astype({name: object for name, kind in input_columns(artifact) if kind == "string"})
 
 
 def _odd(value: Any) -> bool:
@@ -60,27 +62,43 @@ def _odd(value: Any) -> bool:
 
 
 def _readable(kind: str, values: list[Any]) -> Any:
-    """A golden column as a person would write it."""
+    """A golden column as a person would write it, in the type that MLflow is given."""
     import pandas as pd
 
     if kind == "date":
-        return pd.to_datetime(pd.array([None if v is None else int(v) for v in values], dtype="Int64"), unit="us")
+        times = pd.to_datetime(pd.array([None if v is None else int(v) for v in values], dtype="Int64"), unit="us")
+        return [None if t is pd.NaT else t.isoformat() for t in times]
     if kind == "boolean":
         return [None if v is None else bool(v) for v in values]
     if kind == "category":
         return [str(v) or None for v in values]
-    if kind == "integer" and not any(_odd(v) for v in values):
-        return [int(v) for v in values]
     return np.array([np.nan if v is None else float(v) for v in values])
 
 
-def output_columns(artifact: Artifact) -> list[tuple[str, str, bool]]:
-    """(name, MLflow type, always there) of each column that ``predict`` returns."""
+def input_columns(artifact: Artifact) -> list[tuple[str, str]]:
+    """(name, MLflow type) of each column that ``predict`` reads: numbers are double, all else is string.
+
+    MLflow casts what it is sent to these types before the model sees it. Its casts to whole numbers, truths and times
+    change values without a word (3.7 to 3, null to false, 01.02. to 2 January); to double and string they do not, and
+    the artifact's own reader does the rest, as it does for files.
+    """
+    if artifact.kind == "augmenter":
+        return [("condition", "string")] if artifact.metadata["conditions"] else [("row", "long")]
+    used = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group")]
+    return [(c["name"], "double" if _plain_number(c) else "string") for c in used]
+
+
+def _plain_number(column: Mapping[str, Any]) -> bool:
+    """Whether text of the column is a number as it stands, without currency, percent or thousands."""
+    if column["kind"] not in ("number", "integer"):
+        return False
+    return not (layout := column.get("layout")) or re.fullmatch(r"\{:?[^{},%]*\}", layout) is not None
+
+
+def output_columns(artifact: Artifact) -> list[tuple[str, str]]:
+    """(name, MLflow type) of each column that ``predict`` always returns; ``explain`` adds others."""
     if artifact.kind == "detector":
-        known = [("anomaly_score", "float", True), ("p_value", "float", True), ("is_anomaly", "boolean", True)]
-        parts = [(f"contribution.{feature}", "float", False) for feature in artifact.features]
-        return [*known, *parts, ("top_reasons", "string", False)]
+        return [("anomaly_score", "float"), ("p_value", "float"), ("is_anomaly", "boolean")]
     types = {"date": "datetime", "boolean": "boolean", "category": "string"}
     made = artifact.metadata["golden"]["columns"]
-    columns = [c for c in artifact.schema["columns"] if c["input"] in made]
-    return [(c["name"], types.get(c["kind"], "double"), True) for c in columns]
+    return [(c["name"], types.get(c["kind"], "double")) for c in artifact.schema["columns"] if c["input"] in made]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import GateRefused
+from pipelines.card import with_gates
+from pipelines.connection import masked
+from pipelines.copying import chosen, copy_version
+from pipelines.errors import GateRefused, UsageError
 from pipelines.gates import Gate, Verdict, judge, load_gates
 from pipelines.ledger import Ledger, target_of_rollback
 from pipelines.policies import policy_file
@@ -15,31 +18,57 @@ __all__ = ["Gate", "Verdict", "history", "judge", "load_gates", "policy_file", "
 
 
 def promote(
-    registry: Registry, name: str, version: str | None = None, gates: str | Path | None = None, dry_run: bool = False
+    registry: Registry,
+    name: str,
+    version: str | None = None,
+    gates: str | Path | None = None,
+    dry_run: bool = False,
+    source: Registry | None = None,
 ) -> Verdict:
     """Judge the challenger, or a version, and make it champion; what was champion becomes ``previous``.
 
-    A half-done promotion is finished or undone first. Promoting the champion asks no gate and changes nothing. With
-    ``dry_run`` nothing at all is written. Raises GateRefused (exit 3; its ``verdict`` is the table), TryAgain (75)
-    where somebody else moved the alias meanwhile, UsageError, RegistryDown.
+    With ``source``, another registry, its champion (or its ``version``) is copied here first. A half-done promotion is
+    finished or undone first. Promoting the champion asks no gate and changes nothing, unless it became champion by
+    hand. With ``dry_run`` nothing at all is written. Raises GateRefused (exit 3; its ``verdict`` is the table),
+    TryAgain (75) where somebody else moved the alias meanwhile, UsageError, IntegrityError, RegistryDown.
     """
+    if source is not None:
+        if source.uri == registry.uri:
+            raise UsageError(f"{masked(source.uri)} is this registry itself: name another to copy from")
+        if dry_run:
+            return _passed(judge(registry, name, chosen(source, name, version).version, gates, source)[0])
+        version = copy_version(source, registry, name, version).version
     ledger = Ledger(registry, name)
     if not dry_run:
         ledger.settle()
     aliases = registry.aliases(name)
-    if "champion" in aliases and (version or aliases.get("challenger")) == aliases["champion"]:
-        return Verdict(name, aliases["champion"], (), already=True)
+    current = aliases.get("champion")
+    if current is not None and (version or aliases.get("challenger")) == current and not ledger.doubt():
+        return Verdict(name, current, (), already=True)
     verdict, before = judge(registry, name, version, gates)
-    if not verdict.passed:
-        if not dry_run:
-            ledger.note_refusal(before, verdict.version, verdict.rows())
-            registry.tag(name, verdict.version, "gate_verdict", "refused")
-        raise GateRefused(f"{name} version {verdict.version} was not promoted: {verdict.failures}", verdict)
     if dry_run:
-        return verdict
-    registry.tag(name, verdict.version, "gate_verdict", "passed")
-    ledger.move("promote", before, verdict.version, before, verdict.rows())
+        return _passed(verdict)
+    _note(registry, verdict)
+    if not verdict.passed:
+        ledger.note_refusal(before, verdict.version, verdict.rows())
+    _passed(verdict)
+    behind = [v for v in [*ledger.line(), before] if v != verdict.version]
+    ledger.move("promote", before, verdict.version, behind[-1] if behind else None, verdict.rows())
     return verdict
+
+
+def _passed(verdict: Verdict) -> Verdict:
+    if not verdict.passed:
+        raise GateRefused(f"{verdict.name} version {verdict.version} was not promoted: {verdict.failures}", verdict)
+    return verdict
+
+
+def _note(registry: Registry, verdict: Verdict) -> None:
+    """Keep the verdict with the version: as a tag, and as a table on its card."""
+    name, version = verdict.name, verdict.version
+    registry.tag(name, version, "gate_verdict", "passed" if verdict.passed else "refused")
+    found = registry.version(name, version)
+    registry.set_card(name, version, with_gates(found.card, verdict.rows()))
 
 
 def rollback(registry: Registry, name: str, dry_run: bool = False) -> tuple[str, str]:

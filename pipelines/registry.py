@@ -1,51 +1,60 @@
-"""The MLflow adapter: the one file that talks to the tracking server and the model registry."""
+"""The MLflow adapter: everything that this package asks of a tracking server and a model registry."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import logging
 import os
 import re
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from pipelines.errors import RegistryDown, UsageError, cannot_write
+from pipelines.connection import Connection, quoted, sqlite_file
+from pipelines.errors import UsageError
 from pipelines.files import placing
-from pipelines.model_card import alpha_default, example_of, output_columns, runtime_pins
-from pipelines.settings import RegistrySettings, load_settings, reveal
+from pipelines.policies import registry_policy
+from pipelines.relocation import Moved, moved, relocate
 from serving.errors import IntegrityError
-from serving.wording import counted
 
-if TYPE_CHECKING:
-    from serving.artifact import Artifact
-
-TRAINING, LEDGER = "ganlib-training", "ganlib-promotions"
-ALIASES = ("challenger", "champion", "previous")
-_FATAL = {  # answers, not troubles: asking again gives the same
-    "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND", "BAD_REQUEST",
-    "RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED",
-}  # fmt: skip
+HEAL = "`ganlib doctor --fix` corrects the database"
 _METRICS_PER_CALL = 900
-log = logging.getLogger("ganlib.pipelines")
-Result = TypeVar("Result")
+_NOTE = "mlflow.note.content"
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version: its name, number, run, and tags."""
+    """A registered version: its name, number, run and tags, its card, and when it was made (seconds since 1970)."""
 
     name: str
     version: str
     run_id: str
     tags: Mapping[str, str]
+    card: str = ""
+    created: float = 0.0
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A sealed artifact as a logged model of a run; ``facts`` are the tags that identify it."""
+
+    uri: str
+    run_id: str
+    model_id: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What metrics of a run are also metrics of: a logged model, on a data set."""
+
+    model_id: str
+    dataset: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -58,82 +67,42 @@ class Resolved:
     version: str
 
 
-class Registry:
-    """A tracking server and registry at ``uri`` (default: the settings', MLFLOW_TRACKING_URI, or SQLite under runs/).
+class Registry(Connection):
+    """A tracking server and registry (``pipelines.connection``) as this package uses it.
 
-    Nothing is opened before the first question. A SQLite database is migrated once, under a lock: two processes that
-    open a new one at once would break each other. Raises UsageError on what does not exist, naming what does, and
-    RegistryDown where nobody answers after retries.
+    Raises UsageError on what does not exist, naming what does, and RegistryDown where nobody answers after retries.
     """
 
-    def __init__(self, uri: str | None = None, settings: RegistrySettings | None = None) -> None:
-        self.settings = settings or load_settings().registry
-        self.uri = _absolute(uri or self.settings.uri())
-        self._client: Any = None
+    def moved(self) -> Moved | None:
+        """Whether the project was moved or copied since its artifacts were logged."""
+        file, store = sqlite_file(self.uri), self.store
+        return moved(file, store) if file is not None and store is not None else None
 
-    # ---------------------------------------------------------------- connection
-    def client(self) -> Any:
-        """An MlflowClient; this registry is MLflow's current one from here on."""
-        import mlflow
+    def relocate(self) -> int:
+        """Correct the places of artifacts in a database that was moved; returns how many were wrong."""
+        file, store = sqlite_file(self.uri), self.store
+        if file is None or store is None or not file.is_file():
+            return 0
+        with self._locked(file):
+            return relocate(file, store)
 
-        if not hasattr(mlflow, "MlflowClient"):
-            raise UsageError('mlflow is not installed; pip install "ganlib[pipelines]"')
-        if self._client is None:
-            self._log_in()
-            self._client = self._prepare(mlflow)
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
-        return self._client
-
-    def _log_in(self) -> None:
-        """Hand MLflow its credentials, limits and silence."""
-        for package in ("mlflow", "alembic"):
-            logging.getLogger(package).setLevel(logging.ERROR)
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self.settings.timeout))
-        given = {"USERNAME": self.settings.username}
-        given |= {n.upper(): s.get_secret_value() for n in ("password", "token")
-                  if (s := reveal(getattr(self.settings, n)))}  # fmt: skip
-        os.environ.update({f"MLFLOW_TRACKING_{name}": value for name, value in given.items() if value})
-
-    def _prepare(self, mlflow: Any) -> Any:
-        if re.match(r"(file:|\.{0,2}/|\w:\\)", self.uri) or "://" not in self.uri:
-            raise UsageError(f"the registry {self.uri!r} is a folder; give a database (sqlite:///FILE) or a server")
-        try:
-            if self.folder is None:
-                return self._retry(lambda: _opened(mlflow, self.uri))
-            from filelock import FileLock
-
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{_sqlite_file(self.uri)}.lock", timeout=120):
-                return _opened(mlflow, self.uri)
-        except (RegistryDown, UsageError):
-            raise
-        except Exception as error:  # alembic, SQLAlchemy and the file system raise their own kinds
-            if isinstance(error, OSError) and error.filename and (file := _sqlite_file(self.uri)):
-                raise cannot_write(file, error, "choose another --tracking") from error
-            raise RegistryDown(f"the registry {masked(self.uri)} cannot be opened: {_short(error)}") from error
-
-    @property
-    def folder(self) -> Path | None:
-        """Folder of a SQLite database; None for servers."""
-        file = _sqlite_file(self.uri)
-        return None if file is None else file.parent
+    def find_experiment(self, name: str) -> str | None:
+        """Id of an experiment; None where it is not there."""
+        found = self._ask(lambda c: c.get_experiment_by_name(name))
+        return None if found is None else found.experiment_id
 
     def experiment(self, name: str) -> str:
         """Id of an experiment, made where it is not there; artifacts lie beside a SQLite database."""
         from mlflow.exceptions import MlflowException
 
-        if (found := self._ask(lambda c: c.get_experiment_by_name(name))) is not None:
-            return found.experiment_id
-        store = self.settings.artifacts or (self.folder / "mlartifacts" if self.folder else None)
-        location = str(store) if store is not None and "://" in str(store) else None
-        if store is not None and location is None:
-            location = (Path(store).resolve() / name).as_uri()
+        if (found := self.find_experiment(name)) is not None:
+            return found
+        remote = self.settings.artifacts if "://" in (self.settings.artifacts or "") else None
+        location = remote if self.store is None else (self.store / name).as_uri()
         try:
             return self._ask(lambda c: c.create_experiment(name, artifact_location=location))
         except MlflowException:  # another process was quicker
-            return self._ask(lambda c: c.get_experiment_by_name(name)).experiment_id
+            return self.find_experiment(name) or ""
 
     @contextmanager
     def run(self, experiment: str, name: str) -> Iterator[Any]:
@@ -141,6 +110,8 @@ class Registry:
         import mlflow
 
         self.client()
+        if (found := self.moved()) is not None:
+            raise UsageError(f"{found}; {HEAL}")
         with mlflow.start_run(experiment_id=self.experiment(experiment), run_name=name) as active:
             yield active
 
@@ -154,13 +125,16 @@ class Registry:
             part = entities[start : start + 100]
             self._ask(partial(_log_batch, run_id=run_id, params=part))
 
-    def log_metrics(self, run_id: str, curves: Mapping[str, list[float] | float]) -> None:
+    def log_metrics(
+        self, run_id: str, curves: Mapping[str, list[float] | float], measured: Measured | None = None
+    ) -> None:
         """Figures, or curves by epoch, in batches (one call a metric costs 30 times as much)."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
+        of = (measured.model_id, measured.dataset, measured.digest) if measured else ()
         metrics = [
-            Metric(_key(key), float(value), now, step)
+            Metric(_key(key), float(value), now, step, *of)
             for key, values in curves.items()
             for step, value in enumerate(values if isinstance(values, list) else [values])
         ]
@@ -168,52 +142,56 @@ class Registry:
             part = metrics[start : start + _METRICS_PER_CALL]
             self._ask(partial(_log_batch, run_id=run_id, metrics=part))
 
+    def log_dataset(self, run_id: str, dataset: Mapping[str, str]) -> None:
+        """Name, digest, source, schema and profile of the data that a run trained on; never a row of it."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        used = DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", "training")])
+        self._ask(lambda c: c.log_inputs(run_id, [used]))
+
     def log_files(self, run_id: str, files: list[Path]) -> None:
         """Files beside a run."""
         for file in files:
             self._ask(partial(_log_file, run_id=run_id, file=file))
 
-    def register(self, name: str, file: Path, tags: Mapping[str, str]) -> ModelVersion:
-        """Log a sealed artifact in the active run and register it with its tags; the new version is ``challenger``.
-
-        The file is verified first; signature and input example come from its schema and golden rows, never from data.
-        Raises IntegrityError, UsageError on a name that a registry URI cannot hold.
-        """
+    def log_model(self, file: Path) -> Logged:
+        """Log a sealed artifact in the active run, verified first; raises IntegrityError."""
         import mlflow
+        from pipelines.logged_model import log_model
         from serving.artifact import load_artifact
 
+        self.client()
+        artifact = load_artifact(file)
+        info = log_model(mlflow, artifact, file)
+        facts = {"artifact_sha256": artifact.sha256, "artifact_file": file.name, "task": artifact.kind}
+        return Logged(info.model_uri, info.run_id, info.model_id, facts)
+
+    def describe(self, logged: Logged, text: str) -> None:
+        """Set what MLflow shows as the description of a run and of its logged model."""
+        self._ask(lambda c: c.set_tag(logged.run_id, _NOTE, text))
+        self._ask(lambda c: c.set_logged_model_tags(logged.model_id, {_NOTE: text}))
+
+    def register(self, name: str, logged: Logged, tags: Mapping[str, str], card: str = "") -> ModelVersion:
+        """Register a logged model with its tags and card; the new version is ``challenger``.
+
+        Raises UsageError on a name that a registry URI cannot hold.
+        """
+        import mlflow
+
         check_name(name)
-        client, artifact = self.client(), load_artifact(file)
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # MLflow's advice on type hints, which its models may lack
-            info = self._log_model(mlflow, artifact, file, Path(folder))
-        facts = {"artifact_sha256": artifact.sha256, "artifact_file": file.name, "task": artifact.kind} | dict(tags)
+        client, facts = self.client(), {**logged.facts, **tags}
+        about = "; ".join(f"`{alias}`: {meaning}" for alias, meaning in registry_policy()["aliases"].items())
         try:
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=f"{facts['task'].capitalize()} of ganlib. {about}.")
         except mlflow.exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         # Tags come with the version, so that nobody ever meets one without its sha-256.
-        made = client.create_model_version(name, info.model_uri, info.run_id, tags=facts, model_id=info.model_id)
+        made = client.create_model_version(
+            name, logged.uri, logged.run_id, tags=facts, description=card, model_id=logged.model_id
+        )
         self.set_alias(name, "challenger", str(made.version))
         return self.version(name, str(made.version))
-
-    def _log_model(self, mlflow: Any, artifact: Artifact, file: Path, folder: Path) -> Any:
-        here, example = Path(__file__).resolve(), example_of(artifact)
-        params: dict[str, Any] = {"seed": 0}
-        if artifact.kind == "detector":
-            params = {"alpha": alpha_default(artifact), "explain": False}
-        return mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(here.with_name("pyfunc_model.py")),
-            artifacts={"onnx": str(file)},
-            code_paths=[str(_code_copy(here.parents[1] / "serving", folder))],
-            pip_requirements=[*runtime_pins(), f"mlflow=={importlib.metadata.version('mlflow')}"],
-            signature=_signature(artifact, example, params),
-            input_example=(example, params),
-            model_config={"artifact_sha256": artifact.sha256},
-            metadata={"columns": {c["name"]: c["kind"] for c in artifact.schema["columns"]}},
-        )
 
     def set_alias(self, name: str, alias: str, version: str | None) -> None:
         """Point an alias at a version; None takes it away."""
@@ -226,16 +204,19 @@ class Registry:
         """Set a version's tag."""
         self._ask(lambda c: c.set_model_version_tag(name, version, key, value))
 
+    def set_card(self, name: str, version: str, card: str) -> None:
+        """Set what MLflow shows as a version's description."""
+        self._ask(lambda c: c.update_model_version(name, version, card))
+
     # ---------------------------------------------------------------- reading
     def names(self) -> list[str]:
         """Registered model names."""
-        return sorted(m.name for m in self._ask(lambda c: c.search_registered_models()))
+        return sorted(m.name for m in self._pages(lambda c, **page: c.search_registered_models(**page)))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Aliases of a model; raises UsageError naming the models that exist."""
         from mlflow.exceptions import MlflowException
 
-        check_name(name)
         try:
             model = self._ask(lambda c: c.get_registered_model(name))
         except MlflowException as error:
@@ -251,10 +232,18 @@ class Registry:
         try:
             found = self._ask(lambda c: c.get_model_version(name, str(version)))
         except MlflowException as error:
-            numbers = sorted(int(v.version) for v in self._ask(lambda c: c.search_model_versions(f"name = '{name}'")))
-            known = ", ".join(map(str, numbers)) or "none"
+            known = ", ".join(v.version for v in self.versions(name)) or "none"
             raise UsageError(f"model {name!r} has no version {version}; versions: {known}") from error
-        return ModelVersion(name, str(found.version), found.run_id or "", dict(found.tags))
+        return _version(found)
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, oldest first."""
+        self.aliases(name)
+        found = [
+            _version(v)
+            for v in self._pages(lambda c, **page: c.search_model_versions(f"name = {quoted(name)}", **page))
+        ]
+        return sorted(found, key=lambda v: int(v.version))
 
     def by_alias(self, name: str, alias: str) -> ModelVersion:
         """The version an alias points at; raises UsageError naming the aliases that exist."""
@@ -271,7 +260,19 @@ class Registry:
         if match is None:
             raise UsageError(f"{uri!r} is neither models:/NAME@ALIAS nor models:/NAME/VERSION nor a .onnx file")
         name, alias, number = match.groups()
+        check_name(name)
         return self.by_alias(name, alias) if alias else self.version(name, number)
+
+    def fetch(self, run_id: str, names: list[str], folder: Path) -> list[Path]:
+        """Those files of a run that are there, as local copies; none where the run is not here."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            there = {file.path for file in self._ask(lambda c: c.list_artifacts(run_id))} if run_id else set()
+        except MlflowException:
+            return []
+        wanted = [name for name in names if name in there]
+        return [Path(self._ask(partial(_fetch, run_id=run_id, name=name, folder=folder))) for name in wanted]
 
     def resolve(self, uri: str, fresh: bool = False) -> Resolved:
         """A local copy of a registered artifact, downloaded once (``fresh``: again, to check what is stored).
@@ -279,13 +280,42 @@ class Registry:
         Raises UsageError, RegistryDown, IntegrityError.
         """
         found = self.find(uri)
-        sha256, file = found.tags.get("artifact_sha256", ""), Path(found.tags.get("artifact_file", "")).name
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256) or not file.endswith(".onnx"):
-            raise UsageError(f"{uri} holds no sealed artifact; it was not registered by ganlib")
+        sha256, file = self._identity(found)
         target = self._cache() / sha256[:16] / file
         if fresh or not (target.is_file() and sha256_of(target) == sha256):
             self._download(found, file, target, sha256)
         return Resolved(target, sha256, found.name, found.version)
+
+    def holds(self, name: str, version: str) -> bool:
+        """Whether the artifact store has the sealed file of a version."""
+        import mlflow
+
+        self.client()
+        place = f"models:/{name}/{version}/artifacts"
+        try:
+            listed = self._retry(lambda: mlflow.artifacts.list_artifacts(place))
+        except (mlflow.exceptions.MlflowException, OSError):
+            return False
+        return any(file.path.endswith(".onnx") for file in listed)
+
+    def _identity(self, found: ModelVersion) -> tuple[str, str]:
+        """(sha-256, file name) of a version's artifact: its tags, or what was logged with the model.
+
+        A version that was copied by other tools may have lost its tags; the model itself knows both.
+        """
+        sha256, file = found.tags.get("artifact_sha256", ""), found.tags.get("artifact_file", "")
+        if not sha256 or not file:
+            from pipelines.logged_model import identity
+
+            self.client()
+            sha256, file = self._retry(lambda: identity(f"models:/{found.name}/{found.version}"))
+        file = Path(file).name
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256) or not file.endswith(".onnx"):
+            raise UsageError(
+                f"{found.name} version {found.version} holds no sealed artifact of ganlib; "
+                "`ganlib register FILE.onnx --name NAME` registers one"
+            )
+        return sha256, file
 
     def _download(self, found: ModelVersion, file: str, target: Path, sha256: str) -> None:
         import mlflow
@@ -298,6 +328,8 @@ class Registry:
             try:
                 got = Path(self._retry(lambda: mlflow.artifacts.download_artifacts(source, dst_path=folder)))
             except mlflow.exceptions.MlflowException as error:
+                if (gone := self.moved()) is not None:
+                    raise UsageError(f"{gone}; {HEAL}") from error
                 raise IntegrityError(
                     f"{found.name} version {found.version}: its artifact store does not hold {file}; restore it, or "
                     "register the model again"
@@ -316,112 +348,25 @@ class Registry:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganlib"
         return self.folder / "cache" if self.folder else home
 
-    def _ask(self, question: Callable[[Any], Result]) -> Result:
-        client = self.client()
-        return self._retry(lambda: question(client))
 
-    def _retry(self, attempt: Callable[[], Result]) -> Result:
-        """Repeat on trouble with growing pauses; raises RegistryDown after the last."""
-        from mlflow.exceptions import MlflowException
-
-        last: Exception | None = None
-        for number in range(self.settings.retries):
-            if number:
-                time.sleep(min(0.25 * 2**number, 4.0))
-            try:
-                return attempt()
-            except MlflowException as error:
-                if error.error_code in _FATAL:
-                    raise
-                last = error
-            except OSError as error:  # requests' connection errors are OSErrors
-                last = error
-        raise RegistryDown(
-            f"the registry {masked(self.uri)} did not answer {counted(self.settings.retries, 'time')}: {_short(last)}"
-        ) from last
-
-
-class RegistrySource:
-    """A model source (``serving.model_source.ModelSource``) that follows an alias, asking at most ``every`` seconds.
-
-    Once a model is known, a registry that is down does not stop the scorer: it goes on with that model and says so.
-    """
-
-    def __init__(self, registry: Registry, uri: str, every: float = 5.0) -> None:
-        self.registry, self.uri, self.every = registry, uri, every
-        self._last: Resolved | None = None
-        self._asked = 0.0
-
-    def current(self) -> tuple[Path, str, str, str]:
-        """(path, sha256, name, version) that the alias points at; each file is downloaded only once."""
-        if self._last is None or time.monotonic() - self._asked >= self.every:
-            try:
-                self._last = self.registry.resolve(self.uri)
-            except RegistryDown as error:
-                if self._last is None:
-                    raise
-                log.warning("%s; going on with %s version %s", error, self._last.name, self._last.version)
-            self._asked = time.monotonic()
-        return self._last.path, self._last.sha256, self._last.name, self._last.version
+def _version(found: Any) -> ModelVersion:
+    """What MLflow knows of a version."""
+    made = (found.creation_timestamp or 0) / 1000
+    return ModelVersion(
+        found.name, str(found.version), found.run_id or "", dict(found.tags), found.description or "", made
+    )
 
 
 def _log_batch(client: Any, run_id: str, **entities: list[Any]) -> None:
     client.log_batch(run_id, **entities)
 
 
+def _fetch(client: Any, run_id: str, name: str, folder: Path) -> str:
+    return client.download_artifacts(run_id, name, str(folder))
+
+
 def _log_file(client: Any, run_id: str, file: Path) -> None:
     client.log_artifact(run_id, str(file))
-
-
-def _opened(mlflow: Any, uri: str) -> Any:
-    client = mlflow.MlflowClient(uri, uri)
-    client.search_experiments(max_results=1)
-    return client
-
-
-def _code_copy(source: Path, folder: Path) -> Path:
-    """serving/ without compiled files, as it travels with the model."""
-    import shutil
-
-    return Path(shutil.copytree(source, folder / "serving", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")))
-
-
-def _signature(artifact: Artifact, example: Any, params: Mapping[str, Any]) -> Any:
-    """Columns by name, results by type, ``alpha`` and ``explain`` (or ``seed``) as parameters.
-
-    Inputs are of any type: MLflow's own check refuses int64 where it expects double, categories where it expects
-    strings, and times with a zone. The artifact's adapter takes these and names what it cannot take. The kinds stand in
-    the model's metadata.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import AnyType
-
-    inputs = Schema([ColSpec(AnyType(), str(name)) for name in example.columns])
-    outputs = Schema([ColSpec(kind, name, required) for name, kind, required in output_columns(artifact)])
-    kinds = {bool: "boolean", float: "double", int: "long"}
-    return ModelSignature(inputs, outputs, ParamSchema([ParamSpec(n, kinds[type(v)], v) for n, v in params.items()]))
-
-
-def _absolute(uri: str) -> str:
-    """A SQLite URI that still holds in another working directory."""
-    file = _sqlite_file(uri)
-    return uri if file is None else f"sqlite:///{file}"
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).expanduser().resolve()
-
-
-def masked(uri: str) -> str:
-    """A URI without its password."""
-    return re.sub(r"//[^@/]*@", "//***@", uri)
-
-
-def _short(error: Exception | None) -> str:
-    return masked(" ".join(str(error).split())[:240]) or type(error).__name__
 
 
 def _key(name: str) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.files import written
 from pipelines.job import Job
-from pipelines.registry import Registry
+from pipelines.model_card import input_columns
+from pipelines.registry import Logged, Measured, Registry
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
 
 
 def plot_curves(curves: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
@@ -18,33 +23,62 @@ def plot_curves(curves: Mapping[str, Mapping[str, list[float]]], path: Path) -> 
     from matplotlib.figure import Figure
 
     panels = max(1, len(curves))
-    figure = Figure(figsize=(4.5 * panels, 3.2), layout="tight")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    figure = Figure(figsize=(4.5, 3.0 * panels), layout="tight")  # one below the other: MLflow's pages are narrow
+    axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
     for axis, (model, terms) in zip(axes, curves.items(), strict=False):
         longest = max((len(v) for v in terms.values()), default=1)
         for term, values in terms.items():
             positions = [(i + 1) * longest / len(values) for i in range(len(values))]
             axis.plot(positions, values, label=term, linewidth=2.4 if term == "validation" else 1.2)
         axis.set_title(model, fontsize=10)
-        axis.set_xlabel("epoch")
+        axis.set_ylabel("loss")
         axis.set_yscale("symlog", linthresh=0.1)
         axis.grid(alpha=0.3)
         if terms:
             axis.legend(fontsize=7)
-    axes[0].set_ylabel("loss")
+    axes[-1].set_xlabel("epoch")
     FigureCanvasAgg(figure).print_png(path)
 
 
-def log_training(
+def plot_calibration(figures: Mapping[str, Any], alpha: float, path: Path) -> None:
+    """Shares of rows kept back that alarm, by alarm budget, beside what is promised of normal rows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 3.4), layout="tight")
+    axis, budgets = figure.subplots(), figures["budgets"]
+    axis.plot(budgets, budgets, color="#5a6675", linestyle=":", label="promised of normal rows")
+    for kind, shares in figures["shares"].items():
+        axis.plot(budgets, shares, label=f"{kind}, {figures['rows'][kind]:,} rows", drawstyle="steps-post")
+    axis.axvline(alpha, color="#b3362b", linewidth=0.8, label=f"budget {alpha:g}")
+    axis.set_xlabel("alarm budget")
+    axis.set_ylabel("share of rows that alarm")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def log_dataset(registry: Registry, logged: Logged, artifact: Artifact, profile: Mapping[str, Any]) -> Measured:
+    """Name the training data in the run, so that figures may refer to it: columns and counts, no row."""
+    trained = artifact.metadata["training"]
+    name, digest = trained["data"], trained["fingerprint"][:36]
+    columns = [{"name": n, "type": kind, "required": True} for n, kind in input_columns(artifact)]
+    registry.log_dataset(logged.run_id, {
+        "name": name, "digest": digest, "source_type": "local", "source": json.dumps({"uri": name}),
+        "schema": json.dumps({"mlflow_colspec": columns}), "profile": json.dumps(profile),
+    })  # fmt: skip
+    return Measured(logged.model_id, name, digest)
+
+
+def log_parameters(
     registry: Registry,
     run_id: str,
     job: Job,
     facts: Mapping[str, Any],
     choice: Mapping[str, Any],
-    done: Mapping[str, Mapping[str, Any]],
+    best: Mapping[str, Any],
 ) -> None:
-    """Parameters, metrics by epoch, figures, curves, schema and the settings (secrets as references) of a run."""
-    best = done[choice["best"]]
+    """Parameters of a training run: the settings, the data, and the options of the chosen candidate."""
     settings = job.settings.to_json()
     flat = {
         f"{section}.{k}": v for section in ("training", "calibration", "model") for k, v in settings[section].items()
@@ -55,19 +89,35 @@ def log_training(
         **{f"rows.{part}": n for part, n in facts["parts"].items()},
         **{f"option.{key}": value for key, value in best["config"].items()},
     })  # fmt: skip
-    figures: dict[str, Any] = {f"validation/{k}": v for k, v in {**choice["values"], **choice["baselines"]}.items()}
-    figures["validation/chance"] = choice["chance"]
+
+
+def log_training(
+    registry: Registry,
+    logged: Logged,
+    artifact: Artifact,
+    job: Job,
+    facts: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    done: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Figures by epoch, data set, pictures, schema and the settings (secrets as references) of a run.
+
+    The figures of the chosen candidate are also those of the logged model; the others are the run's alone.
+    """
+    run_id, best = logged.run_id, done[choice["best"]]
+    measured = log_dataset(registry, logged, artifact, {"num_rows": facts["rows"], **facts["parts"]})
     for model, result in done.items():
-        figures |= {f"{model}/{term}": values for term, values in result["curves"].items()}
-        figures |= {f"test/{model}/{key}": value for key, value in result["test"].items()}
-        figures[f"{model}/steps"] = result["steps"]
-    registry.log_metrics(run_id, figures)
-    curves = job.folder / "curves.png"
-    plot_curves({model: result["curves"] for model, result in done.items()}, curves)
-    job.write("settings", settings)
-    files = [curves, job.folder / "schema.yaml", job.folder / "choice.json", job.folder / "settings.json",
-             job.folder / "findings.json"]  # fmt: skip
-    registry.log_files(run_id, files)
+        own = {f"validation/{model}": choice["values"][model], f"{model}/steps": result["steps"]}
+        own |= {f"{model}/{term}": values for term, values in result["curves"].items()}
+        own |= {f"test/{model}/{key}": value for key, value in result["test"].items()}
+        registry.log_metrics(run_id, own, measured if model == choice["best"] else None)
+    others = {**choice["baselines"], "chance": choice["chance"]}
+    registry.log_metrics(run_id, {f"validation/{k}": v for k, v in others.items()})
+    plot_curves({model: result["curves"] for model, result in done.items()}, job.folder / "curves.png")
+    plot_calibration(best["calibration"], job.settings.calibration.alpha, job.folder / "calibration.png")
+    job.write("settings", job.settings.to_json())
+    names = ("curves.png", "calibration.png", "schema.yaml", "choice.json", "settings.json", "findings.json")
+    registry.log_files(run_id, [job.folder / name for name in names])
 
 
 _PAGE = """<!doctype html>

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.card import PICTURES, card
+from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
+from pipelines.figures import calibration_figures, measured, reported_figures
+from pipelines.following import followed, note_scored
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.rows import read_labels, split_for_detection
@@ -256,12 +260,6 @@ class _Rows:
         return both, np.repeat([False, True], len(rows)), "AUROC against permuted columns", 0.5
 
 
-def _measure(measure: str, scores: np.ndarray, truth: np.ndarray) -> float:
-    from ganlib.metrics.detection import auprc, auroc
-
-    return auprc(scores, truth) if measure == "AUPRC" else auroc(scores, truth)
-
-
 def train_candidate(folder: str, model: str) -> dict[str, Any]:
     """Fit one model on the training rows (a slice of which calibrates), measure it, seal it through the parity gate."""
     from ganlib.detect import as_detector
@@ -283,8 +281,9 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
         "model": model,
         "measure": measure,
         "chance": chance,
-        "value": _measure(measure, detector.anomaly_score(judged), truth),
-        "test": _test_figures(detector, rows),
+        "value": measured(measure, detector.anomaly_score(judged), truth),
+        "test": reported_figures(detector, rows),
+        "calibration": calibration_figures(detector, rows),
         "config": detector.algorithm_.config.to_dict(),
         "curves": {k: [float(v) for v in values] for k, values in detector.history_.curves.items()},
         "calibration_rows": detector.calibration_.n,
@@ -295,27 +294,6 @@ def train_candidate(folder: str, model: str) -> dict[str, Any]:
     }
     job.write(f"candidate-{model}", done)
     return {key: done[key] for key in ("model", "measure", "value", "parity_ratio", "sha256")}
-
-
-def _test_figures(detector: Any, rows: _Rows) -> dict[str, float]:
-    """What is reported of the test rows; it never chooses."""
-    from ganlib.metrics.detection import auprc, auroc
-
-    part, odd = rows.part("test"), rows.odd["test"]
-    if len(part) == 0:
-        return {}
-    out, scores = {}, detector.anomaly_score(part)
-    if (truth := rows.truth("test")) is not None:
-        out = {"auroc": auroc(scores, truth), "auprc": auprc(scores, truth), "anomaly_share": float(truth.mean())}
-    else:
-        judged, truth, measure, _ = rows.judged("test")
-        out = {"contrast_auroc": _measure(measure, detector.anomaly_score(judged), truth)}
-    alarms = detector.predict(part) == -1
-    if (~odd).any():
-        out["alarm_rate_normal"] = float(alarms[~odd].mean())
-    if odd.any():
-        out["alarm_rate_anomalous"] = float(alarms[odd].mean())
-    return out
 
 
 def choose(folder: str, models: list[str]) -> dict[str, Any]:
@@ -352,7 +330,7 @@ def _baselines(rows: _Rows, judged: Any, truth: np.ndarray, measure: str) -> dic
     x, z = encoder.transform(fit), encoder.transform(judged)
     pca = pca_scores(torch.from_numpy(x), torch.from_numpy(z)).numpy()
     forest = -IsolationForest(random_state=rows.seed).fit(x).score_samples(z)
-    return {"PCA": _measure(measure, pca, truth), "IsolationForest": _measure(measure, forest, truth)}
+    return {"PCA": measured(measure, pca, truth), "IsolationForest": measured(measure, forest, truth)}
 
 
 def _champion(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
@@ -369,21 +347,28 @@ def _champion(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[st
         scores = Scorer(load_artifact(found.path, found.sha256)).score(judged).anomaly_score
     except (DataError, UsageError):
         return None
-    return {"version": found.version, "quality": _measure(measure, scores, truth)}
+    return {"version": found.version, "quality": measured(measure, scores, truth)}
 
 
 def register(folder: str) -> dict[str, Any]:
     """Log the run and register the chosen artifact as ``challenger``. Not idempotent: each call is a new version."""
-    from pipelines.report import log_training
+    from pipelines.report import log_parameters, log_training
+    from serving.artifact import load_artifact
 
     job = Job.open(folder)
     facts, choice, registry = job.read("facts"), job.read("choice"), job.registry()
     done = {m: job.read(f"candidate-{m}") for m in choice["values"]}
     best = done[choice["best"]]
     file = job.folder / choice["best"] / f"{job.name}.onnx"
+    artifact, tags = load_artifact(file), _tags(job, facts, choice, best)
     with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
-        log_training(registry, run.info.run_id, job, facts, choice, done)
-        version = registry.register(job.name, file, _tags(job, facts, choice, best))
+        log_parameters(registry, run.info.run_id, job, facts, choice, best)
+        # Figures come after the model: it would be given all that its run has by then, those of other candidates too.
+        logged = registry.log_model(file)
+        log_training(registry, logged, artifact, job, facts, choice, done)
+        text = card(artifact, job.name, tags, run.info.run_id, PICTURES)
+        registry.describe(logged, text)
+        version = registry.register(job.name, logged, tags, text)
     kept = registry.resolve(f"models:/{job.name}/{version.version}")
     trained = Trained(
         job.name, version.version, run.info.run_id, choice["best"], choice["measure"], facts["rule"],
@@ -397,8 +382,11 @@ def register(folder: str) -> dict[str, Any]:
 
 def _tags(job: Job, facts: Mapping[str, Any], choice: Mapping[str, Any], best: Mapping[str, Any]) -> dict[str, str]:
     """What a version says of itself; the gates read it."""
-    tags = common_tags(job, job.folder / choice["best"] / f"{job.name}.onnx", facts["fingerprint"], choice["privacy"])
+    from serving.artifact import load_artifact
+
+    tags = artifact_tags(load_artifact(job.folder / choice["best"] / f"{job.name}.onnx"))
     tags |= {
+        "privacy": choice["privacy"],
         "alpha": job.settings.calibration.alpha,
         "alpha_min": best["alpha_min"],
         "quality": choice["values"][choice["best"]],
@@ -408,27 +396,7 @@ def _tags(job: Job, facts: Mapping[str, Any], choice: Mapping[str, Any], best: M
     }
     if choice["champion"]:
         tags |= {f"champion_{key}": value for key, value in choice["champion"].items()}
-    return {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in tags.items()}
-
-
-def common_tags(job: Job, file: Path, fingerprint: str, privacy: str) -> dict[str, Any]:
-    """Tags of every kind of artifact."""
-    from serving.artifact import load_artifact
-
-    metadata = load_artifact(file).metadata
-    parity = metadata["parity"]
-    return {
-        "model": metadata["model"]["name"],
-        "schema_sha256": metadata["hashes"]["schema"],
-        "data_fingerprint": fingerprint,
-        "data": job.data,
-        "ganlib_version": metadata["versions"]["ganlib"],
-        "exporter": metadata["exporter"],
-        "parity_max_abs": float(parity["max_abs"]),
-        "parity_ratio": float(parity["max_abs"]) / max(float(parity["bound"]), 1e-30),
-        "privacy": privacy,
-        "gate_verdict": "not judged",
-    }
+    return texts(tags)
 
 
 def _figures(values: Mapping[str, float]) -> str:
@@ -448,12 +416,16 @@ def score(chosen: ScoreSettings, registry: Registry | None = None, new_run: bool
     identity: dict[str, Any] = {}
     path: str | Path = str(chosen.model)
     if str(path).startswith("models:/"):
-        found = (registry or Registry()).resolve(str(path))
+        registry = registry or Registry()
+        found = followed(registry, str(path))
         path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}
-    return score_batch(
+    summary = score_batch(
         path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, fdr=chosen.fdr,
         keep=chosen.keep, bad_rows=chosen.bad_rows, max_bad_share=chosen.max_bad_share,
         require_rows=chosen.require_rows, max_alarm_share=chosen.max_alarm_share,
         max_missing_share=chosen.max_missing_share, date=chosen.date, workers=chosen.workers, new_run=new_run,
         wait=chosen.wait, **identity,
     )  # fmt: skip
+    if registry is not None and identity:
+        note_scored(registry, found)
+    return summary

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import Config, Json, Tracking, example, show, table
+from pipelines.cli.common import Config, Json, Tracking, example, say, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from pipelines.files import check_output, written
@@ -71,11 +71,22 @@ def _plain(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def doctor(config: Config = None, tracking: Tracking = None, as_json: Json = False) -> None:
-    """Check this installation: versions, clashes, GPU, registry."""
-    from pipelines.doctor import examine
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Correct the places of artifacts in a registry whose folder was moved.")
+    ] = False,
+    config: Config = None,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Check this installation: versions, clashes, GPU, registry, artifacts."""
+    from pipelines.doctor import examine, repair
 
-    checks = examine(configured(config, registry__tracking_uri=tracking).registry)
+    chosen = configured(config, registry__tracking_uri=tracking).registry
+    if fix:
+        for line in repair(chosen) or ["nothing to correct"]:
+            say(line)
+    checks = examine(chosen)
     if as_json:
         show([c.__dict__ for c in checks])
     else:

@@ -17,6 +17,7 @@ from pipelines.cli.common import (
     open_model,
     registry,
     required,
+    say,
     show,
     table,
 )
@@ -40,6 +41,10 @@ def promote(
     name: str,
     version: Annotated[str | None, typer.Option(help="Version to promote; default: the challenger.")] = None,
     gates: Annotated[Path | None, typer.Option(help="Gates file; default: the policy that came with ganlib.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Another registry (MLflow URI): copy its champion, or --version, here first."),
+    ] = None,
     config: Config = None,
     dry_run: DryRun = False,
     tracking: Tracking = None,
@@ -48,10 +53,11 @@ def promote(
     """Judge the challenger by the gates and make it champion."""
     chosen = configured(config, registry__tracking_uri=tracking)
     where = registry(chosen)
+    other = None if source is None else registry(configured(config, registry__tracking_uri=source))
     from pipelines.promotion import promote as move
 
     try:
-        verdict = move(where, name, version, gates or chosen.registry.gates, dry_run)
+        verdict = move(where, name, version, gates or chosen.registry.gates, dry_run, other)
     except GateRefused as refusal:
         if refusal.verdict is not None:
             _show_verdict(refusal.verdict, as_json)
@@ -91,9 +97,12 @@ def rollback(
 def history(name: str, config: Config = None, tracking: Tracking = None, as_json: Json = False) -> None:
     """Show who moved the champion, when, from where to where."""
     where = registry(configured(config, registry__tracking_uri=tracking))
+    from pipelines.ledger import Ledger
     from pipelines.promotion import history as ledger
 
     rows = ledger(where, name)
+    if doubt := Ledger(where, name).doubt():
+        say(f"warning: {doubt}")
     if as_json:
         show(rows)
         return

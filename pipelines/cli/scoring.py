@@ -131,7 +131,7 @@ def _source(model: str, settings: Settings) -> Any:
     if not model.startswith("models:/"):
         return model
     where = registry(settings)
-    from pipelines.registry import RegistrySource
+    from pipelines.following import RegistrySource
 
     return RegistrySource(where, model)
 

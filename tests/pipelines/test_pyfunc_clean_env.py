@@ -39,6 +39,8 @@ sys.addaudithook(lambda event, args: pickles.append(args) if event == "pickle.fi
 mlflow.set_tracking_uri({uri!r})
 model = mlflow.pyfunc.load_model("models:/demo@champion")
 frame = pd.read_parquet({data!r})
+schema = model.metadata.get_input_schema()
+frame = frame.astype(dict(zip(schema.input_names(), schema.pandas_types())))
 plain = model.predict(frame)
 told = model.predict(frame, params={{"alpha": 0.2, "explain": True}})
 example = model.predict(model.input_example)
@@ -122,19 +124,24 @@ def test_load_by_alias_in_a_new_environment(consumed):
 
 
 def test_any_frame_that_scoring_takes_is_taken(registry):
-    """MLflow's own checks would refuse whole numbers for a number, 0 and 1 for a boolean, text for a date."""
+    """MLflow's own checks, which unwrapping leaves out, refuse whole numbers for a number, 0 and 1 for a boolean."""
     import mlflow
 
     registry.client()
     model = mlflow.pyfunc.load_model("models:/demo/1")
     row = {"flow": 5, "pressure": 10, "count": 3.0, "valve": "open", "active": 1, "operator": None}
     frame = pd.DataFrame([row | {"when": "2026-02-01T10:00:00"}] * 2, index=["a", "b"])
-    assert model.predict(frame).index.tolist() == ["a", "b"]
+    with pytest.raises(mlflow.exceptions.MlflowException, match="int64 to float64"):
+        model.predict(frame)
     with pytest.raises(mlflow.exceptions.MlflowException, match="pressure"):
         model.predict(frame.drop(columns="pressure"))
+    scorer = model.unwrap_python_model()
+    assert scorer.predict(None, frame).index.tolist() == ["a", "b"]
+    with pytest.raises(Exception, match="pressure"):
+        scorer.predict(None, frame.drop(columns="pressure"))
     with pytest.raises(Exception, match="alpha_min"):
-        model.predict(frame, params={"alpha": 1e-6})
-    assert model.predict(frame.iloc[:0]).shape == (0, 3)
+        scorer.predict(None, frame, {"alpha": 1e-6})
+    assert scorer.predict(None, frame.iloc[:0]).shape == (0, 3)
 
 
 def test_no_training_value_in_the_input_example(registry, template):

@@ -1,0 +1,128 @@
+"""The card of a version: what it is, how good, on which data, what the gates said, how to call it; MLflow shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.model_card import input_columns
+from serving.wording import listed
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
+
+LIMIT = 5000  # characters that MLflow's databases keep of a description
+COLUMNS = 20
+_GATES = "### Gates"
+PICTURES = {"calibration.png": "Alarms on rows kept back, by alarm budget", "curves.png": "Losses by epoch"}
+_WHAT = {"detector": "Anomaly detector", "augmenter": "Generator of table rows"}
+_QUALITY = {"quality_chance": "chance", "baseline_pca": "PCA reconstruction", "champion_quality": "champion"}
+_CALL = """```python
+model = mlflow.pyfunc.load_model("models:/NAME@champion")
+types = model.metadata.get_input_schema()
+model.predict(frame.astype(dict(zip(types.input_names(), types.pandas_types()))))
+```"""
+
+
+def card(
+    artifact: Artifact,
+    name: str,
+    tags: Mapping[str, str],
+    run_id: str = "",
+    pictures: Iterable[str] = (),
+) -> str:
+    """The card in Markdown, before any gate was asked; ``pictures`` are files of the run."""
+    shown = [f"![{PICTURES[file]}](get-artifact?path={file}&run_uuid={run_id})" for file in pictures if run_id]
+    call = f"### Call\n{_CALL.replace('NAME', name)}"
+    return _fitting([_head(artifact, tags), _quality(tags), *shown, _data(artifact, tags), call])
+
+
+def with_gates(text: str, gates: Sequence[Mapping[str, Any]]) -> str:
+    """A card with the table of gates, in the place of an earlier one."""
+    rows = [[g["name"], "passed" if g["passed"] else "**refused**", g["found"], g["needed"]] for g in gates]
+    head, *others = [part for part in _parts(text) if not part.startswith(_GATES)] or [""]
+    return _fitting([head, _table(_GATES, ["gate", "verdict", "found", "needed"], rows), *others])
+
+
+def _parts(text: str) -> list[str]:
+    """The sections of a card."""
+    return [part.strip() for part in re.split(r"\n\n(?=###|!\[)", text) if part.strip()]
+
+
+def _fitting(parts: Iterable[str]) -> str:
+    """As many sections as MLflow keeps: at most ``LIMIT`` characters."""
+    text = ""
+    for part in filter(None, parts):
+        if len(text) + len(part) + 2 <= LIMIT:
+            text += f"{part}\n\n"
+    return text.rstrip() + "\n"
+
+
+def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
+    lines = [f"**{_WHAT[artifact.kind]}** `{artifact.metadata['model']['name']}`, sha-256 `{artifact.sha256[:12]}`"]
+    if artifact.kind == "detector":
+        known = artifact.calibration
+        budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
+        lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows")
+    if origin := tags.get("copied_from"):
+        lines.append(f"copied from {origin}")
+    return "  \n".join(lines)
+
+
+def _quality(tags: Mapping[str, str]) -> str:
+    figures = [(key.removeprefix("macro_auprc_"), value) for key, value in tags.items() if key.startswith("macro_")]
+    title = "macro AUPRC of a forest trained on"
+    if "quality" in tags:
+        title = tags.get("quality_measure", "quality")
+        figures = [(tags.get("model", "model"), tags["quality"])]
+        figures += [(text, tags[key]) for key, text in _QUALITY.items() if key in tags]
+    return _table("### Quality", [title, "figure"], [[name, _figure(value)] for name, value in figures])
+
+
+def _figure(value: str) -> str:
+    """Four digits of a number; a tag that somebody else wrote, as it is."""
+    try:
+        return f"{float(value):.4f}"
+    except ValueError:
+        return value
+
+
+def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
+    trained, kinds = artifact.metadata["training"], {c["name"]: c["kind"] for c in artifact.schema["columns"]}
+    columns = input_columns(artifact)
+    rows = [[name, kinds.get(name, ""), kind] for name, kind in columns[:COLUMNS]]
+    if len(columns) > COLUMNS:
+        rows.append([f"and {len(columns) - COLUMNS} more", "", ""])
+    mark = "what it was trained on is not known"
+    if trained.get("fingerprint"):
+        mark = f"`{trained['data']}`, {trained['rows']:,} training rows, fingerprint `{trained['fingerprint'][:12]}`"
+    found = f"{mark}; privacy check: {tags.get('privacy', 'not checked')[:200]}"
+    if lost := _lost_in_csv(artifact):
+        found += f". In text/csv MLflow reads {listed(lost, 5)} as missing, though they are values here: send JSON"
+    return _table("### Data", ["column", "kind", "MLflow type"], rows, found)
+
+
+def _lost_in_csv(artifact: Artifact) -> list[str]:
+    """Categories that MLflow's server, which reads CSV by pandas, takes for missing values."""
+    import io
+
+    import pandas as pd
+
+    words = sorted({word for c in artifact.schema["columns"] for word in c.get("categories") or () if word})
+    read = pd.read_csv(io.StringIO(pd.Series(words, dtype=object).to_csv(index=False)), dtype=object).iloc[:, 0]
+    return [word for word, missing in zip(words, read.isna(), strict=True) if missing]
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]], above: str = "") -> str:
+    if not rows:
+        return ""
+    lines = [columns, ["---"] * len(columns), *rows]
+    drawn = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return f"{title}\n" + (f"{above}\n\n" if above else "") + drawn
+
+
+def _cell(text: str) -> str:
+    """Text that stays within its cell."""
+    plain = " ".join(str(text).split())
+    return (plain if len(plain) <= 80 else plain[:79] + "…").replace("|", "\\|")

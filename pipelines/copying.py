@@ -1,0 +1,108 @@
+"""Versions that were trained elsewhere: registered from a file, or copied from another registry."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.card import PICTURES, card
+from pipelines.connection import masked
+from pipelines.errors import UsageError
+from pipelines.registry import ModelVersion, Registry, check_name
+from serving.artifact import load_artifact
+from serving.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
+
+# What holds in the registry of origin only.
+_THERE = ("champion_version", "champion_quality", "last_scored")
+
+
+def artifact_tags(artifact: Artifact) -> dict[str, Any]:
+    """Tags of a version that its artifact alone knows; nobody has checked it for rare values or judged it yet."""
+    metadata, parity = artifact.metadata, artifact.metadata["parity"]
+    tags = {
+        "model": metadata["model"]["name"],
+        "schema_sha256": metadata["hashes"]["schema"],
+        "data_fingerprint": metadata["training"]["fingerprint"],
+        "data": metadata["training"]["data"],
+        "ganlib_version": metadata["versions"]["ganlib"],
+        "exporter": metadata["exporter"],
+        "parity_max_abs": float(parity["max_abs"]),
+        "parity_ratio": float(parity["max_abs"]) / max(float(parity["bound"]), 1e-30),
+        "privacy": "not checked",
+        "gate_verdict": "not judged",
+    }
+    if artifact.kind == "detector":
+        calibration = artifact.calibration
+        tags |= {key: calibration[key] for key in ("alpha", "alpha_min") if key in calibration}
+    return tags
+
+
+def texts(tags: dict[str, Any]) -> dict[str, str]:
+    """Tags as MLflow keeps them; what is not known is no tag."""
+    known = {key: value for key, value in tags.items() if value is not None}
+    return {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in known.items()}
+
+
+def checked(file: Path) -> Artifact:
+    """An artifact that may be registered: whole, of a table, and as exact as the parity gate demands.
+
+    Raises UsageError (2) on other kinds, IntegrityError (6) on what is damaged or differs from torch too much.
+    """
+    if file.suffix != ".onnx":
+        raise UsageError(f"{file} is no sealed artifact: its name must end in .onnx")
+    artifact = load_artifact(file)
+    if artifact.kind not in ("detector", "augmenter") or "modality" in artifact.metadata:
+        what = f"{artifact.kind} of {artifact.metadata.get('modality', 'tables')}"
+        raise UsageError(f"{file} is an {what}; the registry holds detectors and augmenters of tables")
+    ratio = artifact_tags(artifact)["parity_ratio"]
+    if not ratio <= 1:
+        raise IntegrityError(f"{file}: its scores differ from torch's by {ratio:.3g} of the bound; seal it again")
+    return artifact
+
+
+def register_file(registry: Registry, file: Path, name: str) -> ModelVersion:
+    """Register a sealed file as ``challenger``; raises what ``checked`` raises, RegistryDown."""
+    check_name(name)
+    artifact = checked(file)
+    return _add(registry, name, file, texts(artifact_tags(artifact)), f"register {name}", [])
+
+
+def copy_version(source: Registry, target: Registry, name: str, version: str | None) -> ModelVersion:
+    """Bring a version of another registry (default: its champion) here as ``challenger``; one that is here is kept.
+
+    Its tags come along, but for what only holds there. Raises UsageError, IntegrityError, RegistryDown.
+    """
+    found = chosen(source, name, version)
+    resolved = source.resolve(f"models:/{name}/{found.version}", fresh=True)
+    artifact = checked(resolved.path)
+    if name in target.names():
+        for other in target.versions(name):
+            if other.tags.get("artifact_sha256") == resolved.sha256:
+                target.set_alias(name, "challenger", other.version)
+                return other
+    tags = texts(artifact_tags(artifact)) | {k: v for k, v in found.tags.items() if k not in _THERE}
+    tags |= {"gate_verdict": "not judged", "copied_from": f"{masked(source.uri)} version {found.version}"}
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = source.fetch(found.run_id, list(PICTURES), Path(folder))
+        return _add(target, name, resolved.path, tags, f"copy {name}", pictures)
+
+
+def chosen(source: Registry, name: str, version: str | None) -> ModelVersion:
+    """The version of another registry that is meant: as named, else its champion."""
+    return source.version(name, version) if version else source.by_alias(name, "champion")
+
+
+def _add(
+    registry: Registry, name: str, file: Path, tags: dict[str, str], title: str, pictures: list[Path]
+) -> ModelVersion:
+    with registry.run(registry.settings.experiment, title) as run, tempfile.TemporaryDirectory() as folder:
+        registry.log_files(run.info.run_id, pictures)
+        logged = registry.log_model(Path(shutil.copy(file, Path(folder) / f"{name}.onnx")))
+        text = card(load_artifact(file), name, tags, run.info.run_id, [p.name for p in pictures])
+        registry.describe(logged, text)
+        return registry.register(name, logged, tags, text)

@@ -1,0 +1,79 @@
+"""Models that jobs take from the registry: followed by alias, held against the ledger, and noted when they scored."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.errors import RegistryDown
+from pipelines.ledger import Ledger
+from pipelines.registry import Registry, Resolved
+
+LAST_SCORED = "last_scored"
+NOTE_EVERY = 3600.0
+log = logging.getLogger("ganlib.pipelines")
+
+
+def followed(registry: Registry, uri: str) -> Resolved:
+    """The artifact that a job scores with; warns where its alias is ``champion`` and the ledger knows another."""
+    found = registry.resolve(uri)
+    _warn_of_doubt(registry, uri, found)
+    return found
+
+
+def _warn_of_doubt(registry: Registry, uri: str, found: Resolved) -> None:
+    if not uri.endswith("@champion"):
+        return
+    try:
+        doubt = Ledger(registry, found.name).doubt()
+    except Exception as error:  # whoever may read models but not the ledger may score
+        log.warning("the ledger of %r was not read: %s", found.name, " ".join(str(error).split())[:200])
+        return
+    if doubt:
+        warnings.warn(doubt, stacklevel=3)
+
+
+def note_scored(registry: Registry, found: Resolved) -> None:
+    """Keep when a version last scored, as `ganlib list` shows it; a registry that refuses is no reason to fail."""
+    try:
+        registry.tag(found.name, found.version, LAST_SCORED, datetime.now(UTC).isoformat(timespec="seconds"))
+    except Exception as error:  # the scores are written: whoever may only read models may score
+        log.warning("the registry did not take the time of scoring: %s", " ".join(str(error).split())[:200])
+
+
+class RegistrySource:
+    """A model source (``serving.model_source.ModelSource``) that follows an alias, asking at most ``every`` seconds.
+
+    Once a model is known, a registry that is down does not stop the scorer: it goes on with that model and says so.
+    """
+
+    def __init__(self, registry: Registry, uri: str, every: float = 5.0) -> None:
+        self.registry, self.uri, self.every = registry, uri, every
+        self._last: Resolved | None = None
+        self._asked = self._noted = 0.0
+
+    def current(self) -> tuple[Path, str, str, str]:
+        """(path, sha256, name, version) that the alias points at; each file is downloaded only once."""
+        if self._last is None or time.monotonic() - self._asked >= self.every:
+            try:
+                self._ask()
+            except RegistryDown as error:
+                if self._last is None:
+                    raise
+                log.warning("%s; going on with %s version %s", error, self._last.name, self._last.version)
+            self._asked = time.monotonic()
+        assert self._last is not None
+        return self._last.path, self._last.sha256, self._last.name, self._last.version
+
+    def _ask(self) -> None:
+        """Look where the alias points; each new version is held against the ledger."""
+        before, self._last = self._last, self.registry.resolve(self.uri)
+        new = before is None or before.version != self._last.version
+        if new:
+            _warn_of_doubt(self.registry, self.uri, self._last)
+        if new or time.monotonic() - self._noted >= NOTE_EVERY:
+            note_scored(self.registry, self._last)
+            self._noted = time.monotonic()

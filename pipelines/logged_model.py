@@ -1,0 +1,70 @@
+"""A sealed artifact as MLflow logs it: signature, example, code, pins; and how it is recognised where tags are lost."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.model_card import alpha_default, example_of, input_columns, output_columns, runtime_pins
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
+
+
+def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
+    """Log the model in the active run; what it shows comes from the artifact's schema and golden rows, never data."""
+    here, example = Path(__file__).resolve(), example_of(artifact)
+    params: dict[str, Any] = {"seed": 0}
+    if artifact.kind == "detector":
+        params = {"alpha": alpha_default(artifact), "explain": False}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow's advice on type hints, which its models may lack
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(here.with_name("pyfunc_model.py")),
+            artifacts={"onnx": str(file)},
+            code_paths=[str(_code_copy(here.parents[1] / "serving", Path(folder)))],
+            pip_requirements=[*runtime_pins(), f"mlflow=={importlib.metadata.version('mlflow')}"],
+            signature=_signature(artifact, params),
+            input_example=(example, params),
+            model_config={"artifact_sha256": artifact.sha256},
+            metadata={"columns": {c["name"]: c["kind"] for c in artifact.schema["columns"]}},
+        )
+
+
+def identity(uri: str) -> tuple[str, str]:
+    """(sha-256, file name) of the artifact in a logged model; empty where it is another kind of model."""
+    import yaml
+
+    import mlflow
+
+    # MLflow's own reader asks for the logged model by its id, which is the other registry's.
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=folder))
+            flavor = yaml.safe_load(file.read_text(encoding="utf-8"))["flavors"]["python_function"]
+            return str(flavor["config"]["artifact_sha256"]), str(flavor["artifacts"]["onnx"]["path"])
+    except (mlflow.exceptions.MlflowException, OSError, yaml.YAMLError, KeyError, TypeError):
+        return "", ""
+
+
+def _code_copy(source: Path, folder: Path) -> Path:
+    """serving/ without compiled files, as it travels with the model."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    return Path(shutil.copytree(source, folder / "serving", ignore=ignored))
+
+
+def _signature(artifact: Artifact, params: Mapping[str, Any]) -> Any:
+    """Columns by name and type, results by type, ``alpha`` and ``explain`` (or ``seed``) as parameters."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    inputs = Schema([ColSpec(kind, name) for name, kind in input_columns(artifact)])
+    outputs = Schema([ColSpec(kind, name) for name, kind in output_columns(artifact)])
+    kinds = {bool: "boolean", float: "double", int: "long"}
+    return ModelSignature(inputs, outputs, ParamSchema([ParamSpec(n, kinds[type(v)], v) for n, v in params.items()]))
