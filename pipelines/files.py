@@ -67,28 +67,17 @@ def _check_apart(output: Path, source: Path) -> None:
 
 def read_yaml(path: str | Path, what: str, mend: str) -> Any:
     """A YAML file's values; raises UsageError naming the file, the line and column, and the mend."""
-    import yaml
+    from serving.table import documents
 
     path = Path(path)
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return documents.read_yaml(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no {what} {path}; {_near(path) or mend}") from error
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read ({error.strerror}); {mend}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{what} {path} cannot be read: {_place(error)}; mend it there, or {mend}") from error
-
-
-def _place(error: Exception) -> str:
-    """Where in the file, and what is wrong there."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 (byte {error.start})"
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    problem = getattr(error, "problem", None) or getattr(error, "context", None)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    except ValueError as error:
+        raise UsageError(f"{what} {path} cannot be read: {error}; mend it there, or {mend}") from error
 
 
 def _near(path: Path) -> str:

@@ -22,6 +22,7 @@ from pipelines.files import placing
 from pipelines.model_card import alpha_default, example_of, output_columns, runtime_pins
 from pipelines.settings import RegistrySettings, load_settings, reveal
 from serving.errors import IntegrityError
+from serving.secrets import without_secrets
 from serving.wording import counted
 
 if TYPE_CHECKING:
@@ -417,11 +418,11 @@ def _sqlite_file(uri: str) -> Path | None:
 
 def masked(uri: str) -> str:
     """A URI without its password."""
-    return re.sub(r"//[^@/]*@", "//***@", uri)
+    return without_secrets(uri)
 
 
 def _short(error: Exception | None) -> str:
-    return masked(" ".join(str(error).split())[:240]) or type(error).__name__
+    return masked(" ".join(str(error).split()))[:240] or type(error).__name__
 
 
 def _key(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -31,7 +30,7 @@ from serving.progress import Progress
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, Job, Lineage
-from serving.wording import MOST, counted, listed
+from serving.wording import MOST, counted, listed, say
 from serving.workers import Source, in_processes, in_turn
 
 MAX_BAD_SHARE = 0.1
@@ -157,9 +156,9 @@ def score_batch(
         manifest = _write_manifest(folder, plan, lineage, artifact.metadata)
         crash_point("manifest_written")
     if finished and skipped == len(plan.units):
-        print(f"already complete: nothing was left to do in {folder}", file=sys.stderr)
+        say(f"already complete: nothing was left to do in {folder}")
     for doubt in manifest["doubts"]:
-        print(f"warning: {doubt}", file=sys.stderr)
+        say(f"warning: {doubt}")
     return Summary(
         str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - skipped, skipped, scorer.alpha,
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
@@ -196,7 +195,7 @@ def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
 def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
     changed = {said: source.path for source in reversed(inputs) for said in watch.changed_types(schema, source.types())}
     for said, path in list(changed.items())[:MOST]:
-        print(f"warning: {path}: {said}", file=sys.stderr)
+        say(f"warning: {path}: {said}")
 
 
 def _check_rows(plan: Plan, location: str, required: bool) -> None:
@@ -207,7 +206,7 @@ def _check_rows(plan: Plan, location: str, required: bool) -> None:
     what = f"no rows in {listed(empty)} of {location}" if plan.rows else f"there are no rows to score in {location}"
     if required:
         raise DataError(f"{what}; --require-rows asks for some in every file")
-    print(f"{what}; --require-rows makes this exit 4", file=sys.stderr)
+    say(f"{what}; --require-rows makes this exit 4")
 
 
 def _score_units(job: Job, plan: Plan, source: Source, workers: int) -> int:

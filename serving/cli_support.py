@@ -14,6 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.secrets import without_secrets
+from serving.wording import say, shown
+
 Rate = Annotated[
     float | None, typer.Option("--fdr", help="Also mark rows by this false discovery rate: column fdr_selected.")
 ]
@@ -48,7 +51,7 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
         code = getattr(error, "exit_code", None)
         if (
             isinstance(code, int)
@@ -58,13 +61,14 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
             return _say(str(error), code)
         if isinstance(error, OSError) and error.errno in (28, 122):
             return _say(f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75)
-        return _say(f"unexpected {type(error).__name__}: {error} (GANLIB_DEBUG=1 shows the traceback)", 1)
+        words = " ".join(str(error).split())
+        return _say(f"unexpected {type(error).__name__}: {words} (GANLIB_DEBUG=1 shows the traceback)", 1)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 def _say(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    say(f"error: {message}")
     return code
 
 
@@ -76,13 +80,25 @@ def _warner() -> Callable[..., None]:
         text = " ".join(str(message).split())
         if text not in told:
             told.add(text)
-            print(f"warning: {text}", file=sys.stderr)
+            say(f"warning: {text}")
 
     return warn
+
+
+class _OneLine(logging.Formatter):
+    """A record is one line without secrets; only a traceback below it has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return without_secrets(super().formatException(ei))
 
 
 def setup_logging(verbose: bool = False) -> None:
     """Log to stderr: warnings, or everything of ours. What libraries warn of takes one line, without their source."""
     warnings.showwarning = _warner()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("serving").setLevel(logging.INFO if verbose else logging.WARNING)

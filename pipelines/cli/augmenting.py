@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, say, show, table
+from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
-from serving.wording import counted
+from serving.wording import counted, say
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import Config, Json, example, need, required, say, show
+from pipelines.cli.common import Config, Json, example, need, required, show
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from pipelines.files import check_output, placing
+from serving.wording import say, shown
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -130,7 +131,7 @@ def columns_table(columns: Sequence[dict[str, Any]]) -> None:
         counts = [_share(row["missing"]), "-" if row["distinct"] is None else f"{row['distinct']:,}"]
         cells = [row["column"], row["kind"], row["role"], *counts, row["examples"], row["note"]]
         # Values and names are no markup.
-        drawn.add_row(*(Text("".join(c if c.isprintable() else "\ufffd" for c in cell)) for cell in cells))
+        drawn.add_row(*(Text(shown(cell)) for cell in cells))
     Console(soft_wrap=False, highlight=False).print(drawn)
 
 

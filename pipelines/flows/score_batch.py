@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
 from prefect.runtime import flow_run
 
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, tell
 from pipelines.registry import Registry
 from pipelines.settings import Settings, load_settings
 from serving.batch import Summary
@@ -33,7 +32,7 @@ SCORE = as_task(score_rows, idempotent=True, timeout=12 * HOUR)
 RECOUNT = as_task(recount, idempotent=True)
 
 
-@flow(name="score-batch", timeout_seconds=24 * HOUR)
+@as_flow("score-batch", hours=24)
 def score_batch(
     model: str | None = None,
     input: str | None = None,

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from serving.errors import DataError, DependencyError, UsageError
 from serving.inputs.base import Input
 from serving.inputs.opening import COMPRESSIONS, filesystem
+from serving.secrets import holds_secret, without_secrets
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 ENDINGS = ".parquet, .csv, .tsv or .jsonl (text also as .gz, .bz2 or .zst)"
@@ -120,6 +121,11 @@ def partition_keys(path: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def _remote(text: str) -> list[Input]:
+    if holds_secret(text):
+        raise UsageError(
+            f"{without_secrets(text)} holds a password or token, which would be kept with the scores; take it out and "
+            "give it to the storage library by its own variables, such as FSSPEC_SFTP_PASSWORD"
+        )
     fs, path = filesystem(text)
     try:
         found, base = _remote_files(fs, path, text)
