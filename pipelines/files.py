@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError, cannot_write
+from serving.files import is_url, is_utf8
 
 ANOTHER = "choose another --output"
 
@@ -47,8 +48,13 @@ def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None 
     """Refuse, before any work, a file that could not be written or that is, or lies among, the ``source``."""
     if suffixes and path.suffix.lower() not in suffixes:
         raise UsageError(f"the output {path} must end in {' or '.join(suffixes)}")
+    if is_url(path) or not is_utf8(path):
+        fault = "a URL" if is_url(path) else "not UTF-8"
+        raise UsageError(f"the output {path} is {fault}; name a file on this machine")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # it would be replaced: for root, also a device
+        raise UsageError(f"{path} is no file but a device, pipe or socket; name a file")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}; make it first")
     if source is not None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from pipelines.errors import UsageError
+from serving.files import is_url, is_utf8
 from serving.secrets import holds_secret, remember
 
 
@@ -21,11 +22,26 @@ def _reference(value: Any) -> Any:
 
 
 def _no_secret(value: str) -> str:
+    if not is_utf8(value):
+        raise ValueError("the name is not UTF-8; rename the file or folder, or correct the option")
     if holds_secret(value):
         raise ValueError(
             "a URL with a password or token in it is a secret; take that out and give it to the storage library by its "
             "own variables, such as FSSPEC_SFTP_PASSWORD"
         )
+    return value
+
+
+def _local(value: str) -> str:
+    if is_url(value):
+        raise ValueError("a path on this machine, not a URL: copy the file from or to the other place")
+    return value
+
+
+def model_place(value: str) -> str:
+    """The place of a model itself; raises ValueError where it is neither in a registry nor a file of this machine."""
+    if is_url(value) and not value.startswith("models:/"):
+        raise ValueError("a model is models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx; download the file first")
     return value
 
 
@@ -37,7 +53,10 @@ def _no_secret_uri(value: str) -> str:
 
 Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra={"secret": True})]
 Uri = Annotated[str, AfterValidator(_no_secret_uri)]
+# A file, a folder or a URL; the others are of this machine.
 Place = Annotated[str, AfterValidator(_no_secret)]
+Local = Annotated[Place, AfterValidator(_local)]
+Model = Annotated[Place, AfterValidator(model_place)]
 
 
 def reveal(reference: str | None) -> SecretStr | None:

@@ -29,7 +29,7 @@ from pydantic import (
 
 from pipelines.errors import UsageError
 from pipelines.files import read_yaml
-from pipelines.references import Place, Reference, Uri, reveal
+from pipelines.references import Local, Model, Place, Reference, Uri, reveal
 from serving.secrets import holds_secret, remember, without_secrets
 from serving.table.documents import parse_yaml
 
@@ -54,6 +54,7 @@ def _day(value: Any) -> Any:
 Day = Annotated[str, BeforeValidator(_day)]
 Text = Annotated[str, BeforeValidator(_text)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Alpha = Annotated[float, Field(ge=1e-12, lt=1)]
 Limit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -74,7 +75,7 @@ class DataSettings(Section):
     )
     group: str | None = Field(None, description="Column whose values get calibration tables of their own.")
     timezone: str = Field("UTC", description="Time zone in which times without one are read.")
-    schema_file: Place | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
+    schema_file: Local | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
     drop: tuple[str, ...] = Field((), description="Columns to leave out.")
     ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
     split: Literal["hash", "group", "time"] = Field("hash", description="Rows are parted by content, group or time.")
@@ -109,7 +110,7 @@ class TrainingSettings(Section):
 class CalibrationSettings(Section):
     """How scores become p-values and alarms."""
 
-    alpha: Share = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
+    alpha: Alpha = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
     fraction: Share = Field(0.2, description="Share of the training rows held back for calibration.")
 
 
@@ -127,8 +128,8 @@ class RegistrySettings(Section):
     token: Reference | None = Field(None, description="Bearer token, by reference: env:NAME or file:PATH.")
     retries: Annotated[int, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
     timeout: Annotated[int, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
-    cache: Place | None = Field(None, description="Folder of downloaded artifacts; chosen by itself if empty.")
-    gates: Place | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
+    cache: Local | None = Field(None, description="Folder of downloaded artifacts; chosen by itself if empty.")
+    gates: Local | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
 
     def uri(self) -> str:
         """The tracking URI itself, its reference resolved."""
@@ -139,10 +140,10 @@ class RegistrySettings(Section):
 class ScoreSettings(Section):
     """Batch scoring."""
 
-    model: Place | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
     input: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
-    output: Place | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
-    alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
+    output: Local | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
+    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add one contribution column per feature.")
     keep: tuple[str, ...] | None = Field(
@@ -165,10 +166,10 @@ class ScoreSettings(Section):
 class StreamSettings(Section):
     """Streaming scores."""
 
-    model: Place | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
     input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
-    output: Place | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
-    alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
+    output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
+    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add contributions per feature.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
@@ -178,7 +179,7 @@ class StreamSettings(Section):
 class AugmentSettings(Section):
     """Synthetic rows."""
 
-    model: Place = Field(
+    model: Model = Field(
         "cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter."
     )
     rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
@@ -186,7 +187,7 @@ class AugmentSettings(Section):
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
     gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
     repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: Place | None = Field(None, description="CSV or Parquet file to write.")
+    output: Local | None = Field(None, description="CSV or Parquet file to write.")
 
 
 class Origin(NamedTuple):
@@ -254,10 +255,8 @@ def load_settings(path: str | Path | None = None, overrides: Mapping[str, Any] |
         _put(tree, sources, key, value, str(path))
     for variable, key, text in _environment():
         _put(tree, sources, key, _parse(key, text), variable)
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            _check_key(key, f"option {key}")
-            _put(tree, sources, key, _parse(key, value) if isinstance(value, str) else value, "command line")
+    for key, value in _options(overrides or {}):
+        _put(tree, sources, key, value, "command line")
     uri, source = tree.get("registry", {}).get("tracking_uri"), sources.get("registry.tracking_uri", "")
     if source in os.environ and holds_secret(str(uri)):
         tree["registry"]["tracking_uri"] = f"env:{source}"  # the variable may hold a password; a setting may not
@@ -301,6 +300,16 @@ def _environment() -> Iterator[tuple[str, str, str]]:
             key = ".".join(variable[len(PREFIX) :].lower().split("__", 1))
             _check_key(key, f"environment variable {variable}")
             yield variable, key, text
+
+
+def _options(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        _check_key(key, f"option {key}")
+        if value == "":  # often a variable of a script that is not set
+            raise UsageError(f"the option for {key} is empty; give a value, or leave the option out")
+        yield key, _parse(key, value) if isinstance(value, str) else value
 
 
 def _check_key(key: str, where: str) -> None:

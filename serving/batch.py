@@ -19,7 +19,7 @@ from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import check_rate
 from serving.errors import DataError, UsageError
-from serving.files import disk_errors, read_json, write_json
+from serving.files import disk_errors, is_url, read_json, write_json
 from serving.inputs import Input, place_date
 from serving.inputs.delimited import check_separator
 from serving.keep import kept_columns, names_to_keep
@@ -175,7 +175,7 @@ def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, f
     for name, share in shares.items():
         if share is not None and not 0 <= share <= 1:
             raise UsageError(f"--{name} must lie between 0 and 1, not {share:g}")
-    if "://" in output:
+    if is_url(output):
         raise UsageError(f"--output {output} is a URL; scores are written to a local folder, copy them from there")
 
 

@@ -8,12 +8,16 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from serving.errors import UsageError
+from serving.files import is_utf8
 from serving.secrets import without_secrets
 from serving.wording import say, shown
 
@@ -24,6 +28,30 @@ Rate = Annotated[
 
 class Terminated(BaseException):
     """SIGTERM arrived; unwinds to the command, which exits 143."""
+
+
+class Options(TyperGroup):
+    """The verbs of a command. An empty option or argument is often a variable of a script that is not set."""
+
+    # Nothing is what these may be set to.
+    MAY_BE_EMPTY = ("--keep",)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reject what is empty: a path would become the folder that one is in, another value the default."""
+        for name in _empty(args):
+            if name not in self.MAY_BE_EMPTY:
+                what = name if name.startswith("-") else "an argument"
+                raise UsageError(f"{what} is empty; give a value, or leave it out")
+        return super().parse_args(ctx, args)
+
+
+def _empty(args: list[str]) -> Iterator[str]:
+    """The option, or what else stands before it, of each empty value."""
+    for before, given in pairwise(["", *args]):
+        if given == "":
+            yield before
+        elif given.startswith("--") and given.endswith("="):
+            yield given.removesuffix("=")
 
 
 def _terminate(_: int, __: FrameType | None) -> None:
@@ -61,6 +89,8 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
             return _say(str(error), code)
         if isinstance(error, OSError) and error.errno in (28, 122):
             return _say(f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75)
+        if isinstance(error, UnicodeEncodeError) and not is_utf8(error.object):
+            return _say(f"{error.object[:200]!r} is not UTF-8; rename the file or folder, or correct the option", 2)
         words = " ".join(str(error).split())
         return _say(f"unexpected {type(error).__name__}: {words} (GANLIB_DEBUG=1 shows the traceback)", 1)
     finally:

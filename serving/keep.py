@@ -52,7 +52,13 @@ def split_names(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names as the command line has them: separated by commas, quoted if they hold one; None if none were given."""
     if given is None:
         return None
-    return tuple(dict.fromkeys(name for text in given for row in csv.reader([text]) for name in row if name))
+    try:
+        return tuple(dict.fromkeys(name for text in given for row in csv.reader([text]) for name in row if name))
+    except csv.Error as error:
+        said = listed(list(given))
+        raise UsageError(
+            f"--keep {said} cannot be read ({error}); put quotes around a name with a line break"
+        ) from error
 
 
 def names_to_keep(asked: Iterable[str] | None, schema: dict[str, Any], inputs: Sequence[Input]) -> tuple[str, ...]:

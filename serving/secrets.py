@@ -22,8 +22,9 @@ _known: set[str] = set()
 
 
 def remember(value: str) -> None:
-    """Mask this value, and a URL's password in it, wherever it is shown from here on."""
-    _known.update(part for part in (value, *_passwords(value)) if len(part) >= _SHORTEST)
+    """Mask this value, or where it is a URL the password in it, wherever it is shown from here on."""
+    parts = _passwords(value) if "://" in value else [value]
+    _known.update(part for part in parts if len(part) >= _SHORTEST)
 
 
 def without_secrets(text: str) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from pipelines.errors import Interrupted, UsageError, cannot_write
-from serving.cli_support import Terminated
+from serving.cli_support import Options, Terminated
 from serving.secrets import without_secrets
 from serving.wording import shown
 
@@ -43,7 +42,7 @@ _AFTERWARDS = {
 }
 
 
-class Verbs(TyperGroup):
+class Verbs(Options):
     """The verbs; what interrupts one, or keeps it from writing, becomes one line that says what to do next."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -106,7 +105,15 @@ def need(module: str, extra: str) -> None:
 
 
 def open_model(uri: str, chosen: Settings) -> tuple[Path, str | None, str, str]:
-    """(file, sha-256, name, version) of a registered model or a bare file."""
+    """(file, sha-256, name, version) of a registered model or a bare file; raises UsageError on another place."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from pipelines.references import Model
+
+    try:
+        TypeAdapter(Model).validate_python(uri)
+    except ValidationError as error:
+        raise UsageError(f"--model: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if uri.startswith("models:/"):
         resolved = registry(chosen).resolve(uri)
         return resolved.path, resolved.sha256 or None, resolved.name, resolved.version

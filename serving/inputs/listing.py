@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from serving.errors import DataError, DependencyError, UsageError
+from serving.files import is_utf8
 from serving.inputs.base import Input
 from serving.inputs.opening import COMPRESSIONS, filesystem
 from serving.secrets import holds_secret, without_secrets
@@ -107,6 +108,8 @@ def _of(path: Path, name: str, base: str, kind: tuple[str, str | None] | None = 
         stat = path.stat()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); fix its permissions or name") from error
+    if not is_utf8(path):
+        raise DataError(f"the name of {str(path)!r} is not UTF-8, and scores name their source; rename it")
     form, compression = kind or kind_of(name) or ("csv", None)
     return Input(
         str(path), name, form, compression, partition_keys(f"{base}/{name}"), stat.st_size, str(stat.st_mtime_ns)
