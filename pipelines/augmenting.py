@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.errors import GateRefused, UsageError
 from pipelines.files import check_output, placing, written
+from pipelines.formulas import checked
 from pipelines.job import Job
 from pipelines.real_rows import write_augmented
 from pipelines.registry import Registry, check_name
@@ -248,7 +249,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
         done |= _reported(lift, done, output)
         if chosen.gate == "on" and lift.verdict != "helps":
             raise GateRefused(f"{done['verdict']}; {output} was not written, {done['report']} shows the figures")
-    write_augmented(made, MARK, str(data.path), output)
+    write_augmented(checked(made, MARK, output, chosen.spreadsheet_safe, tell), MARK, str(data.path), output)
     return done
 
 
@@ -289,6 +290,8 @@ def _request(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path]:
         raise UsageError("augmenting needs the data and an output file: give --data and --output")
     output = Path(chosen.output)
     check_output(output, (".csv", ".parquet"), source=data.path)
+    if chosen.spreadsheet_safe and output.suffix.lower() != ".csv":
+        raise UsageError(f"--spreadsheet-safe is for CSV, and {output} is none; leave it out")
     if data.label is None and chosen.gate == "on":
         raise UsageError("the gate measures by class: name the column with --label, or leave --gate at report")
     if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):

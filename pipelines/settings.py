@@ -46,6 +46,13 @@ def _text(value: Any) -> Any:
     return ("true" if value else "false") if isinstance(value, bool) else value
 
 
+def _number(value: Any) -> Any:
+    """``true`` is no number, though Python counts it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number, without quotes, is needed here")
+    return value
+
+
 def _day(value: Any) -> Any:
     """YAML reads a day as one; here it is text."""
     return value.isoformat() if isinstance(value, date) else value
@@ -53,10 +60,13 @@ def _day(value: Any) -> Any:
 
 Day = Annotated[str, BeforeValidator(_day)]
 Text = Annotated[str, BeforeValidator(_text)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Alpha = Annotated[float, Field(ge=1e-12, lt=1)]
-Limit = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+# A whole number, and a number that is finite; true and false are neither.
+Whole = Annotated[int, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Real, Field(gt=0, lt=1)]
+Alpha = Annotated[Real, Field(ge=1e-12, lt=1)]
+Limit = Annotated[Real, Field(ge=0, le=1)]
+Count = Annotated[Whole, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -100,10 +110,14 @@ class TrainingSettings(Section):
     epochs: Count | None = Field(None, description="Passes over the data; chosen from its size if empty.")
     steps: Count | None = Field(None, description="Updates in all; wins over epochs.")
     batch_size: Count = Field(128, description="Rows per update.")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="The model's own if empty.")
-    latent_dim: Count | None = Field(None, description="Width of the latent space; chosen from the data if empty.")
-    patience: Annotated[int, Field(ge=0)] = Field(12, description="Validations without gain before it stops; 0: never.")
-    random_state: Annotated[int, Field(ge=0)] = Field(0, description="Seed of splits, weights and draws.")
+    learning_rate: Annotated[Real, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
+    latent_dim: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
+        None, description="Width of the latent space; chosen from the data if empty."
+    )
+    patience: Annotated[Whole, Field(ge=0)] = Field(
+        12, description="Validations without gain before it stops; 0: never."
+    )
+    random_state: Annotated[Whole, Field(ge=0, lt=1 << 32)] = Field(0, description="Seed of splits, weights and draws.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N.")
 
 
@@ -126,8 +140,8 @@ class RegistrySettings(Section):
     username: str | None = Field(None, description="User at an MLflow server with basic authentication.")
     password: Reference | None = Field(None, description="Password, by reference: env:NAME or file:PATH.")
     token: Reference | None = Field(None, description="Bearer token, by reference: env:NAME or file:PATH.")
-    retries: Annotated[int, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
-    timeout: Annotated[int, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
+    retries: Annotated[Whole, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
+    timeout: Annotated[Whole, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
     cache: Local | None = Field(None, description="Folder of downloaded artifacts; chosen by itself if empty.")
     gates: Local | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
 
@@ -160,7 +174,7 @@ class ScoreSettings(Section):
     )
     date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
     workers: Count = Field(1, description="Processes that share the units of the input.")
-    wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
+    wait: Annotated[Real, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
 
 
 class StreamSettings(Section):
@@ -173,7 +187,7 @@ class StreamSettings(Section):
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add contributions per feature.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
-    deadline: Annotated[float, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
+    deadline: Annotated[Real, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
 
 
 class AugmentSettings(Section):
@@ -185,8 +199,11 @@ class AugmentSettings(Section):
     rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
     condition: Text | None = Field(None, description="Only rows of this class.")
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
+    spreadsheet_safe: bool = Field(
+        False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."
+    )
     gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
-    repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
+    repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
     output: Local | None = Field(None, description="CSV or Parquet file to write.")
 
 

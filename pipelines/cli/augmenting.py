@@ -39,6 +39,13 @@ def augment(
     only_synthetic: Annotated[
         bool | None, typer.Option("--only-synthetic", help="Leave the real rows out of the output.")
     ] = None,
+    spreadsheet_safe: Annotated[
+        bool | None,
+        typer.Option(
+            "--spreadsheet-safe",
+            help="CSV: put an apostrophe before generated text that a spreadsheet would run as a formula.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="FILE.csv or FILE.parquet; FILE.report.html beside it.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
@@ -61,6 +68,7 @@ def augment(
     settings = configured(
         config, data__path=None if data is None else str(data), data__label=label, augment__condition=condition,
         augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
+        augment__spreadsheet_safe=spreadsheet_safe,
         augment__output=None if output is None else str(output), training__steps=steps, training__random_state=seed,
         registry__tracking_uri=tracking, **schema_options(schema, drop, ids),
     )  # fmt: skip
