@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from serving.errors import UsageError
-from serving.files import is_utf8
+from serving.files import FULL, is_utf8
 from serving.secrets import without_secrets
 from serving.wording import say, shown
 
@@ -80,21 +80,25 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
     except Exception as error:
         if debug:
             print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
-        code = getattr(error, "exit_code", None)
-        if (
-            isinstance(code, int)
-            and code != 0
-            and type(error).__module__.split(".")[0] in ("serving", "ganlib", "pipelines")
-        ):
-            return _say(str(error), code)
-        if isinstance(error, OSError) and error.errno in (28, 122):
-            return _say(f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75)
-        if isinstance(error, UnicodeEncodeError) and not is_utf8(error.object):
-            return _say(f"{error.object[:200]!r} is not UTF-8; rename the file or folder, or correct the option", 2)
-        words = " ".join(str(error).split())
-        return _say(f"unexpected {type(error).__name__}: {words} (GANLIB_DEBUG=1 shows the traceback)", 1)
+        return _say(*_refusal(error))
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _refusal(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and its exit code."""
+    code = getattr(error, "exit_code", None)
+    ours = type(error).__module__.partition(".")[0] in ("serving", "ganlib", "pipelines")
+    if ours and isinstance(code, int) and code != 0:
+        return str(error), code
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75
+    if isinstance(error, MemoryError):
+        return f"this machine has too little memory ({error}); free some, or ask for less at a time", 75
+    if isinstance(error, UnicodeEncodeError) and not is_utf8(error.object):
+        return f"{error.object[:200]!r} is not UTF-8; rename the file or folder, or correct the option", 2
+    words = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {words} (GANLIB_DEBUG=1 shows the traceback)", 1
 
 
 def _say(message: str, code: int) -> int:
