@@ -7,12 +7,13 @@ export OMP_NUM_THREADS = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 export DO_NOT_TRACK = 1
 
-.PHONY: help install demo test test-rounding test-full soak lint clean
+.PHONY: help install demo test test-rounding test-services test-full soak lint clean
 
 help:
 	@echo "make demo       environment, install, the whole product on real data, into runs/"
 	@echo "make test       environment, install, tests (under 15 minutes on 2 cores)"
 	@echo "make test-rounding  the tests that train, again under other floating-point roundings"
+	@echo "make test-services  schedules with a server and a worker on loopback"
 	@echo "make test-full  every law on every model, slow checks included"
 	@echo "make soak       1,000 faults injected into batch runs and streams, each record counted"
 	@echo "make lint       style, types and import directions"
@@ -39,6 +40,9 @@ test-rounding: install
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
 		$(BIN)/python -m pytest -n 2 -m "trained and not slow and not benchmark"
 	GANLIB_TEST_NUDGE=1e-6 $(BIN)/python -m pytest -n 2 -m "trained and not slow and not benchmark"
+
+test-services: install
+	$(BIN)/python -m pytest -m services
 
 test-full: install
 	$(BIN)/python -m pytest -n 2 -m "not benchmark"

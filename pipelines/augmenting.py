@@ -12,6 +12,7 @@ from pipelines.card import card
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import GateRefused, UsageError
 from pipelines.files import check_output
+from pipelines.formulas import checked
 from pipelines.job import Job
 from pipelines.real_rows import FORMATS, check_real_rows, check_unchanged, write_augmented
 from pipelines.registry import Registry, check_name
@@ -260,7 +261,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
         if chosen.gate == "on" and lift.verdict != "helps":
             raise GateRefused(f"{done['verdict']}; {output} was not written, {done['report']} shows the figures")
     check_unchanged(str(data.path), inputs)
-    write_augmented(made, MARK, inputs, output)
+    write_augmented(checked(made, MARK, output, chosen.spreadsheet_safe, tell), MARK, inputs, output)
     return done
 
 
@@ -305,6 +306,8 @@ def _request(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path]:
         raise UsageError(f"--output {chosen.output} is a URL; write a file on this machine, and copy it")
     output = Path(chosen.output)
     check_output(output, tuple(FORMATS), source=data.path)
+    if chosen.spreadsheet_safe and output.suffix.lower() not in (".csv", ".tsv"):
+        raise UsageError(f"--spreadsheet-safe is for CSV, and {output} is none; leave it out")
     if data.label is None and chosen.gate == "on":
         raise UsageError("the gate measures by class: name the column with --label, or leave --gate at report")
     if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):

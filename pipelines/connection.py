@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pipelines.errors import RegistryDown, UsageError, cannot_write
 from pipelines.settings import RegistrySettings, load_settings, reveal
+from serving.secrets import without_secrets
 from serving.wording import counted
 
 _FATAL = {  # answers, not troubles: asking again gives the same
@@ -171,8 +172,8 @@ def quoted(text: str) -> str:
 
 def masked(uri: str) -> str:
     """A URI without its password."""
-    return re.sub(r"//[^@/]*@", "//***@", uri)
+    return without_secrets(uri)
 
 
 def _short(error: Exception | None) -> str:
-    return masked(" ".join(str(error).split())[:240]) or type(error).__name__
+    return masked(" ".join(str(error).split()))[:240] or type(error).__name__

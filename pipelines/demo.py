@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import GateRefused
 from pipelines.files import placing, written
-from serving.wording import counted
+from serving.wording import counted, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,23 +79,23 @@ def run_demo(output: Path, data: str | None = None, label: str | None = None) ->
     database = place.base / "mlflow.db"
     with written(place.config) as temporary:
         temporary.write_text(CONFIG.format(file=_short(place.config), database=database), encoding="utf-8")
-    say = _Steps(total=6 if data is None or label else 5)
-    say("data")
+    heading = _Steps(total=6 if data is None or label else 5)
+    heading("data")
     history, incoming, label = _tables(place, data, label)
     done: dict[str, Any] = {}
-    say("train detectors, keep the best as challenger")
+    heading("train detectors, keep the best as challenger")
     done["train"] = _part(place, "train", [history], lambda: _train(place, history, label))
-    say("promote through the gates")
+    heading("promote through the gates")
     done["promote"] = _part(place, "promote", [done["train"]["sha256"]], lambda: _promote(place))
     alias = "champion" if done["promote"]["passed"] else "challenger"
     model = f"models:/{place.name}@{alias}"
     mark = [done["train"]["sha256"], incoming]
-    say("score a batch")
+    heading("score a batch")
     done["score"] = _part(place, "score", mark, lambda: _score(place, model, incoming))
-    say("score a stream, one broken record in it")
+    heading("score a stream, one broken record in it")
     done["stream"] = _part(place, "stream", mark, lambda: _stream(place, model, incoming))
     if data is None or label:
-        say("augment a scarce table, measured on real rows kept back")
+        heading("augment a scarce table, measured on real rows kept back")
         done["augment"] = _part(place, "augment", [history], lambda: _augment(place, data, label))
     _finish(place, done, model, incoming, time.monotonic() - started, usual)
     return done
@@ -109,7 +109,7 @@ class _Steps:
 
     def __call__(self, title: str) -> None:
         self.number += 1
-        print(f"[{self.number}/{self.total}] {title}", file=sys.stderr, flush=True)
+        say(f"[{self.number}/{self.total}] {title}")
 
 
 def _prepare_environment(output: Path) -> None:
@@ -128,7 +128,7 @@ def _part(place: Place, part: str, made_from: list[Path | str], run: Callable[[]
     if note.exists():
         kept = json.loads(note.read_text(encoding="utf-8"))
         if kept["mark"] == mark:
-            print(f"      made already: {_short(note.parent)}", file=sys.stderr)
+            say(f"      made already: {_short(note.parent)}")
             return kept["done"]
     done = run()
     with written(note) as temporary:
@@ -164,8 +164,8 @@ def _tables(place: Place, data: str | None, label: str | None) -> tuple[Path, Pa
     history, incoming = place.file("history.parquet"), place.file("incoming.parquet")
     _write(frame[~later], history)
     _write(features[later], incoming)
-    print(f"      {counted(int((~later).sum()), 'row')} to train on: {_short(history)}\n"
-          f"      {counted(int(later.sum()), 'row')} to arrive later: {_short(incoming)}", file=sys.stderr)  # fmt: skip
+    say(f"      {counted(int((~later).sum()), 'row')} to train on: {_short(history)}")
+    say(f"      {counted(int(later.sum()), 'row')} to arrive later: {_short(incoming)}")
     return history, incoming, label
 
 
@@ -217,7 +217,7 @@ def _promote(place: Place) -> dict[str, Any]:
     try:
         return promote(place.name, config=str(place.config))
     except GateRefused as refusal:
-        print(f"      {refusal}; the challenger scores instead", file=sys.stderr)
+        say(f"      {refusal}; the challenger scores instead")
         return {"name": place.name, "passed": False, "failures": str(refusal)}
 
 
@@ -283,7 +283,7 @@ def _augment(place: Place, data: str | None, label: str | None) -> dict[str, Any
             str(scarce), output, label, config=str(place.config)
         )
     except DataError as error:
-        print(f"      not augmented: {error}", file=sys.stderr)
+        say(f"      not augmented: {error}")
         return {"name": name, "synthetic": 0, "verdict": str(error), "output": ""}
 
 

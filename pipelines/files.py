@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError, cannot_write
+from serving.files import is_url, is_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +65,13 @@ def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None 
     if suffixes and path.suffix.lower() not in suffixes:
         endings = ", ".join([*suffixes[:-2], " or ".join(suffixes[-2:])])
         raise UsageError(f"the output {path} must end in {endings}")
+    if is_url(path) or not is_utf8(path):
+        fault = "a URL" if is_url(path) else "not UTF-8"
+        raise UsageError(f"the output {path} is {fault}; name a file on this machine")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # it would be replaced: for root, also a device
+        raise UsageError(f"{path} is no file but a device, pipe or socket; name a file")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}; make it first")
     if source is not None:
@@ -99,28 +105,17 @@ def _matches(output: Path, pattern: str) -> bool:
 
 def read_yaml(path: str | Path, what: str, mend: str) -> Any:
     """A YAML file's values; raises UsageError naming the file, the line and column, and the mend."""
-    import yaml
+    from serving.table import documents
 
     path = Path(path)
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return documents.read_yaml(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no {what} {path}; {_near(path) or mend}") from error
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read ({error.strerror}); {mend}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{what} {path} cannot be read: {_place(error)}; mend it there, or {mend}") from error
-
-
-def _place(error: Exception) -> str:
-    """Where in the file, and what is wrong there."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 (byte {error.start})"
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    problem = getattr(error, "problem", None) or getattr(error, "context", None)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    except ValueError as error:
+        raise UsageError(f"{what} {path} cannot be read: {error}; mend it there, or {mend}") from error
 
 
 def _near(path: Path) -> str:

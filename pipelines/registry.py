@@ -256,7 +256,7 @@ class Registry(Connection):
 
     def find(self, uri: str) -> ModelVersion:
         """``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
-        match = re.fullmatch(r"models:/([^/@]+)(?:@([\w.-]+)|/(\d+))", uri)
+        match = re.fullmatch(r"models:/([^/@]+)(?:@([\w.-]+)|/(\d{1,18}))", uri)
         if match is None:
             raise UsageError(f"{uri!r} is neither models:/NAME@ALIAS nor models:/NAME/VERSION nor a .onnx file")
         name, alias, number = match.groups()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -19,43 +18,39 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, g
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
-    SecretStr,
     ValidationError,
     model_validator,
 )
 
 from pipelines.errors import UsageError
 from pipelines.files import read_yaml
+from pipelines.references import Local, Model, Place, Reference, Uri, reveal
+from serving.secrets import holds_secret, remember, without_secrets
+from serving.table.documents import parse_yaml
 
 PREFIX = "GANLIB__"
 MASK = "**********"
 # What MLflow itself reads; it stands between the file and our defaults.
 MLFLOW_VARIABLES = {"MLFLOW_TRACKING_URI": "registry.tracking_uri"}
-_CREDENTIALS = re.compile(r"//[^/@\s]*:[^/@\s]*@")
-
-
-def _reference(value: Any) -> Any:
-    """Accept ``env:NAME`` or ``file:PATH`` only, so that no secret ever stands in a file or a log."""
-    if isinstance(value, str) and not re.fullmatch(r"(env:[A-Za-z_]\w*|file:.+)", value):
-        raise ValueError("a secret is given by reference only: env:NAME or file:PATH")
-    return value
-
-
-def _no_credentials(value: str) -> str:
-    if _CREDENTIALS.search(value):
-        raise ValueError("a URI with a password in it is a secret: put it in a variable or file and write env:NAME")
-    return value
+# What MLflow reads by itself, and we only must not show.
+MLFLOW_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 def _text(value: Any) -> Any:
     """YAML reads ``normal: false`` and ``normal: 0`` as such; a label value is text."""
     return ("true" if value else "false") if isinstance(value, bool) else value
+
+
+def _number(value: Any) -> Any:
+    """``true`` is no number, though Python counts it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number, without quotes, is needed here")
+    return value
 
 
 def _day(value: Any) -> Any:
@@ -64,27 +59,14 @@ def _day(value: Any) -> Any:
 
 
 Day = Annotated[str, BeforeValidator(_day)]
-Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra={"secret": True})]
-Uri = Annotated[str, AfterValidator(_no_credentials)]
 Text = Annotated[str, BeforeValidator(_text)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Limit = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-def reveal(reference: str | None) -> SecretStr | None:
-    """The secret behind a reference; raises UsageError where the variable or file is not there."""
-    if reference is None:
-        return None
-    kind, _, place = reference.partition(":")
-    if kind == "env":
-        if place not in os.environ:
-            raise UsageError(f"the secret env:{place} is not set; export {place}=… before running")
-        return SecretStr(os.environ[place])
-    try:
-        return SecretStr(Path(place).read_text(encoding="utf-8").strip())
-    except OSError as error:
-        raise UsageError(f"the secret file {place} cannot be read ({error.strerror}); check path and rights") from error
+# A whole number, and a number that is finite; true and false are neither.
+Whole = Annotated[int, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Real, Field(gt=0, lt=1)]
+Alpha = Annotated[Real, Field(ge=1e-12, lt=1)]
+Limit = Annotated[Real, Field(ge=0, le=1)]
+Count = Annotated[Whole, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -96,7 +78,7 @@ class Section(BaseModel):
 class DataSettings(Section):
     """Which table, and how its rows are parted before anything is fitted."""
 
-    path: str | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    path: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
     date: Day | None = Field(
         None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
     )
@@ -106,7 +88,7 @@ class DataSettings(Section):
     )
     group: str | None = Field(None, description="Column whose values get calibration tables of their own.")
     timezone: str = Field("UTC", description="Time zone in which times without one are read.")
-    schema_file: str | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
+    schema_file: Local | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
     drop: tuple[str, ...] = Field((), description="Columns to leave out.")
     ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
     split: Literal["hash", "group", "time"] = Field("hash", description="Rows are parted by content, group or time.")
@@ -131,17 +113,21 @@ class TrainingSettings(Section):
     epochs: Count | None = Field(None, description="Passes over the data; chosen from its size if empty.")
     steps: Count | None = Field(None, description="Updates in all; wins over epochs.")
     batch_size: Count = Field(128, description="Rows per update.")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="The model's own if empty.")
-    latent_dim: Count | None = Field(None, description="Width of the latent space; chosen from the data if empty.")
-    patience: Annotated[int, Field(ge=0)] = Field(12, description="Validations without gain before it stops; 0: never.")
-    random_state: Annotated[int, Field(ge=0)] = Field(0, description="Seed of splits, weights and draws.")
+    learning_rate: Annotated[Real, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
+    latent_dim: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
+        None, description="Width of the latent space; chosen from the data if empty."
+    )
+    patience: Annotated[Whole, Field(ge=0)] = Field(
+        12, description="Validations without gain before it stops; 0: never."
+    )
+    random_state: Annotated[Whole, Field(ge=0, lt=1 << 32)] = Field(0, description="Seed of splits, weights and draws.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N.")
 
 
 class CalibrationSettings(Section):
     """How scores become p-values and alarms."""
 
-    alpha: Share = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
+    alpha: Alpha = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
     fraction: Share = Field(0.2, description="Share of the training rows held back for calibration.")
 
 
@@ -152,15 +138,15 @@ class RegistrySettings(Section):
         "sqlite:///runs/mlflow.db",
         description="MLflow database or server; env:NAME or file:PATH where it holds a password.",
     )
-    artifacts: str | None = Field(None, description="Artifact store of a SQLite database; beside it if empty.")
+    artifacts: Place | None = Field(None, description="Artifact store of a SQLite database; beside it if empty.")
     experiment: str = Field("ganlib-training", min_length=1, description="Experiment of the training runs.")
     username: str | None = Field(None, description="User at an MLflow server with basic authentication.")
     password: Reference | None = Field(None, description="Password, by reference: env:NAME or file:PATH.")
     token: Reference | None = Field(None, description="Bearer token, by reference: env:NAME or file:PATH.")
-    retries: Annotated[int, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
-    timeout: Annotated[int, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
-    cache: str | None = Field(None, description="Folder of downloaded artifacts; chosen by itself if empty.")
-    gates: str | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
+    retries: Annotated[Whole, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
+    timeout: Annotated[Whole, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
+    cache: Local | None = Field(None, description="Folder of downloaded artifacts; chosen by itself if empty.")
+    gates: Local | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
 
     def uri(self) -> str:
         """The tracking URI itself, its reference resolved."""
@@ -171,10 +157,10 @@ class RegistrySettings(Section):
 class ScoreSettings(Section):
     """Batch scoring."""
 
-    model: str | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: str | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
-    output: str | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
-    alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    input: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    output: Local | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
+    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add one contribution column per feature.")
     keep: tuple[str, ...] | None = Field(
@@ -191,32 +177,37 @@ class ScoreSettings(Section):
     )
     date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
     workers: Count = Field(1, description="Processes that share the units of the input.")
-    wait: Annotated[float, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
+    wait: Annotated[Real, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
 
 
 class StreamSettings(Section):
     """Streaming scores."""
 
-    model: str | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: str | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
-    output: str | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
-    alpha: Share | None = Field(None, description="Alarm budget; the model's own if empty.")
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
+    output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
+    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add contributions per feature.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
-    deadline: Annotated[float, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
+    deadline: Annotated[Real, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
 
 
 class AugmentSettings(Section):
     """Synthetic rows."""
 
-    model: str = Field("cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter.")
+    model: Model = Field(
+        "cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter."
+    )
     rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
     condition: Text | None = Field(None, description="Only rows of this class.")
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
+    spreadsheet_safe: bool = Field(
+        False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."
+    )
     gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
-    repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: str | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
+    repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
+    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
 
 
 class Origin(NamedTuple):
@@ -284,13 +275,13 @@ def load_settings(path: str | Path | None = None, overrides: Mapping[str, Any] |
         _put(tree, sources, key, value, str(path))
     for variable, key, text in _environment():
         _put(tree, sources, key, _parse(key, text), variable)
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            _check_key(key, f"option {key}")
-            _put(tree, sources, key, _parse(key, value) if isinstance(value, str) else value, "command line")
-    if (uri := tree.get("registry", {}).get("tracking_uri")) and sources["registry.tracking_uri"] in MLFLOW_VARIABLES:
-        # MLflow's own variable may hold a password; keep it a reference, as everywhere.
-        tree["registry"]["tracking_uri"] = "env:MLFLOW_TRACKING_URI" if _CREDENTIALS.search(uri) else uri
+    for key, value in _options(overrides or {}):
+        _put(tree, sources, key, value, "command line")
+    uri, source = tree.get("registry", {}).get("tracking_uri"), sources.get("registry.tracking_uri", "")
+    if source in os.environ and holds_secret(str(uri)):
+        tree["registry"]["tracking_uri"] = f"env:{source}"  # the variable may hold a password; a setting may not
+    for name in MLFLOW_SECRETS:
+        remember(os.environ.get(name, ""))
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -346,6 +337,16 @@ def _environment() -> Iterator[tuple[str, str, str]]:
             yield variable, key, text
 
 
+def _options(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        _check_key(key, f"option {key}")
+        if value == "":  # often a variable of a script that is not set
+            raise UsageError(f"the option for {key} is empty; give a value, or leave the option out")
+        yield key, _parse(key, value) if isinstance(value, str) else value
+
+
 def _check_key(key: str, where: str) -> None:
     section, _, name = key.partition(".")
     if section not in Settings.model_fields:
@@ -386,8 +387,8 @@ def _parse(key: str, text: str) -> Any:
     if _is_text(field.annotation):
         return None if text == "" and type(None) in get_args(field.annotation) else text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 
@@ -407,7 +408,11 @@ def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
         key = ".".join(str(part) for part in fault["loc"])
         source = next((s for k, s in sources.items() if key == k or key.startswith(k + ".")), "")
         reason = fault["msg"].removeprefix("Value error, ")
-        shown = "" if _is_secret(key) or "secret" in reason or not key else f", not {str(fault['input'])[:60]!r}"
+        shown = (
+            ""
+            if _is_secret(key) or "secret" in reason or not key
+            else f", not {without_secrets(str(fault['input']))[:60]!r}"
+        )
         parts.append(f"{key or 'configuration'}: {reason}{shown}" + (f" (from {source})" if source else ""))
     return "; ".join(parts)
 

@@ -412,7 +412,7 @@ def score(chosen: ScoreSettings, registry: Registry | None = None, new_run: bool
 
     for name in ("model", "input", "output"):
         if getattr(chosen, name) is None:
-            raise UsageError(f"scoring needs a {name}: give --{name}, or score.{name} in the configuration (--config)")
+            raise UsageError(f"--{name} is missing: give it, or score.{name} in the configuration (--config)")
     identity: dict[str, Any] = {}
     path: str | Path = str(chosen.model)
     if str(path).startswith("models:/"):

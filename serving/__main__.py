@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from serving import options
-from serving.cli_support import run_cli, setup_logging
+from serving.cli_support import Options, run_cli, setup_logging
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=Options, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Score data with a sealed artifact. Needs no torch, mlflow or prefect.",
 )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from serving.layout import (
     unit_of,
 )
 from serving.plan import Plan
-from serving.wording import counted, listed
+from serving.wording import counted, listed, say
 
 OURS = {COMMITS, SCORED, SELECTED, DEAD, OLD_PARTS, OLD_SELECTED}
 NO_DATA = {"_lease.json", "lost+found", ".gitkeep", ".gitignore", ".DS_Store"}
@@ -89,7 +88,7 @@ def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
     decided = old is None or (old.settings.fdr is not None and (folder / THRESHOLD).exists())
     wanted = set() if decided else {p.stem for p in (folder / COMMITS).glob("*.json")} & plan.ids
     if begun and old is not None and not why:
-        print(_changes(old, plan, wanted), file=sys.stderr)
+        say(_changes(old, plan, wanted))
     with disk_errors(f"in {folder}"):
         _clear(folder, wanted)
     write_checked(folder / PLAN, plan.to_dict())

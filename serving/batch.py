@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -22,7 +21,7 @@ from serving.commits import again, read_commits, settle
 from serving.crash import crash_point
 from serving.discovery import check_rate
 from serving.errors import DataError, TemporaryError, UsageError
-from serving.files import disk_errors, read_checked, write_checked
+from serving.files import disk_errors, is_url, read_checked, write_checked
 from serving.inputs import Input, check_separator, place_date
 from serving.keep import kept_columns, names_to_keep
 from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, read_manifest
@@ -32,7 +31,7 @@ from serving.progress import Progress
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, Job, Lineage, Source
-from serving.wording import MOST, counted, listed
+from serving.wording import MOST, counted, listed, say
 from serving.workers import EXECUTORS, Executor
 
 MAX_BAD_SHARE = 0.1
@@ -165,9 +164,9 @@ def score_batch(
         manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
     if not written:
-        print(f"already complete: nothing was left to do in {folder}", file=sys.stderr)
+        say(f"already complete: nothing was left to do in {folder}")
     for doubt in manifest["doubts"]:
-        print(f"warning: {doubt}", file=sys.stderr)
+        say(f"warning: {doubt}")
     return Summary(
         str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - len(done), len(done), scorer.alpha,
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
@@ -184,7 +183,7 @@ def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, f
     for name, share in shares.items():
         if share is not None and not 0 <= share <= 1:
             raise UsageError(f"--{name} must lie between 0 and 1, not {share:g}")
-    if "://" in output:
+    if is_url(output):
         raise UsageError(f"--output {output} is a URL; scores are written to a local folder, copy them from there")
 
 
@@ -204,7 +203,7 @@ def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
 def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
     changed = {said: source.path for source in reversed(inputs) for said in watch.changed_types(schema, source.types())}
     for said, path in list(changed.items())[:MOST]:
-        print(f"warning: {path}: {said}", file=sys.stderr)
+        say(f"warning: {path}: {said}")
 
 
 def _check_listing(location: str, inputs: Sequence[Input], old: Plan | None) -> None:
@@ -223,7 +222,7 @@ def _check_rows(plan: Plan, location: str, required: bool) -> None:
     what = f"no rows in {listed(empty)} of {location}" if plan.rows else f"there are no rows to score in {location}"
     if required:
         raise DataError(f"{what}; --require-rows asks for some in every file")
-    print(f"{what}; --require-rows makes this exit 4", file=sys.stderr)
+    say(f"{what}; --require-rows makes this exit 4")
 
 
 def _score_units(job: Job, plan: Plan, done: Collection[str], executor: Executor) -> None:

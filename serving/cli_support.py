@@ -8,11 +8,18 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from serving.errors import UsageError
+from serving.files import FULL, is_utf8
+from serving.secrets import without_secrets
+from serving.wording import say, shown
 
 Rate = Annotated[
     float | None, typer.Option("--fdr", help="Also mark rows by this false discovery rate: column fdr_selected.")
@@ -21,6 +28,30 @@ Rate = Annotated[
 
 class Terminated(BaseException):
     """SIGTERM arrived; unwinds to the command, which exits 143."""
+
+
+class Options(TyperGroup):
+    """The verbs of a command. An empty option or argument is often a variable of a script that is not set."""
+
+    # Nothing is what these may be set to.
+    MAY_BE_EMPTY = ("--keep",)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reject what is empty: a path would become the folder that one is in, another value the default."""
+        for name in _empty(args):
+            if name not in self.MAY_BE_EMPTY:
+                what = name if name.startswith("-") else "an argument"
+                raise UsageError(f"{what} is empty; give a value, or leave it out")
+        return super().parse_args(ctx, args)
+
+
+def _empty(args: list[str]) -> Iterator[str]:
+    """The option, or what else stands before it, of each empty value."""
+    for before, given in pairwise(["", *args]):
+        if given == "":
+            yield before
+        elif given.startswith("--") and given.endswith("="):
+            yield given.removesuffix("=")
 
 
 def _terminate(_: int, __: FrameType | None) -> None:
@@ -48,23 +79,30 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
         if debug:
-            traceback.print_exc()
-        code = getattr(error, "exit_code", None)
-        if (
-            isinstance(code, int)
-            and code != 0
-            and type(error).__module__.split(".")[0] in ("serving", "ganlib", "pipelines")
-        ):
-            return _say(str(error), code)
-        if isinstance(error, OSError) and error.errno in (28, 122):
-            return _say(f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75)
-        return _say(f"unexpected {type(error).__name__}: {error} (GANLIB_DEBUG=1 shows the traceback)", 1)
+            print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
+        return _say(*_refusal(error))
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _refusal(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and its exit code."""
+    code = getattr(error, "exit_code", None)
+    ours = type(error).__module__.partition(".")[0] in ("serving", "ganlib", "pipelines")
+    if ours and isinstance(code, int) and code != 0:
+        return str(error), code
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"no space left on the disk ({error.filename or 'output'}); free some and run again", 75
+    if isinstance(error, MemoryError):
+        return f"this machine has too little memory ({error}); free some, or ask for less at a time", 75
+    if isinstance(error, UnicodeEncodeError) and not is_utf8(error.object):
+        return f"{error.object[:200]!r} is not UTF-8; rename the file or folder, or correct the option", 2
+    words = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {words} (GANLIB_DEBUG=1 shows the traceback)", 1
+
+
 def _say(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    say(f"error: {message}")
     return code
 
 
@@ -76,13 +114,25 @@ def _warner() -> Callable[..., None]:
         text = " ".join(str(message).split())
         if text not in told:
             told.add(text)
-            print(f"warning: {text}", file=sys.stderr)
+            say(f"warning: {text}")
 
     return warn
+
+
+class _OneLine(logging.Formatter):
+    """A record is one line without secrets; only a traceback below it has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return without_secrets(super().formatException(ei))
 
 
 def setup_logging(verbose: bool = False) -> None:
     """Log to stderr: warnings, or everything of ours. What libraries warn of takes one line, without their source."""
     warnings.showwarning = _warner()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("serving").setLevel(logging.INFO if verbose else logging.WARNING)

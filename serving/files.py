@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,6 +23,16 @@ REFUSED = (
     errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
     errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP,
 )  # fmt: skip
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is a URL, also one whose slashes a path has merged (``http:/host``)."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)) is not None
+
+
+def is_utf8(place: str | Path) -> bool:
+    """Whether a name can be written as text: a file system takes any bytes, scores and JSON do not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(place))
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from serving.errors import DataError, UsageError
 from serving.inputs import Input
-from serving.wording import listed
+from serving.wording import listed, say
 
 # What a score row says by itself.
 SCORE_COLUMNS = (
@@ -53,7 +52,13 @@ def split_names(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names as the command line has them: separated by commas, quoted if they hold one; None if none were given."""
     if given is None:
         return None
-    return tuple(dict.fromkeys(name for text in given for row in csv.reader([text]) for name in row if name))
+    try:
+        return tuple(dict.fromkeys(name for text in given for row in csv.reader([text]) for name in row if name))
+    except csv.Error as error:
+        said = listed(list(given))
+        raise UsageError(
+            f"--keep {said} cannot be read ({error}); put quotes around a name with a line break"
+        ) from error
 
 
 def names_to_keep(asked: Iterable[str] | None, schema: dict[str, Any], inputs: Sequence[Input]) -> tuple[str, ...]:
@@ -98,7 +103,7 @@ def _common_type(column: str, inputs: Sequence[Input]) -> pa.DataType:
         if column in types:
             found.setdefault(_plain(types[column]), source.name)
         elif types:
-            print(f"warning: {source.path} has no column {column!r}; its rows keep null", file=sys.stderr)
+            say(f"warning: {source.path} has no column {column!r}; its rows keep null")
     kinds = [kind for kind in found if not pa.types.is_null(kind)]
     for kind in kinds:
         if not _named(kind) or (len(kinds) > 1 and pa.types.is_binary(kind)):
@@ -108,7 +113,7 @@ def _common_type(column: str, inputs: Sequence[Input]) -> pa.DataType:
     if all(map(pa.types.is_signed_integer, kinds)):
         return pa.int64()
     said = ", ".join(f"{kind} in {found[kind]}" for kind in kinds[:3])
-    print(f"warning: column {column!r} is {said}: it is kept as text", file=sys.stderr)
+    say(f"warning: column {column!r} is {said}: it is kept as text")
     return pa.string()
 
 

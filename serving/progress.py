@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from serving.wording import say
+
 QUIET, EVERY = 2.0, 60.0
 
 
@@ -28,7 +30,7 @@ class Progress:
             if now - self._said >= EVERY:
                 self._said = now
                 share = self.done / max(self.total, 1)
-                print(f"{self.done:,} of {self.total:,} rows scored ({share:.0%})", file=sys.stderr, flush=True)
+                say(f"{self.done:,} of {self.total:,} rows scored ({share:.0%})")
         elif self._bar is not None or now - self._began >= QUIET:
             self._show()
 

@@ -15,6 +15,8 @@ from serving.frame import Feeds, FrameAdapter
 from serving.opening.session import check_feeds, check_strings
 from serving.reasons import reasons_of_anomalies
 
+LEAST_ALPHA = 1e-12  # as in pipelines/settings.py; no table calibrates less
+
 
 @dataclass(frozen=True)
 class ScoreBatch:
@@ -43,8 +45,8 @@ class Scorer:
         self.artifact, self.adapter = artifact, FrameAdapter(artifact.schema)
         least = float(artifact.calibration["alpha_min"])
         self.alpha = max(float(artifact.calibration.get("alpha", 0.01)), least) if alpha is None else float(alpha)
-        if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
+        if not LEAST_ALPHA <= self.alpha < 1:
+            raise UsageError(f"alpha must be at least {LEAST_ALPHA:g} and less than 1, not {alpha}")
         if self.alpha < least * (1 - 1e-6):
             needed = math.ceil(1 / self.alpha) - 1
             raise UsageError(

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from serving.frame import NO_DATE, Feeds
-from serving.wording import MOST
+from serving.wording import MOST, printable
 
 Counts = dict[str, Any]
 # A share may leave its training share by this much, and by what chance does (``_chance``).
@@ -83,7 +83,7 @@ def report(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Shares for people, a line a column; those with most first."""
     found = sorted(shares.items(), key=lambda item: -max(item[1].values()))
     lines = [
-        f"  {name}: " + ", ".join(f"{_percent(share)} {WORDS[key]}" for key, share in kinds.items())
+        f"  {printable(name)}: " + ", ".join(f"{_percent(share)} {WORDS[key]}" for key, share in kinds.items())
         for name, kinds in found[:MOST]
     ]
     return lines + [f"  and {len(found) - MOST:,} more columns"] * (len(found) > MOST)

@@ -277,11 +277,13 @@ class Schema:
     @classmethod
     def load(cls, path: str | Path) -> Schema:
         """Read what ``save`` wrote; raises ConfigError on a missing or broken file, naming it."""
-        import yaml
+        from serving.table.documents import read_yaml
 
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = read_yaml(path)
+        except OSError as error:
+            raise ConfigError(f"schema file {path} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
             raise ConfigError(f"schema file {path} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"schema file {path} holds no mapping; write one with `ganlib train`")
@@ -420,7 +422,10 @@ def _checked(column: Column) -> Column:
 
 
 def _dumper() -> Any:
-    """YAML with lists of numbers on one line and one category a line."""
+    """YAML with lists of numbers on one line and one category a line; odd characters are escaped.
+
+    PyYAML itself folds some line breaks within quotes, so that another text is read back.
+    """
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -430,5 +435,9 @@ def _dumper() -> Any:
         flow = all(isinstance(v, int | float) for v in values)
         return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flow)
 
+    def text(dumper: Any, value: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
     Dumper.add_representer(list, listed)
+    Dumper.add_representer(str, text)
     return Dumper

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, say, show, table
+from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
 from serving.options import LOCATION, Day
-from serving.wording import counted
+from serving.wording import counted, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,6 +39,13 @@ def augment(
     only_synthetic: Annotated[
         bool | None, typer.Option("--only-synthetic", help="Leave the real rows out of the output.")
     ] = None,
+    spreadsheet_safe: Annotated[
+        bool | None,
+        typer.Option(
+            "--spreadsheet-safe",
+            help="CSV: put an apostrophe before generated text that a spreadsheet would run as a formula.",
+        ),
+    ] = None,
     output: Annotated[
         str | None, typer.Option(help="FILE.csv, FILE.tsv or FILE.parquet; FILE.report.html beside it.")
     ] = None,
@@ -64,6 +71,7 @@ def augment(
     settings = configured(
         config, data__path=data, data__date=date, data__label=label, augment__condition=condition,
         augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
+        augment__spreadsheet_safe=spreadsheet_safe,
         augment__output=output, training__steps=steps, training__random_state=seed,
         registry__tracking_uri=tracking, **schema_options(schema, drop, ids),
     )  # fmt: skip

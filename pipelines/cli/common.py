@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from pipelines.errors import Interrupted, UsageError, cannot_write
-from serving.cli_support import Terminated
+from serving.cli_support import Options, Terminated
+from serving.secrets import without_secrets
+from serving.wording import shown
 
 if TYPE_CHECKING:
     from pipelines.registry import Registry
@@ -42,7 +42,7 @@ _AFTERWARDS = {
 }
 
 
-class Verbs(TyperGroup):
+class Verbs(Options):
     """The verbs; what interrupts one, or keeps it from writing, becomes one line that says what to do next."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -105,31 +105,36 @@ def need(module: str, extra: str) -> None:
 
 
 def open_model(uri: str, chosen: Settings) -> tuple[Path, str | None, str, str]:
-    """(file, sha-256, name, version) of a registered model or a bare file."""
+    """(file, sha-256, name, version) of a registered model or a bare file; raises UsageError on another place."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from pipelines.references import Model
+
+    try:
+        TypeAdapter(Model).validate_python(uri)
+    except ValidationError as error:
+        raise UsageError(f"--model: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if uri.startswith("models:/"):
         resolved = registry(chosen).resolve(uri)
         return resolved.path, resolved.sha256 or None, resolved.name, resolved.version
     return Path(uri), None, Path(uri).stem, ""
 
 
-def say(text: str) -> None:
-    """Tell on stderr; stdout carries results."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def show(result: Any) -> None:
     """A result as one line of JSON."""
-    print(json.dumps(result, default=str))
+    print(without_secrets(json.dumps(result, default=str)))
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table that fits the terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(title=title, title_justify="left")
     for position, column in enumerate(columns):
         drawn.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        drawn.add_row(*row)
+        # Values and names are no markup.
+        drawn.add_row(*(Text(shown(cell)) for cell in row))
     Console(soft_wrap=False).print(drawn)

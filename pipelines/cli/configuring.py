@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import Config, Json, Tracking, example, say, show, table
+from pipelines.cli.common import Config, Json, Tracking, example, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from pipelines.files import check_output, written
+from serving.wording import say
 
 config_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,

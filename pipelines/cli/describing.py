@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import Config, Json, example, need, required, say, show
+from pipelines.cli.common import Config, Json, example, need, required, show
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from pipelines.files import check_output, placing
 from serving.options import LOCATION, DataDay
+from serving.wording import say, shown
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -137,18 +138,12 @@ def columns_table(columns: Sequence[dict[str, Any]]) -> None:
         counts = [_share(row["missing"]), "-" if row["distinct"] is None else f"{row['distinct']:,}"]
         cells = [row["column"], row["kind"], row["role"], *counts, row["examples"]]
         # Values and names are no markup.
-        drawn.add_row(*(Text(_printable(cell)) for cell in cells))
+        drawn.add_row(*(Text(shown(cell)) for cell in cells))
     console = Console(soft_wrap=False, highlight=False)
     console.print(drawn)
     for row in columns:
         if row["note"]:
-            print(
-                "\n".join(wrap(_printable(f"{row['column']}: {row['note']}"), console.width, subsequent_indent="    "))
-            )
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+            print("\n".join(wrap(shown(f"{row['column']}: {row['note']}"), console.width, subsequent_indent="    ")))
 
 
 def _share(share: float | None) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import Config, DryRun, Json, Tracking, example, registry, say, show, table
+from pipelines.cli.common import Config, DryRun, Json, Tracking, example, registry, show, table
 from pipelines.cli.common import settings as configured
+from serving.wording import say
 
 
 def add_to(app: typer.Typer) -> None:

@@ -17,13 +17,13 @@ from pipelines.cli.common import (
     open_model,
     registry,
     required,
-    say,
     show,
     table,
 )
 from pipelines.cli.common import settings as configured
 from pipelines.errors import GateRefused
 from pipelines.files import check_output, written
+from serving.wording import say
 
 if TYPE_CHECKING:
     from pipelines.gates import Verdict

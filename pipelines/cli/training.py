@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, say, show, table
+from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, bare, columns_table, schema_options
 from pipelines.errors import UsageError
 from serving.options import LOCATION, DataDay
-from serving.wording import counted
+from serving.wording import counted, say
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings

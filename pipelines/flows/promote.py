@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
 from pipelines import promotion
 from pipelines.errors import GateRefused
-from pipelines.flows.tasks import as_task, leave_table, tell
+from pipelines.flows.tasks import as_flow, as_task, leave_table, tell
 from pipelines.registry import Registry
 from pipelines.settings import load_settings
 
@@ -38,7 +36,7 @@ MOVE = as_task(move_champion, idempotent=False)
 BACK = as_task(move_back, idempotent=False)
 
 
-@flow(name="promote", timeout_seconds=3600)
+@as_flow("promote", hours=1)
 def promote(
     name: str,
     version: str | None = None,
@@ -59,7 +57,7 @@ def promote(
     return done
 
 
-@flow(name="rollback", timeout_seconds=3600)
+@as_flow("rollback", hours=1)
 def rollback(name: str, dry_run: bool = False, config: str | None = None) -> dict[str, Any]:
     """Give the alias champion back to the version before."""
     before, after = BACK(name, dry_run, config)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, tell, with_day
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, tell, with_day
 from pipelines.registry import Registry
 from pipelines.settings import Settings, load_settings
 from serving.batch import Summary
@@ -31,7 +29,7 @@ SCORE = as_task(score_rows, idempotent=True, timeout=12 * HOUR)
 RECOUNT = as_task(recount, idempotent=True)
 
 
-@flow(name="score-batch", timeout_seconds=24 * HOUR)
+@as_flow("score-batch", hours=24)
 def score_batch(
     model: str | None = None,
     input: str | None = None,

@@ -1,45 +1,63 @@
-"""What all flows share: steps as tasks, what may be retried, and how a flow tells what it does."""
+"""What all flows share: steps as tasks, what may be retried, how a flow fails, and how it tells what it does."""
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
+from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
+from pipelines.errors import UsageError
 from pipelines.settings import Settings
+from serving.secrets import without_secrets
+from serving.wording import say, shown
 
 HOUR = 3600.0
+HOME = "GANLIB_HOME"
 
 
-class OneLine(logging.Filter):
-    """Our own errors say what is wrong and how to mend it: they need no traceback in the log."""
+class Once(logging.Filter):
+    """An error that knows its exit code is logged once, in one line, by its flow (``as_flow``).
+
+    Prefect's own records of it say the same again, with tracebacks. No record shows a secret.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; take the traceback off those about errors that know their exit code."""
-        if record.exc_info and hasattr(record.exc_info[1], "exit_code"):
-            record.exc_info = record.exc_text = None
+        """Drop the records that repeat an error."""
+        text = record.getMessage()
+        if text.startswith("Finished in state Failed") or (record.exc_info and _code(record.exc_info[1]) is not None):
+            return False
+        record.msg, record.args = without_secrets(text), ()
         return True
 
 
+def _code(error: BaseException | None) -> int | None:
+    """The exit code of an error that knows one."""
+    code = getattr(error, "exit_code", None)
+    return code if isinstance(code, int) else None
+
+
 for _logger in ("prefect.task_runs", "prefect.flow_runs"):
-    logging.getLogger(_logger).addFilter(OneLine())
+    logging.getLogger(_logger).addFilter(Once())
 _TRANSIENT = (5, 75)  # a registry or broker that is down, a lease that is held, a full disk
 
 
 def is_transient(_: Any, __: Any, state: Any) -> bool:
     """Whether doing it again may help: bad data, a refused gate or a wrong option stay what they are."""
     error = state.result(raise_on_failure=False)
-    code = getattr(error, "exit_code", None)
-    return code in _TRANSIENT if isinstance(code, int) else isinstance(error, OSError)
+    code = _code(error)
+    return isinstance(error, OSError) if code is None else code in _TRANSIENT
 
 
 def as_task(step: Callable[..., Any], *, idempotent: bool, timeout: float = HOUR) -> Any:
@@ -66,15 +84,57 @@ def with_day(settings: Settings, section: str) -> Settings:
     return settings.model_copy(update={section: chosen.model_copy(update={"date": chosen.date or started})})
 
 
+def as_flow(name: str, hours: float) -> Callable[[Callable[..., Any]], Any]:
+    """A function as a flow. An error that knows its exit code ends it as ``Failed``: one line, and that code.
+
+    Called directly, the flow raises the error itself.
+    """
+
+    def decorate(body: Callable[..., Any]) -> Any:
+        @functools.wraps(body)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            try:
+                enter_home()
+                return body(*args, **kwargs)
+            except Exception as error:
+                if (code := _code(error)) is None:
+                    raise
+                message = f"{shown(str(error))} (exit code {code})"
+                get_run_logger().error(message)
+                return Failed(data=error, message=message)
+
+        return flow(name=name, timeout_seconds=hours * HOUR)(run)
+
+    return decorate
+
+
+def enter_home() -> None:
+    """Move to the worker's ``GANLIB_HOME``, where paths of a deployment begin; a flow called directly stays.
+
+    Raises UsageError where the variable is not set, is relative or names no folder.
+    """
+    if deployment.id is None:
+        return
+    home = os.environ.get(HOME, "")
+    if not Path(home).is_absolute():
+        found = f"is {home!r}, a relative path" if home else "is not set"
+        raise UsageError(f"{HOME} {found} where the worker runs; export it as the full path of the data's folder there")
+    try:
+        os.chdir(home)
+    except OSError as error:
+        raise UsageError(f"{HOME}={home} cannot be entered ({error.strerror}); export the data's folder") from error
+
+
 def runner(tasks: Mapping[Any, Any]) -> Callable[..., Any]:
     """A ``run`` for the steps' order that calls each step's task."""
     return lambda step, *args: tasks[step](*args)
 
 
 def tell(text: str) -> None:
-    """Say it on stderr and in the run's log."""
-    print(text, file=sys.stderr, flush=True)
-    get_run_logger().info(text)
+    """Say it on stderr and in the run's log, each line for itself."""
+    for line in text.split("\n"):
+        say(line)
+        get_run_logger().info(shown(line))
 
 
 def key(*parts: str) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
 from pipelines import augmenting, steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell, with_day
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, runner, tell, with_day
 from pipelines.settings import Settings
 
 TASKS = {
@@ -26,7 +24,7 @@ def augment_rows(settings: dict[str, Any]) -> dict[str, Any]:
 AUGMENT = as_task(augment_rows, idempotent=True, timeout=12 * HOUR)
 
 
-@flow(name="train-augmenter", timeout_seconds=24 * HOUR)
+@as_flow("train-augmenter", hours=24)
 def train_augmenter(
     name: str,
     data: str | None = None,
@@ -49,7 +47,7 @@ def train_augmenter(
     return trained.to_dict()
 
 
-@flow(name="augment", timeout_seconds=24 * HOUR)
+@as_flow("augment", hours=24)
 def augment(
     data: str | None = None,
     output: str | None = None,

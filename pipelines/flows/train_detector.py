@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_task, leave_link, leave_table, runner, tell, with_day
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, runner, tell, with_day
 
 TASKS = {
     steps.prepare: as_task(steps.prepare, idempotent=True),
@@ -18,7 +16,7 @@ TASKS = {
 }
 
 
-@flow(name="train-detector", timeout_seconds=48 * HOUR)
+@as_flow("train-detector", hours=48)
 def train_detector(
     name: str,
     data: str | None = None,

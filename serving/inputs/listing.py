@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from serving.errors import DataError, DependencyError, UsageError
+from serving.files import is_utf8
 from serving.inputs.base import Input
 from serving.inputs.opening import COMPRESSIONS, file_state, filesystem, object_state
+from serving.secrets import holds_secret, without_secrets
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 ENDINGS = ".parquet, .csv, .tsv or .jsonl (text also as .gz, .bz2 or .zst)"
@@ -168,6 +170,8 @@ def _of(path: Path, name: str, base: str, kind: tuple[str, str | None] | None = 
         stat = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
+    if not is_utf8(path):
+        raise DataError(f"the name of {str(path)!r} is not UTF-8, and scores name their source; rename it")
     form, compression = kind or kind_of(name) or ("csv", None)
     return Input(str(path), name, form, compression, partition_keys(f"{base}/{name}"), **file_state(stat))
 
@@ -180,6 +184,11 @@ def partition_keys(path: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def _remote(text: str) -> list[Input]:
+    if holds_secret(text):
+        raise UsageError(
+            f"{without_secrets(text)} holds a password or token, which would be kept with the scores; take it out and "
+            "give it to the storage library by its own variables, such as FSSPEC_SFTP_PASSWORD"
+        )
     fs, path = filesystem(text)
     try:
         found, base = _remote_files(fs, path, text)

@@ -1,16 +1,11 @@
 """The README, word for word: the demo, then every command and snippet of the three tours in the demo's folder."""
 
 import json
-import os
 import re
 import shlex
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pandas as pd
@@ -19,13 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "pipelines"))
 from pipeline_data import sensor_table  # noqa: E402
-
-
-def environment(**more):
-    """As after `. .venv/bin/activate`, without settings of the machine that runs the tests."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PREFECT", "GANLIB"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200", **more}
+from servers import end, environment, free_port, start, wait_for  # noqa: E402
 
 
 def run(folder, *args, **more):
@@ -135,8 +124,7 @@ def nightly_deployment_works(folder):
     # Word for word but for the port: another server may run here. What is exported comes from the block alone.
     *setup, worker = block.replace("http://127.0.0.1:4200/api", api).strip().splitlines()
     exports = [line for line in setup if line.startswith("export ")]
-    for name in ("prefect.yaml", "pipelines"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "prefect.yaml").symlink_to(ROOT / "prefect.yaml")
     env = environment(PREFECT_HOME=str(folder / "server"), PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1",
                       PREFECT_WORKER_QUERY_SECONDS="1")  # fmt: skip
     started = [start(f"prefect server start --port {port} --no-ui", folder, env)]
@@ -153,43 +141,6 @@ def nightly_deployment_works(folder):
     finally:
         for process in reversed(started):
             end(process)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(command, folder, env, *before):
-    """A server of the test's own; SIGINT is heard even where the tests run in the background."""
-    log = (folder / f"{command.split()[1]}.log").open("w")
-    script = "\n".join([*before, f"exec {command}"])
-    return subprocess.Popen(
-        ["bash", "-c", script], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-
-
-def end(process):
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-
-
-def wait_for(url, seconds):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{url} did not answer")
 
 
 @pytest.mark.timeout(300)

@@ -1,5 +1,6 @@
 """What is inferred, what is stored of the data, and what a person may do to the file."""
 
+import copy
 import datetime as dt
 from decimal import Decimal
 
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
@@ -186,7 +189,7 @@ def test_the_file_round_trips_and_explains_itself(table, tmp_path):
         (lambda d: d.update(columns=[]), "lists no columns"),
         (lambda d: d.update(timezone="Berlin"), "no time zone 'Berlin'"),
         (lambda d: d.update(label="amount"), "label: 'amount'"),
-        (lambda d: d["columns"].append(dict(d["columns"][0])), "columns twice: amount"),
+        (lambda d: d["columns"].append(copy.deepcopy(d["columns"][0])), "columns twice: amount"),
         (lambda d: d["columns"].append("amount"), "not a mapping"),
         (lambda d: d["columns"][0].update(kinds="number"), "'amount': unknown keys kinds"),
         (lambda d: d["columns"][0].pop("kind"), "'amount' lacks kind"),
@@ -238,3 +241,16 @@ def test_a_reviewed_schema_overrides_the_data(table):
     assert (code.kind, code.width) == ("category", 5) and "day" not in {c.column for c in encoder.codes}
     row = encoder.transform(table.assign(count=2).iloc[:1])[0]
     assert row[code.start : code.start + 5].tolist() == [0, 1, 0, 0, 0]
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(words, st.lists(words, unique=True))
+@settings(max_examples=50)
+def test_any_name_and_category_is_read_back_as_it_was(tmp_path_factory, name, categories):
+    """Line breaks, escapes, words that YAML reads as something else."""
+    path = tmp_path_factory.getbasetemp() / "odd-schema.yaml"
+    schema = Schema((Column(name, "category", dtype="object", categories=tuple(categories)),))
+    schema.save(path)
+    assert Schema.load(path).columns == schema.columns

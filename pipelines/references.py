@@ -1,0 +1,84 @@
+"""Secrets in a configuration: named by reference, read at the moment of use, and never shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from pipelines.errors import UsageError
+from serving.files import is_url, is_utf8
+from serving.secrets import holds_secret, remember
+
+
+def _reference(value: Any) -> Any:
+    """Accept ``env:NAME`` or ``file:PATH`` only, so that no secret ever stands in a file or a log."""
+    if isinstance(value, str) and not re.fullmatch(r"(env:[A-Za-z_]\w*|file:.+)", value):
+        raise ValueError("a secret is given by reference only: env:NAME or file:PATH")
+    return value
+
+
+def _no_secret(value: str) -> str:
+    if not is_utf8(value):
+        raise ValueError("the name is not UTF-8; rename the file or folder, or correct the option")
+    if holds_secret(value):
+        raise ValueError(
+            "a URL with a password or token in it is a secret; take that out and give it to the storage library by its "
+            "own variables, such as FSSPEC_SFTP_PASSWORD"
+        )
+    return value
+
+
+def _local(value: str) -> str:
+    if is_url(value):
+        raise ValueError("a path on this machine, not a URL: copy the file from or to the other place")
+    return value
+
+
+def model_place(value: str) -> str:
+    """The place of a model itself; raises ValueError where it is neither in a registry nor a file of this machine."""
+    if is_url(value) and not value.startswith("models:/"):
+        raise ValueError("a model is models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx; download the file first")
+    return value
+
+
+def _no_secret_uri(value: str) -> str:
+    if holds_secret(value):
+        raise ValueError("a URI with a password in it is a secret: put it in a variable or file and write env:NAME")
+    return value
+
+
+Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra={"secret": True})]
+Uri = Annotated[str, AfterValidator(_no_secret_uri)]
+# A file, a folder or a URL; the others are of this machine.
+Place = Annotated[str, AfterValidator(_no_secret)]
+Local = Annotated[Place, AfterValidator(_local)]
+Model = Annotated[Place, AfterValidator(model_place)]
+
+
+def reveal(reference: str | None) -> SecretStr | None:
+    """The secret behind a reference, never to be shown; raises UsageError where the variable or file is not there."""
+    if reference is None:
+        return None
+    kind, _, place = reference.partition(":")
+    value = _variable(place) if kind == "env" else _content(place)
+    remember(value)
+    return SecretStr(value)
+
+
+def _variable(name: str) -> str:
+    if name not in os.environ:
+        raise UsageError(f"the secret env:{name} is not set; export {name}=… before running")
+    return os.environ[name]
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"the secret file {path} cannot be read ({error.strerror}); check path and rights") from error
+    except ValueError as error:
+        raise UsageError(f"the secret file {path} is no UTF-8 text; write the secret alone into it") from error
