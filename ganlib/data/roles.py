@@ -15,10 +15,10 @@ import pandas as pd
 
 from ganlib.data.frames import close_names
 from ganlib.data.gaps import without_gaps
+from ganlib.data.leaks import alone
 from ganlib.data.schema import Column, Schema
 from ganlib.data.values import (
     NO_DATE,
-    as_booleans,
     as_microseconds,
     as_numbers,
     as_strings,
@@ -31,7 +31,6 @@ from serving.table.words import MISSING_WORDS, Missing
 LEAST_ROWS = 20  # rows from which an order is no accident
 LEAST_STEPS = 5  # values from which a column that never turns back may be a clock
 ENOUGH_ROWS = 200  # rows from which a value in nearly all of them is a near-constant
-LEAST_ANOMALIES = 5  # known anomalies from which a leak is no accident
 NEARLY_ALL = 0.995
 LEAK = 0.995  # AUROC of one column alone
 EVEN = 0.99  # correlation with the row number from which values advance evenly
@@ -433,43 +432,3 @@ def _leaks(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: s
     seen = f"alone it tells known anomalies from other rows (AUROC {figure:.3f})"
     how = f"--drop {column.name} leaves it out if it is not known before the anomaly is"
     return [Finding(column.name, "leak", "kept", seen, how)]
-
-
-def alone(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: str) -> float:
-    """AUROC of one column, whichever way it points, or of its missing values; 0.5 where anomalies are too few."""
-    if min(anomalous.sum(), (~anomalous).sum()) < LEAST_ANOMALIES or column.kind == "text":
-        return 0.5
-    if column.clock == "recurring":  # its position in time is not read
-        return 0.5
-    if column.kind == "category":
-        scores = _shares(as_strings(series), anomalous)
-        return _auroc(scores, anomalous)
-    if column.kind == "date":
-        stamps = _stamps(column, series, timezone)
-        values = np.where(stamps == NO_DATE, np.nan, stamps.astype(np.float64))
-    else:
-        values = as_booleans(series, layout=column.layout) if column.kind == "boolean" else _numbers(column, series)
-    lacks = ~np.isfinite(values)
-    if not lacks.any():
-        return _either(values, anomalous)
-    filled = np.where(lacks, np.median(values[~lacks]) if not lacks.all() else 0.0, values)
-    return max(_either(filled, anomalous), _either(lacks.astype(np.float64), anomalous))
-
-
-def _shares(texts: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
-    """Each row's share of anomalies among the rows of its value; the overall share where a value is rare."""
-    codes = pd.factorize(texts)[0]
-    counts, hits = np.bincount(codes), np.bincount(codes, weights=anomalous.astype(np.float64))
-    return np.where(counts >= LEAST_ANOMALIES, hits / counts, anomalous.mean())[codes]
-
-
-def _either(scores: np.ndarray, anomalous: np.ndarray) -> float:
-    figure = _auroc(scores, anomalous)
-    return max(figure, 1.0 - figure)
-
-
-def _auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
-    """Mann and Whitney's statistic; ties count one half."""
-    ranks, positives = pd.Series(scores).rank().to_numpy(), int(anomalous.sum())
-    negatives = len(anomalous) - positives
-    return float((ranks[anomalous].sum() - positives * (positives + 1) / 2) / (positives * negatives))
