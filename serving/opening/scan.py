@@ -70,6 +70,8 @@ def branches(node: Any) -> Iterator[Any]:
         yield from attribute.graphs
 
 
+# Single numbers of nodes are small; onnxruntime aborts on some that are not.
+_NEGATIVE, _LARGE = {"axis", "start", "end", "default_int64"}, 1 << 31
 # Types of constants: bytes of one value in raw data, and the field that holds values where they are not raw.
 _STORED = {
     1: (4, "float_data"),
@@ -135,6 +137,8 @@ class _Scan:
     def _attribute(self, attribute: Any) -> None:
         if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
             raise IntegrityError("holds sparse constants, which this format does not use; refused")
+        if (attribute.i < 0 and attribute.name not in _NEGATIVE) or attribute.i >= _LARGE:
+            raise IntegrityError(f"the attribute {attribute.name!r} has the value {attribute.i}; refused")
         tensors = ([attribute.t] if attribute.HasField("t") else []) + list(attribute.tensors)
         for tensor in tensors:
             self._tensor(tensor)

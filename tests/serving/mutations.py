@@ -28,7 +28,12 @@ def mutated(data, rng):
         for _ in range(rng.choice((1, 1, 2, 3))):
             rng.choice(_CHANGES)(model, rng)
         return resealed(model)
-    except (ValueError, TypeError, IndexError):  # no protobuf can hold it, or an earlier change left nothing to change
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        RecursionError,
+    ):  # an earlier change left nothing to change
         return _bytes(data, rng)
 
 
@@ -210,6 +215,11 @@ def wide_feeds(opened):
     return made | ({"explain": np.array(True)} if opened.explained_rows else {})
 
 
+def numbered(path, data, number):
+    """A mutation of a file by its number."""
+    return mutated(data, random.Random(f"{path.rsplit('/', 1)[-1]} {number}"))
+
+
 def main(path, first, count):
     """Open mutations ``first`` to ``first + count``; prints each number before, and what came of it after."""
     import resource
@@ -223,7 +233,7 @@ def main(path, first, count):
     data, limits = open(path, "rb").read(), Limits()  # noqa: SIM115
     _bound(Limits(seconds=100_000), len(data))
     for number in range(first, first + count):
-        changed = mutated(data, random.Random(f"{path.rsplit('/', 1)[-1]} {number}"))
+        changed = numbered(path, data, number)
         print(number, end=" ", flush=True)
         try:
             opened = examine(changed, limits)
