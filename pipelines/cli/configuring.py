@@ -80,7 +80,10 @@ def doctor(
     tracking: Tracking = None,
     as_json: Json = False,
 ) -> None:
-    """Check this installation: versions, clashes, GPU, registry, artifacts."""
+    """Check this installation and its registry.
+
+    Versions, clashes, GPU, registry, and whether the artifacts are where the registry says.
+    """
     from pipelines.doctor import examine, repair
 
     chosen = configured(config, registry__tracking_uri=tracking).registry

@@ -20,7 +20,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_models(config: Config = None, tracking: Tracking = None, as_json: Json = False) -> None:
-    """List the registered models: aliases, versions, age of the champion, when one last scored."""
+    """List the registered models.
+
+    Aliases, versions, age of the champion, and when one last scored.
+    """
     where = registry(configured(config, registry__tracking_uri=tracking))
     from pipelines.overview import overview
 
@@ -49,9 +52,10 @@ def show_version(
     tracking: Tracking = None,
     as_json: Json = False,
 ) -> None:
-    """Show the card of a version: quality, gates, data, how to call it.
+    """Show the card of a version.
 
-    NAME alone is its champion, else its challenger, else its newest version.
+    It says how good it is, what the gates said, on which data it was trained, and how to call it. NAME alone is its
+    champion, else its challenger, else its newest version.
     """
     where = registry(configured(config, registry__tracking_uri=tracking))
     from pipelines.overview import described

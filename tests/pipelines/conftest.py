@@ -140,6 +140,6 @@ def server(template, tmp_path_factory):
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
-        # Its workers are its children.
-        os.killpg(process.pid, signal.SIGTERM)
+        # Its workers are its children; asked politely, they wait for connections that clients keep open.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
