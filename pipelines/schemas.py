@@ -66,7 +66,10 @@ def schema_of(
             fit, label, group, data.timezone, for_generation=for_generation, drop=data.drop, ids=data.ids
         )
     schema = _labelled(_loaded(data), data, for_generation)
-    schema = replace(schema, columns=tuple(with_requests(list(schema.columns), data.drop, data.ids)))
+    unused = {*data.drop, *data.ids}
+    kept = tuple(c for c in schema.constraints if not unused & set(c.columns))
+    columns = tuple(with_requests(list(schema.columns), data.drop, data.ids))
+    schema = replace(schema, columns=columns, constraints=kept)
     _check_columns(schema, frame, str(data.schema_file))
     return schema
 

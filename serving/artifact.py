@@ -72,6 +72,11 @@ class Artifact:
         return self.metadata["schema"]
 
     @property
+    def relations(self) -> list[dict[str, Any]]:
+        """The relations that an augmenter's rows keep; none in files of earlier releases."""
+        return self.metadata.get("constraints") or []
+
+    @property
     def features(self) -> list[str]:
         """Input names in the order of contributions."""
         return self.metadata["features"]
@@ -210,9 +215,12 @@ def _metadata(model: Any, name: str) -> dict[str, Any]:
     _check_keys(metadata, name)
     hashes = {"graph": hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()}
     if metadata.get("modality", "table") == "table":
-        hashes["schema"] = hashlib.sha256(raw["schema"].encode()).hexdigest()
-    if any(metadata["hashes"].get(key) != value for key, value in hashes.items()):
-        raise IntegrityError(f"{name}: graph or schema do not match their hashes; the file was changed or damaged")
+        named = [key for key in ("schema", "constraints") if key in raw or key in metadata["hashes"]]
+        hashes |= {key: hashlib.sha256(raw.get(key, "").encode()).hexdigest() for key in named}
+    if wrong := [key for key, value in hashes.items() if metadata["hashes"].get(key) != value]:
+        raise IntegrityError(
+            f"{name}: {' and '.join(wrong)} do not match their hashes; the file was changed or damaged"
+        )
     return metadata
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from ganlib.data.constraints import Constraint, check_constraints, read_constraints
+from ganlib.data.constraints import GUIDE, UNUSED, Constraint, check_constraints, read_constraints
 from ganlib.errors import ConfigError
 from serving.table.layouts import NumberLayout
 from serving.table.words import Missing, missing_words
@@ -49,9 +49,7 @@ _HEADING = f"""\
 #               of the rows, such as birth dates, are absolute
 # missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
 # constraints, below the columns, are relations that generated rows keep; take out those that hold by accident
-#   order       columns: [low, high]: two dates, numbers or durations, the first never above the second
-#   combination columns: two or more categories: only combinations of their values that training rows hold
-"""
+{GUIDE}"""
 LEVELS = ("text", "number", "boolean", "date")
 
 
@@ -147,7 +145,7 @@ class Schema:
     (``ganlib.data.constraints``).
 
     Raises ConfigError on repeated names, more than one label or group, an unknown time zone, or a constraint on
-    columns that do not exist or are of the wrong kind.
+    columns that do not exist, are not used or are of the wrong kind, or that computes a column which another computes.
     """
 
     columns: tuple[Column, ...]
@@ -166,7 +164,7 @@ class Schema:
             if len(several := [c.name for c in self.columns if c.role == role]) > 1:
                 raise ConfigError(f"{len(several)} columns have the role {role}: {', '.join(several)}; keep one")
         object.__setattr__(self, "constraints", tuple(self.constraints))
-        check_constraints(self.constraints, self.columns)
+        check_constraints(self.constraints, self.columns, self.timezone)
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -202,9 +200,11 @@ class Schema:
         return replace(self, columns=kept, constraints=tuple(c for c in self.constraints if names >= set(c.columns)))
 
     def with_column(self, name: str, **changes: Any) -> Schema:
-        """A copy with one column changed."""
+        """A copy with one column changed; if that is no longer used, without the constraints on it."""
         changed = replace(self.column(name), **changes)
-        return replace(self, columns=tuple(changed if c.name == name else c for c in self.columns))
+        left = [c for c in self.constraints if name not in c.columns or changed.role not in UNUSED]
+        columns = tuple(changed if c.name == name else c for c in self.columns)
+        return replace(self, columns=columns, constraints=tuple(left))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, as docs/artifact.md lays them out; without the key ``constraints`` if there are none."""

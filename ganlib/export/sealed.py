@@ -151,8 +151,9 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     }
     entries = dict(facts) | {"format_version": FORMAT_VERSION, "versions": versions}
     entries["hashes"] = {"graph": hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()}
-    if "schema" in entries:
-        entries["hashes"]["schema"] = hashlib.sha256(_json(entries["schema"]).encode()).hexdigest()
+    for key in ("schema", "constraints"):
+        if key in entries:
+            entries["hashes"][key] = hashlib.sha256(_json(entries[key]).encode()).hexdigest()
     for key in sorted(entries):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, _json(entries[key])
