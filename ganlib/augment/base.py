@@ -68,7 +68,7 @@ class BaseAugmenter(BaseOverSampler):
     generated: they are missing in generated rows. With images and series, ``y`` may also describe each example, where
     the model can be told: attributes ``(n, k)``, or captions (gan_int_cls). ``random_state`` also fixes what
     ``sample`` draws, so equal calls give equal rows; give ``sample`` another one for more. The sealed artifact holds
-    the generator without the filters.
+    the generator and the constraints, without the filters.
 
     Fitted: ``algorithm_`` (of arrays the first class's model where each has its own), ``history_``, ``classes_`` (empty
     without labels), ``class_counts_``; of tables ``schema_``, ``encoder_`` and ``constraint_report_``: by constraint of
@@ -416,9 +416,9 @@ class BaseAugmenter(BaseOverSampler):
         return self.sample(conditions=counts)
 
     def generate(self, z: np.ndarray, conditions: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
-        """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters.
+        """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters and constraints.
 
-        This is what the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
+        This is what the graph of the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
         ConfigError where it was fitted on images or series.
         """
         check_is_fitted(self, "algorithm_")

@@ -14,6 +14,7 @@ from serving.table.relations.fields import Field, Table
 FEWEST = 50  # rows with every value present that a relation is sought in
 CHANCE = 20.0  # a relation is proposed if unrelated columns would keep it with a probability below exp(-CHANCE)
 MOST_COLUMNS = 60  # no relations of numbers are sought among more columns than this: pixels and sensors keep many
+MOST_SIZE = 1e15  # of numbers: beyond it sums of floats are not exact
 COMMON = 5  # rows that must share what a sealed file lists
 
 Fields = Mapping[str, Field]
@@ -111,7 +112,7 @@ def numeric(table: Table) -> list[str]:
 
 def _varies(values: np.ndarray) -> bool:
     known = values[np.isfinite(values)]
-    return len(known) >= FEWEST and bool((known != known[0]).any())
+    return len(known) >= FEWEST and bool((known != known[0]).any()) and float(np.abs(known).max()) < MOST_SIZE
 
 
 def reduced(edges: dict[tuple[str, str], bool], given: Edges, fields: Fields) -> dict[tuple[str, str], bool]:

@@ -163,8 +163,8 @@ def _texts(column: Field, values: np.ndarray) -> np.ndarray:
     """Levels as strings, ``""`` where missing."""
     if column.kind == "category":
         return values.astype(str)
-    known = np.isfinite(values)
-    return np.where(known, np.where(known, values, 0).astype(np.int64).astype(str), "")
+    levels, place = np.unique(values, return_inverse=True)
+    return np.array([str(int(v)) if np.isfinite(v) else "" for v in levels], dtype=str)[place]
 
 
 def _values(column: Field, texts: np.ndarray) -> np.ndarray:

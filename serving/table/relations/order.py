@@ -65,14 +65,16 @@ class Order(Relation):
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
         """Orders of columns whose ranges overlap; none that a chain of others, or another relation, implies."""
         fields = table.fields
-        found: dict[tuple[str, str], bool] = {}
+        held: list[tuple[str, str]] = []
         for family in ("date", "duration", "number"):
             names = [n for n, f in fields.items() if f.family == family]
             if 2 <= len(names) <= MOST_COLUMNS:
                 pairs = [
                     p for p in permutations(names, 2) if not any(r.settles and {*p} <= {*r.columns} for r in known)
                 ]
-                found |= {pair: _strict(table, *pair) for pair in pairs if _holds(table, *pair)}
+                held += [p for p in pairs if _holds(table, *p)]
+        # Columns that are equal in every row are no order.
+        found = {(a, b): _strict(table, a, b) for a, b in held if (b, a) not in held}
         given: dict[tuple[str, str], bool] = {}
         for relation in known:
             given |= relation.implies(fields)
