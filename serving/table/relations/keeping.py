@@ -1,4 +1,4 @@
-"""Rows made to keep relations: targets computed, broken rows sampled again, the rest repaired, and all counted."""
+"""Rows made to keep relations: targets computed, broken rows repaired or sampled again, and all counted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class Keeper:
         names = {name for r in relations for name in r.columns}
         self.relations, self.fields = tuple(relations), {n: f for n, f in fields.items() if n in names}
         self._computed = in_turn(relations)
-        self._levels = max((len(r.repairs) for r in relations), default=0)
 
     def broken(self, values: Values) -> dict[str, np.ndarray]:
         """Rows that break each relation, by its description: bool ``(n,)``."""
@@ -47,16 +46,17 @@ class Keeper:
             return values, {r.describe(): {"broken": 0, "redrawn": 0, "repaired": 0} for r in self.relations}
         table = self._written(values, codes)
         before = {r.describe(): r.broken(table) for r in self.relations}
-        self._define(table, rng)
-        left = np.flatnonzero(self._any(table))
-        redrawn = self._replaced(table, left, redraw, rng, self._define)
-        left = np.flatnonzero(self._any(table))
-        if len(left):
+        # Sampling again would prefer rows that happen to keep all relations; repair leaves the columns' shares as they
+        # are. But where a computed value lies beyond its bounds, moving what it is computed from heaps rows up there.
+        redrawn, left = np.zeros(len(table), dtype=bool), np.arange(len(table))
+        for improve in (self._repair, self._repair_fully):
             part = table.take(left)
-            self._repair(part, rng)
+            improve(part, rng)
             table.replace(left, part)
-            # Rows that no repair can save give their place to others, which are repaired in their turn.
-            redrawn |= self._replaced(table, left[self._any(part)], redraw, rng, self._repair)
+            redrawn |= self._replaced(table, left[self._any(part)], redraw, rng, improve)
+            left = np.flatnonzero(self._any(table))
+            if not len(left):
+                break
         self._check(table)
         return table.columns, {
             name: {
@@ -72,8 +72,8 @@ class Keeper:
         numbers = {n: f for n, f in self.fields.items() if f.family is not None}
         return Table(self.fields, {n: numbers[n].written(v) if n in numbers else v for n, v in values.items()}, codes)
 
-    def _any(self, table: Table) -> np.ndarray:
-        return np.logical_or.reduce([r.broken(table) for r in self.relations])
+    def _any(self, table: Table, relations: Sequence[Relation] | None = None) -> np.ndarray:
+        return np.logical_or.reduce([r.broken(table) for r in relations or self.relations])
 
     def _define(self, table: Table, rng: np.random.Generator) -> None:
         for relation in self._computed:
@@ -106,20 +106,29 @@ class Keeper:
         return done
 
     def _repair(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute targets, then repair what is broken: each way of repair as often as there are relations."""
+        """Compute targets, and repair the other relations."""
         self._define(table, rng)
-        for level in range(self._levels):
-            for _ in self.relations:
-                rows = np.flatnonzero(self._any(table))
+        self._repair_all([r for r in self.relations if r.target is None], table, rng)
+
+    def _repair_fully(self, table: Table, rng: np.random.Generator) -> None:
+        """Compute targets, and repair every relation."""
+        self._define(table, rng)
+        self._repair_all(self.relations, table, rng)
+
+    def _repair_all(self, relations: Sequence[Relation], table: Table, rng: np.random.Generator) -> None:
+        """Repair rows that break one of these: each way of repair as often as there are relations."""
+        for level in range(max((len(r.repairs) for r in relations), default=0)):
+            for _ in relations:
+                rows = np.flatnonzero(self._any(table, relations))
                 if not len(rows):
                     return
                 part = table.take(rows)
-                self._repair_once(part, level, rng)
+                self._repair_once(relations, part, level, rng)
                 table.replace(rows, part)
 
-    def _repair_once(self, table: Table, level: int, rng: np.random.Generator) -> None:
+    def _repair_once(self, relations: Sequence[Relation], table: Table, level: int, rng: np.random.Generator) -> None:
         held = {str(r.target) for r in self._computed}
-        for relation in self.relations:
+        for relation in relations:
             rows = np.flatnonzero(relation.broken(table))
             if len(rows):
                 relation.repairs[min(level, len(relation.repairs) - 1)](table, rows, held, rng)

@@ -56,8 +56,9 @@ class Line(Equation):
     @classmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
         """The closest pairs first, each column computed once; the residuals must be alike all along the line."""
-        names = [n for n in numeric(table) if table.fields[n].family != "date"]
-        close = [(abs(r), a, b) for a, b in combinations(names, 2) if abs(r := _correlation(table, a, b)) >= LEAST]
+        fields = table.fields
+        pairs = [p for p in combinations(numeric(table), 2) if fields[p[0]].family == fields[p[1]].family]
+        close = [(abs(r), a, b) for a, b in pairs if abs(r := _correlation(table, a, b)) >= LEAST]
         found: list[Relation] = []
         for _, a, b in sorted(close, key=lambda c: -c[0]):
             known_so_far = [*known, *found]

@@ -22,7 +22,7 @@ def found(frame):
 def spans(rows=200, seed=0):
     rng = np.random.default_rng(seed)
     start = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, rows), unit="D")
-    return start, start + pd.to_timedelta(rng.integers(0, 40, rows), unit="D")
+    return start, start + pd.to_timedelta(rng.integers(0, 120, rows), unit="D")
 
 
 @pytest.mark.parametrize("layout", [None, "%Y-%m-%d", "%d.%m.%Y"])
