@@ -71,6 +71,7 @@ def returned(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
     return {
         "r(inside, outside)": float(made["inside"].corr(made["outside"])),
         **{f"KS {n}": ks[n] for n in ("amount", "total", "outside", "price", "net")},
+        "KS end - start": float(ks_2samp(*((t["end"] - t["start"]).dt.days for t in (real, made))).statistic),
         "largest KS": max(ks.values()),
         "largest change of a mean": max(means.values()),
     }

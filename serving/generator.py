@@ -205,9 +205,10 @@ def _keeper_of(artifact: Artifact) -> Keeper | None:
     """What enforces the artifact's relations; None where it has none. Raises IntegrityError on unreadable ones."""
     if not artifact.relations:
         return None
+    classes = max(1, len(artifact.metadata["conditions"] or ()))
     fields = {c["name"]: Field.of(c, artifact.schema["timezone"]) for c in artifact.schema["columns"]}
     try:
-        return Keeper(unsealed(artifact.relations, fields), fields)
+        return Keeper(unsealed(artifact.relations, fields, classes), fields)
     except ValueError as error:
         raise IntegrityError(f"the artifact's constraints cannot be read ({error}); fetch the file again") from error
 

@@ -418,7 +418,7 @@ class BaseAugmenter(BaseOverSampler):
     def generate(self, z: np.ndarray, conditions: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
         """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters and constraints.
 
-        This is what the graph of the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
+        This is what the sealed artifact's graph does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
         ConfigError where it was fitted on images or series.
         """
         check_is_fitted(self, "algorithm_")

@@ -98,7 +98,7 @@ class Relation(ABC):
         return self.to_dict()
 
     @classmethod
-    def unsealed(cls, entry: Mapping[str, Any], fields: Fields) -> Relation:
+    def unsealed(cls, entry: Mapping[str, Any], classes: int) -> Relation:
         """The inverse of ``sealed``; raises ValueError, KeyError or TypeError on an entry that it did not write."""
         return cls.read(entry)
 

@@ -145,10 +145,10 @@ class Combination(Relation):
         return {**self.to_dict(), "allowed": allowed.texts[listed].tolist(), "counts": counts.astype(int).tolist()}
 
     @classmethod
-    def unsealed(cls, entry: Mapping[str, Any], fields: Fields) -> Combination:
+    def unsealed(cls, entry: Mapping[str, Any], classes: int) -> Combination:
         """From an entry of a sealed file."""
         texts, counts = np.array(entry["allowed"], dtype=str), np.array(entry["counts"], dtype=np.float64)
-        if texts.shape != (len(counts), len(entry["columns"])) or counts.ndim != 2:
+        if texts.shape != (len(counts), len(entry["columns"])) or counts.shape != (len(texts), classes):
             raise ValueError("allowed and counts do not fit the columns")
         return cls(tuple(entry["columns"]), Allowed(texts, counts))
 

@@ -76,10 +76,10 @@ def find_relations(table: Table) -> tuple[Relation, ...]:
     return tuple(found)
 
 
-def unsealed(entries: Sequence[Mapping[str, Any]], fields: Fields) -> tuple[Relation, ...]:
-    """The relations of a sealed file; raises ValueError on entries that no release wrote."""
+def unsealed(entries: Sequence[Mapping[str, Any]], fields: Fields, classes: int) -> tuple[Relation, ...]:
+    """The relations of a sealed file that knows so many classes; raises ValueError on entries that no release wrote."""
     try:
-        relations = tuple(KINDS[e["kind"]].unsealed(e, fields) for e in entries)
+        relations = tuple(KINDS[e["kind"]].unsealed(e, classes) for e in entries)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"an entry lacks or holds what it should not: {error!r}") from error
     check_relations(relations, fields)

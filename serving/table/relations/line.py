@@ -147,10 +147,10 @@ class Line(Equation):
         return {**self.to_dict(), **values}
 
     @classmethod
-    def unsealed(cls, entry: Mapping[str, Any], fields: Fields) -> Line:
+    def unsealed(cls, entry: Mapping[str, Any], classes: int) -> Line:
         """From an entry of a sealed file."""
         quantiles = tuple(tuple(float(q) for q in points) for points in entry["quantiles"])
-        if not quantiles or not all(quantiles):
+        if len(quantiles) != classes or not all(quantiles):
             raise ValueError("a line needs the quantiles of each class")
         return cls(tuple(entry["columns"]), Learned(float(entry["slope"]), float(entry["intercept"]), quantiles))
 

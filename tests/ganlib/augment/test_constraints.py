@@ -222,6 +222,7 @@ def test_relations_of_a_file_that_were_changed_are_refused(sealed, tmp_path):
         lambda e: [{"kind": "magic", "columns": ["net", "tax"]}],
         lambda e: [{"kind": "line", "columns": ["outside", "inside"]}],
         lambda e: [{"kind": "sum", "columns": ["net", "nobody"]}],
+        lambda e: [{**e[-2], "counts": [c[:1] for c in e[-2]["counts"]]}],
         lambda e: ["net"],
     ):
         artifact = load_artifact(changed(path, tmp_path / "b.onnx", edit, rehash=True))

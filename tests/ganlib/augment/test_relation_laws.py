@@ -244,7 +244,7 @@ def test_every_row_keeps_it_in_memory_and_sealed(name, lacking, sealed):
         entries, left_out = keeper.sealed()
         assert not left_out
         fields = fields_of(schema.columns, schema.timezone)
-        keeper = Keeper(unsealed(json.loads(json.dumps(entries, allow_nan=False)), fields), fields)
+        keeper = Keeper(unsealed(json.loads(json.dumps(entries, allow_nan=False)), fields, 2), fields)
     rng = rng_of(1)
     wanted = rng.integers(0, 2, 200)
     made = shuffled(schema, frame, 200, rng, 0.05)
