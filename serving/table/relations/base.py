@@ -83,8 +83,8 @@ class Relation(ABC):
     def broken(self, table: Table) -> np.ndarray:
         """Rows that break it: bool ``(n,)``."""
 
-    def define(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute the target; nothing where there is none."""
+    def define(self, table: Table, rows: np.ndarray, rng: np.random.Generator) -> None:
+        """Compute the target of these rows, which hold all values; nothing where there is no target."""
         return
 
     @property

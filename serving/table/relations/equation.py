@@ -55,9 +55,8 @@ class Equation(Relation):
         gap = np.abs(numbers[self.target] - self.expected(numbers))
         return ~(gap <= table.fields[self.target].slack(self.size(numbers)))
 
-    def define(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute the target where it does not hold; at its bounds, where it would lie beyond them."""
-        rows = np.flatnonzero(self.broken(table))
+    def define(self, table: Table, rows: np.ndarray, rng: np.random.Generator) -> None:
+        """Compute the target; at its bounds, where it would lie beyond them."""
         self._compute(table, rows, self.expected(self._numbers(table, rows)))
 
     def _compute(self, table: Table, rows: np.ndarray, numbers: np.ndarray) -> None:

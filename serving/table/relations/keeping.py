@@ -76,8 +76,9 @@ class Keeper:
         return np.logical_or.reduce([r.broken(table) for r in relations or self.relations])
 
     def _define(self, table: Table, rng: np.random.Generator) -> None:
+        """Compute the targets of all rows that hold the values for it."""
         for relation in self._computed:
-            relation.define(table, rng)
+            relation.define(table, np.flatnonzero(table.present(relation.columns)), rng)
 
     def _replaced(
         self,
@@ -106,16 +107,20 @@ class Keeper:
         return done
 
     def _repair(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute targets, and repair the other relations."""
+        """Compute targets, and repair the other relations without changing targets."""
         self._define(table, rng)
-        self._repair_all([r for r in self.relations if r.target is None], table, rng)
+        held = {str(r.target) for r in self._computed}
+        self._repair_all([r for r in self.relations if r.target is None], held, table, rng)
 
     def _repair_fully(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute targets, and repair every relation."""
+        """Compute targets, and repair every relation: what a target is computed from follows where it is changed."""
         self._define(table, rng)
-        self._repair_all(self.relations, table, rng)
+        plain = [r for r in self.relations if r.target is None]
+        self._repair_all([*plain, *reversed(self._computed)], set(), table, rng)
 
-    def _repair_all(self, relations: Sequence[Relation], table: Table, rng: np.random.Generator) -> None:
+    def _repair_all(
+        self, relations: Sequence[Relation], held: set[str], table: Table, rng: np.random.Generator
+    ) -> None:
         """Repair rows that break one of these: each way of repair as often as there are relations."""
         for level in range(max((len(r.repairs) for r in relations), default=0)):
             for _ in relations:
@@ -123,18 +128,22 @@ class Keeper:
                 if not len(rows):
                     return
                 part = table.take(rows)
-                self._repair_once(relations, part, level, rng)
+                self._repair_once(relations, held, part, level, rng)
                 table.replace(rows, part)
 
-    def _repair_once(self, relations: Sequence[Relation], table: Table, level: int, rng: np.random.Generator) -> None:
-        held = {str(r.target) for r in self._computed}
+    def _repair_once(
+        self, relations: Sequence[Relation], held: set[str], table: Table, level: int, rng: np.random.Generator
+    ) -> None:
+        settled, targets = set(held), {str(r.target) for r in self._computed}
         for relation in relations:
             rows = np.flatnonzero(relation.broken(table))
             if len(rows):
-                relation.repairs[min(level, len(relation.repairs) - 1)](table, rows, held, rng)
+                repair = relation.repairs[min(level, len(relation.repairs) - 1)]
+                repair(table, rows, settled | targets if relation.target else settled, rng)
             if relation.settles:
-                held |= set(relation.columns)
-        self._define(table, rng)
+                settled |= set(relation.columns)
+        for relation in self._computed:
+            relation.define(table, np.flatnonzero(relation.broken(table)), rng)
 
     def _check(self, table: Table) -> None:
         failed = {r.describe(): int(r.broken(table).sum()) for r in self.relations}

@@ -124,9 +124,9 @@ class Line(Equation):
         out[full] = ~((residual >= least - margin) & (residual <= most + margin))
         return out
 
-    def define(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute the target of every row, with a residual that keeps it within its bounds where one can."""
-        self._recompute(table, np.flatnonzero(table.present(self.columns)), rng)
+    def define(self, table: Table, rows: np.ndarray, rng: np.random.Generator) -> None:
+        """Compute the target with a residual that keeps it within its bounds, where one can."""
+        self._recompute(table, rows, rng)
 
     def _recompute(self, table: Table, rows: np.ndarray, rng: np.random.Generator | None = None) -> None:
         line = self.expected(self._numbers(table, rows))

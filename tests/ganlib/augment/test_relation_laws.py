@@ -372,6 +372,29 @@ def test_a_sum_beyond_its_bounds_moves_its_parts():
     assert report == {"total = p + q": {"broken": 40, "redrawn": 0, "repaired": 40}}
 
 
+@pytest.mark.parametrize("relation", [Order(("gross", "limit")), Order(("limit", "gross"), strict=True)])
+def test_an_order_of_two_totals_moves_what_they_are_computed_from(relation):
+    rng = rng_of(0)
+    net, tax, base, more = (whole(rng, 0, 60) for _ in range(4))
+    frame = pd.DataFrame({"net": net, "tax": tax, "base": base, "more": more})
+    frame = frame.assign(gross=net + tax, limit=base + more)
+    sums = Sum(("gross", "net", "tax")), Sum(("limit", "base", "more"))
+    schema = replace(infer_schema(frame, for_generation=True), constraints=(*sums, relation))
+    with pytest.warns(UserWarning, match="is broken by"):
+        keeper = keeper_of(schema, frame, None)
+    # No row keeps the order as it comes, nor does any that is sampled again.
+    low, high = relation.columns
+    worst = {"gross": ("net", "tax"), "limit": ("base", "more")}
+    ends = {n: 55.0 for n in worst[low]} | {n: 5.0 for n in worst[high]}
+    made = {c.name: np.full(50, ends.get(c.name, 0.0)) for c in schema.features}
+    kept, report = keeper.keep(
+        made, np.zeros(50, int), lambda c: {n: np.resize(v, len(c)) for n, v in made.items()}, rng
+    )
+    assert not any(rows.any() for rows in keeper.broken(kept).values())
+    assert (kept["net"] + kept["tax"] == kept["gross"]).all() and (kept["base"] + kept["more"] == kept["limit"]).all()
+    assert report["gross = net + tax"]["repaired"] == 50
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(sorted(CASES)), st.integers(0, 40))
 def test_any_rows_any_number_of_them(seed, name, rows):
