@@ -239,7 +239,7 @@ def augment(settings: Settings, tell: Tell = quiet) -> dict[str, Any]:
     from ganlib.augment import MARK
 
     if _is_sealed(chosen.model):
-        made, lift, kept = _sealed_rows(settings, frame), None, {}
+        (made, kept), lift = _sealed_rows(settings, frame), None
         tell("the gate measures models that are fitted here; what a sealed one learned from is not known")
     else:
         lift = _measured(settings, frame, tell)
@@ -401,8 +401,8 @@ def _is_sealed(model: str) -> bool:
     return model.startswith("models:/") or model.endswith(".onnx")
 
 
-def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a sealed augmenter below the real ones; its classes are those of the label column."""
+def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
+    """Rows of a sealed augmenter below the real ones, and its report on constraints; its classes are the labels."""
     from ganlib.augment import mark
     from ganlib.augment.counts import counts_for, share_out, to_balance
     from ganlib.augment.originals import likes_of
@@ -422,7 +422,8 @@ def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
         if chosen.rows is None:
             raise UsageError("this augmenter knows no classes, so there is nothing to balance: say how many --rows")
         made = generator.frame(chosen.rows, None, seed, likes)
-        return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
+        rows = mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
+        return rows, generator.constraint_report
     if label is None:
         raise UsageError(f"this augmenter knows the classes {listed(generator.conditions)}: name the --label")
     texts, names = as_strings(frame[label]).astype(str), np.array(generator.conditions)
@@ -436,7 +437,7 @@ def _sealed_rows(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     classes = np.repeat(names, wanted).tolist()
     made = generator.frame(len(classes), classes, seed, likes)
     made[label] = _as_labels(classes, frame[label])
-    return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic)
+    return mark(frame, made.reindex(columns=frame.columns), chosen.only_synthetic), generator.constraint_report
 
 
 def _as_labels(classes: list[str], real: pd.Series) -> pd.Series:

@@ -44,6 +44,7 @@ def _format_words(data: bytes, artifact: Artifact) -> str:
     schema, metadata = artifact.schema, artifact.metadata
     words = {node.op_type for node in onnx.load_from_string(data).graph.node} | set(metadata)
     words |= {str(v) for c in schema["columns"] for k in ("name", "kind", "role", "dtype", "note") for v in (k, c[k])}
+    words |= {str(word) for entry in artifact.relations for word in (*entry, entry["kind"])}
     words |= {
         *schema["columns"][0],
         *metadata.get("calibration", ()),

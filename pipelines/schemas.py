@@ -71,7 +71,10 @@ def schema_of(
         whole = label_column(frame[label])
         return replace(schema, columns=tuple(whole if c.name == label else c for c in schema.columns))
     schema = _labelled(_loaded(data), data, for_generation)
-    schema = replace(schema, columns=tuple(with_requests(list(schema.columns), data.drop, data.ids)))
+    unused = {*data.drop, *data.ids}
+    kept = tuple(c for c in schema.constraints if not unused & set(c.columns))
+    columns = tuple(with_requests(list(schema.columns), data.drop, data.ids))
+    schema = replace(schema, columns=columns, constraints=kept)
     _check_columns(schema, frame, str(data.schema_file))
     return schema
 

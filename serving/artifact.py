@@ -66,6 +66,11 @@ class Artifact:
         return self.metadata["schema"]
 
     @property
+    def relations(self) -> list[dict[str, Any]]:
+        """The relations that an augmenter's rows keep; none in files of earlier releases."""
+        return self.metadata.get("constraints") or []
+
+    @property
     def features(self) -> list[str]:
         """Input names in the order of contributions."""
         return self.metadata["features"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.artifact import Artifact, array_output
-from serving.errors import DataError, UsageError
+from serving.errors import DataError, IntegrityError, UsageError
+from serving.table.relations import Field, Keeper, refuse, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +25,9 @@ class Generator:
 
     ``conditions`` are the classes it can make, empty where it knows none; ``attributes`` the number of those that it
     is told; ``examples`` whether it makes neighbours of examples that it is given. ``generate`` and ``frame`` are for
-    tables, ``sample`` is for images, series and points. Raises UsageError on an artifact that is no augmenter, and on
-    what is no loaded artifact.
+    tables, ``sample`` is for images, series and points. Rows of tables keep the relations that the artifact holds;
+    ``constraint_report`` says how many rows of the last call were broken, redrawn and repaired, by relation. Raises
+    UsageError on an artifact that is no augmenter, and on what is no loaded artifact.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -34,21 +36,44 @@ class Generator:
         self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
         self.attributes = int(artifact.metadata.get("attributes") or 0)
         self.examples = bool(artifact.metadata.get("examples"))
+        self.constraint_report: dict[str, dict[str, int]] = {}
+        self._keeper = _keeper_of(artifact)
 
     def generate(self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        """``rows`` values of each generated column, as the graph makes them; equal seeds give equal rows.
+        """``rows`` values of each generated column; equal calls give equal rows.
 
-        ``conditions`` names the class of each row, where the augmenter knows classes. Raises UsageError on others.
+        Values are those of the graph, but in columns that the artifact's relations name: these keep the relations.
+        ``conditions`` names the class of each row, where the augmenter knows classes. Raises UsageError on others,
+        DataError where no rows can keep a relation.
         """
-        columns = self._columns()
-        feeds = self._feeds(rows, conditions, seed)
+        self._columns()
+        made = self._made(self._feeds(rows, conditions, seed))
+        self.constraint_report = {}
+        if self._keeper is None:
+            return made
+        place = {name: i for i, name in enumerate(self.conditions)}
+        codes = np.array([place[str(c)] for c in conditions or ()] or [0] * rows, dtype=np.int64)
+        more = np.random.Generator(np.random.Philox([seed, 1]))
+        made, self.constraint_report = self._keeper.keep(made, codes, lambda wanted: self._redrawn(wanted, more), more)
+        return made
+
+    def _made(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the graph makes of noise and classes, by column."""
         names, size = [output.name for output in self.artifact.session.get_outputs()], self.artifact.rows
+        rows = len(feeds["z"])
         parts = [
             self.artifact.run(names, {key: value[start : start + size] for key, value in feeds.items()})
             for start in range(0, max(rows, 1), size)
         ]
         whole = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
-        return {c["name"]: whole[c["input"]] for c in columns if c["input"] in whole}
+        return {c["name"]: whole[c["input"]] for c in self._columns() if c["input"] in whole}
+
+    def _redrawn(self, codes: np.ndarray, noise: np.random.Generator) -> dict[str, np.ndarray]:
+        """New rows of these classes."""
+        feeds = {"z": noise.standard_normal((len(codes), self.latent_dim), dtype=np.float32)}
+        if self.conditions:
+            feeds["condition"] = np.array(self.conditions, dtype=object)[codes]
+        return self._made(feeds)
 
     def frame(
         self,
@@ -57,7 +82,7 @@ class Generator:
         seed: int = 0,
         likes: Mapping[str, Like] | None = None,
     ) -> pd.DataFrame:
-        """The same as a DataFrame whose columns have the types and layouts of the training table.
+        """What ``generate`` makes as a DataFrame whose columns have the types and layouts of the training table.
 
         ``likes`` holds the types of real columns by name, where they are at hand: levels then come back as objects.
         """
@@ -68,7 +93,20 @@ class Generator:
         columns, timezone = {c["name"]: c for c in self._columns()}, self.artifact.schema["timezone"]
         made = self.generate(rows, conditions, seed)
         known = likes or {}
-        return pd.DataFrame({n: decode(columns[n], values, timezone, known.get(n)) for n, values in made.items()})
+        frame = pd.DataFrame({n: decode(columns[n], values, timezone, known.get(n)) for n, values in made.items()})
+        if self._keeper is not None and rows:
+            self._check_written(frame)
+        return frame
+
+    def _check_written(self, frame: pd.DataFrame) -> None:
+        """Raise DataError where rows broke a relation by being written in their columns' types."""
+        from serving.frame import FrameAdapter
+
+        keeper = self._keeper
+        columns = [c for c in self._columns() if c["name"] in keeper.fields]  # type: ignore[union-attr]
+        read = FrameAdapter({**self.artifact.schema, "columns": columns}).feeds(frame)
+        broken = keeper.broken({c["name"]: read[c["input"]] for c in columns})  # type: ignore[union-attr]
+        refuse({name: int(rows.sum()) for name, rows in broken.items() if rows.any()}, len(frame))
 
     def sample(
         self,
@@ -158,6 +196,18 @@ def _check_kind(artifact: Artifact, kind: str) -> None:
         raise UsageError(f"a loaded artifact is needed, load_artifact(path) from serving.artifact; not {artifact!r}")
     if artifact.kind != kind:
         raise UsageError(f"this artifact is a sealed {artifact.kind}, not an {kind}; choose another model")
+
+
+def _keeper_of(artifact: Artifact) -> Keeper | None:
+    """What enforces the artifact's relations; None where it has none. Raises IntegrityError on unreadable ones."""
+    if not artifact.relations:
+        return None
+    classes = max(1, len(artifact.metadata["conditions"] or ()))
+    fields = {c["name"]: Field.of(c, artifact.schema["timezone"]) for c in artifact.schema["columns"]}
+    try:
+        return Keeper(unsealed(artifact.relations, fields, classes), fields)
+    except ValueError as error:
+        raise IntegrityError(f"the artifact's constraints cannot be read ({error}); fetch the file again") from error
 
 
 def _examples(x: np.ndarray, artifact: Artifact) -> np.ndarray:

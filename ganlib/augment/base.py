@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
 from ganlib.augment.checks import PROBE, check_labels, one_axis, refuse_sparse, tell_collapse, tell_left_out
-from ganlib.augment.constraints import Keeper
+from ganlib.augment.constraints import check_written, keeper_of
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
 from ganlib.augment.generator import Plan, fit_generator
@@ -30,9 +30,9 @@ from ganlib.data.arrays import examples_of
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.frames import Back, check_names, open_table
 from ganlib.data.inference import infer_schema, with_public
-from ganlib.data.inverse import decode_rows
+from ganlib.data.inverse import decode_feeds, to_frame
 from ganlib.data.schema import Schema
-from ganlib.data.values import category_text
+from ganlib.data.values import category_text, reading
 from ganlib.errors import ConfigError, DataError
 from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
 from ganlib.registry import entry
@@ -68,7 +68,7 @@ class BaseAugmenter(BaseOverSampler):
     generated: they are missing in generated rows. With images and series, ``y`` may also describe each example, where
     the model can be told: attributes ``(n, k)``, or captions (gan_int_cls). ``random_state`` also fixes what
     ``sample`` draws, so equal calls give equal rows; give ``sample`` another one for more. The sealed artifact holds
-    the generator without the filters.
+    the generator and the constraints, without the filters.
 
     Fitted: ``algorithm_`` (of arrays the first class's model where each has its own), ``history_``, ``classes_`` (empty
     without labels), ``class_counts_``; of tables ``schema_``, ``encoder_`` and ``constraint_report_``: by constraint of
@@ -217,7 +217,8 @@ class BaseAugmenter(BaseOverSampler):
             raise DataError("every column holds one value: there is nothing to learn from them")
         tell_left_out(self.schema_, frame, resampling)
         self._originals = Originals(frame, self.encoder_, codes)
-        self._keeper = self._keeper_for(frame, codes)
+        self.constraint_report_: dict[str, dict[str, int]] = {}
+        self._keeper = keeper_of(self._kept_schema(), frame, codes)
         x = self.encoder_.transform(frame)
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
         self._fit_filters(x, codes, plan.seed)
@@ -296,13 +297,16 @@ class BaseAugmenter(BaseOverSampler):
             return infer_schema(frame, for_generation=True)
         return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
 
-    def _keeper_for(self, frame: pd.DataFrame, codes: np.ndarray | None) -> Keeper | None:
-        """What keeps the schema's constraints; those on columns that are not generated are left out with a warning."""
-        self.constraint_report_: dict[str, dict[str, int]] = {}
+    def _kept_schema(self) -> Schema:
+        """The schema of what is generated; raises ConfigError where that lacks columns which constraints name."""
         kept = self.encoder_.schema
-        if ignored := [c.describe() for c in self.schema_.constraints if c not in kept.constraints]:
-            warnings.warn(f"constraints on columns that are not generated: {'; '.join(ignored)}", stacklevel=2)
-        return Keeper(kept, frame, codes, self._originals.likes) if kept.constraints else None
+        if lost := [c for c in self.schema_.constraints if c not in kept.constraints]:
+            names = [n for n in lost[0].columns if n not in {c.name for c in kept.columns}]
+            raise ConfigError(
+                f"constraint {lost[0].describe()!r} names {', '.join(map(repr, names))}, which is not generated: take "
+                "the constraint out of the schema, or give the column the role feature"
+            )
+        return kept
 
     def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
         """Filters look at real rows; they live in memory and are never sealed."""
@@ -412,9 +416,9 @@ class BaseAugmenter(BaseOverSampler):
         return self.sample(conditions=counts)
 
     def generate(self, z: np.ndarray, conditions: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
-        """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters.
+        """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters and constraints.
 
-        This is what the sealed artifact does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
+        This is what the sealed artifact's graph does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
         ConfigError where it was fitted on images or series.
         """
         check_is_fitted(self, "algorithm_")
@@ -438,25 +442,34 @@ class BaseAugmenter(BaseOverSampler):
         seed = self._seed(random_state)
         rng = np.random.default_rng(np.random.Philox(seed))
         codes = np.repeat(np.arange(len(counts)), counts)
-        made = self._chosen(codes, rng)
+        feeds = self._chosen(codes, rng)
         if self._keeper is not None:
-            made, self.constraint_report_ = self._keeper.enforce(made, codes, lambda more: self._chosen(more, rng), rng)
+            keep = reading(self._keeper.keep)
+            feeds, self.constraint_report_ = keep(feeds, codes, lambda more: self._chosen(more, rng), rng)
+        made = self._frame(feeds)
+        if self._keeper is not None:
+            check_written(self._keeper, self.encoder_.schema, made)
         return self._complete(made), codes
 
-    def _chosen(self, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-        """Filtered rows of these class indices, which ascend, as raw columns."""
+    def _chosen(self, codes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Filtered rows of these class indices, which ascend, as raw values by column."""
         parts = [self._pool(label, int(n), rng) for label, n in enumerate(np.bincount(codes)) if n]
         empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
         return self._decoded(np.concatenate([empty, *parts]), codes, rng)
 
-    def _decoded(self, rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-        """Encoded rows of these classes as raw columns of the real ones' types, rare words drawn from the real ones."""
-        words = self._originals
+    def _decoded(self, rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Encoded rows of these classes as raw values by column, rare words drawn from the real ones."""
 
         def rare(name: str, chosen: np.ndarray) -> np.ndarray:
-            return words.rare_words(name, codes[chosen], rng)
+            return self._originals.rare_words(name, codes[chosen], rng)
 
-        return decode_rows(self.encoder_, rows, words.likes, rare)
+        feeds = decode_feeds(self.encoder_, rows, rare)
+        return {c.name: feeds[c.input] for c in self.encoder_.columns()}
+
+    def _frame(self, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Raw values by column as a frame of the real columns' types."""
+        feeds = {c.input: values[c.name] for c in self.encoder_.columns()}
+        return to_frame(self.encoder_, feeds, self._originals.likes)
 
     def _pool(self, label: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
         """``wanted`` encoded rows of one class, the best of a pool of fixed size."""
@@ -467,7 +480,7 @@ class BaseAugmenter(BaseOverSampler):
         rows = self._encoded(z, np.full(size, label) if self.conditions_ else None)
         if not filtered:
             return rows
-        made = self._decoded(rows, np.full(size, label), rng)
+        made = self._frame(self._decoded(rows, np.full(size, label), rng))
         unfit = schema_breaches(self.encoder_.schema, made)
         coded = self.encoder_.transform(made)
         if self.near_copies:

@@ -15,7 +15,7 @@ from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 from ganlib.errors import DataError
 from serving.table.decode import Like, decode
-from serving.table.layouts import parts_of
+from serving.table.layouts import on_grid
 
 if TYPE_CHECKING:
     from ganlib.data.encoder import TableEncoder
@@ -31,7 +31,12 @@ def decode_rows(
 
     ``likes`` holds the types of the real columns by name, where they are at hand; ``rare`` as in ``decode_feeds``.
     """
-    feeds, zone, known = decode_feeds(encoder, rows, rare), encoder.schema.timezone, likes or {}
+    return to_frame(encoder, decode_feeds(encoder, rows, rare), likes)
+
+
+def to_frame(encoder: TableEncoder, feeds: Mapping[str, np.ndarray], likes: Mapping[str, Like] | None) -> pd.DataFrame:
+    """A frame of the encoder's columns from raw feeds; ``likes`` as in ``decode_rows``."""
+    zone, known = encoder.schema.timezone, likes or {}
     return pd.DataFrame({c.name: to_series(c, feeds[c.input], zone, known.get(c.name)) for c in encoder.columns()})
 
 
@@ -76,12 +81,6 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
         values = on_grid(values, column.step)
     values = np.clip(values, *column.bounds)
     return np.round(values) if code.kind in ("integer", "date") else values
-
-
-def on_grid(values: np.ndarray, step: float) -> np.ndarray:
-    """The nearest multiples of a step, without the noise of binary fractions in their last digits."""
-    multiple, decimals = parts_of(step)
-    return np.round(values * 10.0**decimals / multiple) * multiple / 10.0**decimals
 
 
 def to_series(column: Column, feed: np.ndarray, timezone: str, like: Like | None = None) -> pd.Series:

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from ganlib.data.constraints import Constraint, check_constraints, read_constraints
+from ganlib.data.constraints import GUIDE, UNUSED, Constraint, check_constraints, read_constraints
 from ganlib.data.gaps import check_gaps, without_gaps
 from ganlib.errors import ConfigError
 from serving.table.layouts import number_layout
@@ -52,9 +52,7 @@ _HEADING = f"""\
 #   gap_from    dates only: another date of the row; a detector also reads the time from that one to this one
 # missing_words, compared in lower case, are read as missing, in files as in frames; null: as in format version 1
 # constraints, below the columns, are relations that generated rows keep; take out those that hold by accident
-#   order       columns: [low, high]: two dates, numbers or durations, the first never above the second
-#   combination columns: two or more categories: only combinations of their values that training rows hold
-"""
+{GUIDE}"""
 LEVELS = ("text", "number", "boolean", "date")
 
 
@@ -152,7 +150,7 @@ class Schema:
     (``ganlib.data.constraints``).
 
     Raises ConfigError on repeated names, more than one label or group, an unknown time zone, or a constraint on
-    columns that do not exist or are of the wrong kind.
+    columns that do not exist, are not used or are of the wrong kind, or that computes a column which another computes.
     """
 
     columns: tuple[Column, ...]
@@ -172,7 +170,7 @@ class Schema:
                 raise ConfigError(f"{len(several)} columns have the role {role}: {', '.join(several)}; keep one")
         check_gaps(self.columns)
         object.__setattr__(self, "constraints", tuple(self.constraints))
-        check_constraints(self.constraints, self.columns)
+        check_constraints(self.constraints, self.columns, self.timezone)
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -208,9 +206,11 @@ class Schema:
         return replace(self, columns=kept, constraints=tuple(c for c in self.constraints if names >= set(c.columns)))
 
     def with_column(self, name: str, **changes: Any) -> Schema:
-        """A copy with one column changed."""
+        """A copy with one column changed; if that is no longer used, without the constraints on it."""
         changed = replace(self.column(name), **changes)
-        return replace(self, columns=tuple(changed if c.name == name else c for c in self.columns))
+        left = [c for c in self.constraints if name not in c.columns or changed.role not in UNUSED]
+        columns = tuple(changed if c.name == name else c for c in self.columns)
+        return replace(self, columns=columns, constraints=tuple(left))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, as docs/artifact.md lays them out; without the key ``constraints`` if there are none."""

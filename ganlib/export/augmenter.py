@@ -110,8 +110,19 @@ def seal_augmenter(estimator: Any) -> Sealed:
         "latent_dim": reference.latent_dim,
         "conditions": reference.conditions,
         "golden": _golden(session, reference),
+        **_constraints(estimator),
     }
     return Sealed("augmenter", model, network.exporter, parity, metadata)
+
+
+def _constraints(estimator: Any) -> dict[str, Any]:
+    """The relations that sealed rows keep, with what was learned of them; warns of those that no file may hold."""
+    keeper = getattr(estimator, "_keeper", None)
+    entries, left_out = keeper.sealed() if keeper is not None else ([], {})
+    if left_out:
+        said = "; ".join(f"{name!r}: {why}" for name, why in left_out.items())
+        warnings.warn(f"constraints that rows of the sealed file will not keep: {said}", stacklevel=5)
+    return {"constraints": entries} if entries else {}
 
 
 def _run(session: Any, feeds: Mapping[str, np.ndarray]) -> _Feeds:

@@ -87,7 +87,7 @@ def _raw(b: GraphBuilder, code: ColumnCode, column: Column, encoded: str) -> str
 
 
 def _on_grid(b: GraphBuilder, values: str, step: float) -> str:
-    """The nearest multiple of a step (``ganlib.data.inverse.on_grid``)."""
+    """The nearest multiple of a step (``serving.table.layouts.on_grid``)."""
     multiple, decimals = parts_of(step)
     power, unit = b.constant(10.0**decimals, np.float64), b.constant(float(multiple), np.float64)
     whole = b.op("Round", b.op("Div", b.op("Mul", values, power), unit))

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from serving.errors import IntegrityError
-from serving.table.layouts import NumberLayout
+from serving.table import relations
+from serving.table.layouts import number_layout
 from serving.table.zones import zone
 
 FORMAT_VERSION = 2
@@ -92,7 +93,7 @@ class Column(_Entry):
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("the minimum lies above the maximum")
         if self.layout is not None and self.kind in ("number", "integer"):
-            NumberLayout.of(self.layout)
+            number_layout(self.layout)
         return self
 
 
@@ -239,6 +240,14 @@ class Augmenter(_OfTable):
     latent_dim: Positive
     conditions: Names
     golden: _AugmenterGolden
+    constraints: list[dict[str, Any]] = []
+
+    @model_validator(mode="after")
+    def _related(self) -> Augmenter:
+        if self.constraints:
+            fields = {c.name: relations.Field.of(c.model_dump(), self.schema_.timezone) for c in self.schema_.columns}
+            relations.Keeper(relations.unsealed(self.constraints, fields, max(1, len(self.conditions))), fields)
+        return self
 
 
 class _ArrayGolden(_Entry):

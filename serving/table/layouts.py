@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from serving.table.spans import SpanLayout
 
 _PATTERN = re.compile(r"^([^{}]*)\{:([+]?)(0?\d*)(,?)(\.\d+)?([df])\}([^{}]*)$")
@@ -258,8 +260,6 @@ def find_step(values: Sequence[float], most_decimals: int = 6) -> float | None:
 
     At least 1e-6, and found only where 20 values, 5 of them different, would hardly lie on it by chance.
     """
-    import numpy as np
-
     array = np.unique(np.asarray(values, dtype=np.float64))
     array = array[np.isfinite(array)]
     if len(values) < 20 or len(array) < 5 or np.abs(array).max() > 1e12:
@@ -281,3 +281,9 @@ def parts_of(step: float) -> tuple[int, int]:
         if math.isclose(step * 10**decimals, round(step * 10**decimals), rel_tol=1e-9) and round(step * 10**decimals):
             return round(step * 10**decimals), decimals
     return 1, 12
+
+
+def on_grid(values: np.ndarray, step: float) -> np.ndarray:
+    """The nearest multiple of a step, without the noise of binary fractions in their last digits."""
+    multiple, decimals = parts_of(step)
+    return np.round(values * 10.0**decimals / multiple) * multiple / 10.0**decimals

@@ -84,8 +84,8 @@ def numbers(name: str, array: pa.Array, missing: Missing, layout: str | None = N
         raise _refused(name, array, lambda v: v is not None, "is a date, not a number")
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise _refused(name, array, lambda v: v is not None, "is not a number")
-    if pa.types.is_decimal(kind):  # a cast at once would differ from the text in the last bit
-        array = array.cast(pa.string())
+    if pa.types.is_decimal(kind):
+        array = array.cast(pa.string())  # Arrow's own way divides by a power of ten, and misses the nearest float
     out = array.cast(pa.float64(), safe=False)
     return out.to_numpy(zero_copy_only=False) if out.null_count == 0 else pc.fill_null(out, np.nan).to_numpy()
 
@@ -226,7 +226,7 @@ def dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: s
     elif not pa.types.is_timestamp(kind):
         raise _refused(name, array, lambda v: v is not None, "is not a date")
     if array.type.tz is None:
-        array = _localised(array.cast(pa.timestamp("us"), safe=False), timezone)
+        array = localised(array.cast(pa.timestamp("us"), safe=False), timezone)
     stamps = array.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
     return pc.fill_null(stamps, NO_DATE).to_numpy(zero_copy_only=False)
 
@@ -249,7 +249,8 @@ def _numeric_dates(name: str, array: pa.Array, missing: Missing, timezone: str, 
     return _parse_dates(name, pa.array(texts, pa.string()), missing, timezone, layout)
 
 
-def _localised(array: pa.Array, timezone: str) -> pa.Array:
+def localised(array: pa.Array, timezone: str) -> pa.Array:
+    """Naive times as times of a zone: the earlier of two, the first after a gap."""
     if (offset := fixed(timezone)) is not None:
         gap = offset.utcoffset(None) // timedelta(microseconds=1)
         return pc.subtract(array.cast(pa.int64()), gap).cast(pa.timestamp("us", "UTC"))
@@ -319,7 +320,7 @@ def microseconds(moment: datetime, where: tzinfo) -> int:
     offset = aware.utcoffset() or timedelta()
     if moment.tzinfo is None and aware.replace(fold=1).utcoffset() != offset and offset < _later(aware):
         # A time that the clock skips: as Arrow reads it, the first moment after the gap.
-        return int(_localised(pa.array([moment], pa.timestamp("us")), str(where)).cast(pa.int64())[0].as_py())
+        return int(localised(pa.array([moment], pa.timestamp("us")), str(where)).cast(pa.int64())[0].as_py())
     gone = (aware.replace(tzinfo=UTC) - _EPOCH) - offset
     return (gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds
 
@@ -334,7 +335,7 @@ def _parse_plain(texts: list[str], timezone: str) -> np.ndarray:
     fits = pc.match_substring_regex(array, _PLAIN)
     array = pc.if_else(fits, array, pa.scalar(None, pa.string()))
     try:
-        stamps = _localised(array.cast(pa.timestamp("us")), timezone).cast(pa.int64())
+        stamps = localised(array.cast(pa.timestamp("us")), timezone).cast(pa.int64())
     except pa.ArrowInvalid:  # a day or an hour that does not exist
         return np.full(len(texts), NO_DATE)
     # Times that a clock skips are left to the other path, which Arrow would move to the end of the gap.

@@ -228,3 +228,34 @@ def test_a_constraint_on_the_label_is_named_where_it_is_left_out(tmp_path):
     data = DataSettings(schema_file=str(tmp_path / "s.yaml"), label="kind")
     with pytest.warns(UserWarning, match="constraints on the label are not kept.*a.*kind"):
         assert schema_of(data, frame, for_generation=True).constraints == ()
+
+
+def test_a_dropped_column_takes_the_constraints_found_of_it_along(tmp_path):
+    from ganlib.data.inference import infer_schema
+    from pipelines.schemas import schema_of
+    from pipelines.settings import DataSettings
+
+    p, q = (np.random.default_rng(seed).integers(0, 50, 120) for seed in (0, 1))
+    frame = pd.DataFrame({"p": p, "q": q, "total": p + q, "kind": ["u", "v"] * 60})
+    schema = infer_schema(frame, for_generation=True)
+    assert [c.describe() for c in schema.constraints] == ["total = p + q"]
+    schema.save(tmp_path / "s.yaml")
+    for left_out in ({"drop": ["q"]}, {"ids": ["total"]}):
+        for file in ({"schema_file": str(tmp_path / "s.yaml")}, {}):
+            left = schema_of(DataSettings(**left_out, **file), frame, for_generation=True)
+            assert left.constraints == ()
+
+
+def test_a_sealed_augmenter_keeps_relations_and_says_what_it_repaired(ganlib):
+    p, q = (np.random.default_rng(seed).integers(0, 50, 200) for seed in (0, 1))
+    frame = pd.DataFrame({"p": p, "q": q, "total": p + q, "kind": ["u", "u", "u", "v"] * 50})
+    frame.to_csv("sums.csv", index=False)
+    told = ("--data", "sums.csv", "--label", "kind")
+    code, _, err = ganlib("train", "--name", "sums", "--task", "augmenter", "--model", "cvae", *told, "--steps", 5)
+    assert code == 0, err
+    code, out, err = ganlib(
+        "augment", *told, "--model", "models:/sums@challenger", "--rows", 60, "--output", "more.csv"
+    )
+    assert code == 0 and "constraint total = p + q: " in out and "repaired" in out, out + err
+    made = pd.read_csv("more.csv").query("_synthetic")
+    assert len(made) == 60 and (made["p"] + made["q"] == made["total"]).all()

@@ -116,7 +116,9 @@ def test_a_sealed_augmenter_speaks_as_the_estimator_does(tmp_path):
 
     usable = {name: series for name, series in KINDS.items() if name != "Enum"}
     frame = pd.DataFrame(usable)
-    augmenter = CVAEAugmenter(steps=10).fit(frame, [0] * 80 + [1] * 40)
+    # generate() is the graph alone; what keeps relations is tested with them.
+    schema = dataclasses.replace(infer_schema(frame, for_generation=True), constraints=())
+    augmenter = CVAEAugmenter(steps=10, schema=schema).fit(frame, [0] * 80 + [1] * 40)
     seal(augmenter, tmp_path / "a.onnx")
     generator = Generator(load_artifact(tmp_path / "a.onnx"))
     conditions = ["0", "1"] * 30
