@@ -10,10 +10,10 @@ IR_VERSION = 10
 
 # What the registered models emit with the raw columns around them; a test exports them all and compares.
 EMITTED = frozenset({
-    "Abs", "Add", "ArgMax", "Atanh", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+    "Abs", "Add", "And", "ArgMax", "Atanh", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
     "ConvTranspose", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gemm", "Greater",
     "GreaterOrEqual", "Identity", "If", "InstanceNormalization", "IsNaN", "LayerNormalization", "LeakyRelu", "Less",
-    "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Pow", "ReduceMean",
+    "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Or", "Pow", "ReduceMean",
     "ReduceMin", "ReduceSum", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Sin", "Slice", "Softmax",
     "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip

@@ -1,5 +1,10 @@
 """The list of operators that sealing keeps to is what the models emit: neither shorter nor longer."""
 
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from export_models import build, names
@@ -7,9 +12,12 @@ from test_arrays import ARRAYS, VARIANTS, spec_of
 from test_encoder import CASES
 from torch import nn
 
+import ganlib.export
+from ganlib.calibrate import Calibration
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
 from ganlib.data.spec import DataSpec
+from ganlib.detect import VAEDetector
 from ganlib.errors import ParityError
 from ganlib.export import seal_encoder, seal_generator
 from ganlib.export.augmenter import seal_augmenter
@@ -73,6 +81,25 @@ def of_networks(spec):
             )
 
 
+def test_what_the_exporter_adds_itself_is_on_the_list():
+    """Also what only some tables need: a tail beyond the calibration rows, the time between two dates."""
+    sources = Path(ganlib.export.__file__).parent.glob("*.py")
+    named = {name for path in sources for name in re.findall(r"\.op\(\s*\"(\w+)\"", path.read_text())}
+    assert {"And", "Or", "Gather"} <= named <= {name for _, name in ALLOWED}
+
+
+def with_tail_and_gap():
+    """A detector whose graph has a Pareto tail and the time between two dates."""
+    rng = np.random.default_rng(0)
+    start = pd.Timestamp("2026-01-05") + pd.to_timedelta(rng.uniform(0, 60 * 86_400, 1400).round(), unit="s")
+    end = start + pd.to_timedelta(rng.uniform(1800, 5400, 1400).round(), unit="s")
+    frame = pd.DataFrame({"start": start, "end": end, "size": rng.normal(size=1400)})
+    made = VAEDetector(steps=20, calibration_fraction=0.5, random_state=0).fit(frame)
+    made.calibration_ = Calibration.fit(rng.exponential(size=2000))
+    assert made.calibration_.tail is not None and any(c.gap_from for c in made.schema_.columns)
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_the_list_is_what_all_models_emit(table, detector):
@@ -81,6 +108,7 @@ def test_the_list_is_what_all_models_emit(table, detector):
     encoder = TableEncoder(infer_schema(table), for_generation=True).fit(table)
     emitted = set(operators(seal_detector(detector).model.graph))
     emitted |= set(operators(seal_augmenter(Generator(table, ["no", "yes"])).model.graph))
+    emitted |= set(operators(seal_detector(with_tail_and_gap()).model.graph))
     for model in of_arrays():
         emitted |= set(operators(model.graph))
     for module, example in of_networks(encoder.spec):
