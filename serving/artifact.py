@@ -219,7 +219,7 @@ def _metadata(model: Any, name: str) -> dict[str, Any]:
         hashes |= {key: hashlib.sha256(raw.get(key, "").encode()).hexdigest() for key in named}
     if wrong := [key for key, value in hashes.items() if metadata["hashes"].get(key) != value]:
         raise IntegrityError(
-            f"{name}: {' and '.join(wrong)} do not match their hashes; the file was changed or damaged"
+            f"{name}: the hashes do not fit its {' and '.join(wrong)}; the file was changed or damaged"
         )
     return metadata
 
