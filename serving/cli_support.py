@@ -66,6 +66,7 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
     """
     debug = debug or os.environ.get("GANLIB_DEBUG", "") not in ("", "0")
     previous = signal.signal(signal.SIGTERM, _terminate)
+    before, interrupted = signal.getsignal(signal.SIGINT), _noted_interrupts()
     try:
         result = run()
         return result if isinstance(result, int) else 0
@@ -78,11 +79,27 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
             return _say("interrupted; the same command continues where it can", 130)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
+        if interrupted:  # while a library was being imported, say: it made an error of its own of it
+            return _say("interrupted; the same command continues where it can", 130)
         if debug:
             print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
         return _say(*_refusal(error))
     finally:
         signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGINT, before)
+
+
+def _noted_interrupts() -> list[int]:
+    """A list that an interrupt will be added to, before it is raised as ever; ignored ones stay ignored."""
+    noted: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return noted
 
 
 def _refusal(error: Exception) -> tuple[str, int]:

@@ -246,7 +246,7 @@ def test_a_dropped_column_takes_the_constraints_found_of_it_along(tmp_path):
             assert left.constraints == ()
 
 
-def test_a_sealed_augmenter_keeps_relations_and_says_what_it_repaired(ganlib):
+def test_a_sealed_augmenter_keeps_relations_and_says_what_it_repaired(ganlib, home):
     p, q = (np.random.default_rng(seed).integers(0, 50, 200) for seed in (0, 1))
     frame = pd.DataFrame({"p": p, "q": q, "total": p + q, "kind": ["u", "u", "u", "v"] * 50})
     frame.to_csv("sums.csv", index=False)

@@ -71,7 +71,7 @@ class Equation(Relation):
         return (self._move_parents,)
 
     def _move_parents(self, table: Table, rows: np.ndarray, held: set[str], rng: np.random.Generator) -> None:
-        for name in sorted(set(self.parents) - held, key=lambda n: -_room(table, n)):
+        for name in sorted((n for n in self.parents if n not in held), key=lambda n: -_room(table, n)):
             for side in (0, 1, -1):
                 rows = rows[self.broken(table)[rows]]
                 if not len(rows):
