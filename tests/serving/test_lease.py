@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError, Event
 
 import pytest
 
+from serving import lease
 from serving.errors import TemporaryError, UsageError
 from serving.lease import Lease, _machine, _process, _process_start
 
@@ -25,8 +28,8 @@ def put(path, record, age=0.0, now=NOW):
 def take(path, **options):
     """Whether a lease can be had; it is given back at once."""
     try:
-        with Lease(path, clock=lambda: NOW, **options) as lease:
-            assert json.loads(path.read_text())["token"] == lease.token
+        with Lease(path, clock=lambda: NOW, **options) as held:
+            assert json.loads(path.read_text())["token"] == held.token
             return True
     except TemporaryError:
         return False
@@ -143,6 +146,57 @@ def test_nobody_takes_over_inside_a_guard(tmp_path):
         successor = other.result()
         assert json.loads(path.read_text())["token"] == successor.token
         successor.__exit__(None, None, None)
+
+
+def outcome(path, wait, done):
+    """What a contender gets: its lease, held until ``done``, or the refusal."""
+    try:
+        with Lease(path, wait):
+            done.wait(10)
+            return "in"
+    except TemporaryError:
+        done.set()
+        return "refused"
+
+
+@pytest.mark.parametrize("left", ["stale", "nothing"])
+def test_of_two_that_judge_at_once_one_is_in(tmp_path, monkeypatch, left):
+    """Both have opened the file before either writes."""
+    path, done, opened = tmp_path / "lease", Event(), Barrier(2)
+    if left == "stale":
+        put(path, ELSEWHERE, 0, now=0)
+    lock = lease._lock
+
+    def together(*arguments):
+        with suppress(BrokenBarrierError):
+            opened.wait(0.5)
+        lock(*arguments)
+
+    def slowly(*arguments):
+        alive = judge(*arguments)
+        time.sleep(0.2)
+        return alive
+
+    judge = lease._alive
+    monkeypatch.setattr(lease, "_lock", together)
+    monkeypatch.setattr(lease, "_alive", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        two = [pool.submit(outcome, path, 0.0, done) for _ in range(2)]
+    assert sorted(one.result() for one in two) == ["in", "refused"]
+
+
+def test_who_waits_for_a_file_that_is_deleted_does_not_get_it(tmp_path):
+    """A holder ends and the next one begins while a third has the old file open."""
+    path = tmp_path / "lease"
+    with ThreadPoolExecutor(1) as pool, Lease(path) as first:
+        with first.claim.guard():
+            third = pool.submit(outcome, path, 0.5, Event())
+            time.sleep(0.2)
+            put(path, ELSEWHERE, 0, now=0)  # in the old file the holder seems to have ended
+            path.unlink()
+            put(path, ELSEWHERE, 0, now=time.time())
+        assert third.result() == "refused"
+    assert json.loads(path.read_text()) == ELSEWHERE
 
 
 CONTENDER = """
