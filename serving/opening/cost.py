@@ -22,6 +22,7 @@ CHUNK, EXPLAIN_CHUNK, GENERATED_CHUNK, CHUNK_VALUES = 2048, 64, 4096, 1 << 18
 # Longer constants are no shapes: of these, only type and shape are looked at.
 _SMALL, _LONGEST_SHAPE = 4096, 64
 _STRING, INT64 = 32, 7
+_LABELS = "serving/labels"
 _Shapes = dict[str, tuple[int, tuple[int, ...]]]
 
 
@@ -124,6 +125,9 @@ def _flat(graph: Any, nodes: list[Any], rows: int, explained: bool) -> tuple[Any
         flat.opset_import.add(domain=domain, version=version)
     flat.graph.name = "flat"
     flat.graph.node.extend(nodes)
+    for node in flat.graph.node:
+        if node.op_type == "LabelEncoder":
+            _as_cast(node)
     for tensor in (t for g in _graphs(graph) if explained or g is graph for t in g.initializer):
         known[tensor.name] = tensor.data_type, tuple(tensor.dims)
         if math.prod(tensor.dims) <= _SMALL:
@@ -134,6 +138,18 @@ def _flat(graph: Any, nodes: list[Any], rows: int, explained: bool) -> tuple[Any
     for name in known.keys() - fixed:
         flat.graph.input.append(onnx.helper.make_tensor_value_info(name, *known[name]))
     return flat, known
+
+
+def _as_cast(node: Any) -> None:
+    """Write a map of labels as a cast, of the same shape and type: onnx's inference of the map itself may crash."""
+    import onnx
+
+    held = {a.name for a in node.attribute}
+    kinds = {"values_floats": onnx.TensorProto.FLOAT, "values_strings": onnx.TensorProto.STRING}
+    kind = next((kinds[name] for name in kinds if name in held), INT64)
+    node.op_type, node.domain, node.name = "Cast", "", _LABELS
+    del node.attribute[:]
+    node.attribute.append(onnx.helper.make_attribute("to", kind))
 
 
 def _check_nodes(flat: Any) -> None:
@@ -201,7 +217,7 @@ def _size_of(node: Any, known: _Shapes, values: dict[str, np.ndarray]) -> np.nda
     if node.op_type == "Shape" and node.input[0] in known:
         ends = {a.name: a.i for a in node.attribute}
         return np.array(known[node.input[0]][1][ends.get("start", 0) : ends.get("end")], dtype=np.int64)
-    if node.op_type not in _SIZES or not all(name in values for name in node.input):
+    if node.name == _LABELS or node.op_type not in _SIZES or not all(name in values for name in node.input):
         return None
     if any(a.name == "to" and a.i != INT64 for a in node.attribute):
         return None

@@ -288,6 +288,8 @@ def read_metadata(model: Any) -> tuple[dict[str, Any], Checked]:
     """The metadata as they stand and as they were checked; raises IntegrityError on anything amiss."""
     raw: dict[str, str] = {}
     for entry in model.metadata_props:
+        if not isinstance(entry.key, str) or not isinstance(entry.value, str):  # protobuf gives bytes
+            raise IntegrityError(f"has a metadata entry that is not UTF-8 text; {_AGAIN}")
         if entry.key in raw:
             raise IntegrityError(f"has the metadata entry {entry.key!r} twice; {_AGAIN}")
         raw[entry.key] = entry.value

@@ -55,7 +55,7 @@ def scan(model: Any, limits: Limits) -> None:
         if held:
             raise IntegrityError(f"holds {what}, which this format does not use; refused")
     if foreign := {o.domain for o in model.opset_import} - OPSETS.keys():
-        raise IntegrityError(f"uses unknown operator domains {sorted(foreign)}; refused")
+        raise IntegrityError(f"uses unknown operator domains {sorted(map(str, foreign))}; refused")
     versions = [(o.domain, o.version) for o in model.opset_import]
     if sorted(versions) != sorted(OPSETS.items()) or model.ir_version != IR_VERSION:
         raise IntegrityError(f"has operator sets {versions}, IR {model.ir_version}; this format has {OPSETS}; refused")
@@ -114,6 +114,8 @@ class _Scan:
             self._node(node, inner)
 
     def _name(self, name: str) -> None:
+        if not isinstance(name, str):  # protobuf gives bytes
+            raise IntegrityError(f"has the name {name!r}, which is not UTF-8 text; refused")
         if name in self.names:
             raise IntegrityError(f"makes the value {name!r} twice; refused")
         self.names.add(name)

@@ -264,6 +264,16 @@ def test_an_entry_given_twice_or_with_a_key_twice_is_refused(model):
     refused(model, "'training' twice")
 
 
+def test_text_that_is_not_utf_8_is_refused(artifact):
+    """Each string of the protobuf can hold any bytes."""
+    whole = artifact.read_bytes()
+    for text in (b"fingerprint", b"training", b"anomaly_score", b"ganlib/const_1", b"LabelEncoder", b"ai.onnx.ml"):
+        assert text in whole
+        changed = whole.replace(text, b"\xff" + text[1:])
+        with pytest.raises(IntegrityError):
+            examine(changed, Limits())
+
+
 def test_a_new_file_without_its_hash_of_the_metadata_is_refused(model):
     edited(model, "hashes", lambda h: {k: v for k, v in h.items() if k != "metadata"})
     with pytest.raises(IntegrityError, match="do not match their hashes"):

@@ -127,7 +127,8 @@ def test_metadata_and_golden_rows(images):
     assert told["conditions"] == ["class 0", "class 1", "class 2"] and "schema" not in told
     assert told["model"]["name"] == model.graph.name == "cgan" and told["model"]["config"]["width"] == 8
     assert told["parity"] == {"max_abs": report.parity_max_abs, "bound": 1e-3, "rows": 520}
-    assert set(told["hashes"]) == {"graph"} and told["training"] == {"fingerprint": None, "rows": None, "data": None}
+    assert set(told["hashes"]) == {"graph", "metadata"}
+    assert told["training"] == {"fingerprint": None, "rows": None, "data": None}
     golden = told["golden"]
     assert np.array(golden["z"]).shape == (8, 4) and len(golden["condition"]) == 8
     assert np.array(golden["values"]).shape == (8, 64) and np.std(golden["values"]) > 1
