@@ -219,7 +219,7 @@ for _ in range(8):
 """
 
 
-@pytest.mark.parametrize("left", [None, json.dumps(ELSEWHERE)])
+@pytest.mark.parametrize("left", [None, json.dumps(ELSEWHERE)], ids=["none", "stale"])
 def test_of_many_contenders_one_is_in(tmp_path, environment, left):
     """All begin at once beside nothing, or a lease that each of them finds stale."""
     if left is not None:
