@@ -79,7 +79,8 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
             return _say("interrupted; the same command continues where it can", 130)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
-        if interrupted and not hasattr(error, "exit_code"):  # while a library was being imported, say: it made an error of its own of it
+        # An interrupt while a library is imported may come as an error of its own.
+        if interrupted and not hasattr(error, "exit_code"):
             return _say("interrupted; the same command continues where it can", 130)
         if debug:
             print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")

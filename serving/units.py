@@ -98,10 +98,21 @@ class Job:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A piece whose rows are feeds already, but for those that are dead letters."""
+    """A piece whose rows are feeds already, but for those that are dead letters; ``beyond``: these are too many."""
 
     piece: Piece
     sifted: Sifted
+    counts: watch.Counts
+    beyond: bool
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A piece with the score rows of those that could be scored, if there are any."""
+
+    piece: Piece
+    sifted: Sifted
+    scores: pa.Table | None
     counts: watch.Counts
 
 
@@ -118,21 +129,36 @@ class UnitScorer:
 
         A part is whole or absent. Raises DataError, and TemporaryError if the disk is full or another run took over.
         """
-        ahead = _prefetch(item for unit in units for item in (*self._prepared(unit), None))
+        ahead = _prefetch(item for unit in units for item in (*((unit, ready) for ready in self._prepared(unit)), None))
+        # Reading, scoring and writing overlap: each waits for the machine in its own way.
+        scored = _prefetch(item and self._scored(*item) for item in ahead)
         try:
             for unit in units:
-                self._score(unit, iter(lambda: next(ahead), None))
+                self._write(unit, iter(lambda: next(scored), None))
                 yield unit
         finally:
+            scored.close()
             ahead.close()
 
-    def _score(self, unit: Unit, pieces: Iterator[_Ready]) -> None:
+    def _scored(self, unit: Unit, ready: _Ready) -> _Scored:
+        """The score rows of a piece."""
+        piece, sifted, table = ready.piece, ready.sifted, ready.piece.table
+        rows = piece.rows()
+        if sifted.bad:
+            table, rows = table.take(sifted.good), rows[sifted.good]
+        if ready.beyond or not len(rows):
+            return _Scored(piece, sifted, None, ready.counts)
+        scores = self.scorer.score(sifted.feeds, self.job.explain)
+        made = score_rows(scores, unit.source, rows, table, self.job, self.scorer)
+        return _Scored(piece, sifted, made, ready.counts)
+
+    def _write(self, unit: Unit, pieces: Iterator[_Scored]) -> None:
         self.job.claim.check()
         output = _Output(self.job, self.scorer, unit)
         try:
             with disk_errors(f"in {self.job.folder}"):
-                for ready in pieces:
-                    output.add(ready)
+                for scored in pieces:
+                    output.add(scored)
                 output.commit()
         finally:
             output.discard()
@@ -152,7 +178,8 @@ class UnitScorer:
                 raise DataError(f"{source.path}: {error}") from error
             dead += len(sifted.bad)
             beyond = dead > job.bad_rows.allowed
-            yield _Ready(piece, sifted, watch.no_counts() if beyond else watch.count(adapter.columns, sifted.feeds, 0))
+            counts = watch.no_counts() if beyond else watch.count(adapter.columns, sifted.feeds, 0)
+            yield _Ready(piece, sifted, counts, beyond)
             if beyond:
                 return
 
@@ -180,20 +207,16 @@ class _Output:
         self.letters = self.job.folder / DEAD / f"dead-{tail}.jsonl"
         self.temporary, self.temporary_letters = temporary(self.part), temporary(self.letters)
 
-    def add(self, ready: _Ready) -> None:
-        """Score a piece and write its rows."""
-        piece, sifted, table = ready.piece, ready.sifted, ready.piece.table
-        rows = piece.rows()
+    def add(self, scored: _Scored) -> None:
+        """Write a piece's rows, and note those that could not be scored."""
+        piece, rows = scored.piece, scored.piece.rows()
         for broken in piece.broken:
             self._dead_row(broken.row, broken.column, broken.reason, broken.raw)
-        for row, column, reason in sorted(sifted.bad):
-            self._dead_row(int(rows[row]), column, reason, raw_text(table, row))
-        if sifted.bad:
-            table, rows = table.take(sifted.good), rows[sifted.good]
-        if not len(rows):
-            return
-        self.write(self._score_rows(sifted.feeds, rows, table))
-        self.counts = watch.add(self.counts, ready.counts)
+        for row, column, reason in sorted(scored.sifted.bad):
+            self._dead_row(int(rows[row]), column, reason, raw_text(piece.table, row))
+        if scored.scores is not None:
+            self.write(scored.scores)
+            self.counts = watch.add(self.counts, scored.counts)
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
         self.dead.append(DeadRow(self.unit.source, row, column, reason, raw))
@@ -276,7 +299,7 @@ def score_rows(
 
 
 def _prefetch(items: Iterator[Any]) -> Generator[Any, None, None]:
-    """Work ahead in one thread, two items deep, so that reading and scoring overlap."""
+    """Work ahead in a thread, two items deep."""
     ready: queue.Queue[Any] = queue.Queue(maxsize=2)
     stop, end = threading.Event(), object()
 
