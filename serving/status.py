@@ -115,7 +115,8 @@ def _source(name: str, read: _Read, state: Path) -> Row:
 
 
 def _stream_lines(found: Row) -> Iterator[str]:
-    yield f"{found['path']}: {_held(found['holder'])}"
+    yield found["path"]
+    yield f"  {_held(found['holder'])}"
     for source in found["sources"]:
         behind = f", {counted(source['behind'], source['unit'])} behind" if source["behind"] is not None else ""
         last = f", last commit {_short(source['last_commit'])}" if source["last_commit"] else ""
@@ -188,7 +189,8 @@ def _commit(path: Path) -> Row | None:
 
 def _batch_lines(found: Row) -> Iterator[str]:
     done = f"finished {_short(found['finished_at'])}" if found["finished"] else "not finished"
-    yield f"{found['path']}: {done}, {_held(found['holder'])}"
+    yield found["path"]
+    yield f"  {done}, {_held(found['holder'])}"
     last = f", last commit {_short(found['last_commit'])}" if found["last_commit"] and not found["finished"] else ""
     yield f"  {found['units']:,} of {counted(found['units_in_all'], 'unit')}, {found['rows']:,} of " \
           f"{counted(found['rows_in_all'], 'row')}{last}"  # fmt: skip
