@@ -106,6 +106,24 @@ def status(path: Path, as_json: Annotated[bool, typer.Option("--json", help="Pri
     print(json.dumps(found) if as_json else reading.text(found))
 
 
+@app.command()
+def prune(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=options.PRUNED)],
+    older_than: options.OlderThan,
+    scored_by: options.ScoredBy = None,
+    dead_letters: options.LettersToo = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; change nothing.")] = False,
+    wait: options.PruneWait = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Remove old scores, read rows of queues, and finished runs; never what a position needs."""
+    from serving import pruning
+    from serving.prune import prune as remove
+
+    chosen = pruning.pruning_of(older_than, scored_by, dead_letters, dry_run, wait)
+    pruning.report(remove(paths, chosen), as_json)
+
+
 def main() -> int:
     """Entry point; returns the exit code."""
     setup_logging()

@@ -52,4 +52,5 @@ LettersToo = Annotated[
     bool, typer.Option("--dead-letters", help="Also remove dead letters and gaps, and finished runs that hold any.")
 ]
 PruneWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for who writes what is pruned.")]
+PRUNED = "FILE.db or FILE.jsonl of a stream, the folder of a run or of many, or sqlite:PATH (a queue)."
 LogFormat = Annotated[str, typer.Option(metavar="text|json", help="How events are written to stderr.")]

@@ -18,7 +18,7 @@ from serving.layout import COMMITS, LEASE, MANIFEST, OLD_MANIFEST, OLD_PLAN, PLA
 from serving.lease import holder_of
 from serving.readonly import ask, tables
 from serving.sinks import REPLAY, lease_of, state_of
-from serving.sinks.lines import LENGTH
+from serving.sinks.rewrite import LENGTH
 from serving.sources import Standing, standing
 from serving.wording import counted
 
