@@ -49,7 +49,7 @@ def prune(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what is old: scores of streams, read rows of queues, finished runs, model versions.
+    """Remove what is old: scores, read rows of queues, model versions.
 
     What a position, an alias or the ledger needs stays, and so do dead letters, gaps and unfinished runs.
     """
