@@ -24,23 +24,28 @@ def prune_versions(registry: Registry, pruning: Pruning) -> Iterator[Removed]:
             ledger.settle()
         # Nobody moves an alias while versions are chosen and deleted.
         with nullcontext() if pruning.dry_run else ledger._turn():
-            old = _old(registry, ledger, pruning)
-            size = sum(registry._ask(partial(_size, model=model)) for model in {v.model_id for v in old} - {None})
+            old, kept = _parted(registry, ledger, pruning)
+            models = {_model(v) for v in old} - {_model(v) for v in kept} - {""}
+            size = sum(registry._ask(partial(_size, model=model)) for model in models)
             for version in () if pruning.dry_run else old:
                 registry._ask(partial(_delete, version=version))
         notes = [f"version {', '.join(str(version.version) for version in old)}"] if old else []
         yield Removed(f"models:/{name}", "version", len(old), size, pruning.dry_run, notes)
 
 
-def _old(registry: Registry, ledger: Ledger, pruning: Pruning) -> list[Any]:
-    """The versions that go, oldest first."""
+def _parted(registry: Registry, ledger: Ledger, pruning: Pruning) -> tuple[list[Any], list[Any]]:
+    """The versions that go and those that stay, oldest first."""
     needed = {*registry.aliases(ledger.name).values(), *ledger.line()}
     for row in ledger.rows():
         if row.state == "open":
             needed |= {row.after, *filter(None, [row.before, row.tags.get("previous")])}
     versions = registry._ask(partial(_versions, query=f"name = '{ledger.name}'"))
-    old = [v for v in versions if v.creation_timestamp / 1000 < pruning.cutoff and str(v.version) not in needed]
-    return sorted(old, key=lambda version: int(version.version))
+    old: list[Any] = []
+    kept: list[Any] = []
+    for version in sorted(versions, key=lambda version: int(version.version)):
+        goes = version.creation_timestamp / 1000 < pruning.cutoff and str(version.version) not in needed
+        (old if goes else kept).append(version)
+    return old, kept
 
 
 def _versions(client: Any, query: str) -> list[Any]:
@@ -53,15 +58,18 @@ def _versions(client: Any, query: str) -> list[Any]:
             return found
 
 
+def _model(version: Any) -> str:
+    """The id of a version's logged model; empty where it has none."""
+    return version.source.removeprefix("models:/") if version.source.startswith("models:/m-") else ""
+
+
 def _delete(client: Any, version: Any) -> None:
     """A version, then what only it had: killed between, a run without a version stays, and is seen in MLflow."""
     client.delete_model_version(version.name, str(version.version))
-    others = _versions(client, f"run_id = '{version.run_id}'") if version.run_id else [version]
-    if others:
-        return
-    if version.model_id:
-        client.delete_logged_model(version.model_id)
-    client.delete_run(version.run_id)
+    if _model(version) and not _versions(client, f"source_path = '{version.source}'"):
+        client.delete_logged_model(_model(version))
+    if version.run_id and not _versions(client, f"run_id = '{version.run_id}'"):
+        client.delete_run(version.run_id)
 
 
 def _size(client: Any, model: str, path: str | None = None) -> int:

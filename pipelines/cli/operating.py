@@ -1,4 +1,4 @@
-"""Verbs of who runs it: status and prune."""
+"""Verbs of daily operation: status and prune."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def prune(
 ) -> None:
     """Remove what is old: scores, read rows of queues, model versions.
 
-    What a position, an alias or the ledger needs stays, and so do dead letters, gaps and unfinished runs.
+    Finished batch runs go whole. What a position, an alias or the ledger needs stays, and so do dead letters, gaps and
+    unfinished runs.
     """
     from serving import pruning
     from serving.prune import prune as remove
