@@ -108,7 +108,7 @@ def status(path: Path, as_json: Annotated[bool, typer.Option("--json", help="Pri
 
 @app.command()
 def prune(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=options.PRUNED)],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help=options.PRUNED)],
     older_than: options.OlderThan,
     scored_by: options.ScoredBy = None,
     dead_letters: options.LettersToo = False,

@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from serving.crash import crash_point
 from serving.errors import UsageError
 from serving.events import Events
+from serving.files import disk_errors
 from serving.sinks.lines import line_of
 from serving.wording import counted
 
@@ -174,16 +175,20 @@ class Delivery:
 
     def start(self, state: Path) -> None:
         """Begin with the alarms in a database, those included that an earlier run has given up."""
-        database = sqlite3.connect(state, timeout=30, isolation_level=None, check_same_thread=False)
-        if self.hook is None:
-            if left := database.execute("SELECT COUNT(*) FROM alarms").fetchone()[0]:
-                said = f"{counted(left, 'alarm')} of an earlier run {'was' if left == 1 else 'were'} not delivered"
-                self.events.say("warning", f"{said}; --on-alarm delivers what is left")
-            database.close()
-            return
-        database.execute("UPDATE alarms SET dead_at = NULL WHERE dead_at IS NOT NULL")
+        with disk_errors(str(state)):
+            database = sqlite3.connect(state, timeout=30, isolation_level=None, check_same_thread=False)
+            if self.hook is None:
+                left = database.execute("SELECT COUNT(*) FROM alarms").fetchone()[0]
+                database.close()
+                self._say_left(left, "of an earlier run not delivered; --on-alarm delivers what is left")
+                return
+            database.execute("UPDATE alarms SET dead_at = NULL WHERE dead_at IS NOT NULL")
         self._database = database
         self._thread.start()
+
+    def _say_left(self, count: int, what: str) -> None:
+        if count:
+            self.events.say("warning", f"{counted(count, 'alarm')} {what}", alarms=count)
 
     def of(self, scores: Sequence[dict[str, Any]]) -> list[str]:
         """The anomalies among score rows, as they are given to the hook: each with its source and position."""
@@ -196,8 +201,11 @@ class Delivery:
         self._until = time.monotonic() + LAST
         self._stop.set()
         self._thread.join(LAST + 1)
-        rest, dead = self._database.execute("SELECT COUNT(*), COUNT(dead_at) FROM alarms").fetchone()
+        with disk_errors("alarms"):
+            question = "SELECT COUNT(*), COUNT(dead_at), MAX(reason) FROM alarms"
+            rest, dead, reason = self._database.execute(question).fetchone()
         self.counts = {"delivered": self.delivered, "waiting": rest - dead, "dead": dead}
+        self._say_left(rest - dead, f"not delivered in time, left to the next run{f' ({reason})' if reason else ''}")
 
     def line(self) -> str:
         """The counts for people; empty without a hook."""

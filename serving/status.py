@@ -18,11 +18,13 @@ from serving.layout import COMMITS, LEASE, MANIFEST, OLD_MANIFEST, OLD_PLAN, PLA
 from serving.lease import holder_of
 from serving.readonly import ask, tables
 from serving.sinks import REPLAY, lease_of, state_of
+from serving.sinks.counts import DAY
 from serving.sinks.rewrite import LENGTH
 from serving.sources import Standing, standing
 from serving.wording import counted
 
-WINDOWS = {"minute": 1, "hour": 60, "day": 24 * 60}
+# First and last minute of each window, counted from the present one.
+WINDOWS = {"this_minute": (0, 0), "last_minute": (-1, -1), "last_hour": (-59, 0), "last_day": (-DAY + 1, 0)}
 WIDTH = 80
 Row = dict[str, Any]
 
@@ -75,9 +77,9 @@ def _question(connection: sqlite3.Connection, now: float) -> _Read:
     cursors = {name: json.loads(state) for name, state in rows("cursor", "SELECT consumer, state FROM cursor")}
     minute = int(now // 60)
     rates: dict[str, Row] = {}
-    for window, length in WINDOWS.items() if "minutes" in held else ():
-        query = "SELECT TOTAL(scored), TOTAL(anomalies), TOTAL(dead) FROM minutes WHERE minute >= ? AND minute < ?"
-        found = connection.execute(query, (minute - length, minute)).fetchone()
+    for window, (first, last) in WINDOWS.items() if "minutes" in held else ():
+        query = "SELECT TOTAL(scored), TOTAL(anomalies), TOTAL(dead) FROM minutes WHERE minute BETWEEN ? AND ?"
+        found = connection.execute(query, (minute + first, minute + last)).fetchone()
         rates[window] = dict(zip(("scored", "anomalies", "dead_letters"), map(int, found), strict=True))
     waiting = rows("alarms", "SELECT COUNT(*), COUNT(dead_at), MAX(reason) FROM alarms") or [(0, 0, None)]
     return _Read(
@@ -133,7 +135,7 @@ def _stream_lines(found: Row) -> Iterator[str]:
     total = found["scored"], found["anomalies"]
     for window, counts in found["rates"].items():
         row = counts["scored"], counts["anomalies"], counts["dead_letters"]
-        yield f"  {'last ' + window:<11}{row[0]:>11,}{row[1]:>14,}{row[2]:>16,}"
+        yield f"  {window.replace('_', ' '):<11}{row[0]:>11,}{row[1]:>14,}{row[2]:>16,}"
     yield f"  {'in all':<11}{total[0]:>11,}{total[1]:>14,}   (since {_short(found['counted_since'])})"
 
 

@@ -36,7 +36,7 @@ def status(path: Path, as_json: Json = False) -> None:
 
 
 def prune(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH...]", help=options.PRUNED)] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help=options.PRUNED)] = None,
     older_than: options.OlderThan = ...,  # type: ignore[assignment]
     scored_by: options.ScoredBy = None,
     dead_letters: options.LettersToo = False,

@@ -31,4 +31,4 @@ def count(connection: sqlite3.Connection, commit: Commit, now: float) -> None:
     minute = int(now // 60)
     connection.execute(_TOTALS, (commit.consumer, now, now, scored, anomalies))
     connection.execute(_MINUTES, (minute, commit.consumer, scored, anomalies, dead))
-    connection.execute("DELETE FROM minutes WHERE minute < ?", (minute - DAY,))
+    connection.execute("DELETE FROM minutes WHERE minute <= ?", (minute - DAY,))

@@ -223,16 +223,18 @@ class GrowingFile:
 
 def standing(cursor: Cursor, state: Path) -> Standing:
     """Bytes behind the position, of the log and its rotated files, found as a restart finds them."""
-    source = GrowingFile(cursor["path"], follow=True)
-    files = cursor["files"]
-    newest = f"byte {files[-1]['offset']:,} of {source.path.name}" if files else f"end of {source.path.name}"
+    path, files = Path(cursor["path"]), cursor["files"]
+    newest = f"byte {files[-1]['offset']:,} of {path.name}" if files else f"end of {path.name}"
     number = files[-1].get("generation", 0) if files else 0
     position = newest + (f"#{number}" if number else "")
+    if path.exists() and not path.is_file():
+        return Standing(position, note=f"{path} is no file any more")
+    source = GrowingFile(str(path), follow=True)
     try:
         source.resume({"log": cursor}, state)
         lost = "; ".join(gap.reason for gap in source.gaps())
         if not source.files:
-            return Standing(position, note=lost or f"{source.path} is gone")
+            return Standing(position, note=lost or f"{path} is gone")
         return Standing(position, sum(file.behind() for file in source.files), "byte", lost)
     finally:
         source.close()

@@ -118,26 +118,21 @@ def at(path, minute, scored=1, dead=0, anomalies=0, consumer="queue:a"):
     database.close()
 
 
-def test_rates_are_those_of_whole_minutes_and_are_kept_for_a_day(tmp_path):
+def test_rates_are_counted_by_the_minute_and_kept_for_a_day(tmp_path):
     path, now = tmp_path / "o.db", 30_000_000
-    for minute, scored in (
-        (now - DAY - 5, 1000),
-        (now - DAY, 500),
-        (now - 61, 70),
-        (now - 60, 20),
-        (now - 1, 3),
-        (now, 1),
-    ):
+    past = {now - DAY - 5: 1000, now - DAY: 500, now - DAY + 1: 300, now - 60: 70, now - 59: 20, now - 1: 3, now: 1}
+    for minute, scored in past.items():
         at(path, minute, scored, anomalies=1)
     at(path, now - 1, 0, dead=2)
     at(path, now - 1, 4, dead=2, consumer="replay")
+    at(path, now, 0)
     found = status(path, now=now * 60 + 59)
     scored = {window: counts["scored"] for window, counts in found["rates"].items()}
-    assert scored == {"minute": 7, "hour": 27, "day": 597}
-    assert {c["dead_letters"] for c in found["rates"].values()} == {2}, "letters that are dead again count once"
-    assert (found["scored"], found["anomalies"]) == (1598, 6)
+    assert scored == {"this_minute": 1, "last_minute": 7, "last_hour": 28, "last_day": 398}
+    assert [c["dead_letters"] for c in found["rates"].values()] == [0, 2, 2, 2], "a letter that is dead again is old"
+    assert (found["scored"], found["anomalies"]) == (sum(past.values()) + 4, len(past))
     with sqlite3.connect(path) as db:
-        assert db.execute("SELECT MIN(minute) FROM minutes").fetchone()[0] == now - DAY
+        assert db.execute("SELECT MIN(minute) FROM minutes").fetchone()[0] == now - DAY + 1
 
 
 def test_counts_and_position_are_one_transaction(tmp_path):
