@@ -33,7 +33,7 @@ from serving.files import disk_errors
 from serving.sinks.lines import line_of
 from serving.wording import counted
 
-MOST, EVERY = 100, 0.5  # alarms of a batch; seconds between two looks at the table
+MOST, LARGEST, EVERY = 100, 1 << 20, 0.5  # alarms and characters of a batch; seconds between two looks at the table
 LIMIT, ATTEMPTS, PAUSE = 30.0, 5, 1.0  # seconds of an attempt; failures of a batch; the first pause, doubled each time
 LAST = 10.0  # seconds in which the rest is delivered at the end of a run
 Expired = Callable[[], bool]
@@ -235,8 +235,9 @@ class Delivery:
                     self._deliver(batch)
                 if ending:
                     return
-            except sqlite3.Error as error:
-                self.events.say("warning", f"alarms could not be read or settled, and are tried again: {error}")
+            except Exception as error:  # the thread outlives what it meets, such as a database that stays locked
+                said = f"alarms could not be read or settled, and are tried again: {type(error).__name__}: {error}"
+                self.events.say("warning", said)
                 if ending:
                     return
                 self._stop.wait(LIMIT)
@@ -247,7 +248,14 @@ class Delivery:
     def _pending(self) -> list[tuple[int, str]]:
         assert self._database is not None
         question = "SELECT id, body FROM alarms WHERE dead_at IS NULL ORDER BY id LIMIT ?"
-        return self._database.execute(question, (MOST,)).fetchall()
+        batch: list[tuple[int, str]] = []
+        size = 0
+        for number, body in self._database.execute(question, (MOST,)):
+            size += len(body)
+            if batch and size > LARGEST:
+                break
+            batch.append((number, body))
+        return batch
 
     def _deliver(self, batch: list[tuple[int, str]]) -> None:
         """One batch, until it is taken, given up, or the run is over."""

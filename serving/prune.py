@@ -69,7 +69,8 @@ class _Rows:
         """How many rows and bytes of values there are."""
         if self.table not in tables(connection):
             return 0, 0
-        names = [row[1] for row in connection.execute(f"PRAGMA table_info({self.table})")]
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({self.table})")]
+        names = [name.replace('"', '""') for name in columns]
         size = " + ".join(f'COALESCE(LENGTH(CAST("{name}" AS BLOB)), 0)' for name in names)
         query = f"SELECT COUNT(*), TOTAL({size}) FROM {self.table} WHERE {self.condition}"
         count, total = connection.execute(query, self.values).fetchone()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from serving.errors import DataError, TemporaryError
 
 Answer = TypeVar("Answer")
-ATTEMPTS = 5
+ATTEMPTS, TIMEOUT = 5, 10.0  # TIMEOUT: seconds for which a lock is waited for
 _WAL = 2  # at byte 18 of a database in WAL mode
 
 
@@ -64,7 +64,7 @@ def _same(before: object, path: Path) -> bool:
 
 
 def _answered(path: Path, mode: str, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-    with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?{mode}", uri=True, timeout=10)) as connection:
+    with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?{mode}", uri=True, timeout=TIMEOUT)) as connection:
         connection.isolation_level = None
         connection.execute("BEGIN")
         return question(connection)

@@ -159,6 +159,18 @@ def _scored(output):
         return False
 
 
+def test_replayed_records_alarm_too(artifact, log, tmp_path):
+    output = tmp_path / "o.db"
+    with log.open("a") as file:
+        file.write(records(1, seed=9)[0][:-1] + "\n")
+    run_stream(artifact, str(log), output, alpha=0.3)
+    with sqlite3.connect(output) as db:
+        assert db.execute("UPDATE dead_letters SET body = CAST(body || '}' AS BLOB)").rowcount == 1
+    assert run_stream(artifact, "-", output, alpha=0.9999, replay=True, on_alarm=keeper(tmp_path)) == 0
+    (alarm,) = kept(tmp_path)
+    assert (alarm["source"], alarm["position"]) in anomalies(output) and outbox(output)[0] == 0
+
+
 def test_without_a_hook_nothing_is_kept_for_one(artifact, log, tmp_path):
     run_stream(artifact, str(log), tmp_path / "o.db", alpha=0.3)
     assert outbox(tmp_path / "o.db")[0] == 0 and anomalies(tmp_path / "o.db")
@@ -241,10 +253,10 @@ def test_a_hook_that_hangs_never_stops_scoring_nor_the_end(artifact, log, tmp_pa
 def test_what_a_dead_hook_started_is_gone_with_it(tmp_path, quick, monkeypatch):
     monkeypatch.setattr(alarms, "LIMIT", 0.5)
     mark = tmp_path / "child"
-    hook = hook_of(script(tmp_path, f"os.system('sleep 3; touch {mark}')"))
+    hook = hook_of(script(tmp_path, f"os.system('sleep 1.5; touch {mark}')"))
     until = time.monotonic() + 0.5
     assert "in time" in hook.send(["{}"], lambda: time.monotonic() > until)
-    time.sleep(3.5)
+    time.sleep(1.8)
     assert not mark.exists()
 
 
@@ -290,4 +302,16 @@ def test_a_state_that_is_locked_for_a_while_ends_no_thread(tmp_path, quick, caps
         delivery.finish()
     assert delivery.counts == {"delivered": 1, "waiting": 0, "dead": 0}
     assert "tried again" in capsys.readouterr().err
+    state.close()
+
+
+def test_a_batch_is_bounded_in_bytes_and_one_that_is_larger_goes_alone(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(alarms, "LARGEST", 100)
+    state = StateDatabase(tmp_path / "s.db")
+    bodies = [json.dumps({"source": "q", "position": i, "text": "x" * (200 if i == 3 else 1)}) for i in range(6)]
+    state.connection.executemany("INSERT INTO alarms(body) VALUES (?)", [(body,) for body in bodies])
+    with server(lambda handler, calls: 200) as (place, got), Delivery(hook_of(f"http://{place}"), Events()) as delivery:
+        delivery.start(state.path)
+        delivery.finish()
+    assert [[a["position"] for a in alarms] for *_, alarms in got] == [[0, 1], [2], [3], [4, 5]]
     state.close()

@@ -225,7 +225,7 @@ def test_without_times_the_position_decides(artifact, tmp_path):
     path, output = tmp_path / "q.db", tmp_path / "o.db"
     bodies = table(4, 2).to_json(orient="records", date_format="iso", lines=True).splitlines()
     with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)")
+        db.execute('CREATE TABLE queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, "a ""b"" c" TEXT)')
         db.executemany("INSERT INTO queue(body) VALUES (?)", [(b,) for b in bodies[:3]])
     run_stream(artifact, f"sqlite:{path}", output)
     with sqlite3.connect(path) as db:

@@ -9,12 +9,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 from serving_data import table
 
-from serving.errors import UsageError
+from serving import readonly
+from serving.errors import TemporaryError, UsageError
 from serving.lease import Lease
 from serving.sinks import Commit, DeadLetter, lease_of
 from serving.sinks.counts import DAY
@@ -216,6 +218,24 @@ def test_the_output_of_an_earlier_release_says_what_is_not_known(artifact, tmp_p
     found = status(tmp_path / "o.db")
     assert found["scored"] is None and found["rates"] == {}
     assert "not counted" in text(found) and "earlier release" in text(found)
+
+
+def test_a_database_that_stays_locked_is_temporary_and_a_queue_a_note(artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(readonly, "TIMEOUT", 0.1)
+    queue, output = tmp_path / "q.db", tmp_path / "o.db"
+    fill(queue, good(3))
+    run_stream(artifact, f"sqlite:{queue}", output)
+    for path in (queue, output):
+        with closing(sqlite3.connect(path, isolation_level=None)) as producer:
+            producer.execute("PRAGMA locking_mode = EXCLUSIVE")
+            producer.execute("PRAGMA journal_mode = DELETE")
+            producer.execute("BEGIN EXCLUSIVE")
+            if path == queue:
+                (source,) = status(output)["sources"]
+                assert source["behind"] is None and "locked" in source["note"] and source["position"] == ""
+            else:
+                with pytest.raises(TemporaryError, match="locked"):
+                    status(output)
 
 
 # ---------------------------------------------------------------- batch folders
