@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from serving.adopt import NO_DATA, OURS
 from serving.crash import crash_point
 from serving.errors import DataError, UsageError
-from serving.files import disk_errors, sync_folder
+from serving.files import sync_folder
 from serving.layout import LEASE, MANIFEST, OLD_MANIFEST, OLD_PLAN, PLAN, THRESHOLD, is_run, read_manifest
 from serving.lease import Lease
 from serving.pruning import Pruning, Removed
@@ -22,11 +23,15 @@ _NAMES = OURS | NO_DATA | {PLAN, MANIFEST, THRESHOLD, LEASE, OLD_PLAN, OLD_MANIF
 
 def leftover(folder: Path) -> Path:
     """The name under which a run is deleted."""
-    return folder.with_name(f".{folder.name}{_ENDING}")
+    place = Path(os.path.abspath(folder))
+    return place.parent / f".{place.name}{_ENDING}"
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs at or below a folder, and what a kill left of some; raises UsageError where there are none."""
+    """The runs at or below a folder, and what a kill left of some; raises UsageError where there are none.
+
+    Below the folder no link is followed.
+    """
     found = [leftover(folder)] if _is_leftover(leftover(folder)) else []
     if is_run(folder):
         return [*found, folder]
@@ -82,11 +87,12 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _delete(run: Path, pruning: Pruning) -> None:
+    run = Path(os.path.abspath(run))  # ".", which is where we are, cannot be renamed by this name
     if _is_leftover(run):
         _clear(run)
         return
     gone = leftover(run)
-    with Lease(run / LEASE, pruning.wait), disk_errors(f"in {run.parent}"):
+    with Lease(run / LEASE, pruning.wait), _removing(run):
         if _stays(run, pruning) != "":  # it was continued while the lease was waited for
             raise DataError(f"{run} was changed while it was pruned; run the same command again")
         if gone.exists():
@@ -99,10 +105,22 @@ def _delete(run: Path, pruning: Pruning) -> None:
 
 def _clear(gone: Path) -> None:
     """Delete a renamed run, its plan last, so that what a kill leaves is known again."""
-    with disk_errors(f"in {gone.parent}"):
+    with _removing(gone):
         entries = sorted(gone.iterdir(), key=lambda entry: entry.name in (PLAN, OLD_PLAN))
         for entry in entries:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
             crash_point("run_entry_deleted")
         gone.rmdir()
         sync_folder(gone.parent)
+
+
+@contextmanager
+def _removing(run: Path) -> Iterator[None]:
+    """What the file system refuses to remove, in one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"cannot remove {error.filename or run} ({reason}); give the right to remove it, or leave {run} out"
+        ) from error

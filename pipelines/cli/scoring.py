@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry, required, show
 from pipelines.cli.common import settings as configured
+from pipelines.errors import UsageError
 from serving import options
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def stream(
     """
     from serving.stream import run_stream
 
+    if on_alarm == "":
+        raise UsageError("--on-alarm is empty; give a program or a URL, or leave it out")
     settings = configured(
         config, stream__model=model, stream__input=input, stream__output=_text(output), stream__alpha=alpha,
         stream__explain=explain, stream__fdr=fdr, stream__max_rows=max_rows, stream__deadline=deadline,

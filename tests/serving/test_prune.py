@@ -1,5 +1,6 @@
 """``prune``: what is old goes, what a position needs stays, and a kill anywhere loses and doubles nothing."""
 
+import errno
 import json
 import os
 import signal
@@ -294,6 +295,36 @@ def test_a_run_killed_while_it_goes_is_gone_for_readers_and_the_next_call_finish
     assert "old" not in names(runs) and ".old.pruned" in names(runs)
     done = pruned(runs.parent / path)
     assert names(runs) == ["dead", "notes", "others", "unfinished", "young"] and sum(r.count for r in done) == 1
+
+
+@pytest.mark.parametrize("said", [".", "..", "link", "../runs/old/"])
+def test_a_run_goes_whatever_its_path_is_called(runs, monkeypatch, said):
+    monkeypatch.chdir(runs / "notes" if said == ".." else runs / "old" if said == "." else runs)
+    (runs / "link").symlink_to(runs / "old")
+    done = list(prune([said], Pruning((NOW - timedelta(days=30)).timestamp())))
+    assert sum(r.count for r in done) == 1 and not (runs / "old").exists()
+    assert {"dead", "others", "unfinished", "young"} <= set(names(runs)) and not list(runs.glob(".*"))
+
+
+def test_nothing_is_followed_out_of_the_folder(runs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (runs / "old").rename(tmp_path / "elsewhere" / "old")
+    (runs / "link").symlink_to(tmp_path / "elsewhere")
+    (runs / "straight").symlink_to(tmp_path / "elsewhere" / "old")
+    assert sum(r.count for r in pruned(runs)) == 0 and (tmp_path / "elsewhere" / "old").exists()
+
+
+@pytest.mark.parametrize("name", ["rename", "unlink", "rmdir"])
+def test_what_cannot_be_removed_is_named_and_the_next_call_goes_on(runs, monkeypatch, name):
+    def refuse(self, *_):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prune_runs.Path, name, refuse)
+        with pytest.raises(UsageError, match="cannot remove .*busy.*leave"):
+            pruned(runs / "old")
+    assert sum(r.count for r in pruned(runs / "old")) == 1
+    assert names(runs) == ["dead", "notes", "others", "unfinished", "young"]
 
 
 def test_a_run_that_is_written_is_kept(runs):
