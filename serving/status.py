@@ -121,9 +121,10 @@ def _stream_lines(found: Row) -> Iterator[str]:
     yield f"  {_held(found['holder'])}"
     for source in found["sources"]:
         behind = f", {counted(source['behind'], source['unit'])} behind" if source["behind"] is not None else ""
-        last = f", last commit {_short(source['last_commit'])}" if source["last_commit"] else ""
         yield f"  {source['name']}"
-        yield f"    {'at ' + source['position'] if source['position'] else 'position not known'}{behind}{last}"
+        yield f"    {'at ' + source['position'] if source['position'] else 'position not known'}{behind}"
+        if source["last_commit"]:
+            yield f"    last commit {_short(source['last_commit'])}"
         if source["note"]:
             yield f"    {source['note']}"
     dead, gaps = counted(found["dead_letters"], "dead letter"), counted(found["gaps"], "gap")
