@@ -69,6 +69,12 @@ Limit = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[Whole, Field(ge=1)]
 
 
+def _revealed(text: str) -> str:
+    """A text, or what its reference stands for."""
+    secret = reveal(text) if text.startswith(("env:", "file:")) else None
+    return text if secret is None else secret.get_secret_value()
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values do not change."""
 
@@ -150,8 +156,7 @@ class RegistrySettings(Section):
 
     def uri(self) -> str:
         """The tracking URI itself, its reference resolved."""
-        secret = reveal(self.tracking_uri) if self.tracking_uri.startswith(("env:", "file:")) else None
-        return self.tracking_uri if secret is None else secret.get_secret_value()
+        return _revealed(self.tracking_uri)
 
 
 class ScoreSettings(Section):
@@ -191,6 +196,13 @@ class StreamSettings(Section):
     explain: bool = Field(False, description="Add contributions per feature.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
     deadline: Annotated[Real, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
+    on_alarm: Uri | None = Field(
+        None, description="Program or URL that is given each anomaly; env:NAME or file:PATH where it holds a password."
+    )
+
+    def alarm_hook(self) -> str | None:
+        """The hook itself, its reference resolved."""
+        return None if self.on_alarm is None else _revealed(self.on_alarm)
 
 
 class AugmentSettings(Section):

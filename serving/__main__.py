@@ -1,4 +1,4 @@
-"""``python -m serving score|verify``: scoring alone, where only the base is installed."""
+"""``python -m serving VERB``: scoring alone, where only the base is installed."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def stream(
     replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters again.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another stream of this output.")] = 0.0,
     log_format: options.LogFormat = "text",
+    on_alarm: options.OnAlarm = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score a stream of records; a restart goes on after the last committed one."""
@@ -91,8 +92,36 @@ def stream(
     code = run_stream(
         model, input, output, alpha=alpha, max_rows=max_rows, deadline=deadline, explain=explain, fdr=fdr,
         follow=follow, replay=replay, as_json=as_json, wait=wait, log_format=log_format,
+        on_alarm=on_alarm,
     )  # fmt: skip
     raise typer.Exit(code)
+
+
+@app.command()
+def status(path: Path, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False) -> None:
+    """Show how far a stream's output (.db, .jsonl) or a folder of scores is; changes nothing."""
+    from serving import status as reading
+
+    found = reading.status(path)
+    print(json.dumps(found) if as_json else reading.text(found))
+
+
+@app.command()
+def prune(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help=options.PRUNED)],
+    older_than: options.OlderThan,
+    scored_by: options.ScoredBy = None,
+    dead_letters: options.LettersToo = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; change nothing.")] = False,
+    wait: options.PruneWait = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Remove old scores, read rows of queues, and finished runs; never what a position needs."""
+    from serving import pruning
+    from serving.prune import prune as remove
+
+    chosen = pruning.pruning_of(older_than, scored_by, dead_letters, dry_run, wait)
+    pruning.report(remove(paths, chosen), as_json)
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ class Events:
             line = f"warning: {text}"
         else:
             line = f"{now:%Y-%m-%d %H:%M:%S} {event}: {text}"
-        print(line, file=sys.stderr, flush=True)
+        print(line + "\n", end="", file=sys.stderr, flush=True)  # in one piece: threads write events, too
 
     def due(self) -> bool:
         """Whether a minute has passed since this was last true."""

@@ -125,6 +125,25 @@ class Lease:
                 file.touch(self.clock())
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease: its name for messages, seconds since its last heartbeat, and whether it may still write."""
+
+    name: str
+    age: float
+    alive: bool
+
+
+def holder_of(path: Path, now: float | None = None, stale: float = STALE) -> Holder | None:
+    """The holder of a lease, None where nobody holds it; reads only."""
+    try:
+        age = (time.time() if now is None else now) - path.stat().st_mtime
+    except OSError:
+        return None
+    record = _read(path)
+    return Holder(_name(record), age, _alive(record, age, stale))
+
+
 class _File:
     """The lease file while it is locked; ``created`` says that it was not there before."""
 

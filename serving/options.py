@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,4 +42,18 @@ DataDay = Annotated[
 Day = Annotated[
     str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in input and output; default: today, UTC.")
 ]
+OnAlarm = Annotated[
+    str | None,
+    typer.Option(metavar="CMD|URL", help="Give each anomaly to a program (JSON lines on stdin) or a URL (POST)."),
+]
+OlderThan = Annotated[str, typer.Option(metavar="30d|12h|90m", help="Remove what is older than this.")]
+ScoredBy = Annotated[
+    list[Path] | None,
+    typer.Option(help="For a queue: the output of a stream that reads it; repeat it for each. Unread rows stay."),
+]
+LettersToo = Annotated[
+    bool, typer.Option("--dead-letters", help="Also remove dead letters and gaps, and finished runs that hold any.")
+]
+PruneWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for who writes what is pruned.")]
+PRUNED = "FILE.db or FILE.jsonl of a stream, the folder of a run or of many, or sqlite:PATH (a queue)."
 LogFormat = Annotated[str, typer.Option(metavar="text|json", help="How events are written to stderr.")]

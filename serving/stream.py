@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from serving import watch
+from serving.alarms import Delivery, hook_of
 from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import Lond, check_rate
@@ -22,13 +23,12 @@ from serving.lease import Lease
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.records import Scoring, score_records
 from serving.scorer import Scorer
-from serving.sinks import Commit, DeadLetter, Sink, open_sink, sink_of
+from serving.sinks import REPLAY, Commit, DeadLetter, Sink, lease_of, open_sink, sink_of
 from serving.sources import Cursor, Gap, Record, Source, find_source
 from serving.wording import counted
 
 CHECK_MODEL_EVERY = 5.0
 PAUSE = 0.05
-REPLAY = "replay"  # the cursor of dead letters that are scored again
 GAP_EXIT = 4
 
 
@@ -99,6 +99,7 @@ class _Run:
     max_rows: int
     deadline: float
     stop: dict[str, int]
+    alarms: Delivery
     totals: Totals = field(default_factory=Totals)
 
     def commit(self, commit: Commit) -> None:
@@ -124,6 +125,7 @@ def run_stream(
     as_json: bool = False,
     wait: float = 0.0,
     log_format: str = "text",
+    on_alarm: str | None = None,
 ) -> int:
     """Score a stream of JSON lines; returns the exit code.
 
@@ -133,7 +135,8 @@ def run_stream(
     ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl. ``max_rows`` and ``deadline``
     (seconds) bound a micro-batch. ``follow`` waits for more at the end; ``replay`` scores the dead letters again.
     ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, whose state lies in the cursor.
-    ``wait``: seconds to wait for another stream that writes this output.
+    ``wait``: seconds to wait for another stream that writes this output. ``on_alarm``: a program or a URL that is given
+    each anomaly (``serving.alarms``).
     Raises UsageError, DataError, IntegrityError, TemporaryError.
     """
     if max_rows < 1 or deadline <= 0:
@@ -142,27 +145,27 @@ def run_stream(
         model = PointerSource(model) if str(model).endswith(".json") else FileSource(model)
     check_rate(fdr)
     events, output = Events(log_format), Path(output)
+    hook = None if on_alarm is None else hook_of(on_alarm)
     current = _Model(model, alpha, events)
     sink_of(output)
     source = None if replay else find_source(input, follow)
     try:
-        with _signals() as stop, Lease(lease_of(output), wait, what=str(output)) as lease, _opened(output) as sink:
+        with (
+            _signals() as stop, Lease(lease_of(output), wait, what=str(output)) as lease, _opened(output) as sink,
+            Delivery(hook, events) as alarms,
+        ):  # fmt: skip
             run = _Run(
                 current, sink, lease, events,
                 Scoring(lambda: current.scorer, lambda: (current.name, current.version), explain, keep_record, None),
-                max_rows, deadline, stop,
+                max_rows, deadline, stop, alarms,
             )  # fmt: skip
             _replay(run, fdr) if source is None else _follow(run, source, input, fdr)
+            alarms.finish()
     finally:
         if source is not None:
             source.close()
     _say_end(run, source, output, as_json)
     return _code(run)
-
-
-def lease_of(output: Path) -> Path:
-    """The lease of an output: one writer at a time."""
-    return output.with_name(output.name + ".lease")
 
 
 @contextmanager
@@ -189,13 +192,14 @@ def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> N
         run.events.say("warning", f"every record was refused; first reason: {totals.reason}")
     for doubt in [*doubts, *filter(None, [source.left() if source else ""])]:
         run.events.say("warning", doubt)
-    run.events.say("end", f"{totals.line()}: {output}", **asdict(totals), stopped=bool(run.stop))
+    line = f"{totals.line()}{run.alarms.line()}: {output}"
+    run.events.say("end", line, **asdict(totals), alarms=run.alarms.counts, stopped=bool(run.stop))
     summary = {
         "scored": totals.scored, "anomalies": totals.anomalies, "dead_letters": totals.dead, "gaps": totals.gaps,
         "output": str(output), "alarm_share": watch.alarm_share(run.scoring.counts), "shares": shares,
-        "doubts": doubts,
+        "doubts": doubts, "alarms": run.alarms.counts,
     }  # fmt: skip
-    text = "\n".join([f"{totals.line()}: {output}", *watch.report(shares)])
+    text = "\n".join([line, *watch.report(shares)])
     print(json.dumps(summary) if as_json else text, flush=True)
 
 
@@ -230,6 +234,7 @@ def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
         "start", f"{input} to {run.sink.state}, with {run.model.said()}", input=input, output=str(run.sink.state),
         source=source.id, cursor=before, model=run.model.name, version=run.model.version,
     )  # fmt: skip
+    run.alarms.start(run.sink.state)
     while not run.stop:
         records = _micro_batch(run, source)
         gaps = source.gaps()
@@ -252,7 +257,7 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
     scores, dead = score_records(records, run.scoring)
     crash_point("batch_scored")
     after = json.loads(json.dumps(run.scoring.cursor(source.cursor())))
-    run.commit(Commit(source.id, before, after, scores, dead, _stamp(run), gaps))
+    run.commit(Commit(source.id, before, after, scores, dead, _stamp(run), gaps, alarms=run.alarms.of(scores)))
     source.committed()
     return after
 
@@ -273,6 +278,7 @@ def _micro_batch(run: _Run, source: Source) -> list[Record]:
 
 def _replay(run: _Run, fdr: float | None) -> None:
     """Dead letters again: those that score now leave the table in the same transaction."""
+    run.alarms.start(run.sink.state)
     before = run.sink.cursors().get(REPLAY, {})
     run.scoring.rule = _rule(fdr, before)
     records = [Record(s, p, b) for s, p, b in run.sink.dead_letters()]
@@ -282,7 +288,7 @@ def _replay(run: _Run, fdr: float | None) -> None:
         scores, dead = score_records(records[start : start + run.max_rows], run.scoring)
         replayed = [(score["source"], score["position"]) for score in scores]
         after = json.loads(json.dumps(run.scoring.cursor({})))
-        run.commit(Commit(REPLAY, before, after, scores, dead, _stamp(run), (), replayed))
+        run.commit(Commit(REPLAY, before, after, scores, dead, _stamp(run), (), replayed, alarms=run.alarms.of(scores)))
         before = after
 
 

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import augmenting, configuring, describing, registered, registering, scoring, training
+from pipelines.cli import (
+    augmenting,
+    configuring,
+    describing,
+    operating,
+    registered,
+    registering,
+    scoring,
+    training,
+)
 from pipelines.cli.common import EXITS, Verbs
 from serving.cli_support import run_cli, setup_logging
 
@@ -14,7 +23,7 @@ app = typer.Typer(
     cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=EXITS,
     help="Anomaly detection and data augmentation with generative models: train, promote, score, augment.",
 )  # fmt: skip
-for _module in (training, augmenting, scoring, registering, registered, describing, configuring):
+for _module in (training, augmenting, scoring, operating, registering, registered, describing, configuring):
     _module.add_to(app)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry, required, show
 from pipelines.cli.common import settings as configured
+from pipelines.errors import UsageError
 from serving import options
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def stream(
     replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters of --output again.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another stream of this output.")] = 0.0,
     log_format: options.LogFormat = "text",
+    on_alarm: options.OnAlarm = None,
     config: Config = None,
     tracking: Tracking = None,
     as_json: Json = False,
@@ -110,9 +112,12 @@ def stream(
     """
     from serving.stream import run_stream
 
+    if on_alarm == "":
+        raise UsageError("--on-alarm is empty; give a program or a URL, or leave it out")
     settings = configured(
         config, stream__model=model, stream__input=input, stream__output=_text(output), stream__alpha=alpha,
         stream__explain=explain, stream__fdr=fdr, stream__max_rows=max_rows, stream__deadline=deadline,
+        stream__on_alarm=on_alarm,
         registry__tracking_uri=tracking,
     )  # fmt: skip
     chosen = settings.stream
@@ -122,6 +127,7 @@ def stream(
         _source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
         max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
         replay=replay, as_json=as_json, wait=wait, log_format=log_format,
+        on_alarm=chosen.alarm_hook(),
     )  # fmt: skip
     raise typer.Exit(code)
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from serving.errors import UsageError
+from serving.errors import DataError, UsageError
+from serving.readonly import ask, tables
 from serving.sources import Cursor, Gap
 
 ENDINGS: dict[str, tuple[str, str]] = {
     ".db": ("serving.sinks.database", "DatabaseSink"),
     ".jsonl": ("serving.sinks.lines", "LinesSink"),
 }
+REPLAY = "replay"  # the cursor of dead letters that are scored again
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Commit:
     """A micro-batch: what was read from where to where, and what became of it.
 
     ``consumer`` names the cursor, which must still be ``before`` when it becomes ``after``; ``stamp`` is (model
-    version, time); ``replayed`` names dead letters that are settled by this commit.
+    version, time); ``replayed`` names dead letters that are settled by this commit; ``alarms`` are for the alarm
+    hook, each a JSON object as text.
     """
 
     consumer: str
@@ -46,6 +49,7 @@ class Commit:
     stamp: tuple[str, str]
     gaps: Sequence[Gap] = ()
     replayed: Sequence[tuple[str, int]] = ()
+    alarms: Sequence[str] = ()
 
 
 class Sink(Protocol):
@@ -73,6 +77,30 @@ class Sink(Protocol):
 
     def abandon(self) -> None:
         """Close, and take away the files that this run created: nothing was committed to them."""
+
+
+def lease_of(output: Path) -> Path:
+    """The lease of an output: one writer at a time."""
+    return output.with_name(output.name + ".lease")
+
+
+def state_of(output: Path) -> Path:
+    """The database that holds the positions of an output that is there; reads only.
+
+    Raises UsageError where no stream has written the file, TemporaryError where its database is locked.
+    """
+    if not output.exists():
+        raise UsageError(f"there is no {output}; name the output of `stream` (.db, .jsonl) or the folder of `score`")
+    state = output if output.suffix == ".db" else output.with_name(output.name + ".state.db")
+    if output.suffix not in ENDINGS or not state.is_file():
+        raise UsageError(f"{output} is neither the output of `stream` (.db, .jsonl) nor the folder of `score`")
+    try:
+        held = ask(state, tables)
+    except DataError as error:
+        raise UsageError(f"{output} is no output of `stream`: {error}") from error
+    if not {"cursor", "dead_letters"} <= held:
+        raise UsageError(f"{output} is no output of `stream`: {state} holds no positions")
+    return state
 
 
 def sink_of(output: Path) -> str:

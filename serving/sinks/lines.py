@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from serving.crash import crash_point
-from serving.errors import DataError, UsageError
+from serving.errors import TemporaryError, UsageError
 from serving.files import disk_errors
 from serving.sinks import Commit
+from serving.sinks.rewrite import LENGTH, committed, settle
 from serving.sinks.state import StateDatabase, make_file
 from serving.sources import Cursor
-from serving.wording import counted
-
-LENGTH = "jsonl"  # the cursor that holds the committed length
 
 
 class LinesSink:
@@ -40,15 +38,11 @@ class LinesSink:
 
     def _open(self) -> None:
         """Open the lines and cut them back to what was committed."""
+        settle(self.database, self.output)
         connection = self.database.connection
         connection.execute("BEGIN IMMEDIATE")  # a stream that still writes is waited for
         try:
-            length = self._length()
-            if length and (not self.output.exists() or self.output.stat().st_size < length):
-                held = counted(length, "byte")
-                raise DataError(
-                    f"{self.output} is shorter than the {held} committed to it; restore it, or start a new one"
-                )
+            length = committed(self.database.cursors(), self.output)
             make_file(self.output, self.database.made)
             self.file = self.output.open("r+b")
             self.file.truncate(length)
@@ -73,6 +67,8 @@ class LinesSink:
 
     def _append(self, scores: Any) -> None:
         assert self.file is not None
+        if not os.path.samestat(os.fstat(self.file.fileno()), self.output.stat()):
+            raise TemporaryError(f"{self.output} was replaced by another process; run the same command again")
         self.file.seek(self._length())
         self.file.truncate()
         for score in scores:

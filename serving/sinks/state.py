@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +14,14 @@ from typing import Any
 from serving.crash import crash_point
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors
-from serving.sinks import Commit
+from serving.sinks import Commit, counts
 from serving.sources import Cursor
 
+# Alarms that the hook has not taken yet. ``dead_at``: given up until the next start, for ``reason``.
+OUTBOX = (
+    "CREATE TABLE IF NOT EXISTS alarms(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, "
+    "attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, dead_at TEXT)"
+)
 TABLES = (
     "CREATE TABLE IF NOT EXISTS dead_letters(source TEXT NOT NULL, position INTEGER NOT NULL, body BLOB NOT NULL, "
     "reason TEXT NOT NULL, model_version TEXT, dead_at TEXT, attempts INTEGER NOT NULL, PRIMARY KEY(source, position))",
@@ -23,6 +29,8 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS sources(consumer TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS gaps(source TEXT NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL, "
     "found_at TEXT)",
+    *counts.TABLES,
+    OUTBOX,
 )
 Made = list[Path]
 
@@ -37,10 +45,13 @@ def make_file(path: Path, made: Made) -> None:
 
 
 class StateDatabase:
-    """What every sink keeps beside its scores. Raises DataError where the file is no SQLite database."""
+    """What every sink keeps beside its scores; ``clock`` gives seconds since 1970.
 
-    def __init__(self, path: Path, tables: tuple[str, ...] = ()) -> None:
-        self.path, self.made = path, Made()
+    Raises DataError where the file is no SQLite database.
+    """
+
+    def __init__(self, path: Path, tables: tuple[str, ...] = (), clock: Callable[[], float] = time.time) -> None:
+        self.path, self.made, self.clock = path, Made(), clock
         self.connection: sqlite3.Connection
         try:
             with disk_errors(str(path)):
@@ -83,6 +94,7 @@ class StateDatabase:
                 write()
                 self._settle(commit)
                 self.move(commit.consumer, commit.after)
+                counts.count(self.connection, commit, self.clock())
                 crash_point("sink_written")
                 self.connection.execute("COMMIT")
             except BaseException:
@@ -111,6 +123,7 @@ class StateDatabase:
             "INSERT INTO gaps VALUES (?, ?, ?, ?)",
             [(g.source, g.position, g.reason, commit.stamp[1]) for g in commit.gaps],
         )
+        run("INSERT INTO alarms(body) VALUES (?)", [(body,) for body in commit.alarms])
 
     def move(self, consumer: str, cursor: Cursor) -> None:
         """Set a cursor, inside a transaction."""

@@ -1,7 +1,9 @@
 """Where records come from: one protocol, one table of schemes. A new source is one file and one row of ``SCHEMES``.
 
 A leaf module has a class that is called with the location behind its scheme and ``follow``; the constructor checks
-that there is something to read, and writes nothing. Leaves are imported when they are named.
+that there is something to read, and writes nothing. Beside it stands ``standing(cursor, state)``, which says how much
+lies behind a committed cursor, and changes nothing. Cursors hold their ``scheme``. Leaves are imported when they are
+named.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from serving.errors import UsageError
+from serving.errors import ServingError, UsageError
 
 Cursor = dict[str, Any]
 # Scheme: the leaf's module and class, and the extra that brings what it needs.
@@ -45,6 +47,19 @@ class Gap:
     source: str
     position: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a source was read: its position for people, and how many rows, bytes or lines lie behind it.
+
+    ``behind`` is None where that cannot be known; ``note`` says why, or what else a person must know.
+    """
+
+    position: str
+    behind: int | None = None
+    unit: str = ""
+    note: str = ""
 
 
 class Source(Protocol):
@@ -100,6 +115,19 @@ def find_source(url: str, follow: bool) -> Source:
     return cast(Source, leaf(location, follow))
 
 
+def standing(cursor: Cursor, state: Path) -> Standing:
+    """How far the source of a committed cursor was read; ``state`` is the sink's SQLite database. Changes nothing."""
+    scheme = cursor.get("scheme")
+    if scheme is None:
+        return Standing("", note="its position was written by an earlier release; known once a stream commits again")
+    if scheme not in SCHEMES:
+        return Standing("", note=f"its scheme, {scheme}:, is not known to this release")
+    try:
+        return cast(Standing, importlib.import_module(SCHEMES[scheme][0]).standing(cursor, state))
+    except (ServingError, OSError) as error:
+        return Standing("", note=str(error))
+
+
 def _parted(url: str) -> tuple[str, str]:
     if url == "-":
         return "-", url
@@ -112,4 +140,4 @@ def _parted(url: str) -> tuple[str, str]:
     return "file", url
 
 
-__all__ = ["LARGEST_KEPT", "SCHEMES", "Cursor", "Gap", "Record", "Source", "find_source"]
+__all__ = ["LARGEST_KEPT", "SCHEMES", "Cursor", "Gap", "Record", "Source", "Standing", "find_source", "standing"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import DataError, UsageError
-from serving.sources import Cursor, Gap, Record, Source
+from serving.sources import Cursor, Gap, Record, Source, Standing
 from serving.sources.lines import Line
 from serving.sources.logfiles import LogFile, Print, rotated
 from serving.sources.pipe import Pipe, takes
@@ -120,6 +120,7 @@ class GrowingFile:
         self._newest = max([self._newest, *(file.modified() for file in self.files)])
         done = [file for file in self.files if self._is_done(file)]
         return {
+            "scheme": "file",
             "path": str(self.path.resolve()),
             "files": [{**f.print().to_dict(), "generation": f.number} for f in self.files if f not in done],
             "done": [*self._done, *(f.print().to_dict() for f in done)][-REMEMBERED:],
@@ -218,6 +219,25 @@ class GrowingFile:
         """Close the files."""
         for file in self.files:
             file.close()
+
+
+def standing(cursor: Cursor, state: Path) -> Standing:
+    """Bytes behind the position, of the log and its rotated files, found as a restart finds them."""
+    path, files = Path(cursor["path"]), cursor["files"]
+    newest = f"byte {files[-1]['offset']:,} of {path.name}" if files else f"end of {path.name}"
+    number = files[-1].get("generation", 0) if files else 0
+    position = newest + (f"#{number}" if number else "")
+    if path.exists() and not path.is_file():
+        return Standing(position, note=f"{path} is no file any more")
+    source = GrowingFile(str(path), follow=True)
+    try:
+        source.resume({"log": cursor}, state)
+        lost = "; ".join(gap.reason for gap in source.gaps())
+        if not source.files:
+            return Standing(position, note=lost or f"{path} is gone")
+        return Standing(position, sum(file.behind() for file in source.files), "byte", lost)
+    finally:
+        source.close()
 
 
 def _record(name: str, position: int, line: Line) -> Record:

@@ -164,6 +164,12 @@ class LogFile:
         """Whether it holds bytes that were not read yet."""
         return not self.compressed and os.fstat(self.file.fileno()).st_size > self._read
 
+    def behind(self) -> int:
+        """Bytes that follow the position; reads a compressed file to its end."""
+        if self.compressed:
+            return sum(map(len, iter(lambda: self.file.read(BLOCK), b"")))
+        return max(0, os.fstat(self.file.fileno()).st_size - self.offset)
+
     def take(self, limit: int) -> Iterator[tuple[int, Line]]:
         """Up to ``limit`` whole lines with their positions; ``offset`` goes on with each."""
         while limit and (self.lines.ready or self._more()):

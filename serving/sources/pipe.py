@@ -17,7 +17,8 @@ from pathlib import Path
 from serving.crash import crash_point
 from serving.errors import UsageError
 from serving.files import disk_errors
-from serving.sources import Cursor, Gap, Record
+from serving.readonly import ask, tables
+from serving.sources import Cursor, Gap, Record, Standing
 from serving.sources.lines import Line, Lines, is_whole_object
 from serving.sources.sqlite_queue import connect, reading
 
@@ -146,7 +147,7 @@ class Pipe:
 
     def cursor(self) -> Cursor:
         """The last line's number."""
-        return {"id": self.last}
+        return {"scheme": "-", "id": self.last}
 
     def gaps(self) -> list[Gap]:
         """None: a sender that was cut off learns what is safely in."""
@@ -176,6 +177,18 @@ class Pipe:
             self.writer.close()
 
 
+def standing(cursor: Cursor, state: Path) -> Standing:
+    """Lines in the inbox; what a sender has not sent yet nobody knows."""
+    last = int(cursor["id"])
+
+    def question(connection: sqlite3.Connection) -> int:
+        if "inbox" not in tables(connection):
+            return 0
+        return int(connection.execute("SELECT COUNT(*) FROM inbox WHERE id > ?", (last,)).fetchone()[0])
+
+    return Standing(f"line {last:,}", ask(state, question), "line")
+
+
 def takes(mode: int) -> bool:
     """Whether a file of this mode is read as a pipe: its bytes come once and have no position."""
     import stat
@@ -183,4 +196,4 @@ def takes(mode: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
-__all__ = ["Pipe", "takes"]
+__all__ = ["Pipe", "standing", "takes"]

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import DataError, TemporaryError, UsageError
-from serving.sources import Cursor, Gap, Record
+from serving.readonly import ask, tables
+from serving.sources import Cursor, Gap, Record, Standing
 
 QUEUE_TABLE = (
     "CREATE TABLE IF NOT EXISTS queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, "
@@ -149,7 +150,7 @@ class SqliteQueue:
 
     def cursor(self) -> Cursor:
         """The last id, and whose it is."""
-        return {"queue": self._queue, "path": str(self.path.resolve()), "id": self.last}
+        return {"scheme": "sqlite", "queue": self._queue, "path": str(self.path.resolve()), "id": self.last}
 
     def gaps(self) -> list[Gap]:
         """None: ids are given once."""
@@ -169,6 +170,32 @@ class SqliteQueue:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+
+def identities(connection: sqlite3.Connection, path: Path) -> set[str]:
+    """What a queue may be known by: the id in its table, or device and inode where that could not be written."""
+    stat = path.stat()
+    named = "queue_identity" in tables(connection)
+    kept = connection.execute("SELECT id FROM queue_identity").fetchall() if named else []
+    return {str(row[0]) for row in kept} | {f"{stat.st_dev}-{stat.st_ino}"}
+
+
+def standing(cursor: Cursor, state: Path) -> Standing:
+    """Rows behind the position."""
+    path, last = Path(cursor["path"]), cursor["id"]
+    position = "none" if last is None else f"id {last:,}"
+    if not path.is_file():
+        return Standing(position, note=f"{path} is gone")
+
+    def question(connection: sqlite3.Connection) -> Standing:
+        if "queue" not in tables(connection):
+            return Standing(position, note=f"{path} holds no queue any more")
+        if cursor["queue"] not in identities(connection, path):
+            return Standing(position, note=f"{path} is another queue now")
+        rows = connection.execute("SELECT COUNT(*) FROM queue WHERE ? IS NULL OR id > ?", (last, last)).fetchone()[0]
+        return Standing(position, rows, "row")
+
+    return ask(path, question)
 
 
 def _bytes(body: object) -> bytes:

@@ -16,7 +16,7 @@ from pipeline_data import refused, sensor_table
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
     "demo", "models", "train", "augment", "score", "stream", "export", "verify", "promote", "rollback", "history",
-    "config", "doctor", "data", "register", "list", "show",
+    "status", "prune", "config", "doctor", "data", "register", "list", "show",
 )  # fmt: skip
 
 

@@ -266,3 +266,12 @@ def test_ctrl_c_ends_quietly_with_130(template, tmp_path):
     )
     assert "starts anew" in done.stderr
     assert done.returncode == 130 and "interrupted" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("hook", ["", "no-such-program-here --now", "ftp://host/x", "https://me:hush@host/x"])
+def test_an_alarm_hook_that_cannot_be_is_refused(ganlib, home, template, hook):
+    (home / "in.jsonl").write_text("{}\n")
+    given = ("--model", template / "demo.onnx", "--input", "in.jsonl", "--output", "o.db", "--on-alarm", hook)
+    result = ganlib("stream", *given)
+    refused(result, 2, "on_alarm" if "hush" in hook else "--on-alarm")
+    assert "hush" not in result[2] and not (home / "o.db").exists()

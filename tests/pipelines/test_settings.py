@@ -139,3 +139,14 @@ def test_settings_survive_json():
     again = Settings.model_validate(json.loads(json.dumps(settings.to_json())))
     assert again.to_json() == settings.to_json()
     assert again.detector_parameters()["beta"] == 2.0 and again.detector_parameters()["steps"] == 7
+
+
+def test_the_alarm_hook_of_a_stream_keeps_its_password_out_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOOK", "https://me:hush@host/x")
+    settings = load_settings(write(tmp_path, "stream: {on_alarm: 'env:HOOK'}\n"))
+    assert settings.stream.alarm_hook() == "https://me:hush@host/x" and "hush" not in str(resolved(settings))
+    assert load_settings(write(tmp_path, "stream: {on_alarm: notify -q}\n")).stream.alarm_hook() == "notify -q"
+    assert Settings().stream.alarm_hook() is None
+    with pytest.raises(UsageError, match="env:NAME") as refused:
+        load_settings(write(tmp_path, "stream: {on_alarm: 'https://me:hush@host/x'}\n"))
+    assert "hush" not in str(refused.value)

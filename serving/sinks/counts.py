@@ -1,0 +1,34 @@
+"""What a stream has done in all and minute by minute, written in the transaction of each commit."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from serving.sinks import REPLAY, Commit
+
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS totals(consumer TEXT PRIMARY KEY, since REAL NOT NULL, committed_at REAL NOT NULL, "
+    "scored INTEGER NOT NULL, anomalies INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS minutes(minute INTEGER NOT NULL, consumer TEXT NOT NULL, scored INTEGER NOT NULL, "
+    "anomalies INTEGER NOT NULL, dead INTEGER NOT NULL, PRIMARY KEY(minute, consumer)) WITHOUT ROWID",
+)
+DAY = 24 * 60  # minutes that are kept
+_TOTALS = (
+    "INSERT INTO totals VALUES (?, ?, ?, ?, ?) ON CONFLICT(consumer) DO UPDATE SET committed_at = "
+    "excluded.committed_at, scored = scored + excluded.scored, anomalies = anomalies + excluded.anomalies"
+)
+_MINUTES = (
+    "INSERT INTO minutes VALUES (?, ?, ?, ?, ?) ON CONFLICT(minute, consumer) DO UPDATE SET scored = scored + "
+    "excluded.scored, anomalies = anomalies + excluded.anomalies, dead = dead + excluded.dead"
+)
+
+
+def count(connection: sqlite3.Connection, commit: Commit, now: float) -> None:
+    """Add a commit to the totals and to the minute of ``now`` (seconds since 1970), inside a transaction."""
+    scored, anomalies = len(commit.scores), sum(bool(score["is_anomaly"]) for score in commit.scores)
+    # A letter that is dead again was counted when it came.
+    dead = 0 if commit.consumer == REPLAY else len(commit.dead)
+    minute = int(now // 60)
+    connection.execute(_TOTALS, (commit.consumer, now, now, scored, anomalies))
+    connection.execute(_MINUTES, (minute, commit.consumer, scored, anomalies, dead))
+    connection.execute("DELETE FROM minutes WHERE minute <= ?", (minute - DAY,))
