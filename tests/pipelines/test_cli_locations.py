@@ -135,7 +135,7 @@ def test_the_output_is_never_what_is_read(ganlib, places):
         ("i?", "in/2026-01-02/more.csv", "lies in the folder that is read"),
         (f"file://{places}/data.csv", "data.csv", "is the input"),
         (f"file://{places}/in", "in/more.csv", "lies in the folder"),
-        ("data.csv", "s3://bucket/more.csv", "is a URL; write a file on this machine"),
+        ("data.csv", "s3://bucket/more.csv", "a path on this machine, not a URL"),
     ]:
         refused(ganlib(*AUGMENT, "--data", where, "--output", output), 2, words)
     assert {path: path.read_bytes() for path in places.rglob("*.csv")} == before

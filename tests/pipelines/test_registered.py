@@ -13,6 +13,7 @@ from pipelines.connection import masked
 from pipelines.registry import Registry
 from pipelines.settings import RegistrySettings
 from serving.artifact import load_artifact
+from serving.opening.metadata import hashes_of
 
 
 @pytest.fixture
@@ -161,11 +162,13 @@ def test_a_file_is_registered_through_its_gates_and_used(ganlib, home, template,
 
 
 def forged(source, target, **changes):
-    """The artifact with other metadata."""
+    """The artifact with other metadata, and hashes that fit them."""
     model = onnx.load(source)
-    for entry in model.metadata_props:
-        if entry.key in changes:
-            entry.value = json.dumps(changes[entry.key])
+    entries = {entry.key: entry for entry in model.metadata_props}
+    for key, value in changes.items():
+        entries[key].value = json.dumps(value)
+    graph = model.graph.SerializeToString(deterministic=True)
+    entries["hashes"].value = json.dumps(hashes_of(graph, {key: entry.value for key, entry in entries.items()}))
     onnx.save(model, target)
 
 

@@ -128,7 +128,7 @@ def test_absent_file_and_unsupported_alpha_are_usage_errors(artifact, tmp_path):
     loaded = load_artifact(artifact)
     with pytest.raises(UsageError, match="calibration"):
         Scorer(loaded, alpha=1e-6)
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="less than 1"):
         Scorer(loaded, alpha=2.0)
 
 

@@ -158,7 +158,7 @@ def test_bad_input_gets_one_message_and_exit_code_4(artifact, tmp_path, environm
     ("arguments", "code", "words"),
     [
         (("--alpha", "0.000001"), 2, "alpha_min"),
-        (("--alpha", "1.5"), 2, "between 0 and 1"),
+        (("--alpha", "1.5"), 2, "less than 1"),
         (("--input", "nowhere.csv"), 2, "no input"),
         (("--model", "nowhere.onnx"), 2, "no artifact"),
     ],
