@@ -240,13 +240,16 @@ class Augmenter(_OfTable):
     latent_dim: Positive
     conditions: Names
     golden: _AugmenterGolden
-    constraints: list[dict[str, Any]] = []
+    constraints: list[Any] = []
 
     @model_validator(mode="after")
     def _related(self) -> Augmenter:
         if self.constraints:
             fields = {c.name: relations.Field.of(c.model_dump(), self.schema_.timezone) for c in self.schema_.columns}
-            relations.Keeper(relations.unsealed(self.constraints, fields, max(1, len(self.conditions))), fields)
+            try:
+                relations.Keeper(relations.unsealed(self.constraints, fields, max(1, len(self.conditions))), fields)
+            except ValueError as error:
+                raise ValueError(f"the constraints cannot be read: {error}") from error
         return self
 
 
