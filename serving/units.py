@@ -107,12 +107,10 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A piece with the score rows of those that could be scored, if there are any."""
+    """A piece with the scores of the rows that could be scored, if there are any."""
 
-    piece: Piece
-    sifted: Sifted
-    scores: pa.Table | None
-    counts: watch.Counts
+    ready: _Ready
+    scores: ScoreBatch | None
 
 
 class UnitScorer:
@@ -128,9 +126,9 @@ class UnitScorer:
 
         A part is whole or absent. Raises DataError, and TemporaryError if the disk is full or another run took over.
         """
-        ahead = _prefetch(item for unit in units for item in (*((unit, ready) for ready in self._prepared(unit)), None))
+        ahead = _prefetch(item for unit in units for item in (*self._prepared(unit), None))
         # Reading, scoring and writing overlap: each waits for the machine in its own way.
-        scored = _prefetch(item and self._scored(*item) for item in ahead)
+        scored = _prefetch(item and self._scored(item) for item in ahead)
         try:
             for unit in units:
                 self._write(unit, iter(lambda: next(scored), None))
@@ -139,17 +137,11 @@ class UnitScorer:
             scored.close()
             ahead.close()
 
-    def _scored(self, unit: Unit, ready: _Ready) -> _Scored:
-        """The score rows of a piece."""
-        piece, sifted, table = ready.piece, ready.sifted, ready.piece.table
-        rows = piece.rows()
-        if sifted.bad:
-            table, rows = table.take(sifted.good), rows[sifted.good]
-        if ready.beyond or not len(rows):
-            return _Scored(piece, sifted, None, ready.counts)
-        scores = self.scorer.score(sifted.feeds, self.job.explain)
-        made = score_rows(scores, unit.source, rows, table, self.job, self.scorer)
-        return _Scored(piece, sifted, made, ready.counts)
+    def _scored(self, ready: _Ready) -> _Scored:
+        """The scores of a piece."""
+        if ready.beyond or not len(ready.sifted.good):
+            return _Scored(ready, None)
+        return _Scored(ready, self.scorer.score(ready.sifted.feeds, self.job.explain))
 
     def _write(self, unit: Unit, pieces: Iterator[_Scored]) -> None:
         self.job.claim.check()
@@ -208,14 +200,18 @@ class _Output:
 
     def add(self, scored: _Scored) -> None:
         """Write a piece's rows, and note those that could not be scored."""
-        piece, rows = scored.piece, scored.piece.rows()
+        piece, sifted = scored.ready.piece, scored.ready.sifted
+        table, rows = piece.table, piece.rows()
         for broken in piece.broken:
             self._dead_row(broken.row, broken.column, broken.reason, broken.raw)
-        for row, column, reason in sorted(scored.sifted.bad):
-            self._dead_row(int(rows[row]), column, reason, raw_text(piece.table, row))
-        if scored.scores is not None:
-            self.write(scored.scores)
-            self.counts = watch.add(self.counts, scored.counts)
+        for row, column, reason in sorted(sifted.bad):
+            self._dead_row(int(rows[row]), column, reason, raw_text(table, row))
+        if scored.scores is None:
+            return
+        if sifted.bad:
+            table, rows = table.take(sifted.good), rows[sifted.good]
+        self.write(score_rows(scored.scores, self.unit.source, rows, table, self.job, self.scorer))
+        self.counts = watch.add(self.counts, scored.ready.counts)
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
         self.dead.append(DeadRow(self.unit.source, row, column, reason, raw))
