@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ganlib.data.frames import open_table
+from ganlib.data.frames import Back, open_table
 
 
 @dataclass(frozen=True)
 class Labels:
-    """``plain``: labels that scikit-learn and NumPy read; ``name``; ``dtype``: pandas' own where NumPy has none."""
+    """``plain``: labels that scikit-learn and NumPy read; ``name``; ``dtype``: pandas' own where NumPy has none.
+
+    ``column``: they were a frame of one column; ``back``: the way back to their library.
+    """
 
     plain: Any
     name: Any = None
     dtype: Any = None
     column: bool = False
+    back: Back = field(default_factory=Back)
 
     @classmethod
     def read(cls, y: Any) -> Labels:
         """Open a Series, an array, a list, or a frame of one column; one-hot arrays and None pass unchanged."""
         if y is None or isinstance(y, np.ndarray | list | tuple):
             return cls(y)
+        column, back = isinstance(y, pd.DataFrame), Back()
         if hasattr(y, "__arrow_c_stream__") and not isinstance(y, pd.Series | pd.DataFrame):
-            y = open_table(y)[0] if hasattr(y, "columns") else pd.Series(y.to_numpy(), name=getattr(y, "name", None))
+            column = hasattr(y, "columns")
+            y, back = open_table(y if column else _as_table(y))
         if isinstance(y, pd.DataFrame):
             if y.shape[1] != 1:
                 return cls(y)
-            return cls(_plain(y.iloc[:, 0]), y.columns[0], y.dtypes.iloc[0], True)
+            return cls(_plain(y.iloc[:, 0]), y.columns[0], y.dtypes.iloc[0], column, back)
         return cls(_plain(y), y.name, y.dtype) if isinstance(y, pd.Series) else cls(y)
 
     def restored(self, values: Any) -> Any:
@@ -40,7 +46,27 @@ class Labels:
         series = values if isinstance(values, pd.Series) else pd.Series(values)
         series = series.astype(self.dtype)
         series.name = self.name
+        if self.back.library is not None:
+            return _of_library(self.back(series.to_frame(name=self.name)), self.column)
         return series.to_frame() if self.column else series
+
+
+def _as_table(series: Any) -> Any:
+    """A series of another library as a table of one column."""
+    import narwhals as nw
+
+    opened = nw.from_native(series, series_only=True)
+    return opened.alias(opened.name or "y").to_frame().to_native()
+
+
+def _of_library(table: Any, column: bool) -> Any:
+    """A table of one column, or its column."""
+    import narwhals as nw
+
+    if column:
+        return table
+    opened = nw.from_native(table, eager_only=True)
+    return opened[opened.columns[0]].to_native()
 
 
 def _plain(series: pd.Series) -> pd.Series:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ganlib.errors import DataError
+from serving.table.arrow import without_views
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def open_table(data: Any) -> tuple[Any, Back]:
         raise DataError(f"{type(data).__name__} is no table that can be read; give a pandas frame") from error
 
     library = str(table.implementation).rpartition(".")[2].lower()
-    return table.to_arrow().to_pandas(types_mapper=pd.ArrowDtype), Back(library)
+    return without_views(table.to_arrow()).to_pandas(types_mapper=pd.ArrowDtype), Back(library)
 
 
 def as_frame(data: Any) -> pd.DataFrame:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from serving.errors import DataError, ValueRefused
 from serving.table.extensions import stored
 
+_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _HALF = "holds half a character (a lone surrogate); fix its encoding"
 
 
@@ -66,6 +67,12 @@ def as_table(data: Any, names: Iterable[str]) -> pa.Table:
     return pa.table({name: column(name, data.iloc[:, place[name]]) for name in names})
 
 
+def without_views(table: pa.Table) -> pa.Table:
+    """A table whose texts are of Arrow's older types, which pandas has."""
+    fields = [f.with_type(_VIEWS.get(f.type, f.type)) for f in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
 def column_names(data: Any) -> list[str]:
     """The names of a frame's or a table's columns, as strings."""
     names = data.schema.names if isinstance(data, pa.Table | pa.RecordBatch) else data.columns
@@ -102,7 +109,9 @@ def flat(values: Any) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        array = flat(array.dictionary).take(array.indices)
+    if array.type in _VIEWS:  # polars' texts: Arrow has few functions for them
+        array = array.cast(_VIEWS[array.type])
     if isinstance(array.type, pa.BaseExtensionType):
         return pa.array([None if v is None else plain_text(v) for v in array.to_pylist()], pa.string())
     if pa.types.is_run_end_encoded(array.type):

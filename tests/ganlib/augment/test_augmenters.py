@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.base import clone
@@ -276,3 +277,31 @@ def test_same_seed_same_rows():
     first, second = (CVAEGANAugmenter(**QUICK, random_state=7).fit_resample(X, y)[0] for _ in range(2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, CVAEGANAugmenter(**QUICK, random_state=8).fit_resample(X, y)[0])
+
+
+@pytest.mark.parametrize("column", [True, False])
+def test_labels_of_another_library_come_back_as_they_were(column):
+    """Arrow stands for every library that narwhals opens."""
+    rng = np.random.default_rng(0)
+    frame = pa.table({"v": rng.normal(size=60), "w": pa.array(rng.choice(["a", "b"], 60), pa.string_view())})
+    y = pa.chunked_array([pa.array([1] * 40, pa.int16()), pa.array([2] * 20, pa.int16())])
+    given = pa.table({"label": y}) if column else y
+    made, labels = CVAEAugmenter(steps=10, random_state=0).fit_resample(frame, given)
+    assert type(made) is pa.Table and made.num_rows == 80
+    assert type(labels) is type(given) and len(labels) == 80
+    values = labels["label"] if column else labels
+    assert values.type == pa.int16() and values.to_pylist().count(2) == 40
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+@pytest.mark.parametrize("coded", [False, True])
+def test_every_text_of_arrow_is_the_same_text(kind, coded):
+    from serving.table.arrow import flat
+
+    texts = ["a", None, "b", "a"]
+    plain = pa.array(texts, pa.string()).cast(kind)
+    if coded:
+        plain = pa.DictionaryArray.from_arrays(pa.array([0, None, 1, 0], pa.uint32()), pa.array(["a", "b"]).cast(kind))
+    for values in (plain, pa.chunked_array([plain, plain[:2]])):
+        assert flat(values).to_pylist()[:4] == texts
+        assert pa.types.is_string(flat(values).type) or pa.types.is_large_string(flat(values).type)
