@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from serving import options
-from serving.cli_support import Options, run_cli, setup_logging
+from serving.cli_support import Options, leave, run_cli, setup_logging
 
 app = typer.Typer(
     cls=Options, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -131,4 +130,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -117,6 +120,20 @@ def _refusal(error: Exception) -> tuple[str, int]:
         return f"{error.object[:200]!r} is not UTF-8; rename the file or folder, or correct the option", 2
     words = " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {words} (GANLIB_DEBUG=1 shows the traceback)", 1
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as Python would, but without the destructors of native libraries.
+
+    A thread of Arrow may still be starting when a command ends early, and its destructor then aborts the process: exit
+    134 where another code was due.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _say(message: str, code: int) -> int:

@@ -17,7 +17,7 @@ from pipelines.cli import (
     training,
 )
 from pipelines.cli.common import EXITS, Verbs
-from serving.cli_support import run_cli, setup_logging
+from serving.cli_support import leave, run_cli, setup_logging
 
 app = typer.Typer(
     cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=EXITS,
@@ -47,5 +47,10 @@ def options(
 
 
 def main() -> int:
-    """Entry point of the command; returns the exit code."""
+    """The command; returns the exit code."""
     return run_cli(lambda: app(standalone_mode=True))
+
+
+def script() -> None:
+    """Entry point: the command, then the end of the process."""
+    leave(main())

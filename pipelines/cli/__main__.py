@@ -1,7 +1,5 @@
 """``python -m pipelines.cli``: the command where its script is not on the path."""
 
-import sys
+from pipelines.cli import script
 
-from pipelines.cli import main
-
-sys.exit(main())
+script()

@@ -49,7 +49,7 @@ def test_what_an_alias_or_a_rollback_needs_stays(registry, add_version):
 
 def test_young_versions_stay(registry, add_version):
     add_version(), add_version()
-    assert list(prune_versions(registry, Pruning(time.time() - 60)))[0].count == 0 and versions(registry) == [1, 2, 3]
+    assert list(prune_versions(registry, Pruning(time.time() - 7200)))[0].count == 0 and versions(registry) == [1, 2, 3]
 
 
 def test_the_run_of_a_version_stays_while_another_has_it(registry, template):
@@ -61,7 +61,7 @@ def test_the_run_of_a_version_stays_while_another_has_it(registry, template):
     assert pruned(registry)[0].count == 2 and versions(registry) == [1]
     assert client.get_run(run).info.lifecycle_stage == "active"
     registry.set_alias("demo", "challenger", None)
-    size = sum(file.stat().st_size for file in template.rglob("*.onnx") if "mlartifacts" in str(file))
+    size = (template / "demo.onnx").stat().st_size
     (said,), (done,) = pruned(registry, dry_run=True), pruned(registry)
     assert done.bytes == said.bytes >= size > 0
     assert versions(registry) == [] and client.get_run(run).info.lifecycle_stage == "deleted"

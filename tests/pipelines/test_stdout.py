@@ -27,6 +27,8 @@ CALLS = {
     "score": ("--model", "models:/demo@champion", "--input", "new.csv", "--output", "scores"),
     "verify": ("scores",),
     "stream": ("--model", "models:/demo@champion", "--input", "new.jsonl", "--output", "s.db"),
+    "status": ("s.db",),
+    "prune": ("scores", "--older-than", "30d"),
     "rollback": ("demo",),
 }  # fmt: skip
 

@@ -1,6 +1,8 @@
 """What both commands share."""
 
 import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -33,3 +35,20 @@ def test_what_nobody_expected_still_has_one_line_and_a_code(capsys, error, code,
     assert run_cli(fail) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and words in line
+
+
+def test_a_command_ends_as_python_does_but_for_native_destructors():
+    code = (
+        "import atexit, sys, threading, time\n"
+        "from serving.cli_support import leave\n"
+        "atexit.register(print, 'atexit')\n"
+        "def work():\n"
+        "    time.sleep(0.2)\n"
+        "    print('thread')\n"
+        "threading.Thread(target=work).start()\n"
+        "sys.stdout.write('result\\n')\n"
+        "leave(7)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 7 and done.stdout.split() == ["result", "thread", "atexit"], done.stderr

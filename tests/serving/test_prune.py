@@ -18,6 +18,7 @@ from serving_data import table
 from serving import prune_runs
 from serving.batch import score_batch
 from serving.errors import DataError, TemporaryError, UsageError
+from serving.files import read_checked, write_checked
 from serving.lease import Lease
 from serving.prune import prune
 from serving.pruning import Pruning, pruning_of, seconds_of
@@ -260,7 +261,7 @@ def runs(artifact, tmp_path):
             os.utime(out / "_manifest.json", (NOW.timestamp() - 40 * 86400,) * 2)
     (tmp_path / "runs" / "unfinished" / "_manifest.json").unlink()
     manifest = tmp_path / "runs" / "dead" / "_manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"dead": 2}))
+    write_checked(manifest, read_checked(manifest, DataError) | {"dead": 2})
     os.utime(manifest, (NOW.timestamp() - 40 * 86400,) * 2)
     (tmp_path / "runs" / "others" / "report.txt").write_text("mine")
     (tmp_path / "runs" / "notes").mkdir()
