@@ -1,11 +1,14 @@
 """The table that serving tests train and score on."""
 
 import json
+import sqlite3
+import sys
 
 import numpy as np
 import pandas as pd
 
 from serving.opening.metadata import hashes_of
+from serving.sources.sqlite_queue import QUEUE_TABLE
 
 CLASSES = ["cat", "dog"]
 
@@ -33,3 +36,21 @@ def resealed(model):
         if entry.key == "hashes":
             entry.value = json.dumps({key: made[key] for key in made if key != "metadata" or model.producer_version})
     return model.SerializeToString(deterministic=True)
+
+
+def good(count, seed=2):
+    """Records that can be scored, as JSON."""
+    return table(count, seed).to_json(orient="records", date_format="iso", lines=True).splitlines()
+
+
+def fill(path, bodies):
+    """Add records to a queue."""
+    with sqlite3.connect(path) as db:
+        db.execute(QUEUE_TABLE)
+        db.executemany("INSERT INTO queue(body) VALUES (?)", [(b,) for b in bodies])
+
+
+def command(artifact, source, output, *extra):
+    """A stream's command line."""
+    parts = [sys.executable, "-m", "serving", "stream", "--model", artifact, "--input", source, "--output", output]
+    return [*map(str, parts), "--deadline", "0.05", *extra]

@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from serving_data import table
+from serving_data import command, fill, good, table
 
 from serving import readonly
 from serving.errors import TemporaryError, UsageError
@@ -22,29 +22,13 @@ from serving.sinks import Commit, DeadLetter, lease_of
 from serving.sinks.counts import DAY
 from serving.sinks.state import StateDatabase
 from serving.sources import SCHEMES, find_source, standing
-from serving.sources.sqlite_queue import QUEUE_TABLE
 from serving.status import status, text
 from serving.stream import run_stream
-
-
-def good(count, seed=2):
-    return table(count, seed).to_json(orient="records", date_format="iso", lines=True).splitlines()
-
-
-def fill(path, bodies):
-    with sqlite3.connect(path) as db:
-        db.execute(QUEUE_TABLE)
-        db.executemany("INSERT INTO queue(body) VALUES (?)", [(b,) for b in bodies])
 
 
 def contents(folder):
     """Every file of a folder by its bytes; SQLite's shared memory of locks is no content."""
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if not p.name.endswith("-shm")}
-
-
-def command(artifact, source, output, *extra):
-    parts = [sys.executable, "-m", "serving", "stream", "--model", artifact, "--input", source, "--output", output]
-    return [*map(str, parts), "--deadline", "0.05", *extra]
 
 
 # ---------------------------------------------------------------- streams

@@ -6,29 +6,18 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_data import table
+from serving_data import command, fill, good
 
 from serving.errors import TemporaryError
 from serving.lease import Lease
 from serving.sinks import Commit, open_sink
 from serving.sources.sqlite_queue import QUEUE_TABLE
 from serving.stream import lease_of, run_stream
-
-
-def good(count, seed=2):
-    return table(count, seed).to_json(orient="records", date_format="iso", lines=True).splitlines()
-
-
-def fill(path, bodies):
-    with sqlite3.connect(path) as db:
-        db.execute(QUEUE_TABLE)
-        db.executemany("INSERT INTO queue(body) VALUES (?)", [(b,) for b in bodies])
 
 
 def state_of(output):
@@ -42,11 +31,6 @@ def positions(output):
         if output.suffix == ".db":
             return db.execute("SELECT source, position FROM scores").fetchall() + dead
     return [(row["source"], row["position"]) for row in map(json.loads, output.read_text().splitlines())] + dead
-
-
-def command(artifact, source, output, *extra):
-    parts = [sys.executable, "-m", "serving", "stream", "--model", artifact, "--input", source, "--output", output]
-    return [*map(str, parts), "--deadline", "0.05", *extra]
 
 
 def start(environment, artifact, source, output, *extra):
