@@ -28,7 +28,7 @@ from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
 from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
-from ganlib.data.normal_scores import Knots, fit_knots, rounded, to_scores
+from ganlib.data.normal_scores import Knots, fit_knots, rounded, rounding_unit, to_scores
 from ganlib.data.schema import Column, Schema
 from ganlib.data.shares import Shares, training_shares
 from ganlib.data.spec import Block, BlockKind, DataSpec
@@ -106,7 +106,7 @@ class TableEncoder:
                 column.name, column.input, "boolean", start, len(reference), median=mode, missing_position=flag,
                 reference=reference,
             )  # fmt: skip
-        center, scale = (_private(value, present) for value in _moments(present))
+        center, scale = _private_moments(present)
         knots, scores = self._knots(column, present)
         width = position + (flag is not None) + 2 * len(cycles)
         code = ColumnCode(
@@ -216,7 +216,7 @@ def _with_gap(code: ColumnCode, feeds: Mapping[str, np.ndarray], start: str) -> 
     """The code with the gap since another date before its cycles."""
     seconds = gaps(feeds[code.input], feeds[start])
     present = seconds[~np.isnan(seconds)]
-    center, scale = (_private(value, present) for value in _moments(present)) if len(present) else (0.0, 1.0)
+    center, scale = _private_moments(present) if len(present) else (0.0, 1.0)
     middle = float(soft_clip((np.array(_middle(present)) - center) / scale)) if len(present) else 0.0
     before = len(code.reference) - 2 * len(code.cycles)
     return replace(
@@ -272,6 +272,16 @@ def _middle(present: np.ndarray) -> float:
     start = max(0, n // 2 - COMMON // 2)
     around = ordered[start : start + COMMON]
     return _private(float((around / len(around)).sum()), present)
+
+
+def _private_moments(present: np.ndarray) -> tuple[float, float]:
+    """``_moments``, of fewer than five values rounded; no scale is then finer than the rounding of the centre.
+
+    A constant has the scale 1: rounded by more than that, it would lie so far out that it could not come back.
+    """
+    center, scale = _moments(present)
+    near, span = _private(center, present), float(np.ptp(present)) or abs(center)
+    return near, max(_private(scale, present), rounding_unit(center, span) if near != center else 0.0)
 
 
 def _private(value: float, present: np.ndarray) -> float:

@@ -79,7 +79,7 @@ def _end(rows: np.ndarray, at: int, span: float, bound: float | None) -> float:
     row, outward = float(rows[at]), 1.0 if at else -1.0
     if bound is not None and (bound - row) * outward >= 0:
         return float(bound)
-    unit = 0.0 if _is_shared(rows, at) else _unit(row, span)
+    unit = 0.0 if _is_shared(rows, at) else rounding_unit(row, span)
     return float(outward * np.ceil(outward * row / unit) * unit) if unit else row
 
 
@@ -249,7 +249,7 @@ def _spread(run: _Run, span: float) -> _Points:
     mean, deviation, off = float(run.rows.mean()), float(run.rows.std()), 0.0
     if len(run.rows) < LEAST and span > 0:
         # The rounding's size, not its error, which would give the exact mean away.
-        off, mean, deviation = _unit(mean, span) / 2, rounded(mean, span), _rounded_up(deviation)
+        off, mean, deviation = rounding_unit(mean, span) / 2, rounded(mean, span), _rounded_up(deviation)
     far = deviation * max(1.5, np.sqrt(len(run.rows) - 1)) + off
     values = mean + np.array([-far, -far, -1.5 * deviation, 1.5 * deviation, far, far])
     shares = run.low + (run.high - run.low) * np.array([0.0, 0.02, 0.08, 0.92, 0.98, 1.0])
@@ -259,11 +259,11 @@ def _spread(run: _Run, span: float) -> _Points:
 
 def rounded(value: float, span: float) -> float:
     """``value`` to three significant digits, of its own or of the column's ``span`` if that is less."""
-    unit = _unit(value, span)
+    unit = rounding_unit(value, span)
     return float(np.round(value / unit) * unit) if unit else 0.0
 
 
-def _unit(value: float, span: float) -> float:
+def rounding_unit(value: float, span: float) -> float:
     """The third significant digit of a value, or of a span if that is less; 0 where there is none."""
     size = min(abs(value) or span, span)
     return float(10.0 ** (np.floor(np.log10(size)) - 2)) if size > 1e-290 else 0.0

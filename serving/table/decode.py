@@ -145,7 +145,7 @@ def restore_numbers(
         return cast(pd.Series(texts, dtype=object), base)
     if np.isnan(values).any() and re.match(r"u?int", base) and not base.endswith("[pyarrow]"):
         return series
-    return cast(_nullable(series) if whole else series, base)
+    return cast(_nullable(series) if whole and not re.match(r"float|double", base, re.I) else series, base)
 
 
 def _spans(values: np.ndarray, base: str) -> pd.Series:

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -56,12 +58,14 @@ def read(how, folder):
         return pd.read_parquet(folder)
     if how == "dataset":
         return ds.dataset(folder, format="parquet").to_table().to_pandas()
-    if how == "glob":  # what polars and DuckDB are given
-        return pd.concat([pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))])
+    if how == "polars":  # it rejects a folder that holds any file of another ending
+        return pl.read_parquet(folder / "*.parquet").to_pandas()
+    if how == "duckdb":
+        return duckdb.sql(f"SELECT * FROM read_parquet('{folder}')").df()
     return open_scores(folder).to_pandas()
 
 
-@pytest.mark.parametrize("how", ["pandas", "dataset", "glob", "open_scores"])
+@pytest.mark.parametrize("how", ["pandas", "dataset", "polars", "duckdb", "open_scores"])
 @pytest.mark.parametrize("fdr", [None, 0.4])
 def test_every_reader_reads_each_row_once_and_in_the_order_of_the_input(with_id, three, tmp_path, how, fdr):
     score_batch(with_id, three, tmp_path / "out", fdr=fdr)

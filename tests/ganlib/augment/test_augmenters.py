@@ -1,10 +1,12 @@
 """Augmenters on a mixed table: counts, dtypes, unchanged originals, tiny classes, refusals, purity."""
 
 import copy
+import datetime as dt
 import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import torch
@@ -19,6 +21,7 @@ from ganlib.augment import (
     as_augmenter,
 )
 from ganlib.data.inference import infer_schema
+from ganlib.detect import VAEDetector
 from ganlib.errors import ConfigError, DataError
 
 torch.set_num_threads(1)
@@ -291,6 +294,17 @@ def test_labels_of_another_library_come_back_as_they_were(column):
     assert type(labels) is type(given) and len(labels) == 80
     values = labels["label"] if column else labels
     assert values.type == pa.int16() and values.to_pylist().count(2) == 40
+
+
+def test_polars_frames_are_read_and_come_back_as_polars():
+    rng = np.random.default_rng(0)
+    when = pl.datetime_range(dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 3, 11), "1h", eager=True)
+    frame = pl.DataFrame({"v": rng.normal(size=60), "w": rng.choice(["a", "b"], 60), "when": when})
+    made, labels = CVAEAugmenter(steps=10, random_state=0).fit_resample(frame, pl.Series("label", [1] * 40 + [2] * 20))
+    assert type(made) is pl.DataFrame and made.schema == frame.schema and made.head(60).equals(frame)
+    assert type(labels) is pl.Series and labels.dtype == pl.Int64 and labels.to_list().count(2) == 40
+    detector = VAEDetector(steps=10, random_state=0).fit(frame)
+    assert np.array_equal(detector.score_samples(frame), detector.score_samples(frame.to_pandas()))
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)

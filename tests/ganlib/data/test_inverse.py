@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ganlib.data.codes import LIMIT
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
 from ganlib.data.inverse import decode_feeds, to_series
@@ -152,6 +153,38 @@ def test_without_the_real_words_a_rare_one_is_missing(dtype, expected):
     column = Column("c", "category", dtype=dtype, categories=("1", "2"), rare=True)
     back = to_series(column, np.array(["1", ""], dtype=object), "UTC")
     assert [None if pd.isna(v) else v for v in back] == expected
+
+
+_CONSTANTS = {
+    "small": 7.5, "large": 1_234_567.25, "negative": -98_765_432.5, "whole": 987_654_321, "huge": 1e200,
+    "tiny": 1e-200, "zero": 0.0, "flag": True, "year one": pd.Timestamp("0001-01-01 05:06:07"),
+    "epoch": pd.Timestamp("1970-01-01 00:00:01"), "now": pd.Timestamp("2026-07-15 13:14:15.123456"),
+    "span": pd.Timedelta("1000 days 00:00:01"), "clock": dt.time(23, 59, 59),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("numeric", ["quantile", "standard"])
+@pytest.mark.parametrize("present", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("name", _CONSTANTS)
+def test_a_constant_comes_back_however_few_hold_it(name, present, numeric):
+    value = _CONSTANTS[name]
+    frame = pd.DataFrame({"v": pd.Series([value] * present + [None] * (6 - present)), "x": range(6)})
+    if name == "year one":
+        frame["v"] = frame["v"].astype("datetime64[us]")
+    encoder = TableEncoder(infer_schema(frame, for_generation=True), for_generation=True, numeric=numeric).fit(frame)
+    encoded = encoder.transform(frame)
+    assert np.abs(encoded).max() <= LIMIT
+    back = encoder.inverse(encoded)["v"].dropna()
+    assert len(back) == present
+    for got in back:
+        if isinstance(value, dt.time):
+            assert got == value
+        elif isinstance(value, pd.Timestamp):
+            assert abs(got - value) <= pd.Timedelta("1s")
+        elif isinstance(value, pd.Timedelta):
+            assert abs(got - value) <= pd.Timedelta("1s")
+        else:
+            assert got == pytest.approx(value, rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ any table
