@@ -179,7 +179,7 @@ def test_a_constant_comes_back_however_few_hold_it(name, present, numeric):
     for got in back:
         if isinstance(value, dt.time):
             assert got == value
-        elif isinstance(value, pd.Timestamp) or isinstance(value, pd.Timedelta):
+        elif isinstance(value, (pd.Timestamp, pd.Timedelta)):
             assert abs(got - value) <= pd.Timedelta("1s")
         else:
             assert got == pytest.approx(value, rel=1e-6)
