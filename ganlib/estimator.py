@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
@@ -27,6 +27,7 @@ SHARED_CONSTRAINTS: Mapping[str, Any] = {
     "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
     "patience": [Interval(Integral, 0, None, closed="left")],
     "schema": [Schema, str, Path, None],
+    "modality": [StrOptions({"image", "series"}), None],
     "random_state": ["random_state"],
     "device": [str],
     "verbose": ["boolean"],
@@ -65,6 +66,12 @@ def estimator_parameters(
         chosen.config.from_dict(merged)
         parameters["options"] = merged
     return parameters
+
+
+def modality_of(stated: str | None, model: Entry) -> str | None:
+    """The kind of arrays an estimator reads: as stated, or the only one its model reads; None if still open."""
+    able = [kind for kind in ("image", "series") if kind in model.modalities]
+    return stated or (able[0] if len(able) == 1 else None)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TASKS = ("detector", "augmenter", "classifier", "translator", "sequence", "density", "behaviour")
 MODALITIES = ("table", "image", "series", "tokens", "trajectory", "points")
+_KINDS = {"table": "vector", "points": "vector", "trajectory": "vector"}  # other modalities are kinds of fields
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,11 @@ class Entry:
     def create(self, spec: DataSpec, **config: Any) -> Algorithm:
         """An untrained algorithm for this data; raises ConfigError on an unknown option, and on data it cannot use."""
         if not isinstance(spec, DataSpec):
+            raise ConfigError(f"a model is built for a DataSpec, such as DataSpec.image(1, 28, 28); got {spec!r}")
+        if spec.kind not in {_KINDS.get(modality, modality) for modality in self.modalities}:
             raise ConfigError(
-                f"a model is built for a DataSpec, such as DataSpec((1, 28, 28)) or DataSpec.vector(2); got {spec!r}"
+                f"model {self.name!r} reads {', '.join(self.modalities)}, not {spec.kind} data {spec.shape}"
             )
-        kinds = {kind if kind in ("image", "series") else "vector" for kind in self.modalities}
-        if spec.kind not in kinds:
-            raise ConfigError(f"model {self.name!r} reads {', '.join(self.modalities)}, not data of shape {spec.shape}")
         if spec.attributes and "attributes" not in self.takes:
             able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
             raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")

@@ -51,7 +51,7 @@ def judge(model: Any, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
 def run(x: Tensor, seed: int, steps: int, width: int, weight: float) -> Any:
     """A model after so many steps (0: as it begins)."""
     torch.manual_seed(seed)
-    model = create("infogan", DataSpec((1, 28, 28)), width=width, weight=weight)
+    model = create("infogan", DataSpec.image(1, 28, 28), width=width, weight=weight)
     if steps:
         Trainer(TrainerConfig(steps=steps, batch_size=128, random_state=seed, ema=0.995)).fit(model, {"x": x})
     return model.eval()

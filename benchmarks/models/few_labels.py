@@ -25,7 +25,7 @@ from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 PER_CLASS = 10
-IMAGES = DataSpec((1, 28, 28), (), 10)
+IMAGES = DataSpec.image(1, 28, 28, classes=10)
 HIDDEN = (500, 250, 250, 250, 250)
 
 

@@ -27,7 +27,7 @@ from ganlib.training import Trainer, TrainerConfig
 def train(x: Tensor, y: Tensor, seed: int, steps: int, width: int) -> Any:
     """Both stages, half of the steps each."""
     torch.manual_seed(seed)
-    model = create("stackgan", DataSpec((1, 28, 28), (), 10), width=width, augmented=32)
+    model = create("stackgan", DataSpec.image(1, 28, 28, classes=10), width=width, augmented=32)
     Trainer(TrainerConfig(steps=steps, batch_size=64, random_state=seed, ema=0.995)).fit(model, {"x": x, "y": y})
     return model
 

@@ -20,7 +20,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.registry import create
 from ganlib.training import Trainer, TrainerConfig
 
-IMAGES, BATCH = DataSpec((1, 28, 28)), 64
+IMAGES, BATCH = DataSpec.image(1, 28, 28), 64
 
 
 def model(name: str) -> Any:

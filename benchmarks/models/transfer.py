@@ -38,7 +38,7 @@ PER_CLASS = 1000
 def generate(name: str, data: dict[str, Tensor], seed: int, steps: int, **nets: Any) -> tuple[Tensor, Any]:
     """Train a model and draw 1,000 images a class."""
     torch.manual_seed(seed)
-    model = create(name, DataSpec((1, 28, 28), (), 10), **MODELS[name], **nets)
+    model = create(name, DataSpec.image(1, 28, 28, classes=10), **MODELS[name], **nets)
     config = TrainerConfig(steps=steps, batch_size=64, random_state=seed, ema=0.995, schedule="linear", decay_from=0.5)
     Trainer(config).fit(model, {"x": data["X_train"], "y": data["y_train"]})
     if hasattr(model, "fit_prior"):

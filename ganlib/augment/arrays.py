@@ -15,6 +15,7 @@ from ganlib.data.arrays import ArrayReader
 from ganlib.data.captions import CaptionEncoder
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
+from ganlib.estimator import modality_of
 from ganlib.nn.sampler import InUnits, OnlyClass, Sampler
 from ganlib.registry import Entry
 from ganlib.training import Algorithm, History
@@ -35,7 +36,10 @@ class Arrays:
     history: History
 
     def __init__(self, X: np.ndarray, plan: Plan) -> None:
-        self.reader, self.told_scale = ArrayReader(X), cast("Scale | None", None)
+        self.reader, self.told_scale = (
+            ArrayReader(X, modality_of(plan.modality, plan.model)),
+            cast("Scale | None", None),
+        )
         if self.reader.modality not in plan.model.modalities:
             raise ConfigError(
                 f"model {plan.model.name!r} does not make {self.reader.modality} data; "
@@ -66,7 +70,7 @@ class ArrayGenerator(Arrays):
         self.conditional, self.labelled = is_conditional(plan.model), codes is not None
         self.codes = np.zeros(len(X), dtype=np.int64) if codes is None else codes
         classes = int(self.codes.max()) + 1
-        self.spec = DataSpec(tuple(self.x.shape[1:]), (), classes if self.conditional else 0)
+        self.spec = DataSpec.of(self.reader.field, classes if self.conditional else 0)
         self._keep(*self._train(self.x, torch.as_tensor(self.codes), plan))
         if not self.samplers[0].by_example:
             del self.x
@@ -131,7 +135,7 @@ class DescribedGenerator(Arrays):
         told = self.embed(self.seen)
         if self.told_scale is not None:
             told = (told - self.told_scale[0]) / self.told_scale[1]
-        self.spec = DataSpec(tuple(self.x.shape[1:]), (), 0, 0, told.shape[1])
+        self.spec = DataSpec.of(self.reader.field, attributes=told.shape[1])
         model, history = train_plan(self.spec, plan, {"x": self.x, "c": told}, {"x": self.x[:0]})
         self._keep([model], history)
         del self.x

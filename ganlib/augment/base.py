@@ -61,7 +61,7 @@ class BaseAugmenter(BaseOverSampler):
     those that a forest fitted on the real rows finds most typical of it; 0 keeps any, 0.5 draws from the better half.
     Other classes are left as generated, since choosing the typical narrows a class. ``near_copies``: rows closer to a
     real one than this share of the usual gap are left out while others are there. ``schema``: a Schema or a path,
-    inferred where None.
+    inferred where None. ``modality``: "image" or "series", needed for arrays that could be either.
 
     A class of one row is spread around that row with the covariance of the other classes, and a warning says so; for
     models without a class prior it is repeated with the model's own noise alone. Text columns and identifiers are not
@@ -108,6 +108,7 @@ class BaseAugmenter(BaseOverSampler):
         curation: float = 0.5,
         near_copies: float = 0.05,
         schema: Schema | str | None = None,
+        modality: str | None = None,
         random_state: Any = 0,
         device: str = "auto",
         verbose: bool = False,
@@ -127,6 +128,7 @@ class BaseAugmenter(BaseOverSampler):
         self.curation = curation
         self.near_copies = near_copies
         self.schema = schema
+        self.modality = modality
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -289,7 +291,7 @@ class BaseAugmenter(BaseOverSampler):
         callbacks = (ProgressBar(f"training {name}"),) if self.verbose else ()
         return Plan(
             model, options, self.steps, self.epochs, self.batch_size, self.patience, self.validation_fraction,
-            self.balance, self.class_prior, seed, self.device, callbacks,
+            self.balance, self.class_prior, seed, self.device, self.modality, callbacks,
         )  # fmt: skip
 
     def _schema_for(self, frame: pd.DataFrame) -> Schema:

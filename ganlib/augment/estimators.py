@@ -71,14 +71,15 @@ class Augmenter(BaseAugmenter):
         latent_dim: int | None = None, hidden: tuple[int, ...] | None = None, epochs: int | None = None,
         steps: int | None = None, batch_size: int = 128, learning_rate: float | None = None, patience: int = 10,
         validation_fraction: float = 0.1, balance: float = 0.3, class_prior: bool = True, curation: float = 0.5,
-        near_copies: float = 0.05, schema: Schema | str | None = None, random_state: Any = 0, device: str = "auto",
-        verbose: bool = False,
+        near_copies: float = 0.05, schema: Schema | str | None = None, modality: str | None = None,
+        random_state: Any = 0, device: str = "auto", verbose: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(
             sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
             epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, patience=patience,
             validation_fraction=validation_fraction, balance=balance, class_prior=class_prior, curation=curation,
-            near_copies=near_copies, schema=schema, random_state=random_state, device=device, verbose=verbose,
+            near_copies=near_copies, schema=schema, modality=modality, random_state=random_state, device=device,
+            verbose=verbose,
         )  # fmt: skip
         self.model = model
 

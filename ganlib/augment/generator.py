@@ -88,6 +88,7 @@ class Plan:
     class_prior: bool
     seed: int
     device: str
+    modality: str | None = None
     callbacks: tuple[Callback, ...] = ()
 
 
@@ -99,7 +100,7 @@ def fit_generator(
     classes = int(labels.max()) + 1
     rng = np.random.default_rng(plan.seed)
     given_class = is_conditional(plan.model)
-    spec = DataSpec(encoder.spec.shape, encoder.spec.blocks, classes if given_class else 0)
+    spec = DataSpec.of(encoder.spec.x, classes if given_class else 0)
     copies = _copies(np.bincount(labels), plan.balance)[labels]
     marginals = Marginals(spec, classes)
     rows = np.arange(len(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganlib.data.fields import Field, Image, Series
 from ganlib.data.images import Channels, ImageFolder, to_tensor, to_uint8
 from ganlib.errors import DataError
 
@@ -55,31 +57,33 @@ class ArrayReader:
     """Remembers the axes, type and range of an array, to read others like it and to give results alike.
 
     Images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1]; series are
-    ``(n, channels, length)``. Three axes are series unless they hold bytes or sides alike in size. ``modality`` is
-    "image" or "series"; ``scale`` the mean and deviation of each channel of series, None for images. Raises DataError
-    on other shapes or ranges and on channels that are constant.
+    ``(n, channels, length)``. ``modality`` says which, "image" or "series". It may be None for four axes and for bytes
+    (images), for squares (images, with a warning), and if one side is more than twice the other (series). ``scale`` is
+    the mean and deviation of each channel of series, None for images; ``field`` describes one example to a model.
+    Raises DataError on other shapes or ranges, on constant channels, and if the array could be either.
     """
 
-    def __init__(self, X: np.ndarray) -> None:
-        self.modality = "image" if _are_images(X) else "series"
+    def __init__(self, X: np.ndarray, modality: str | None = None) -> None:
+        self.modality = _modality(X, modality)
         self.axes, self.kind = X.shape[1:], X.dtype
         self.scale: tuple[Tensor, Tensor] | None = None
         if self.modality == "image":
-            shape = tuple(self._first_image(X).shape[1:])
+            shape = tuple(self._first_image(X, modality).shape[1:])
+            self.field: Field = Image(*shape)
             self._first, self._signed = X.ndim == IMAGES and shape == X.shape[1:], bool(X.min() < 0)
         else:
+            self.field = Series(*X.shape[1:])
             self._mean, self._deviation = _scale_of(X)
             self.scale = torch.as_tensor(self._mean[0]).float(), torch.as_tensor(self._deviation[0]).float()
 
-    def _first_image(self, X: np.ndarray) -> Tensor:
+    def _first_image(self, X: np.ndarray, stated: str | None) -> Tensor:
         try:
             return to_tensor(X[:1])
         except DataError as error:
-            if X.ndim == IMAGES:
+            if stated == "image" or X.ndim == IMAGES:
                 raise
             raise DataError(
-                f"{error} (shape {X.shape} was taken for grey images; series have sides of which one is more than "
-                "twice the other)"
+                f"{error} (shape {X.shape} was read as grey images; say modality='series' if it is not)"
             ) from error
 
     def read(self, X: Any) -> Tensor:
@@ -117,10 +121,26 @@ class ArrayReader:
         return arrays[..., 0] if len(self.axes) + 1 == SERIES else arrays
 
 
-def _are_images(X: np.ndarray) -> bool:
-    if X.ndim not in (SERIES, IMAGES):
-        raise DataError(f"images and series have three or four axes; got shape {X.shape}")
-    return X.ndim == IMAGES or X.dtype == np.uint8 or 0.5 <= X.shape[1] / X.shape[2] <= 2
+def _modality(X: np.ndarray, stated: str | None) -> str:
+    """``stated``, or what the array can only be."""
+    if X.ndim not in (SERIES, IMAGES) or (stated == "series" and X.ndim == IMAGES):
+        raise DataError(f"series have three axes and images three or four; got shape {X.shape}")
+    if stated is not None:
+        return stated
+    if X.ndim == IMAGES or X.dtype == np.uint8:
+        return "image"
+    rows, columns = X.shape[1:]
+    if rows == columns:
+        warnings.warn(
+            f"{rows} x {columns} numbers were read as grey images; say modality='series' if not", stacklevel=5
+        )
+        return "image"
+    if 0.5 <= rows / columns <= 2:
+        raise DataError(
+            f"an array of shape {X.shape} could be grey images of {rows} x {columns} pixels, or series of {rows} "
+            f"channels and {columns} steps: say modality='image' or modality='series'"
+        )
+    return "series"
 
 
 def _check_numbers(X: np.ndarray) -> None:

@@ -142,7 +142,7 @@ class TableEncoder:
             blocks.extend(_blocks(code))
         if self.unexpected_position is not None:
             blocks.append(Block("", "number", self.unexpected_position))
-        return DataSpec((self.width,), tuple(blocks))
+        return DataSpec.table(tuple(blocks))
 
     def feeds(self, frame: Any) -> dict[str, np.ndarray]:
         """Raw feeds by input name; raises DataError on data against the schema."""

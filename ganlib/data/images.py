@@ -265,7 +265,7 @@ def _spec(channels: int, height: int, width: int, classes: int) -> DataSpec:
             f"images of {width} x {height} pixels are outside {MIN_SIDE}..{MAX_SIDE}; resize them, e.g. with "
             "ImageFolder(..., size=64)"
         )
-    return DataSpec((channels, height, width), classes=classes)
+    return DataSpec.image(channels, height, width, classes)
 
 
 def _channels_first(pixels: np.ndarray, channels: Channels | None) -> np.ndarray:

@@ -1,88 +1,178 @@
-"""What a model may know of its data: the shape of one example and what its positions mean."""
+"""What a model may know of its data: the named fields of one example."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from ganlib.data.fields import KINDS, Block, BlockKind, Classes, Field, Image, Series, Tokens, Vector
 from ganlib.errors import ConfigError
 
-BlockKind = Literal["number", "binary", "category"]
+__all__ = [
+    "Block", "BlockKind", "Classes", "DataSpec", "Field", "Image", "Series", "Tokens", "Vector",
+]  # fmt: skip
+_LABELLED = "labelled_"
 
 
-@dataclass(frozen=True)
-class Block:
-    """A run of positions in an encoded table row.
-
-    ``number`` and ``binary`` have width 1 (a scaled value, a 0/1 flag); ``category`` is one-hot of ``width``.
-    ``column`` is the raw column the block belongs to.
-    """
-
-    column: str
-    kind: BlockKind
-    start: int
-    width: int = 1
-
-    @property
-    def stop(self) -> int:
-        """One past the last position."""
-        return self.start + self.width
-
-    @property
-    def slice(self) -> slice:
-        """The block's positions."""
-        return slice(self.start, self.stop)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class DataSpec:
-    """Shape of one encoded example (no batch axis), its blocks if it is a table row, and the number of classes.
+    """The fields of one example by name, such as ``DataSpec({"x": Image(1, 28, 28), "y": Classes(10)})``.
 
-    ``classes`` is 0 for data without labels; labels are int64 class indices ``0..classes-1``.
-    ``vocabulary`` is the number of tokens where examples are sequences of token ids, else 0. ``attributes`` is the
-    number of continuous attributes ``c (n, attributes)`` that examples are described by, else 0. Raises ConfigError
-    on sides, blocks or counts that cannot be.
+    ``x`` is what a model learns to detect, generate or translate; every spec has it. By convention ``y`` is the class,
+    ``c`` a vector of attributes (or of an embedded text) that examples are described by, and ``x_b`` the second domain
+    of a translator. Other names are free: a model reads the fields it knows. The kind of a field is stated, never
+    inferred from a shape. Raises ConfigError if ``x`` is missing or a value is not a field.
     """
 
-    shape: tuple[int, ...]
-    blocks: tuple[Block, ...] = ()
-    classes: int = 0
-    vocabulary: int = 0
-    attributes: int = 0
+    fields: Mapping[str, Field]
 
-    def __post_init__(self) -> None:
-        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
-        counts = (self.classes, self.vocabulary, self.attributes)
-        if not shape or any(not isinstance(side, int) or side < 1 for side in shape):
-            raise ConfigError(f"a shape is a tuple of whole numbers above 0, such as (1, 28, 28); got {self.shape!r}")
-        if any(not isinstance(count, int) or count < 0 for count in counts):
-            raise ConfigError(f"classes, vocabulary and attributes are whole numbers, 0 or more; got {counts}")
-        if not isinstance(self.blocks, tuple) or not all(isinstance(block, Block) for block in self.blocks):
+    def __init__(
+        self, fields: Mapping[str, Field], blocks: Any = (), classes: int = 0, vocabulary: int = 0, attributes: int = 0
+    ) -> None:
+        if isinstance(fields, tuple) and len(fields) in (1, 2, 3) and (fields != (1, 28, 28)):
+            fields = _legacy(fields, blocks, classes, vocabulary, attributes)
+        if not isinstance(fields, Mapping):
             raise ConfigError(
-                f"blocks are a tuple of Block, a table row's columns; got {self.blocks!r}: name the number of classes, "
-                "DataSpec((1, 28, 28), classes=10)"
+                f"a DataSpec names its fields; got {fields!r}. Use DataSpec.image(1, 28, 28), DataSpec.vector(2), "
+                'DataSpec.series(3, 50) or DataSpec({"x": ...})'
             )
-        object.__setattr__(self, "shape", shape)
+        if wrong := [name for name, field in fields.items() if not isinstance(field, Field)]:
+            raise ConfigError(
+                f"field {wrong[0]!r} is {fields[wrong[0]]!r}; give a kind of data, such as Image(1, 28, 28)"
+            )
+        if "x" not in fields:
+            raise ConfigError(f"a DataSpec has a field x, the data itself; got {', '.join(fields) or 'no field'}")
+        object.__setattr__(self, "fields", dict(fields))
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.fields.items(), key=lambda item: item[0])))
+
+    # ---------------------------------------------------------------- building one
+    @classmethod
+    def of(cls, x: Field, classes: int = 0, attributes: int = 0) -> DataSpec:
+        """Data ``x``, with a class and attributes unless their number is 0."""
+        given: dict[str, Field] = {"x": x}
+        if classes:
+            given["y"] = Classes(classes)
+        if attributes:
+            given["c"] = Vector(attributes)
+        return cls(given)
+
+    @classmethod
+    def vector(cls, dim: int, classes: int = 0, attributes: int = 0) -> DataSpec:
+        """``dim`` plain numbers per example."""
+        return cls.of(Vector(dim, tuple(Block(f"x{i}", "number", i) for i in range(dim))), classes, attributes)
+
+    @classmethod
+    def table(cls, blocks: tuple[Block, ...], classes: int = 0) -> DataSpec:
+        """Encoded table rows whose columns are ``blocks``."""
+        return cls.of(Vector(max((block.stop for block in blocks), default=0), blocks), classes)
+
+    @classmethod
+    def image(cls, channels: int, height: int, width: int, classes: int = 0, attributes: int = 0) -> DataSpec:
+        """Images with pixels in [-1, 1]."""
+        return cls.of(Image(channels, height, width), classes, attributes)
+
+    @classmethod
+    def series(cls, channels: int, length: int, classes: int = 0, attributes: int = 0) -> DataSpec:
+        """Windows of a series."""
+        return cls.of(Series(channels, length), classes, attributes)
+
+    @classmethod
+    def tokens(cls, length: int, vocabulary: int) -> DataSpec:
+        """Sequences of token ids."""
+        return cls.of(Tokens(length, vocabulary))
+
+    # ---------------------------------------------------------------- reading it
+    def field_of(self, name: str) -> Field | None:
+        """The field that training data of this name belong to; None if the spec has none.
+
+        ``labelled_x`` and ``labelled_y``, the few examples with labels, are as ``x`` and ``y``. A second domain that
+        is not described is like the first.
+        """
+        name = name.removeprefix(_LABELLED)
+        return self.fields.get(name) or (self.fields["x"] if name == "x_b" else None)
 
     @property
-    def dim(self) -> int:
-        """Number of values in one example."""
-        size = 1
-        for side in self.shape:
-            size *= side
-        return size
+    def x(self) -> Field:
+        """The field of the data itself."""
+        return self.fields["x"]
 
     @property
     def kind(self) -> str:
-        """``vector`` (a table row or a point), ``series`` (channels, length) or ``image`` (channels, height, width)."""
-        return {2: "series", 3: "image"}.get(len(self.shape), "vector")
+        """Kind of ``x``: ``vector`` (a table row or a point), ``series``, ``image`` or ``tokens``."""
+        return self.x.kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one ``x``."""
+        return self.x.shape
+
+    @property
+    def dim(self) -> int:
+        """Number of values in one ``x``."""
+        return self.x.dim
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Columns of a table row; empty for other data."""
+        return getattr(self.x, "blocks", ())
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens in ``x``; 0 for other data."""
+        return getattr(self.x, "vocabulary", 0)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes ``y``, 0 if there are none."""
+        return getattr(self.fields.get("y"), "count", 0)
+
+    @property
+    def attributes(self) -> int:
+        """Width of the attributes ``c (n, attributes)``, 0 if there are none."""
+        found = self.fields.get("c")
+        return found.dim if found is not None else 0
 
     @property
     def condition(self) -> int:
         """Width of the condition: one-hot class and attributes."""
         return self.classes + self.attributes
 
+    # ---------------------------------------------------------------- persistence
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: each field's kind and sizes."""
+        return {name: {"kind": field.kind} | _plain(asdict(field)) for name, field in self.fields.items()}  # type: ignore[call-overload]
+
     @classmethod
-    def vector(cls, dim: int, classes: int = 0) -> DataSpec:
-        """``dim`` plain numbers per example."""
-        return cls((dim,), tuple(Block(f"x{i}", "number", i) for i in range(dim)), classes)
+    def from_dict(cls, values: Mapping[str, Mapping[str, Any]]) -> DataSpec:
+        """Inverse of ``to_dict``; raises ConfigError on unknown kinds or sizes."""
+        return cls({name: _field(name, dict(given)) for name, given in values.items()})
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists for tuples, as JSON gives them back; no blocks if there are none."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if v != ()}
+
+
+def _field(name: str, given: dict[str, Any]) -> Field:
+    kind = given.pop("kind", None)
+    if kind not in KINDS:
+        raise ConfigError(f"field {name!r} is of kind {kind!r}; choose {', '.join(KINDS)}")
+    try:
+        if "blocks" in given:
+            given["blocks"] = tuple(Block(**block) for block in given["blocks"])
+        made: Field = KINDS[kind](**given)
+    except TypeError as error:
+        raise ConfigError(f"field {name!r} of kind {kind}: {error}") from error
+    return made
+
+
+def _legacy(shape: Any, blocks: Any, classes: int, vocabulary: int, attributes: int) -> dict[str, Field]:
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if vocabulary:
+        x: Field = Tokens(shape[0], vocabulary)
+    else:
+        x = {1: lambda: Vector(shape[0], blocks), 2: lambda: Series(*shape), 3: lambda: Image(*shape)}[len(shape)]()
+    return dict(DataSpec.of(x, classes, attributes).fields)

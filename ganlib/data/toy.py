@@ -55,7 +55,7 @@ def labelled_table(n: int, seed: int) -> tuple[Tensor, Tensor, DataSpec]:
     category = (rng.random((n, 1)) > table[y].cumsum(1)).sum(1).clip(max=2)
     x = np.concatenate([numbers, np.eye(3)[category]], 1)
     blocks = (*(Block(f"x{i}", "number", i) for i in range(4)), Block("c", "category", 4, 3))
-    return torch.tensor(x, dtype=torch.float32), torch.tensor(y), DataSpec((7,), blocks, 3)
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y), DataSpec.table(blocks, 3)
 
 
 def digits(seed: int, part: str = "train") -> tuple[Tensor, Tensor]:

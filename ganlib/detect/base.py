@@ -27,7 +27,7 @@ from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
 from ganlib.errors import ConfigError, DivergenceError
-from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
+from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, modality_of, refuse_twice
 from ganlib.registry import Entry, entry
 from ganlib.training import Trainer, TrainerConfig
 from ganlib.training.callbacks import ProgressBar
@@ -53,6 +53,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     never); ``batch_size`` rows per step; ``learning_rate``, the model's own where None; ``alpha``, the alarm budget in
     (0, 1); ``calibration_fraction`` and ``validation_fraction`` of the normal rows are kept back (the latter may be 0);
     ``schema``, a Schema or the path of one; ``group``, a column with a calibration of its own for each value;
+    ``modality``, "image" or "series", needed for arrays that could be either;
     ``random_state``, an int, a numpy RandomState or None; ``device`` auto, cpu or cuda:N; ``verbose`` shows a bar.
 
     Fitted: ``schema_, encoder_, algorithm_, scorer_, calibration_, history_, alpha_`` (the budget in use: ``alpha``,
@@ -88,6 +89,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         schema: Schema | str | None = None,
         group: str | None = None,
+        modality: str | None = None,
         random_state: int | None = 0,
         device: str = "auto",
         verbose: bool = False,
@@ -105,6 +107,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.schema = schema
         self.group = group
+        self.modality = modality
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -167,7 +170,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         # Rows are told apart by their content, as those of a table.
         content = pd.DataFrame({"content": [np.ascontiguousarray(example).tobytes() for example in X]})
         held = hold_out(content, self.validation_fraction, self.calibration_fraction, seed)
-        self.arrays_ = ArrayReader(X[held.train])
+        self.arrays_ = ArrayReader(X[held.train], modality_of(self.modality, model))
         if self.arrays_.modality not in model.modalities:
             raise ConfigError(
                 f"model {model.name!r} does not read {self.arrays_.modality} data; `ganlib models --task detector` "
@@ -177,7 +180,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         watched = self.arrays_.read(X[held.validation]) if len(held.validation) else x[:0]
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden}
         options = {name: value for name, value in chosen.items() if value is not None}
-        self._train(model, DataSpec(tuple(x.shape[1:])), options, x, watched, seed)
+        self._train(model, DataSpec.of(self.arrays_.field), options, x, watched, seed)
         return self._score(self.arrays_.read(X[held.calibration]).numpy()), None
 
     def _entry(self) -> Entry:

@@ -12,10 +12,6 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
 from ganlib.training.algorithm import Algorithm
 
-VECTORS = 2
-# Rounding may carry pixels so far beyond [-1, 1].
-SLACK = 0.01
-
 
 def check_model(model: Any) -> None:
     """Raise ConfigError on what is no model but a model's name, or an estimator that holds one."""
@@ -60,70 +56,11 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def check_training_data(spec: DataSpec | None, data: Mapping[str, Tensor]) -> None:
-    """Raise DataError where examples have another shape than the model's, labels are out of range, or attributes lack.
-
-    Images and series must not be all the same; rows may, for a table of constant columns is still a table.
-    """
-    if spec is None:
-        return
-    for name in ("x", "x_b", "labelled_x"):
-        if (x := data.get(name)) is not None and len(x):
-            _check_examples(spec, x, name)
-    for name in ("y", "labelled_y"):
-        if (y := data.get(name)) is not None and spec.classes and len(y):
-            _check_labels(spec, y)
-    if spec.attributes and "c" in data:
-        _check_attributes(spec, data["c"])
-
-
-def _check_examples(spec: DataSpec, x: Tensor, name: str) -> None:
-    if spec.vocabulary:
-        return _check_tokens(spec, x)
-    if not x.is_floating_point():
-        raise DataError(f"training data {name!r} are {x.dtype}; give numbers with a fraction, x.float()")
-    if tuple(x.shape[1:]) != spec.shape:
-        raise DataError(
-            f"the model was built for examples of shape {spec.shape}, and these have {tuple(x.shape[1:])}: build it "
-            "with a DataSpec of their shape (images are channels, height, width)"
-        )
-    if not bool(x.isfinite().all()):
-        raise DataError(f"{int((~x.isfinite()).sum())} training values are NaN or infinite: fill or drop them")
-    if spec.kind != "vector" and len(x) > 1 and bool((x == x[:1]).all()):
-        raise DataError("all training examples are the same: there is nothing to learn from them")
-    if spec.kind == "image" and float(x.abs().max()) > 1 + SLACK:
-        raise DataError(
-            f"pixels run from {float(x.min()):g} to {float(x.max()):g}, and networks make images in [-1, 1]: "
-            "ganlib.data.images.to_tensor brings them there"
-        )
-
-
-def _check_tokens(spec: DataSpec, x: Tensor) -> None:
-    if x.is_floating_point() or tuple(x.shape[1:]) != spec.shape:
-        raise DataError(f"sequences are token numbers, int64 of shape (n, {spec.shape[0]}); got {x.dtype} {_shape(x)}")
-    if int(x.min()) < 0 or int(x.max()) >= spec.vocabulary:
-        raise DataError(f"tokens run from {int(x.min())} to {int(x.max())}; the model knows 0 to {spec.vocabulary - 1}")
-
-
-def _check_attributes(spec: DataSpec, c: Tensor) -> None:
-    if c.ndim != VECTORS or c.shape[1] != spec.attributes or not c.is_floating_point():
-        raise DataError(f"attributes c are numbers of shape (n, {spec.attributes}); these are {c.dtype} {_shape(c)}")
-    if not bool(c.isfinite().all()):
-        raise DataError(f"{int((~c.isfinite()).sum())} attributes are NaN or infinite: fill or drop them")
-
-
-def _shape(x: Tensor) -> str:
-    return str(tuple(x.shape))
-
-
-def _check_labels(spec: DataSpec, y: Tensor) -> None:
-    if y.is_floating_point() or y.ndim != 1:
-        raise DataError(f"labels y are class indices, int64 of shape (n,); these are {y.dtype} of {tuple(y.shape)}")
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or high >= spec.classes:
-        raise DataError(
-            f"labels run from {low} to {high}, and the model has classes 0 to {spec.classes - 1}: number them from 0, "
-            f"or build it with classes={high + 1}"
-        )
+    """Raise DataError on training data that do not fit the fields they belong to."""
+    for name, values in data.items():
+        field = None if spec is None else spec.field_of(name)
+        if field is not None and len(values):
+            field.check(values, name)
 
 
 def check_known_labels(spec: DataSpec | None, data: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ def identity_of(run: _Run) -> dict[str, Any]:
     model = [type(run.algorithm).__name__, options.to_dict() if isinstance(options, Config) else None]
     told = {name: run.config.to_dict()[name] for name in kept} | {"data": run.default.digests(), "model": model}
     # As a checkpoint gives it back, lists for tuples.
-    return told | {"spec": json.loads(json.dumps(asdict(spec))) if isinstance(spec, DataSpec) else None}
+    return told | {"spec": json.loads(json.dumps(spec.to_dict())) if isinstance(spec, DataSpec) else None}
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def files(tmp_path_factory):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("arrays")
-    algorithm = create("cvae", DataSpec((3, 8, 6), (), 2), latent_dim=4, width=8)
+    algorithm = create("cvae", DataSpec.image(3, 8, 6, classes=2), latent_dim=4, width=8)
     save_sealed(seal_generator(algorithm, CLASSES, as_bytes=True), folder / "images.onnx")
     save_sealed(seal_encoder(algorithm, CLASSES), folder / "encoder.onnx")
     return folder

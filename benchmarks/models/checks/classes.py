@@ -152,7 +152,7 @@ def _bound(seed: int) -> Figures:
     bounds = []
     for name, classes in (("cvae", 10), ("vae", 0)):
         data = rows if classes else {"x": rows["x"]}
-        model, _ = fit(name, DataSpec((64,), spec, classes), data, seed, 1500, 64, latent_dim=8, hidden=(128, 64))
+        model, _ = fit(name, DataSpec.table(spec, classes), data, seed, 1500, 64, latent_dim=8, hidden=(128, 64))
         model.eval()
         with torch.no_grad():
             losses = [float(model.validation_loss(Batch(held, torch.Generator().manual_seed(i)))) for i in range(20)]
@@ -168,7 +168,7 @@ def _attributes(seed: int) -> Figures:
     test, _ = digits(seed, "test")
     told = stroke(x)
     mean, deviation = told.mean(0), told.std(0)
-    spec = DataSpec((1, 8, 8), (), 0, 0, 2)
+    spec = DataSpec.image(1, 8, 8, attributes=2)
     data = {"x": x, "c": (told - mean) / deviation}
     model, _ = fit("cgan", spec, data, seed, 3000, 64, latent_dim=16, width=32)
     asked = (stroke(test) - mean) / deviation
@@ -191,7 +191,7 @@ def _captioned(seed: int, steps: int = 4000, **options: Any) -> tuple[Any, Capti
     x, y = digits(seed)
     captions = digit_captions(x, y, seed)
     encoder = CaptionEncoder(32).fit(captions)
-    spec = DataSpec((1, 8, 8), (), 0, 0, encoder.width)
+    spec = DataSpec.image(1, 8, 8, attributes=encoder.width)
     data = {"x": x, "c": encoder.transform(captions)}
     return fit("gan_int_cls", spec, data, seed, steps, 64, **{**_CAPTIONED, **options})[0], encoder
 

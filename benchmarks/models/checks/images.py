@@ -23,7 +23,7 @@ from ganlib.training import Batch, Losses, Trainer, TrainerConfig
 def _began(seed: int) -> Figures:
     """Fall of the convergence measure M over training; baseline: distance of the energy ratio from gamma (< 0.1)."""
     options = {"latent_dim": 8, "learning_rate": 3e-4, "generator_norm": "none", "width": 16}
-    _, history = fit("began", DataSpec((1, 8, 8)), {"x": digits(seed)[0]}, seed, 2500, 64, 0.0, **options)
+    _, history = fit("began", DataSpec.image(1, 8, 8), {"x": digits(seed)[0]}, seed, 2500, 64, 0.0, **options)
     measure, ratio = history.curves["measure"], history.curves["energy_ratio"]
     return 1 - measure[-1] / measure[0], abs(ratio[-1] - 0.5)
 
@@ -33,7 +33,7 @@ def _information(seed: int) -> Figures:
     values = []
     for weight in (1.0, 0.0):
         options = {"latent_dim": 16, "continuous": 0, "width": 16, "critic_learning_rate": 1e-3, "weight": weight}
-        _, history = fit("infogan", DataSpec((1, 8, 8)), {"x": digits(seed)[0]}, seed, 1500, 64, **options)
+        _, history = fit("infogan", DataSpec.image(1, 8, 8), {"x": digits(seed)[0]}, seed, 1500, 64, **options)
         values.append(statistics.mean(history.curves["information"][-5:]))
     return values[0], values[1]
 
@@ -52,7 +52,9 @@ def _attention(seed: int) -> Figures:
             "critic_learning_rate": 1e-3,
             "networks": networks,
         }
-        model, _ = fit("sagan", DataSpec((1, 16, 16)), {"x": twin_blobs(2000, seed)}, seed, 800, 64, 0.99, **options)
+        model, _ = fit(
+            "sagan", DataSpec.image(1, 16, 16), {"x": twin_blobs(2000, seed)}, seed, 800, 64, 0.99, **options
+        )
         values.append(blobs_agree(draw(model, 1000, seed)))
     return values[0], values[1]
 
@@ -65,7 +67,7 @@ def _probe(seed: int) -> Figures:
     x, y = digits(seed)
     test, test_y = digits(seed, "test")
     model, _ = fit(
-        "dcgan", DataSpec((1, 8, 8)), {"x": x}, seed, 1500, 64, 0.0, latent_dim=16, width=32, learning_rate=5e-4
+        "dcgan", DataSpec.image(1, 8, 8), {"x": x}, seed, 1500, 64, 0.0, latent_dim=16, width=32, learning_rate=5e-4
     )
     rows = torch.cat([torch.where(y == c)[0][:10] for c in range(10)])
     scores = []
@@ -83,7 +85,7 @@ def _told_apart(seed: int) -> Figures:
     of grey, or zeros that are not quite zero would tell; baseline: real ones (0.5)."""
     x, test = digits(seed)[0], digits(seed, "test")[0]
     model, _ = fit(
-        "dcgan", DataSpec((1, 8, 8)), {"x": x}, seed, 3000, 64, 0.995, latent_dim=16, width=32, learning_rate=5e-4
+        "dcgan", DataSpec.image(1, 8, 8), {"x": x}, seed, 3000, 64, 0.995, latent_dim=16, width=32, learning_rate=5e-4
     )
     made = ((draw(model, len(test), seed) + 1) * 8).round() / 8 - 1
     return tuple(1 - classifier_two_sample(test, other, seed).accuracy for other in (made, x))  # type: ignore[return-value]
@@ -104,7 +106,7 @@ def _odd_digits(name: str, steps: int, **options: Any) -> Callable[[int], Figure
             cut = len(usual) * 4 // 5
             test = torch.cat([usual[cut:], x[y == digit]])
             odd = torch.arange(len(test)) >= len(usual) - cut
-            model, _ = fit(name, DataSpec((1, 8, 8)), {"x": usual[:cut]}, seed, steps, 64, 0.99, **options)
+            model, _ = fit(name, DataSpec.image(1, 8, 8), {"x": usual[:cut]}, seed, steps, 64, 0.99, **options)
             with torch.no_grad():
                 scores = model.scorer()(test)
             forest = IsolationForest(random_state=seed).fit(usual[:cut].flatten(1).numpy())
@@ -123,7 +125,7 @@ def _measure_tells(seed: int) -> Figures:
     options = {"latent_dim": 8, "learning_rate": 3e-4, "generator_norm": "none", "width": 16}
     measures, closeness, budgets = [], [], (50, 100, 200, 400, 800, 1600)
     for steps in budgets:
-        model, history = fit("began", DataSpec((1, 8, 8)), {"x": x}, seed, steps, 64, 0.0, **options)
+        model, history = fit("began", DataSpec.image(1, 8, 8), {"x": x}, seed, steps, 64, 0.0, **options)
         measures.append(-history.curves["measure"][-1])
         closeness.append(-mmd_test(x[:500].flatten(1), draw(model, 500, seed).flatten(1), 1, seed).statistic)
     return float(spearmanr(measures, closeness).statistic), float(spearmanr(budgets, closeness).statistic)
@@ -134,7 +136,7 @@ def _charts(seed: int) -> Figures:
     baseline: of Gaussian noise of the same length."""
     x, y = digits(seed)
     options = {"latent_dim": 4, "learning_rate": 1e-3, "networks": "mlp"}
-    model, _ = fit("localized_gan", DataSpec((1, 8, 8)), {"x": x}, seed, 600, 64, 0.0, **options)
+    model, _ = fit("localized_gan", DataSpec.image(1, 8, 8), {"x": x}, seed, 600, 64, 0.0, **options)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         near = model.neighbours(x, 5 * model.config.reach * torch.randn(len(x), 4, generator=generator))
@@ -200,7 +202,7 @@ def _few_rows(part: int, steps: int) -> Callable[[int], Figures]:
     def run(seed: int) -> Figures:
         train, test = ((digits(seed, half)[0].flatten(1) > 0).float() for half in ("train", "test"))
         rows = train[: len(train) // part]
-        spec = DataSpec((64,), tuple(Block(f"x{i}", "binary", i) for i in range(64)))
+        spec = DataSpec.table(tuple(Block(f"x{i}", "binary", i) for i in range(64)))
         bounds = []
         for name in ("aa_vae", "vae"):
             options = {"latent_dim": 8, "hidden": (128, 64), "score_samples": 64}

@@ -171,7 +171,7 @@ def test_energies_detect():
         (lambda: as_augmenter("cvae", **SMALL).fit("digits"), DataError, "ImageFolder"),
         (lambda: as_augmenter("cvae", **SMALL).fit_resample(images(), [0, 1] * 20), ConfigError, "for tables"),
         (lambda: as_augmenter("cvae", **SMALL).augment(images(), "digit"), ConfigError, "takes a DataFrame"),
-        (lambda: as_augmenter("cvae", **SMALL).fit(images() / 16.0), DataError, "largest value.*taken for grey"),
+        (lambda: as_augmenter("cvae", **SMALL).fit(images() / 16.0), DataError, "largest value.*read as grey"),
         (
             lambda: as_augmenter("cgan", **SMALL).fit(images(), [["a"]] * 40),
             DataError,

@@ -27,7 +27,7 @@ POINTS = DataSpec.vector(2)
 def spec_of(model):
     """The toy's data, or small images where the toy is a table of flags and categories."""
     spec = model.toy.spec
-    return DataSpec((1, 8, 8), (), spec.classes) if any(b.kind != "number" for b in spec.blocks) else spec
+    return DataSpec.image(1, 8, 8, classes=spec.classes) if any(b.kind != "number" for b in spec.blocks) else spec
 
 
 def sealed(path, name, spec, told=True, **config):
@@ -86,15 +86,15 @@ def test_every_sampler_is_sealed_and_served(name, tmp_path):
 
 
 VARIANTS = {
-    "cropped sides and classes": ("cgan", DataSpec((3, 28, 28), (), 3), {}),
+    "cropped sides and classes": ("cgan", DataSpec.image(3, 28, 28, classes=3), {}),
     "residual blocks, attention and spectral norm": (
-        "sagan", DataSpec((1, 9, 12)), {"networks": "resnet_attention", "generator_norm": "batch"},
+        "sagan", DataSpec.image(1, 9, 12), {"networks": "resnet_attention", "generator_norm": "batch"},
     ),
-    "virtual batch norm": ("dcgan", DataSpec((1, 12, 12)), {"generator_norm": "virtual"}),
-    "series": ("dcgan", DataSpec((2, 20)), {}),
-    "images from attributes": ("gan_int_cls", DataSpec((1, 8, 8), (), 0, 0, 4), {"text_dim": 8}),
-    "neighbours of images": ("localized_gan", DataSpec((1, 8, 8)), {"latent_dim": 3}),
-    "classes and attributes": ("cgan", DataSpec((2,), POINTS.blocks, 3, 0, 2), {"hidden": (16,)}),
+    "virtual batch norm": ("dcgan", DataSpec.image(1, 12, 12), {"generator_norm": "virtual"}),
+    "series": ("dcgan", DataSpec.series(2, 20), {}),
+    "images from attributes": ("gan_int_cls", DataSpec.image(1, 8, 8, attributes=4), {"text_dim": 8}),
+    "neighbours of images": ("localized_gan", DataSpec.image(1, 8, 8), {"latent_dim": 3}),
+    "classes and attributes": ("cgan", DataSpec.vector(2, 3, attributes=2), {"hidden": (16,)}),
 }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_layers_and_shapes(what, tmp_path):
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     path = tmp_path_factory.mktemp("arrays") / "images.onnx"
-    return path, sealed(path, "cgan", DataSpec((1, 8, 8), (), 3), latent_dim=4, width=8)
+    return path, sealed(path, "cgan", DataSpec.image(1, 8, 8, classes=3), latent_dim=4, width=8)
 
 
 def test_metadata_and_golden_rows(images):
@@ -136,7 +136,7 @@ def test_metadata_and_golden_rows(images):
 
 
 def test_equal_models_give_equal_bytes(images, tmp_path):
-    again = sealed(tmp_path / "again.onnx", "cgan", DataSpec((1, 8, 8), (), 3), latent_dim=4, width=8)
+    again = sealed(tmp_path / "again.onnx", "cgan", DataSpec.image(1, 8, 8, classes=3), latent_dim=4, width=8)
     assert again.sha256 == images[1].sha256
 
 
@@ -149,9 +149,9 @@ def test_an_unknown_class_fails_instead_of_becoming_another(images):
 @pytest.mark.parametrize(
     ("name", "spec", "classes", "as_bytes", "words"),
     [
-        ("cgan", DataSpec((1, 8, 8), (), 3), None, True, "name its 3 classes"),
-        ("cgan", DataSpec((1, 8, 8), (), 3), ["a", "b"], True, "knows 3 classes"),
-        ("cgan", DataSpec((1, 8, 8), (), 3), ["a", "b", "a"], True, "each once"),
+        ("cgan", DataSpec.image(1, 8, 8, classes=3), None, True, "name its 3 classes"),
+        ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b"], True, "knows 3 classes"),
+        ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b", "a"], True, "each once"),
         ("gan", POINTS, ["a"], False, "not told the class"),
         ("gan", POINTS, None, True, "bytes are for images"),
         ("cvae", entry("cvae").toy.spec, ["a", "b", "c"], False, "table rows"),
@@ -259,7 +259,7 @@ class Fitted:
 
 
 def test_an_augmenter_of_images_is_sealed_as_bytes(images, tmp_path):
-    spec = DataSpec((1, 8, 8), (), 3)
+    spec = DataSpec.image(1, 8, 8, classes=3)
     report = seal(Fitted(spec), tmp_path / "fitted.onnx")
     artifact = load_artifact(report.path)
     assert artifact.metadata["training"]["rows"] == 12

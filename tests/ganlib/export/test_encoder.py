@@ -16,7 +16,7 @@ from ganlib.registry import entry
 from serving.artifact import load_artifact
 from serving.generator import Encoder
 
-IMAGES = DataSpec((1, 8, 8), (), 3)
+IMAGES = DataSpec.image(1, 8, 8, classes=3)
 POINTS = DataSpec.vector(2)
 CASES = {
     "cvae": (IMAGES, {"latent_dim": 4, "width": 8}),
@@ -24,7 +24,7 @@ CASES = {
     "semi_supervised_gan": (DataSpec.vector(6, 3), {"latent_dim": 4, "hidden": (16,), "generator_hidden": (16,)}),
     "cvae_gan": (IMAGES, {"latent_dim": 4, "width": 8}),
     "vae": (DataSpec.vector(6), {"latent_dim": 3, "hidden": (16,)}),
-    "mode_regularised_gan": (DataSpec((1, 8, 8)), {"latent_dim": 4, "width": 8}),
+    "mode_regularised_gan": (DataSpec.image(1, 8, 8), {"latent_dim": 4, "width": 8}),
 }
 SLOW = {"cvae_gan", "vae", "mode_regularised_gan"}
 
@@ -99,7 +99,7 @@ def test_what_has_no_encoder_is_refused():
 
 
 def test_a_class_that_the_networks_do_not_see_is_not_asked_for():
-    algorithm = build("cvae", DataSpec((6,), DataSpec.vector(6).blocks, 3), condition="latent", hidden=(8,))
+    algorithm = build("cvae", DataSpec.vector(6, classes=3), condition="latent", hidden=(8,))
     sealed = seal_encoder(algorithm, ["a", "b", "c"])
     assert sealed.metadata["conditions"] == [] and [i.name for i in sealed.model.graph.input] == ["x"]
 

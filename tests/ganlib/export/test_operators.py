@@ -27,7 +27,7 @@ from ganlib.export.reference import prepared
 from ganlib.registry import entries
 from serving.opening.operators import ACTIVATIONS, ALLOWED, EMITTED, ML
 
-IMAGES, SMALL = DataSpec((1, 8, 8)), {"latent_dim": 4, "width": 8, "hidden": (8,)}
+IMAGES, SMALL = DataSpec.image(1, 8, 8), {"latent_dim": 4, "width": 8, "hidden": (8,)}
 NORMS = [(nets, norm) for nets in ("mlp", "resnet") for norm in ("batch", "layer", "instance", "virtual")]
 SAMPLERS = [e for e in entries() if "sampler" in e.exports and not e.toy.spec.vocabulary]
 SCORERS = [e for e in entries() if "scorer" in e.exports]

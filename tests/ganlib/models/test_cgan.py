@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from ganlib.data.spec import Block, DataSpec
+from ganlib.data.spec import Block, DataSpec, Vector
 from ganlib.errors import ConfigError
 from ganlib.models.gan.cgan import CGAN, CGANConfig
 from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
-SPEC = DataSpec((4,), (Block("a", "number", 0), Block("c", "category", 1, 3)), 2)
+SPEC = DataSpec.table((Block("a", "number", 0), Block("c", "category", 1, 3)), classes=2)
 
 
 def batch(rows=6):
@@ -51,7 +51,8 @@ def test_it_moves_towards_the_classes():
     x = torch.randn(400, 1, generator=generator) * 0.2 + 2.0 * y.unsqueeze(1) - 1.0
     torch.manual_seed(0)
     model = CGAN(
-        DataSpec((1,), (Block("a", "number", 0),), 2), CGANConfig(latent_dim=2, hidden=(32,), learning_rate=2e-3)
+        DataSpec.table((Block("a", "number", 0),), 2),
+        CGANConfig(latent_dim=2, hidden=(32,), learning_rate=2e-3),
     )
     Trainer(TrainerConfig(steps=500, batch_size=64, ema=0.98)).fit(model, {"x": x, "y": y})
     sampler = model.sampler()
@@ -70,7 +71,7 @@ def test_refusals():
 
 def test_options_that_were_given_are_kept_whatever_their_value():
     """Images have other rates than tables where none is given."""
-    images = DataSpec((1, 8, 8), (), 2)
+    images = DataSpec.image(1, 8, 8, classes=2)
     rates = {n: o.learning_rate for n, o in CGAN(images, CGANConfig()).optimisers().items()}
     assert rates == {"critic": 2e-4, "generator": 1e-3}
     chosen = CGAN(images, CGANConfig(learning_rate=5e-4, critic_learning_rate=5e-4)).optimisers()
@@ -80,7 +81,7 @@ def test_options_that_were_given_are_kept_whatever_their_value():
 
 def told(**config):
     torch.manual_seed(0)
-    return create("gan_int_cls", DataSpec((2,), (), 0, 0, 3), latent_dim=4, text_dim=4, hidden=(8,), **config)
+    return create("gan_int_cls", DataSpec.of(Vector(2), attributes=3), latent_dim=4, text_dim=4, hidden=(8,), **config)
 
 
 def captioned(rows=16):

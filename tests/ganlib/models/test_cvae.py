@@ -13,7 +13,7 @@ from ganlib.nn.conditional import ByClass, ClassPrior, MixturePrior, class_prior
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
-SPEC = DataSpec((2,), (Block("a", "number", 0), Block("b", "number", 1)), 2)
+SPEC = DataSpec.table((Block("a", "number", 0), Block("b", "number", 1)), classes=2)
 
 
 def test_the_loss_is_the_negative_bound_of_equation():
@@ -86,7 +86,7 @@ def test_a_mixture_keeps_to_the_places_where_a_class_is():
     side = torch.where(torch.rand(2000, 1, generator=generator) < 0.25, -4.0, 4.0)
     z = torch.cat([side, torch.zeros(2000, 1)], 1) + 0.5 * torch.randn(2000, 2, generator=generator)
     y = (torch.arange(2000) >= 1990).long()
-    prior = class_prior(DataSpec((1, 8, 8), (), 3), 2, 2)
+    prior = class_prior(DataSpec.image(1, 8, 8, classes=3), 2, 2)
     assert isinstance(prior, MixturePrior) and prior.noise_dim == 3
     noise = torch.randn(4000, 3, generator=generator)
     assert torch.equal(prior(noise, torch.zeros(4000).long()), noise[:, :2]), "standard until fitted"
@@ -101,7 +101,7 @@ def test_a_mixture_keeps_to_the_places_where_a_class_is():
 
 def test_tables_keep_one_gaussian_a_class_unless_told():
     assert type(class_prior(DataSpec.vector(4, 2), 2, None)) is ClassPrior
-    assert class_prior(DataSpec((1, 16), (), 2), 2, None).components == 30
+    assert class_prior(DataSpec.series(1, 16, classes=2), 2, None).components == 30
     with pytest.raises(ConfigError, match="prior_components"):
         class_prior(DataSpec.vector(4, 2), 2, 0)
 

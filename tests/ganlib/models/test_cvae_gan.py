@@ -11,7 +11,7 @@ from ganlib.models.cvae_gan.cvae_gan import CVAEGAN, ClassMeans, CVAEGANConfig
 from ganlib.training import Batch
 
 torch.set_num_threads(1)
-SPEC = DataSpec((2,), (Block("a", "number", 0), Block("b", "number", 1)), 2)
+SPEC = DataSpec.table((Block("a", "number", 0), Block("b", "number", 1)), classes=2)
 
 
 def batch(rows=6, seed=0):

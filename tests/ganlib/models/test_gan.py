@@ -16,7 +16,7 @@ from ganlib.registry import create, entry
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
-POINTS, IMAGES = DataSpec.vector(2), DataSpec((1, 8, 8))
+POINTS, IMAGES = DataSpec.vector(2), DataSpec.image(1, 8, 8)
 
 
 def make(spec=POINTS, **config):
@@ -142,7 +142,7 @@ def test_parallel_lines_need_instance_noise():
 
 
 def test_a_critic_judges_each_examples_once_an_update():
-    spec = DataSpec((2,), DataSpec.vector(2).blocks, 3)
+    spec = DataSpec.vector(2, classes=3)
     model, calls = create("acgan", spec, latent_dim=4, hidden=(8,)), []
     model.critic.register_forward_hook(lambda *_: calls.append(1))
     data = {"x": torch.randn(16, 2), "y": torch.arange(16) % 3}
@@ -157,7 +157,7 @@ def test_a_critic_that_sees_all_augmented_learns_few_examples_less_by_heart():
     gaps = []
     for steps in ((), ("translation",)):
         torch.manual_seed(0)
-        model = create("dcgan", DataSpec((1, 8, 8)), width=8, latent_dim=8, learning_rate=5e-4, diff_augment=steps)
+        model = create("dcgan", DataSpec.image(1, 8, 8), width=8, latent_dim=8, learning_rate=5e-4, diff_augment=steps)
         Trainer(TrainerConfig(steps=400, batch_size=32)).fit(model, {"x": x})
         with torch.no_grad():
             gaps.append(float(model.critic(x, None).mean() - model.critic(held_out, None).mean()))
@@ -244,7 +244,7 @@ def test_feature_matching_is_the_gap_of_mean_features():
 
 
 def test_generator_and_critic_may_be_of_different_networks():
-    spec = DataSpec((1, 8, 8))
+    spec = DataSpec.image(1, 8, 8)
     model = create("gan", spec, networks="mlp", critic_networks="dcgan", width=4)
     kinds = [{type(m).__name__ for m in net.modules()} for net in (model.generator, model.critic)]
     assert "Conv2d" not in kinds[0] and "ConvTranspose2d" not in kinds[0] and "Conv2d" in kinds[1]
@@ -255,7 +255,7 @@ def test_generator_and_critic_may_be_of_different_networks():
 
 def test_attention_is_switched_on_by_training():
     torch.manual_seed(0)
-    model = create("sagan", DataSpec((1, 16, 16)), width=4, latent_dim=4, learning_rate=1e-3)
+    model = create("sagan", DataSpec.image(1, 16, 16), width=4, latent_dim=4, learning_rate=1e-3)
     gates = [value for name, value in model.named_parameters() if name.endswith("gamma")]
     assert gates and all(float(gate.detach()) == 0 for gate in gates)
     Trainer(TrainerConfig(steps=5, batch_size=8)).fit(model, {"x": torch.rand(16, 1, 16, 16)})

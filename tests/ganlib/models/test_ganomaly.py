@@ -115,7 +115,7 @@ def test_scales_follow_the_training_errors_and_are_saved():
 def test_flags_and_categories_are_rebuilt_as_probabilities():
     blocks = (Block("a", "number", 0), Block("b", "binary", 1), Block("c", "category", 2, 3))
     torch.manual_seed(0)
-    model = GANomaly(DataSpec((5,), blocks), GANomalyConfig(latent_dim=2, hidden=(8,)))
+    model = GANomaly(DataSpec.table(blocks), GANomalyConfig(latent_dim=2, hidden=(8,)))
     _, rebuilt, _ = model.passes(3 * torch.randn(20, 5))
     assert rebuilt[:, 1].min() > 0 and rebuilt[:, 1].max() < 1
     assert torch.allclose(rebuilt[:, 2:].sum(1), torch.ones(20))

@@ -13,7 +13,7 @@ from ganlib.models.vae.vae import VAE, FixedNoise, VAEConfig
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
-MIXED = DataSpec((5,), (Block("a", "number", 0), Block("b", "binary", 1), Block("c", "category", 2, 3)))
+MIXED = DataSpec.table((Block("a", "number", 0), Block("b", "binary", 1), Block("c", "category", 2, 3)))
 
 
 def make(cls=VAE, spec=None, **config):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganlib.data.spec import DataSpec
+from ganlib.data.spec import DataSpec, Vector
 from ganlib.errors import ConfigError
 from ganlib.nn.architecture import ARCHITECTURES, Energy, Headed, NetOptions, architecture
 
@@ -96,9 +96,12 @@ def test_energy_is_the_reconstruction_error():
 
 
 def test_choices_and_refusals():
-    assert architecture("auto", DataSpec((1, 28, 28))).name == "dcgan"
-    assert architecture("auto", DataSpec((9,))).name == "mlp" and architecture("auto", DataSpec((2, 3))).name == "mlp"
+    assert architecture("auto", DataSpec.image(1, 28, 28)).name == "dcgan"
+    assert (
+        architecture("auto", DataSpec.of(Vector(9))).name == "mlp"
+        and architecture("auto", DataSpec.series(2, 3)).name == "mlp"
+    )
     with pytest.raises(ConfigError, match="no networks are called 'unet'"):
-        architecture("unet", DataSpec((1, 28, 28)))
+        architecture("unet", DataSpec.image(1, 28, 28))
     with pytest.raises(ConfigError, match="networks='mlp'"):
         ARCHITECTURES["dcgan"].trunk((9,), 0, OPTIONS)

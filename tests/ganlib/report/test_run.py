@@ -28,7 +28,7 @@ def train(name, spec, data, **options):
 )
 def test_images(tmp_path, name, classes, expected):
     x, y = digits(0)
-    model, history = train(name, DataSpec((1, 8, 8), (), classes), {"x": x[:96], "y": y[:96]}, width=4, latent_dim=4)
+    model, history = train(name, DataSpec.image(1, 8, 8, classes), {"x": x[:96], "y": y[:96]}, width=4, latent_dim=4)
     made = picture_run(model, history, tmp_path / "run")
     assert set(made) == expected
     for path in made.values():
@@ -37,7 +37,7 @@ def test_images(tmp_path, name, classes, expected):
 
 
 def test_detectors_have_curves_alone(tmp_path):
-    model, history = train("reconstruction_vae", DataSpec((1, 8, 8)), {"x": digits(0)[0][:96]}, hidden=(16,))
+    model, history = train("reconstruction_vae", DataSpec.image(1, 8, 8), {"x": digits(0)[0][:96]}, hidden=(16,))
     assert set(picture_run(model, history, tmp_path / "run")) == {"curves"}
     with pytest.raises(ConfigError, match="does not generate"):
         model.sampler()
@@ -47,13 +47,13 @@ def test_images_by_attributes_and_neighbours(tmp_path):
     x, _ = digits(0)
     ink = x.mean((1, 2, 3)).unsqueeze(1)
     options = {"width": 4, "latent_dim": 4}
-    spec = DataSpec((1, 8, 8), (), 0, 0, 1)
+    spec = DataSpec.image(1, 8, 8, attributes=1)
     told, history = train("cgan", spec, {"x": x[:96], "c": ink[:96]}, **options)
     made = picture_run(told, history, tmp_path / "told", told=ink[:5])
     assert set(made) == {"curves", "samples", "walk", "swap"}
     with pytest.raises(ConfigError, match="give some as told"):
         picture_run(told, history, tmp_path / "none")
-    near, history = train("localized_gan", DataSpec((1, 8, 8)), {"x": x[:96]}, **options)
+    near, history = train("localized_gan", DataSpec.image(1, 8, 8), {"x": x[:96]}, **options)
     made |= picture_run(near, history, tmp_path / "near", real=x[:20])
     for path in made.values():
         assert matplotlib.image.imread(path)[..., :3].std() > 0.01, path
@@ -62,7 +62,7 @@ def test_images_by_attributes_and_neighbours(tmp_path):
 def test_attributes_are_told_with_the_classes_in_turn(tmp_path):
     x, y = digits(0)
     ink = x.mean((1, 2, 3)).unsqueeze(1)
-    spec = DataSpec((1, 8, 8), classes=10, attributes=1)
+    spec = DataSpec.image(1, 8, 8, classes=10, attributes=1)
     model, history = train("cgan", spec, {"x": x[:96], "y": y[:96], "c": ink[:96]}, width=4, latent_dim=4)
     whole = torch.cat([torch.eye(10)[:5], ink[:5]], 1)
     one, other = (picture_run(model, history, tmp_path / str(told.shape[1]), told=told) for told in (ink[:5], whole))

@@ -173,7 +173,7 @@ def cases(folder):
         # ---- refused or stopped
         "discrimination": lambda: (model("gan", minibatch_discrimination=4), rows(), ONE),
         "importance": lambda: (model("importance_weighted_gan"), rows(), ONE),
-        "batch_norm": lambda: (model("dcgan", DataSpec((1, 8, 8)), width=4), images, ONE),
+        "batch_norm": lambda: (model("dcgan", DataSpec.image(1, 8, 8), width=4), images, ONE),
         "permuting": lambda: (Shuffling(), rows(), ONE),
         "remembering": lambda: (Remembering(), rows(), ONE),
         "inner": lambda: (Inner(), rows(), ONE),

@@ -1,0 +1,188 @@
+"""Kinds of data: what one named field of an example is. A new kind is a new class here.
+
+Each class states its ``kind``, the ``shape`` of one example (no batch axis), and checks a batch of values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ganlib.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BlockKind = Literal["number", "binary", "category"]
+# Rounding may carry pixels this far beyond [-1, 1].
+SLACK = 0.01
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of positions in an encoded table row.
+
+    ``number`` and ``binary`` have width 1 (a scaled value, a 0/1 flag); ``category`` is one-hot of ``width``.
+    ``column`` is the raw column the block belongs to.
+    """
+
+    column: str
+    kind: BlockKind
+    start: int
+    width: int = 1
+
+    @property
+    def stop(self) -> int:
+        """One past the last position."""
+        return self.start + self.width
+
+    @property
+    def slice(self) -> slice:
+        """The block's positions."""
+        return slice(self.start, self.stop)
+
+
+class Field:
+    """One named part of an example. Its sizes are whole numbers above 0; ConfigError is raised for others."""
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name != "blocks" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                name = type(self).__name__
+                raise ConfigError(f"{field.name} of {name} must be a whole number above 0; got {value!r}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return tuple(getattr(self, size.name) for size in fields(self))  # type: ignore[arg-type]
+
+    @property
+    def dim(self) -> int:
+        """Number of values in one example."""
+        return math.prod(self.shape)
+
+    def check(self, values: Tensor, name: str) -> None:
+        """Raise DataError unless ``values (n, *shape)`` can be trained on as this field; ``name`` is for messages."""
+        if not values.is_floating_point():
+            raise DataError(f"training data {name!r} are {values.dtype}; give floating-point numbers, x.float()")
+        if tuple(values.shape[1:]) != self.shape:
+            raise DataError(
+                f"the model was built for examples of shape {self.shape}, and {name!r} has {tuple(values.shape[1:])}: "
+                "build it with a DataSpec of that shape (images are channels, height, width)"
+            )
+        if bad := int((~values.isfinite()).sum()):
+            raise DataError(f"{bad} training values of {name!r} are NaN or infinite: fill or drop them")
+
+
+@dataclass(frozen=True)
+class Vector(Field):
+    """``size`` numbers: a point, an embedding, attributes, or a table row whose columns are ``blocks``."""
+
+    kind: ClassVar[str] = "vector"
+    size: int
+    blocks: tuple[Block, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.blocks, tuple) or not all(isinstance(block, Block) for block in self.blocks):
+            raise ConfigError(f"blocks must be a tuple of Block, one or more for each column; got {self.blocks!r}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(size,)``."""
+        return (self.size,)
+
+
+def _check_varied(values: Tensor, name: str) -> None:
+    """Rows of a table may all be equal; images and series that are have nothing to learn from."""
+    if len(values) > 1 and bool((values == values[:1]).all()):
+        raise DataError(f"all training examples of {name!r} are the same: there is nothing to learn from them")
+
+
+@dataclass(frozen=True)
+class Series(Field):
+    """Windows of a multivariate series, ``(channels, length)``."""
+
+    kind: ClassVar[str] = "series"
+    channels: int
+    length: int
+
+    def check(self, values: Tensor, name: str) -> None:
+        """As every field; examples must differ."""
+        super().check(values, name)
+        _check_varied(values, name)
+
+
+@dataclass(frozen=True)
+class Image(Field):
+    """Images ``(channels, height, width)`` with pixels in [-1, 1]."""
+
+    kind: ClassVar[str] = "image"
+    channels: int
+    height: int
+    width: int
+
+    def check(self, values: Tensor, name: str) -> None:
+        """As every field; examples must differ, and pixels lie in [-1, 1]."""
+        super().check(values, name)
+        _check_varied(values, name)
+        if float(values.abs().max()) > 1 + SLACK:
+            raise DataError(
+                f"pixels of {name!r} run from {float(values.min()):g} to {float(values.max()):g}, and networks "
+                "generate images in [-1, 1]: convert them with ganlib.data.images.to_tensor"
+            )
+
+
+@dataclass(frozen=True)
+class Tokens(Field):
+    """Sequences of ``length`` token ids from ``0`` to ``vocabulary - 1``."""
+
+    kind: ClassVar[str] = "tokens"
+    length: int
+    vocabulary: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(length,)``."""
+        return (self.length,)
+
+    def check(self, values: Tensor, name: str) -> None:
+        """Whole numbers of the right length within the vocabulary."""
+        if values.is_floating_point() or tuple(values.shape[1:]) != self.shape:
+            found = f"{values.dtype} {tuple(values.shape)}"
+            raise DataError(f"sequences {name!r} are token numbers, int64 of shape (n, {self.length}); got {found}")
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= self.vocabulary:
+            raise DataError(f"tokens run from {low} to {high}; the model knows 0 to {self.vocabulary - 1}")
+
+
+@dataclass(frozen=True)
+class Classes(Field):
+    """One of ``count`` classes, an index from 0."""
+
+    kind: ClassVar[str] = "classes"
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``()``: one index an example."""
+        return ()
+
+    def check(self, values: Tensor, name: str) -> None:
+        """Whole numbers from 0 to ``count - 1``."""
+        if values.is_floating_point() or values.ndim != 1:
+            found = f"{values.dtype} of {tuple(values.shape)}"
+            raise DataError(f"labels {name} are class indices, int64 of shape (n,); these are {found}")
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= self.count:
+            raise DataError(
+                f"labels run from {low} to {high}, and the model has classes 0 to {self.count - 1}: number them from "
+                f"0, or build it with classes={high + 1}"
+            )
+
+
+KINDS: dict[str, type[Any]] = {field.kind: field for field in (Vector, Series, Image, Tokens, Classes)}

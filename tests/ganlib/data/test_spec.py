@@ -1,0 +1,103 @@
+"""Specifications of data: named fields, what each accepts, and the way to JSON and back."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+
+from ganlib.data.fields import KINDS
+from ganlib.data.spec import Block, Classes, DataSpec, Image, Series, Tokens, Vector
+from ganlib.errors import ConfigError, DataError
+
+COLUMNS = (Block("a", "number", 0), Block("b", "category", 1, 3))
+SPECS = [
+    DataSpec.vector(2),
+    DataSpec.table(COLUMNS, classes=3),
+    DataSpec.image(1, 8, 8, classes=10, attributes=2),
+    DataSpec.series(3, 50),
+    DataSpec.tokens(16, 100),
+    DataSpec({"x": Image(3, 64, 64), "x_b": Image(3, 256, 256), "caption": Tokens(32, 999), "action": Vector(4)}),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: "-".join(spec.fields))
+def test_a_spec_survives_json_pickle_and_copies(spec):
+    again = DataSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec == pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec)
+    assert hash(again) == hash(spec) and len({*SPECS}) == len(SPECS)
+
+
+def test_what_models_read_of_a_spec():
+    spec = DataSpec.image(1, 8, 6, classes=10, attributes=2)
+    assert (spec.kind, spec.shape, spec.dim) == ("image", (1, 8, 6), 48)
+    assert (spec.classes, spec.attributes, spec.condition) == (10, 2, 12)
+    assert DataSpec.table(COLUMNS).shape == (4,) and DataSpec.table(COLUMNS).blocks == COLUMNS
+    assert DataSpec.tokens(16, 100).vocabulary == 100 and DataSpec.vector(2).vocabulary == 0
+
+
+def test_a_second_domain_may_have_a_shape_of_its_own():
+    spec = DataSpec({"x": Image(3, 64, 64), "x_b": Image(3, 256, 256)})
+    assert spec.field_of("x_b").shape == (3, 256, 256) and DataSpec.vector(2).field_of("x_b").shape == (2,)
+    assert spec.field_of("labelled_x") == spec.x and spec.field_of("weight") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "has a field x"),
+        ({"y": Classes(2)}, "has a field x"),
+        ({"x": (1, 28, 28)}, r"field 'x' is \(1, 28, 28\); give a kind"),
+        ((1, 28, 28), "names its fields"),
+        (5, "names its fields"),
+    ],
+)
+def test_the_kind_of_a_field_is_stated(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        DataSpec(fields)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, "a", None])
+def test_sizes_are_whole_numbers_above_0(kind, size):
+    sizes = {"vector": 1, "series": 2, "image": 3, "tokens": 2, "classes": 1}[kind.kind]
+    for place in range(sizes):
+        given = [4] * sizes
+        given[place] = size
+        with pytest.raises(ConfigError, match="must be a whole number above 0"):
+            kind(*given)
+
+
+@pytest.mark.parametrize("given", [{"kind": "film", "size": 2}, {"size": 2}, {"kind": "vector", "length": 2}])
+def test_json_of_unknown_kinds_or_sizes_is_rejected(given):
+    with pytest.raises(ConfigError, match="field 'x'"):
+        DataSpec.from_dict({"x": given})
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "message"),
+    [
+        (Vector(3), torch.zeros(5, 2), r"shape \(3,\)"),
+        (Vector(3), torch.zeros(5, 3, dtype=torch.int64), "floating-point"),
+        (Series(2, 9), torch.ones(5, 2, 9), "the same"),
+        (Image(1, 4, 4), 200 * torch.rand(5, 1, 4, 4), "to_tensor"),
+        (Image(1, 4, 4), torch.rand(5, 1, 4, 4) / 0, "NaN or infinite"),
+        (Tokens(4, 9), torch.full((5, 4), 9), "tokens run from 9 to 9"),
+        (Tokens(4, 9), torch.rand(5, 4), "token numbers"),
+        (Classes(3), torch.tensor([0, 3]), "from 0 to 3"),
+        (Classes(3), torch.rand(5), "class indices"),
+    ],
+)
+def test_each_field_rejects_what_it_cannot_be(field, values, message):
+    with pytest.raises(DataError, match=message):
+        field.check(values, "x")
+
+
+def test_each_field_accepts_what_it_is():
+    fine = {
+        Vector(3): torch.ones(5, 3), Series(2, 9): torch.rand(5, 2, 9), Image(1, 4, 4): 2 * torch.rand(5, 1, 4, 4) - 1,
+        Tokens(4, 9): torch.randint(9, (5, 4)), Classes(3): torch.arange(3),
+    }  # fmt: skip
+    for field, values in fine.items():
+        field.check(values, "x")
