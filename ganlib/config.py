@@ -1,43 +1,49 @@
-"""Frozen dataclass configurations with a strict round trip to plain dictionaries."""
+"""Configurations: frozen dataclasses whose options state their types and ranges, with a strict round trip to JSON.
+
+The types of the options are checked by pydantic. Use the aliases below, so that a range is written where the option is.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import functools
 import types
 import typing
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
 
 from ganlib.errors import ConfigError
 
-# What an option of this name may be, in whatever model: names mean the same everywhere.
-_COUNTS = {
-    "latent_dim", "hidden", "generator_hidden", "width", "augmented", "text_dim", "embedding", "critic_steps",
-    "penalty_every", "flow_steps", "walks", "rollouts",
-}  # fmt: skip
-_POSITIVE = {"learning_rate", "critic_learning_rate", "policy_learning_rate", "epsilon"}
-_SHARES = {
-    "dropout",
-    "critic_dropout",
-    "momentum",
-    "betas",
-    "discount",
-    "mismatch",
-    "first",
-    "generator_share",
-    "critic_share",
-}
+Count = Annotated[int, Ge(1)]
+"""A number of things: layers, units, steps."""
+Whole = Annotated[int, Ge(0)]
+"""A whole number; 0 turns something off."""
+Weight = Annotated[float, Ge(0), AllowInfNan(False)]
+"""A weight of a loss, a deviation, or another number of at least 0."""
+Rate = Annotated[float, Gt(0), AllowInfNan(False)]
+"""A learning rate, or another number above 0."""
+Share = Annotated[float, Ge(0), Lt(1)]
+"""A share, a decay or a probability in [0, 1)."""
+Number = Annotated[float, AllowInfNan(False)]
+"""Any finite number."""
+
+_WORDING = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of every configuration. Subclasses are frozen keyword-only dataclasses of plain values."""
+    """Base of every configuration. Subclasses are frozen keyword-only dataclasses of plain values.
+
+    Lists become tuples and whole numbers floats where an option's type asks for it; nothing else is converted. Raises
+    ConfigError on a value of another type or out of the option's range.
+    """
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _coerce(getattr(self, field.name), hints[field.name], field.name))
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of JSON values; ``from_dict`` restores an equal object."""
@@ -56,40 +62,40 @@ class Config:
             raise ConfigError(f"{cls.__name__} needs {', '.join(lacking)}")
         return cls(**values)
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """JSON Schema of the options, with their ranges and defaults."""
+        return TypeAdapter(cls).json_schema()
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some values changed; raises ConfigError on an unknown name."""
         return type(self).from_dict({**self.to_dict(), **changes})
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(Config):
-    """Base of a model's options: numbers are at least 0, but for those that the class names as ``signed``; widths and
-    other counts are at least 1, rates above 0, shares below 1. Raises ConfigError on others."""
+@functools.cache
+def _hints(cls: type[Config]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
-    signed: ClassVar[tuple[str, ...]] = ()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int | float) and not isinstance(number, bool):
-                    self._check_range(field.name, number, value)
-            if field.name == "betas" and value is not None and len(value) != 2:
-                raise ConfigError(f"option 'betas' must be two numbers, not {value!r}")
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 
-    def _check_range(self, name: str, number: float, value: Any) -> None:
-        holds, wanted = number >= 0, "at least 0"
-        if name in self.signed:
-            holds, wanted = not math.isnan(number), "a number"
-        elif name in _COUNTS:
-            holds, wanted = number >= 1, "at least 1"
-        elif name in _POSITIVE:
-            holds, wanted = 0 < number < math.inf, "above 0"
-        elif name in _SHARES:
-            holds, wanted = 0 <= number < 1, "at least 0 and below 1"
-        if not holds:
-            raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}")
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    try:
+        return _adapter(hint).validate_python(_tuples(value))
+    except ValidationError as error:
+        found = {e["type"] for e in error.errors()}
+        ranged = found & {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+        wanted = _describe_range(hint) if ranged else _describe(hint)
+        raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}") from None
+
+
+def _tuples(value: Any) -> Any:
+    """Tuples for lists, as JSON has none."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
@@ -97,46 +103,35 @@ def _required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Config):
-        return value.to_dict()
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _coerce(value: Any, hint: Any, name: str) -> Any:
-    """Check ``value`` against a simple type hint, turning lists into tuples and ints into floats."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Union or isinstance(hint, types.UnionType):
-        for option in args:
-            try:
-                return _coerce(value, option, name)
-            except ConfigError:
-                continue
-    elif origin is typing.Literal and value in args:
-        return value
-    elif origin is tuple and isinstance(value, list | tuple):
-        return tuple(_coerce(item, args[0] if args else Any, name) for item in value)
-    elif hint is Any:
-        return value
-    elif isinstance(hint, type):
-        return _coerce_plain(value, hint, name)
-    raise ConfigError(f"option {name!r} must be {_describe(hint)}, not {value!r}")
+# ------------------------------------------------------------------------------------------------ wording of types
+_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "None"}
 
 
-def _coerce_plain(value: Any, hint: type, name: str) -> Any:
-    """As ``_coerce``, for hints that are classes."""
-    if issubclass(hint, Config) and isinstance(value, dict):
-        return hint.from_dict(value)
-    if isinstance(value, bool) and hint in (int, float):
-        raise ConfigError(f"option {name!r} must be {_describe(hint)}, not {value!r}")
-    if hint is float and isinstance(value, int):
-        return float(value)
-    if isinstance(value, hint):
-        return value
-    raise ConfigError(f"option {name!r} must be {_describe(hint)}, not {value!r}")
+def _describe_range(hint: Any) -> str:
+    """The range of an option, or of the numbers in it."""
+    for part in _parts(hint):
+        bounds = [m for m in getattr(part, "__metadata__", ()) if type(m) in _WORDING]
+        if bounds:
+            return " and ".join(f"{word} {getattr(m, key):g}" for m in bounds for word, key in [_WORDING[type(m)]])
+    return "a finite number"
+
+
+def _parts(hint: Any) -> list[Any]:
+    return [hint, *(part for inner in typing.get_args(hint) for part in _parts(inner))]
 
 
 def _describe(hint: Any) -> str:
-    args = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Literal:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _describe(args[0])
+    if origin is typing.Literal:
         return "one of " + ", ".join(repr(arg) for arg in args)
-    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+    if origin is typing.Union or isinstance(hint, types.UnionType):
+        return " or ".join(map(_describe, args))
+    if origin is tuple:
+        items = [_describe(arg) for arg in args if arg is not Ellipsis]
+        return f"a list, each {items[0]}" if Ellipsis in args else f"a list of {len(items)}: {', '.join(items)}"
+    return _NAMES.get(hint) or getattr(hint, "__name__", str(hint))

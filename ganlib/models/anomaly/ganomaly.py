@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import factor_table
 from ganlib.losses.adversarial import objective
@@ -42,17 +42,17 @@ _MEMORY = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANomalyConfig(ModelConfig):
+class GANomalyConfig(Config):
     """``adversarial``, ``contextual``, ``encoder``: the three weights; ``score``: the paper's is latent."""
 
-    latent_dim: int = 8
-    hidden: tuple[int, ...] = (128, 64)
-    adversarial: float = 1.0
-    contextual: float = 50.0
-    encoder: float = 1.0
+    latent_dim: Count = 8
+    hidden: tuple[Count, ...] = (128, 64)
+    adversarial: Weight = 1.0
+    contextual: Weight = 50.0
+    encoder: Weight = 1.0
     score: Literal["latent", "context", "combined"] = "combined"
-    learning_rate: float = 1e-3
-    restart_below: float = 1e-5
+    learning_rate: Rate = 1e-3
+    restart_below: Weight = 1e-5
 
 
 class GANomalyScorer(nn.Module):

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ganlib.config import Number, Whole
 from ganlib.errors import ConfigError
 from ganlib.models.anomaly.ganomaly import FACTOR_TOY
 from ganlib.models.vae.vae import VAE, BoundConfig, VAEScorer
@@ -41,11 +41,9 @@ class ReconstructionVAEConfig(BoundConfig):
     ``score_samples`` is the papers' L; ``max_log_variance`` bounds log sigma² above.
     """
 
-    signed: ClassVar[tuple[str, ...]] = ("max_log_variance",)
-
-    score_samples: int = 8
+    score_samples: Whole = 8
     kl_in_score: bool = False
-    max_log_variance: float = 0.0
+    max_log_variance: Number = 0.0
 
 
 class ReconstructionScorer(VAEScorer):

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Share, Weight, Whole
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
@@ -52,28 +52,28 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVAEGANConfig(ModelConfig):
+class CVAEGANConfig(Config):
     """``kl``, ``like``, ``critic_match``, ``class_match`` are l1 to l4; ``momentum`` is the moving averages' decay.
 
     ``features``: the feature terms of L_G are summed over units (the paper) or averaged. ``prior_components`` as in
     CVAEConfig.
     """
 
-    latent_dim: int = 16
+    latent_dim: Count = 16
     networks: str = "auto"
-    width: int = 32
-    hidden: tuple[int, ...] = (128, 64)
-    kl: float = 3.0
-    like: float = 1.0
-    critic_match: float = 1e-3
-    class_match: float = 1e-3
+    width: Count = 32
+    hidden: tuple[Count, ...] = (128, 64)
+    kl: Weight = 3.0
+    like: Weight = 1.0
+    critic_match: Weight = 1e-3
+    class_match: Weight = 1e-3
     reconstruction: Literal["squared", "likelihood"] = "squared"
     features: Literal["sum", "mean"] = "sum"
-    momentum: float = 0.9
-    dropout: float = 0.0
-    prior_components: int | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
+    momentum: Share = 0.9
+    dropout: Share = 0.0
+    prior_components: Whole | None = None
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 0.0
 
 
 class ClassMeans(nn.Module):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.models.gan.toys import RING_TOY
@@ -35,16 +35,16 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEGANConfig(ModelConfig):
+class VAEGANConfig(Config):
     """``gamma`` weighs feature reconstruction against the critic in the decoder; ``kl`` weighs the prior term."""
 
-    latent_dim: int = 4
-    hidden: tuple[int, ...] = (128, 128)
-    gamma: float = 1.0
-    kl: float = 0.01
-    equilibrium: float = 0.68
-    margin: float = 0.35
-    learning_rate: float = 5e-4
+    latent_dim: Count = 4
+    hidden: tuple[Count, ...] = (128, 128)
+    gamma: Weight = 1.0
+    kl: Weight = 0.01
+    equilibrium: Weight = 0.68
+    margin: Weight = 0.35
+    learning_rate: Rate = 5e-4
 
 
 @register(

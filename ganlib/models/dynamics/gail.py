@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
 from ganlib.nn.mlp import MLP
@@ -112,14 +112,14 @@ def _share_of_expert(value: float, seed: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GAILConfig(ModelConfig):
+class GAILConfig(Config):
     """``walks``: episodes per policy update; ``entropy``: the paper's lambda."""
 
-    hidden: tuple[int, ...] = (64,)
-    walks: int = 128
-    discount: float = 0.95
-    entropy: float = 0.5
-    learning_rate: float = 5e-3
+    hidden: tuple[Count, ...] = (64,)
+    walks: Count = 128
+    discount: Share = 0.95
+    entropy: Weight = 0.5
+    learning_rate: Rate = 5e-3
 
 
 @register(

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.nn.mlp import MLP
@@ -32,12 +32,12 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlowConfig(ModelConfig):
+class GlowConfig(Config):
     """``flow_steps``: number of ActNorm-linear-coupling steps."""
 
-    flow_steps: int = 8
-    hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 1e-3
+    flow_steps: Count = 8
+    hidden: tuple[Count, ...] = (64, 64)
+    learning_rate: Rate = 1e-3
 
 
 class FlowStep(nn.Module):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ganlib.config import Weight
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.vae.cvae import LABELLED_TOY
@@ -31,8 +32,8 @@ from ganlib.training.algorithm import Batch, Losses
 class ACGANConfig(GANConfig):
     """``auxiliary``, ``auxiliary_generator``: weights of the class term in the critic and in the generator."""
 
-    auxiliary: float = 1.0
-    auxiliary_generator: float = 1.0
+    auxiliary: Weight = 1.0
+    auxiliary_generator: Weight = 1.0
 
 
 @register(

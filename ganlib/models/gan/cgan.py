@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ganlib.config import Weight
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
@@ -46,7 +47,7 @@ class CGANConfig(GANConfig):
     """
 
     projection: bool | None = None
-    instance_noise: float | None = None  # type: ignore[assignment]
+    instance_noise: Weight | None = None  # type: ignore[assignment]
 
 
 class ConditionalGAN(GAN):

@@ -6,12 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Share, Weight, Whole
 from ganlib.data.transforms import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANConfig(ModelConfig):
+class GANConfig(Config):
     """None means: as the objective's source trains it; of ``critic_networks`` and ``critic_learning_rate``: as the
     generator's.
 
@@ -32,36 +32,36 @@ class GANConfig(ModelConfig):
     many steps, its weight times as large).
     """
 
-    latent_dim: int = 16
+    latent_dim: Count = 16
     networks: str = "auto"
     critic_networks: str | None = None
-    hidden: tuple[int, ...] = (128, 128)
-    width: int = 32
+    hidden: tuple[Count, ...] = (128, 128)
+    width: Count = 32
     generator_norm: str = "auto"
     critic_norm: str = "auto"
     spectral_norm: bool | None = None
-    critic_dropout: float = 0.0
-    critic_noise: tuple[float, ...] = ()
+    critic_dropout: Share = 0.0
+    critic_noise: tuple[Weight, ...] = ()
     objective: str = "gan"
     objective_options: Any = None
-    learning_rate: float | None = None
-    critic_learning_rate: float | None = None
-    betas: tuple[float, ...] | None = None
+    learning_rate: Rate | None = None
+    critic_learning_rate: Rate | None = None
+    betas: tuple[Share, Share] | None = None
     optimiser: str | None = None
-    critic_steps: int | None = None
+    critic_steps: Count | None = None
     penalty: str | None = None
-    penalty_weight: float | None = None
-    penalty_every: int = 1
-    clip: float | None = None
+    penalty_weight: Weight | None = None
+    penalty_every: Count = 1
+    clip: Weight | None = None
     diff_augment: tuple[Policy, ...] = ()
-    instance_noise: float = 0.0
-    noise_steps: int = 0
-    minibatch_discrimination: int = 0
-    adversarial: float = 1.0
-    feature_matching: float = 0.0
-    historical_averaging: float = 0.0
-    unrolled_steps: int = 0
-    replay: int = 0
+    instance_noise: Weight = 0.0
+    noise_steps: Whole = 0
+    minibatch_discrimination: Whole = 0
+    adversarial: Weight = 1.0
+    feature_matching: Weight = 0.0
+    historical_averaging: Weight = 0.0
+    unrolled_steps: Whole = 0
+    replay: Whole = 0
 
 
 _PRESETS: dict[str, type[GANConfig]] = {}

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ganlib.config import Count, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
@@ -38,10 +39,10 @@ class GANINTCLSConfig(GANConfig):
     """``mismatch``: share of the critic's loss that is wrong captions' (0: without CLS), the rest is generated
     examples'; ``interpolation``: weight of INT (0: without)."""
 
-    latent_dim: int = 100
-    text_dim: int = 128
-    mismatch: float = 0.5
-    interpolation: float = 1.0
+    latent_dim: Count = 100
+    text_dim: Count = 128
+    mismatch: Share = 0.5
+    interpolation: Weight = 1.0
 
 
 class Told(nn.Module):

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from ganlib.config import Count, Rate, Weight, Whole
 from ganlib.losses.divergence import gaussian_nll
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
@@ -38,13 +39,13 @@ class InfoGANConfig(GANConfig):
     """``categories`` of the discrete code (0 for none), number of ``continuous`` codes, ``weight`` lambda;
     ``unit_variance`` of Q for continuous codes, learned where false."""
 
-    latent_dim: int = 62
-    categories: int = 10
-    continuous: int = 2
-    weight: float = 1.0
+    latent_dim: Count = 62
+    categories: Whole = 10
+    continuous: Whole = 2
+    weight: Weight = 1.0
     unit_variance: bool = True
-    learning_rate: float | None = 1e-3
-    critic_learning_rate: float | None = 2e-4
+    learning_rate: Rate | None = 1e-3
+    critic_learning_rate: Rate | None = 2e-4
 
 
 class CodeGenerator(nn.Module):

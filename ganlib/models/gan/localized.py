@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganlib.config import Count, Weight
 from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
@@ -41,10 +42,10 @@ from ganlib.training.algorithm import Batch, Losses
 class LocalizedGANConfig(GANConfig):
     """``locality`` mu, ``orthonormality`` eta; ``reach``: deviation of the latents in training."""
 
-    latent_dim: int = 8
-    locality: float = 1.0
-    orthonormality: float = 10.0
-    reach: float = 0.1
+    latent_dim: Count = 8
+    locality: Weight = 1.0
+    orthonormality: Weight = 10.0
+    reach: Weight = 0.1
 
 
 class Chart(nn.Module):

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ganlib.config import Weight
 from ganlib.data.spec import DataSpec
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
@@ -34,8 +35,8 @@ from ganlib.training.algorithm import Batch, Losses, Phase
 class ModeRegularisedGANConfig(GANConfig):
     """``rebuild`` and ``fool`` are lambda1 and lambda2."""
 
-    rebuild: float = 0.2
-    fool: float = 0.2
+    rebuild: Weight = 0.2
+    fool: Weight = 0.2
 
 
 @register(

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.parametrize import cached
 
+from ganlib.config import Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError, DataError
@@ -43,19 +44,19 @@ from ganlib.training.algorithm import Batch, Losses, Optimiser
 class SemiSupervisedGANConfig(GANConfig):
     """``labelled``, ``unlabelled``: weights of the two critic terms."""
 
-    latent_dim: int = 100
+    latent_dim: Count = 100
     networks: str = "mlp"
-    hidden: tuple[int, ...] = (1000, 500, 250, 250, 250)
-    generator_hidden: tuple[int, ...] = (500, 500)
+    hidden: tuple[Count, ...] = (1000, 500, 250, 250, 250)
+    generator_hidden: tuple[Count, ...] = (500, 500)
     generator_norm: str = "batch"
-    critic_noise: tuple[float, ...] = (0.3, 0.5)
+    critic_noise: tuple[Weight, ...] = (0.3, 0.5)
     weight_norm: bool = True  # norms set by the first batch
-    learning_rate: float | None = 3e-3
-    adversarial: float = 0.0
-    feature_matching: float = 0.004
-    epsilon: float = 1e-4
-    labelled: float = 1.0
-    unlabelled: float = 0.5
+    learning_rate: Rate | None = 3e-3
+    adversarial: Weight = 0.0
+    feature_matching: Weight = 0.004
+    epsilon: Rate = 1e-4
+    labelled: Weight = 1.0
+    unlabelled: Weight = 0.5
 
 
 def with_labels(x: Tensor, labelled_x: Tensor, labelled_y: Tensor, seed: int = 0) -> dict[str, Tensor]:

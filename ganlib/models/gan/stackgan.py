@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, one_hot
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError
@@ -42,22 +42,22 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackGANConfig(ModelConfig):
+class StackGANConfig(Config):
     """``augmented`` is the width of c, ``kl`` the weight lambda; ``first`` the share of steps that stage I gets;
     ``mismatch`` the share of the critics' loss that is wrong conditions' (0: without)."""
 
-    latent_dim: int = 100
-    augmented: int = 128
+    latent_dim: Count = 100
+    augmented: Count = 128
     networks: str = "auto"
-    width: int = 32
-    hidden: tuple[int, ...] = (128, 128)
+    width: Count = 32
+    hidden: tuple[Count, ...] = (128, 128)
     objective: str = "gan"
-    kl: float = 2.0
-    first: float = 0.5
-    mismatch: float = 0.5
-    learning_rate: float = 2e-4
-    critic_learning_rate: float | None = None
-    betas: tuple[float, ...] = (0.5, 0.999)
+    kl: Weight = 2.0
+    first: Share = 0.5
+    mismatch: Share = 0.5
+    learning_rate: Rate = 2e-4
+    critic_learning_rate: Rate | None = None
+    betas: tuple[Share, Share] = (0.5, 0.999)
 
 
 class Augmentation(nn.Module):

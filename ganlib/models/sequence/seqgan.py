@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Share
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
 from ganlib.registry import Toy, register
@@ -32,17 +32,17 @@ _TOKENS, _LENGTH = 8, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeqGANConfig(ModelConfig):
+class SeqGANConfig(Config):
     """``generator_share`` and ``critic_share``: parts of the step budget spent on pre-training."""
 
-    embedding: int = 16
-    hidden: int = 32
-    rollouts: int = 4
-    critic_steps: int = 1
-    generator_share: float = 0.6
-    critic_share: float = 0.2
-    learning_rate: float = 5e-3
-    policy_learning_rate: float = 1e-3
+    embedding: Count = 16
+    hidden: Count = 32
+    rollouts: Count = 4
+    critic_steps: Count = 1
+    generator_share: Share = 0.6
+    critic_share: Share = 0.2
+    learning_rate: Rate = 5e-3
+    policy_learning_rate: Rate = 1e-3
 
 
 class TokenGenerator(nn.Module):

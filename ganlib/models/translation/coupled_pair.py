@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import score_objective
 from ganlib.nn.mlp import MLP
@@ -28,13 +28,13 @@ _MODES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoupledPairConfig(ModelConfig):
+class CoupledPairConfig(Config):
     """``cycle`` weighs the reconstruction after a round trip."""
 
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: tuple[Count, ...] = (128, 128)
     objective: str = "least_squares"
-    cycle: float = 10.0
-    learning_rate: float = 2e-4
+    cycle: Weight = 10.0
+    learning_rate: Rate = 2e-4
 
 
 def _domain(n: int, seed: int, which: str) -> tuple[Tensor, Tensor]:

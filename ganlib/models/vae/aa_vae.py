@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ganlib.config import Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import activate, positions
@@ -35,8 +36,8 @@ from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
 class AAVAEConfig(VAEConfig):
     """``generated`` weighs what generated examples teach (1 in the paper, 0 is a VAE)."""
 
-    generated: float = 1.0
-    critic_learning_rate: float = 1e-3
+    generated: Weight = 1.0
+    critic_learning_rate: Rate = 1e-3
 
 
 @register(

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Share, Weight, Whole
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
@@ -41,23 +41,23 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVAEConfig(ModelConfig):
+class CVAEConfig(Config):
     """``condition``: "both" gives y to the networks, "latent" to the sampling prior alone.
 
     ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs; ``prior_components``: Gaussians that
     ``fit_prior`` gives a class, None for one in tables, up to 30 (one for every 50 rows) in images and series.
     """
 
-    latent_dim: int = 16
+    latent_dim: Count = 16
     networks: str = "auto"
-    width: int = 32
-    hidden: tuple[int, ...] = (128, 64)
-    beta: float = 1.0
+    width: Count = 32
+    hidden: tuple[Count, ...] = (128, 64)
+    beta: Weight = 1.0
     condition: Literal["both", "latent"] = "both"
-    dropout: float = 0.0
-    prior_components: int | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
+    dropout: Share = 0.0
+    prior_components: Whole | None = None
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 0.0
 
 
 def class_generation_level(algorithm: Algorithm, seed: int) -> float:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganlib.config import ModelConfig
+from ganlib.config import Config, Count, Rate, Weight, Whole
 from ganlib.data.spec import Block, DataSpec
 from ganlib.data.toy import factor_table
 from ganlib.losses.divergence import gaussian_kl
@@ -38,14 +38,14 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundConfig(ModelConfig):
+class BoundConfig(Config):
     """``hidden``: encoder widths, mirrored in the decoder; ``score_samples``: rows of the noise table, 0 for none."""
 
-    latent_dim: int = 8
-    hidden: tuple[int, ...] = (128, 64)
-    beta: float = 1.0
-    learning_rate: float = 1e-3
-    score_samples: int = 0
+    latent_dim: Count = 8
+    hidden: tuple[Count, ...] = (128, 64)
+    beta: Weight = 1.0
+    learning_rate: Rate = 1e-3
+    score_samples: Whole = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class VAEConfig(BoundConfig):
     at 10.
     """
 
-    variance_pace: float = 1.0
+    variance_pace: Weight = 1.0
 
 
 class ColumnVariance(nn.Module):
