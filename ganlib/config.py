@@ -73,7 +73,7 @@ class Config:
 
 
 @functools.cache
-def _hints(cls: type[Config]) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
@@ -134,4 +134,4 @@ def _describe(hint: Any) -> str:
     if origin is tuple:
         items = [_describe(arg) for arg in args if arg is not Ellipsis]
         return f"a list, each {items[0]}" if Ellipsis in args else f"a list of {len(items)}: {', '.join(items)}"
-    return _NAMES.get(hint) or getattr(hint, "__name__", str(hint))
+    return _NAMES.get(hint) or str(getattr(hint, "__name__", hint))
