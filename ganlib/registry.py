@@ -14,6 +14,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ganlib.testing.toy import Toy
     from ganlib.training.algorithm import Algorithm
 
 TASKS = ("detector", "augmenter", "classifier", "translator", "sequence", "density", "behaviour")
@@ -21,27 +22,8 @@ MODALITIES = ("table", "image", "series", "tokens", "trajectory", "points")
 # What the conformance suite checks, by name; ``known_gaps`` names what a model does not pass yet.
 LAWS = (
     "config", "gradients", "updates", "players", "bfloat16", "pickle", "drawing", "seed", "other_seed", "save",
-    "resume", "scoring", "sampling", "export", "level",
+    "resume", "scoring", "sampling", "export", "inverse", "log_determinant", "density", "level",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A small problem with an honest level: the conformance suite trains the model on it.
-
-    ``data(seed)`` returns training tensors by name; ``spec`` describes them; ``level(algorithm, seed)`` measures the
-    trained model (higher is better) and must reach ``at_least`` for the worst of three seeds; ``baseline(seed)`` is
-    the same measure for the trivial answer, printed beside it; ``config`` and ``trainer`` are overrides.
-    """
-
-    data: Callable[[int], Mapping[str, Any]]
-    spec: DataSpec
-    level: Callable[[Any, int], float]
-    at_least: float
-    measure: str
-    baseline: Callable[[int], float]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    trainer: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,10 +37,17 @@ class Entry:
     modalities: tuple[str, ...]
     paper: str
     exports: tuple[str, ...]
-    toy: Toy
     family: str
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    own_toy: Toy | None = None
+
+    @property
+    def toy(self) -> Toy:
+        """The small problem that the conformance suite trains the model on; raises ConfigError if there is none."""
+        from ganlib.testing.toys import toy_of
+
+        return self.own_toy or toy_of(self.name, self.family)
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -108,18 +97,19 @@ def register(
     tasks: tuple[str, ...],
     modalities: tuple[str, ...],
     paper: str,
-    toy: Toy,
     exports: tuple[str, ...] = (),
     known_gaps: Mapping[str, str] | None = None,
     trainer: Mapping[str, Any] | None = None,
+    toy: Toy | None = None,
 ) -> Callable[[type], type]:
     """Class decorator that adds an Algorithm to the registry; its constructor takes ``(spec, config)``.
 
     ``paper`` is "Authors, title, arXiv id or venue, year". ``exports`` names what can be sealed: "scorer", "sampler".
     ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the paper's or
-    our defaults for the Trainer (steps, batch size). Registering a class again, as a re-imported module does, replaces
-    its entry. Raises ValueError if another class has the name, and on an unknown task, modality or law: these are
-    programming errors.
+    our defaults for the Trainer (steps, batch size). ``toy`` is the problem on which ``ganlib.testing`` checks the
+    model; those of the library's own are in ``ganlib.testing.toys``. Registering a class again, as a re-imported module
+    does, replaces its entry. Raises ValueError if another class has the name, and on an unknown task, modality or law:
+    these are programming errors.
     """
 
     def add(build: type) -> type:
@@ -141,10 +131,10 @@ def register(
             modalities,
             paper,
             exports,
-            toy,
             family,
             dict(known_gaps or {}),
             dict(trainer or {}),
+            toy,
         )
         return build
 
