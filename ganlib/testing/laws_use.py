@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -78,7 +80,7 @@ def _invertible(entry: Entry) -> bool:
     return all(callable(getattr(entry.build, name, None)) for name in ("flow", "inverse"))
 
 
-def _fitted(case: Case) -> tuple[Algorithm, Tensor]:
+def _fitted(case: Case) -> tuple[Any, Tensor]:
     """A model after 20 epochs, and fresh data."""
     algorithm = case.make()
     Trainer(TrainerConfig(epochs=20, batch_size=256, device="cpu")).fit(algorithm, case.data())

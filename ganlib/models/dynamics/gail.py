@@ -135,7 +135,8 @@ class GAIL(Algorithm):
         worlds = environments(self.config.environment, n)
         seeds = torch.randint(2**31 - 1, (n,), generator=g, device=g.device).tolist()
         seen = [_flat(world.reset(seed=seed)[0]) for world, seed in zip(worlds, seeds, strict=True)]
-        states, actions, moving, going = [], [], [], [True] * n
+        states, actions, moving = list[Tensor](), list[Tensor](), list[Tensor]()
+        going = [True] * n
         while any(going):
             if len(states) == _LONGEST:
                 raise ConfigError(
