@@ -1,37 +1,73 @@
 """Generative models for anomaly detection and data augmentation.
 
-Public names are resolved lazily, so that ``import ganlib`` costs milliseconds and no torch.
+Public names are resolved lazily, so that ``import ganlib`` costs milliseconds and no torch. Type checkers and editors
+see the real objects.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ganlib.augment import (
+        Augmenter,
+        CGANAugmenter,
+        CVAEAugmenter,
+        CVAEGANAugmenter,
+        VAEAugmenter,
+        as_augmenter,
+    )
+    from ganlib.data.spec import DataSpec
+    from ganlib.detect import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector, as_detector
+    from ganlib.export import seal
+    from ganlib.losses.adversarial import list_objectives
+    from ganlib.registry import create, list_models
+    from ganlib.training import Trainer, TrainerConfig
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "create": "ganlib.registry",
-    "list_models": "ganlib.registry",
-    "list_objectives": "ganlib.losses.adversarial",
-    "as_detector": "ganlib.detect",
-    "as_augmenter": "ganlib.augment",
-    "GANomalyDetector": "ganlib.detect",
-    "VAEDetector": "ganlib.detect",
-    "CVAEGANAugmenter": "ganlib.augment",
-    "CVAEAugmenter": "ganlib.augment",
-    "CGANAugmenter": "ganlib.augment",
-}
+__all__ = [
+    "Augmenter",
+    "CGANAugmenter",
+    "CVAEAugmenter",
+    "CVAEGANAugmenter",
+    "DataSpec",
+    "Detector",
+    "GANomalyDetector",
+    "ReconstructionVAEDetector",
+    "Trainer",
+    "TrainerConfig",
+    "VAEAugmenter",
+    "VAEDetector",
+    "__version__",
+    "as_augmenter",
+    "as_detector",
+    "create",
+    "list_models",
+    "list_objectives",
+    "seal",
+]
 
-__all__ = ["__version__", *_PUBLIC]
+if not TYPE_CHECKING:  # a checker that knew of __getattr__ would accept any name
+    import importlib
 
+    _MODULES = {
+        "augment": "Augmenter CGANAugmenter CVAEAugmenter CVAEGANAugmenter VAEAugmenter as_augmenter",
+        "data.spec": "DataSpec",
+        "detect": "Detector GANomalyDetector ReconstructionVAEDetector VAEDetector as_detector",
+        "export": "seal",
+        "losses.adversarial": "list_objectives",
+        "registry": "create list_models",
+        "training": "Trainer TrainerConfig",
+    }
+    _HOMES = {name: f"ganlib.{module}" for module, names in _MODULES.items() for name in names.split()}
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'ganlib' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    def __getattr__(name: str) -> object:
+        """Import a public name on first use."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'ganlib' has no attribute {name!r}; public names: {', '.join(__all__)}")
+        globals()[name] = value = getattr(importlib.import_module(_HOMES[name]), name)
+        return value
 
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,30 +14,17 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ganlib.testing.toy import Toy
     from ganlib.training.algorithm import Algorithm
 
 TASKS = ("detector", "augmenter", "classifier", "translator", "sequence", "density", "behaviour")
 MODALITIES = ("table", "image", "series", "tokens", "trajectory", "points")
 _KINDS = {"table": "vector", "points": "vector", "trajectory": "vector"}  # other modalities are kinds of fields
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A small problem with an honest level: the conformance suite trains the model on it.
-
-    ``data(seed)`` returns training tensors by name; ``spec`` describes them; ``level(algorithm, seed)`` measures the
-    trained model (higher is better) and must reach ``at_least`` for the worst of three seeds; ``baseline(seed)`` is
-    the same measure for the trivial answer, printed beside it; ``config`` and ``trainer`` are overrides.
-    """
-
-    data: Callable[[int], Mapping[str, Any]]
-    spec: DataSpec
-    level: Callable[[Any, int], float]
-    at_least: float
-    measure: str
-    baseline: Callable[[int], float]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    trainer: Mapping[str, Any] = field(default_factory=dict)
+# What the conformance suite checks, by name; ``known_gaps`` names what a model does not pass yet.
+LAWS = (
+    "config", "gradients", "updates", "players", "bfloat16", "pickle", "drawing", "seed", "other_seed", "save",
+    "resume", "scoring", "sampling", "export", "inverse", "log_determinant", "density", "level",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,10 +38,17 @@ class Entry:
     modalities: tuple[str, ...]
     paper: str
     exports: tuple[str, ...]
-    toy: Toy
     family: str
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    own_toy: Toy | None = None
+
+    @property
+    def toy(self) -> Toy:
+        """The small problem that the conformance suite trains the model on; raises ConfigError if there is none."""
+        from ganlib.testing.toys import toy_of
+
+        return self.own_toy or toy_of(self.name, self.family)
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -85,23 +79,30 @@ def register(
     tasks: tuple[str, ...],
     modalities: tuple[str, ...],
     paper: str,
-    toy: Toy,
     exports: tuple[str, ...] = (),
     known_gaps: Mapping[str, str] | None = None,
     trainer: Mapping[str, Any] | None = None,
+    toy: Toy | None = None,
 ) -> Callable[[type], type]:
     """Class decorator that adds an Algorithm to the registry; its constructor takes ``(spec, config)``.
 
     ``paper`` is "Authors, title, arXiv id or venue, year". ``exports`` names what can be sealed: "scorer", "sampler".
-    ``trainer`` holds the paper's or our defaults for the Trainer (steps, batch size). Raises ValueError on a duplicate
-    name or an unknown task or modality: these are programming errors.
+    ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the paper's or
+    our defaults for the Trainer (steps, batch size). ``toy`` is the problem on which ``ganlib.testing`` checks the
+    model; those of the library's own are in ``ganlib.testing.toys``. Registering a class again, as a re-imported module
+    does, replaces its entry. Raises ValueError if another class has the name, and on an unknown task, modality or law:
+    these are programming errors.
     """
 
     def add(build: type) -> type:
-        if name in _ENTRIES and _ENTRIES[name].build.__qualname__ != build.__qualname__:
-            raise ValueError(f"two models are registered as {name!r}: {_ENTRIES[name].build} and {build}")
-        if bad := [t for t in tasks if t not in TASKS] + [m for m in modalities if m not in MODALITIES]:
-            raise ValueError(f"model {name!r} names unknown tasks or modalities: {bad}")
+        if name in _ENTRIES and _source(_ENTRIES[name].build) != _source(build):
+            raise ValueError(
+                f"two models are registered as {name!r}: {_source(_ENTRIES[name].build)} and {_source(build)}; "
+                "rename one of them"
+            )
+        _check_words(name, tasks, TASKS, "tasks")
+        _check_words(name, modalities, MODALITIES, "modalities")
+        _check_words(name, known_gaps or (), LAWS, "laws in known_gaps")
         package = build.__module__.removeprefix("ganlib.models.")
         family = package.split(".")[0] if package != build.__module__ else "custom"
         _ENTRIES[name] = Entry(
@@ -112,14 +113,23 @@ def register(
             modalities,
             paper,
             exports,
-            toy,
             family,
             dict(known_gaps or {}),
             dict(trainer or {}),
+            toy,
         )
         return build
 
     return add
+
+
+def _source(build: Any) -> str:
+    return f"{build.__module__}.{build.__qualname__}"
+
+
+def _check_words(name: str, given: Iterable[str], known: tuple[str, ...], what: str) -> None:
+    if bad := [word for word in given if word not in known]:
+        raise ValueError(f"model {name!r} names unknown {what}: {', '.join(bad)}; choose {', '.join(known)}")
 
 
 @functools.cache

@@ -27,11 +27,7 @@ class DataSpec:
 
     fields: Mapping[str, Field]
 
-    def __init__(
-        self, fields: Mapping[str, Field], blocks: Any = (), classes: int = 0, vocabulary: int = 0, attributes: int = 0
-    ) -> None:
-        if isinstance(fields, tuple) and len(fields) in (1, 2, 3) and (fields != (1, 28, 28)):
-            fields = _legacy(fields, blocks, classes, vocabulary, attributes)
+    def __init__(self, fields: Mapping[str, Field]) -> None:
         if not isinstance(fields, Mapping):
             raise ConfigError(
                 f"a DataSpec names its fields; got {fields!r}. Use DataSpec.image(1, 28, 28), DataSpec.vector(2), "
@@ -167,12 +163,3 @@ def _field(name: str, given: dict[str, Any]) -> Field:
     except TypeError as error:
         raise ConfigError(f"field {name!r} of kind {kind}: {error}") from error
     return made
-
-
-def _legacy(shape: Any, blocks: Any, classes: int, vocabulary: int, attributes: int) -> dict[str, Field]:
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if vocabulary:
-        x: Field = Tokens(shape[0], vocabulary)
-    else:
-        x = {1: lambda: Vector(shape[0], blocks), 2: lambda: Series(*shape), 3: lambda: Image(*shape)}[len(shape)]()
-    return dict(DataSpec.of(x, classes, attributes).fields)

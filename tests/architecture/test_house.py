@@ -40,6 +40,8 @@ def test_no_pickle_on_any_path():
     )
     for package in ("ganlib", "serving", "pipelines"):
         for path in (ROOT / package).rglob("*.py"):
+            if "testing" in path.parts:
+                continue  # a law asks that models pickle
             text = path.read_text()
             assert not [word for word in forbidden if word in text], path
 
@@ -51,9 +53,9 @@ def test_import_is_light():
 
 
 def test_no_file_under_models_is_edited_centrally():
-    """A new model is one file: nothing outside ganlib/models names a model module."""
+    """A new model is one file: nothing outside ganlib/models, but for the toys, names a model module."""
     for path in (ROOT / "ganlib").rglob("*.py"):
-        if "models" not in path.parts:
+        if not {"models", "toys"} & set(path.parts):
             lines = path.read_text().splitlines()
             assert not [
                 line for line in lines if line.lstrip().startswith(("from ganlib.models", "import ganlib.models"))

@@ -22,19 +22,17 @@ table is small and forgets columns: every squared error, of code and row, is div
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import factor_table
 from ganlib.losses.adversarial import objective
 from ganlib.losses.table import activate
-from ganlib.metrics.detection import auroc, pca_scores
 from ganlib.nn.mlp import MLP
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 _FLOOR = 0.01
@@ -81,34 +79,6 @@ class GANomalyScorer(nn.Module):
         return (x - rebuilt).square() / self.model.context_scale.clamp_min(_FLOOR)
 
 
-def toy_test(seed: int) -> tuple[Tensor, Tensor]:
-    """Held-out rows and rows with broken dependence, and which is which."""
-    x = torch.cat([factor_table(500, seed + 1000), factor_table(500, seed + 2000, shift=0.5)])
-    return x, torch.cat([torch.zeros(500), torch.ones(500)])
-
-
-@torch.no_grad()
-def toy_auroc(algorithm: Algorithm, seed: int) -> float:
-    """AUROC of the scorer on ``toy_test``."""
-    x, anomalous = toy_test(seed)
-    return auroc(algorithm.scorer()(x), anomalous)
-
-
-def pca_auroc(seed: int) -> float:
-    """The same of PCA reconstruction."""
-    x, anomalous = toy_test(seed)
-    return auroc(pca_scores(factor_table(2000, seed), x), anomalous)
-
-
-FACTOR_TOY: dict[str, Any] = {
-    "data": lambda seed: {"x": factor_table(2000, seed)},
-    "spec": DataSpec.vector(8),
-    "level": toy_auroc,
-    "measure": "AUROC, rows with broken dependence",
-    "baseline": pca_auroc,
-}
-
-
 @register(
     "ganomaly",
     config=GANomalyConfig,
@@ -116,7 +86,6 @@ FACTOR_TOY: dict[str, Any] = {
     modalities=("table",),
     paper="Akcay, Atapour-Abarghouei & Breckon, GANomaly, arXiv 1805.06725, 2018",
     exports=("scorer",),
-    toy=Toy(at_least=0.93, config={"latent_dim": 3}, trainer={"epochs": 80, "batch_size": 64}, **FACTOR_TOY),
 )
 class GANomaly(Algorithm):
     """Players ``generator`` (encoder, decoder, second encoder) and ``critic``."""

@@ -25,11 +25,10 @@ from torch import Tensor, nn
 
 from ganlib.config import Number, Whole
 from ganlib.errors import ConfigError
-from ganlib.models.anomaly.ganomaly import FACTOR_TOY
 from ganlib.models.vae.vae import VAE, BoundConfig, VAEScorer
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 
 _LOW = -5.0
 
@@ -62,7 +61,6 @@ class ReconstructionScorer(VAEScorer):
     paper="Chandy et al., Cyberattack Detection using Deep Generative Models with Variational Inference, "
     "arXiv 1805.12511, 2019",
     exports=("scorer",),
-    toy=Toy(at_least=0.93, config={"latent_dim": 3}, trainer={"epochs": 80, "batch_size": 64}, **FACTOR_TOY),
 )
 class ReconstructionVAE(VAE):
     """As VAE, with a decoder that gives mean and log-variance."""

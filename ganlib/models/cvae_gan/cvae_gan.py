@@ -43,11 +43,10 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import example_nll
-from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.architecture import Headed, NetOptions, activate_output, architecture
 from ganlib.nn.conditional import ByClass, Conditioned, class_prior
 from ganlib.nn.sampler import Sampler, sampler_for
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
@@ -111,12 +110,6 @@ class ClassMeans(nn.Module):
     paper="Bao et al., CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training, arXiv 1703.10155, "
     "ICCV 2017",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.5,
-        config={"latent_dim": 4, "hidden": (64, 32), "kl": 1.0, "reconstruction": "likelihood"},
-        trainer={"epochs": 40, "batch_size": 64},
-        **LABELLED_TOY,
-    ),
     trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAEGAN(Algorithm):

@@ -26,11 +26,10 @@ from torch.nn.functional import softplus
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.layers import bake
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import GeneratorSampler, Sampler
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
@@ -53,7 +52,6 @@ class VAEGANConfig(Config):
     tasks=("augmenter",),
     modalities=("points", "table"),
     paper="Larsen et al., Autoencoding beyond pixels using a learned similarity metric, arXiv 1512.09300, 2016",
-    toy=Toy(at_least=0.4, trainer={"steps": 2000, "batch_size": 128}, **RING_TOY),
     known_gaps={"export": "small proving model: its full catalogue check and export come with the generator families"},
 )
 class VAEGAN(Algorithm):

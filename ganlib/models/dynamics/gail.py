@@ -8,7 +8,9 @@ for the expert and updated by policy gradient (algorithm 1):
     critic: minimise softplus(-D(expert)) + softplus(D(policy));   reward r(s, a) = softplus(D(s, a))
 
 (in the sign convention D > 0 = expert, softplus(D) = -log(1 - sigmoid(D)), positive and larger for expert-like pairs).
-Shapes: x ``(n, state + actions)``: the state followed by the one-hot action. The environment is a Grid.
+Shapes: x ``(n, state + actions)``: the state followed by the one-hot action. The environment is any with gymnasium's
+``reset(seed=...)`` and ``step(action)``, observations of numbers and so many actions; its rewards are not
+used.
 Deviations: REINFORCE on discounted returns, centred and scaled over the batch, instead of TRPO with a learned value
 function; the paper's entropy bonus (lambda) is larger, and the policy is averaged over updates (``ema`` of the toy),
 since both sides otherwise chase each other.
@@ -16,105 +18,68 @@ since both sides otherwise chase each other.
 
 from __future__ import annotations
 
+import functools
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import objective
 from ganlib.nn.mlp import MLP
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, RoutineContext
 
+# A walk of an environment that never ends it is an error, not a run that hangs.
+_LONGEST = 10_000
 
-class Grid:
-    """A square grid in which one walks to the far corner: four moves, -1 a step, the episode ends after ``horizon``.
 
-    States are one-hot cells; walks start anywhere. The return of a walk is minus the steps not spent at the goal.
+class Environment(Protocol):
+    """What GAIL calls of an environment: gymnasium's protocol, which itself need not be installed."""
+
+    def reset(self, *, seed: int | None = None) -> tuple[Any, Mapping[str, Any]]:
+        """Begin a walk; returns an observation (an array of numbers) and notes."""
+
+    def step(self, action: int) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
+        """Act; returns observation, reward, whether the walk ended, whether it was cut off, and notes."""
+
+
+@functools.lru_cache(maxsize=8)
+def environments(path: str, n: int) -> list[Environment]:
+    """``n`` environments of the factory ``module:name``; raises ConfigError if there is none.
+
+    They hold nothing from one walk to the next, since every walk begins with a seed, so models share them.
     """
-
-    size, horizon, actions = 5, 12, 4
-    moves = ((0, 1), (0, -1), (1, 0), (-1, 0))
-
-    @property
-    def states(self) -> int:
-        """Number of cells."""
-        return self.size**2
-
-    def start(self, n: int, generator: torch.Generator) -> Tensor:
-        """Random cells, int64 ``(n, 2)``."""
-        return torch.randint(self.size, (n, 2), generator=generator)
-
-    def step(self, cell: Tensor, action: Tensor) -> Tensor:
-        """Move, stopped by walls; the goal holds."""
-        moved = (cell + torch.tensor(self.moves)[action]).clamp(0, self.size - 1)
-        return torch.where(self.at_goal(cell)[:, None], cell, moved)
-
-    def at_goal(self, cell: Tensor) -> Tensor:
-        """Whether each walk has arrived."""
-        return (cell == self.size - 1).all(1)
-
-    def encode(self, cell: Tensor) -> Tensor:
-        """One-hot cells, float32 ``(n, states)``."""
-        return F.one_hot(cell[:, 0] * self.size + cell[:, 1], self.states).float()
-
-    def expert(self, cell: Tensor, generator: torch.Generator) -> Tensor:
-        """A shortest path: one of the useful moves at random."""
-        right, down = cell[:, 1] < self.size - 1, cell[:, 0] < self.size - 1
-        coin = torch.rand(len(cell), generator=generator) < 0.5
-        return torch.where(right & (~down | coin), 0, 2)
+    module, _, name = path.partition(":")
+    if not (module and name):
+        raise ConfigError(
+            f"gail walks in an environment: set environment='module:factory', not {path!r}. The factory takes no "
+            "arguments and returns an object with gymnasium's reset(seed=...) and step(action)"
+        )
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"there is no environment {path!r}: {error}") from error
+    return [factory() for _ in range(n)]
 
 
-GRID = Grid()
-
-
-def expert_pairs(walks: int, seed: int) -> Tensor:
-    """State-action pairs of expert walks until they arrive."""
-    g = torch.Generator().manual_seed(seed)
-    cell, pairs = GRID.start(walks, g), []
-    for _ in range(GRID.horizon):
-        action = GRID.expert(cell, g)
-        moving = ~GRID.at_goal(cell)
-        pairs.append(torch.cat([GRID.encode(cell), F.one_hot(action, GRID.actions).float()], 1)[moving])
-        cell = GRID.step(cell, action)
-    return torch.cat(pairs)
-
-
-def mean_return(policy: nn.Module | None, seed: int, walks: int = 500) -> float:
-    """Mean return; ``None`` walks at random."""
-    g = torch.Generator().manual_seed(seed + 31)
-    cell, total = GRID.start(walks, g), torch.zeros(walks)
-    with torch.no_grad():
-        for _ in range(GRID.horizon):
-            logits = policy(GRID.encode(cell)) if policy else torch.zeros(walks, GRID.actions)
-            action = torch.multinomial(logits.softmax(1), 1, generator=g).squeeze(1)
-            total -= (~GRID.at_goal(cell)).float()
-            cell = GRID.step(cell, action)
-    return float(total.mean())
-
-
-def _expert_return(seed: int) -> float:
-    g = torch.Generator().manual_seed(seed + 31)
-    cell, total = GRID.start(500, g), torch.zeros(500)
-    for _ in range(GRID.horizon):
-        total -= (~GRID.at_goal(cell)).float()
-        cell = GRID.step(cell, GRID.expert(cell, g))
-    return float(total.mean())
-
-
-def _share_of_expert(value: float, seed: int) -> float:
-    """0 for a random walk, 1 for the expert."""
-    low, high = mean_return(None, seed), _expert_return(seed)
-    return (value - low) / (high - low)
+def _flat(observation: Any) -> np.ndarray:
+    return np.asarray(observation, dtype=np.float32).ravel()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GAILConfig(Config):
-    """``walks``: episodes per policy update; ``entropy``: the paper's lambda."""
+    """``environment``: ``module:factory`` of what the policy walks in, by gymnasium's protocol; ``walks``: episodes per
+    policy update; ``entropy``: the paper's lambda."""
 
+    environment: str = ""
     hidden: tuple[Count, ...] = (64,)
     walks: Count = 128
     discount: Share = 0.95
@@ -128,15 +93,6 @@ class GAILConfig(Config):
     tasks=("behaviour",),
     modalities=("trajectory",),
     paper="Ho & Ermon, Generative Adversarial Imitation Learning, arXiv 1606.03476, 2016",
-    toy=Toy(
-        data=lambda seed: {"x": expert_pairs(40, seed)},
-        spec=DataSpec((GRID.states + GRID.actions,)),
-        level=lambda algorithm, seed: _share_of_expert(mean_return(algorithm.policy, seed), seed),
-        at_least=0.8,
-        measure="return between a random walk (0) and the expert (1)",
-        baseline=lambda seed: _share_of_expert(mean_return(None, seed + 1), seed),
-        trainer={"steps": 600, "batch_size": 512, "ema": 0.99},
-    ),
     known_gaps={"export": "small proving model: its full catalogue check and export come with the dynamics family"},
 )
 class GAIL(Algorithm):
@@ -147,7 +103,14 @@ class GAIL(Algorithm):
     def __init__(self, spec: DataSpec, config: GAILConfig) -> None:
         super().__init__()
         self.spec, self.config, self.objective = spec, config, objective("gan")
-        self.policy = MLP(GRID.states, config.hidden, GRID.actions, "tanh")
+        seen = len(_flat(environments(config.environment, 1)[0].reset(seed=0)[0]))
+        self.actions = spec.dim - seen
+        if self.actions < 2:
+            raise ConfigError(
+                f"observations of {config.environment} have {seen} values and examples {spec.dim}: an example is an "
+                "observation followed by the one-hot action, of two or more"
+            )
+        self.policy = MLP(seen, config.hidden, self.actions, "tanh")
         self.critic = MLP(spec.dim, config.hidden, 1, "tanh")
 
     def players(self) -> dict[str, nn.Module]:
@@ -162,24 +125,37 @@ class GAIL(Algorithm):
         """Policy gradient by itself, then the critic on what it visited."""
         return (Routine("policy", self.policy_step, trains=("policy",)), Phase("critic", self.critic_loss))
 
+    @torch.no_grad()
     def walk(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-        """States ``(T, n, states)``, actions ``(T, n)`` and a mask of steps before the goal ``(T, n)``."""
+        """Observations ``(T, n, states)``, actions ``(T, n)`` and a mask ``(T, n)`` of the steps before a walk's end.
+
+        T is the length of the longest walk; raises ConfigError if a walk does not end.
+        """
         g = generator or torch.Generator()
-        cell = GRID.start(n, g)
-        states, actions, moving = [], [], []
-        for _ in range(GRID.horizon):
-            state = GRID.encode(cell)
-            with torch.no_grad():
-                action = torch.multinomial(self.policy(state).softmax(1), 1, generator=g).squeeze(1)
+        worlds = environments(self.config.environment, n)
+        seeds = torch.randint(2**31 - 1, (n,), generator=g, device=g.device).tolist()
+        seen = [_flat(world.reset(seed=seed)[0]) for world, seed in zip(worlds, seeds, strict=True)]
+        states, actions, moving = list[Tensor](), list[Tensor](), list[Tensor]()
+        going = [True] * n
+        while any(going):
+            if len(states) == _LONGEST:
+                raise ConfigError(
+                    f"a walk in {self.config.environment} has no end after {_LONGEST} steps: limit its time"
+                )
+            state = torch.from_numpy(np.stack(seen)).to(g.device)
+            action = torch.multinomial(self.policy(state).softmax(1), 1, generator=g).squeeze(1)
             states.append(state)
             actions.append(action)
-            moving.append(~GRID.at_goal(cell))
-            cell = GRID.step(cell, action)
+            moving.append(torch.tensor(going, device=g.device))
+            chosen = action.tolist()
+            for k in (k for k in range(n) if going[k]):
+                observation, _, ended, cut, _ = worlds[k].step(chosen[k])
+                seen[k], going[k] = _flat(observation), not (ended or cut)
         return torch.stack(states), torch.stack(actions), torch.stack(moving)
 
     def pairs(self, states: Tensor, actions: Tensor) -> Tensor:
         """States followed by one-hot actions."""
-        return torch.cat([states, F.one_hot(actions, GRID.actions).float()], -1)
+        return torch.cat([states, F.one_hot(actions, self.actions).float()], -1)
 
     def policy_step(self, context: RoutineContext) -> dict[str, Tensor]:
         """One policy-gradient update on the critic's reward."""
@@ -189,7 +165,7 @@ class GAIL(Algorithm):
             # Arriving must not cost reward: the walk's mean reward stands in for the steps it saved.
             reward = torch.where(moving, reward, reward[moving].mean())
             value = torch.zeros_like(reward)
-            running = torch.zeros(reward.shape[1])
+            running = torch.zeros_like(reward[0])
             for t in reversed(range(len(reward))):
                 running = reward[t] + self.config.discount * running
                 value[t] = running

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +26,7 @@ from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.nn.mlp import MLP
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
@@ -82,41 +81,12 @@ class FlowStep(nn.Module):
         return x * (-self.log_scale).exp() - self.shift
 
 
-def moons(n: int, seed: int) -> Tensor:
-    """Two interleaved half circles with noise 0.1, float32 ``(n, 2)``."""
-    rng = np.random.default_rng(seed)
-    angle, upper = math.pi * rng.random(n), rng.random(n) < 0.5
-    x = np.where(upper, np.cos(angle), 1 - np.cos(angle))
-    y = np.where(upper, np.sin(angle), 0.5 - np.sin(angle))
-    return torch.tensor(np.stack([x, y], 1) + 0.1 * rng.standard_normal((n, 2)), dtype=torch.float32)
-
-
-def _gaussian_log_likelihood(seed: int) -> float:
-    train, test = moons(2000, seed), moons(2000, seed + 500)
-    fitted = torch.distributions.MultivariateNormal(train.mean(0), torch.cov(train.T))
-    return float(fitted.log_prob(test).mean())
-
-
-@torch.no_grad()
-def _test_log_likelihood(algorithm: Glow, seed: int) -> float:
-    return float(algorithm.log_prob(moons(2000, seed + 500)).mean())
-
-
 @register(
     "glow",
     config=GlowConfig,
     tasks=("density",),
     modalities=("points", "table"),
     paper="Kingma & Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv 1807.03039, 2018",
-    toy=Toy(
-        data=lambda seed: {"x": moons(2000, seed)},
-        spec=DataSpec.vector(2),
-        level=_test_log_likelihood,
-        at_least=-1.55,
-        measure="held-out log-likelihood, nats",
-        baseline=_gaussian_log_likelihood,
-        trainer={"epochs": 60, "batch_size": 256},
-    ),
     known_gaps={"export": "small proving model: its full catalogue check and export come with the density family"},
 )
 class Glow(Algorithm):

@@ -23,8 +23,7 @@ from torch.nn.functional import cross_entropy
 from ganlib.config import Weight
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
-from ganlib.models.vae.cvae import LABELLED_TOY
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
 
 
@@ -43,19 +42,6 @@ class ACGANConfig(GANConfig):
     modalities=("table", "points", "image", "series"),
     paper="Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, arXiv 1610.09585, 2016",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.4,
-        config={
-            "latent_dim": 8,
-            "hidden": (64, 64),
-            "learning_rate": 1e-3,
-            "betas": (0.0, 0.99),
-            "instance_noise": 0.3,
-            "auxiliary_generator": 0.3,
-        },
-        trainer={"steps": 2500, "batch_size": 128, "ema": 0.995},
-        **LABELLED_TOY,
-    ),
     trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
 )
 class ACGAN(ConditionalGAN):

@@ -30,10 +30,9 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
-from ganlib.models.vae.cvae import LABELLED_TOY
 from ganlib.nn.conditional import ByClass, condition_of
 from ganlib.nn.sampler import Sampler, sampler_for
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch
 
 
@@ -84,12 +83,6 @@ class ConditionalGAN(GAN):
     modalities=("table", "points", "image", "series"),
     paper="Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.6,
-        config={"latent_dim": 8, "hidden": (64, 64), "learning_rate": 1e-3},
-        trainer={"steps": 2500, "batch_size": 128, "ema": 0.995},
-        **LABELLED_TOY,
-    ),
     trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
 )
 class CGAN(ConditionalGAN):

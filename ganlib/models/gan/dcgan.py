@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from ganlib.models.gan.config import GANConfig, preset
 from ganlib.models.gan.gan import GAN
-from ganlib.models.gan.toys import BLOBS_TOY, DIGITS_TOY
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 
 DCGANConfig = preset(GANConfig, "DCGANConfig", networks="dcgan", latent_dim=100, width=64)
 SAGANConfig = preset(
@@ -37,12 +36,6 @@ register(
     modalities=("image", "series"),
     paper="Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, arXiv 1511.06434, 2015",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.3,
-        config={"latent_dim": 16, "width": 32},
-        trainer={"steps": 1500, "batch_size": 64, "ema": 0.99},
-        **DIGITS_TOY,
-    ),
     trainer={"batch_size": 128},
 )(GAN)
 
@@ -53,11 +46,5 @@ register(
     modalities=("image", "series"),
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.4,
-        config={"latent_dim": 16, "width": 8, "learning_rate": 1e-3, "critic_learning_rate": 1e-3},
-        trainer={"steps": 1000, "batch_size": 64, "ema": 0.99},
-        **BLOBS_TOY,
-    ),
     trainer={"batch_size": 64},
 )(GAN)

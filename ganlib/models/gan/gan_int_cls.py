@@ -18,19 +18,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ganlib.config import Count, Share, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
 from ganlib.losses.objective import Play
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
 from ganlib.nn.conditional import where_wrong
 from ganlib.nn.layers import WithReference
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
 
 
@@ -62,21 +60,6 @@ class Told(nn.Module):
         return self.net(x, self.project(condition))
 
 
-def _toy_data(seed: int) -> dict[str, Tensor]:
-    x, mode = ring(4096, seed, deviation=0.1)
-    angle = 2 * torch.pi * mode / 8
-    return {"x": x, "c": torch.stack([angle.cos(), angle.sin()], 1)}
-
-
-@torch.no_grad()
-def _toy_level(algorithm: GANINTCLS, seed: int) -> float:
-    """Share of points nearest to the mode that was asked for."""
-    c = _toy_data(seed + 1000)["c"][:1000]
-    z = torch.randn(len(c), algorithm.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-    made = algorithm.generate(z, c)
-    return float(((made - 2 * c).norm(dim=1) < 0.3).float().mean())
-
-
 @register(
     "gan_int_cls",
     config=GANINTCLSConfig,
@@ -84,16 +67,6 @@ def _toy_level(algorithm: GANINTCLS, seed: int) -> float:
     modalities=("image", "points"),
     paper="Reed et al., Generative Adversarial Text to Image Synthesis, arXiv 1605.05396, ICML 2016",
     exports=("sampler",),
-    toy=Toy(
-        data=_toy_data,
-        spec=DataSpec((2,), DataSpec.vector(2).blocks, 0, 0, 2),
-        level=_toy_level,
-        at_least=0.6,
-        measure="8-Gaussian ring: points within three deviations of the mode described",
-        baseline=lambda seed: 0.125,
-        config={"latent_dim": 8, "text_dim": 16, "learning_rate": 1e-3},
-        trainer={"steps": 2000, "batch_size": 128, "ema": 0.995},
-    ),
     trainer={"batch_size": 64},
 )
 class GANINTCLS(ConditionalGAN):

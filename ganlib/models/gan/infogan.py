@@ -28,9 +28,8 @@ from ganlib.config import Count, Rate, Weight, Whole
 from ganlib.losses.divergence import gaussian_nll
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
-from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.sampler import Sampler, sampler_for
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
 
 
@@ -77,12 +76,6 @@ class CodeGenerator(nn.Module):
     modalities=("points", "table", "image", "series"),
     paper="Chen et al., InfoGAN, arXiv 1606.03657, 2016",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.4,
-        config={"latent_dim": 8, "categories": 8, "continuous": 0, "critic_learning_rate": 1e-3},
-        trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
-        **RING_TOY,
-    ),
 )
 class InfoGAN(GAN):
     """The critic's outputs are the score and what Q says of the codes."""

@@ -20,21 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ganlib.config import Count, Weight
-from ganlib.data.toy import ring
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
-from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.architecture import Headed
 from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
 
 
@@ -74,36 +71,12 @@ class ChartSampler(Sampler):
         return self.chart(example, self.reach * z)
 
 
-@torch.no_grad()
-def _chart_level(algorithm: Any, seed: int) -> float:
-    """Smallest over largest singular value of J, times the share of neighbours (reach 0.2) in their example's mode."""
-    x, mode = ring(500, seed + 1000, deviation=0.1)
-    values = torch.linalg.svdvals(algorithm.tangents(x))
-    z = 0.2 * torch.randn(500, algorithm.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-    near = algorithm.neighbours(x, z)
-    angle = 2 * torch.pi * torch.arange(8) / 8
-    kept = torch.cdist(near, 2 * torch.stack([angle.cos(), angle.sin()], 1)).argmin(1) == mode
-    return float((values[:, -1] / values[:, 0]).mean() * kept.float().mean())
-
-
 @register(
     "localized_gan",
     config=LocalizedGANConfig,
     tasks=("augmenter",),
     modalities=("points", "image"),
     paper="Qi et al., Global versus Localized Generative Adversarial Nets, arXiv 1711.06020, CVPR 2018",
-    toy=Toy(
-        **{
-            **RING_TOY,
-            "level": _chart_level,
-            "measure": "orthonormality of tangents × neighbours that stay in their mode",
-            # A chart that ignores x: its neighbours fall in the right mode one time in eight.
-            "baseline": lambda seed: 0.125,
-        },
-        at_least=0.5,
-        config={"latent_dim": 2, "learning_rate": 1e-3},
-        trainer={"steps": 600, "batch_size": 128},
-    ),
     exports=("sampler",),
 )
 class LocalizedGAN(GAN):

@@ -24,10 +24,9 @@ from ganlib.config import Weight
 from ganlib.data.spec import DataSpec
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
-from ganlib.models.gan.toys import RING_TOY
 from ganlib.nn.architecture import Headed, activate_output
 from ganlib.nn.layers import bake
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Phase
 
 
@@ -46,12 +45,6 @@ class ModeRegularisedGANConfig(GANConfig):
     modalities=("points", "table", "image", "series"),
     paper="Che et al., Mode Regularized Generative Adversarial Networks, arXiv 1612.02136, 2016",
     exports=("sampler", "scorer"),
-    toy=Toy(
-        at_least=0.4,
-        config={"learning_rate": 1e-3},
-        trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
-        **RING_TOY,
-    ),
 )
 class ModeRegularisedGAN(GAN):
     """Players ``critic``, ``generator`` and ``encoder``; the last two move together."""

@@ -20,7 +20,6 @@ Deviations: the generator's last layer is not weight-normalised, and learns from
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,13 +29,12 @@ from torch.nn.utils.parametrize import cached
 
 from ganlib.config import Count, Rate, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import digits
 from ganlib.errors import ConfigError, DataError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.nn.architecture import Energy, Headed, NetOptions, Noise, Trunk
 from ganlib.nn.layers import parametrise, standardise_outputs
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Optimiser
 
 
@@ -72,28 +70,6 @@ def with_labels(x: Tensor, labelled_x: Tensor, labelled_y: Tensor, seed: int = 0
     return {"x": x, "labelled_x": labelled_x[index], "labelled_y": labelled_y[index]}
 
 
-def _toy_data(seed: int) -> Mapping[str, Tensor]:
-    x, y = digits(seed)
-    first = torch.cat([torch.where(y == c)[0][:5] for c in range(10)])
-    return with_labels(x.flatten(1), x.flatten(1)[first], y[first], seed)
-
-
-@torch.no_grad()
-def _toy_level(algorithm: SemiSupervisedGAN, seed: int) -> float:
-    x, y = digits(seed, "test")
-    return float((algorithm.classify(x.flatten(1)) == y).float().mean())
-
-
-def _toy_baseline(seed: int) -> float:
-    """A logistic regression on the same labels."""
-    from sklearn.linear_model import LogisticRegression
-
-    data = _toy_data(seed)
-    x, y = digits(seed, "test")
-    fitted = LogisticRegression(max_iter=500).fit(data["labelled_x"][:50].numpy(), data["labelled_y"][:50].numpy())
-    return float(fitted.score(x.flatten(1).numpy(), y.numpy()))
-
-
 class ZeroToOne(Trunk):
     """A trunk that sees [-1, 1] as [0, 1]: a black background then moves no weight and takes no part in the game."""
 
@@ -113,16 +89,6 @@ class ZeroToOne(Trunk):
     modalities=("table", "points", "image"),
     paper="Salimans et al., Improved Techniques for Training GANs, arXiv 1606.03498, 2016",
     exports=("sampler",),
-    toy=Toy(
-        data=_toy_data,
-        spec=DataSpec.vector(64, 10),
-        level=_toy_level,
-        at_least=0.9,
-        measure="8x8 digits: accuracy from 5 labels a class",
-        baseline=_toy_baseline,
-        config={"latent_dim": 32, "hidden": (256, 128, 64), "generator_hidden": (128, 128), "learning_rate": 1e-3},
-        trainer={"steps": 1500, "batch_size": 100, "ema": 0.99},
-    ),
     trainer={"batch_size": 100, "ema": 0.999},
 )
 class SemiSupervisedGAN(GAN):

@@ -28,16 +28,14 @@ from torch.nn.functional import avg_pool2d, one_hot
 
 from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import digits
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import score_objective
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.objective import Objective
-from ganlib.models.gan.toys import DIGITS_TOY
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
 from ganlib.nn.conditional import condition_of, where_wrong
 from ganlib.nn.sampler import Sampler
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
 
 
@@ -127,16 +125,6 @@ class Stacked(Sampler):
     modalities=("image",),
     paper="Zhang et al., StackGAN, arXiv 1612.03242, ICCV 2017",
     exports=("sampler",),
-    toy=Toy(
-        **{
-            **DIGITS_TOY,
-            "data": lambda seed: dict(zip(("x", "y"), digits(seed), strict=True)),
-            "spec": DataSpec((1, 8, 8), (), 10),
-        },
-        at_least=0.2,
-        config={"latent_dim": 16, "augmented": 16, "width": 32, "learning_rate": 1e-3},
-        trainer={"steps": 2000, "batch_size": 64, "ema": 0.99},
-    ),
     trainer={"batch_size": 64},
 )
 class StackGAN(Algorithm):

@@ -25,10 +25,8 @@ from torch.nn import functional as F
 from ganlib.config import Config, Count, Rate, Share
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
-
-_TOKENS, _LENGTH = 8, 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,45 +89,12 @@ class TokenCritic(nn.Module):
         return self.head(states.mean(1))
 
 
-def automaton(n: int, seed: int) -> Tensor:
-    """Walks on a ring of eight symbols that move by +1 or +3 at each step: int64 ``(n, 12)``."""
-    g = torch.Generator().manual_seed(seed)
-    start = torch.randint(_TOKENS, (n, 1), generator=g)
-    moves = 1 + 2 * torch.randint(2, (n, _LENGTH - 1), generator=g)
-    return torch.cat([start, start + moves.cumsum(1)], 1) % _TOKENS
-
-
-def valid_share(tokens: Tensor) -> float:
-    """Share of sequences all of whose moves the automaton allows."""
-    moves = (tokens[:, 1:] - tokens[:, :-1]) % _TOKENS
-    return float(((moves == 1) | (moves == 3)).all(1).float().mean())
-
-
-def _sampled_validity(algorithm: SeqGAN, seed: int) -> float:
-    g = torch.Generator().manual_seed(seed)
-    empty = torch.zeros(1000, 0, dtype=torch.long)
-    return valid_share(algorithm.generator.complete(empty, _LENGTH, g))
-
-
-def _unigram_validity(seed: int) -> float:
-    return valid_share(torch.randint(_TOKENS, (1000, _LENGTH), generator=torch.Generator().manual_seed(seed)))
-
-
 @register(
     "seqgan",
     config=SeqGANConfig,
     tasks=("sequence",),
     modalities=("tokens",),
     paper="Yu et al., SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, arXiv 1609.05473, 2017",
-    toy=Toy(
-        data=lambda seed: {"x": automaton(2000, seed)},
-        spec=DataSpec((_LENGTH,), vocabulary=_TOKENS),
-        level=_sampled_validity,
-        at_least=0.8,
-        measure="valid sequences of a ring automaton",
-        baseline=_unigram_validity,
-        trainer={"steps": 400, "batch_size": 64},
-    ),
     known_gaps={"export": "small proving model: its full catalogue check and export come with the sequence family"},
 )
 class SeqGAN(Algorithm):

@@ -26,9 +26,9 @@ from ganlib.config import Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import activate, positions
-from ganlib.models.vae.vae import VAE, VAE_TOY, VAEConfig
+from ganlib.models.vae.vae import VAE, VAEConfig
 from ganlib.nn.mlp import MLP
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
 
 
@@ -47,12 +47,6 @@ class AAVAEConfig(VAEConfig):
     modalities=("table", "points"),
     paper="Hu et al., On Unifying Deep Generative Models, arXiv 1706.00550, ICLR 2018",
     exports=("scorer", "sampler"),
-    toy=Toy(
-        at_least=0.95,
-        config={"latent_dim": 3, "hidden": (64, 32)},
-        trainer={"epochs": 200, "batch_size": 64},
-        **VAE_TOY,
-    ),
 )
 class AAVAE(VAE):
     """Players ``vae`` (encoder, decoder and variances) and ``critic``."""

@@ -21,22 +21,20 @@ others; images and series, of many rows, get a mixture of Gaussians a class (``M
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ganlib.config import Config, Count, Rate, Share, Weight, Whole
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import example_nll
 from ganlib.nn.architecture import Headed, NetOptions, architecture
 from ganlib.nn.conditional import ByClass, Conditioned, class_prior
 from ganlib.nn.sampler import Sampler, sampler_for
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
@@ -60,69 +58,6 @@ class CVAEConfig(Config):
     weight_decay: Weight = 0.0
 
 
-def class_generation_level(algorithm: Algorithm, seed: int) -> float:
-    """Train on generated rows, test on real ones (0 to 1): class accuracy × share of the dependence within classes.
-
-    Accuracy is a logistic regression's on 1,000 real rows after training on 300 generated rows a class. Dependence is
-    the R² that a least-squares fit on the generated rows reaches, within classes, for the fourth number of real rows
-    from the other three, divided by what a fit on real rows reaches (capped to [0, 1]).
-    """
-    sampler = algorithm.sampler()
-    y = torch.arange(3).repeat_interleave(300)
-    with torch.no_grad():
-        x = sampler(torch.randn(900, sampler.latent_dim, generator=torch.Generator().manual_seed(seed)), y)
-    return transfer_level(x, y, seed)
-
-
-def transfer_level(x: Tensor, y: Tensor, seed: int) -> float:
-    """The measure of ``class_generation_level`` for generated rows ``x`` of classes ``y`` of ``labelled_table``."""
-    from sklearn.linear_model import LogisticRegression
-
-    category = F.one_hot(x[:, 4:].argmax(1), 3).to(x.dtype)
-    generated = torch.cat([x[:, :4], category], 1)
-    real, real_y, _ = labelled_table(1000, seed + 1000)
-    accuracy = LogisticRegression(max_iter=500).fit(generated.numpy(), y.numpy()).score(real.numpy(), real_y.numpy())
-    reference, reference_y, _ = labelled_table(1000, seed + 2000)
-    best = _within_r2(reference, reference_y, real, real_y)
-    share = max(0.0, min(1.0, _within_r2(generated, y, real, real_y) / best))
-    return float(accuracy) * share
-
-
-def class_means_level(seed: int) -> float:
-    """The same for rows drawn column by column from each class's own marginal Gaussians and frequencies."""
-    x, y, _ = labelled_table(2000, seed)
-    generator = torch.Generator().manual_seed(seed)
-    parts, labels = [], []
-    for c in range(3):
-        rows = x[y == c]
-        numbers = rows[:, :4].mean(0) + rows[:, :4].std(0) * torch.randn(300, 4, generator=generator)
-        drawn = torch.multinomial(rows[:, 4:].mean(0), 300, replacement=True, generator=generator)
-        parts.append(torch.cat([numbers, F.one_hot(drawn, 3).float()], 1))
-        labels.append(torch.full((300,), c))
-    return transfer_level(torch.cat(parts), torch.cat(labels), seed)
-
-
-def _within_r2(x: Tensor, y: Tensor, test: Tensor, test_y: Tensor) -> float:
-    """R² within classes, on test rows, of the fourth number from the first three by least squares on ``x``."""
-
-    def design(rows: Tensor, labels: Tensor) -> Tensor:
-        return torch.cat([rows[:, :3], F.one_hot(labels, 3).to(rows.dtype)], 1)
-
-    fit = torch.linalg.lstsq(design(x, y), x[:, 3:4]).solution
-    residual = test[:, 3:4] - design(test, test_y) @ fit
-    centred = torch.cat([test[test_y == c, 3] - test[test_y == c, 3].mean() for c in range(3)])
-    return float(1 - residual.square().sum() / centred.square().sum())
-
-
-LABELLED_TOY: dict[str, Any] = {
-    "data": lambda seed: dict(zip(("x", "y"), labelled_table(2000, seed)[:2], strict=True)),
-    "spec": labelled_table(3, 0)[2],
-    "level": class_generation_level,
-    "measure": "train on generated, test on real: class accuracy × dependence kept within classes",
-    "baseline": class_means_level,
-}
-
-
 @register(
     "cvae",
     config=CVAEConfig,
@@ -131,12 +66,6 @@ LABELLED_TOY: dict[str, Any] = {
     paper="Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative Models, "
     "NIPS 2015",
     exports=("sampler",),
-    toy=Toy(
-        at_least=0.6,
-        config={"latent_dim": 4, "hidden": (64, 32)},
-        trainer={"epochs": 60, "batch_size": 64},
-        **LABELLED_TOY,
-    ),
     trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAE(Algorithm):

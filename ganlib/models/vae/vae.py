@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +25,12 @@ from torch.nn import functional as F
 
 from ganlib.config import Config, Count, Rate, Weight, Whole
 from ganlib.data.spec import Block, DataSpec
-from ganlib.data.toy import factor_table
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import row_nll
-from ganlib.metrics.detection import auroc, pca_scores
 from ganlib.nn.layers import bake
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler, TableSampler
-from ganlib.registry import Toy, register
+from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
@@ -137,26 +134,6 @@ def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
     return runs
 
 
-def _toy_test(seed: int) -> tuple[Tensor, Tensor]:
-    x = torch.cat([factor_table(500, seed + 1000), factor_table(500, seed + 2000, shift=0.5)])
-    return x, torch.cat([torch.zeros(500), torch.ones(500)])
-
-
-@torch.no_grad()
-def _toy_auroc(algorithm: VAE, seed: int) -> float:
-    x, anomalous = _toy_test(seed)
-    return auroc(algorithm.scorer()(x), anomalous)
-
-
-VAE_TOY: dict[str, Any] = {
-    "data": lambda seed: {"x": factor_table(2000, seed)},
-    "spec": DataSpec.vector(8),
-    "level": _toy_auroc,
-    "measure": "AUROC, rows with broken dependence",
-    "baseline": lambda seed: auroc(pca_scores(factor_table(2000, seed), _toy_test(seed)[0]), _toy_test(seed)[1]),
-}
-
-
 @register(
     "vae",
     config=VAEConfig,
@@ -164,12 +141,6 @@ VAE_TOY: dict[str, Any] = {
     modalities=("table", "points"),
     paper="Kingma & Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114, 2013",
     exports=("scorer", "sampler"),
-    toy=Toy(
-        at_least=0.95,
-        config={"latent_dim": 3, "hidden": (64, 32)},
-        trainer={"epochs": 200, "batch_size": 64},
-        **VAE_TOY,
-    ),
 )
 class VAE(Algorithm):
     """Encoder and decoder trained together as one player."""

@@ -1,0 +1,136 @@
+"""Laws of what a trained model is used for: scores, samples, densities, its level on the toy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganlib.registry import Entry
+from ganlib.testing.law import Case, expect, law
+from ganlib.training import Trainer, TrainerConfig
+from ganlib.training.algorithm import Algorithm
+
+
+@law("drawing", lambda entry: "augmenter" in entry.tasks)
+def drawing(case: Case) -> None:
+    """A sampler is a copy in evaluation mode, and taking it leaves the model in training."""
+    algorithm = case.make().train()
+    sampler = algorithm.sampler()
+    expect(not sampler.training, "the sampler is in training mode")
+    expect(all(module.training for module in algorithm.modules()), "the model has left training mode")
+    shared = {id(p) for p in algorithm.parameters()} & {id(p) for p in sampler.parameters()}
+    expect(not shared, "the sampler shares parameters with the model")
+
+
+@law("scoring", lambda entry: "scorer" in entry.exports)
+def scoring(case: Case) -> None:
+    """Scores are pure, and do not depend on the batch."""
+    scorer, x = case.trained().scorer(), case.data()["x"][:40]
+    with torch.no_grad():
+        whole, again = scorer(x), scorer(x)
+        pieces = torch.cat([scorer(x[:1]), scorer(x[1:8]), scorer(x[8:])])
+    expect(whole.shape == (40,), f"40 examples have scores of shape {tuple(whole.shape)}")
+    expect(torch.equal(whole, again), "two calls give different scores")
+    expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "scores depend on the other examples of the batch")
+
+
+def _asked(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
+    """What the sampler is given besides noise."""
+    if algorithm.sampler().by_example:
+        return (case.data(rows=rows)["x"],)
+    if algorithm.spec.attributes:
+        return (torch.rand(rows, algorithm.spec.attributes),)
+    return (torch.arange(rows) % algorithm.spec.classes,) if algorithm.by_class else ()
+
+
+@law("sampling", lambda entry: "sampler" in entry.exports)
+def sampling(case: Case) -> None:
+    """Equal noise gives equal samples, finite and of the data's shape."""
+    algorithm = case.trained()
+    sampler, asked = algorithm.sampler(), _asked(case, algorithm, 9)
+    z = torch.randn(9, sampler.latent_dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = sampler(z, *asked), sampler(z, *asked)
+    expect(first.shape == (9, *case.toy.spec.shape), f"9 samples have shape {tuple(first.shape)}")
+    expect(torch.equal(first, second), "two calls give different samples")
+    expect(bool(first.isfinite().all()), "samples are not finite")
+
+
+@law("export")
+def export(case: Case) -> None:
+    """Something can be sealed: what the model exports becomes an ONNX graph that agrees with torch."""
+    from ganlib.export.network import export_network
+
+    expect(bool(case.entry.exports), "it exports nothing")
+    algorithm = case.make()
+    if "scorer" in case.entry.exports:
+        export_network(algorithm.scorer(), case.data(rows=2)["x"])
+    if "sampler" in case.entry.exports:
+        sampler = algorithm.sampler()
+        export_network(sampler, torch.randn(2, sampler.latent_dim), *_asked(case, algorithm, 2))
+
+
+def _density(entry: Entry) -> bool:
+    return callable(getattr(entry.build, "log_prob", None))
+
+
+def _invertible(entry: Entry) -> bool:
+    return all(callable(getattr(entry.build, name, None)) for name in ("flow", "inverse"))
+
+
+def _fitted(case: Case) -> tuple[Any, Tensor]:
+    """A model after 20 epochs, and fresh data."""
+    algorithm = case.make()
+    Trainer(TrainerConfig(epochs=20, batch_size=256, device="cpu")).fit(algorithm, case.data())
+    return algorithm, case.data(1)["x"]
+
+
+@law("inverse", _invertible, long=True)
+def inverse(case: Case) -> None:
+    """A trained flow inverts."""
+    algorithm, x = _fitted(case)
+    with torch.no_grad():
+        gap = float((algorithm.inverse(algorithm.flow(x)[0]) - x).abs().max())
+    expect(gap < 1e-4, f"examples come back {gap:.2g} away")
+
+
+@law("log_determinant", _invertible, long=True)
+def log_determinant(case: Case) -> None:
+    """A trained flow's log-determinants are those of its Jacobian."""
+    algorithm, x = _fitted(case)
+    for row in x[:8]:
+        jacobian = torch.autograd.functional.jacobian(lambda v: algorithm.flow(v[None])[0][0], row)
+        wanted = float(torch.linalg.slogdet(jacobian).logabsdet)
+        given = float(algorithm.flow(row[None])[1].detach())
+        expect(abs(given - wanted) < 1e-4, f"{given:.6g}, where the Jacobian has {wanted:.6g}")
+
+
+@law("density", lambda entry: _density(entry) and entry.toy.spec.shape == (2,), long=True)
+def density(case: Case) -> None:
+    """A trained density in the plane integrates to one."""
+    algorithm, x = _fitted(case)
+    reach = 4.5 * float(x.std())
+    side = torch.linspace(float(x.min()) - reach, float(x.max()) + reach, 600)
+    with torch.no_grad():
+        mass = float(algorithm.log_prob(torch.cartesian_prod(side, side)).exp().sum() * (side[1] - side[0]) ** 2)
+    expect(abs(mass - 1) < 0.02, f"it integrates to {mass:.4g}")
+
+
+@law("level", long=True)
+def level(case: Case) -> str:
+    """The toy's level is reached by the worst of three seeds (or two of five), and not by the trivial answer."""
+    toy, levels, baselines = case.toy, list[float](), list[float]()
+    for seed in range(5 if toy.two_of_five else 3):
+        algorithm = case.make(seed)
+        Trainer(TrainerConfig(**{"random_state": seed, "device": "cpu", **toy.trainer})).fit(algorithm, toy.data(seed))
+        levels.append(toy.level(algorithm, seed))
+        baselines.append(toy.baseline(seed))
+        if toy.two_of_five and sum(value >= toy.at_least for value in levels) == 2:
+            break
+    note = f"{toy.measure}: {levels} (needs {toy.at_least}; baseline {baselines})"
+    judged = sorted(levels)[-2] if toy.two_of_five else min(levels)
+    expect(judged >= toy.at_least, note)
+    expect(max(baselines) < toy.at_least, f"the level must be above the trivial answer: {note}")
+    return note
