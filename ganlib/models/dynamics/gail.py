@@ -27,7 +27,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
 from ganlib.nn.mlp import MLP
 from ganlib.registry import Toy, register
-from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, RoutineContext
+from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 class Grid:
@@ -46,11 +46,11 @@ class Grid:
 
     def start(self, n: int, generator: torch.Generator) -> Tensor:
         """Random cells, int64 ``(n, 2)``."""
-        return torch.randint(self.size, (n, 2), generator=generator)
+        return torch.randint(self.size, (n, 2), generator=generator, device=generator.device)
 
     def step(self, cell: Tensor, action: Tensor) -> Tensor:
         """Move, stopped by walls; the goal holds."""
-        moved = (cell + torch.tensor(self.moves)[action]).clamp(0, self.size - 1)
+        moved = (cell + torch.tensor(self.moves, device=action.device)[action]).clamp(0, self.size - 1)
         return torch.where(self.at_goal(cell)[:, None], cell, moved)
 
     def at_goal(self, cell: Tensor) -> Tensor:
@@ -158,13 +158,13 @@ class GAIL(Algorithm):
         """Adam for both."""
         return dict.fromkeys(self.players(), Optimiser("adam", self.config.learning_rate, (0.9, 0.999)))
 
-    def phases(self) -> tuple[Routine | Phase, ...]:
-        """Policy gradient by itself, then the critic on what it visited."""
-        return (Routine("policy", self.policy_step, trains=("policy",)), Phase("critic", self.critic_loss))
+    def phases(self) -> tuple[Phase, ...]:
+        """Policy gradient, then the critic on fresh walks."""
+        return (Phase("policy", self.policy_loss), Phase("critic", self.critic_loss))
 
     def walk(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """States ``(T, n, states)``, actions ``(T, n)`` and a mask of steps before the goal ``(T, n)``."""
-        g = generator or torch.Generator()
+        g = generator or torch.Generator(next(self.policy.parameters()).device)
         cell = GRID.start(n, g)
         states, actions, moving = [], [], []
         for _ in range(GRID.horizon):
@@ -181,15 +181,15 @@ class GAIL(Algorithm):
         """States followed by one-hot actions."""
         return torch.cat([states, F.one_hot(actions, GRID.actions).float()], -1)
 
-    def policy_step(self, context: RoutineContext) -> dict[str, Tensor]:
-        """One policy-gradient update on the critic's reward."""
-        states, actions, moving = self.walk(self.config.walks, context.batch.generator)
+    def policy_loss(self, batch: Batch) -> Losses:
+        """The surrogate whose gradient is the policy gradient on the critic's reward, which is only logged."""
+        states, actions, moving = self.walk(self.config.walks, batch.generator)
         with torch.no_grad():
             reward = F.softplus(self.critic(self.pairs(states, actions)).squeeze(-1))
             # Arriving must not cost reward: the walk's mean reward stands in for the steps it saved.
             reward = torch.where(moving, reward, reward[moving].mean())
             value = torch.zeros_like(reward)
-            running = torch.zeros(reward.shape[1])
+            running = torch.zeros_like(reward[0])
             for t in reversed(range(len(reward))):
                 running = reward[t] + self.config.discount * running
                 value[t] = running
@@ -199,11 +199,7 @@ class GAIL(Algorithm):
         chosen = log_p.gather(2, actions[..., None]).squeeze(2)
         entropy = -(log_p.exp() * log_p).sum(2)
         loss = -(chosen * value + self.config.entropy * entropy)[moving].mean()
-        optimiser = context.optimiser("policy")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=self.parameters_of("policy"))
-        optimiser.step()
-        return {"policy": loss, "reward": reward[moving].mean()}
+        return Losses(weights={"reward": 0.0}, policy=loss, reward=reward[moving].mean())
 
     def critic_loss(self, batch: Batch) -> Losses:
         """Expert pairs against those of fresh walks."""
