@@ -168,7 +168,7 @@ def train_plan(
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model = plan.model.create(spec, **plan.options)
-    watched = len(validation["x"]) >= LEAST_VALIDATION
+    watched = len(validation["x"]) >= LEAST_VALIDATION and model.validates
     history = Trainer(_trainer_config(plan, len(data["x"]), watched), plan.callbacks).fit(
         model, data, validation if watched else None
     )

@@ -225,7 +225,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             algorithm = model.create(spec, **options)
         algorithm.scorer()  # refuses an objective that does not detect, before training
         callbacks = (ProgressBar(f"training {model.name}"),) if self.verbose else ()
-        trainer = Trainer(self._trainer_config(len(x), seed), callbacks)
+        config = self._trainer_config(len(x), seed)
+        trainer = Trainer(config if len(watched) and algorithm.validates else config.replace(patience=0), callbacks)
         self.history_ = trainer.fit(algorithm, {"x": x}, {"x": watched} if len(watched) else None)
         self.algorithm_, self.scorer_ = algorithm, algorithm.scorer()
         # Scores are computed in double precision so that they do not depend on the batch a row comes in.

@@ -172,7 +172,13 @@ class Phase:
     ``trains`` names players; ``loss`` maps a batch to Losses; ``repeat`` updates per step, each on a fresh batch if
     ``fresh``; ``every`` n-th step only; ``when(step)`` decides; ``optimiser`` overrides the players' own;
     ``after`` callables run after each update with the batch (clipping, equilibrium updates, replay pushes).
-    A tuple of phases is a simultaneous update: all gradients are taken before any player moves.
+
+    A tuple of phases is a simultaneous update: all gradients are taken before any player moves, and a player that
+    several of its phases train moves once, by the sum of their gradients. Such phases cannot repeat, since one update
+    is one batch; nor can they move one player by different optimisers. Both raise ConfigError before the first step.
+
+    A policy gradient is a phase too. Its loss is the surrogate ``-(log pi(a) * advantage).mean()``, with actions and
+    advantages computed under ``torch.no_grad()``; the Trainer then clips, averages and logs it as any other.
     """
 
     trains: str | tuple[str, ...]
@@ -193,6 +199,10 @@ class Phase:
         """Whether the phase runs at this step."""
         return step % self.every == 0 and self.when(step)
 
+    def times(self, step: int) -> int:
+        """Updates at this step."""
+        return self.repeat(step) if callable(self.repeat) else self.repeat
+
 
 @dataclass(frozen=True)
 class RoutineContext:
@@ -206,9 +216,11 @@ class RoutineContext:
 
 @dataclass(frozen=True)
 class Routine:
-    """An update that runs its own optimisation (policy gradient, say); returns what to log.
+    """An update that runs its own optimisation (several inner steps, a line search); returns what to log.
 
-    ``trains`` names the players it may move, so that memos are dropped and laws can be checked.
+    ``trains`` names the players it may move, so that memos are dropped and laws can be checked. The Trainer neither
+    clips its gradients, nor autocasts it, nor averages it over processes: data-parallel training rejects it. Whatever
+    can be written as a loss, a policy gradient included, is better a Phase.
     """
 
     name: str
@@ -280,6 +292,11 @@ class Algorithm(nn.Module):
     def validation_loss(self, batch: Batch) -> Tensor | None:
         """Scalar that early stopping watches on held-out batches (lower is better), or None for no early stop."""
         return None
+
+    @property
+    def validates(self) -> bool:
+        """Whether the model defines a validation loss."""
+        return type(self).validation_loss is not Algorithm.validation_loss
 
     @property
     def by_class(self) -> bool:

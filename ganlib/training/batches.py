@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganlib.errors import ConfigError, DataError
+from ganlib.training.algorithm import Batch
 from ganlib.training.ranks import ALONE, Ranks, digests
 
 
@@ -73,3 +75,32 @@ class TensorBatches:
         for i in range(len(self)):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
             yield {name: self.ranks.own(value[part]) for name, value in shuffled.items()}
+
+
+class Stream:
+    """The batches of one epoch: ``next`` for steps, ``more`` for what a step needs beyond its own.
+
+    Both take from the same epoch. Steps end with it; ``more`` then goes through the data again, in another order.
+    ``batches`` is anything with ``epoch(number)``, and ``wrap`` turns its tensors into a Batch.
+    """
+
+    def __init__(self, batches: Any, number: int, wrap: Callable[[dict[str, Tensor]], Batch]) -> None:
+        self._batches, self._number, self._wrap, self._refills = batches, number, wrap, 0
+        self._tensors = iter(batches.epoch(number))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """At most as many batches as an epoch has, fewer if ``more`` took some."""
+        for _ in range(len(self._batches)):
+            tensors = next(self._tensors, None)
+            if tensors is None:
+                return
+            yield self._wrap(tensors)
+
+    def more(self) -> Batch:
+        """A further batch inside a step."""
+        tensors = next(self._tensors, None)
+        if tensors is None:
+            self._refills += 1
+            self._tensors = iter(self._batches.epoch(self._number + 1_000_000 * self._refills))
+            tensors = next(self._tensors)
+        return self._wrap(tensors)

@@ -10,7 +10,11 @@ from torch import Tensor
 
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
+from ganlib.nn.layers import has_batch_norm
 from ganlib.training.algorithm import Algorithm
+from ganlib.training.batches import TensorBatches
+from ganlib.training.config import TrainerConfig
+from ganlib.training.ranks import Ranks
 
 
 def check_model(model: Any) -> None:
@@ -72,3 +76,23 @@ def check_known_labels(spec: DataSpec | None, data: Any) -> None:
 def is_lazy(data: object) -> bool:
     """Whether data are drawn batch by batch (``LazyImages``) instead of given as tensors."""
     return callable(getattr(data, "epoch", None)) and not isinstance(data, Mapping | torch.Tensor)
+
+
+def training_source(algorithm: Algorithm, data: Any, config: TrainerConfig, ranks: Ranks) -> Any:
+    """Batches of tensors that were checked, or lazily drawn data, on the device.
+
+    Raises DataError on labels out of range, ConfigError on lazy data under several processes and on batches of one
+    row for batch norm.
+    """
+    if is_lazy(data):
+        if not ranks.alone:
+            raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
+        check_known_labels(getattr(algorithm, "spec", None), data)
+        return data.to(ranks.device)
+    batches = TensorBatches(data, config.batch_size, config.random_state, ranks=ranks)
+    if batches.batch_size == 1 and has_batch_norm(algorithm):
+        raise ConfigError(
+            f"batch norm needs two examples in a batch, and batches of these {batches.rows} have one: give more "
+            "examples or a larger batch_size, or set generator_norm and critic_norm to 'layer'"
+        )
+    return batches.to(ranks.device)

@@ -15,38 +15,39 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.training.algorithm import Item, Phase, Routine
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
+from ganlib.training.progress import Progress
 
 if TYPE_CHECKING:
-    from ganlib.training.trainer import _Run
+    from ganlib.training.trainer import Run
 
 
-def save_run(run: _Run, path: Path) -> None:
-    """Write weights, optimisers, averages, random states and where the run stands; the first rank's part alone."""
+def save_run(run: Run, path: Path) -> None:
+    """Write weights, optimisers, averages, random states and progress; the first rank writes for all."""
     tensors = {f"model/{n}": v for n, v in run.algorithm.state_dict().items()}
-    meta: dict[str, Any] = {
-        "best": run.best,
-        "waited": run.waited,
-        "epoch": run.epoch,
-        "stage": [run.stage_index, run.stage_step],
-        "history": run.history.__dict__,
+    meta: dict[str, Any] = run.progress.to_dict() | {
         "config": run.identity,
         "optimisers": {},
         "average_updates": run.average.updates if run.average else 0,
     }
-    for key, optimiser in run.optimisers.items():
+    for key, optimiser in run.updater.optimisers.items():
         state, plain = flatten_optimiser(optimiser.state_dict())
         tensors |= {f"optimiser/{key}/{n}": v for n, v in state.items()}
         meta["optimisers"][key] = plain
-    for label, state_dict in (("best", run.best_state), ("average", run.average and run.average.values)):
+    for label, state_dict in (("best", run.guard.best_state), ("average", run.average and run.average.values)):
         tensors |= {f"{label}/{n}": v for n, v in (state_dict or {}).items()}
     tensors |= _rng_states(run)
     if run.ranks.index == 0:
         write_checkpoint(path, tensors, meta)
 
 
-def resume_run(run: _Run, path: Path) -> bool:
-    """Take up the checkpoint; False where there is none. Raises ConfigError where it was made with other settings, or
-    is not the same for every process."""
+def resume_run(run: Run, path: Path) -> bool:
+    """Continue from the checkpoint; returns False if there is none.
+
+    Raises ConfigError if it was made with other settings, if it is not the same for every process, or if the stages
+    of this run's budget differ from those it has been through. A model of one stage may be resumed under another
+    budget. One of several stages may not once a stage has ended that would now have another length: its share of
+    the budget was trained and cannot be trained anew, and going on would leave a schedule that no budget gives.
+    """
     tensors, meta = read_checkpoint(path) if path.exists() else ({}, {})
     if run.ranks.differing({"checkpoint": json.dumps(meta)}):
         raise ConfigError(f"checkpoint {path} is not the same file for every process: put it where all can read it")
@@ -56,21 +57,32 @@ def resume_run(run: _Run, path: Path) -> bool:
         before = {name: meta["config"].get(name) for name in run.identity}
         changed = ", ".join(_changed(before, run.identity))
         raise ConfigError(f"checkpoint {path} was made with other settings ({changed}); delete it or restore them")
+    _restore_progress(run, meta, path)
     run.algorithm.load_state_dict(_under(tensors, "model"))
-    run.best_state = _under(tensors, "best") or None
+    run.guard.best_state = _under(tensors, "best") or None
     if run.average is not None:
         saved = _under(tensors, "average")  # a file's order is not the parameters' order
         run.average.values = {n: saved[n].to(run.device) for n in run.average.values}
         run.average.updates = meta["average_updates"]
     _restore_optimisers(run, tensors, meta["optimisers"])
-    run.history = type(run.history)(**meta["history"])
-    run.best, run.waited, run.epoch = meta["best"], meta["waited"], meta["epoch"]
-    run.stage_index, run.stage_step = meta["stage"]
     _restore_rng(run, tensors)
     return True
 
 
-def identity_of(run: _Run) -> dict[str, Any]:
+def _restore_progress(run: Run, meta: dict[str, Any], path: Path) -> None:
+    progress = Progress.from_dict(meta)
+    if not progress.fits(run.stages):
+        stands = run.stages[min(progress.stage, len(run.stages) - 1)].name
+        lengths = ", ".join(f"{stage.name} {stage.steps}" for stage in run.stages)
+        raise ConfigError(
+            f"checkpoint {path} stopped {progress.stage_step} steps into stage {stands!r}, after "
+            f"{progress.history.steps - progress.stage_step} steps of earlier stages; with this budget the stages take "
+            f"other numbers of steps ({lengths}): resume with the steps or epochs it was started with, or delete it"
+        )
+    run.progress.take(progress)
+
+
+def identity_of(run: Run) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued; reads all of the data."""
     kept = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
     if run.config.schedule != "constant":  # rates then depend on where the end is
@@ -92,7 +104,7 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield name
 
 
-def _rng_states(run: _Run) -> dict[str, Tensor]:
+def _rng_states(run: Run) -> dict[str, Tensor]:
     """The common noise, and each rank's own states for what layers draw: ``torch`` is rank 0's, ``torch.1`` ..."""
     states = {"torch": torch.get_rng_state()}
     if run.device.type == "cuda":
@@ -104,7 +116,7 @@ def _rng_states(run: _Run) -> dict[str, Tensor]:
     return found
 
 
-def _restore_rng(run: _Run, tensors: dict[str, Tensor]) -> None:
+def _restore_rng(run: Run, tensors: dict[str, Tensor]) -> None:
     run.generator.set_state(tensors["rng/noise"])
     suffix = f".{run.ranks.index}" if run.ranks.index else ""
     if f"rng/torch{suffix}" not in tensors:  # the run that was cut short had fewer ranks
@@ -115,12 +127,12 @@ def _restore_rng(run: _Run, tensors: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(tensors[f"rng/cuda{suffix}"], run.device)
 
 
-def _restore_optimisers(run: _Run, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
+def _restore_optimisers(run: Run, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
     phases = [p for stage in run.stages for item in stage.phases for p in _phases_in(item)]
     overrides = {f"{n}@{p.optimiser}": (n, p.optimiser) for p in phases if p.optimiser for n in p.players}
     for key, plain in saved.items():
         player, override = overrides.get(key, (key, None))
-        restore_optimiser(run.optimiser(player, override), _under(tensors, f"optimiser/{key}"), plain)
+        restore_optimiser(run.updater.optimiser(player, override), _under(tensors, f"optimiser/{key}"), plain)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

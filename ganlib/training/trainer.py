@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganlib.errors import ConfigError, DivergenceError, GanlibError
-from ganlib.nn.layers import has_batch_norm
-from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
-from ganlib.training.batches import TensorBatches
+from ganlib.errors import ConfigError
+from ganlib.training.agreement import Agreement
+from ganlib.training.algorithm import Algorithm, Batch, Stage
+from ganlib.training.batches import Stream, TensorBatches
 from ganlib.training.callbacks import Callback
 from ganlib.training.config import History, TrainerConfig, choose_device
-from ganlib.training.data_checks import check_known_labels, check_model, check_training_data, is_lazy, training_tensors
+from ganlib.training.data_checks import check_model, check_training_data, is_lazy, training_source, training_tensors
 from ganlib.training.ema import Average
-from ganlib.training.optim import build_optimiser, rate_factor, set_rates
-from ganlib.training.ranks import ALONE, Ranks, coupling_layer, digests, joined
+from ganlib.training.guard import Guard
+from ganlib.training.optim import rate_factor
+from ganlib.training.progress import Progress
+from ganlib.training.ranks import ALONE, Ranks, joined
 from ganlib.training.resume import identity_of, resume_run, save_run
+from ganlib.training.updater import Updater, check_stages
 
 if TYPE_CHECKING:
     from ganlib.data.images import LazyImages
-
-
-EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
 
 
 class Trainer:
@@ -71,7 +69,7 @@ class Trainer:
         device, strict = choose_device(self.config.device), torch.are_deterministic_algorithms_enabled()
         with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
             callbacks = self.callbacks if ranks.index == 0 else ()
-            run = _Run(self.config, algorithm, data, validation, callbacks, ranks)
+            run = Run(self.config, algorithm, data, validation, callbacks, ranks)
             try:
                 return run.train()
             finally:
@@ -81,8 +79,8 @@ class Trainer:
                 torch.use_deterministic_algorithms(strict)
 
 
-class _Run:
-    """One call of ``fit``: all that changes while training."""
+class Run:
+    """One call of ``fit``: the loop over stages, epochs, steps and items."""
 
     def __init__(
         self,
@@ -100,269 +98,62 @@ class _Run:
             torch.use_deterministic_algorithms(True)
         self.generator = torch.Generator(self.device).manual_seed(config.random_state)
         algorithm.to(self.device).train()
-        if is_lazy(validation):
-            raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
-        held_out = training_tensors(validation or {})
-        self.default = self._source_of(data if is_lazy(data) else training_tensors(data), held_out)
-        self.held_out = self._held_out(held_out)
-        self.budget = config.steps or config.epochs * len(self.default)
-        self.stages: Sequence[Stage] = algorithm.stages(self.budget)
-        self._check_stages()
+        self.agreement = Agreement(algorithm, ranks)
+        self._read(data, validation)
+        self.stages: Sequence[Stage] = algorithm.stages(config.steps or config.epochs * len(self.default))
+        check_stages(self.stages)
+        self.agreement.on_stages(self.stages)
         self.total = sum(stage.steps for stage in self.stages)
-        self.optimisers: dict[str, torch.optim.Optimizer] = {}
-        self.rate = 1.0
-        self.own = dict(algorithm.optimisers())
         self.average = Average(algorithm, config.ema) if config.ema else None
-        self.history = History()
-        self.sums: dict[str, Tensor | float] = {}
-        self.counts: dict[str, int] = {}
-        self.best = math.inf
-        self.waited = 0
-        self.best_state: dict[str, Tensor] | None = None
-        # The newest state whose losses were all finite, and a newer one of which that is not known yet.
-        self.good_state: dict[str, Tensor] = {}
-        self.newest: dict[str, Tensor] | None = None
-        self.stage_index, self.stage_step, self.epoch = 0, 0, 0
-        self._source: Iterator[Batch] | None = None
-        if config.compile and self.device.type == "cuda":
-            for modules in algorithm.players().values():
-                for module in [modules] if isinstance(modules, torch.nn.Module) else modules:
-                    module.compile()
+        self.progress = Progress()
+        self.guard = Guard(algorithm, config, self.progress)
+        self.updater = Updater(algorithm, config, ranks, self.guard)
+        self._compile()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with; the data are read for it once a run."""
         return identity_of(self)
 
-    def _held_out(self, validation: Mapping[str, Tensor]) -> TensorBatches | None:
-        if not validation or len(next(iter(validation.values()))) == 0:
-            return None
-        return TensorBatches(validation, 2048, shuffle=False).to(self.device)
-
-    # ---------------------------------------------------------------- several processes
-    def _source_of(self, data: Any, validation: Mapping[str, Tensor]) -> Any:
-        """Batches of tensors, checked; or what draws batches by itself, as it is."""
-        spec = getattr(self.algorithm, "spec", None)
-        if is_lazy(data):
-            if not self.ranks.alone:
-                raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
-            check_known_labels(spec, data)
-            return data.to(self.device)
-        for given in (data, validation):
-            check_training_data(spec, given)
-        self._check_ranks(data, validation)
-        batches = TensorBatches(data, self.config.batch_size, self.config.random_state, ranks=self.ranks)
-        if batches.batch_size == 1 and has_batch_norm(self.algorithm):
-            raise ConfigError(
-                f"batch norm needs two examples in a batch, and batches of these {batches.rows} have one: give more "
-                "examples or a larger batch_size, or set generator_norm and critic_norm to 'layer'"
-            )
-        return batches.to(self.device)
-
-    def _check_ranks(self, data: Mapping[str, Tensor], validation: Mapping[str, Tensor] | None) -> None:
-        """Refuse what cannot be split over ranks, and ranks that were given different things; share the weights."""
-        ranks = self.ranks
-        if ranks.alone:
-            return
-        if reason := self.algorithm.couples_batch() or coupling_layer(self.algorithm.named_modules()):
-            raise ConfigError(_refusal(self.algorithm, reason))
-        told = {f"option {name}": json.dumps(value) for name, value in self.config.to_dict().items()}
-        del told["option device"]
-        told |= {f"training rows {name!r}": value for name, value in digests(data).items()}
-        told |= {f"held-out rows {name!r}": value for name, value in digests(validation or {}).items()}
-        state = self.algorithm.state_dict()
-        told |= {f"the model's {name}": f"{value.dtype} {tuple(value.shape)}" for name, value in state.items()}
-        if differing := ranks.differing(told):
-            raise ConfigError(
-                f"the processes were given different things ({', '.join(differing[:5])}): each must build the same "
-                "model and read the same rows in the same order (seed what shuffles or samples them)"
-            )
-        ranks.share(self.algorithm)
-
-    def _check_stages(self) -> None:
-        routines = [item.name for stage in self.stages for item in stage.phases if isinstance(item, Routine)]
-        if routines and not self.ranks.alone:
-            raise ConfigError(_refusal(self.algorithm, f"its routine {routines[0]!r} runs its own optimisation"))
-
-    def _check_first_step(self) -> None:
-        """Weights are alike after a step by construction; a buffer that is not follows the rank's own rows."""
-        if differing := self._differing():
-            reason = f"what it keeps follows each process's own rows ({', '.join(differing[:5])})"
-            raise ConfigError(_refusal(self.algorithm, reason))
-
-    def _differing(self) -> list[str]:
-        return [] if self.ranks.alone else self.ranks.differing(digests(self.algorithm.state_dict()))
-
-    def _check_alike(self) -> None:
-        if differing := self._differing():
-            raise GanlibError(
-                f"the processes' weights came apart by step {self.history.steps} ({', '.join(differing[:5])}), so this "
-                "is no longer one model. Does anything depend on the rank? Else train with deterministic=True"
-            )
-
     def part_ways(self) -> None:
         """From here on what layers draw for themselves (dropout) differs from rank to rank, as rows do."""
         if self.ranks.index:
-            torch.manual_seed(self.config.random_state + self.ranks.index * 1_000_003 + self.epoch * 7_919)
+            torch.manual_seed(self.config.random_state + self.ranks.index * 1_000_003 + self.progress.epoch * 7_919)
 
-    # ---------------------------------------------------------------- the loop
-    def train(self) -> History:
-        """Run all stages from where a checkpoint, if any, left off."""
-        if not (self.config.checkpoint and resume_run(self, Path(self.config.checkpoint))):
-            self._prepare()
-            self.part_ways()
-        self.good_state = self._snapshot()
-        while self.stage_index < len(self.stages) and self.history.stopped == "budget":
-            self._run_stage(self.stages[self.stage_index])
-            self.stage_index, self.stage_step = self.stage_index + 1, 0
-        self._finish()
-        self._check_alike()
-        return self.history
+    # ---------------------------------------------------------------- before the first step
+    def _read(self, data: Any, validation: Mapping[str, Tensor] | None) -> None:
+        """Check the data and turn them into batches: ``default`` to train on, ``held_out`` to validate on."""
+        if is_lazy(validation):
+            raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
+        held_out = training_tensors(validation or {})
+        if not is_lazy(data):
+            data = training_tensors(data)
+            for given in (data, held_out):
+                check_training_data(getattr(self.algorithm, "spec", None), given)
+            self.agreement.on_start(self.config, data, held_out)
+        self.default = training_source(self.algorithm, data, self.config, self.ranks)
+        self.held_out: TensorBatches | None = None
+        if any(map(len, held_out.values())):
+            self.held_out = TensorBatches(held_out, 2048, shuffle=False).to(self.device)
+        if not (self.held_out and self.algorithm.validates):
+            self._no_validation("no validation rows were given" if self.algorithm.validates else "")
 
-    def _run_stage(self, stage: Stage) -> None:
-        batches = self._batches_of(stage)
-        while self.stage_step < stage.steps:
-            source = (Batch(t, self.generator, self.ranks) for t in batches.epoch(self.epoch))
-            self._one_epoch(stage, batches, source)
-            self.epoch += 1
-            self._end_epoch(last=self.stage_step >= stage.steps and stage is self.stages[-1])
-            if self.history.stopped != "budget":
-                return
+    def _no_validation(self, reason: str = "") -> None:
+        """Warn if early stopping was asked for and cannot happen."""
+        self.held_out = None
+        if self.config.patience:
+            reason = reason or f"{type(self.algorithm).__name__} has no validation loss"
+            warnings.warn(
+                f"patience={self.config.patience} has no effect: {reason}; training runs to the end of its budget",
+                stacklevel=4,
+            )
 
-    def _batches_of(self, stage: Stage) -> TensorBatches:
-        if stage.batches is None:
-            return self.default
-        batches = stage.batches
-        if not isinstance(batches, TensorBatches):
-            batches = TensorBatches(batches, self.config.batch_size, self.config.random_state)
-        return batches.to(self.device, self.ranks)
+    def _compile(self) -> None:
+        if self.config.compile and self.device.type == "cuda":
+            for modules in self.algorithm.players().values():
+                for module in [modules] if isinstance(modules, torch.nn.Module) else modules:
+                    module.compile()
 
-    def _one_epoch(self, stage: Stage, batches: TensorBatches, source: Iterator[Batch]) -> None:
-        """Until the epoch's batches or the stage's steps are used up; extra critic batches come from the same epoch."""
-        self._source, self._refill, self._refills = source, batches, 0
-        for _ in range(len(batches)):
-            batch = next(self._source, None)
-            if batch is None or self.stage_step >= stage.steps:
-                return
-            self.rate = self._rate(stage)
-            set_rates(self.optimisers.values(), self.rate)
-            for item in stage.phases:
-                self._run_item(item, batch)
-            if self.newest is not None:
-                self.good_state, self.newest = self.newest, None
-            if self.average is not None:
-                self.average.update(self.algorithm)
-            self.stage_step += 1
-            self.history.steps += 1
-            if self.stage_step == 1:
-                self._check_first_step()
-            for callback in self.callbacks:
-                callback.on_step(self.history.steps, self.total, None)
-
-    def _rate(self, stage: Stage) -> float:
-        config = self.config
-        return rate_factor(config.schedule, self.stage_step, stage.steps, config.warm_up, config.decay_from)
-
-    def _next_batch(self) -> Batch:
-        """A further batch inside a step; at the epoch's end the data go round again, in an order of their own."""
-        assert self._source is not None
-        batch = next(self._source, None)
-        if batch is None:
-            self._refills += 1
-            refill = self._refill.epoch(self.epoch + 1_000_000 * self._refills)
-            self._source = (Batch(t, self.generator, self.ranks) for t in refill)
-            batch = next(self._source)
-        return batch
-
-    # ---------------------------------------------------------------- updates
-    def _run_item(self, item: Item, batch: Batch) -> None:
-        step = self.stage_step
-        if isinstance(item, Routine):
-            if item.due(step):
-                self._run_routine(item, batch)
-        elif isinstance(item, tuple):
-            due = [phase for phase in item if phase.due(step)]
-            self._update(due, batch)
-        elif item.due(step):
-            times = item.repeat(step) if callable(item.repeat) else item.repeat
-            for index in range(times):
-                self._update([item], self._next_batch() if index and item.fresh else batch)
-
-    def _run_routine(self, routine: Routine, batch: Batch) -> None:
-        context = RoutineContext(batch, self._next_batch, lambda name: self.optimiser(name, None), self.stage_step)
-        values = routine.run(context)
-        for name, value in values.items():
-            number = value.item() if isinstance(value, Tensor) else value
-            if not _sane(number):
-                self._diverged(f"{routine.name}.{name}")
-            self._log(name, number)
-        batch.forget(routine.trains or tuple(self.algorithm.players()))
-
-    def _update(self, phases: list[Phase], batch: Batch) -> None:
-        """Gradients of all phases first, then all steps: with one phase an ordinary update."""
-        for index, phase in enumerate(phases):
-            parameters = self._parameters(phase)
-            for name in phase.players:
-                self.optimiser(name, phase.optimiser).zero_grad(set_to_none=True)
-            with self._autocast():
-                losses = phase.loss(batch)
-                total = losses.total
-            self._differentiate(losses, total, parameters, retain=index < len(phases) - 1)
-            for name, value in losses.terms.items():
-                self._log(name, value.detach())
-            self._clip(phase, parameters)
-        for phase in phases:
-            for name in phase.players:
-                self.optimiser(name, phase.optimiser).step()
-        for phase in phases:
-            batch.forget(phase.players)
-            with self._autocast():
-                for hook in phase.after:
-                    hook(batch)
-
-    def _clip(self, phase: Phase, parameters: list[torch.nn.Parameter]) -> None:
-        """Clip, and log the norm as it was before."""
-        if not (self.config.gradient_clip or self.config.gradient_norms):
-            return
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip or math.inf)
-        if self.config.gradient_norms:
-            self._log("+".join(phase.players) + "_gradient_norm", norm)
-
-    def _differentiate(self, losses: Losses, total: Tensor, parameters: list[torch.nn.Parameter], retain: bool) -> None:
-        """Gradients of the global batch's loss, or the same DivergenceError on all ranks.
-
-        With several ranks the guard comes after the backward: whether all losses were sane travels with the
-        gradients, which saves a message, and no rank leaves while others wait.
-        """
-        sane = _sane(total.item())
-        if not sane and self.ranks.alone:
-            self._diverged(self._culprit(losses))
-        total.backward(inputs=parameters, retain_graph=retain)
-        if not self.ranks.alone and not self.ranks.average_gradients(parameters, good=sane):
-            named = self.ranks.texts("" if sane else self._culprit(losses))
-            self._diverged(", ".join(sorted({name for text in named if text for name in text.split(", ")})))
-
-    def _parameters(self, phase: Phase) -> list[torch.nn.Parameter]:
-        key = "+".join(phase.players)
-        cache = self.__dict__.setdefault("_parameter_cache", {})
-        if key not in cache:
-            cache[key] = self.algorithm.parameters_of(*phase.players)
-        return cache[key]
-
-    def optimiser(self, player: str, override: Optimiser | None) -> torch.optim.Optimizer:
-        key = player if override is None else f"{player}@{override}"
-        if key not in self.optimisers:
-            spec = override or self.own.get(player, Optimiser())
-            self.optimisers[key] = build_optimiser(spec, self.algorithm.parameters_of(player))
-            set_rates([self.optimisers[key]], self.rate)
-        return self.optimisers[key]
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.device.type == "cuda" and self.config.precision in ("auto", "bf16"):
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return nullcontext()
-
-    # ---------------------------------------------------------------- bookkeeping
     def _prepare(self) -> None:
         """The first global batch is seen whole by every rank."""
         whole = self.default.to(self.device, ALONE) if isinstance(self.default, TensorBatches) else self.default
@@ -373,93 +164,99 @@ class _Run:
             self.algorithm.prepare(Batch(first, self.generator))
         self.ranks.share(self.algorithm)
 
-    def _log(self, name: str, value: Tensor | float) -> None:
-        self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + 1
+    # ---------------------------------------------------------------- the loop
+    def train(self) -> History:
+        """Run all stages, from the checkpoint on if there is one."""
+        if not (self.config.checkpoint and resume_run(self, Path(self.config.checkpoint))):
+            self._prepare()
+            self.part_ways()
+        self.guard.start()
+        for stage in self._stages_left():
+            batches = self._batches_of(stage)
+            while self.progress.going and self.progress.stage_step < stage.steps:
+                self._epoch(stage, batches)
+                self._end_epoch(last=self.progress.stage_step >= stage.steps and stage is self.stages[-1])
+        self.guard.finish(self.average)
+        self.agreement.at_step(self.progress.history.steps)
+        return self.progress.history
+
+    def _stages_left(self) -> Iterator[Stage]:
+        while self.progress.going and self.progress.stage < len(self.stages):
+            yield self.stages[self.progress.stage]
+            self.progress.next_stage()
+
+    def _batches_of(self, stage: Stage) -> Any:
+        if stage.batches is None:
+            return self.default
+        batches = stage.batches
+        if not isinstance(batches, TensorBatches):
+            batches = TensorBatches(batches, self.config.batch_size, self.config.random_state)
+        return batches.to(self.device, self.ranks)
+
+    def _epoch(self, stage: Stage, batches: Any) -> None:
+        """Steps until the epoch's batches or the stage's steps are used up."""
+        stream = Stream(batches, self.progress.epoch, lambda tensors: Batch(tensors, self.generator, self.ranks))
+        for batch in stream:
+            self._step(stage, batch, stream)
+            if self.progress.stage_step >= stage.steps:
+                return
+
+    def _step(self, stage: Stage, batch: Batch, stream: Stream) -> None:
+        config, step = self.config, self.progress.stage_step
+        self.updater.set_rate(rate_factor(config.schedule, step, stage.steps, config.warm_up, config.decay_from))
+        for item in stage.phases:
+            self.updater.run(item, batch, step, stream.more)
+        if self.average is not None:
+            self.average.update(self.algorithm)
+        self.progress.step()
+        if self.progress.stage_step == 1:
+            self.agreement.after_first_step()
+        self._report(None)
 
     def _end_epoch(self, last: bool) -> None:
-        own = [float(total) / self.counts[name] for name, total in self.sums.items()]
-        whole = self.ranks.averaged(torch.tensor(own, dtype=torch.float64)).tolist()
-        means = dict(zip(self.sums, whole, strict=True))
-        self.sums, self.counts = {}, {}
-        self.history.record(means)
-        self.history.epochs = self.epoch
+        """Report the epoch's means, keep its weights, validate and save if it is time to."""
+        config, progress = self.config, self.progress
+        progress.end_epoch()
+        means = self.updater.meter.means()
+        whole = self.ranks.averaged(torch.tensor(list(means.values()), dtype=torch.float64)).tolist()
+        means = dict(zip(means, whole, strict=True))
+        progress.history.record(means)
+        self._report(means)
+        self.guard.keep()
+        if self.held_out is not None and (last or progress.epoch % config.validate_every == 0):
+            self._validate(self.held_out)
+        if config.checkpoint and (last or progress.epoch % config.checkpoint_every == 0):
+            self.agreement.at_step(progress.history.steps)
+            save_run(self, Path(config.checkpoint))
+
+    def _report(self, means: dict[str, float] | None) -> None:
         for callback in self.callbacks:
-            callback.on_step(self.history.steps, self.total, means)
-        self.newest = self._snapshot()
-        if self.held_out is not None and (last or self.epoch % self.config.validate_every == 0):
-            self._validate()
-        if self.config.checkpoint and (last or self.epoch % self.config.checkpoint_every == 0):
-            self._check_alike()
-            save_run(self, Path(self.config.checkpoint))
+            callback.on_step(self.progress.history.steps, self.total, means)
 
     @torch.no_grad()
-    def _validate(self) -> None:
-        """Mean validation loss with the averaged weights where there are any; early stopping on it."""
-        assert self.held_out is not None
-        state = self._snapshot() if self.average else None
+    def _validate(self, held_out: TensorBatches) -> None:
+        """Judge the mean validation loss, with the averaged weights if there are such."""
+        state = self.guard.snapshot() if self.average else None
         if self.average:
             self.average.copy_to(self.algorithm)
         self.algorithm.eval()
-        generator = torch.Generator(self.device).manual_seed(self.config.random_state + 1)
-        total, rows = 0.0, 0
-        for tensors in self.held_out.epoch(0):
-            batch = Batch(tensors, generator)
-            loss = self.algorithm.validation_loss(batch)
-            if loss is None:
-                self.held_out = None
-                break
-            total, rows = total + float(loss) * len(batch), rows + len(batch)
-        if rows:
+        value = self._validation_loss(held_out)
+        if value is None:
+            self._no_validation()
+        else:
             # Computed by all ranks; averaged so that they decide alike even where kernels round differently.
-            self._judge(self.ranks.averaged(torch.tensor(total / rows, dtype=torch.float64)).item())
+            self.guard.judge(self.ranks.averaged(torch.tensor(value, dtype=torch.float64)).item())
         self.algorithm.train()
         if state is not None:
             self.algorithm.load_state_dict(state)
 
-    def _judge(self, value: float) -> None:
-        self.history.record({"validation": value})
-        margin = self.config.min_delta * abs(self.best) if math.isfinite(self.best) else 0.0
-        if value < self.best - margin:
-            self.best, self.waited, self.history.best_epoch = value, 0, self.epoch
-            if self.config.patience:
-                self.best_state = self._snapshot()
-            return
-        self.waited += 1
-        if self.config.patience and self.waited >= self.config.patience:
-            self.history.stopped = "patience"
-
-    def _finish(self) -> None:
-        """The best or the averaged weights, where there are such; no loss has judged the last update."""
-        for player in self.algorithm.players():
-            if not all(bool(value.isfinite().all()) for value in self.algorithm.parameters_of(player)):
-                self._diverged(player, "weights of")
-        if self.best_state is not None:
-            self.algorithm.load_state_dict(self.best_state)
-        elif self.average is not None:
-            self.average.copy_to(self.algorithm)
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.algorithm.state_dict().items()}
-
-    def _culprit(self, losses: Losses) -> str:
-        bad = [name for name, value in losses.terms.items() if not _sane(value.item())]
-        return ", ".join(bad) or "the weighted sum"
-
-    def _diverged(self, name: str, what: str = "loss") -> None:
-        self.algorithm.load_state_dict(self.good_state)
-        self.history.stopped = "diverged"
-        ahead = int(what == "loss")  # a loss belongs to the step under way
-        raise DivergenceError(
-            f"{what} {name!r} exploded or became non-finite at step {self.history.steps + ahead} (epoch "
-            f"{self.epoch + ahead}); the weights of the last good epoch were restored. Try a smaller learning_rate or "
-            "gradient_clip=1.0, and look for extreme values"
-        )
-
-
-def _refusal(algorithm: Algorithm, reason: str) -> str:
-    return f"{type(algorithm).__name__} cannot be trained data-parallel: {reason}; train it in one process"
-
-
-def _sane(loss: float) -> bool:
-    return abs(loss) <= EXPLODED  # which is false of NaN
+    def _validation_loss(self, held_out: TensorBatches) -> float | None:
+        generator = torch.Generator(self.device).manual_seed(self.config.random_state + 1)
+        total = 0.0
+        for tensors in held_out.epoch(0):
+            batch = Batch(tensors, generator)
+            loss = self.algorithm.validation_loss(batch)
+            if loss is None:
+                return None
+            total += float(loss) * len(batch)
+        return total / held_out.rows

@@ -35,7 +35,7 @@ from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import objective
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
-from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, RoutineContext
+from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 # A walk of an environment that never ends it is an error, not a run that hangs.
 _LONGEST = 10_000
@@ -121,9 +121,9 @@ class GAIL(Algorithm):
         """Adam for both."""
         return dict.fromkeys(self.players(), Optimiser("adam", self.config.learning_rate, (0.9, 0.999)))
 
-    def phases(self) -> tuple[Routine | Phase, ...]:
-        """Policy gradient by itself, then the critic on what it visited."""
-        return (Routine("policy", self.policy_step, trains=("policy",)), Phase("critic", self.critic_loss))
+    def phases(self) -> tuple[Phase, ...]:
+        """Policy gradient, then the critic on fresh walks."""
+        return (Phase("policy", self.policy_loss), Phase("critic", self.critic_loss))
 
     @torch.no_grad()
     def walk(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,7 +131,7 @@ class GAIL(Algorithm):
 
         T is the length of the longest walk; raises ConfigError if a walk does not end.
         """
-        g = generator or torch.Generator()
+        g = generator or torch.Generator(next(self.policy.parameters()).device)
         worlds = environments(self.config.environment, n)
         seeds = torch.randint(2**31 - 1, (n,), generator=g, device=g.device).tolist()
         seen = [_flat(world.reset(seed=seed)[0]) for world, seed in zip(worlds, seeds, strict=True)]
@@ -157,9 +157,9 @@ class GAIL(Algorithm):
         """States followed by one-hot actions."""
         return torch.cat([states, F.one_hot(actions, self.actions).float()], -1)
 
-    def policy_step(self, context: RoutineContext) -> dict[str, Tensor]:
-        """One policy-gradient update on the critic's reward."""
-        states, actions, moving = self.walk(self.config.walks, context.batch.generator)
+    def policy_loss(self, batch: Batch) -> Losses:
+        """The surrogate whose gradient is the policy gradient on the critic's reward, which is only logged."""
+        states, actions, moving = self.walk(self.config.walks, batch.generator)
         with torch.no_grad():
             reward = F.softplus(self.critic(self.pairs(states, actions)).squeeze(-1))
             # Arriving must not cost reward: the walk's mean reward stands in for the steps it saved.
@@ -175,11 +175,7 @@ class GAIL(Algorithm):
         chosen = log_p.gather(2, actions[..., None]).squeeze(2)
         entropy = -(log_p.exp() * log_p).sum(2)
         loss = -(chosen * value + self.config.entropy * entropy)[moving].mean()
-        optimiser = context.optimiser("policy")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=self.parameters_of("policy"))
-        optimiser.step()
-        return {"policy": loss, "reward": reward[moving].mean()}
+        return Losses(weights={"reward": 0.0}, policy=loss, reward=reward[moving].mean())
 
     def critic_loss(self, batch: Batch) -> Losses:
         """Expert pairs against those of fresh walks."""

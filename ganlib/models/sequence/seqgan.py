@@ -26,7 +26,7 @@ from ganlib.config import Config, Count, Rate, Share
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
 from ganlib.registry import register
-from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
+from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +131,10 @@ class SeqGAN(Algorithm):
             Stage("adversarial", self.phases(), budget - first - second),
         )
 
-    def phases(self) -> tuple[Routine | Phase, ...]:
+    def phases(self) -> tuple[Phase, ...]:
         """The adversarial stage's updates."""
         return (
-            Routine("policy", self.policy_step, trains=("generator",)),
+            Phase("generator", self.policy_loss),
             Phase("generator", self.likelihood_loss),
             Phase("critic", self.critic_loss, repeat=self.config.critic_steps),
         )
@@ -152,17 +152,17 @@ class SeqGAN(Algorithm):
         """Real against sampled sequences."""
         return Losses(critic=self.objective.critic_of(self.critic(batch.x), self.critic(self.sample(batch))))
 
-    def policy_step(self, context: RoutineContext) -> dict[str, Tensor]:
-        """One policy-gradient update of the generator."""
-        tokens = self.sample(context.batch)
-        value = self.action_values(tokens, context.batch.generator)
+    def policy_loss(self, batch: Batch) -> Losses:
+        """The surrogate whose gradient is the policy gradient; the mean reward is only logged."""
+        tokens = self.sample(batch)
+        value = self.action_values(tokens, batch.generator)
         log_p = self.generator.logits(tokens).log_softmax(2).gather(2, tokens[..., None]).squeeze(2)
         loss = -(log_p * (value - value.mean(0))).mean()
-        optimiser = context.optimiser("generator")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=self.parameters_of("generator"))
-        optimiser.step()
-        return {"policy": loss, "reward": value[:, -1].mean()}
+        return Losses(weights={"reward": 0.0}, policy=loss, reward=value[:, -1].mean())
+
+    def couples_batch(self) -> str:
+        """Tokens are drawn row by row from the run's generator, which is the same in every process."""
+        return "it samples its sequences from noise that would be the same in every process"
 
     @torch.no_grad()
     def action_values(self, tokens: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -21,7 +21,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.data.toy import ring
 from ganlib.errors import GanlibError
 from ganlib.registry import create, entry
-from ganlib.training import Algorithm, Losses, Optimiser, Phase, Trainer, TrainerConfig
+from ganlib.training import Algorithm, Losses, Optimiser, Phase, Routine, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
 RANK = int(os.environ.get("RANK", "0"))
@@ -37,6 +37,13 @@ def model(name, spec=POINTS, **config):
     """The model with the same weights wherever it is made."""
     torch.manual_seed(3)
     return create(name, spec, **{**MLP, **config})
+
+
+def toy(name):
+    """A model and the first 64 rows of its toy problem."""
+    torch.manual_seed(3)
+    found = entry(name)
+    return create(name, found.toy.spec, **found.toy.config), {n: v[:64] for n, v in found.toy.data(0).items()}
 
 
 class Plain(Algorithm):
@@ -106,6 +113,13 @@ class Remembering(Plain):
         return super().loss(batch)
 
 
+class Inwards(Plain):
+    """Moves its player by itself."""
+
+    def phases(self):
+        return (Routine("inwards", lambda context: {}, trains=("net",)),)
+
+
 class Drifting(Plain):
     """Rank 1's weights leave the others' after the first step."""
 
@@ -162,6 +176,7 @@ def cases(folder):
         "matching": lambda: (model("gan", feature_matching=1.0), rows(), ONE),
         "cgan": lambda: (model("cgan", DataSpec.vector(2, classes=8)), rows(y=Y[:64]), ONE),
         "spread": lambda: (Spread(), rows(), ONE),
+        "gail": lambda: (*toy("gail"), {"steps": 10, "batch_size": 64}),
         "stopping": lambda: (Plain(), rows(256), stopping),
         # ---- checkpoints
         "whole": lambda: (model("gan"), rows(256), saved),
@@ -177,7 +192,8 @@ def cases(folder):
         "permuting": lambda: (Shuffling(), rows(), ONE),
         "remembering": lambda: (Remembering(), rows(), ONE),
         "inner": lambda: (Inner(), rows(), ONE),
-        "routine": lambda: (create("seqgan", entry("seqgan").toy.spec), entry("seqgan").toy.data(0), ONE),
+        "routine": lambda: (Inwards(), rows(), ONE),
+        "sampling": lambda: (toy("seqgan")[0], entry("seqgan").toy.data(0), ONE),
         "odd": lambda: (model("gan"), rows(), {**ONE, "batch_size": 33}),
         "few": lambda: (model("gan"), rows(33), ONE),
         "other_rows": lambda: (model("gan"), {"x": noise}, ONE),
@@ -187,7 +203,7 @@ def cases(folder):
     }
 
 
-EQUAL = ("gan", "gan_clipped", "wgan_gp", "matching", "cgan", "spread", "stopping", "whole")
+EQUAL = ("gan", "gan_clipped", "wgan_gp", "matching", "cgan", "spread", "gail", "stopping", "whole")
 
 
 def fit(case, **options):

@@ -60,7 +60,9 @@ def results(tmp_path_factory):
 
 
 # ---------------------------------------------------------------- equal to one process
-@pytest.mark.parametrize("case", ["gan", "gan_clipped", "wgan_gp", "matching", "cgan", "spread", "stopping", "whole"])
+@pytest.mark.parametrize(
+    "case", ["gan", "gan_clipped", "wgan_gp", "matching", "cgan", "spread", "gail", "stopping", "whole"]
+)
 def test_two_processes_give_the_curves_and_weights_of_one(results, case):
     (first, second), alone = (one[case] for one in results["ranks"]), results["alone"][case]
     assert first == second, "ranks report different histories or weights"
@@ -114,7 +116,8 @@ def test_one_process_goes_on_with_what_two_began(results):
         ("permuting", "mixes the batch's examples"),
         ("remembering", "follows each process's own rows (last)"),
         ("inner", "a gradient through Batch.mean"),
-        ("routine", "routine 'policy'"),
+        ("routine", "routine 'inwards'"),
+        ("sampling", "noise that would be the same in every process"),
         ("odd", "batch_size 33 cannot be split evenly over 2 processes: choose batch_size 32 or 34"),
         ("few", "choose batch_size 32"),
         ("other_rows", "training rows 'x'"),

@@ -1,0 +1,98 @@
+"""Sane losses and the weights to go back to: the last good ones after a divergence, the best ones at the end."""
+
+from __future__ import annotations
+
+import math
+from typing import NoReturn
+
+from torch import Tensor
+
+from ganlib.errors import DivergenceError
+from ganlib.training.algorithm import Algorithm, Losses
+from ganlib.training.config import TrainerConfig
+from ganlib.training.ema import Average
+from ganlib.training.progress import Progress
+
+EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
+
+State = dict[str, Tensor]
+
+
+def sane(loss: float) -> bool:
+    """Whether a loss is a number and not beyond 1e12."""
+    return abs(loss) <= EXPLODED  # which is false of NaN
+
+
+def culprit(losses: Losses) -> str:
+    """The terms that are not sane, or the weighted sum if each of them is."""
+    bad = [name for name, value in losses.terms.items() if not sane(value.item())]
+    return ", ".join(bad) or "the weighted sum"
+
+
+class Guard:
+    """Keeps copies of the weights, and ends a run that diverges or stops improving."""
+
+    def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress) -> None:
+        self.algorithm, self.config, self.progress = algorithm, config, progress
+        self.best_state: State | None = None
+
+    def start(self) -> None:
+        """Take the current weights, those before the run's first step, for good."""
+        # The newest state from which a sane step was taken, and a later one from which that is not known yet.
+        self._good = self._newest = (self.progress.history.steps, self.snapshot())
+
+    def snapshot(self) -> State:
+        """A copy of the algorithm's parameters and buffers."""
+        return {name: value.detach().clone() for name, value in self.algorithm.state_dict().items()}
+
+    def keep(self) -> None:
+        """Remember the current weights; called at the end of an epoch, all losses of which were sane."""
+        self._good, self._newest = self._newest, (self.progress.history.steps, self.snapshot())
+
+    # ---------------------------------------------------------------- divergence
+    def check(self, losses: Losses, total: Tensor) -> None:
+        """Raise DivergenceError if the weighted sum of an update's losses is not sane."""
+        if not sane(total.item()):
+            self.loss_diverged(culprit(losses))
+
+    def loss_diverged(self, name: str) -> NoReturn:
+        """Restore the last good weights and raise DivergenceError for a loss of the step under way."""
+        self._fail("loss", name, self.progress.history.steps + 1, self.progress.epoch + 1)
+
+    def check_weights(self) -> None:
+        """Raise DivergenceError if a player's weights are not finite: no loss has judged the last update."""
+        for player in self.algorithm.players():
+            if not all(bool(value.isfinite().all()) for value in self.algorithm.parameters_of(player)):
+                self._fail("weights of", player, self.progress.history.steps, self.progress.epoch)
+
+    def _fail(self, what: str, name: str, step: int, epoch: int) -> NoReturn:
+        taken, state = self._newest
+        self.algorithm.load_state_dict(state if taken + 1 < step else self._good[1])
+        self.progress.history.stopped = "diverged"
+        raise DivergenceError(
+            f"{what} {name!r} exploded or became non-finite at step {step} (epoch {epoch}); the weights of the last "
+            "good epoch were restored. Try a smaller learning_rate or gradient_clip=1.0, and look for extreme values"
+        )
+
+    # ---------------------------------------------------------------- early stopping
+    def judge(self, value: float) -> None:
+        """Record a validation loss; keep the weights if it is the best, stop after ``patience`` without a gain."""
+        progress, patience = self.progress, self.config.patience
+        progress.history.record({"validation": value})
+        margin = self.config.min_delta * abs(progress.best) if math.isfinite(progress.best) else 0.0
+        if value < progress.best - margin:
+            progress.best, progress.waited, progress.history.best_epoch = value, 0, progress.epoch
+            if patience:
+                self.best_state = self.snapshot()
+            return
+        progress.waited += 1
+        if patience and progress.waited >= patience:
+            progress.history.stopped = "patience"
+
+    def finish(self, average: Average | None) -> None:
+        """Leave the best weights in the algorithm, else the averaged ones, if there are such."""
+        self.check_weights()
+        if self.best_state is not None:
+            self.algorithm.load_state_dict(self.best_state)
+        elif average is not None:
+            average.copy_to(self.algorithm)
