@@ -1,12 +1,12 @@
-"""A job on disk: its settings and what its steps leave for one another. Steps pass folders and ids, never tables."""
+"""A job on disk: settings and the results of its steps. Steps pass folders and names to one another, never tables."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.errors import UsageError
 from pipelines.registry import Registry, check_name
@@ -14,6 +14,8 @@ from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,14 @@ class Job:
 
     @classmethod
     def create(cls, folder: str | Path, name: str, settings: Settings, registry: Registry) -> Job:
-        """Write a new job; raises UsageError on a bad name or absent data."""
+        """Write a new job; raises UsageError if the name is not valid or no data is named."""
         check_name(name)
         if not settings.data.path:
             raise UsageError("no data was named: give --data PATH, or data.path in the configuration")
         job = cls(Path(folder), name, settings, registry.uri)
-        # A URI with a password is kept as the reference that the settings hold.
+        # A URI with a password is not written: the settings hold a reference to it.
         uri = None if settings.registry.tracking_uri.startswith(("env:", "file:")) else registry.uri
-        job.write("job", {"name": name, "settings": settings.to_json(), "uri": uri})
+        job.save("job", {"name": name, "settings": settings.to_json(), "uri": uri})
         return job
 
     @classmethod
@@ -53,25 +55,26 @@ class Job:
         """The registry that this job writes to."""
         return Registry(self.uri, self.settings.registry)
 
-    def write(self, step: str, values: Any) -> None:
-        """Keep a step's result as JSON."""
+    def save(self, step: str, result: Any) -> None:
+        """Write a step's result, a dataclass or JSON values, to ``STEP.json``."""
+        values = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
         target = self.folder / f"{step}.json"
         temporary = target.with_suffix(".tmp")
         temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
         temporary.replace(target)
 
-    def read(self, step: str) -> Any:
-        """A step's result."""
-        return json.loads((self.folder / f"{step}.json").read_text(encoding="utf-8"))
+    def load(self, step: str, kind: type[Result]) -> Result:
+        """A step's result, as the dataclass that it was saved from."""
+        return kind(**json.loads((self.folder / f"{step}.json").read_text(encoding="utf-8")))
 
     def table(self, expected: str | None = None) -> pd.DataFrame:
-        """The data; raises DataError where it is not the table that the first step saw (``expected`` fingerprint)."""
+        """The data; raises DataError if its fingerprint is not ``expected``, that of the table in the first step."""
         from ganlib.errors import DataError
 
         path = str(self.settings.data.path)
         frame, mark = _read(path, _stamp(path))
         if expected is not None and mark != expected:
-            raise DataError(f"{path} changed while the job ran; start again when nobody writes to it")
+            raise DataError(f"{path} changed while the job ran; run it again when nothing else writes to the data")
         return frame
 
     def fingerprint(self) -> str:
@@ -81,7 +84,7 @@ class Job:
 
 
 def _stamp(path: str) -> tuple[str, ...]:
-    """What shows whether the data was written to since it was read: the identity of each of its files."""
+    """The identity of each of the data's files: it changes when a file is written."""
     from ganlib.data.read import files_of
 
     return tuple(source.identity() for source in files_of(path))
@@ -89,7 +92,7 @@ def _stamp(path: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def _read(path: str, stamp: tuple[Any, ...]) -> tuple[pd.DataFrame, str]:
-    """The steps of one process share one reading of the table."""
+    """The table and its fingerprint; the steps of one process read it once."""
     from ganlib.data.inference import check_frame
     from ganlib.data.read import read_table
     from ganlib.export import fingerprint

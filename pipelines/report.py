@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from pipelines.model_card import input_columns
 from pipelines.registry import Logged, Measured, Registry
 
 if TYPE_CHECKING:
+    from pipelines.results import Augmented, AugmenterData, Candidate, Choice, DetectorData, FittedAugmenter
     from serving.artifact import Artifact
 
 
-def plot_curves(curves: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
+def plot_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
     """One panel a model: each loss by epoch, the validation loss in bold."""
     # The object interface keeps no global state, so flows may draw from any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -74,9 +75,9 @@ def log_parameters(
     registry: Registry,
     run_id: str,
     job: Job,
-    facts: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    best: Mapping[str, Any],
+    data: DetectorData,
+    choice: Choice,
+    best: Candidate,
 ) -> None:
     """Parameters of a training run: the settings, the data, and the options of the chosen candidate."""
     settings = job.settings.to_json()
@@ -84,10 +85,10 @@ def log_parameters(
         f"{section}.{k}": v for section in ("training", "calibration", "model") for k, v in settings[section].items()
     }
     registry.log_params(run_id, flat | {
-        "chosen": choice["best"], "measure": choice["measure"], "rule": facts["rule"], "rows": facts["rows"],
-        "fingerprint": facts["fingerprint"], "data": job.data,
-        **{f"rows.{part}": n for part, n in facts["parts"].items()},
-        **{f"option.{key}": value for key, value in best["config"].items()},
+        "chosen": choice.best, "measure": choice.measure, "rule": data.rule, "rows": data.rows,
+        "fingerprint": data.fingerprint, "data": job.data,
+        **{f"rows.{part}": n for part, n in data.parts.items()},
+        **{f"option.{key}": value for key, value in best.config.items()},
     })  # fmt: skip
 
 
@@ -96,28 +97,47 @@ def log_training(
     logged: Logged,
     artifact: Artifact,
     job: Job,
-    facts: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    done: Mapping[str, Mapping[str, Any]],
+    data: DetectorData,
+    choice: Choice,
+    candidates: Mapping[str, Candidate],
 ) -> None:
     """Figures by epoch, data set, pictures, schema and the settings (secrets as references) of a run.
 
     The figures of the chosen candidate are also those of the logged model; the others are the run's alone.
     """
-    run_id, best = logged.run_id, done[choice["best"]]
-    measured = log_dataset(registry, logged, artifact, {"num_rows": facts["rows"], **facts["parts"]})
-    for model, result in done.items():
-        own = {f"validation/{model}": choice["values"][model], f"{model}/steps": result["steps"]}
-        own |= {f"{model}/{term}": values for term, values in result["curves"].items()}
-        own |= {f"test/{model}/{key}": value for key, value in result["test"].items()}
-        registry.log_metrics(run_id, own, measured if model == choice["best"] else None)
-    others = {**choice["baselines"], "chance": choice["chance"]}
+    run_id, best = logged.run_id, candidates[choice.best]
+    measured = log_dataset(registry, logged, artifact, {"num_rows": data.rows, **data.parts})
+    for model, candidate in candidates.items():
+        figures: dict[str, Any] = {f"validation/{model}": candidate.value, f"{model}/steps": candidate.steps}
+        figures |= {f"{model}/{term}": values for term, values in candidate.curves.items()}
+        figures |= {f"test/{model}/{key}": value for key, value in candidate.test.items()}
+        registry.log_metrics(run_id, figures, measured if model == choice.best else None)
+    others = {**choice.baselines, "chance": choice.chance}
     registry.log_metrics(run_id, {f"validation/{k}": v for k, v in others.items()})
-    plot_curves({model: result["curves"] for model, result in done.items()}, job.folder / "curves.png")
-    plot_calibration(best["calibration"], job.settings.calibration.alpha, job.folder / "calibration.png")
-    job.write("settings", job.settings.to_json())
+    plot_curves({model: candidate.curves for model, candidate in candidates.items()}, job.folder / "curves.png")
+    plot_calibration(best.calibration, job.settings.calibration.alpha, job.folder / "calibration.png")
+    job.save("settings", job.settings.to_json())
     names = ("curves.png", "calibration.png", "schema.yaml", "choice.json", "settings.json", "findings.json")
     registry.log_files(run_id, [job.folder / name for name in names])
+
+
+def log_augmenter(
+    registry: Registry, run_id: str, artifact: Artifact, job: Job, data: AugmenterData, done: FittedAugmenter
+) -> Logged:
+    """Settings, model, figures, data set, curves and schema of an augmenter's run."""
+    settings = job.settings.to_json()
+    flat = {f"{section}.{k}": v for section in ("training", "augment") for k, v in settings[section].items()}
+    options = {f"option.{k}": v for k, v in done.config.items()}
+    facts = {"fingerprint": data.fingerprint, "rows": data.rows, "classes": len(data.classes)}
+    registry.log_params(run_id, flat | options | facts)
+    logged = registry.log_model(job.folder / f"{job.name}.onnx")
+    figures: dict[str, Any] = {f"test/macro_auprc_{k}": v for k, v in done.lift.items()}
+    figures |= {f"{done.model}/{k}": v for k, v in done.curves.items()}
+    registry.log_metrics(run_id, figures, log_dataset(registry, logged, artifact, {"num_rows": data.rows}))
+    curves = job.folder / "curves.png"
+    plot_curves({done.model: done.curves}, curves)
+    registry.log_files(run_id, [curves, job.folder / "schema.yaml"])
+    return logged
 
 
 _PAGE = """<!doctype html>
@@ -136,18 +156,18 @@ interval that holds 0 means that these data cannot tell whether generated rows h
 """
 
 
-def lift_page(path: Path, name: str, verdict: str, lift: Any, rows: list[list[str]], done: Mapping[str, Any]) -> None:
-    """The report on what generated rows add, as one HTML file without anything outside it."""
+def lift_page(path: Path, lift: Any, done: Augmented) -> None:
+    """Write the report on what generated rows add, as one self-contained HTML file."""
     from html import escape
 
     colours = {"helps": "#2c8a4b", "hurts": "#b3362b"}
     text = _PAGE.format(
-        title=escape(f"What generated rows add: {name}"), verdict=escape(_sentence(verdict)),
+        title=escape(f"What generated rows add: {Path(done.output).name}"), verdict=escape(_sentence(done.verdict)),
         measure=escape(_sentence(lift.measure)),
         colour=colours.get(lift.verdict, "#b58a1b"), repeats=len(next(iter(lift.arms.values()))),
-        held_out=lift.held_out, figures=_html(["trained on", "mean", "model above it by (95 % interval)"], rows),
-        picture=_lift_picture(lift), model=escape(str(done["model"])), real=f"{done['real']:,}",
-        classes=_html(["class", "rows"], [[k, f"{v:,}"] for k, v in done["classes"].items()]),
+        held_out=lift.held_out, figures=_html(["trained on", "mean", "model above it by (95 % interval)"], done.lift),
+        picture=_lift_picture(lift), model=escape(done.model), real=f"{done.real:,}",
+        classes=_html(["class", "rows"], [[k, f"{v:,}"] for k, v in done.classes.items()]),
     )  # fmt: skip
     with written(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -157,10 +177,10 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _html(columns: list[str], rows: list[list[str]]) -> str:
+def _html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from html import escape
 
-    def line(cells: list[str], tag: str) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     return "<table>" + line(columns, "th") + "".join(line(row, "td") for row in rows) + "</table>"

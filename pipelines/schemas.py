@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UsageError
 from pipelines.settings import DataSettings, Settings
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ganlib.data.schema import Schema
+    from pipelines.results import DetectorData
 
 MOST = 10  # findings printed one by one
 
@@ -142,13 +143,13 @@ def differences(schema: Schema, frame: pd.DataFrame, data: DataSettings) -> list
     return said
 
 
-def print_findings(facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """One line a finding, the first ten of them, then how many there are beyond."""
+def print_findings(data: DetectorData, say: Callable[[str], None]) -> None:
+    """Print the schema differences, the first ten findings, and how many more there are."""
     from ganlib.data.roles import Finding
 
-    for text in facts["differences"]:
+    for text in data.differences:
         say(f"warning: {text}")
-    found = [Finding(**values) for values in facts["findings"]]
+    found = [Finding(**values) for values in data.findings]
     for finding in found[:MOST]:
         say(finding.line())
     if len(found) > MOST:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
 from serving.options import LOCATION, Day
 from serving.wording import counted, say
+
+if TYPE_CHECKING:
+    from pipelines.results import Augmented
 
 
 def add_to(app: typer.Typer) -> None:
@@ -75,24 +78,25 @@ def augment(
         augment__output=output, training__steps=steps, training__random_state=seed,
         registry__tracking_uri=tracking, **schema_options(schema, drop, ids),
     )  # fmt: skip
-    from pipelines.augmenting import augment as write
-    from pipelines.augmenting import plan_augmentation
+    from pipelines.steps import Runner, plan_augmentation
+    from pipelines.steps import augment as run
 
     if dry_run:
-        plan = plan_augmentation(settings)
-        show(plan) if as_json else print("\n".join(f"{k}: {v}" for k, v in plan.items()) + "\ndry run: nothing written")
+        facts = plan_augmentation(settings).facts
+        lines = "\n".join(f"{key}: {value}" for key, value in facts.items())
+        show(facts) if as_json else print(f"{lines}\ndry run: nothing written")
         return
-    done = write(settings, tell=say)
-    if as_json:
-        show(done)
-        return
-    if done["lift"]:
-        table(done["measure"], ["trained on", "mean", "model above it by (95 % interval)"], done["lift"])
-    real = counted(done["real"], "real row")
-    print(f"{done['verdict']}\n{real} and {done['synthetic']:,} synthetic: {done['output']}")
-    for relation, counts in done["constraints"].items():
+    done = run(None, settings, Runner(say))
+    show(done.to_dict()) if as_json else _print(done)
+
+
+def _print(done: Augmented) -> None:
+    if done.measure and done.lift:
+        table(done.measure, ["trained on", "mean", "model above it by (95 % interval)"], done.lift)
+    print(f"{done.verdict}\n{counted(done.real, 'real row')} and {done.synthetic:,} synthetic: {done.output}")
+    for relation, counts in done.constraints.items():
         if counts["broken"]:
             fixed = f"{counts['redrawn']:,} sampled again, {counts['repaired']:,} repaired"
             print(f"constraint {relation}: {counted(counts['broken'], 'generated row')} broke it; {fixed}")
-    if done["report"]:
-        print(f"report: {done['report']}")
+    if done.report:
+        print(f"report: {done.report}")

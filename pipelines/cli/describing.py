@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,12 +113,12 @@ def schema_options(schema: Path | None, drop: list[str] | None, ids: list[str] |
     }  # fmt: skip
 
 
-def bare(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def bare(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Entries without the values that they show: for what may be kept."""
     return [{k: v for k, v in row.items() if k != "examples"} for row in columns]
 
 
-def columns_table(columns: Sequence[dict[str, Any]]) -> None:
+def columns_table(columns: Sequence[Mapping[str, Any]]) -> None:
     """One line or more a column, then their notes, within the terminal's width."""
     from textwrap import wrap
 

@@ -62,8 +62,8 @@ def score(
         score__require_rows=require_rows, score__max_alarm_share=max_alarm_share,
         score__max_missing_share=max_missing_share, score__date=date, registry__tracking_uri=tracking,
     )  # fmt: skip
-    chosen = settings.score
-    summary = run(chosen, registry(settings) if str(chosen.model).startswith("models:/") else None, new_run)
+    registered = str(settings.score.model).startswith("models:/")
+    summary = run(registry(settings) if registered else None, settings, new_run)
     show(summary.to_dict()) if as_json else print(summary.report())
     summary.check()
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, bare, columns_table, schema_options
-from pipelines.errors import UsageError
 from serving.options import LOCATION, DataDay
 from serving.wording import counted, say
 
 if TYPE_CHECKING:
+    from pipelines.results import Plan, Trained
     from pipelines.settings import Settings
 
 
@@ -118,7 +118,9 @@ def train(
     train, assumed mostly normal.
     """
     need("torch", "train")
-    task = _task(task, model)
+    from pipelines import steps as jobs
+
+    task = jobs.task_of(model, task, say)
     chosen = configured(
         config, data__path=data, data__date=date, data__label=label, data__normal=normal,
         calibration__alpha=alpha, training__steps=steps, training__random_state=seed, registry__tracking_uri=tracking,
@@ -126,26 +128,32 @@ def train(
     )  # fmt: skip
     where = registry(chosen)
     if dry_run:
-        _plan(where, name, chosen, task, as_json)
+        plan = jobs.plan_detector if task == "detector" else jobs.plan_augmenter
+        _show_plan(plan(where, chosen, name), as_json)
         return
-    trained = _train(where, name, chosen, task)
-    if as_json:
-        show(trained.to_dict())
-        return
+    job = jobs.train_detector if task == "detector" else jobs.train_augmenter
+    trained = job(where, chosen, name, jobs.Runner(say))
+    show(trained.to_dict()) if as_json else _show_trained(trained, chosen)
+
+
+def _show_trained(trained: Trained, chosen: Settings) -> None:
     chosen_by = trained.validation or trained.test
     rows = [[k, f"{v:.4f}", "chosen" if k == trained.model else ""] for k, v in chosen_by.items()]
     if rows:
         table(trained.measure, ["model", "figure", ""], rows)
-    print(f"registered {name} version {trained.version} as challenger ({trained.model})")
+    print(f"registered {trained.name} version {trained.version} as challenger ({trained.model})")
     print(f"artifact {trained.artifact}\n{_next(trained, chosen)}")
 
 
-def _next(trained: Any, chosen: Settings) -> str:
-    """What to do next; where the gate on the alarm budget would refuse the version, that and its mend."""
+def _next(trained: Trained, chosen: Settings) -> str:
+    """What to do next: promote, or train again if the gate on the alarm budget would reject the version."""
     from pipelines.gates import load_gates, rows_for, supported
+    from pipelines.results import DetectorDetails
 
-    doubt = trained.extra.get("doubt")
-    before = f"warning: {doubt}\n" if doubt else ""
+    extra = trained.extra
+    if not isinstance(extra, DetectorDetails):
+        return f"next: ganlib promote {trained.name}"
+    before = f"warning: {extra.doubt}\n" if extra.doubt else ""
     asked = load_gates(chosen.registry.gates)["detector"].get("alpha_supported", False)
     wanted = chosen.calibration.alpha if asked is True else float(asked)
     if trained.alpha_min is None or asked is False or supported(trained.alpha_min, wanted):
@@ -155,50 +163,18 @@ def _next(trained: Any, chosen: Settings) -> str:
     larger = f"train again with --alpha {least:g} or more, or" if asked is True else "train again"
     return (
         f"{before}`ganlib promote {trained.name}` would be refused (gate alpha_supported): {wanted:g} needs "
-        f"{rows_for(wanted):,} calibration rows, there were {trained.extra['calibration_rows']:,}\n"
+        f"{rows_for(wanted):,} calibration rows, there were {extra.calibration_rows:,}\n"
         f"next: {larger} with more rows (or a larger calibration.fraction)"
     )
 
 
-def _task(asked: str | None, model: str | None) -> str:
-    """What to train: as asked, else a detector unless the model can only augment, which is said."""
-    from pipelines.steps import check_model, tasks_of
-
-    if asked not in (None, "detector", "augmenter"):
-        raise UsageError(f"--task is detector or augmenter, not {asked!r}")
-    if model is None or model == "auto":
-        return asked or "detector"
-    task = asked or ("augmenter" if tasks_of(model) == ("augmenter",) else "detector")
-    check_model(model, task)
-    if asked is None and task == "augmenter":
-        say(f"{model} is no detector but an augmenter: an augmenter is trained, as by --task augmenter")
-    return task
-
-
-def _train(where: Any, name: str, chosen: Settings, task: str) -> Any:
-    if task == "augmenter":
-        from pipelines.augmenting import train_augmenter
-
-        return train_augmenter(where, name, chosen, tell=say)
-    from pipelines.steps import train_detector
-
-    return train_detector(where, None, name, settings=chosen, tell=say)
-
-
-def _plan(where: Any, name: str, chosen: Settings, task: str, as_json: bool) -> None:
-    """Everything up to the first fit."""
-    if task == "augmenter":
-        from pipelines.augmenting import plan_augmenter as plan
-    else:
-        from pipelines.steps import plan_detector as plan
-
-    facts = plan(where, name, chosen)
-    columns = facts.pop("columns")
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    """Print what training would read: every fact, then the columns; example values on a terminal only."""
     if as_json:
-        show(facts | {"columns": bare(columns)})
+        found = {} if plan.findings is None else {"findings": plan.findings}
+        show({**plan.facts, **found, "columns": bare(plan.columns)})
         return
-    for key, value in facts.items():
-        if key != "findings":
-            print(f"{key}: {value}")
-    columns_table(columns)
+    for key, value in plan.facts.items():
+        print(f"{key}: {value}")
+    columns_table(plan.columns)
     print("dry run: nothing was trained")

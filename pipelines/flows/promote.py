@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines import promotion
 from pipelines.errors import GateRefused
-from pipelines.flows.tasks import as_flow, as_task, leave_table, tell
+from pipelines.flows.tasks import as_flow, as_task, leave_table, report
 from pipelines.registry import Registry
 from pipelines.settings import load_settings
 
@@ -47,13 +47,13 @@ def promote(
     """Make the challenger champion where it passes the gates; raises GateRefused (exit 3), TryAgain (75)."""
     done = MOVE(name, version, gates, dry_run, config)
     if done["already"]:
-        tell(f"{name} version {done['version']} is champion already; nothing to promote")
+        report(f"{name} version {done['version']} is champion already; nothing to promote")
         return done
     state = "passed" if done["passed"] else "refused"
     leave_table(f"gates {name}", done["gates"], f"{name} version {done['version']}: {state}")
     if not done["passed"]:
         raise GateRefused(f"{name} version {done['version']} was not promoted: {done['failures']}")
-    tell(f"{name} version {done['version']} {'would be' if dry_run else 'is'} champion")
+    report(f"{name} version {done['version']} {'would be' if dry_run else 'is'} champion")
     return done
 
 
@@ -62,5 +62,5 @@ def rollback(name: str, dry_run: bool = False, config: str | None = None) -> dic
     """Give the alias champion back to the version before."""
     before, after = BACK(name, dry_run, config)
     leave_table(f"rollback {name}", [{"from": before, "to": after}], f"champion of {name}")
-    tell(f"{name}: version {before} {'would give' if dry_run else 'gave'} way to version {after}")
+    report(f"{name}: version {before} {'would give' if dry_run else 'gave'} way to version {after}")
     return {"name": name, "from": before, "to": after}

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, tell, with_day
-from pipelines.registry import Registry
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, report, with_day
 from pipelines.settings import Settings, load_settings
 from serving.batch import Summary
 
@@ -15,7 +14,7 @@ from serving.batch import Summary
 def score_rows(settings: dict[str, Any]) -> dict[str, Any]:
     """Score what is not scored yet; committed units are skipped, so that a retry continues."""
     given = Settings.model_validate(settings)
-    return steps.score(given.score, Registry(settings=given.registry)).to_dict()
+    return steps.score(None, given).to_dict()
 
 
 def recount(output: str) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def score_batch(
     folder = done["output"]
     counts = RECOUNT(folder)
     summary = Summary(**done)
-    tell(summary.report())
+    report(summary.report())
     shown = ("model_name", "model_version", "alpha", "rows", "dead", "anomalies", "units", "skipped")
     leave_table("scores", [{name: done[name] for name in shown} | {"recounted": counts["rows"]}], f"scores in {folder}")
     leave_link("scores-folder", Path(folder).resolve().as_uri(), folder)

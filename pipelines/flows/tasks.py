@@ -1,4 +1,4 @@
-"""What all flows share: steps as tasks, what may be retried, how a flow fails, and how it tells what it does."""
+"""What all flows share: steps as tasks, retries, how a flow fails, and how it reports progress."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from prefect.tasks import exponential_backoff
 
 from pipelines.errors import UsageError
 from pipelines.settings import Settings
+from pipelines.steps import Runner
 from serving.secrets import without_secrets
 from serving.wording import say, shown
 
@@ -61,7 +62,7 @@ def is_transient(_: Any, __: Any, state: Any) -> bool:
 
 
 def as_task(step: Callable[..., Any], *, idempotent: bool, timeout: float = HOUR) -> Any:
-    """A step as a task: JSON in and out, never cached, limited in time, retried only where that is harmless."""
+    """A step as a task: never cached, limited in time, retried only if it is ``idempotent``."""
     retries: dict[str, Any] = {}
     if idempotent:
         retries = {"retries": 2, "retry_delay_seconds": exponential_backoff(2), "retry_jitter_factor": 0.5}
@@ -125,13 +126,13 @@ def enter_home() -> None:
         raise UsageError(f"{HOME}={home} cannot be entered ({error.strerror}); export the data's folder") from error
 
 
-def runner(tasks: Mapping[Any, Any]) -> Callable[..., Any]:
-    """A ``run`` for the steps' order that calls each step's task."""
-    return lambda step, *args: tasks[step](*args)
+def runner(tasks: Mapping[Any, Any]) -> Runner:
+    """A job's runner that calls each step's task and reports to the run's log."""
+    return Runner(report, lambda step, *args: tasks[step](*args))
 
 
-def tell(text: str) -> None:
-    """Say it on stderr and in the run's log, each line for itself."""
+def report(text: str) -> None:
+    """Print each line on stderr and write it to the run's log."""
     for line in text.split("\n"):
         say(line)
         get_run_logger().info(shown(line))

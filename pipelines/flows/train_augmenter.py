@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines import augmenting, steps
-from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, runner, tell, with_day
+from pipelines import steps
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, report, runner, with_day
 from pipelines.settings import Settings
 
 TASKS = {
-    augmenting.prepare_augmenter: as_task(augmenting.prepare_augmenter, idempotent=True),
-    augmenting.fit_augmenter: as_task(augmenting.fit_augmenter, idempotent=True, timeout=12 * HOUR),
+    steps.prepare_augmenter: as_task(steps.prepare_augmenter, idempotent=True),
+    steps.fit_augmenter: as_task(steps.fit_augmenter, idempotent=True, timeout=12 * HOUR),
     # A second run would register a second version.
-    augmenting.register_augmenter: as_task(augmenting.register_augmenter, idempotent=False),
+    steps.register_augmenter: as_task(steps.register_augmenter, idempotent=False),
 }
 
 
 def augment_rows(settings: dict[str, Any]) -> dict[str, Any]:
     """Write the augmented table; the same settings give the same file."""
-    return augmenting.augment(Settings.model_validate(settings), tell=tell)
+    given = Settings.model_validate(settings)
+    return steps.augment(None, given, steps.Runner(report)).to_dict()
 
 
 AUGMENT = as_task(augment_rows, idempotent=True, timeout=12 * HOUR)
@@ -40,7 +41,7 @@ def train_augmenter(
     """
     given = dict(overrides or {}) | {"augment.model": model}
     settings = steps.settings_of(data, label=label, config=config, overrides=given, date=date)
-    trained = augmenting.train_augmenter(None, name, with_day(settings, "data"), tell=tell, run=runner(TASKS))
+    trained = steps.train_augmenter(None, with_day(settings, "data"), name, runner(TASKS))
     rows = [{"trained on": key, trained.measure: round(value, 4)} for key, value in trained.test.items()]
     leave_table(f"lift {name}", rows, f"{trained.measure}: a forest trained on real rows, and on augmented rows")
     leave_link(f"artifact {name}", f"file://{trained.artifact}", f"{name} version {trained.version}")

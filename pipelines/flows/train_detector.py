@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines import steps
-from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, runner, tell, with_day
+from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_table, runner, with_day
 
 TASKS = {
     steps.prepare: as_task(steps.prepare, idempotent=True),
@@ -27,7 +27,7 @@ def train_detector(
     overrides: dict[str, Any] | None = None,
     date: str | None = None,
 ) -> dict[str, Any]:
-    """Train, compare, calibrate, seal and register; returns what ``steps.Trained`` holds.
+    """Train, compare, calibrate, seal and register; returns ``results.Trained`` as JSON values.
 
     ``config`` is a YAML file of settings, ``overrides`` dotted keys such as ``training.steps``; arguments win.
     ``{date}`` in ``data`` becomes ``date`` (YYYY-MM-DD), or the day of the scheduled start (UTC).
@@ -35,8 +35,7 @@ def train_detector(
     settings = steps.settings_of(
         data, label=label, normal=normal, model=model, config=config, overrides=overrides, date=date
     )
-    settings = with_day(settings, "data")
-    trained = steps.train_detector(None, None, name, settings=settings, tell=tell, run=runner(TASKS))
+    trained = steps.train_detector(None, with_day(settings, "data"), name, runner(TASKS))
     rows = [{"model": m, trained.measure: round(v, 4), "chosen": m == trained.model}
             for m, v in trained.validation.items()]  # fmt: skip
     leave_table(f"candidates {name}", rows, f"{trained.rule}; {trained.measure} on validation rows")

@@ -37,15 +37,15 @@ def _build(folder):
     import torch
 
     from pipelines.registry import Registry
-    from pipelines.steps import train_detector
+    from pipelines.steps import settings_of, train_detector
 
     torch.set_num_threads(1)
     folder.mkdir()
     sensor_table(canary=True).to_csv(folder / "data.csv", index=False)
     registry = Registry(f"sqlite:///{folder}/mlflow.db")
-    trained = train_detector(
-        registry, folder / "data.csv", "demo", label="fault", model="vae", parameters={"steps": 150}, alpha=0.05
-    )
+    given = {"training.steps": 150, "calibration.alpha": 0.05}
+    settings = settings_of(folder / "data.csv", label="fault", model="vae", overrides=given)
+    trained = train_detector(registry, settings, "demo")
     shutil.copy(trained.artifact, folder / "demo.onnx")
 
 

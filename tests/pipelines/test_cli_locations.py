@@ -143,15 +143,15 @@ def test_the_output_is_never_what_is_read(ganlib, places):
 
 
 def test_real_rows_that_changed_while_the_model_learned_are_not_written(ganlib, places, monkeypatch):
-    from pipelines import augmenting
+    from pipelines.steps import augmentation
 
-    learn = augmenting._augmenter
+    learn = augmentation._augmenter
 
     def changing(*arguments, **options):
         with Path("in/2026-01-02/b.csv").open("a") as file:
             file.write("\n")
         return learn(*arguments, **options)
 
-    monkeypatch.setattr(augmenting, "_augmenter", changing)
+    monkeypatch.setattr(augmentation, "_augmenter", changing)
     refused(ganlib(*AUGMENT, "--data", "in/2026-01-02", "--output", "more.csv"), 4, "changed while the job ran")
     assert not Path("more.csv").exists()

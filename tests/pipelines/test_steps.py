@@ -248,7 +248,7 @@ def test_the_weekly_deployment_is_trained_for_an_alpha_that_the_gates_let_pass()
 
 def test_faults_before_anything_is_written(tmp_path, registry):
     from ganlib.errors import ConfigError
-    from pipelines.steps import train_detector
+    from pipelines.steps import settings_of, train_detector
 
     data = tmp_path / "d.csv"
     sensor_table(60).to_csv(data, index=False)
@@ -262,5 +262,6 @@ def test_faults_before_anything_is_written(tmp_path, registry):
     ]:
         given = {"data": data, "name": "new", "label": "fault", "model": "vae"} | arguments
         with pytest.raises(error):
-            train_detector(registry, given.pop("data"), given.pop("name"), **given)
+            name = given.pop("name")
+            train_detector(registry, settings_of(**given), name)
     assert registry.names() == before

@@ -1,0 +1,175 @@
+"""What the steps return. A step of a job also saves its result as JSON in the job's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DetectorData:
+    """A detector's data before anything is fitted: label rule, rows by part, findings and schema differences."""
+
+    rule: str
+    doubt: str
+    rows: int
+    fingerprint: str
+    labelled: bool
+    parts: Mapping[str, int]
+    findings: Sequence[Mapping[str, Any]]
+    differences: Sequence[str]
+
+
+@dataclass(frozen=True)
+class DetectorRows:
+    """Row positions of each part, and for each of them whether it is a known anomaly."""
+
+    parts: Mapping[str, Sequence[int]]
+    anomalous: Mapping[str, Sequence[bool]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained and sealed detector: ``value`` of ``measure`` on validation rows, test figures and parity."""
+
+    model: str
+    measure: str
+    chance: float
+    value: float
+    test: Mapping[str, float]
+    calibration: Mapping[str, Any]
+    config: Mapping[str, Any]
+    curves: Mapping[str, Sequence[float]]
+    calibration_rows: int
+    stopped: str
+    steps: int
+    parity_ratio: float
+    sha256: str
+    parity_max_abs: float
+    parity_bound: float
+    alpha_min: float | None
+    exporter: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best candidate, with the figures of all candidates, the baselines and the current champion."""
+
+    best: str
+    measure: str
+    chance: float
+    values: Mapping[str, float]
+    baselines: Mapping[str, float]
+    champion: Mapping[str, Any] | None
+    privacy: str
+
+
+@dataclass(frozen=True)
+class AugmenterData:
+    """An augmenter's data before anything is fitted: rows by class, numbers of training and test rows."""
+
+    rows: int
+    fingerprint: str
+    classes: Mapping[str, int]
+    fit: int
+    test: int
+
+
+@dataclass(frozen=True)
+class AugmenterRows:
+    """Row positions of the training and the held-out rows."""
+
+    fit: Sequence[int]
+    test: Sequence[int]
+
+
+@dataclass(frozen=True)
+class FittedAugmenter:
+    """A trained and sealed augmenter; ``lift`` is the macro AUPRC of each arm on the held-out rows."""
+
+    model: str
+    lift: Mapping[str, float]
+    config: Mapping[str, Any]
+    curves: Mapping[str, Sequence[float]]
+    parity_ratio: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DetectorDetails:
+    """Further facts about a registered detector."""
+
+    privacy: str
+    champion: Mapping[str, Any] | None
+    rows: int
+    alpha: float
+    calibration_rows: int
+    doubt: str
+    findings: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class AugmenterDetails:
+    """Further facts about a registered augmenter."""
+
+    privacy: str
+    rows: int
+    classes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registered version: its figures (``measure``), its artifact and further facts (``extra``)."""
+
+    name: str
+    version: str
+    run_id: str
+    model: str
+    measure: str
+    rule: str
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    artifact: str
+    sha256: str
+    alpha_min: float | None
+    extra: DetectorDetails | AugmenterDetails
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would do, without fitting or writing anything.
+
+    ``facts`` are printed one a line. ``columns`` hold example values, which are for a terminal only.
+    """
+
+    facts: Mapping[str, Any]
+    columns: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A written table: row counts, generated rows by class, what they add (``lift``) and constraint counts."""
+
+    output: str
+    real: int
+    synthetic: int
+    model: str
+    classes: Mapping[str, int]
+    lift: Sequence[Sequence[str]] = ()
+    verdict: str = "not measured"
+    report: str = ""
+    constraints: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    measure: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; ``measure`` only if the lift was measured."""
+        values = asdict(self)
+        if self.measure is None:
+            del values["measure"]
+        return values

@@ -1,0 +1,40 @@
+"""The jobs and their steps, as plain functions without Prefect.
+
+A job is called as ``job(registry, settings, name, runner)``: the registry (None opens the one that the settings
+name), the settings (``settings_of``), the name in the registry if it registers, and how to report and call steps.
+A step is called as ``step(folder)`` with the job's folder.
+"""
+
+from pipelines.steps.augmentation import augment, plan_augmentation
+from pipelines.steps.augmenter import (
+    fit_augmenter,
+    plan_augmenter,
+    prepare_augmenter,
+    register_augmenter,
+    train_augmenter,
+)
+from pipelines.steps.common import Runner, check_model, settings_of, task_of, tasks_of
+from pipelines.steps.detector import choose, plan_detector, prepare, register, train_candidate, train_detector
+from pipelines.steps.scoring import score
+
+__all__ = [
+    "Runner",
+    "augment",
+    "check_model",
+    "choose",
+    "fit_augmenter",
+    "plan_augmentation",
+    "plan_augmenter",
+    "plan_detector",
+    "prepare",
+    "prepare_augmenter",
+    "register",
+    "register_augmenter",
+    "score",
+    "settings_of",
+    "task_of",
+    "tasks_of",
+    "train_augmenter",
+    "train_candidate",
+    "train_detector",
+]

@@ -1,0 +1,215 @@
+"""Training an augmenter: ``train_augmenter`` calls the steps in order.
+
+A step takes the job's folder, reads the results of earlier steps there and saves its own as JSON.
+``register_augmenter`` adds a version at each call; calling any other step again gives the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.card import card
+from pipelines.copying import artifact_tags, texts
+from pipelines.errors import UsageError
+from pipelines.job import Job
+from pipelines.registry import Registry, check_name
+from pipelines.results import AugmenterData, AugmenterDetails, AugmenterRows, FittedAugmenter, Plan, Trained
+from pipelines.schemas import schema_of, unused_columns
+from pipelines.settings import Settings
+from pipelines.steps.common import Runner, check_model, new_job
+from serving.wording import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST_SHARE = 0.25
+LEAST_CLASS = 4  # rows that a class needs before one of them can be held out
+
+
+def train_augmenter(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
+    """Fit a generator on the training rows, measure what it adds on held-out rows, seal it and register it.
+
+    ``registry`` None opens the one that the settings name.
+    Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
+    """
+    check_name(name)
+    check_model(settings.augment.model, "augmenter")
+    registry, runner = registry or Registry(settings=settings.registry), runner or Runner()
+    with new_job(registry, settings, name) as job:
+        work = str(job.folder)
+        data: AugmenterData = runner.call(prepare_augmenter, work)
+        sizes = f"{data.fit:,} train, {data.test:,} judge"
+        runner.report(f"{counted(data.rows, 'row')} of {len(data.classes)} classes: {sizes}")
+        registry.client()  # fail before training if the registry is unreachable
+        runner.report(f"training {settings.augment.model}")
+        done: FittedAugmenter = runner.call(fit_augmenter, work)
+        runner.report(f"{done.model} sealed, parity {done.parity_ratio:.2g} of 1; {_one_split(done.lift, data.test)}")
+        trained: Trained = runner.call(register_augmenter, work)
+        return trained
+
+
+def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> Plan:
+    """Everything that training an augmenter does before the fit."""
+    from ganlib.data.describing import describe_columns
+    from ganlib.data.schema import Schema
+
+    check_name(name)
+    with new_job(registry, settings, name) as job:
+        data, schema = prepare_augmenter(str(job.folder)), Schema.load(job.folder / "schema.yaml")
+        columns = describe_columns(job.table().drop(columns=[str(job.settings.data.label)]), schema)
+    facts = {"model": settings.augment.model, "rows": data.rows, "classes": data.classes}
+    return Plan(facts | {"fit": data.fit, "test": data.test}, columns)
+
+
+def _one_split(lift: Mapping[str, float], test: int) -> str:
+    """The figures of this one model on the held-out rows; ``augment`` reports the mean over several splits instead."""
+    from ganlib.augment.lift import TITLES
+
+    if not lift:
+        return "not measured: no row could be held out"
+    figures = ", ".join(f"{TITLES[arm]} {figure:.4f}" for arm, figure in lift.items())
+    return f"this model on one split, {counted(test, 'held-out row')} (macro AUPRC): {figures}"
+
+
+def prepare_augmenter(folder: str) -> AugmenterData:
+    """Read the data, hold out rows of each class, and infer the schema from the training rows."""
+    from ganlib.data.values import as_strings
+
+    job = Job.open(folder)
+    data, frame = job.settings.data, job.table()
+    if data.label is None:
+        raise UsageError("an augmenter generates rows by class: name the column with --label or data.label")
+    classes = learnable_classes(frame, data.label)
+    texts = as_strings(frame[data.label])
+    fit, test = _hold_out(frame, texts, np.array(list(classes)), job.settings.training.random_state)
+    schema = schema_of(data, frame, fit.tolist(), for_generation=True)
+    schema.save(job.folder / "schema.yaml")
+    job.save("rows", AugmenterRows(fit.tolist(), test.tolist()))
+    facts = AugmenterData(rows=len(frame), fingerprint=job.fingerprint(), classes=classes, fit=len(fit), test=len(test))
+    job.save("facts", facts)
+    return facts
+
+
+def learnable_classes(frame: pd.DataFrame, label: str) -> dict[str, int]:
+    """Rows by class; raises DataError if the column is absent or none of its classes can be learned."""
+    from ganlib.data.read import need_column
+    from ganlib.data.values import as_strings
+    from ganlib.errors import DataError
+
+    texts = as_strings(need_column(frame, label)).astype(str)
+    names, counts = np.unique(texts[texts != ""], return_counts=True)
+    if len(names) == 0:
+        raise DataError(
+            f"label column {label!r} holds no value: all of them are missing; name another column with --label"
+        )
+    if len(names) == 1:
+        raise DataError(
+            f"label column {label!r} holds one class, {str(names[0])!r}; an augmenter needs two or more: name another "
+            "column with --label"
+        )
+    if counts.max() < LEAST_CLASS:
+        raise DataError(
+            f"label column {label!r} divides {counted(len(frame), 'row')} into {len(names)} classes, and none has "
+            f"{LEAST_CLASS} rows or more: no class can be learned; add rows, or name another column with --label"
+        )
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _hold_out(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows; all rows of a very small class are training rows."""
+    from ganlib.data.split import split_rows
+    from ganlib.errors import DataError
+
+    fit, test = [], []
+    for label in labels:
+        rows = np.flatnonzero(texts == label)
+        try:
+            if len(rows) < LEAST_CLASS:
+                raise DataError("too few")
+            parts = split_rows(frame.iloc[rows], {"fit": 1 - TEST_SHARE, "test": TEST_SHARE}, seed=seed)
+        except DataError:  # too few, or copies of one row
+            parts = {"fit": np.arange(len(rows)), "test": np.arange(0)}
+        fit.append(rows[parts["fit"]])
+        test.append(rows[parts["test"]])
+    return np.sort(np.concatenate(fit)), np.sort(np.concatenate(test))
+
+
+def fit_augmenter(folder: str) -> FittedAugmenter:
+    """Fit on the training rows, measure the lift on the held-out rows, seal through the parity gate."""
+    import pandas as pd
+
+    from ganlib.augment import as_augmenter
+    from ganlib.data.schema import Schema
+    from ganlib.export import seal
+
+    job = Job.open(folder)
+    data, rows, label = job.load("facts", AugmenterData), job.load("rows", AugmenterRows), str(job.settings.data.label)
+    frame = job.table(data.fingerprint)
+    schema, model = Schema.load(job.folder / "schema.yaml"), job.settings.augment.model
+    augmenter = as_augmenter(model, **job.settings.augmenter_parameters() | {"schema": schema, "verbose": True})
+    used = frame.drop(columns=unused_columns(job.settings.data, frame))
+    real = used.iloc[rows.fit].reset_index(drop=True)
+    y = pd.Series(real[label].to_numpy(), name=label)
+    augmenter.fit(real.drop(columns=[label]), y)
+    training = {"fingerprint": data.fingerprint, "rows": len(real), "data": job.data}
+    report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)
+    done = FittedAugmenter(
+        model=model,
+        lift=_lift(augmenter, real, used.iloc[rows.test], label),
+        config=augmenter.algorithm_.config.to_dict(),
+        curves={k: [float(v) for v in values] for k, values in augmenter.history_.curves.items()},
+        parity_ratio=report.parity_max_abs / max(report.parity_bound, 1e-30),
+        sha256=report.sha256,
+    )
+    job.save("candidate", done)
+    return done
+
+
+def _lift(augmenter: Any, real: pd.DataFrame, test: pd.DataFrame, label: str) -> dict[str, float]:
+    """Each arm's figure on the held-out rows; empty if there are none or the classes are balanced."""
+    from ganlib.augment.counts import to_balance
+    from ganlib.augment.lift import judge_split
+
+    wanted = to_balance(augmenter.class_counts_)
+    if len(test) == 0 or not wanted.any():
+        return {}
+    made = augmenter.sample(conditions={c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n})
+    return judge_split(real, made, test, label)
+
+
+def register_augmenter(folder: str) -> Trained:
+    """Log the run and register the augmenter as ``challenger``; each call adds a version."""
+    from pipelines.privacy import check_privacy
+    from pipelines.report import log_augmenter
+    from serving.artifact import load_artifact
+
+    job = Job.open(folder)
+    data, done, registry = job.load("facts", AugmenterData), job.load("candidate", FittedAugmenter), job.registry()
+    file = job.folder / f"{job.name}.onnx"
+    artifact, rows = load_artifact(file), job.load("rows", AugmenterRows)
+    privacy = check_privacy(file, job.table(data.fingerprint).iloc[rows.fit])
+    with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
+        logged = log_augmenter(registry, run.info.run_id, artifact, job, data, done)
+        tags = artifact_tags(artifact) | {"privacy": privacy}
+        tags = texts(tags | {f"macro_auprc_{k}": v for k, v in done.lift.items()})
+        text = card(artifact, job.name, tags, run.info.run_id, ["curves.png"])
+        registry.describe(logged, text)
+        version = registry.register(job.name, logged, tags, text)
+    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+    return Trained(
+        name=job.name,
+        version=version.version,
+        run_id=run.info.run_id,
+        model=done.model,
+        measure="macro AUPRC on held-out real rows",
+        rule=f"classes of column {job.settings.data.label}",
+        validation={},
+        test=done.lift,
+        artifact=str(kept.path),
+        sha256=done.sha256,
+        alpha_min=None,
+        extra=AugmenterDetails(privacy=privacy, rows=data.rows, classes=data.classes),
+    )

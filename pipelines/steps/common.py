@@ -1,0 +1,97 @@
+"""What all jobs share: settings, a temporary job folder, the choice of a model, and how steps are run."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UsageError
+from pipelines.job import Job
+from pipelines.registry import Registry
+from pipelines.schemas import with_schema
+from pipelines.settings import Settings, load_settings, with_date
+
+Report = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Report nothing."""
+
+
+def direct(step: Callable[..., Any], *args: Any) -> Any:
+    """Call a step in this process."""
+    return step(*args)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How a job reports its progress, and how it calls its steps; a flow passes one that calls them as tasks."""
+
+    report: Report = silent
+    call: Callable[..., Any] = direct
+
+
+def settings_of(
+    data: str | Path | None, *, label: str | None = None, normal: str | None = None, model: str | None = None,
+    config: str | Path | None = None, overrides: Mapping[str, Any] | None = None, date: str | None = None,
+) -> Settings:  # fmt: skip
+    """Settings of a job: the configuration file, then ``overrides`` (dotted keys), then the other arguments."""
+    given = {"data.path": None if data is None else str(data), "data.label": label, "data.normal": normal}
+    given["data.date"] = date
+    return load_settings(config, dict(overrides or {}) | given | {"model.name": model})
+
+
+@contextmanager
+def new_job(registry: Registry | None, settings: Settings, name: str) -> Iterator[Job]:
+    """A job in a temporary folder, which is removed at the end.
+
+    Raises UsageError if the name is not valid or the data is missing, ConfigError if the schema file is not valid.
+    """
+    settings = with_schema(with_date(settings))
+    folder = Path(tempfile.mkdtemp(prefix=f"ganlib-{name}-"))
+    try:
+        yield Job.create(folder, name, settings, registry or Registry(settings=settings.registry))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def tasks_of(model: str) -> tuple[str, ...]:
+    """The tasks for which a model can be trained on tables; raises ConfigError on an unknown name."""
+    from ganlib.registry import entry
+
+    found = entry(model)
+    able = {
+        "detector": "detector" in found.tasks and "scorer" in found.exports,
+        "augmenter": "augmenter" in found.tasks and "table" in found.modalities,
+    }
+    return tuple(task for task, can in able.items() if can)
+
+
+def check_model(model: str, task: str) -> None:
+    """Raise UsageError if a model cannot do a task, ConfigError if there is no such model."""
+    if task in (able := tasks_of(model)):
+        return
+    other = f"--task {able[0]} trains it; " if able else ""
+    what = {"detector": "does not detect", "augmenter": "does not generate tables"}[task]
+    raise UsageError(f"model {model!r} {what}; {other}`ganlib models --task {task}` lists those that do")
+
+
+def task_of(model: str | None, task: str | None, report: Report = silent) -> str:
+    """The task to train for: ``task`` if given, else detector unless the model can only augment (reported).
+
+    Raises UsageError on another task or one that the model cannot do.
+    """
+    if task not in (None, "detector", "augmenter"):
+        raise UsageError(f"--task is detector or augmenter, not {task!r}")
+    if model is None or model == "auto":
+        return task or "detector"
+    chosen = task or ("augmenter" if tasks_of(model) == ("augmenter",) else "detector")
+    check_model(model, chosen)
+    if task is None and chosen == "augmenter":
+        report(f"{model} is no detector but an augmenter: an augmenter is trained, as by --task augmenter")
+    return chosen

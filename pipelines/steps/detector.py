@@ -1,0 +1,265 @@
+"""Training a detector: ``train_detector`` calls the steps in order.
+
+A step takes the job's folder, reads the results of earlier steps there and saves its own as JSON. ``register`` adds a
+version at each call; calling any other step again gives the same result.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.card import PICTURES, card
+from pipelines.copying import artifact_tags, texts
+from pipelines.figures import (
+    Parts,
+    baseline_figures,
+    calibration_figures,
+    champion_figures,
+    measured,
+    reported_figures,
+)
+from pipelines.job import Job
+from pipelines.registry import Registry, check_name
+from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Plan, Trained
+from pipelines.rows import read_labels, split_for_detection
+from pipelines.schemas import differences, print_findings, schema_of
+from pipelines.settings import Settings
+from pipelines.steps.common import Runner, check_model, new_job
+from serving.wording import counted, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from serving.artifact import Artifact
+
+
+def train_detector(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
+    """Train candidates, compare them on validation rows, register the best as ``challenger``.
+
+    ``registry`` None opens the one that the settings name.
+    Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
+    """
+    check_name(name)
+    models, runner = candidates_of(settings), runner or Runner()
+    registry = registry or Registry(settings=settings.registry)
+    with new_job(registry, settings, name) as job:
+        work = str(job.folder)
+        data: DetectorData = runner.call(prepare, work)
+        _report_data(data, runner)
+        registry.client()  # fail before training if the registry is unreachable
+        for model in models:
+            runner.report(f"training {model}")
+            done: Candidate = runner.call(train_candidate, work, model)
+            figures = f"{done.measure} {done.value:.4f}, sealed, parity {done.parity_ratio:.2g} of 1"
+            runner.report(f"{model}: {figures}")
+        choice: Choice = runner.call(choose, work, list(models))
+        values = _figures({**choice.values, **choice.baselines})
+        runner.report(f"chosen by {choice.measure}: {choice.best}; {values}")
+        trained: Trained = runner.call(register, work)
+        return trained
+
+
+def plan_detector(registry: Registry | None, settings: Settings, name: str) -> Plan:
+    """Everything that training a detector does before the first fit."""
+    from ganlib.data.describing import describe_columns
+    from ganlib.data.roles import Finding
+    from ganlib.data.schema import Schema
+
+    check_name(name)
+    models = candidates_of(settings)
+    with new_job(registry, settings, name) as job:
+        data, schema = prepare(str(job.folder)), Schema.load(job.folder / "schema.yaml")
+        columns = describe_columns(job.table(), schema, [Finding(**values) for values in data.findings])
+    doubts = [*([data.doubt] if data.doubt else []), *data.differences]
+    facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
+    facts |= {"rows": data.rows, **data.parts, "candidates": ", ".join(models)}
+    return Plan(facts, columns, data.findings)
+
+
+def candidates_of(settings: Settings) -> tuple[str, ...]:
+    """The models to train: one name, or the candidates for ``auto``; raises ConfigError or UsageError on others."""
+    names = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
+    for name in names:
+        check_model(name, "detector")
+    return tuple(dict.fromkeys(names))
+
+
+def prepare(folder: str) -> DetectorData:
+    """Read the data, find known anomalies, split, and infer the schema from the training rows."""
+    from ganlib.data.describing import comments
+    from ganlib.data.roles import find_roles
+
+    job = Job.open(folder)
+    data, frame = job.settings.data, job.table()
+    labels = read_labels(frame, data.label, data.normal)
+    features = frame.drop(columns=[data.label]) if data.label else frame
+    _check_usable(features.drop(columns=[n for n in (*data.drop, *data.ids) if n in features]))
+    parts = split_for_detection(features, labels, data, job.settings.training.random_state)
+    schema = schema_of(data, frame, parts["fit"])
+    found = find_roles(frame, schema, labels.anomalous)
+    schema.save(job.folder / "schema.yaml", comments(found))
+    anomalous = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
+    job.save("rows", DetectorRows(parts, anomalous))
+    facts = DetectorData(
+        rule=labels.rule,
+        doubt=labels.doubt,
+        rows=len(frame),
+        fingerprint=job.fingerprint(),
+        labelled=any(anomalous["validation"]),
+        parts={part: len(rows) for part, rows in parts.items()},
+        findings=[finding.to_dict() for finding in found],
+        differences=differences(schema, frame, data),
+    )
+    job.save("findings", facts.findings)
+    job.save("facts", facts)
+    return facts
+
+
+def _check_usable(features: pd.DataFrame) -> None:
+    """Raise DataError if all rows are alike, before a split fails on them with a vaguer message."""
+    from ganlib.errors import DataError
+
+    if features.shape[1] == 0 or features.nunique().max() < 2:
+        names = listed(list(map(str, features.columns)), 5)
+        raise DataError(f"no column distinguishes rows: each is empty or constant ({names}); give other data")
+
+
+def train_candidate(folder: str, model: str) -> Candidate:
+    """Fit one model on the training rows, measure it, and seal it through the parity gate.
+
+    A fraction of the training rows is held out for calibration.
+    """
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+
+    job = Job.open(folder)
+    parts = Parts(job)
+    parameters = job.settings.detector_parameters() | {"schema": parts.schema, "verbose": True}
+    parameters.pop("group")
+    detector = as_detector(model, **parameters).fit(parts.part("fit"))
+    judged, truth, measure, chance = parts.judged("validation")
+    report = seal(
+        detector,
+        job.folder / model / f"{job.name}.onnx",
+        training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
+    )
+    detector.schema_.save(job.folder / model / "schema.yaml")
+    done = Candidate(
+        model=model,
+        measure=measure,
+        chance=chance,
+        value=measured(measure, detector.anomaly_score(judged), truth),
+        test=reported_figures(detector, parts),
+        calibration=calibration_figures(detector, parts),
+        config=detector.algorithm_.config.to_dict(),
+        curves={k: [float(v) for v in values] for k, values in detector.history_.curves.items()},
+        calibration_rows=detector.calibration_.n,
+        stopped=detector.history_.stopped,
+        steps=detector.history_.steps,
+        parity_ratio=report.parity_max_abs / max(report.parity_bound, 1e-30),
+        sha256=report.sha256,
+        parity_max_abs=report.parity_max_abs,
+        parity_bound=report.parity_bound,
+        alpha_min=report.alpha_min,
+        exporter=report.exporter,
+    )
+    job.save(f"candidate-{model}", done)
+    return done
+
+
+def choose(folder: str, models: list[str]) -> Choice:
+    """The best candidate on validation rows, compared with baselines and the current champion on the same rows."""
+    from pipelines.privacy import check_privacy
+
+    job = Job.open(folder)
+    parts = Parts(job)
+    values = {model: job.load(f"candidate-{model}", Candidate).value for model in models}
+    best = max(models, key=lambda model: values[model])
+    judged, truth, measure, chance = parts.judged("validation")
+    choice = Choice(
+        best=best,
+        measure=measure,
+        chance=chance,
+        values=values,
+        baselines=baseline_figures(parts, judged, truth, measure),
+        champion=champion_figures(job, judged, truth, measure),
+        privacy=check_privacy(job.folder / best / f"{job.name}.onnx", parts.part("fit")),
+    )
+    job.save("choice", choice)
+    return choice
+
+
+def register(folder: str) -> Trained:
+    """Log the run and register the chosen artifact as ``challenger``; each call adds a version."""
+    from pipelines.report import log_parameters, log_training
+    from serving.artifact import load_artifact
+
+    job = Job.open(folder)
+    data, choice, registry = job.load("facts", DetectorData), job.load("choice", Choice), job.registry()
+    candidates = {model: job.load(f"candidate-{model}", Candidate) for model in choice.values}
+    best = candidates[choice.best]
+    file = job.folder / choice.best / f"{job.name}.onnx"
+    artifact = load_artifact(file)
+    tags = _tags(artifact, job.settings.calibration.alpha, choice, best)
+    with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
+        log_parameters(registry, run.info.run_id, job, data, choice, best)
+        # Log figures after the model: MLflow would attach all figures of the run to it, other candidates' too.
+        logged = registry.log_model(file)
+        log_training(registry, logged, artifact, job, data, choice, candidates)
+        text = card(artifact, job.name, tags, run.info.run_id, PICTURES)
+        registry.describe(logged, text)
+        version = registry.register(job.name, logged, tags, text)
+    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+    return Trained(
+        name=job.name,
+        version=version.version,
+        run_id=run.info.run_id,
+        model=choice.best,
+        measure=choice.measure,
+        rule=data.rule,
+        validation={**choice.values, **choice.baselines},
+        test=best.test,
+        artifact=str(kept.path),
+        sha256=best.sha256,
+        alpha_min=best.alpha_min,
+        extra=DetectorDetails(
+            privacy=choice.privacy,
+            champion=choice.champion,
+            rows=data.rows,
+            alpha=job.settings.calibration.alpha,
+            calibration_rows=best.calibration_rows,
+            doubt=data.doubt,
+            findings=data.findings,
+        ),
+    )
+
+
+def _tags(artifact: Artifact, alpha: float, choice: Choice, best: Candidate) -> dict[str, str]:
+    """The tags of a version; the gates read them."""
+    tags = artifact_tags(artifact) | {
+        "privacy": choice.privacy,
+        "alpha": alpha,
+        "alpha_min": best.alpha_min,
+        "quality": choice.values[choice.best],
+        "quality_measure": choice.measure,
+        "quality_chance": choice.chance,
+        "baseline_pca": choice.baselines["PCA"],
+    }
+    if choice.champion:
+        tags |= {f"champion_{key}": value for key, value in choice.champion.items()}
+    return texts(tags)
+
+
+def _report_data(data: DetectorData, runner: Runner) -> None:
+    runner.report(f"rule: {data.rule}")
+    if data.doubt:
+        runner.report(f"warning: {data.doubt}")
+    print_findings(data, runner.report)
+    sizes = ", ".join(f"{n:,} {part}" for part, n in data.parts.items())
+    runner.report(f"{counted(data.rows, 'row')}: {sizes}")
+
+
+def _figures(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())

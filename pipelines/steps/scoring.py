@@ -1,0 +1,46 @@
+"""Scoring a file or folder with a registered model or a sealed file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UsageError
+from pipelines.following import followed, note_scored
+from pipelines.registry import Registry
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.batch import Summary
+
+
+def score(registry: Registry | None, settings: Settings, new_run: bool = False) -> Summary:
+    """Score ``score.input`` with ``models:/NAME@ALIAS`` or a sealed file; calling it again continues.
+
+    ``registry`` None opens the one that the settings name, if the model is registered. ``new_run`` replaces an output
+    folder that holds another run. Raises UsageError if model, input or output are missing, and what
+    ``serving.batch.score_batch`` raises.
+    """
+    from serving.batch import score_batch
+
+    chosen = settings.score
+    for name in ("model", "input", "output"):
+        if getattr(chosen, name) is None:
+            raise UsageError(f"--{name} is missing: give it, or score.{name} in the configuration (--config)")
+    path: str | Path = str(chosen.model)
+    identity: dict[str, Any] = {}
+    found = None
+    if str(path).startswith("models:/"):
+        registry = registry or Registry(settings=settings.registry)
+        found = followed(registry, str(path))
+        path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}
+    summary = score_batch(
+        path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, fdr=chosen.fdr,
+        keep=chosen.keep, bad_rows=chosen.bad_rows, max_bad_share=chosen.max_bad_share,
+        require_rows=chosen.require_rows, max_alarm_share=chosen.max_alarm_share,
+        max_missing_share=chosen.max_missing_share, date=chosen.date, workers=chosen.workers, new_run=new_run,
+        wait=chosen.wait, **identity,
+    )  # fmt: skip
+    if registry is not None and found is not None:
+        note_scored(registry, found)
+    return summary
