@@ -1,1 +1,1 @@
-"""Scoring on onnxruntime: no torch, scikit-learn, mlflow or prefect here (docs/architecture.md)."""
+"""Scoring with onnxruntime. Imports no torch, scikit-learn, mlflow or prefect (docs/architecture.md)."""

@@ -1,4 +1,4 @@
-"""``python -m serving VERB``: scoring alone, where only the base is installed."""
+"""``python -m serving VERB``: the scoring commands, for machines that install only the base dependencies."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def score(
     max_missing_share: options.MaxMissingShare = None,
     date: options.Day = None,
     workers: Annotated[int, typer.Option(help="Processes that share the units of the input.")] = 1,
-    new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
+    new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder that holds another run.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for another worker.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Score rows into a folder; run the same command again to continue after a crash."""
+    """Score rows into a folder; after a crash, run the same command again to continue."""
     from serving.batch import score_batch
     from serving.keep import split_names
 
@@ -58,7 +58,7 @@ def score(
 
 @app.command()
 def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Recount a folder of scores: each source row exactly once, each part as committed."""
+    """Verify a folder of scores: each source row appears exactly once, and no part changed since its commit."""
     from serving.verify import line
     from serving.verify import verify as recount
 
@@ -73,7 +73,7 @@ def stream(
     output: Annotated[Path, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")],
     alpha: Annotated[float | None, typer.Option(help="Alarm budget.")] = None,
     max_rows: Annotated[int, typer.Option(help="Largest micro-batch.")] = 512,
-    deadline: Annotated[float, typer.Option(help="Seconds that a record may wait for others.")] = 0.2,
+    deadline: Annotated[float, typer.Option(help="Longest wait for a full micro-batch, in seconds.")] = 0.2,
     fdr: Annotated[
         float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
     ] = None,
@@ -85,7 +85,7 @@ def stream(
     on_alarm: options.OnAlarm = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Score a stream of records; a restart goes on after the last committed one."""
+    """Score a stream of records; a restart continues after the last committed record."""
     from serving.stream import run_stream
 
     code = run_stream(
@@ -98,7 +98,7 @@ def stream(
 
 @app.command()
 def status(path: Path, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False) -> None:
-    """Show how far a stream's output (.db, .jsonl) or a folder of scores is; changes nothing."""
+    """Show the progress of a stream's output (.db, .jsonl) or a folder of scores; changes nothing."""
     from serving import status as reading
 
     found = reading.status(path)
@@ -111,11 +111,11 @@ def prune(
     older_than: options.OlderThan,
     scored_by: options.ScoredBy = None,
     dead_letters: options.LettersToo = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed; change nothing.")] = False,
     wait: options.PruneWait = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Remove old scores, read rows of queues, and finished runs; never what a position needs."""
+    """Remove old scores, consumed queue rows and finished runs; keeps everything that a stream position needs."""
     from serving import pruning
     from serving.prune import prune as remove
 

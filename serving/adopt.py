@@ -1,4 +1,4 @@
-"""Whose an output folder is: check it, make it a plan's own, keep the committed units that the plan shares."""
+"""Claim an output folder for a plan: check it, write the plan, keep the committed units that the plan shares."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_DATA = {"_lease.json", "lost+found", ".gitkeep", ".gitignore", ".DS_Store"}
 
 
 def check_output(folder: Path, source: Path) -> None:
-    """Reject a folder that holds anything but an earlier run, or that the next scan of the input would read."""
+    """Raise UsageError if the folder holds anything but an earlier run, or lies inside the input."""
     if source.is_dir() and source.resolve() in folder.resolve().parents:
         raise UsageError(
             f"--output {folder} lies in --input {source}: its scores would be read as data; choose another"
@@ -47,16 +47,16 @@ def check_output(folder: Path, source: Path) -> None:
 
 
 def _left_over(entry: Path) -> bool:
-    """Whether a run that never got to its plan leaves this, or it is disposable."""
+    """Whether an entry is disposable, or was left by a run that crashed before it wrote its plan."""
     if entry.name in OURS and entry.is_dir():
         return all(inner.name.startswith(".tmp-") for inner in entry.iterdir())
     return entry.name in NO_DATA or entry.name.startswith(".tmp-")
 
 
 def old_plan(folder: Path, new_run: bool) -> Plan | None:
-    """The plan of an earlier run of this layout; None if there is none, or ``new_run`` replaces an unreadable one.
+    """The plan of an earlier run; None if there is none, or if it is unreadable and ``new_run`` is set.
 
-    Raises UsageError for one that a later release wrote.
+    Raises UsageError if a later release wrote it, and DataError if it is unreadable without ``new_run``.
     """
     path = folder / PLAN
     if not path.exists():
@@ -72,10 +72,10 @@ def old_plan(folder: Path, new_run: bool) -> Plan | None:
 
 
 def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
-    """Make the folder this plan's.
+    """Write the plan into the folder, replacing an earlier one.
 
-    An earlier plan with the same settings hands on the units that both have. Any other gives way if nothing of it is
-    committed, or on ``new_run``; raises DataError otherwise.
+    If the earlier plan has the same settings, the units that both plans share are kept. Any other plan is replaced if
+    it has no commits or if ``new_run`` is set; otherwise raises DataError.
     """
     old = old_plan(folder, new_run)
     if old is not None and old.same_as(plan):
@@ -84,7 +84,7 @@ def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
     why = _objection(folder, old, plan)
     if begun and why and not new_run:
         raise DataError(f"{folder} {why}; choose another --output, or --new-run to replace it")
-    # What a false discovery rate decided holds for all rows of its run, and what it was decided from is gone.
+    # A false discovery rate decides over all rows of a run, and the scores it was computed from are deleted.
     decided = old is None or (old.settings.fdr is not None and (folder / THRESHOLD).exists())
     wanted = set() if decided else {p.stem for p in (folder / COMMITS).glob("*.json")} & plan.ids
     if begun and old is not None and not why:
@@ -97,9 +97,9 @@ def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
 
 
 def _objection(folder: Path, old: Plan | None, plan: Plan) -> str:
-    """Why an earlier run cannot be continued as this one; empty if it can."""
+    """Why an earlier run cannot be continued; empty if it can."""
     if old is None:
-        return "was begun by an earlier release, whose layout was another" if (folder / OLD_PLAN).exists() else ""
+        return "was begun by an earlier release with another layout" if (folder / OLD_PLAN).exists() else ""
     if difference := old.settings.difference(plan.settings):
         return f"was made for {difference}"
     if old.input != plan.input and not old.ids & plan.ids:
@@ -108,21 +108,21 @@ def _objection(folder: Path, old: Plan | None, plan: Plan) -> str:
 
 
 def _changes(old: Plan, plan: Plan, kept: Collection[str]) -> str:
-    """What a changed input means for a folder."""
+    """Describe a changed input: which files changed, and how many units are scored again."""
     new = [name for name in plan.files if name not in old.files]
     changed = [name for name, (identity, _) in plan.files.items() if old.files.get(name, (identity,))[0] != identity]
     gone = [name for name in old.files if name not in plan.files]
     said = [(changed, "changed"), (new, "new"), (gone, "removed")]
-    told = ", ".join(f"{word}: {listed(names)}" for names, word in said if names) or "its columns have other types"
+    reasons = ", ".join(f"{word}: {listed(names)}" for names, word in said if names) or "its columns have other types"
     again = counted(len(plan.units) - len(kept), "unit")
-    return f"the input was changed ({told}); {again} scored anew, {len(kept):,} kept"
+    return f"the input was changed ({reasons}); {again} scored anew, {len(kept):,} kept"
 
 
 def _clear(folder: Path, wanted: Collection[str]) -> None:
-    """Delete what an earlier plan left, but for the units ``wanted``.
+    """Delete the files of an earlier plan, except those of the units ``wanted``.
 
-    Commits go, and are seen to be gone, before what they name: stopped anywhere, this leaves an earlier run that lacks
-    some units, and that run could still be continued.
+    Commits are deleted durably before the files they name. An interruption at any point therefore leaves an earlier
+    run that lacks some units and can still be continued.
     """
     for name in (MANIFEST, OLD_MANIFEST):
         (folder / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The alarm hook of a stream: a program or a URL that is given each anomaly at least once (docs/delivery.md).
+"""The alarm hook of a stream: a program or URL that receives each anomaly at least once (docs/delivery.md).
 
-Alarms are committed to table ``alarms`` with their scores. A thread takes them from there in batches, and deletes a
-batch once the hook has taken it; so a kill repeats a batch, and loses none.
+Alarms are committed to the table ``alarms`` together with their scores. A thread delivers them in batches and deletes
+each batch after the hook accepted it. A crash can repeat a batch but never loses one.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from serving.files import disk_errors
 from serving.sinks.lines import line_of
 from serving.wording import counted
 
-MOST, LARGEST, EVERY = 100, 1 << 20, 0.5  # alarms and characters of a batch; seconds between two looks at the table
-LIMIT, ATTEMPTS, PAUSE = 30.0, 5, 1.0  # seconds of an attempt; failures of a batch; the first pause, doubled each time
-LAST = 10.0  # seconds in which the rest is delivered at the end of a run
+MOST, LARGEST, EVERY = 100, 1 << 20, 0.5  # alarms and characters per batch; seconds between two polls of the table
+LIMIT, ATTEMPTS, PAUSE = 30.0, 5, 1.0  # seconds per attempt; attempts per batch; the first pause, doubled each time
+LAST = 10.0  # seconds to deliver the rest at the end of a run
 Expired = Callable[[], bool]
 
 
 class Hook(Protocol):
-    """Where alarms go. ``name`` is for messages, and shows no secret."""
+    """Where alarms are sent. ``name`` is shown in messages and contains no secret."""
 
     name: str
 
     def send(self, bodies: Sequence[str], expired: Expired) -> str:
-        """Deliver JSON objects; returns why that failed, or nothing. Gives up once ``expired()``."""
+        """Deliver JSON objects. Returns the reason of a failure, or an empty string; gives up once ``expired()``."""
 
 
 def hook_of(text: str) -> Hook:
-    """The hook that ``--on-alarm`` names; raises UsageError where there is no such program or URL."""
+    """The hook for a value of ``--on-alarm``; raises UsageError if there is no such program or URL."""
     if re.match(r"https?://", text, re.I):
         return Url(text)
     if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text):
@@ -58,7 +58,7 @@ def hook_of(text: str) -> Hook:
 
 
 class Command:
-    """A program, started without a shell, that reads one JSON object a line on stdin and must exit 0."""
+    """A program, started without a shell. It reads one JSON object per line on stdin and must exit with 0."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -90,7 +90,7 @@ class Command:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what still runs of a program, its children included."""
+    """Kill a running program and its children."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -104,14 +104,14 @@ def _last_line(file: IO[bytes]) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would arrive as a GET, without its alarms."""
+    """Treats redirects as failures: a redirected POST would arrive as a GET, without the alarms."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class Url:
-    """An address that is sent a JSON list by POST and must answer 2xx; redirects are failures."""
+    """A URL that receives a JSON list by POST and must answer 2xx; redirects are failures."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -122,7 +122,7 @@ class Url:
         if not host:
             raise UsageError("--on-alarm: the URL has no valid host and port; write a password percent-encoded")
         place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-        # A path or a query may be a secret, too.
+        # The path or query may hold a secret, too.
         self.name = f"{parts.scheme}://{place}"
         self._url = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
         self._headers = {"Content-Type": "application/json", "User-Agent": "ganlib"}
@@ -131,7 +131,7 @@ class Url:
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
 
     def send(self, bodies: Sequence[str], expired: Expired) -> str:
-        """As ``Hook.send``. A server may answer byte by byte without an end: a thread of its own is left to it."""
+        """As ``Hook.send``. Runs in a thread that can be abandoned, because a server may never finish its answer."""
         answer: list[str] = []
         data = f"[{','.join(bodies)}]".encode()
         thread = threading.Thread(target=lambda: answer.append(self._post(data)), daemon=True)
@@ -149,16 +149,16 @@ class Url:
                 return ""
         except HTTPError as error:
             return f"it answered {error.code}"
-        except Exception as error:  # urllib, http.client, ssl and sockets raise their own kinds
+        except Exception as error:  # urllib, http.client, ssl and sockets raise unrelated types
             reason = getattr(error, "reason", None) or type(error).__name__
             return f"it cannot be reached ({reason})"
 
 
 class Delivery:
-    """Delivers the alarms of a stream while the ``with`` lasts.
+    """Delivers the alarms of a stream inside a ``with`` block.
 
-    ``counts``, once finished: alarms delivered by this run, waiting, and given up; None without a hook, which does
-    nothing but warn of alarms that an earlier run has left.
+    After ``finish``, ``counts`` holds the alarms that this run delivered, that are waiting, and that it gave up on.
+    Without a hook, ``counts`` is None, and undelivered alarms of an earlier run only cause a warning.
     """
 
     def __init__(self, hook: Hook | None, events: Events) -> None:
@@ -174,7 +174,7 @@ class Delivery:
         return self
 
     def start(self, state: Path) -> None:
-        """Begin with the alarms in a database, those included that an earlier run has given up."""
+        """Start delivering the alarms in a database, including those that an earlier run gave up on."""
         with disk_errors(str(state)):
             database = sqlite3.connect(state, timeout=30, isolation_level=None, check_same_thread=False)
             if self.hook is None:
@@ -191,11 +191,11 @@ class Delivery:
             self.events.say("warning", f"{counted(count, 'alarm')} {what}", alarms=count)
 
     def of(self, scores: Sequence[dict[str, Any]]) -> list[str]:
-        """The anomalies among score rows, as they are given to the hook: each with its source and position."""
+        """The anomalies among score rows as JSON objects for the hook, each with its source and position."""
         return [line_of(score).decode() for score in scores if score["is_anomaly"]] if self.hook else []
 
     def finish(self) -> None:
-        """Deliver what is left, in at most ``LAST`` seconds; the rest is for the next run."""
+        """Deliver the remaining alarms for at most ``LAST`` seconds; the next run delivers the rest."""
         if self._database is None:
             return
         self._until = time.monotonic() + LAST
@@ -208,7 +208,7 @@ class Delivery:
         self._say_left(rest - dead, f"not delivered in time, left to the next run{f' ({reason})' if reason else ''}")
 
     def line(self) -> str:
-        """The counts for people; empty without a hook."""
+        """The counts as text for the log; empty without a hook."""
         if self.counts is None:
             return ""
         said = [f"{counted(self.counts['delivered'], 'alarm')} delivered"]
@@ -218,7 +218,7 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After ``finish`` nothing runs any more; a run that failed leaves its alarms to the next one at once.
+        # After ``finish`` the thread has ended. A failed run leaves its alarms to the next run at once.
         self._until = min(self._until, time.monotonic())
         self._stop.set()
         if self._database is not None:
@@ -229,13 +229,13 @@ class Delivery:
     # ---------------------------------------------------------------- the thread
     def _run(self) -> None:
         while True:
-            ending = self._stop.wait(EVERY)  # before the look: what was committed before the end is seen
+            ending = self._stop.wait(EVERY)  # read before polling, so that the last commits are still seen
             try:
                 while not self._over() and (batch := self._pending()):
                     self._deliver(batch)
                 if ending:
                     return
-            except Exception as error:  # the thread outlives what it meets, such as a database that stays locked
+            except Exception as error:  # survive errors such as a database that stays locked
                 said = f"alarms could not be read or settled, and are tried again: {type(error).__name__}: {error}"
                 self.events.say("warning", said)
                 if ending:
@@ -258,7 +258,7 @@ class Delivery:
         return batch
 
     def _deliver(self, batch: list[tuple[int, str]]) -> None:
-        """One batch, until it is taken, given up, or the run is over."""
+        """Try one batch until it is delivered, given up, or the run is over."""
         for attempt in range(1, ATTEMPTS + 1):
             reason = self._attempt([body for _, body in batch])
             if not reason:
@@ -267,7 +267,7 @@ class Delivery:
                 self.delivered += len(batch)
                 return
             if self._over():
-                return  # cut short by the end of the run: no failure of the hook
+                return  # interrupted by the end of the run, so not a failure of the hook
             self._settle("UPDATE alarms SET attempts = attempts + 1, reason = ? WHERE id = ?", _each(batch, reason))
             if attempt < ATTEMPTS:
                 self._pause(PAUSE * 2 ** (attempt - 1))
@@ -286,7 +286,7 @@ class Delivery:
         until = time.monotonic() + LIMIT
         try:
             return self.hook.send(bodies, lambda: time.monotonic() >= min(until, self._until))
-        except Exception as error:  # such as a program that was deleted since
+        except Exception as error:  # such as a program that was deleted meanwhile
             return f"{type(error).__name__}: {str(error)[:200]}"
 
     def _pause(self, seconds: float) -> None:
@@ -295,7 +295,7 @@ class Delivery:
             time.sleep(0.05)
 
     def _settle(self, statement: str, values: list[tuple[Any, ...]]) -> None:
-        """One short transaction: the stream's own commits wait for it."""
+        """Run one short transaction; the stream's commits wait for it."""
         assert self._database is not None
         self._database.execute("BEGIN IMMEDIATE")
         try:

@@ -1,4 +1,4 @@
-"""A sealed artifact: read, verified and opened (docs/artifact.md, "Identity")."""
+"""Read, verify and open a sealed artifact (docs/artifact.md, "Identity")."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Artifact:
     """A verified artifact and its open session; ``integrity`` is ``sha256`` or ``self-test``.
 
-    ``rows`` is how many the session is given at a time, ``explained_rows`` how many with contributions: as many as
-    keep within the limits that it was opened with.
+    ``rows`` is the batch size of the session, and ``explained_rows`` its batch size with contributions. Both are
+    chosen to stay within the limits that the artifact was opened with.
     """
 
     sha256: str
@@ -53,21 +53,21 @@ class Artifact:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One example's shape as the model has it, channels first; raises UsageError for tables."""
+        """The shape of one example, channels first; raises UsageError for tables."""
         if self.modality == "table":
             raise UsageError(f"this {self.kind} is for tables; see its schema")
         return tuple(self.metadata["shape"])
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The table schema; raises UsageError where there is no table."""
+        """The table schema; raises UsageError for other modalities."""
         if self.modality != "table":
             raise UsageError(f"this {self.kind} is for data of modality {self.modality!r}, which have no table schema")
         return self.metadata["schema"]
 
     @property
     def relations(self) -> list[dict[str, Any]]:
-        """The relations that an augmenter's rows keep; none in files of earlier releases."""
+        """The relations that generated rows satisfy; empty in files of earlier releases."""
         return self.metadata.get("constraints") or []
 
     @property
@@ -77,14 +77,14 @@ class Artifact:
 
     @property
     def calibration(self) -> dict[str, Any]:
-        """Rows, alpha_min, tail and groups."""
+        """The calibration: number of rows, ``alpha_min``, tail and groups."""
         return self.metadata["calibration"]
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The named outputs of one run.
+        """Run the session once and return the named outputs.
 
-        Raises DataError where the feeds are not what the graph takes, TemporaryError where memory ran out,
-        IntegrityError where the graph fails.
+        Raises DataError if the feeds do not match the graph's inputs, TemporaryError if memory runs out, and
+        IntegrityError if the graph fails.
         """
         return run(self.session, names, feeds)
 
@@ -94,12 +94,14 @@ def load_artifact(
 ) -> Artifact:
     """Verify and open an artifact.
 
-    ``sha256`` is what a registry or a pointer says of the file. Without it the file is opened in a process of its own
-    first, with limits (``serving.opening.child``), unless this process has done so before.
+    ``sha256`` is the hash that a registry or pointer file holds. Without it, the file is first opened in a separate
+    process with resource limits (``serving.opening.child``), once per process and file.
 
-    Raises UsageError where the file is absent or no GPU provider is there though required; IntegrityError on any
-    doubt: size, hash, external data, operators that this format does not use, a newer format, metadata that do not fit
-    the graph, a row that costs too much, golden rows that disagree; TemporaryError where no process can be started.
+    Raises:
+    - UsageError if the file does not exist, or if a required GPU provider is missing;
+    - IntegrityError if a check fails: size, hash, external data, unsupported operators, a newer format, metadata that
+      does not fit the graph, a row that costs too much, or golden rows that disagree;
+    - TemporaryError if the separate process cannot be started.
     """
     limits = limits or Limits()
     data, name, beside = _read(source, limits)
@@ -121,7 +123,7 @@ def load_artifact(
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Refusals start with the file's name."""
+    """Prefix error messages with the file's name."""
     try:
         yield
     except ServingError as error:
@@ -129,7 +131,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _expected(given: str | None, beside: str | None) -> str | None:
-    """The sha-256 to compare with; raises UsageError on a given one that is none."""
+    """The expected sha-256; raises UsageError if the given one is malformed."""
     if given is None:
         return beside
     if not _SHA256.fullmatch(given.strip().lower()):
@@ -138,7 +140,7 @@ def _expected(given: str | None, beside: str | None) -> str | None:
 
 
 def _read(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, str | None]:
-    """The bytes, the name for messages, and what FILE.sha256 says."""
+    """The bytes, the name for messages, and the hash in FILE.sha256."""
     if isinstance(source, bytes):
         data, name, beside = source, "artifact", None
     else:
@@ -152,12 +154,12 @@ def _read(source: str | Path | bytes, limits: Limits) -> tuple[bytes, str, str |
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) > limits.file_bytes:
-        raise IntegrityError(f"{name}: larger than {limits.file_bytes:,} bytes; refused")
+        raise IntegrityError(f"{name}: larger than {limits.file_bytes:,} bytes, the limit; check the file")
     return data, name, beside
 
 
 def _beside(path: Path) -> str | None:
-    """The hash in a file as sha256sum writes it; None where there is no such file, or nothing in it."""
+    """The hash in a file written by sha256sum; None if the file is missing or empty."""
     if not path.is_file():
         return None
     words = path.read_bytes()[:1024].decode("utf-8", errors="replace").lower().split()
@@ -167,7 +169,7 @@ def _beside(path: Path) -> str | None:
 
 
 def _registered(path: Path) -> str:
-    """A hint for a registered name that was given as if it were a file."""
+    """A hint for a registered model name that was given as a file."""
     if path.suffix in (".onnx", ".json") or path.exists():
         return ""
     name = path.name if "@" in path.name else f"{path.name}@champion"
@@ -175,14 +177,17 @@ def _registered(path: Path) -> str:
 
 
 def golden_feeds(artifact: Artifact) -> dict[str, np.ndarray]:
-    """The golden rows of a detector as feeds; raises UsageError on another artifact."""
+    """The golden rows of a detector as feeds; raises UsageError for other kinds of artifact."""
     if artifact.kind != "detector":
         raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
     return golden.golden_feeds(artifact.checked)  # type: ignore[arg-type]
 
 
 def array_output(artifact: Artifact) -> tuple[str, tuple[int, ...]]:
-    """The output's name and one example's shape there: codes, channels-last bytes, or values as the model has them."""
+    """The output's name and the shape of one example in it.
+
+    The output holds codes, image bytes with channels last, or float values in the model's own shape.
+    """
     names = [output.name for output in artifact.session.get_outputs()]
     if artifact.kind == "encoder":
         return "z", (int(artifact.metadata["latent_dim"]),)

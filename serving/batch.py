@@ -39,10 +39,10 @@ MAX_BAD_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: rows scored in all, dead letters, alarms and selected rows, units done now and skipped, where.
+    """The counts of a run: rows scored, dead letters, anomalies, selected rows, and units scored now or skipped.
 
-    ``shares`` of missing, unseen and non-finite values by column and ``alarm_share`` are those of the whole run;
-    ``doubts`` says which left the band of the training data, ``exceeded`` which limits they exceed.
+    ``shares`` holds the shares of missing, unseen and non-finite values by column, over the whole run. ``doubts`` lists
+    the shares outside the band of the training data, and ``exceeded`` the limits that were exceeded.
     """
 
     output: str
@@ -67,18 +67,18 @@ class Summary:
         return asdict(self)
 
     def line(self) -> str:
-        """The same for people."""
+        """One line of text for the console."""
         chosen = "" if self.fdr_selected is None else f", {self.fdr_selected:,} selected by their false discovery rate"
-        odd = counted(self.anomalies, "anomaly", "anomalies")
+        anomalies = counted(self.anomalies, "anomaly", "anomalies")
         dead = f", {counted(self.dead, 'dead letter')}" if self.dead else ""
-        return f"{counted(self.rows, 'row')} scored, {odd} at alpha {self.alpha:g}{chosen}{dead}: {self.output}"
+        return f"{counted(self.rows, 'row')} scored, {anomalies} at alpha {self.alpha:g}{chosen}{dead}: {self.output}"
 
     def report(self) -> str:
-        """The line, and below it the shares of each column that lacks values or holds unknown ones."""
+        """The line, followed by the shares of each column with missing or unknown values."""
         return "\n".join([self.line(), *watch.report(self.shares)])
 
     def check(self) -> None:
-        """Raise DataError if a limit is exceeded; everything is written by then."""
+        """Raise DataError if a limit is exceeded; the output is already complete."""
         if self.exceeded:
             raise DataError("; ".join(self.exceeded[:MOST]))
 
@@ -107,18 +107,19 @@ def score_batch(
 ) -> Summary:
     """Score a file, a folder, a glob or a URL into ``output``; run the same call again to continue after a crash.
 
-    - ``fdr`` (0 to 1) adds the column ``fdr_selected``: of those rows at most this share is expected to be normal.
-    - ``keep``: columns of the input that each score row carries; by default the identifiers of the model's schema.
-    - ``bad_rows``: set rows that cannot be scored aside as dead letters, or stop at the first one.
-    - ``max_bad_share``: more dead letters than this share of all rows raise DataError.
-    - ``require_rows``: raise DataError if the input, or a file of it, has no rows.
-    - ``max_alarm_share``, ``max_missing_share``: limits that end up in ``Summary.exceeded``; nothing is raised here.
-    - ``date`` (YYYY-MM-DD) stands for ``{date}`` in input and output; today in UTC if not given.
-    - ``workers`` processes share the units; one unit is never split.
+    - ``fdr`` (0 to 1) adds the column ``fdr_selected``; at most this share of the selected rows is expected to be
+      normal.
+    - ``keep``: input columns to copy to each score row; defaults to the identifiers of the model's schema.
+    - ``bad_rows``: write rows that cannot be scored as dead letters, or stop at the first one.
+    - ``max_bad_share``: raise DataError if more than this share of all rows are dead letters.
+    - ``require_rows``: raise DataError if the input, or one of its files, has no rows.
+    - ``max_alarm_share``, ``max_missing_share``: limits reported in ``Summary.exceeded``; nothing is raised here.
+    - ``date`` (YYYY-MM-DD) replaces ``{date}`` in input and output; defaults to today in UTC.
+    - ``workers``: number of processes that share the units; a unit is never split.
 
-    Raises DataError if the folder is for another plan (unless ``new_run``) or the data does not fit, UsageError if the
-    folder holds files of others or cannot be written, TemporaryError if another worker holds it or the disk is full,
-    and whatever ``load_artifact`` raises.
+    Raises DataError if the folder holds another plan (unless ``new_run``) or the data does not fit the schema;
+    UsageError if the folder holds foreign files or cannot be written; TemporaryError if another worker holds the
+    folder or the disk is full; and the errors of ``load_artifact``.
     """
     start = time.perf_counter()
     limits = {"max-bad-share": max_bad_share, "max-alarm-share": max_alarm_share}
@@ -188,7 +189,7 @@ def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, f
 
 
 def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
-    """Reject a wrong header before anything is written; a file without one holds no rows."""
+    """Raise DataError for a wrong header before anything is written; a file without a header holds no rows."""
     for source in inputs:
         names = source.names()
         if not names:
@@ -207,7 +208,7 @@ def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
 
 
 def _check_listing(location: str, inputs: Sequence[Input], old: Plan | None) -> None:
-    """Raise DataError if the plan is out of date: made of files that changed, or older than the plan in the folder."""
+    """Raise DataError if the plan is out of date: its files changed, or the folder holds a newer plan."""
     now = data_files(location)
     later = {source.name for source in now if old and source.name in old.files} - {source.name for source in inputs}
     if later or not set(inputs) <= set(now):
@@ -215,7 +216,7 @@ def _check_listing(location: str, inputs: Sequence[Input], old: Plan | None) -> 
 
 
 def _check_rows(plan: Plan, location: str, required: bool) -> None:
-    """Say which files hold no rows, or raise DataError if each must hold some."""
+    """Print which files hold no rows, or raise DataError if ``required``."""
     empty = [name for name, (_, rows) in plan.files.items() if not rows]
     if plan.files and not empty:
         return
@@ -226,7 +227,7 @@ def _check_rows(plan: Plan, location: str, required: bool) -> None:
 
 
 def _score_units(job: Job, plan: Plan, done: Collection[str], executor: Executor) -> None:
-    """Score what is not ``done``."""
+    """Score the units that are not in ``done``."""
     skipped = [u for u in plan.units if u.id in done]
     tally = _Tally(job)
     for unit in skipped:
@@ -239,13 +240,13 @@ def _score_units(job: Job, plan: Plan, done: Collection[str], executor: Executor
 
 
 class _Tally:
-    """Dead letters of the committed units; ends the run once they are too many."""
+    """Counts dead letters of committed units and stops the run when there are too many."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.dead, self.first = job, 0, ""
 
     def add(self, unit: Unit) -> None:
-        """Count a unit's. Raises DataError."""
+        """Count the dead letters of a unit; raises DataError above the limit."""
         commit = read_checked(self.job.folder / COMMITS / f"{unit.id}.json", again)
         if not commit["dead"]:
             return
@@ -256,7 +257,7 @@ class _Tally:
 
 
 def _write_manifest(job: Job, plan: Plan, metadata: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Name every committed part; readers read what the manifest names. Whether it was not there already."""
+    """Write the manifest, which names every committed part; also returns False if it was already there."""
     folder, fdr = job.folder, plan.settings.fdr
     commits = read_commits(folder, plan)
     chosen: dict[str, Any] = {}
@@ -307,7 +308,7 @@ def _manifest(
 
 
 def open_scores(folder: str | Path) -> pa.Table:
-    """All committed score rows of a finished run, in the order of its input."""
+    """All score rows of a finished run, in the order of the input; raises DataError if the run is not finished."""
     folder = Path(folder)
     manifest = read_manifest(folder, lambda reason: DataError(f"{reason}; the run is not finished"))
     if not manifest["parts"]:

@@ -1,4 +1,4 @@
-"""What both commands share: exit codes, one-line errors, signals, logs on stderr."""
+"""Shared by both commands: exit codes, one-line errors, signals and logging to stderr."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Terminated(BaseException):
 
 
 class Options(TyperGroup):
-    """The verbs of a command. An empty option or argument is often a variable of a script that is not set."""
+    """The verbs of a command. Rejects empty values, which often come from an unset variable in a script."""
 
-    # Nothing is what these may be set to.
+    # Options for which an empty value is meaningful.
     MAY_BE_EMPTY = ("--keep",)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reject what is empty: a path would become the folder that one is in, another value the default."""
+        """Raise UsageError for empty values: an empty path would mean the current folder."""
         for name in _empty(args):
             if name not in self.MAY_BE_EMPTY:
                 what = name if name.startswith("-") else "an argument"
@@ -49,7 +49,7 @@ class Options(TyperGroup):
 
 
 def _empty(args: list[str]) -> Iterator[str]:
-    """The option, or what else stands before it, of each empty value."""
+    """For each empty value, the option or argument before it."""
     for before, given in pairwise(["", *args]):
         if given == "":
             yield before
@@ -62,10 +62,10 @@ def _terminate(_: int, __: FrameType | None) -> None:
 
 
 def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
-    """Run a command's body and turn whatever happens into an exit code and at most one line on stderr.
+    """Run a command's body; turns every outcome into an exit code and at most one line on stderr.
 
-    Errors that know their ``exit_code`` (ours) are printed as they are; an unexpected one names itself and how to see
-    its traceback (GANLIB_DEBUG=1).
+    The project's errors carry an ``exit_code``, and their message is printed unchanged. The line for an unexpected
+    error names its type and how to see the traceback (GANLIB_DEBUG=1).
     """
     debug = debug or os.environ.get("GANLIB_DEBUG", "") not in ("", "0")
     previous = signal.signal(signal.SIGTERM, _terminate)
@@ -78,23 +78,23 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
     except Terminated:
         return _say("terminated; the same command continues where it can", 143)
     except SystemExit as error:
-        if error.code == 130:  # typer ends so on Ctrl-C, without a word
+        if error.code == 130:  # typer exits silently on Ctrl-C
             return _say("interrupted; the same command continues where it can", 130)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
-        # An interrupt while a library is imported may come as an error of its own.
+        # An interrupt during an import may surface as an unrelated error.
         if interrupted and not hasattr(error, "exit_code"):
             return _say("interrupted; the same command continues where it can", 130)
         if debug:
             print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
-        return _say(*_refusal(error))
+        return _say(*_described(error))
     finally:
         signal.signal(signal.SIGTERM, previous)
         signal.signal(signal.SIGINT, before)
 
 
 def _noted_interrupts() -> list[int]:
-    """A list that an interrupt will be added to, before it is raised as ever; ignored ones stay ignored."""
+    """A list that records interrupts before they are raised as usual; ignored interrupts stay ignored."""
     noted: list[int] = []
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -106,8 +106,8 @@ def _noted_interrupts() -> list[int]:
     return noted
 
 
-def _refusal(error: Exception) -> tuple[str, int]:
-    """What to say of an error, and its exit code."""
+def _described(error: Exception) -> tuple[str, int]:
+    """The message for an error, and its exit code."""
     code = getattr(error, "exit_code", None)
     ours = type(error).__module__.partition(".")[0] in ("serving", "ganlib", "pipelines")
     if ours and isinstance(code, int) and code != 0:
@@ -123,10 +123,10 @@ def _refusal(error: Exception) -> tuple[str, int]:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process as Python would, but without the destructors of native libraries.
+    """End this process like Python does, but skip the destructors of native libraries.
 
-    A thread of Arrow may still be starting when a command ends early, and its destructor then aborts the process: exit
-    134 where another code was due.
+    When a command ends early, an Arrow thread may still be starting. Its destructor then aborts the process with exit
+    code 134 instead of ours.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
     atexit._run_exitfuncs()
@@ -142,20 +142,20 @@ def _say(message: str, code: int) -> int:
 
 
 def _warner() -> Callable[..., None]:
-    """Prints each warning once, however many models of one command have the same one."""
-    told = set()
+    """A warning handler that prints each distinct warning once per command."""
+    printed = set()
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
-        if text not in told:
-            told.add(text)
+        if text not in printed:
+            printed.add(text)
             say(f"warning: {text}")
 
     return warn
 
 
 class _OneLine(logging.Formatter):
-    """A record is one line without secrets; only a traceback below it has more."""
+    """Formats a record as one line without secrets; only a traceback adds lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return shown(super().formatMessage(record))
@@ -165,7 +165,7 @@ class _OneLine(logging.Formatter):
 
 
 def setup_logging(verbose: bool = False) -> None:
-    """Log to stderr: warnings, or everything of ours. What libraries warn of takes one line, without their source."""
+    """Log to stderr: warnings, or with ``verbose`` all messages of ``serving``. Library warnings take one line."""
     warnings.showwarning = _warner()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))

@@ -1,4 +1,4 @@
-"""The commits of a run: how a unit's files get their names, and which committed units are still as they were."""
+"""The commits of a run: publish a unit's files, and find which committed units are still intact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Commit = dict[str, Any]
 
 @dataclass(frozen=True)
 class Naming:
-    """A finished file, the name that it gets, and the crash point behind that."""
+    """A finished temporary file, its final name, and the crash point after the rename."""
 
     temporary: Path
     path: Path
@@ -29,15 +29,15 @@ class Naming:
 
 
 def described(file: Path, named: Path, key: str) -> Commit:
-    """Name, sha-256 and size for a commit; the file is durable then."""
+    """Make a file durable; returns its name, sha-256 and size for the commit."""
     return {key: named.name, "sha256": sync_and_hash(file), "bytes": file.stat().st_size}
 
 
 def publish(claim: Claim, files: Sequence[Naming], note: Path, commit: Commit) -> None:
-    """Give files their names and commit them: one step for others, who cannot take the lease over within it.
+    """Rename files to their final names and commit them, in one step during which nobody can take the lease over.
 
-    The commit is created, never replaced. Where the file system broke the lock, the second of two finds it there: it
-    deletes its own files and no others, and raises TemporaryError.
+    The commit is created, never replaced. If the file system lost the lock and another run committed first, this run
+    deletes only its own files and raises TemporaryError.
     """
     with claim.guard(), disk_errors(f"in {note.parent.parent}"):
         for file in files:
@@ -53,10 +53,10 @@ def publish(claim: Claim, files: Sequence[Naming], note: Path, commit: Commit) -
 
 
 def settle(folder: Path, plan: Plan, place: Path) -> set[str]:
-    """Sweep what no sound commit names, and number the parts as the plan does; returns the units that are committed.
+    """Delete files that no sound commit names, renumber the parts by the plan, and return the committed units.
 
-    A commit is sound if it can be read and what it names is there in the size that it says (``verify`` compares the
-    hashes). Others are deleted, and what they named is said on stderr.
+    A commit is sound if it is readable and the files it names exist with the recorded sizes (``verify`` also compares
+    hashes). Other commits are deleted, and the files they named are listed on stderr.
     """
     with disk_errors(f"in {folder}"):
         kept = _Kept(folder, plan, place)
@@ -80,16 +80,16 @@ _OURS = {
 
 
 class _Kept:
-    """The sound commits of a plan's units, by unit: of the scores, and of the selection by a false discovery rate.
+    """The sound commits of a plan by unit, for the scores and for the selection by a false discovery rate.
 
-    ``parts`` maps each part that stays to the name that it should have, ``lost`` a unit to what it lacks.
+    ``parts`` maps each part to keep to its correct name; ``lost`` maps a unit to its missing file.
     """
 
     def __init__(self, folder: Path, plan: Plan, place: Path) -> None:
         self.folder = folder
         self.numbers = {unit.id: number for number, unit in enumerate(plan.units)}
         self.lost: dict[str, str] = {}
-        # Copies of a selection stand for the scored parts, as long as it is known how they were chosen.
+        # The selected copies replace the scored parts, provided that the threshold they were chosen by is readable.
         decided = place != folder and _readable(folder / THRESHOLD)
         selected = self._sound(SELECTED, folder, {}) if decided else {}
         scored = self._sound(COMMITS, place, selected)
@@ -104,7 +104,7 @@ class _Kept:
         }
 
     def _sound(self, where: str, place: Path, copied: Container[str]) -> dict[str, tuple[Commit, Path | None]]:
-        """By unit its commit and its part; None for the part of a unit that is ``copied``, which may be gone."""
+        """Commit and part by unit. The part is None for a unit in ``copied``, whose part may be gone."""
         held: dict[str, list[Path]] = {}
         for file in sorted(place.glob("part-*.parquet")):
             held.setdefault(tail_of(file.name), []).append(file)
@@ -125,7 +125,7 @@ class _Kept:
         return sound
 
     def _lacks(self, commit: Commit, unit: str, whole: bool) -> str:
-        """What a commit names and is not there; empty if nothing."""
+        """The missing file that a commit names; empty if none is missing."""
         if commit["unit"] != unit:
             return f"{unit}.json"
         letters = commit["dead_letters"] if commit.get("dead") else None
@@ -157,7 +157,7 @@ def _sweep(found: list[Path], wanted: set[Path]) -> None:
 
 
 def read_commits(folder: Path, plan: Plan) -> list[Commit]:
-    """The commits of all units in the order of the plan, their parts named as they are numbered now."""
+    """The commits of all units in the order of the plan, with the current part names."""
     return [
         numbered(read_checked(folder / COMMITS / f"{unit.id}.json", again), number)
         for number, unit in enumerate(plan.units)
@@ -165,10 +165,10 @@ def read_commits(folder: Path, plan: Plan) -> list[Commit]:
 
 
 def again(reason: str) -> DataError:
-    """The error for a commit that cannot be read: the next run writes it anew."""
+    """The error for an unreadable commit; the next run writes it again."""
     return DataError(f"{reason}; run the same command again")
 
 
 def numbered(commit: Commit, number: int) -> Commit:
-    """A commit that names its part by the number that its unit has in the plan."""
+    """A commit whose part name carries the unit's number in the plan."""
     return commit | {"part": part_name(number, tail_of(commit["part"]))}

@@ -9,7 +9,7 @@ _passed: dict[str, int] = {}
 
 
 def crash_point(name: str) -> None:
-    """Kill this process (SIGKILL) where the environment asks for it; nothing otherwise."""
+    """Kill this process (SIGKILL) if ``GANLIB_CRASH_AT`` names this point."""
     wanted = os.environ.get("GANLIB_CRASH_AT")
     if wanted is None:
         return

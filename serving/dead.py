@@ -1,4 +1,4 @@
-"""Rows that cannot be scored: found, written beside the scores with their reason, and counted (docs/delivery.md)."""
+"""Dead letters: find rows that cannot be scored and write them, with the reason, beside the scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.frame import Feeds, FrameAdapter
 
 @dataclass(frozen=True)
 class DeadRow:
-    """A row that was not scored: its position in its file, the column at fault if it is one, why, and its text."""
+    """A row that was not scored: file, position, reason, raw text, and the column at fault, if a single one."""
 
     source: str
     source_row: int
@@ -28,14 +28,14 @@ class DeadRow:
     raw: str
 
     def said(self, path: str) -> str:
-        """The same for a message."""
+        """The row as a message."""
         column = f"column {self.column!r}, " if self.column else ""
         return f"{path}: {column}row {self.source_row}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Sifted:
-    """The rows of a table that can be scored, as feeds, and which those are; the others with column and reason."""
+    """The rows of a table that can be scored, as feeds and as indices; the others with column and reason."""
 
     feeds: Feeds
     good: np.ndarray
@@ -43,9 +43,9 @@ class Sifted:
 
 
 def sift(schema: dict[str, Any], adapter: FrameAdapter, table: pa.Table, most: int) -> Sifted:
-    """Part a table into rows that become feeds and rows that do not.
+    """Separate the rows that can be scored from those that cannot.
 
-    Stops looking once more than ``most`` rows are bad. Raises DataError if the table as a whole does not fit.
+    Stops once more than ``most`` rows are bad. Raises DataError if the table as a whole does not fit the schema.
     """
     good, left = np.arange(table.num_rows), table
     bad: list[tuple[int, str, str]] = []
@@ -67,7 +67,7 @@ def sift(schema: dict[str, Any], adapter: FrameAdapter, table: pa.Table, most: i
 
 
 def _bad_rows(adapter: FrameAdapter, table: pa.Table, column: str, most: int) -> Iterator[tuple[int, str]]:
-    """Rows whose value of one column is rejected: its distinct values are halved until each bad one stands alone."""
+    """Rows with a bad value in one column; bisects the distinct values to find each bad one."""
     values = table.column(column)
     distinct = pc.unique(values)
     wrong = {}
@@ -98,7 +98,7 @@ def raw_text(table: pa.Table, row: int) -> str:
 
 
 def write_dead(path: Path, rows: Sequence[DeadRow]) -> None:
-    """Write dead letters as JSON lines; the caller makes them durable and gives them their name."""
+    """Write dead letters as JSON lines and sync the file; the caller renames it."""
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")

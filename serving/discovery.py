@@ -1,4 +1,4 @@
-"""Decisions that bound the false discovery rate: over a whole batch, and one record at a time in a stream.
+"""Control of the false discovery rate, over a whole batch or one record at a time in a stream.
 
 Batch: Benjamini & Hochberg, J. R. Stat. Soc. B 57 (1995); conformal p-values that share one calibration sample satisfy
 its condition (Bates et al., Annals of Statistics 51 (2023), Theorem 2). Stream: LOND, Javanmard & Montanari, arXiv
@@ -25,10 +25,10 @@ def check_rate(rate: float | None) -> float | None:
 
 
 def batch_threshold(rate: float, rows: int, count: Callable[[float], int]) -> float:
-    """The largest p-value that Benjamini-Hochberg selects among ``rows``, 0 where it selects none.
+    """The largest p-value that Benjamini-Hochberg selects among ``rows``; 0 if it selects none.
 
-    ``count(t)`` is the number of p-values <= t. From t = rate, t <- rate·count(t)/rows falls to the largest t with
-    t <= rate·count(t)/rows, which is the threshold; each step is one pass, and nothing is sorted or held.
+    ``count(t)`` is the number of p-values <= t. Starting at t = rate, the update t <- rate·count(t)/rows decreases to
+    the largest t with t <= rate·count(t)/rows. Each step is one pass over the data, without sorting.
     """
     threshold = rate
     while (selected := count(threshold)) > 0:
@@ -40,10 +40,10 @@ def batch_threshold(rate: float, rows: int, count: Callable[[float], int]) -> fl
 
 
 class Lond:
-    """The online rule: record t is selected where p <= rate · share(t) · (selected so far + 1).
+    """The online rule: record t is selected if p <= rate · share(t) · (selected so far + 1).
 
-    Its state is two counters, kept in the stream's cursor. It can never take back a decision, so it selects far less
-    than the batch rule on the same records.
+    Its state is two counters, stored in the stream's cursor. Decisions are final, so it selects far fewer records than
+    the batch rule on the same data.
     """
 
     def __init__(self, rate: float, state: Mapping[str, Any] | None = None) -> None:
@@ -59,7 +59,7 @@ class Lond:
 
     @property
     def state(self) -> dict[str, int]:
-        """What goes into the cursor."""
+        """The counters to store in the cursor."""
         return {"seen": self.seen, "selected": self.selected}
 
 

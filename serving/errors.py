@@ -1,8 +1,8 @@
-"""Errors that a person can cause or mend; each knows its exit code (docs/architecture.md, "Exit codes")."""
+"""Errors that a user can cause or fix, each with its exit code (docs/architecture.md, "Exit codes")."""
 
 
 class ServingError(Exception):
-    """Base of all refusals; the message names the thing and the mend."""
+    """Base of all errors here; the message names what is wrong and how to fix it."""
 
     exit_code = 1
 
@@ -14,16 +14,16 @@ class UsageError(ServingError):
 
 
 class DataError(ServingError):
-    """The input data is broken, empty or against the schema."""
+    """The input data is corrupt, empty or does not fit the schema."""
 
     exit_code = 4
 
 
 class ValueRefused(DataError):
-    """A value does not fit its column. ``row`` counts from the first row of what was checked."""
+    """A value does not fit its column. ``row`` counts from the first row of the table that was checked."""
 
     def __init__(self, column: str, row: int, why: str) -> None:
-        # These arguments as they are: an exception that crosses processes is made again from its args.
+        # Pass the arguments unchanged: unpickling rebuilds an exception from its args.
         super().__init__(column, row, why)
         self.column, self.row, self.why = column, row, why
 
@@ -31,7 +31,7 @@ class ValueRefused(DataError):
         return self.said(0)
 
     def said(self, start: int | None) -> str:
-        """The message, its row counted from ``start``; None leaves the row out."""
+        """The message with the row counted from ``start``; None omits the row."""
         row = "" if start is None else f", row {start + self.row}"
         return f"column {self.column!r}{row}: {self.why}"
 
@@ -43,12 +43,12 @@ class DependencyError(ServingError):
 
 
 class IntegrityError(ServingError):
-    """Hash mismatch, unsafe graph, golden rows that disagree, output that does not recount."""
+    """Hash mismatch, unsafe graph, golden rows that disagree, or an output folder that fails verification."""
 
     exit_code = 6
 
 
 class TemporaryError(ServingError):
-    """Lease held by another worker, disk full: the same call may succeed later."""
+    """Lease held by another worker, or disk full; the same call may succeed later."""
 
     exit_code = 75

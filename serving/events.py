@@ -1,4 +1,4 @@
-"""What a stream says while it runs: one line at the start, at a model switch, every minute and at the end."""
+"""The log of a running stream: one line at the start, at a model switch, every minute and at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Events:
         self._last = time.monotonic()
 
     def say(self, event: str, text: str, **values: Any) -> None:
-        """One line; ``text`` is what people read, ``values`` what machines do."""
+        """Write one line; ``text`` is for people, ``values`` are for programs."""
         now = datetime.now(UTC)
         if self.as_json:
             line = json.dumps({"event": event, "time": now.isoformat(), "message": text, **values}, default=str)
@@ -33,7 +33,7 @@ class Events:
             line = f"warning: {text}"
         else:
             line = f"{now:%Y-%m-%d %H:%M:%S} {event}: {text}"
-        print(line + "\n", end="", file=sys.stderr, flush=True)  # in one piece: threads write events, too
+        print(line + "\n", end="", file=sys.stderr, flush=True)  # one write: threads log events, too
 
     def due(self) -> bool:
         """Whether a minute has passed since this was last true."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary name, fsync, rename, fsync of the folder."""
+"""Atomic writes: temporary name, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from typing import Any
 
 from serving.errors import TemporaryError, UsageError
 
-# What JSON files bear from this version of the layout on (serving/layout.py).
+# JSON files carry a checksum from this layout version on (serving/layout.py).
 CHECKSUM, CHECKED = "checksum", 3
 FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSED = (
+UNWRITABLE = (
     errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG,
     errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP,
 )  # fmt: skip
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a place is a URL, also one whose slashes a path has merged (``http:/host``)."""
+    """Whether a location is a URL; also recognises slashes merged by ``Path`` (``http:/host``)."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)) is not None
 
 
 def is_utf8(place: str | Path) -> bool:
-    """Whether a name can be written as text: a file system takes any bytes, scores and JSON do not."""
+    """Whether a file name is valid UTF-8. File systems allow any bytes; scores and JSON do not."""
     return not any("\ud800" <= letter <= "\udfff" for letter in str(place))
 
 
@@ -46,18 +46,18 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """What goes wrong while writing ``what`` (a file, or "in FOLDER"), as one message and exit code.
+    """Convert I/O errors while writing ``what`` (a file, or "in FOLDER") to errors with a message and exit code.
 
-    A full disk or a locked database is temporary (75); a place where nobody can write is a wrong choice (2). Other
-    errors pass as they are.
+    Raises TemporaryError (75) for a full disk or a locked database, and UsageError (2) for a location that cannot be
+    written. Other errors pass unchanged.
     """
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise _full(what) from error
-        if error.errno in REFUSED:
-            raise _refused(what, error.strerror or str(error)) from error
+        if error.errno in UNWRITABLE:
+            raise _unwritable(what, error.strerror or str(error)) from error
         raise
     except sqlite3.Error as error:
         raise _sqlite_error(what, error) or error from error
@@ -67,30 +67,30 @@ def _full(what: str) -> TemporaryError:
     return TemporaryError(f"no space left while writing {what}; free some space and run again")
 
 
-def _refused(what: str, reason: str) -> UsageError:
+def _unwritable(what: str, reason: str) -> UsageError:
     return UsageError(f"cannot write {what} ({reason}); choose another --output")
 
 
 def _sqlite_error(what: str, error: sqlite3.Error) -> Exception | None:
-    """The same by SQLite's codes; extended ones keep the plain code in their lowest byte."""
+    """The same for SQLite's error codes; extended codes hold the primary code in their lowest byte."""
     code = getattr(error, "sqlite_errorcode", 0)
-    # The WAL's index could not grow: SQLite says "disk I/O error" of a disk that is full.
+    # If the WAL index cannot grow on a full disk, SQLite reports "disk I/O error".
     if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return _full(what)
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return TemporaryError(f"{what} is in use ({error}); stop the other user or wait for it, then run again")
     if code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return _refused(what, str(error))
+        return _unwritable(what, str(error))
     return None
 
 
 def temporary(path: Path) -> Path:
-    """A name beside ``path`` that no other writer uses, of this machine or another."""
+    """A unique name beside ``path``, also across machines."""
     return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
 
 
 def write_json(path: Path, value: Any, exclusive: bool = False) -> bool:
-    """Write JSON atomically. ``exclusive``: only if the file is not there yet; returns whether it was written."""
+    """Write JSON atomically, with ``exclusive`` only if the file does not exist. Returns whether it was written."""
     unnamed = temporary(path)
     with disk_errors(str(path)):
         try:
@@ -108,12 +108,15 @@ def write_json(path: Path, value: Any, exclusive: bool = False) -> bool:
 
 
 def write_checked(path: Path, value: dict[str, Any], exclusive: bool = False) -> bool:
-    """``write_json`` of an object with its own checksum, so that an edit is found."""
+    """``write_json`` of an object with a checksum, so that ``read_checked`` detects edits."""
     return write_json(path, {**value, CHECKSUM: _checksum(value)}, exclusive)
 
 
 def read_checked(path: Path, broken: Callable[[str], Exception]) -> dict[str, Any]:
-    """Read such an object, without its checksum, which files of earlier layouts lack."""
+    """Read an object of ``write_checked`` and verify its checksum, if its layout version has one.
+
+    Raises ``broken(reason)`` if the file is unreadable or was changed.
+    """
     value = read_json(path, broken)
     if not isinstance(value, dict):
         raise broken(f"{path} cannot be read (it is no JSON object)")
@@ -138,7 +141,7 @@ def _link(temporary: Path, path: Path) -> bool:
 
 
 def read_json(path: Path, broken: Callable[[str], Exception]) -> Any:
-    """Read JSON; ``broken(reason)`` makes the error for a file that cannot be read."""
+    """Read JSON; raises ``broken(reason)`` if the file cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -146,7 +149,7 @@ def read_json(path: Path, broken: Callable[[str], Exception]) -> Any:
 
 
 def sync_and_hash(path: Path) -> str:
-    """Make a file durable; its hex sha-256."""
+    """Make a file durable; returns its sha-256 in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         os.fsync(file.fileno())

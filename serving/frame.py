@@ -1,6 +1,6 @@
-"""Tables and records to feeds, by the artifact's schema: the reading half of docs/artifact.md.
+"""Converts tables and records to feeds by the artifact's schema (docs/artifact.md).
 
-Arrow is the common ground: frames and lists of records become Arrow columns first (``serving.table``).
+Frames and lists of records are converted to Arrow columns first (``serving.table``).
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ class FrameAdapter:
     def __init__(self, schema: dict[str, Any]) -> None:
         self.timezone, self.words = schema["timezone"], schema.get("missing_words")
         self.columns = [c for c in schema["columns"] if c["role"] in ("feature", "group")]
-        self._told = False
+        self._logged = False
 
     @property
     def names(self) -> list[str]:
-        """Raw columns that are needed."""
+        """Names of the required raw columns."""
         return [c["name"] for c in self.columns]
 
     def feeds(self, data: Any) -> Feeds:
-        """Feeds by input name; raises DataError on missing or repeated columns or values of the wrong kind.
+        """Convert data to feeds by input name.
 
         ``data`` is a frame of any library (``serving.table.arrow``), an Arrow table or batch, or a list of records.
+        Raises DataError for missing or repeated columns and for values of the wrong kind.
         """
         if isinstance(data, list):
             columns = {c["name"]: _recorded(c, [record.get(c["name"]) for record in data]) for c in self.columns}
@@ -52,7 +53,7 @@ class FrameAdapter:
         return {c["input"]: self._feed(c, columns[c["name"]]) for c in self.columns}
 
     def check_columns(self, present: list[str]) -> None:
-        """Raise DataError naming missing or repeated columns with close matches; log extra ones once."""
+        """Raise DataError for missing or repeated columns, with close matches; log extra columns once."""
         if twice := sorted({n for n in present if present.count(n) > 1}):
             raise DataError(f"column names must be unique; these come twice: {listed(twice)}")
         lacking = [n for n in self.names if n not in present]
@@ -66,9 +67,9 @@ class FrameAdapter:
             count = counted(len(lacking), "column is", "columns are")
             raise DataError(f"{count} missing: {', '.join(hints)}{more}; the data has {listed(present) or 'none'}")
         extra = [n for n in present if n not in self.names]
-        if extra and not self._told:
+        if extra and not self._logged:
             log.info("columns not used by the model: %s", ", ".join(extra[:20]))
-            self._told = True
+            self._logged = True
 
     def check_row(self, record: Any) -> str | None:
         """Why a record cannot be scored, or None."""
@@ -95,9 +96,9 @@ def missing(columns: list[str]) -> str:
 
 
 def _recorded(column: dict[str, Any], given: list[Any]) -> pa.Array:
-    """One column of JSON records; what JSON can say and the column cannot mean is refused by its row.
+    """One column of JSON records; raises ValueRefused for values that are valid JSON but not valid for the column.
 
-    Judged value by value, because Arrow's type of the whole column depends on the other records.
+    Values are checked one by one, because Arrow infers a column's type from all records together.
     """
     why = _NESTED if column.get("layout") else _UNFIT.get(column["kind"], _NESTED)
     if not why.keys().isdisjoint(map(type, given)):

@@ -21,13 +21,17 @@ SLACK = 0.01
 
 
 class Generator:
-    """A sealed augmenter: a seed and conditions in, raw columns or arrays out.
+    """Samples from a sealed augmenter: takes a seed and conditions, returns raw columns or arrays.
 
-    ``conditions`` are the classes it can make, empty where it knows none; ``attributes`` the number of those that it
-    is told; ``examples`` whether it makes neighbours of examples that it is given. ``generate`` and ``frame`` are for
-    tables, ``sample`` is for images, series and points. Rows of tables keep the relations that the artifact holds;
-    ``constraint_report`` says how many rows of the last call were broken, redrawn and repaired, by relation. Raises
-    UsageError on an artifact that is no augmenter, and on what is no loaded artifact.
+    Use ``generate`` or ``frame`` for tables, and ``sample`` for images, series and points. Table rows satisfy the
+    relations that the artifact holds. Attributes:
+
+    - ``conditions``: the classes it can generate; empty for an unconditional augmenter.
+    - ``attributes``: the number of attributes it is conditioned on.
+    - ``examples``: whether it generates neighbours of given examples.
+    - ``constraint_report``: rows of the last call that were broken, redrawn and repaired, by relation.
+
+    Raises UsageError if the argument is not a loaded augmenter artifact.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -40,11 +44,11 @@ class Generator:
         self._keeper = _keeper_of(artifact)
 
     def generate(self, rows: int, conditions: Sequence[str] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        """``rows`` values of each generated column; equal calls give equal rows.
+        """Generate ``rows`` values of each column; equal arguments give equal rows.
 
-        Values are those of the graph, but in columns that the artifact's relations name: these keep the relations.
-        ``conditions`` names the class of each row, where the augmenter knows classes. Raises UsageError on others,
-        DataError where no rows can keep a relation.
+        Values come from the graph unchanged, except in columns named by a relation, which are corrected to satisfy it.
+        ``conditions`` is the class of each row, for a conditional augmenter. Raises UsageError for an unknown class
+        and DataError if no rows can satisfy a relation.
         """
         self._columns()
         made = self._made(self._feeds(rows, conditions, seed))
@@ -58,7 +62,7 @@ class Generator:
         return made
 
     def _made(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the graph makes of noise and classes, by column."""
+        """Run the graph on noise and classes; returns values by column."""
         names, size = [output.name for output in self.artifact.session.get_outputs()], self.artifact.rows
         rows = len(feeds["z"])
         parts = [
@@ -82,9 +86,9 @@ class Generator:
         seed: int = 0,
         likes: Mapping[str, Like] | None = None,
     ) -> pd.DataFrame:
-        """What ``generate`` makes as a DataFrame whose columns have the types and layouts of the training table.
+        """Generate a DataFrame whose columns have the types and text layouts of the training table.
 
-        ``likes`` holds the types of real columns by name, where they are at hand: levels then come back as objects.
+        ``likes`` optionally maps column names to the types of the real columns; levels are then returned as objects.
         """
         import pandas as pd
 
@@ -99,7 +103,7 @@ class Generator:
         return frame
 
     def _check_written(self, frame: pd.DataFrame) -> None:
-        """Raise DataError where rows broke a relation by being written in their columns' types."""
+        """Raise DataError if converting rows to their columns' types broke a relation."""
         from serving.frame import FrameAdapter
 
         keeper = self._keeper
@@ -116,29 +120,29 @@ class Generator:
         attributes: Any = None,
         examples: Any = None,
     ) -> np.ndarray:
-        """``rows`` arrays as the graph makes them: uint8 ``(rows, h, w, c)`` or float32 ``(rows, *shape)``.
+        """Generate ``rows`` arrays: uint8 ``(rows, h, w, c)`` or float32 ``(rows, *shape)``.
 
-        Equal seeds give equal arrays. ``conditions`` as for ``generate``; ``attributes`` ``(rows, k)`` describe each
-        example, where the augmenter is told attributes; ``examples`` ``(rows, *shape)``, or bytes ``(rows, h, w, c)``,
-        are those whose neighbours to make. Raises UsageError on others, and on an augmenter of tables; DataError on
-        examples of another shape, and on images beyond [-1, 1].
+        Equal seeds give equal arrays. ``conditions`` is as for ``generate``. ``attributes`` ``(rows, k)`` describes
+        each example, if the augmenter is conditioned on attributes. ``examples`` ``(rows, *shape)``, or bytes
+        ``(rows, h, w, c)``, are the examples to generate neighbours of. Raises UsageError for inputs that the augmenter
+        does not take and for a table augmenter; DataError for a wrong shape or images outside [-1, 1].
         """
         if self.artifact.modality == "table":
-            raise UsageError("this augmenter makes table rows; use generate() or frame()")
+            raise UsageError("this augmenter generates table rows; use generate() or frame()")
         feeds = self._feeds(rows, conditions, seed)
         if self.attributes:
             feeds["attributes"] = self._attributes(rows, attributes)
         elif attributes is not None:
-            raise UsageError("this augmenter is not told attributes")
+            raise UsageError("this augmenter is not conditioned on attributes; leave attributes out")
         if self.examples:
             feeds["example"] = self._neighbours_of(rows, examples)
         elif examples is not None:
-            raise UsageError("this augmenter makes no neighbours of examples")
+            raise UsageError("this augmenter does not generate neighbours of examples; leave examples out")
         return _run_arrays(self.artifact, feeds)
 
     def _columns(self) -> list[dict[str, Any]]:
         if self.artifact.modality != "table":
-            raise UsageError(f"this augmenter makes arrays ({self.artifact.modality}), no table rows; use sample()")
+            raise UsageError(f"this augmenter generates {self.artifact.modality} arrays, not table rows; use sample()")
         return self.artifact.schema["columns"]
 
     def _feeds(self, rows: int, conditions: Sequence[str] | None, seed: int) -> dict[str, np.ndarray]:
@@ -153,7 +157,7 @@ class Generator:
 
     def _neighbours_of(self, rows: int, examples: Any) -> np.ndarray:
         if examples is None or len(examples) != rows:
-            raise UsageError(f"this augmenter makes neighbours: give an example for each of the {rows} rows")
+            raise UsageError(f"this augmenter generates neighbours: give an example for each of the {rows} rows")
         return _examples(np.asarray(examples), self.artifact)
 
     def _attributes(self, rows: int, attributes: Any) -> np.ndarray:
@@ -167,10 +171,10 @@ class Generator:
 
 
 class Encoder:
-    """A sealed encoder: examples in, codes out.
+    """A sealed encoder: maps examples to codes.
 
-    ``conditions`` are the classes where it asks for each example's, else empty. Raises UsageError on another artifact,
-    and on what is no loaded artifact.
+    ``conditions`` lists the classes of a conditional encoder and is empty otherwise. Raises UsageError if the argument
+    is not a loaded encoder artifact.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -179,11 +183,10 @@ class Encoder:
         self.conditions: list[str] = list(artifact.metadata["conditions"] or [])
 
     def encode(self, x: Any, conditions: Sequence[str] | None = None) -> np.ndarray:
-        """Codes float32 ``(n, latent_dim)`` of examples ``(n, *shape)``, or of images as bytes ``(n, h, w, c)``.
+        """Encode examples ``(n, *shape)``, or images as bytes ``(n, h, w, c)``, to float32 codes ``(n, latent_dim)``.
 
-        Images that are no bytes are in [-1, 1]. ``conditions`` names each example's class where the encoder asks for
-        it. Raises DataError on arrays of another shape or range or that are not finite, UsageError on classes that it
-        does not know.
+        Float images must lie in [-1, 1]. ``conditions`` is the class of each example, for a conditional encoder.
+        Raises DataError for a wrong shape or range or non-finite values, and UsageError for unknown classes.
         """
         feeds = {"x": _examples(np.asarray(x), self.artifact)}
         if self.conditions:
@@ -199,7 +202,7 @@ def _check_kind(artifact: Artifact, kind: str) -> None:
 
 
 def _keeper_of(artifact: Artifact) -> Keeper | None:
-    """What enforces the artifact's relations; None where it has none. Raises IntegrityError on unreadable ones."""
+    """The enforcer of the artifact's relations, or None; raises IntegrityError if the relations are unreadable."""
     if not artifact.relations:
         return None
     classes = max(1, len(artifact.metadata["conditions"] or ()))
@@ -211,26 +214,26 @@ def _keeper_of(artifact: Artifact) -> Keeper | None:
 
 
 def _examples(x: np.ndarray, artifact: Artifact) -> np.ndarray:
-    """Float32 examples as the network sees them."""
+    """Float32 examples as the network expects them."""
     shape = artifact.shape
     if x.dtype == np.uint8 and artifact.modality == "image" and x.ndim == 4:
         x = (x.astype(np.float32) / np.float32(127.5) - 1).transpose(0, 3, 1, 2)
     if x.dtype.kind not in "fiu" or x.shape[1:] != shape or x.ndim != len(shape) + 1:
         wanted = ", ".join(["n", *map(str, shape)])
-        raise DataError(f"an array of {x.dtype}, shape {x.shape}, where numbers of shape ({wanted}) are needed")
+        raise DataError(f"got an array of {x.dtype} with shape {x.shape}; numbers of shape ({wanted}) are needed")
     x = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(x).all():
         raise DataError("the examples hold values that are not finite; fill or drop them")
     if artifact.modality == "image" and x.size and np.abs(x).max() > 1 + SLACK:
         raise DataError(
-            f"pixels run from {x.min():g} to {x.max():g}, and this model sees images in [-1, 1]: give bytes "
+            f"pixels run from {x.min():g} to {x.max():g}, but this model expects images in [-1, 1]: give bytes "
             "(n, h, w, c), or x / 127.5 - 1 of values in 0..255"
         )
     return x
 
 
 def _run_arrays(artifact: Artifact, feeds: dict[str, np.ndarray]) -> np.ndarray:
-    """The graph's one output, made in chunks of examples that bound memory."""
+    """Run the graph's single output in batches that bound memory."""
     name, shape = array_output(artifact)
     rows = len(next(iter(feeds.values())))
     size = artifact.rows
@@ -243,10 +246,10 @@ def _run_arrays(artifact: Artifact, feeds: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _classes(known: list[str], rows: int, conditions: Sequence[str] | None) -> np.ndarray:
-    """The class of each row, each one of those known."""
+    """The class of each row; raises UsageError for missing or unknown classes."""
     listed = ", ".join(known[:20])
     if conditions is None or len(conditions) != rows:
-        raise UsageError(f"say the class of each of the {rows} rows; the classes are {listed}")
+        raise UsageError(f"give the class of each of the {rows} rows; the classes are {listed}")
     values = np.array([str(c) for c in conditions], dtype=object)
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f"there is no class {unknown[0]!r}; the classes are {listed}")

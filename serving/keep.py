@@ -1,4 +1,4 @@
-"""Columns of the input that travel with every score row, so that scores can be joined to rows."""
+"""Input columns that are copied to every score row, so that scores can be joined to rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.errors import DataError, UsageError
 from serving.inputs import Input
 from serving.wording import listed, say
 
-# What a score row says by itself.
+# The columns that every score row has.
 SCORE_COLUMNS = (
     "source", "source_row", "anomaly_score", "p_value", "is_anomaly", "alpha", "model_name", "model_version",
     "artifact_sha256", "scored_at", "fdr_selected",
@@ -23,9 +23,9 @@ SCORE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Kept:
-    """A column of the input, its name among the scores and its Arrow type there.
+    """An input column with its name and Arrow type in the scores.
 
-    The type is the column's own if all files agree; text otherwise.
+    The type is the column's type if all files agree, and text otherwise.
     """
 
     column: str
@@ -34,11 +34,11 @@ class Kept:
 
     @property
     def arrow(self) -> pa.DataType:
-        """Its type among the scores."""
+        """Its Arrow type in the scores."""
         return arrow_type(self.type)
 
     def of(self, table: pa.Table) -> pa.ChunkedArray | pa.Array:
-        """Its values in a table, nulls if the table lacks it."""
+        """The column's values in a table; nulls if the table lacks it."""
         kind = self.arrow
         if self.column not in table.column_names:
             return pa.nulls(table.num_rows, kind)
@@ -49,7 +49,7 @@ class Kept:
 
 
 def split_names(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names as the command line has them: separated by commas, quoted if they hold one; None if none were given."""
+    """Parse column names from the command line: comma-separated, quoted if they contain a comma; None stays None."""
     if given is None:
         return None
     try:
@@ -62,9 +62,9 @@ def split_names(given: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def names_to_keep(asked: Iterable[str] | None, schema: dict[str, Any], inputs: Sequence[Input]) -> tuple[str, ...]:
-    """The columns asked for; by default the schema's identifiers that the input has.
+    """The requested columns; defaults to the schema's identifiers that the input has.
 
-    Raises DataError if a file lacks one that was asked for.
+    Raises DataError if a file lacks a requested column.
     """
     if asked is None:
         present = {name for source in inputs for name in source.names()}
@@ -80,15 +80,15 @@ def names_to_keep(asked: Iterable[str] | None, schema: dict[str, Any], inputs: S
 
 
 def kept_columns(names: Sequence[str], inputs: Sequence[Input]) -> tuple[Kept, ...]:
-    """Names and types among the scores. A name that a score row has already is written as ``input.NAME``.
+    """Names and types of the kept columns in the scores. A name that score rows already use becomes ``input.NAME``.
 
-    Raises UsageError if two columns would get one name, DataError for types that no text can hold.
+    Raises UsageError if two columns would get the same name, and DataError for types that cannot be kept.
     """
     taken, kept = {name.lower() for name in SCORE_COLUMNS}, []
     for column in names:
         clash = column.lower() in SCORE_COLUMNS or column.startswith("contribution.")
         name = f"input.{column}" if clash else column
-        # Spark and DuckDB do not tell upper from lower case.
+        # Spark and DuckDB ignore case in column names.
         if name.lower() in taken:
             raise UsageError(f"--keep: two columns would be called {name!r} among the scores; keep one of them")
         taken.add(name.lower())
@@ -123,7 +123,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _named(kind: pa.DataType) -> bool:
-    """Whether a type can be written down and read again."""
+    """Whether a type survives a round trip through its name."""
     try:
         return arrow_type(str(kind)) == kind
     except (ValueError, KeyError):
@@ -131,7 +131,7 @@ def _named(kind: pa.DataType) -> bool:
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """An Arrow type by what Arrow prints for it; raises ValueError on others."""
+    """Parse an Arrow type from the name that Arrow prints; raises ValueError for unknown names."""
     head, _, inside = name.partition("[")
     if head == "timestamp" and ", tz=" in inside:
         return pa.timestamp(*inside.rstrip("]").split(", tz="))

@@ -1,4 +1,4 @@
-"""The names in an output folder. All that is not a score part begins with ``_``: other readers pass it over."""
+"""The file names in an output folder. All but the score parts begin with ``_``, so that other readers skip them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.files import read_checked
 
 PLAN, MANIFEST, THRESHOLD, LEASE = "_plan.json", "_manifest.json", "_threshold.json", "_lease.json"
 COMMITS, DEAD, SCORED, SELECTED = "_commits", "_dead", "_scored", "_selected"
-# Layout 1, written by earlier releases: its parts lay in folders of their own.
+# Layout 1, written by earlier releases, with parts in subfolders.
 OLD_PLAN, OLD_MANIFEST, OLD_PARTS, OLD_SELECTED = "plan.json", "manifest.json", "parts", "selected"
 # 2: parts in the folder itself. 3: the attempt in the names of parts, and checksums in the JSON files.
 VERSION = 3
@@ -21,36 +21,36 @@ _UNIT = re.compile(r"[0-9a-f]{20}")
 
 
 def part_name(number: int, tail: str) -> str:
-    """A part's file, so that the order of names is the order of the input; the tail is unit and attempt."""
+    """The file name of a part. Names sort in the order of the input; the tail is unit and attempt."""
     return f"part-{number:06d}-{tail}.parquet"
 
 
 def attempt(unit: str) -> str:
-    """A unit with a token of its own: two runs that score one unit never write the same file."""
+    """A unit with a random token, so that two runs scoring the same unit never write the same file."""
     return f"{unit}-{secrets.token_hex(4)}"
 
 
 def tail_of(name: str) -> str:
-    """Unit and attempt of a part, whatever its number; a part of an earlier layout has no attempt."""
+    """Unit and attempt of a part, without its number; parts of earlier layouts have no attempt."""
     stem = name.removesuffix(".parquet")
     found = _UNIT.search(stem)
     return stem[found.start() :] if found else ""
 
 
 def unit_of(path: Path) -> str:
-    """The unit that a part, a commit or a file of dead letters is for; empty if it is none of these."""
+    """The unit of a part, commit or dead-letter file; empty for other files."""
     found = _UNIT.search(path.stem)
     return found[0] if found else ""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is the output of a scoring run: it holds a plan or a manifest of ours."""
+    """Whether a folder is the output of a scoring run, that is, holds a plan or a manifest."""
     plans = any(_holds(folder / name, {"artifact_sha256", "units"}) for name in (PLAN, OLD_PLAN))
     return plans or any(_holds(folder / name, {"artifact_sha256", "parts"}) for name in (MANIFEST, OLD_MANIFEST))
 
 
 def run_of(part: Path) -> Path | None:
-    """The output folder that a file is a part of, or None."""
+    """The output folder that a part file belongs to, or None."""
     if not part.name.startswith("part-"):
         return None
     place = part.resolve().parent
@@ -67,13 +67,13 @@ def _holds(path: Path, keys: set[str]) -> bool:
 
 
 def check_version(path: Path, value: dict[str, Any], broken: Callable[[str], Exception]) -> None:
-    """Raise ``broken(reason)`` for a file of a later release."""
+    """Raise ``broken(reason)`` if a later release wrote the file."""
     if not isinstance(version := value.get("version"), int) or version > VERSION:
         raise broken(f"{path} has layout version {version!r}, this release reads up to {VERSION}; update ganlib")
 
 
 def read_manifest(folder: Path, broken: Callable[[str], Exception]) -> dict[str, Any]:
-    """The manifest of a finished run, of this layout or an earlier one; ``broken(reason)`` makes the error."""
+    """The manifest of a finished run, of this or an earlier layout; raises ``broken(reason)`` if unreadable."""
     old = folder / OLD_MANIFEST
     path = old if old.exists() and not (folder / MANIFEST).exists() else folder / MANIFEST
     manifest = read_checked(path, broken)

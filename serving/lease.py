@@ -21,7 +21,7 @@ from serving.files import disk_errors, sync_folder
 
 HEARTBEAT = 10.0
 STALE = 60.0
-# How long the file may be locked by another: for its holder, and for a run that would like to have it.
+# Seconds to wait for the file lock: as the holder of the lease, and as a run that wants it.
 PATIENCE, IMPATIENCE = 30.0, 1.0
 ENDED = -1
 
@@ -30,20 +30,20 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a held lease allows: to write as long as the file bears the ``token``. It can be sent to other processes."""
+    """The right to write while the lease file holds ``token``. Can be sent to other processes."""
 
     path: Path
     token: str
     what: str
 
     def check(self) -> None:
-        """Raise TemporaryError naming the successor if the lease is no longer ours."""
+        """Raise TemporaryError, naming the new holder, if this run no longer holds the lease."""
         if (holder := _read(self.path)).get("token") != self.token:
             raise self._lost(holder)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """``check``, and nobody can take the lease over until the block ends: for what must not be done twice."""
+        """``check``, and prevent takeover until the block ends; for steps that must not be done twice."""
         with _locked(self.path) as file:
             holder = {} if file is None else file.read()
             if holder.get("token") != self.token:
@@ -56,13 +56,14 @@ class Claim:
 
 
 class Lease:
-    """Hold ``path`` inside the ``with``; raises TemporaryError (exit 75) when another holds it longer than ``wait``.
+    """Hold ``path`` inside a ``with``; raises TemporaryError (exit 75) if another process holds it beyond ``wait``.
 
-    ``what`` names in messages what is written (default: the folder of ``path``). A holder whose process has ended on
-    this machine is taken over at once; one elsewhere, and a file that cannot be read, when the file was not touched
-    for ``stale`` seconds of ``clock``, or its time lies further than that in the future. Every change of the file is
-    made under a lock of it, so that of many contenders one gets the lease. What fails in the block after another has
-    taken over ends as TemporaryError.
+    ``what`` names the output in messages (default: the folder of ``path``). If the holder's process has ended on this
+    machine, the lease is taken over at once. If the holder runs elsewhere, or the file is unreadable, it is taken over
+    once the file's time is more than ``stale`` seconds of ``clock`` in the past or future.
+
+    Every change of the file happens under a file lock, so exactly one contender gets the lease. If the block fails
+    after another process took over, TemporaryError is raised instead.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Lease:
 
     @property
     def token(self) -> str:
-        """What the file bears as long as the lease is ours."""
+        """The token that the file holds while this run has the lease."""
         return self.claim.token
 
     def check(self) -> None:
@@ -103,12 +104,12 @@ class Lease:
         self._stop.set()
         if isinstance(error, Exception):
             self.check()
-        # Ours alone is deleted, and nothing where the folder itself is gone.
+        # Delete only our own lease file; the folder itself may be gone.
         with suppress(TemporaryError, UsageError, OSError), self.claim.guard():
             self.path.unlink()
 
     def _take(self, deadline: float) -> Record | None:
-        """Write our record, unless another holds the lease: then its record."""
+        """Write our record; if another process holds the lease, return its record instead."""
         with _locked(self.path, create=True, patience=max(IMPATIENCE, deadline - time.monotonic())) as file:
             assert file is not None
             if not file.created and _alive(holder := file.read(), self.clock() - file.touched(), self.stale):
@@ -127,7 +128,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease: its name for messages, seconds since its last heartbeat, and whether it may still write."""
+    """The holder of a lease: name for messages, seconds since its last heartbeat, and whether it may still write."""
 
     name: str
     age: float
@@ -135,7 +136,7 @@ class Holder:
 
 
 def holder_of(path: Path, now: float | None = None, stale: float = STALE) -> Holder | None:
-    """The holder of a lease, None where nobody holds it; reads only."""
+    """The holder of a lease, or None; only reads."""
     try:
         age = (time.time() if now is None else now) - path.stat().st_mtime
     except OSError:
@@ -145,7 +146,7 @@ def holder_of(path: Path, now: float | None = None, stale: float = STALE) -> Hol
 
 
 class _File:
-    """The lease file while it is locked; ``created`` says that it was not there before."""
+    """The lease file while it is locked; ``created`` is True if it did not exist before."""
 
     def __init__(self, path: Path, descriptor: int, created: bool) -> None:
         self.path, self.descriptor, self.created = path, descriptor, created
@@ -173,7 +174,7 @@ class _File:
 
 @contextmanager
 def _locked(path: Path, create: bool = False, patience: float = PATIENCE) -> Iterator[_File | None]:
-    """The file of this name under an exclusive lock of the operating system; None where there is none."""
+    """The file under an exclusive lock of the operating system; None if it does not exist."""
     deadline = time.monotonic() + patience
     while True:
         with disk_errors(str(path)):
@@ -191,7 +192,7 @@ def _locked(path: Path, create: bool = False, patience: float = PATIENCE) -> Ite
 
 
 def _opened(path: Path, create: bool) -> tuple[int | None, bool]:
-    """A descriptor, None where there is no such file; and whether it was created."""
+    """A descriptor (None if the file does not exist) and whether the file was created."""
     while True:
         with suppress(FileNotFoundError):
             return os.open(path, os.O_RDWR), False
@@ -218,7 +219,7 @@ def _lock(path: Path, descriptor: int, deadline: float) -> None:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the locked file is the one of this name: its holder may have deleted it meanwhile."""
+    """Whether the path still names the locked file; its holder may have deleted it meanwhile."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -233,7 +234,7 @@ def _read(path: Path) -> Record:
 
 
 def _record(content: bytes) -> Record:
-    """A holder's record; empty where it cannot be read."""
+    """A holder's record; empty if it cannot be read."""
     try:
         value = json.loads(content)
         return value if isinstance(value["host"], str) and isinstance(value["pid"], int) else {}
@@ -246,13 +247,13 @@ def _name(holder: Record) -> str:
 
 
 def _process() -> Record:
-    """Who this process is: a number alone is given to another process sooner or later."""
+    """The identity of this process. Includes its start time, because process numbers are reused."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process_start": _process_start(pid)}
 
 
 def _machine() -> str:
-    """This boot of this machine, and the space of its process numbers: containers may share a host's name."""
+    """Identifies this boot and its process namespace; host names are not enough, because containers may share one."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -261,7 +262,7 @@ def _machine() -> str:
 
 
 def _alive(holder: Record, age: float, stale: float) -> bool:
-    """Whether a holder may still write: by its process where that can be seen, by its heartbeat elsewhere."""
+    """Whether a holder may still write: judged by its process if visible, and by its heartbeat otherwise."""
     fresh = abs(age) < stale
     # Earlier releases recorded the host alone.
     if not holder or holder.get("machine", holder["host"]) not in (_machine(), socket.gethostname()):
@@ -273,7 +274,7 @@ def _alive(holder: Record, age: float, stale: float) -> bool:
 
 
 def _process_start(pid: int) -> int | None:
-    """When a process of this machine began, in ticks since the boot; ENDED for a zombie, None if it cannot be seen."""
+    """Start time of a local process in ticks since boot; ENDED for a zombie, None if it is not visible."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Where a running scorer finds its model: a file, or a pointer file that a deployer replaces."""
+"""Sources of the model for a running scorer: an artifact file, or a pointer file that a deployment replaces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ModelSource(Protocol):
     """``current()`` is (artifact file, sha-256 or None, model name, model version); it may change between calls."""
 
     def current(self) -> Current:
-        """The model to score with now."""
+        """The model to score with."""
 
 
 class FileSource:
@@ -36,7 +36,7 @@ class PointerSource:
         self.path = Path(path)
 
     def current(self) -> Current:
-        """What the pointer names; paths are relative to it."""
+        """The model that the pointer names; paths are relative to the pointer file."""
         try:
             value = json.loads(self.path.read_text(encoding="utf-8"))
             target = self.path.parent / value["path"]

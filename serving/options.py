@@ -1,4 +1,4 @@
-"""Options of batch scoring that both commands have; None means "not given"."""
+"""Options shared by both commands; None means that an option was not given."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ ScoredBy = Annotated[
 LettersToo = Annotated[
     bool, typer.Option("--dead-letters", help="Also remove dead letters and gaps, and finished runs that hold any.")
 ]
-PruneWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for who writes what is pruned.")]
+PruneWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for a process that writes the output.")]
 PRUNED = "FILE.db or FILE.jsonl of a stream, the folder of a run or of many, or sqlite:PATH (a queue)."
 LogFormat = Annotated[str, typer.Option(metavar="text|json", help="How events are written to stderr.")]

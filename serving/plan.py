@@ -1,4 +1,4 @@
-"""The unit plan of a batch run: which rows of which file make one unit, and its identity."""
+"""The plan of a batch run: which rows of which file form each unit, and the unit's identity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS_PER_UNIT = 100_000
 
 @dataclass(frozen=True)
 class Unit:
-    """Rows ``start_row`` to ``start_row + rows`` of a file; the identity names all that its scores depend on."""
+    """Rows ``start_row`` to ``start_row + rows`` of a file. The id covers everything that the scores depend on."""
 
     id: str
     source: str
@@ -30,10 +30,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be equal for a folder to be continued.
+    """Settings that must be equal to continue a folder.
 
-    The model's name and version are those that each row bears; None in plans of earlier releases. They are no part of
-    a unit's identity, because no score depends on them.
+    The model's name and version are written to each row; None in plans of earlier releases. They are not part of a
+    unit's identity, because scores do not depend on them.
     """
 
     artifact_sha256: str
@@ -46,7 +46,7 @@ class Settings:
 
     @property
     def salt(self) -> dict[str, Any]:
-        """What the scores depend on, for the identity of a unit."""
+        """The settings that scores depend on, for the identity of a unit."""
         values = asdict(self) | {"alpha": round(self.alpha, 9)}
         return {key: value for key, value in values.items() if key not in ("model_name", "model_version")}
 
@@ -56,7 +56,7 @@ class Settings:
         return None if self.model_name is None else " ".join(filter(None, (self.model_name, self.model_version)))
 
     def difference(self, other: Settings) -> str:
-        """In which way another run differs, for a message; empty if it does not."""
+        """Describe the first difference from another run, for a message; empty if there is none."""
         if self.artifact_sha256 != other.artifact_sha256:
             return f"another model (sha-256 {self.artifact_sha256[:12]}…)"
         if round(self.alpha, 9) != round(other.alpha, 9):
@@ -74,7 +74,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an output folder is for. ``files`` maps each file to its identity and number of rows."""
+    """The work of an output folder. ``files`` maps each file to its identity and number of rows."""
 
     input: str
     settings: Settings
@@ -84,16 +84,16 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Rows of the input, those that cannot be scored included."""
+        """Rows of the input, including those that cannot be scored."""
         return sum(unit.rows for unit in self.units)
 
     @property
     def ids(self) -> set[str]:
-        """Its units."""
+        """The ids of its units."""
         return {unit.id for unit in self.units}
 
     def same_as(self, other: Plan) -> bool:
-        """Whether both are for the same units in the same order."""
+        """Whether both plans have the same settings and the same units in the same order."""
         return not self.settings.difference(other.settings) and self.units == other.units
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Plan:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Plan:
-        """From JSON values; raises KeyError or TypeError on others."""
+        """Parse JSON values; raises KeyError or TypeError if they do not fit."""
         chosen = {key: values[key] for key in ("artifact_sha256", "alpha", "explain", "fdr")}
         chosen |= {key: values.get(key) for key in ("model_name", "model_version")}
         return cls(
@@ -114,7 +114,7 @@ class Plan:
 
 
 def data_files(location: str | Path, date: str | None = None) -> list[Input]:
-    """The inputs of a location; raises DataError if they are what an earlier run wrote."""
+    """The inputs of a location; raises DataError if they are the output of an earlier run."""
     inputs = list_inputs(location, date)
     for source in inputs:
         if not source.remote and (run := run_of(Path(source.path))):
@@ -125,9 +125,10 @@ def data_files(location: str | Path, date: str | None = None) -> list[Input]:
 def make_plan(
     location: str, inputs: Sequence[Input], settings: Settings, kept: Sequence[Kept], old: Plan | None = None
 ) -> Plan:
-    """Plan the units of the inputs; an ``old`` plan saves counting the rows of unchanged files again.
+    """Plan the units of the inputs. With an ``old`` plan, rows of unchanged files are not counted again.
 
-    Every file has a unit, also one without rows, so that its part says the columns. Raises DataError on a broken file.
+    Every file has at least one unit, even without rows, so that its part shows the columns. Raises DataError for a
+    corrupt file.
     """
     salt = json.dumps([settings.salt, [asdict(k) for k in kept]])
     known = {} if old is None else old.files

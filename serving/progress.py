@@ -1,4 +1,4 @@
-"""How far a run is, on stderr: a bar on a terminal after two seconds, a line a minute elsewhere."""
+"""Progress on stderr: a bar after two seconds on a terminal, and a line per minute elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUIET, EVERY = 2.0, 60.0
 
 
 class Progress:
-    """Counts rows; says nothing about what takes less than two seconds."""
+    """Counts rows; prints nothing for runs of less than two seconds."""
 
     def __init__(self, total: int, done: int = 0) -> None:
         self.total, self.done = total, done
@@ -23,7 +23,7 @@ class Progress:
         return self
 
     def advance(self, rows: int) -> None:
-        """Count rows that are committed."""
+        """Count committed rows and update the display."""
         self.done += rows
         now = time.monotonic()
         if not sys.stderr.isatty():

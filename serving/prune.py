@@ -1,6 +1,6 @@
-"""Removes what is old and nobody needs: scores of streams, rows of queues, finished batch runs (docs/delivery.md).
+"""Removes old data that is no longer needed: stream scores, queue rows and finished batch runs (docs/delivery.md).
 
-Dead letters and gaps stay unless they are asked for. What a kill leaves half done, the next call finishes.
+Dead letters and gaps are kept by default. If a call is killed, the next one finishes its work.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from serving.sources.sqlite_queue import identities
 from serving.wording import counted
 
 QUEUE = "sqlite:"
-CHUNK = 5000  # rows of one transaction, for which others wait
+CHUNK = 5000  # rows per transaction; other writers wait for each
 
 
 def prune(paths: Sequence[str], pruning: Pruning) -> Iterator[Removed]:
-    """Prune one path after another; yields what went as it goes. All paths are looked at before anything is removed.
+    """Prune paths one by one and yield what was removed. All paths are checked before anything is removed.
 
     A path is a stream's output (.db, .jsonl), the folder of a batch run, a folder of such folders, or a queue
-    (``sqlite:PATH``), of which only rows go that every output of ``scored_by`` has read.
-    Raises UsageError on what is none of these, TemporaryError where somebody writes it.
+    (``sqlite:PATH``). Of a queue, only rows that every output in ``scored_by`` has read are removed.
+    Raises UsageError for other paths, and TemporaryError if another process is writing the output.
     """
     if pruning.scored_by and not any(path.startswith(QUEUE) for path in paths):
         raise UsageError("--scored-by is for a queue: name it as sqlite:PATH")
@@ -42,7 +42,7 @@ def prune(paths: Sequence[str], pruning: Pruning) -> Iterator[Removed]:
 
 
 def _work(text: str, pruning: Pruning) -> Callable[[], Iterator[Removed]]:
-    """What prunes a path; raises UsageError where nothing does."""
+    """The function that prunes a path; raises UsageError if the path cannot be pruned."""
     path = Path(text)
     if text.startswith(QUEUE):
         queue = Path(text.removeprefix(QUEUE))
@@ -59,7 +59,7 @@ def _work(text: str, pruning: Pruning) -> Callable[[], Iterator[Removed]]:
 # ---------------------------------------------------------------- tables of SQLite
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a table, by a condition; ``what`` is one of them."""
+    """Rows of a table that match a condition; ``what`` names one row in messages."""
 
     table: str
     condition: str
@@ -67,7 +67,7 @@ class _Rows:
     what: str
 
     def measure(self, connection: sqlite3.Connection) -> tuple[int, int]:
-        """How many rows and bytes of values there are."""
+        """The number of rows, and of bytes in their values."""
         if self.table not in tables(connection):
             return 0, 0
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({self.table})")]
@@ -78,7 +78,7 @@ class _Rows:
         return count, int(total)
 
     def delete(self, connection: sqlite3.Connection, check: Callable[[], None]) -> None:
-        """Delete them in short transactions; ``check`` is called before each."""
+        """Delete the rows in short transactions, calling ``check`` before each."""
         chosen = f"SELECT rowid FROM {self.table} WHERE {self.condition} LIMIT {CHUNK}"
         while True:
             check()
@@ -124,7 +124,7 @@ def _old_lines(output: Path, state: Path, pruning: Pruning) -> Removed:
 
 
 def _is_old(line: bytes, before: str) -> bool:
-    """Whether a score line is older; one that does not say its time is not."""
+    """Whether a score line is older than ``before``; False for a line without a time."""
     try:
         when = json.loads(line).get("scored_at")
     except (ValueError, AttributeError, RecursionError):
@@ -134,11 +134,13 @@ def _is_old(line: bytes, before: str) -> bool:
 
 # ---------------------------------------------------------------- queues
 def _read_by_all(queue: Path, outputs: Sequence[Path]) -> int:
-    """The id up to which every output has read a queue; 0 for none. Raises UsageError."""
+    """The highest queue id that every output has read, or 0; raises UsageError for a missing queue or outputs."""
     if not queue.is_file():
         raise UsageError(f"there is no queue {queue}")
     if not outputs:
-        raise UsageError(f"give --scored-by OUTPUT for each stream that reads {queue}: rows that one has not read stay")
+        raise UsageError(
+            f"give --scored-by OUTPUT for each stream that reads {queue}: rows that any has not read are kept"
+        )
 
     def question(connection: sqlite3.Connection) -> set[str]:
         if "queue" not in tables(connection):
@@ -157,7 +159,9 @@ def _position(output: Path, queue: Path, names: set[str]) -> int:
     cursors = {name: json.loads(state) for name, state in ask(state_of(output), question)}
     mine = [c for name, c in cursors.items() if c.get("queue") in names or (name == former and "queue" not in c)]
     if not mine:
-        raise UsageError(f"{output} holds no position of {queue}: its stream has not read it; name one that has")
+        raise UsageError(
+            f"{output} holds no position of {queue}: its stream has not read it; name the output of one that has"
+        )
     return min(cursor.get("id") or 0 for cursor in mine)
 
 
@@ -165,7 +169,7 @@ _TIME = "(CASE WHEN enqueued_at GLOB '*-*-*' THEN julianday(enqueued_at) END)"
 
 
 def _queue(queue: Path, last: int, pruning: Pruning) -> Iterator[Removed]:
-    """Rows that are read by all, and old where they say when they came."""
+    """Remove the rows that all streams have read and that, if they carry a time, are old."""
 
     def chosen(connection: sqlite3.Connection) -> tuple[_Rows, int]:
         timed = any(row[1] == "enqueued_at" for row in connection.execute("PRAGMA table_info(queue)"))
@@ -178,12 +182,12 @@ def _queue(queue: Path, last: int, pruning: Pruning) -> Iterator[Removed]:
         ).fetchone()[0]
 
     def question(connection: sqlite3.Connection) -> tuple[_Rows, int, tuple[int, int]]:
-        rows, odd = chosen(connection)
-        return rows, odd, rows.measure(connection)
+        rows, undated = chosen(connection)
+        return rows, undated, rows.measure(connection)
 
-    rows, odd, found = ask(queue, question)
+    rows, undated, found = ask(queue, question)
     if found[0] and not pruning.dry_run:
         with closing(sqlite3.connect(queue, timeout=30, isolation_level=None)) as connection, disk_errors(str(queue)):
             rows.delete(connection, lambda: None)
-    notes = [f"{counted(odd, 'row')} kept: enqueued_at is no date and time"] if odd else []
+    notes = [f"{counted(undated, 'row')} kept: enqueued_at is no date and time"] if undated else []
     yield Removed(QUEUE + str(queue), rows.what, *found, pruning.dry_run, notes)

@@ -1,4 +1,4 @@
-"""Removes finished batch runs: a folder is renamed, so that it is gone at once, and then deleted."""
+"""Removes finished batch runs. A folder is renamed first, so that it disappears atomically, and then deleted."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _NAMES = OURS | NO_DATA | {PLAN, MANIFEST, THRESHOLD, LEASE, OLD_PLAN, OLD_MANIF
 
 
 def leftover(folder: Path) -> Path:
-    """The name under which a run is deleted."""
+    """The hidden name that a run gets before its files are deleted."""
     place = Path(os.path.abspath(folder))
     return place.parent / f".{place.name}{_ENDING}"
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs at or below a folder, and what a kill left of some; raises UsageError where there are none.
+    """The runs at or below a folder, including partly deleted ones; raises UsageError if there are none.
 
-    Below the folder no link is followed.
+    Links below the folder are not followed.
     """
     found = [leftover(folder)] if _is_leftover(leftover(folder)) else []
     if is_run(folder):
@@ -46,13 +46,13 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether this is a run that was being deleted: its plan goes last."""
+    """Whether this is a partly deleted run; its plan is deleted last."""
     named = path.name.startswith(".") and path.name.endswith(_ENDING) and path.is_dir()
     return named and (is_run(path) or not any(path.iterdir()))
 
 
 def prune(folder: Path, runs: list[Path], pruning: Pruning) -> Iterator[Removed]:
-    """Delete the runs that are finished, old, and hold nothing that must stay."""
+    """Delete the runs that are finished, old, and hold nothing that must be kept."""
     quiet = True
     for run in runs:
         why = "" if _is_leftover(run) else _stays(run, pruning)
@@ -71,13 +71,13 @@ def prune(folder: Path, runs: list[Path], pruning: Pruning) -> Iterator[Removed]
 
 
 def _stays(run: Path, pruning: Pruning) -> str | None:
-    """Why an old run is kept; empty if it goes, None if it is not old or not finished."""
+    """Why an old run is kept: empty if it can be removed, None if it is not old or not finished."""
     manifest = next((run / name for name in (MANIFEST, OLD_MANIFEST) if (run / name).exists()), None)
     if manifest is None or manifest.stat().st_mtime >= pruning.cutoff:
         return None
     dead = read_manifest(run, DataError)["dead"]
     if dead and not pruning.dead_letters:
-        return f"kept: it holds {counted(dead, 'dead letter')}, which --dead-letters removes, too"
+        return f"kept: it holds {counted(dead, 'dead letter')}, which --dead-letters removes as well"
     others = sorted(entry.name for entry in run.iterdir() if not _is_ours(entry))
     return f"kept: it holds {listed(others)}, which `score` did not write" if others else ""
 
@@ -87,13 +87,13 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _delete(run: Path, pruning: Pruning) -> None:
-    run = Path(os.path.abspath(run))  # ".", which is where we are, cannot be renamed by this name
+    run = Path(os.path.abspath(run))  # "." cannot be renamed
     if _is_leftover(run):
         _clear(run)
         return
     gone = leftover(run)
     with Lease(run / LEASE, pruning.wait), _removing(run):
-        if _stays(run, pruning) != "":  # it was continued while the lease was waited for
+        if _stays(run, pruning) != "":  # it was continued while we waited for the lease
             raise DataError(f"{run} was changed while it was pruned; run the same command again")
         if gone.exists():
             _clear(gone)
@@ -104,7 +104,7 @@ def _delete(run: Path, pruning: Pruning) -> None:
 
 
 def _clear(gone: Path) -> None:
-    """Delete a renamed run, its plan last, so that what a kill leaves is known again."""
+    """Delete a renamed run, its plan last, so that a later call recognises it after a crash."""
     with _removing(gone):
         entries = sorted(gone.iterdir(), key=lambda entry: entry.name in (PLAN, OLD_PLAN))
         for entry in entries:
@@ -116,11 +116,11 @@ def _clear(gone: Path) -> None:
 
 @contextmanager
 def _removing(run: Path) -> Iterator[None]:
-    """What the file system refuses to remove, in one line."""
+    """Convert errors of the file system to a one-line UsageError."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(
-            f"cannot remove {error.filename or run} ({reason}); give the right to remove it, or leave {run} out"
+            f"cannot remove {error.filename or run} ({reason}); fix its permissions, or leave {run} out"
         ) from error

@@ -1,4 +1,4 @@
-"""What is pruned and what came of it: options, results, and how both are written."""
+"""Options and results of pruning, and how both are printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is removed: all that is older than ``cutoff`` (seconds since 1970) and that nobody needs."""
+    """Options: remove data that is older than ``cutoff`` (seconds since 1970) and no longer needed."""
 
     cutoff: float
     scored_by: tuple[Path, ...] = ()
@@ -28,13 +28,13 @@ class Pruning:
 
     @property
     def before(self) -> str:
-        """The cutoff as scores and dead letters hold their times, which sort as text."""
+        """The cutoff in the text format of the times in scores and dead letters, which sort as text."""
         return datetime.fromtimestamp(self.cutoff, UTC).isoformat()
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed from a place, or would be; ``notes`` say what stays although it is old."""
+    """What was, or would be, removed from a path; ``notes`` say what is kept although it is old."""
 
     path: str
     what: str
@@ -44,7 +44,7 @@ class Removed:
     notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        """The same for people."""
+        """The result as text for the console."""
         how = "would be removed" if self.dry_run else "removed"
         size = f" ({_size(self.bytes)})" if self.count else ""
         return "\n".join(
@@ -53,7 +53,7 @@ class Removed:
 
 
 def seconds_of(text: str) -> float:
-    """The seconds of ``30d``, ``12h``, ``90m``; raises UsageError."""
+    """Seconds in ``30d``, ``12h`` or ``90m``; raises UsageError for other text."""
     found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip())
     if found is None or int(found[1]) == 0:
         raise UsageError(f"--older-than takes a whole number of {', '.join(UNITS)}, such as 30d or 12h; not {text!r}")
@@ -64,13 +64,13 @@ def pruning_of(
     older_than: str, scored_by: Sequence[Path] | None = None, dead_letters: bool = False, dry_run: bool = False,
     wait: float = 0.0, now: float | None = None,
 ) -> Pruning:  # fmt: skip
-    """What the options of both commands mean; raises UsageError."""
+    """Parse the options of both commands; raises UsageError."""
     cutoff = (time.time() if now is None else now) - seconds_of(older_than)
     return Pruning(cutoff, tuple(scored_by or ()), dead_letters, dry_run, wait)
 
 
 def report(removed: Iterator[Removed], as_json: bool) -> None:
-    """Print what goes as it goes, or all as one JSON list; also what went before an error."""
+    """Print each result as it comes, or all as one JSON list; also prints the results before an error."""
     done: list[Removed] = []
     try:
         for one in removed:

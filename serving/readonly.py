@@ -1,4 +1,4 @@
-"""Questions to a SQLite database that change nothing: no byte of it or of its WAL."""
+"""Read-only queries of a SQLite database. Neither the file nor its WAL is changed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from urllib.parse import quote
 from serving.errors import DataError, TemporaryError
 
 Answer = TypeVar("Answer")
-ATTEMPTS, TIMEOUT = 5, 10.0  # TIMEOUT: seconds for which a lock is waited for
+ATTEMPTS, TIMEOUT = 5, 10.0  # TIMEOUT: seconds to wait for a lock
 _WAL = 2  # at byte 18 of a database in WAL mode
 
 
 def ask(path: Path, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-    """The answer to a question that reads one consistent state, also while another process writes.
+    """Run a query on one consistent state, even while another process writes.
 
-    Raises DataError where the file is no SQLite database, TemporaryError where it is locked or never at rest.
+    Raises DataError if the file is not a SQLite database, and TemporaryError if it is locked or keeps changing.
     """
     try:
         for _ in range(ATTEMPTS):
-            # A reader of a WAL that is not there would create it. Without one the file is all there is.
+            # A reader would create a missing WAL. Without a WAL, the file holds the whole state.
             if not _rests(path):
                 return _answered(path, "mode=ro", question)
             before = path.stat()
@@ -50,7 +50,7 @@ def tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _rests(path: Path) -> bool:
-    """Whether a database in WAL mode has no WAL, so that nobody writes to it."""
+    """Whether a database in WAL mode has no WAL file, which means that nobody is writing."""
     with path.open("rb") as file:
         in_wal_mode = file.read(19)[18:19] == bytes([_WAL])
     return in_wal_mode and not path.with_name(path.name + "-wal").exists()

@@ -1,4 +1,4 @@
-"""Reasons of anomalies in words: the raw values of their rows, and ``serving.table.reasons`` for the wording."""
+"""Reasons for anomalies in words. Collects raw values of the rows; ``serving.table.reasons`` does the wording."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from serving.table.reasons import top_reasons
 
 
 def raw_columns(data: Any, schema: Mapping[str, Any], rows: np.ndarray) -> dict[str, list[Any]]:
-    """The feature columns as they came, at ``rows``: from a table or frame of any library, records or feeds.
+    """Raw values of the feature columns at ``rows``, from a frame of any library, a list of records, or feeds.
 
-    Feeds hold no text: their text columns are left out.
+    Feeds hold no raw text, so their text columns are left out.
     """
     features = [c for c in schema["columns"] if c["role"] == "feature"]
     if isinstance(data, list):
@@ -36,7 +36,7 @@ def _fed(column: Mapping[str, Any], feed: np.ndarray) -> list[Any]:
 def reasons_of_anomalies(
     contributions: np.ndarray, flags: np.ndarray, schema: Mapping[str, Any], data: Any
 ) -> pa.Array:
-    """``top_reasons`` of the rows that are anomalies, null for the others: an Arrow string array."""
+    """``top_reasons`` for the rows that are anomalies, and null for the others, as an Arrow string array."""
     rows = np.flatnonzero(flags)
     out: list[str | None] = [None] * len(flags)
     for row, words in zip(rows, top_reasons(contributions[rows], schema, raw_columns(data, schema, rows)), strict=True):

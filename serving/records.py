@@ -1,4 +1,4 @@
-"""A micro-batch of records to score rows and dead letters: each record becomes exactly one of the two."""
+"""Scores a micro-batch of records. Each record becomes exactly one score row or one dead letter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Scoring:
-    """How records are scored: with what, and what is kept of each."""
+    """How records are scored: model, options, and counters."""
 
     scorer: Callable[[], Scorer]
     lineage: Callable[[], tuple[str, str]]  # the model's name and version
@@ -33,12 +33,12 @@ class Scoring:
     counts: watch.Counts = field(default_factory=watch.no_counts)
 
     def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
-        """A source's position with the state of the online rule."""
+        """A source's position, with the state of the online rule added."""
         return position if self.rule is None else position | {"fdr": self.rule.state}
 
 
 def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], list[DeadLetter]]:
-    """Scores of the good records and dead letters of the others, whatever is in them."""
+    """Score rows for the valid records and dead letters for all others; raises only if scoring itself fails."""
     names = scoring.scorer().adapter.names
     good: list[tuple[Record, Row]] = []
     dead: list[DeadLetter] = []
@@ -53,7 +53,7 @@ def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], l
     except (TemporaryError, IntegrityError):
         raise
     except Exception:
-        # One bad value spoils a batch: judge the records one by one.
+        # One bad value fails the whole batch, so score the records one by one.
         rows: list[Row] = []
         for one in good:
             alone, reason = _alone(one, scoring)
@@ -127,7 +127,7 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         if result.top_reasons is not None:
             row["top_reasons"] = result.top_reasons[index].as_py()
         rows.append(row)
-    # Last, because a decision changes the rule's state: nothing can fail after it.
+    # Decide last: a decision changes the rule's state, so nothing may fail after it.
     return rows if scoring.rule is None else [
         row | {"fdr_selected": scoring.rule.decide(row["p_value"])} for row in rows
     ]  # fmt: skip

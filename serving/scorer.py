@@ -1,4 +1,4 @@
-"""Scores with a sealed detector."""
+"""Scoring with a sealed detector."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from serving.frame import Feeds, FrameAdapter
 from serving.opening.session import check_feeds, check_strings
 from serving.reasons import reasons_of_anomalies
 
-LEAST_ALPHA = 1e-12  # as in pipelines/settings.py; no table calibrates less
+LEAST_ALPHA = 1e-12  # as in pipelines/settings.py; no calibration supports less
 
 
 @dataclass(frozen=True)
 class ScoreBatch:
     """Scores of n rows: float32, float32, bool, and float32 ``(n, features)`` contributions or None.
 
-    ``top_reasons``, beside contributions: strings for anomalies, null for other rows.
+    ``top_reasons`` comes with contributions and holds text for anomalies, null for other rows.
     """
 
     anomaly_score: np.ndarray
@@ -35,8 +35,8 @@ class ScoreBatch:
 class Scorer:
     """A detector at one alarm budget.
 
-    ``alpha`` None is the artifact's default. Raises UsageError where the artifact is no detector, or alpha lies
-    outside (0, 1) or below what its calibration supports.
+    ``alpha=None`` uses the artifact's default. Raises UsageError if the artifact is not a detector, or if alpha lies
+    outside (0, 1) or below what the calibration supports.
     """
 
     def __init__(self, artifact: Artifact, alpha: float | None = None) -> None:
@@ -57,7 +57,7 @@ class Scorer:
     def score(self, data: Any, explain: bool = False) -> ScoreBatch:
         """Score an Arrow table or batch, a pandas frame, a list of records, or feeds by input name.
 
-        Raises DataError on data against the schema, and what ``Artifact.run`` raises.
+        Raises DataError if the data does not fit the schema, and the errors of ``Artifact.run``.
         """
         feeds = data if isinstance(data, dict) else self.adapter.feeds(data)
         if isinstance(data, dict):

@@ -1,6 +1,6 @@
-"""Passwords and tokens are used, never shown: they are masked in every text that leaves the program.
+"""Masks passwords and tokens in all text that leaves the program.
 
-Two means: what stands where a URL holds its password or token, and the values that were read as secrets.
+Masked are the password and token positions of URLs, and every value that was registered as a secret.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ _TOKEN = re.compile(
     r"(?:signature|credential|security-token))=)[^&;\s'\"<>]+",
     re.IGNORECASE,
 )
-_SHORTEST = 4  # masking a shorter value would black out ordinary words
+_SHORTEST = 4  # masking shorter values would hide ordinary words
 _known: set[str] = set()
 
 
 def remember(value: str) -> None:
-    """Mask this value, or where it is a URL the password in it, wherever it is shown from here on."""
+    """Mask this value from now on; for a URL, mask only its password."""
     parts = _passwords(value) if "://" in value else [value]
     _known.update(part for part in parts if len(part) >= _SHORTEST)
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with secrets as ``***``: remembered values, and passwords and tokens in URLs."""
+    """``text`` with registered values, and passwords and tokens in URLs, replaced by ``***``."""
     for value in sorted(_known, key=len, reverse=True):
         text = text.replace(value, MASK)
     return _TOKEN.sub(rf"\1{MASK}", _URL.sub(_masked, text))
 
 
 def holds_secret(url: str) -> bool:
-    """Whether a URL holds a password or a token; a user's name alone is none, but for ``http``."""
+    """Whether a URL holds a password or a token. A user name alone counts only for ``http`` and ``https``."""
     scheme, mark, rest = url.partition("://")
     user = _userinfo(scheme, rest) if mark else ""
     return ":" in user or bool(user and _is_web(scheme)) or bool(mark and _TOKEN.search(rest))
 
 
 def _userinfo(scheme: str, rest: str) -> str:
-    """What stands before the host."""
+    """The user information before the host."""
     host = rest.partition("/")[0]
     open_end = ":" in host and scheme.lower().partition("+")[0] in _DATABASES
     return (rest if open_end else host).rpartition("@")[0]

@@ -24,8 +24,8 @@ ROWS = 65_536
 def select_rows(folder: Path, commits: list[Commit], rate: float, claim: Claim) -> tuple[float, list[Commit]]:
     """Copy each part of ``_scored/`` to the folder with its decisions; returns the threshold and the new commits.
 
-    The threshold is written before the first copy, so that a rerun decides alike. ``_scored/`` is emptied at the end
-    by the caller, once the manifest names the copies.
+    The threshold is written before the first copy, so that a rerun makes the same decisions. The caller empties
+    ``_scored/`` once the manifest names the copies.
     """
     with disk_errors(f"in {folder}"):
         (folder / SELECTED).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""How far a stream's output or a batch folder is, read without changing anything (docs/delivery.md)."""
+"""Reports the progress of a stream's output or a batch folder; only reads (docs/delivery.md)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from serving.sinks.rewrite import LENGTH
 from serving.sources import Standing, standing
 from serving.wording import counted
 
-# First and last minute of each window, counted from the present one.
+# First and last minute of each window, relative to the current minute.
 WINDOWS = {"this_minute": (0, 0), "last_minute": (-1, -1), "last_hour": (-59, 0), "last_day": (-DAY + 1, 0)}
 WIDTH = 80
 Row = dict[str, Any]
@@ -32,8 +32,8 @@ Row = dict[str, Any]
 def status(path: Path, now: float | None = None) -> Row:
     """Figures of a stream's output (``kind`` "stream") or of a batch folder ("batch"), as JSON values.
 
-    ``now``: seconds since 1970. Times are ISO 8601 in UTC; what a release did not record is None. Raises UsageError
-    where ``path`` is neither, TemporaryError where its database is locked.
+    ``now`` is in seconds since 1970. Times are ISO 8601 in UTC; values that an earlier release did not record are
+    None. Raises UsageError if ``path`` is neither, and TemporaryError if its database is locked.
     """
     now = time.time() if now is None else now
     if path.is_dir() and is_run(path):
@@ -42,13 +42,13 @@ def status(path: Path, now: float | None = None) -> Row:
 
 
 def text(found: Row) -> str:
-    """The same for people, at most 80 columns wide unless a name alone is longer."""
+    """The figures as text, at most 80 columns wide unless a single word is longer."""
     lines = (_stream_lines if found["kind"] == "stream" else _batch_lines)(found)
     return "\n".join(part for line in lines for part in _folded(line))
 
 
 def _folded(line: str) -> list[str]:
-    """A line in pieces of at most 80 characters, where its words allow it."""
+    """A line wrapped at 80 characters; words are not broken."""
     if len(line) <= WIDTH:
         return [line]
     return textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
@@ -57,7 +57,7 @@ def _folded(line: str) -> list[str]:
 # ---------------------------------------------------------------- streams
 @dataclass(frozen=True)
 class _Read:
-    """What the database of a stream holds."""
+    """The contents of a stream's database."""
 
     cursors: dict[str, Row]
     names: dict[str, str]
@@ -181,7 +181,7 @@ def _unfinished(folder: Path) -> Row:
 
 
 def _commit(path: Path) -> Row | None:
-    """A commit and its time; None where a run that replaces this one has deleted it meanwhile."""
+    """A commit and its time; None if a replacing run deleted it meanwhile."""
     try:
         return {**json.loads(path.read_text(encoding="utf-8")), "at": path.stat().st_mtime}
     except FileNotFoundError:
@@ -197,8 +197,8 @@ def _batch_lines(found: Row) -> Iterator[str]:
     last = f", last commit {_short(found['last_commit'])}" if found["last_commit"] and not found["finished"] else ""
     yield f"  {found['units']:,} of {counted(found['units_in_all'], 'unit')}, {found['rows']:,} of " \
           f"{counted(found['rows_in_all'], 'row')}{last}"  # fmt: skip
-    odd, dead = counted(found["anomalies"], "anomaly", "anomalies"), counted(found["dead_letters"], "dead letter")
-    yield f"  {found['scored']:,} scored, {odd}, {dead}"
+    flagged, dead = counted(found["anomalies"], "anomaly", "anomalies"), counted(found["dead_letters"], "dead letter")
+    yield f"  {found['scored']:,} scored, {flagged}, {dead}"
 
 
 # ---------------------------------------------------------------- both

@@ -34,7 +34,7 @@ GAP_EXIT = 4
 
 @dataclass
 class Totals:
-    """What a run did."""
+    """The counts of a run; ``reason`` is that of the first dead letter."""
 
     scored: int = 0
     anomalies: int = 0
@@ -43,9 +43,9 @@ class Totals:
     reason: str = ""
 
     def line(self) -> str:
-        """The counts for people."""
-        odd, dead = counted(self.anomalies, "anomaly", "anomalies"), counted(self.dead, "dead letter")
-        return f"{self.scored:,} scored, {odd}, {dead}" + (f", {counted(self.gaps, 'gap')}" if self.gaps else "")
+        """The counts as text."""
+        flagged, dead = counted(self.anomalies, "anomaly", "anomalies"), counted(self.dead, "dead letter")
+        return f"{self.scored:,} scored, {flagged}, {dead}" + (f", {counted(self.gaps, 'gap')}" if self.gaps else "")
 
     def add(self, commit: Commit) -> None:
         """Count a micro-batch."""
@@ -57,7 +57,7 @@ class Totals:
 
 
 class _Model:
-    """The current scorer; swapped between micro-batches when its source names another model."""
+    """The current scorer. It is replaced between micro-batches when the source names another model."""
 
     def __init__(self, source: ModelSource, alpha: float | None, events: Events) -> None:
         self.source, self.alpha, self.events = source, alpha, events
@@ -70,11 +70,11 @@ class _Model:
         self.checked = time.monotonic()
 
     def said(self) -> str:
-        """Name and version for people."""
+        """Name and version as text."""
         return f"{self.name} version {self.version}" if self.version else self.name
 
     def refresh(self) -> None:
-        """Swap where the source changed; keep the old model where the new one cannot be had."""
+        """Load the new model if the source changed; keep the old one if that fails."""
         if time.monotonic() - self.checked < CHECK_MODEL_EVERY:
             return
         self.checked = time.monotonic()
@@ -83,13 +83,13 @@ class _Model:
             if (str(current[0]), *current[1:]) != self.identity:
                 self._load(current)
                 self.events.say("model", f"now scoring with {self.said()}", name=self.name, version=self.version)
-        except Exception as error:  # a stream outlives a registry that is down
-            self.events.say("warning", f"the model was not swapped, {self.said()} goes on: {error}")
+        except Exception as error:  # keep scoring while the registry is down
+            self.events.say("warning", f"the model was not swapped, still scoring with {self.said()}: {error}")
 
 
 @dataclass
 class _Run:
-    """A stream while it runs."""
+    """The state of a running stream."""
 
     model: _Model
     sink: Sink
@@ -103,7 +103,7 @@ class _Run:
     totals: Totals = field(default_factory=Totals)
 
     def commit(self, commit: Commit) -> None:
-        """Commit as the one writer of this output."""
+        """Commit after checking that this run is still the only writer of the output."""
         self.lease.check()
         self.sink.commit(commit)
         self.totals.add(commit)
@@ -129,14 +129,16 @@ def run_stream(
 ) -> int:
     """Score a stream of JSON lines; returns the exit code.
 
-    The code is 0, also after SIGTERM, which lets the micro-batch finish; 130 after an interrupt; 4 if records may be
-    lost (gaps).
+    The code is 0 on success and after SIGTERM, which finishes the micro-batch first. It is 130 after an interrupt and
+    4 if records may be lost (gaps).
 
-    ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl. ``max_rows`` and ``deadline``
-    (seconds) bound a micro-batch. ``follow`` waits for more at the end; ``replay`` scores the dead letters again.
-    ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, whose state lies in the cursor.
-    ``wait``: seconds to wait for another stream that writes this output. ``on_alarm``: a program or a URL that is given
-    each anomaly (``serving.alarms``).
+    - ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl.
+    - ``max_rows`` and ``deadline`` (seconds) bound a micro-batch.
+    - ``follow`` waits for more records at the end; ``replay`` scores the dead letters again.
+    - ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, with its state in the cursor.
+    - ``wait``: seconds to wait for another stream that writes this output.
+    - ``on_alarm``: a program or URL that receives each anomaly (``serving.alarms``).
+
     Raises UsageError, DataError, IntegrityError, TemporaryError.
     """
     if max_rows < 1 or deadline <= 0:
@@ -170,7 +172,7 @@ def run_stream(
 
 @contextmanager
 def _opened(output: Path) -> Iterator[Sink]:
-    """The sink, closed in the end."""
+    """The sink, closed when the block ends."""
     sink = open_sink(output)
     try:
         yield sink
@@ -185,11 +187,11 @@ def _code(run: _Run) -> int:
 
 
 def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> None:
-    """The summary on stdout; doubts on stderr."""
+    """Print the summary to stdout and doubts to stderr."""
     totals, shares, scorer = run.totals, watch.shares(run.scoring.counts), run.model.scorer
     doubts = watch.doubts(scorer.artifact.metadata, run.scoring.counts, scorer.alpha)
     if totals.dead and not totals.scored and not run.stop:
-        run.events.say("warning", f"every record was refused; first reason: {totals.reason}")
+        run.events.say("warning", f"every record was rejected; first reason: {totals.reason}")
     for doubt in [*doubts, *filter(None, [source.left() if source else ""])]:
         run.events.say("warning", doubt)
     line = f"{totals.line()}{run.alarms.line()}: {output}"
@@ -205,7 +207,7 @@ def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> N
 
 @contextmanager
 def _signals() -> Iterator[dict[str, int]]:
-    """SIGTERM and SIGINT let the micro-batch finish, then end the loop."""
+    """On SIGTERM and SIGINT, finish the micro-batch and then end the loop."""
     stop: dict[str, int] = {}
 
     def note(number: int, _: FrameType | None) -> None:
@@ -220,12 +222,12 @@ def _signals() -> Iterator[dict[str, int]]:
 
 
 def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
-    """Score a source from its committed cursor on."""
+    """Score a source, starting at its committed cursor."""
     known = run.sink.cursors()
     try:
         source.resume(known, run.sink.state)
     except BaseException:
-        run.sink.abandon()  # nothing was read: a start that fails leaves no file that it made
+        run.sink.abandon()  # nothing was read, so remove the files that this start created
         raise
     source.label = run.sink.name(source.id, source.label)
     before = known.get(source.id, {})
@@ -263,7 +265,7 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
 
 
 def _micro_batch(run: _Run, source: Source) -> list[Record]:
-    """Poll until the batch is full or the deadline has passed since its first record."""
+    """Poll until the batch is full or its first record has waited for the deadline."""
     records = source.poll(run.max_rows)
     until = time.monotonic() + run.deadline
     while records and len(records) < run.max_rows and time.monotonic() < until and not run.stop:
@@ -277,7 +279,7 @@ def _micro_batch(run: _Run, source: Source) -> list[Record]:
 
 
 def _replay(run: _Run, fdr: float | None) -> None:
-    """Dead letters again: those that score now leave the table in the same transaction."""
+    """Score the dead letters again; those that succeed leave the table in the same transaction."""
     run.alarms.start(run.sink.state)
     before = run.sink.cursors().get(REPLAY, {})
     run.scoring.rule = _rule(fdr, before)

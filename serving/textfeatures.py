@@ -11,7 +11,7 @@ CHANNELS = 6
 
 
 def text_features(values: list[str], buckets: int) -> np.ndarray:
-    """float32 ``(n, 6 + buckets)``; equal strings are computed once."""
+    """Features of strings, float32 ``(n, 6 + buckets)``; equal strings are computed once."""
     memo: dict[str, np.ndarray] = {}
     out = np.zeros((len(values), CHANNELS + buckets), dtype=np.float32)
     for row, value in enumerate(values):

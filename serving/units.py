@@ -1,4 +1,4 @@
-"""The units of a batch run: each read, scored, written and committed (docs/delivery.md, steps 3 to 5)."""
+"""Reads, scores, writes and commits the units of a batch run (docs/delivery.md, steps 3 to 5)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from serving.wording import counted
 
 @dataclass(frozen=True)
 class Lineage:
-    """What every score row says of its model."""
+    """The model's identity, written to every score row."""
 
     model_name: str
     model_version: str
@@ -42,7 +42,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class BadRows:
-    """How many rows of a run may be dead letters, and what that is of all; ``stop`` allows none."""
+    """The limit on dead letters of a run, as a number and as a share of all rows; ``stop`` allows none."""
 
     allowed: int
     total: int
@@ -50,7 +50,7 @@ class BadRows:
     stop: bool = False
 
     def beyond(self, dead: int) -> str:
-        """Why so many dead letters end the run; empty if they do not."""
+        """Why this many dead letters stop the run; empty if they do not."""
         if dead <= self.allowed:
             return ""
         if self.stop:
@@ -76,10 +76,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Job:
-    """What the units of a run share: where they are read and written, and with what they are scored.
+    """What the units of a run share: inputs, output folder, model and options.
 
-    Plain data that can be sent to another process. ``place`` is the folder of the parts; ``identities`` are those of
-    the inputs by name when the run was planned; ``numbers`` says where a unit stands in the input.
+    Plain data that can be sent to another process. ``place`` is the folder of the parts. ``identities`` holds the
+    identity of each input when the run was planned, and ``numbers`` the position of each unit in the plan.
     """
 
     folder: Path
@@ -97,7 +97,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A piece whose rows are feeds already, but for those that are dead letters; ``beyond``: these are too many."""
+    """A piece converted to feeds, without its dead letters; ``beyond`` is True if there are too many of these."""
 
     piece: Piece
     sifted: Sifted
@@ -107,14 +107,14 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A piece with the scores of the rows that could be scored, if there are any."""
+    """A piece with the scores of its valid rows; None if it has no valid rows."""
 
     ready: _Ready
     scores: ScoreBatch | None
 
 
 class UnitScorer:
-    """Scores units of a job in this process, each into its part, and commits it."""
+    """Scores units of a job in this process; writes and commits one part per unit."""
 
     def __init__(self, job: Job, scorer: Scorer) -> None:
         self.job, self.scorer = job, scorer
@@ -122,12 +122,13 @@ class UnitScorer:
         self.columns = list(dict.fromkeys([*scorer.adapter.names, *(k.column for k in job.kept)]))
 
     def score(self, units: Sequence[Unit]) -> Iterator[Unit]:
-        """Score units one after another; yields each when it is committed.
+        """Score units one after another; yields each unit once it is committed.
 
-        A part is whole or absent. Raises DataError, and TemporaryError if the disk is full or another run took over.
+        Parts are written atomically. Raises DataError, and TemporaryError if the disk is full or another run took
+        over.
         """
         ahead = _prefetch(item for unit in units for item in (*self._prepared(unit), None))
-        # Reading, scoring and writing overlap: each waits for the machine in its own way.
+        # Overlap reading, scoring and writing: they wait for different resources.
         scored = _prefetch(item and self._scored(item) for item in ahead)
         try:
             for unit in units:
@@ -156,7 +157,7 @@ class UnitScorer:
         crash_point("unit_committed")
 
     def _prepared(self, unit: Unit) -> Iterator[_Ready]:
-        """A unit's pieces as feeds; ends after one with more dead letters than the run allows."""
+        """A unit's pieces as feeds; ends after the piece that exceeds the limit on dead letters."""
         job, adapter = self.job, self.scorer.adapter
         source = job.inputs[unit.source]
         columns = [name for name in self.columns if name in adapter.names or name in source.types()]
@@ -180,7 +181,7 @@ _DICTIONARY = ["source", "model_name", "model_version", "artifact_sha256"]
 
 @dataclass
 class _Output:
-    """The part and the dead letters of a unit while they are written."""
+    """Writes the part and the dead letters of a unit."""
 
     job: Job
     scorer: Scorer
@@ -199,7 +200,7 @@ class _Output:
         self.temporary, self.temporary_letters = temporary(self.part), temporary(self.letters)
 
     def add(self, scored: _Scored) -> None:
-        """Write a piece's rows, and note those that could not be scored."""
+        """Write a piece's score rows and record its dead letters."""
         piece, sifted = scored.ready.piece, scored.ready.sifted
         table, rows = piece.table, piece.rows()
         for broken in piece.broken:
@@ -228,7 +229,7 @@ class _Output:
         self.anomalies += pc.sum(table["is_anomaly"]).as_py() or 0
 
     def commit(self) -> None:
-        """Make part and dead letters durable, and give them their names together with the commit."""
+        """Make part and dead letters durable, then rename and commit them."""
         job, unit = self.job, self.unit
         if self.writer is None:
             self.write(self._no_rows())
@@ -253,14 +254,14 @@ class _Output:
         publish(job.claim, files, job.folder / COMMITS / f"{unit.id}.json", commit | part)
 
     def discard(self) -> None:
-        """Leave no temporary file."""
+        """Delete the temporary files."""
         if self.writer is not None and self.writer.is_open:
             self.writer.close()
         self.temporary.unlink(missing_ok=True)
         self.temporary_letters.unlink(missing_ok=True)
 
     def _no_rows(self) -> pa.Table:
-        """A table without rows, so that the part says its columns."""
+        """A table without rows, so that the part still shows its columns."""
         adapter = self.scorer.adapter
         feeds = adapter.feeds(pa.table({name: pa.nulls(0) for name in adapter.names}))
         scores = self.scorer.score(feeds, self.job.explain)
@@ -270,7 +271,7 @@ class _Output:
 def score_rows(
     scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Table, job: Job, scorer: Scorer
 ) -> pa.Table:
-    """Scores with their place in the input, the kept columns of ``table`` and their lineage."""
+    """Build the table of score rows: position in the input, kept columns of ``table``, scores and lineage."""
     n = len(scores.anomaly_score)
 
     def same(value: Any, kind: pa.DataType) -> pa.Array:
@@ -296,7 +297,7 @@ def score_rows(
 
 
 def _prefetch(items: Iterator[Any]) -> Generator[Any, None, None]:
-    """Work ahead in a thread, two items deep."""
+    """Iterate in a thread, up to two items ahead of the consumer."""
     ready: queue.Queue[Any] = queue.Queue(maxsize=2)
     stop, end = threading.Event(), object()
 
@@ -325,7 +326,7 @@ def _prefetch(items: Iterator[Any]) -> Generator[Any, None, None]:
 
 
 def _put(ready: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
-    """Hand an item over; returns False if nobody wants it any more."""
+    """Hand over an item; returns False once the consumer has stopped."""
     while not stop.is_set():
         try:
             ready.put(item, timeout=0.2)

@@ -1,4 +1,4 @@
-"""Recount a batch run: plan, commits, manifest and files agree, and each source row is there exactly once."""
+"""Verifies a batch run: plan, commits, manifest and files agree, and each source row appears exactly once."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ AGAIN = "delete it and run the same score command again"
 
 
 def verify(folder: str | Path) -> dict[str, Any]:
-    """Counts of a sound run; raises UsageError where there is none, IntegrityError naming the file that differs.
+    """Verify a run and return its counts.
 
-    Finds what was deleted, added, renamed, damaged or edited. Someone who recomputes hashes and checksums is not found.
+    Raises UsageError if the folder holds no run, and IntegrityError naming the first file that differs. Detects files
+    that were deleted, added, renamed, damaged or edited, but not an edit that also recomputes hashes and checksums.
     """
     try:
         return _recount(_opened(Path(folder)))
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__} {error}"
         raise IntegrityError(
-            f"the JSON files of {folder} lack what they should say ({reason}); run score with --new-run"
+            f"the JSON files of {folder} lack required values ({reason}); run score with --new-run"
         ) from error
 
 
@@ -60,14 +61,14 @@ def _recount(run: _Run) -> dict[str, Any]:
 
 
 def line(counts: dict[str, Any]) -> str:
-    """What ``verify`` counted, for people."""
+    """The counts of ``verify`` as text."""
     dead = f" and {counted(counts['dead'], 'dead letter')}" if counts["dead"] else ""
     return f"{counted(counts['rows'], 'row')} in {counted(counts['parts'], 'part')}{dead}: each exactly once"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A finished run: its plan and manifest as they were read, and where they lie."""
+    """A finished run: its plan and manifest, and their paths."""
 
     folder: Path
     plan_path: Path
@@ -85,17 +86,17 @@ class _Run:
         return self.folder / (COMMITS if self.plan["fdr"] is None else SELECTED)
 
     def part(self, commit: Commit) -> Path:
-        """A committed part."""
+        """The path of a committed part."""
         return self.folder / self.manifest["folder"] / commit["part"]
 
     def commits(self) -> list[Commit]:
-        """The commits in the order of the plan, each for the rows that the plan gives it."""
+        """The commits in the order of the plan; raises IntegrityError if one is for other rows than planned."""
         found = []
         for number, unit in enumerate(self.plan["units"]):
             for place in (self.folder / COMMITS, self.notes):
                 commit = _read(path := place / f"{unit['id']}.json")
                 rows = commit["rows"] + commit.get("dead", 0)
-                # The first layout did not count the rows of a text file beforehand.
+                # Layout 1 did not count the rows of text files in the plan.
                 planned = [unit["id"], unit["source"], unit["start_row"], unit["rows"] if unit["rows"] >= 0 else rows]
                 if [commit["unit"], commit["source"], commit["start_row"], rows] != planned:
                     raise IntegrityError(f"{path} is not for the rows that {self.plan_path.name} names; {AGAIN}")
@@ -119,7 +120,7 @@ def _opened(folder: Path) -> _Run:
 
 
 def _replaced(reason: str) -> IntegrityError:
-    return IntegrityError(f"{reason}; nothing says what this folder is for, so run score with --new-run")
+    return IntegrityError(f"{reason}; without its plan the run cannot be continued, so run score with --new-run")
 
 
 def _renewed(reason: str) -> IntegrityError:
@@ -133,7 +134,7 @@ def _read(path: Path) -> Commit:
 
 
 def _check_manifest(run: _Run, commits: list[Commit]) -> None:
-    """The manifest says what the plan and the commits say."""
+    """Check that the manifest agrees with the plan and the commits."""
     manifest, plan = run.manifest, run.plan
     for commit, entry in zip(commits, manifest["parts"], strict=False):
         if commit != entry:
@@ -158,7 +159,7 @@ def _check_manifest(run: _Run, commits: list[Commit]) -> None:
 
 
 def _dead_rows(folder: Path, commit: Commit) -> np.ndarray:
-    """The rows of a unit that are dead letters, from a file that is as it was committed."""
+    """The dead-letter rows of a unit, from a file that is checked against its commit."""
     if not commit.get("dead"):
         return np.zeros(0, np.int64)
     path = folder / DEAD / commit["dead_letters"]["file"]
@@ -170,7 +171,7 @@ def _dead_rows(folder: Path, commit: Commit) -> np.ndarray:
 
 
 def _check_part(run: _Run, commit: Commit, dead: np.ndarray) -> None:
-    """A part is as it was committed, its rows follow one another and are of this run; read in pieces."""
+    """Check that a part is unchanged and that its rows are consecutive and of this run; reads in batches."""
     path = run.part(commit)
     _check_file(path, commit)
     same = {"source": commit["source"], "artifact_sha256": run.plan["artifact_sha256"]}
@@ -200,7 +201,7 @@ def _check_part(run: _Run, commit: Commit, dead: np.ndarray) -> None:
 
 
 def _check_file(path: Path, commit: Commit) -> None:
-    """A file is as it was committed."""
+    """Check that a file is unchanged since its commit."""
     if not path.is_file():
         raise IntegrityError(f"{path} is gone; run the same score command again")
     digest = hashlib.sha256()
@@ -212,7 +213,7 @@ def _check_file(path: Path, commit: Commit) -> None:
 
 
 def _check_cover(run: _Run, commits: list[Commit]) -> None:
-    """The units of a source follow one another from row 0 to its end."""
+    """Check that the units of each source cover its rows from 0 to the end, without gaps."""
     ends: dict[str, int] = dict.fromkeys(run.plan["files"], 0)
     for commit in sorted(commits, key=lambda c: (c["source"], c["start_row"])):
         if commit["start_row"] != ends.get(commit["source"], 0):
@@ -224,7 +225,7 @@ def _check_cover(run: _Run, commits: list[Commit]) -> None:
 
 
 def _check_strays(run: _Run, commits: list[Commit]) -> None:
-    """Who reads the folder as it is must read what the manifest names, and no more."""
+    """Check that the folder holds no files beyond those of the run, because readers open the whole folder."""
     known = {run.plan_path, run.manifest_path, *map(run.part, commits)}
     known |= {place / f"{c['unit']}.json" for c in commits for place in (run.folder / COMMITS, run.notes)}
     known |= {run.folder / DEAD / c["dead_letters"]["file"] for c in commits if c.get("dead")}
@@ -238,7 +239,7 @@ def _check_strays(run: _Run, commits: list[Commit]) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Everything in the folder but its own subfolders, and what other programs leave in any folder."""
+    """The entries of the folder and of its run subfolders, without the files that other programs leave anywhere."""
     for entry in sorted(folder.iterdir()):
         if entry.name in OURS and entry.is_dir() and not entry.is_symlink():
             yield from sorted(entry.iterdir())

@@ -1,6 +1,6 @@
-"""Whether a feed looks as it did in training: shares of missing, unseen and non-finite values, and of alarms.
+"""Compares incoming data with the training data: shares of missing, unseen and non-finite values, and of alarms.
 
-Counts are plain JSON and add up, so that units, workers and micro-batches can be summed.
+Counts are plain JSON and additive, so that units, workers and micro-batches can be summed.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from serving.frame import NO_DATE, Feeds
 from serving.wording import MOST, printable
 
 Counts = dict[str, Any]
-# A share may leave its training share by this much, and by what chance does (``_chance``).
+# Allowed difference from the training share, in addition to sampling error (``_chance``).
 MARGIN, ERRORS = 0.05, 4.0
-# The alarm share may be this many times the budget, or this part of it.
+# Largest and smallest allowed alarm share, as multiples of the budget.
 MANY, FEW = 3.0, 0.1
-# Without a training share (files of earlier releases), only this much is doubtful.
+# Largest allowed shares if the training share is unknown (files of earlier releases).
 NEARLY_ALL, HALF = 0.95, 0.5
 WORDS = {"missing": "missing", "unseen": "unseen", "clipped": "non-finite"}
 
 
 def no_counts() -> Counts:
-    """Nothing counted yet."""
+    """Counts of zero rows."""
     return {"rows": 0, "alarms": 0, "columns": {}}
 
 
 def count(columns: Iterable[Mapping[str, Any]], feeds: Feeds, alarms: int) -> Counts:
-    """Counts of a table's feeds; ``columns`` are those of the schema that are fed. Zeros are left out."""
+    """Counts of a table's feeds; ``columns`` are the schema's input columns. Zeros are left out."""
     found = {}
     for column in columns:
         counts = {key: n for key, n in _count(column, feeds[column["input"]]).items() if n}
@@ -54,7 +54,7 @@ def _count(column: Mapping[str, Any], feed: np.ndarray) -> dict[str, int]:
 
 
 def add(first: Counts, second: Counts) -> Counts:
-    """Both together."""
+    """The sum of two counts."""
     columns = {name: dict(counts) for name, counts in first["columns"].items()}
     for name, counts in second["columns"].items():
         mine = columns.setdefault(name, {})
@@ -64,7 +64,7 @@ def add(first: Counts, second: Counts) -> Counts:
 
 
 def shares(counts: Counts) -> dict[str, dict[str, float]]:
-    """Share of rows by column and kind; what is not there is 0."""
+    """Share of rows by column and kind; absent entries are 0."""
     rows = max(counts["rows"], 1)
     return {name: {key: n / rows for key, n in found.items()} for name, found in counts["columns"].items()}
 
@@ -80,7 +80,7 @@ def counts_of(commit: Mapping[str, Any]) -> Counts:
 
 
 def report(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Shares for people, a line a column; those with most first."""
+    """The shares as text, one line per column, largest first."""
     found = sorted(shares.items(), key=lambda item: -max(item[1].values()))
     lines = [
         f"  {printable(name)}: " + ", ".join(f"{_percent(share)} {WORDS[key]}" for key, share in kinds.items())
@@ -90,7 +90,7 @@ def report(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[str]:
-    """What has left its band, one sentence each; empty if the feed looks as it did in training (docs/delivery.md)."""
+    """A sentence for each share outside its band; empty if the data resembles training (docs/delivery.md)."""
     rows = counts["rows"]
     if not rows:
         return []
@@ -122,7 +122,7 @@ def _column_doubts(
 
 
 def _usual(column: Mapping[str, Any], key: str) -> float | None:
-    """A training share as far as the schema of an earlier release tells it."""
+    """The training share, as far as it is known from the schema of an earlier release."""
     seen = {"missing": column.get("missing"), "unseen": column.get("rare"), "clipped": column.get("missing")}
     return None if seen[key] else 0.0
 
@@ -132,13 +132,13 @@ def _unknown(key: str) -> tuple[float, float]:
 
 
 def _band(usual: float, rows: int) -> tuple[float, float]:
-    """Lowest and highest share that is not doubtful."""
+    """The lowest and highest share that cause no warning."""
     room = MARGIN + _chance(usual, rows)
     return max(usual - room, 0.0), min(usual + room, 1.0)
 
 
 def _chance(share: float, rows: int) -> float:
-    """What a share may differ by chance: four standard errors and four rows, which matter where rows are few."""
+    """The sampling error allowed for a share: four standard errors plus four rows, which matter for few rows."""
     return ERRORS * (math.sqrt(share * (1 - share) / rows) + 1 / rows)
 
 
@@ -159,7 +159,7 @@ def exceeded(
     max_alarm_share: float | None,
     max_missing_share: float | None,
 ) -> list[str]:
-    """Which of the limits that were given are exceeded. Missing includes non-finite values, which are read as such."""
+    """The given limits that are exceeded. Non-finite values count as missing, as the model reads them."""
     found = []
     if max_alarm_share is not None and alarms > max_alarm_share:
         found.append(f"{_percent(alarms)} of the rows alarm, more than --max-alarm-share {max_alarm_share:g} allows")
@@ -178,7 +178,7 @@ _TEXT = ("object", "str", "string")
 
 
 def changed_types(schema: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> list[str]:
-    """Columns that were text in training and have another type now: each value would be taken for its text."""
+    """Columns that were text in training and now have another type, so that values would be read as text."""
     found = []
     for column in schema["columns"]:
         kind = types.get(column["name"])

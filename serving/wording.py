@@ -1,4 +1,4 @@
-"""Counts, lists and lines as messages say them."""
+"""Formatting of counts, lists and lines in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST = 10
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """``1 part``, ``1,000 parts``; ``many`` where an s at the end does not do."""
+    """``1 part``, ``1,000 parts``; ``many`` is an irregular plural."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
@@ -22,12 +22,12 @@ def listed(names: Sequence[str], most: int = MOST) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` on one line: what would break it or steer a terminal is escaped, as ``\\n`` or ``\\x1b``."""
+    """``text`` on one line: line breaks and control characters are escaped, as ``\\n`` or ``\\x1b``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shown(text: str) -> str:
-    """``text`` as it may leave the program: on one line, without secrets."""
+    """``text`` safe to print: on one line, without secrets."""
     return printable(without_secrets(text))
 
 

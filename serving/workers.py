@@ -1,4 +1,4 @@
-"""Who scores the units of a run: this process in turn, or several of this machine."""
+"""Executors for the units of a run: this process, or several processes on this machine."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from serving.units import Job, UnitScorer
 
 
 class Executor(Protocol):
-    """Scores units. What it is given is plain data, so that it may send it wherever the folder can be written."""
+    """Scores units. Its arguments are plain data, so that it can send them to any machine that can write the folder."""
 
     def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
-        """Yields each unit when it is committed, in any order; raises what a unit raises and leaves the others."""
+        """Yield each unit once it is committed, in any order; raises the first error of a unit and stops."""
 
 
 @dataclass(frozen=True)
 class InTurn:
-    """One unit after another in this process, with a scorer that is open already."""
+    """Scores units one after another in this process, with an open scorer."""
 
     scorer: Scorer
 
@@ -40,12 +40,12 @@ class InTurn:
 
 @dataclass(frozen=True)
 class Processes:
-    """Up to ``workers`` processes of this machine, each with a scorer of its own; they end when this one ends."""
+    """Scores units in up to ``workers`` local processes, each with its own scorer; they end with this process."""
 
     workers: int
 
     def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
-        """As ``Executor.run``; raises TemporaryError where a process was killed. What it had committed stays."""
+        """As ``Executor.run``; raises TemporaryError if a process was killed. Its commits are kept."""
         context = multiprocessing.get_context("spawn")
         waiting = iter(units)
         crew: dict[Connection, BaseProcess] = {}
@@ -69,7 +69,7 @@ class Processes:
                         busy[connection] = unit_next
                     yield done
         finally:
-            # A process that is scoring commits its unit, then finds that nobody wants another.
+            # A busy process commits its unit, then finds the connection closed and ends.
             for connection in crew:
                 connection.close()
             for process in crew.values():
@@ -90,7 +90,7 @@ def _send(connection: Connection, unit: Unit) -> None:
 
 
 def _outcome(connection: Connection) -> None:
-    """Raise what a unit raised in its process."""
+    """Raise the error of a unit in this process."""
     try:
         error = connection.recv()
     except (EOFError, OSError) as broken:
@@ -104,7 +104,7 @@ def _killed() -> TemporaryError:
 
 
 def _work(job: Job, connection: Connection, parent: int) -> None:
-    """In a new process: score one unit after another as they come; leave Ctrl-C to the parent, end when it has."""
+    """The main function of a worker process: score units as they arrive; ignores Ctrl-C and ends with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     scorer: UnitScorer | None = None
@@ -130,7 +130,7 @@ def _received(connection: Connection) -> Unit | None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """An error that arrives as what it is; others, which may not, as their text."""
+    """An error that can be sent to the parent; errors of other libraries are sent as text."""
     if not isinstance(error, ServingError) and type(error).__module__ != "builtins":
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note("".join(traceback.format_exception(error)))

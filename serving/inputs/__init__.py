@@ -1,7 +1,7 @@
-"""Where tables come from: files, folders, globs and URLs, listed and opened behind one interface.
+"""Reads tables from files, folders, globs and URLs behind one interface.
 
-``list_inputs`` finds the files of a location; each ``Input`` knows its columns, counts its rows and yields them as
-Arrow tables. One file a format: ``delimited.py`` (CSV, TSV), ``jsonlines.py``, ``parquet.py``.
+``list_inputs`` finds the files of a location. Each ``Input`` knows its columns, counts its rows and yields them as
+Arrow tables. There is one module per format: ``delimited.py`` (CSV, TSV), ``jsonlines.py`` and ``parquet.py``.
 """
 
 from serving.inputs.base import Broken as Broken

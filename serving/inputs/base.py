@@ -1,4 +1,4 @@
-"""One input file: its columns, its number of rows, and its rows as tables from any row to any other."""
+"""One input file: its columns, its number of rows, and any range of its rows as tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDS = 65_536
 
 @dataclass(frozen=True)
 class Broken:
-    """A row that is no row of its table: a CSV line with too few values, a line that is not JSON."""
+    """A malformed row, such as a CSV line with too few values or a line that is not JSON."""
 
     row: int
     column: str
@@ -51,7 +51,7 @@ class Piece:
         return np.delete(rows, [b.row - self.start for b in self.broken]) if self.broken else rows
 
     def cut(self, start: int, stop: int | None) -> Piece:
-        """The part of it between two positions."""
+        """The part between two positions."""
         stop = self.stop if stop is None else min(stop, self.stop)
         start = max(start, self.start)
         if (start, stop) == (self.start, self.stop):
@@ -65,8 +65,9 @@ class Piece:
 class Input:
     """A file of a known format.
 
-    ``path`` is a local path or a URL, ``name`` the same relative to the location that was listed, ``keys`` what the
-    folders say (``day=2026-11-26``), as string columns. A column of the file wins over a key of the same name.
+    ``path`` is a local path or a URL, and ``name`` is relative to the listed location. ``keys`` are the partition keys
+    from the folder names (``day=2026-11-26``), read as string columns. A column of the file takes precedence over a
+    key of the same name.
     """
 
     path: str
@@ -79,20 +80,20 @@ class Input:
 
     @property
     def remote(self) -> bool:
-        """Whether it is reached by a URL."""
+        """Whether the path is a URL."""
         return "://" in self.path
 
     @property
     def is_text(self) -> bool:
-        """Whether its format has no types: every value comes as it is written."""
+        """Whether the format has no types, so that every value is read as text."""
         return self.format != "parquet"
 
     def names(self) -> list[str]:
-        """Its columns, then the partition keys; none for an empty file. Raises DataError if it cannot be read."""
+        """The columns, then the partition keys; empty for an empty file. Raises DataError if it cannot be read."""
         return list(self.types())
 
     def types(self) -> dict[str, pa.DataType]:
-        """The same with their types."""
+        """Column names and types."""
         if self.size == 0:
             return {}
         own = _types(self)
@@ -103,20 +104,20 @@ class Input:
         return types | {key: pa.string() for key, _ in self.keys if key not in types} if types else {}
 
     def count(self) -> int:
-        """Its number of rows, broken ones included. CSV and JSON lines are read through once."""
+        """The number of rows, including malformed ones. CSV and JSON lines are read once in full."""
         if self.size == 0:
             return 0
         with reading(self):
             return _format(self).count(self)
 
     def identity(self) -> str:
-        """Name, size, time of the last change and both ends of the file, as a hex sha-256."""
+        """A hex sha-256 of name, size, modification time and both ends of the file."""
         ends = b"" if self.remote else _ends(self.path, self.size)
-        told = f"{self.name}|{self.size}|{self.stamp}|{self.keys}|".encode()
-        return hashlib.sha256(told + ends).hexdigest()
+        state = f"{self.name}|{self.size}|{self.stamp}|{self.keys}|".encode()
+        return hashlib.sha256(state + ends).hexdigest()
 
     def check_unchanged(self, identity: str) -> None:
-        """Raise DataError if the file is no longer the one that had this identity."""
+        """Raise DataError if the file no longer has this identity."""
         with reading(self):
             if all(replace(self, **state).identity() != identity for state in states(self)):
                 raise DataError(f"{self.path} was changed while it was scored; run the same command again")
@@ -126,9 +127,8 @@ class Input:
     ) -> Iterator[pa.Table]:
         """Rows ``start`` to ``stop`` as tables of bounded size; ``None`` reads all columns, or to the end.
 
-        Columns of CSV and JSON lines are strings, as they are written; no word is taken for a missing value. Those of
-        Parquet have their own types. Raises DataError naming the line, also on the first broken row, as a JSON record
-        is that lacks a column.
+        Columns of CSV and JSON lines are strings, and no text is read as a missing value. Parquet columns keep their
+        types. Raises DataError naming the line of the first malformed row; a JSON record that lacks a column is one.
         """
         wanted = self.names() if columns is None else columns
         for piece in self.pieces(wanted, start, stop, wanted):
@@ -141,7 +141,7 @@ class Input:
             yield piece.table
 
     def _place(self, row: int) -> str:
-        """The line in which a row begins; the row where lines cannot be counted."""
+        """The line in which a row begins, or the row number if lines cannot be counted."""
         with reading(self), suppress(csv.Error):
             lines = _format(self).lines(self)
             return f"line {next(islice(lines, row, None))}"
@@ -154,14 +154,14 @@ class Input:
         stop: int | None = None,
         needed: Collection[str] = (),
     ) -> Iterator[Piece]:
-        """The same with positions and broken rows; a JSON record that lacks a ``needed`` column is a broken row."""
+        """As ``tables``, but with positions and malformed rows, such as JSON records without a ``needed`` column."""
         yield from Reading().pieces(self, columns, start, stop, needed)
 
 
 class Reading:
-    """Reads ranges of rows; a range that begins where the last one ended goes on without opening the file again.
+    """Reads ranges of rows. A range that begins where the last one ended continues without reopening the file.
 
-    CSV and JSON lines have no index, so a range in the middle costs reading all that is before it.
+    CSV and JSON lines have no index, so reading a range from the middle reads everything before it.
     """
 
     def __init__(self) -> None:
@@ -201,14 +201,14 @@ class Reading:
         self._at = (*key, stop) if stop is not None else None
 
     def _goes_on(self, key: tuple[Any, ...], start: int) -> bool:
-        """Whether the open file can be read on: Parquet finds any row group, text is read through."""
+        """Whether the open file can be continued. Text can skip forward; Parquet reopens at the right row group."""
         if self._at is None or self._at[:-1] != key:
             return False
         return self._at[-1] <= start if key[0].is_text else self._at[-1] == start
 
 
 def _opened(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
-    """From ``start``, or before it, to the end of the file, with the partition keys as columns."""
+    """Pieces from ``start`` or earlier to the end of the file, with the partition keys as columns."""
     keys = {key: value for key, value in source.keys if key in columns}
     if keys:
         for name, _ in _types(source):
@@ -227,7 +227,7 @@ def _opened(source: Input, columns: list[str], start: int, needed: Collection[st
 
 @lru_cache(maxsize=4096)
 def _types(source: Input) -> tuple[tuple[str, pa.DataType], ...]:
-    """The columns that the file itself has; a changed file is another input, by its size and stamp."""
+    """The file's own columns. Caching is safe, because a changed file has another size or stamp."""
     with reading(source):
         return tuple(_format(source).types(source))
 
@@ -240,7 +240,7 @@ def _format(source: Input) -> ModuleType:
 
 @contextmanager
 def reading(source: Input) -> Iterator[None]:
-    """What goes wrong while a file is read, as one message and exit code."""
+    """Convert errors while reading a file to errors with a message and exit code."""
     try:
         yield
     except UnicodeDecodeError as error:

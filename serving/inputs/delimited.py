@@ -1,7 +1,7 @@
 """CSV and tab-separated files: UTF-8, with a header. Quoted values may hold separators and line breaks.
 
-Types are the schema's business, and a type guessed from the first rows may not hold later: every value is a string.
-A column without a name is called as pandas calls it: ``Unnamed: 0``, by its position.
+Every value is a string: the schema determines types, and types guessed from the first rows may not hold later.
+A column without a name is called ``Unnamed: 0``, by its position, as in pandas.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SEPARATORS = {"csv": ",", "tsv": "\t"}
 _SAVE = {"csv": "save it with commas", "tsv": "save it with tabs, or name it .csv"}
 _MARKS = {";": "';'", "\t": "tabs", "|": "'|'", ",": "commas"}
 _BLOCK = 4 << 20
-# Python's reader finds the place of what Arrow reads, so its values may be as long.
+# Python's reader locates rows that Arrow reads, so it must accept values of the same length.
 csv.field_size_limit(max(csv.field_size_limit(), _BLOCK))
-# A last row that is put behind the file's own: a quote that is never closed swallows it.
+# A sentinel row appended to the file. If it is missing from the result, a quote was never closed.
 _END = "[end of the file, 5b1f0a7c]"
 
 
@@ -45,9 +45,10 @@ def lines(source: Input) -> Iterator[int]:
 
 
 def check_separator(source: Input, needed: Collection[str] = ()) -> None:
-    """Raise DataError for a header that is one long name, by what it looks separated with.
+    """Raise DataError if the file seems to use another separator.
 
-    It is one where the first row holds the same mark as often, and where no column ``needed`` is called so.
+    That is the case if the header is a single name that is not ``needed``, and the first row contains another
+    separator at least as often as the header does.
     """
     if source.format not in SEPARATORS or source.size == 0:
         return
@@ -64,23 +65,23 @@ def check_separator(source: Input, needed: Collection[str] = ()) -> None:
 
 
 def count(source: Input) -> int:
-    """Rows of a file, by reading it once."""
+    """The number of rows; reads the file once."""
     names, skipped = _header(source)
     if not names:
         return 0
     rows = _Rows(source, names, skipped)
-    # Bytes: whether a value is text is found when it is read.
+    # Read bytes: the encoding is checked when values are read.
     return sum(batch.num_rows for batch in rows.batches(names[:1], pa.binary())) + len(rows.broken)
 
 
 def pieces(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
-    """All of its rows, from the first."""
+    """All rows, from the first."""
     names, skipped = _header(source)
     if not names:
         return
     rows = _Rows(source, names, skipped)
     at = 0
-    # A table without columns has no length: the first column stands in for it.
+    # A table without columns has no length, so read the first column for it.
     for batch in rows.batches(columns or names[:1], pa.string()):
         for first in range(0, batch.num_rows, ROWS):
             table = pa.Table.from_batches([batch.slice(first, ROWS)])
@@ -92,7 +93,7 @@ def pieces(source: Input, columns: list[str], start: int, needed: Collection[str
 
 
 def _records(source: Input) -> Iterator[tuple[int, list[str]]]:
-    """Header and rows as Python reads them, each with the line in which it begins; blank lines are none."""
+    """Header and rows from Python's CSV reader, each with its first line number; skips blank lines."""
     with open_text(source) as text:
         rows = csv.reader(text, delimiter=SEPARATORS[source.format])
         line = 1
@@ -103,7 +104,7 @@ def _records(source: Input) -> Iterator[tuple[int, list[str]]]:
 
 
 def _header(source: Input) -> tuple[list[str], int]:
-    """The names of the columns, and the rows to skip: the header and the blank lines before it."""
+    """The column names, and the number of rows to skip: the header and blank lines before it."""
     with open_text(source) as text:
         for number, row in enumerate(csv.reader(text, delimiter=SEPARATORS[source.format]), 1):
             if row:
@@ -112,7 +113,10 @@ def _header(source: Input) -> tuple[list[str], int]:
 
 
 def _place(at: int, rows: int, broken: list[Broken]) -> tuple[int, list[Broken]]:
-    """Where ``rows`` good rows end that begin at ``at``, and the broken rows among them, taken off the list."""
+    """Locate ``rows`` good rows that begin at ``at``.
+
+    Returns the position after them and the malformed rows among them, which are removed from ``broken``.
+    """
     stop, mine = at + rows, []
     while broken and broken[0].row < stop:
         mine.append(broken.pop(0))
@@ -125,7 +129,7 @@ def _empty(columns: list[str]) -> pa.Table:
 
 
 class _Rows:
-    """One pass over the rows of a file; ``broken`` gathers those with too few or too many values."""
+    """One pass over the rows of a file; ``broken`` collects those with too few or too many values."""
 
     def __init__(self, source: Input, names: list[str], skipped: int) -> None:
         self.source, self.names, self.skipped = source, names, skipped
@@ -133,9 +137,9 @@ class _Rows:
         self._whole = False
 
     def batches(self, columns: list[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
-        """The good rows. Raises DataError at the end of a file whose last quote is never closed."""
+        """The good rows. Raises DataError at the end of the file if a quote is never closed."""
         separator = SEPARATORS[self.source.format]
-        # One value more than there are columns: it is handed to the handler of broken rows.
+        # One value more than there are columns, so that Arrow passes it to the handler of invalid rows.
         end = f"\n{_END}{separator * len(self.names)}\n".encode()
         reader = pacsv.open_csv(
             io.BufferedReader(_Ended(open_bytes(self.source), end), _BLOCK),
@@ -166,23 +170,23 @@ class _Rows:
             return "skip"
         values = counted(row.actual_columns, "value")
         reason = f"has {values}, where the header has {row.expected_columns:,}"
-        # Arrow counts from 1, the skipped rows included.
+        # Arrow counts from 1, including the skipped rows.
         self.broken.append(Broken(row.number - 1 - self.skipped, "", reason, row.text))
         return "skip"
 
 
 class _Ended(io.RawIOBase):
-    """The bytes of a file, then some more."""
+    """The bytes of a file, followed by ``end``."""
 
     def __init__(self, file: Any, end: bytes) -> None:
         self._file, self._end = file, end
 
     def readable(self) -> bool:
-        """Bytes can be read."""
+        """True: the stream is readable."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As many bytes as there are, up to the length of the buffer; 0 at the end."""
+        """Fill the buffer; returns the number of bytes read, 0 at the end."""
         got = self._file.read(len(buffer))
         if not got:
             got, self._end = self._end[: len(buffer)], self._end[len(buffer) :]
@@ -196,14 +200,14 @@ class _Ended(io.RawIOBase):
 
 
 def _open_quote(source: Input) -> str:
-    """Where the last record begins, which the end of the file cuts."""
+    """The message for a quote that is never closed, with the line where its row begins."""
     begins, records = 1, _records(source)
     while True:
         try:
             begins, _ = next(records)
         except StopIteration:
             break
-        except csv.Error:  # a value beyond the module's limit is that record
+        except csv.Error:  # a value beyond the reader's limit: this is the record
             begins += 1
             break
     return f"{source.path}: a quote in the row of line {begins} is never closed; close it, or double quotes in a value"

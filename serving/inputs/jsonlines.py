@@ -1,7 +1,7 @@
-"""JSON lines: one object a line. Values become strings, written as a category is (docs/artifact.md).
+"""JSON lines: one object per line. Values become strings, formatted like categories (docs/artifact.md).
 
-A number is its text, a missing key and ``null`` are missing. What is no object, or holds a list or an object where a
-value is read, is a broken row.
+Numbers are converted to text; a missing key and ``null`` are missing values. A line is malformed if it is not an
+object, or if a column that is read holds a list or an object.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _survey(source: Input) -> tuple[int, tuple[str, ...]]:
 
 
 def _records(source: Input) -> Iterator[tuple[str, Any, str]]:
-    """Each line with its value, or with the reason why it has none."""
+    """Each line with its parsed value, or with the reason why it cannot be parsed."""
     with open_text(source) as text:
         for line in text:
             if not line.strip():
@@ -61,7 +61,7 @@ def _records(source: Input) -> Iterator[tuple[str, Any, str]]:
 
 
 def pieces(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
-    """All of its rows, from the first."""
+    """All rows, from the first."""
     at = 0
     values: dict[str, list[str | None]] = {name: [] for name in columns}
     broken: list[Broken] = []
@@ -86,7 +86,7 @@ def _piece(values: dict[str, list[str | None]], start: int, stop: int, broken: l
 
 
 def _judge(record: Any, why: str, columns: list[str], needed: Collection[str]) -> tuple[str, str]:
-    """The column and the reason why a record is a broken row; two empty strings for a good one."""
+    """The column at fault and the reason if a record is malformed; two empty strings otherwise."""
     if why or not isinstance(record, dict):
         return "", why or f"is not an object but {type(record).__name__}"
     if lacking := [name for name in needed if name not in record]:

@@ -1,4 +1,4 @@
-"""Find the files of a location: a file, a folder, a glob or a URL of one."""
+"""Finds the data files of a location: a file, a folder, a glob, or a URL of one of these."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _MAGIC = frozenset("*?[")
 
 
 def place_date(text: str, date: str | None) -> str:
-    """A location with ``{date}`` filled in: ``date`` (YYYY-MM-DD), or today in UTC; ``~`` is the home folder.
+    """A location with ``{date}`` replaced by ``date`` (YYYY-MM-DD; default: today in UTC) and ``~`` expanded.
 
-    Raises UsageError on another form of the date.
+    Raises UsageError if ``date`` has another format.
     """
     if date is not None:
         try:
@@ -39,13 +39,14 @@ def place_date(text: str, date: str | None) -> str:
 
 
 def list_inputs(location: str | Path, date: str | None = None) -> list[Input]:
-    """The data files of a location, in the order of their names.
+    """The data files of a location, sorted by name.
 
-    ``location`` is a file, a folder (read with all folders in it), a glob, or a URL of one of them; ``{date}`` in it
-    becomes ``date``. Files and folders whose names begin with ``_`` or ``.`` are passed over, as pandas and Spark do.
-    An existing folder without any file has no inputs. Raises UsageError if there is no such place, a glob matches
-    nothing or an extra is not installed; DataError for a folder that holds files of other kinds alone; DependencyError
-    if a store does not answer.
+    ``location`` is a file, a folder (read recursively), a glob, or a URL of one of these; ``{date}`` in it is replaced
+    by ``date``. Files and folders whose names begin with ``_`` or ``.`` are skipped, as in pandas and Spark. An empty
+    folder has no inputs.
+
+    Raises UsageError if the location does not exist, a glob matches nothing or an extra is not installed; DataError if
+    a folder holds only files of other formats; DependencyError if a store does not answer.
     """
     text = place_date(str(location), date)
     text = text.removeprefix("file://")
@@ -72,30 +73,30 @@ def _local(text: str) -> list[Input]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those in it that are not passed over.
+    """The files of a folder and its subfolders, without those that are skipped by name.
 
-    Raises DataError where one of them cannot be listed: its rows would be left out in silence.
+    Raises DataError if a folder cannot be listed, because its rows would be missing silently.
     """
 
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be listed ({error.strerror}); fix its permissions") from error
 
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not _is_passed_over(name)]
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not _is_skipped(name)]
         yield from filter(_is_file, (Path(place, name) for name in names))
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it can hold rows; a link to nothing is refused once it is opened."""
+    """Whether a path is a file; includes dangling links, so that opening them fails visibly."""
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 
-def _is_passed_over(name: str) -> bool:
+def _is_skipped(name: str) -> bool:
     return name[0] in "._" and "=" not in name
 
 
 def _near(path: Path) -> str:
-    """Data beside an absent file whose name is close to it, as a question; endings make no names alike."""
+    """A "did you mean" hint with data files of similar name beside a missing one; compares names without endings."""
     try:
         beside = sorted(path.parent.iterdir())
     except OSError:
@@ -107,21 +108,21 @@ def _near(path: Path) -> str:
 
 
 def _stem(name: str) -> str:
-    """A name without the endings that say format and compression."""
+    """A name without the endings for format and compression."""
     stem, ending = posixpath.splitext(name.lower())
     return posixpath.splitext(stem)[0] if ending in COMPRESSIONS else stem
 
 
 def _base(pattern: str) -> str:
-    """The folder before the first part of a path that is a pattern."""
+    """The folder before the first pattern in a path."""
     parts = pattern.split("/")
     first = next(i for i, part in enumerate(parts) if _MAGIC & set(part))
     return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
 
 
 def _chosen(names: Iterable[str], text: str) -> list[str]:
-    """The data files among ``names``; raises DataError where there are only others."""
-    seen = [name for name in names if not any(map(_is_passed_over, name.split("/")))]
+    """The data files among ``names``; raises DataError if there are only other files."""
+    seen = [name for name in names if not any(map(_is_skipped, name.split("/")))]
     data = sorted(name for name in seen if kind_of(name) is not None)
     if seen and not data:
         raise no_data_in(text)
@@ -129,12 +130,12 @@ def _chosen(names: Iterable[str], text: str) -> list[str]:
 
 
 def no_data_in(location: str | Path) -> DataError:
-    """What is wrong with a folder in which nothing can be read."""
+    """The error for a folder without readable data files."""
     return DataError(f"{location} holds no data file; data files end in {ENDINGS}")
 
 
 def kind_of(name: str) -> tuple[str, str | None] | None:
-    """Format and compression by a file's name; None for one that is no data."""
+    """Format and compression by a file's name; None if it is not a data file."""
     stem, ending = posixpath.splitext(name.lower())
     compression = COMPRESSIONS.get(ending)
     if compression:
@@ -144,11 +145,11 @@ def kind_of(name: str) -> tuple[str, str | None] | None:
 
 
 def _single(path: Path) -> Input:
-    """A file that was named itself: one more ending, and Parquet by its first bytes."""
+    """A file that was named directly: also accepts .txt as CSV, and Parquet by its first bytes."""
     kind = kind_of(path.name) or (("csv", None) if path.suffix.lower() == ".txt" else None)
     if kind is None:
         if _starts(path) != b"PAR1":
-            raise UsageError(f"{path} is no table by its name; give a file ending in {ENDINGS}")
+            raise UsageError(f"{path} does not have the name of a table; give a file ending in {ENDINGS}")
         kind = ("parquet", None)
     return _of(path, path.name, path.parent.as_posix(), kind)
 
@@ -177,7 +178,7 @@ def _of(path: Path, name: str, base: str, kind: tuple[str, str | None] | None = 
 
 
 def partition_keys(path: str) -> tuple[tuple[str, str | None], ...]:
-    """What the folders of a path say: ``day=2026-11-26/`` is the column ``day``."""
+    """The partition keys in a path: the folder ``day=2026-11-26`` is the column ``day``."""
     pairs = [part.partition("=") for part in path.split("/")[:-1]]
     said = {unquote(key): unquote(value) for key, mark, value in pairs if mark and key}
     return tuple((key, None if value == _NULL_KEY else value) for key, value in said.items())
@@ -186,8 +187,8 @@ def partition_keys(path: str) -> tuple[tuple[str, str | None], ...]:
 def _remote(text: str) -> list[Input]:
     if holds_secret(text):
         raise UsageError(
-            f"{without_secrets(text)} holds a password or token, which would be kept with the scores; take it out and "
-            "give it to the storage library by its own variables, such as FSSPEC_SFTP_PASSWORD"
+            f"{without_secrets(text)} holds a password or token, which would be stored with the scores; remove it and "
+            "set it in the storage library's environment variables, such as FSSPEC_SFTP_PASSWORD"
         )
     fs, path = filesystem(text)
     try:
@@ -208,7 +209,7 @@ def _remote(text: str) -> list[Input]:
 
 
 def _remote_files(fs: Any, path: str, text: str) -> tuple[dict[str, tuple[str, dict[str, Any]]], str]:
-    """Files by their name relative to a base, and the base."""
+    """The files by their name relative to a base, and that base."""
     if _MAGIC & set(path):
         base = _base(path)
         found = {full: info for full, info in fs.glob(path, detail=True).items() if info["type"] == "file"}

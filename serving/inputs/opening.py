@@ -1,4 +1,4 @@
-"""Open a file of any place and compression as a stream of bytes."""
+"""Opens local, remote and compressed files as streams of bytes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from serving.inputs.base import Input
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
-# The extra that brings what reads a scheme (pyproject.toml).
+# The extra that installs the library for a scheme (pyproject.toml).
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _CHUNK = 1 << 20
 _CONVERT = "convert it, e.g. with iconv -f latin1 -t utf-8"
 
 
 def filesystem(location: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path in it; raises UsageError naming the extra that is not installed."""
+    """The fsspec file system of a URL and the path in it; raises UsageError naming a missing extra."""
     scheme = location.partition("://")[0]
     extra = EXTRAS.get(scheme, "remote")
     try:
@@ -35,12 +35,12 @@ def filesystem(location: str) -> tuple[Any, str]:
         raise UsageError(f"reading {scheme}:// needs an extra: pip install 'ganlib[{extra}]'") from error
     except ValueError as error:
         raise UsageError(f"{location}: {' '.join(str(error).split())}; use a path, s3://, gs:// or file://") from error
-    except Exception as error:  # what a storage library raises on missing credentials or a dead network
+    except Exception as error:  # storage libraries raise their own types, e.g. for missing credentials
         raise DependencyError(f"{location} cannot be reached ({str(error)[:200]}); try again") from error
 
 
 def open_file(source: Input) -> Any:
-    """A local path, or an Arrow file for a URL: what Parquet needs, which seeks."""
+    """A local path, or a seekable Arrow file for a URL, as Parquet needs."""
     if not source.remote:
         return source.path
     fs, path = filesystem(source.path)
@@ -55,12 +55,12 @@ def open_bytes(source: Input) -> pa.NativeFile:
 
 
 def open_text(source: Input) -> io.TextIOWrapper:
-    """Its text, without a byte order mark."""
+    """The text of a file, without a byte order mark."""
     return io.TextIOWrapper(io.BufferedReader(open_bytes(source), _CHUNK), encoding="utf-8-sig", newline="")
 
 
 def not_utf8(source: Input) -> str:
-    """Where the text of a file stops being UTF-8, and what to do; decoders count from the start of their chunk."""
+    """The message for a file that is not UTF-8: where it stops being so, and how to fix it."""
     decoder, done, lines = codecs.getincrementaldecoder("utf-8")(), 0, 1
     with open_bytes(source) as file:
         while True:
@@ -78,9 +78,10 @@ def not_utf8(source: Input) -> str:
 
 
 def states(source: Input) -> Iterator[dict[str, Any]]:
-    """Size and stamp that a file has now; raises OSError where it is gone.
+    """Size and stamp that a file has now; raises OSError if it is gone.
 
-    Some stores say a time in one way of an object, and in another in a list: then both come, the quicker one first.
+    Some stores report an object's time differently in its own entry and in a listing. Both are yielded then, the
+    faster one first.
     """
     if not source.remote:
         yield file_state(os.stat(source.path))
@@ -97,7 +98,7 @@ def file_state(stat: os.stat_result) -> dict[str, Any]:
 
 
 def object_state(info: dict[str, Any]) -> dict[str, Any]:
-    """Size and stamp of an object: when it was last changed, as its store says."""
+    """Size of an object, and a stamp of its last change as reported by its store."""
     keys = ("ETag", "etag", "mtime", "LastModified", "updated", "created")
     stamp = next((f"{key}={info[key]}" for key in keys if info.get(key)), "")
     return {"size": int(info["size"]), "stamp": stamp}

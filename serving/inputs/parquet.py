@@ -1,4 +1,4 @@
-"""Parquet files: columns with their own types, read from any row."""
+"""Parquet files: typed columns, readable from any row."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def types(source: Input) -> list[tuple[str, pa.DataType]]:
 
 
 def count(source: Input) -> int:
-    """Rows as its footer says."""
+    """The number of rows in the footer."""
     return pq.read_metadata(open_file(source)).num_rows
 
 
 def pieces(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
-    """Its rows from the row group that holds row ``start``."""
+    """The rows from the start of the row group that holds row ``start``."""
     file = pq.ParquetFile(open_file(source))
     at, first = 0, 0
     for group in range(file.metadata.num_row_groups):

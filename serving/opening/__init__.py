@@ -1,5 +1,5 @@
-"""What stands between a file and a session: scan, metadata, cost, interface, golden rows; once in a child process.
+"""The checks before a file becomes a session: scan, metadata, cost, interface and golden rows.
 
-Every refusal is an IntegrityError without the file's name, which ``serving.artifact`` adds. Sealing keeps to the same
-list of operators and to the same scan, so that what is written can be opened.
+Each failed check raises IntegrityError without the file's name, which ``serving.artifact`` adds. Sealing applies the
+same operator list and the same scan, so that every sealed file can be opened.
 """

@@ -1,7 +1,7 @@
-"""A file that nobody vouches for is opened in a process of its own first, where it can take or break nothing else.
+"""Opens an untrusted file in a separate process first, which contains crashes and excessive resource use.
 
-The process has limits of processor time and memory where the host has them (``resource``: not on Windows, where a
-clock stands in for the first and nothing for the second). One that was killed or crashed is a refusal.
+The process has limits on processor time and memory, set with ``resource``. Without that module (on Windows) only a
+timeout applies. If the process crashes or is killed, the file is rejected.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from serving.opening.scan import Limits
 log = logging.getLogger("serving")
 _CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from serving.opening.child import main; main()"
 _TRUST = "give the sha-256 of a file that you trust"
-_SLOW = 10  # a busy machine's seconds to one of its processor
+_SLOW = 10  # wall-clock seconds allowed per second of processor time
 _passed: set[tuple[str, Limits]] = set()
 
 
 def try_out(data: bytes, sha256: str, limits: Limits) -> None:
-    """Open the file in a child once; raises IntegrityError as it was refused there, TemporaryError without a child."""
+    """Open the file once in a child process.
+
+    Raises IntegrityError if the file was rejected there, and TemporaryError if the process cannot be started.
+    """
     if (sha256, limits) in _passed:
         return
     command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), json.dumps(dataclasses.asdict(limits))]
@@ -34,18 +37,18 @@ def try_out(data: bytes, sha256: str, limits: Limits) -> None:
             command, input=data, capture_output=True, env=quiet, timeout=_SLOW * limits.seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise IntegrityError(f"opening it took more than {_SLOW * limits.seconds} s; refused ({_TRUST})") from None
+        raise IntegrityError(f"opening it took more than {_SLOW * limits.seconds} s; rejected ({_TRUST})") from None
     except OSError as error:
         raise TemporaryError(f"cannot start a process to open a file in ({error}); {_TRUST} or try again") from error
     if done.returncode:
-        raise IntegrityError(f"opening it {_ended(done, limits)}; refused ({_TRUST})")
-    if refusal := json.loads(done.stdout):
-        raise IntegrityError(refusal)
+        raise IntegrityError(f"opening it {_ended(done, limits)}; rejected ({_TRUST})")
+    if reason := json.loads(done.stdout):
+        raise IntegrityError(reason)
     passed(sha256, limits)
 
 
 def passed(sha256: str, limits: Limits) -> None:
-    """Note that a file has been opened under these limits."""
+    """Record that a file was opened within these limits."""
     _passed.add((sha256, limits))
 
 
@@ -59,7 +62,7 @@ def _ended(done: subprocess.CompletedProcess[bytes], limits: Limits) -> str:
 
 
 def main() -> None:
-    """In the child: the file on stdin, its refusal or nothing as JSON on stdout."""
+    """Main function of the child: reads the file from stdin, prints the error or an empty string as JSON."""
     from serving.opening.whole import examine
 
     limits = Limits(**json.loads(sys.argv[2]))
@@ -67,16 +70,16 @@ def main() -> None:
     _bound(limits, len(data))
     try:
         examine(data, limits)
-        refusal = ""
+        reason = ""
     except IntegrityError as error:
-        refusal = str(error)
+        reason = str(error)
     except MemoryError:
-        refusal = f"opening it takes more than {limits.memory:,} bytes of memory; refused ({_TRUST})"
-    print(json.dumps(refusal))
+        reason = f"opening it takes more than {limits.memory:,} bytes of memory; rejected ({_TRUST})"
+    print(json.dumps(reason))
 
 
 def _bound(limits: Limits, size: int) -> None:
-    """Processor time, memory, no file written and no core left, for this process."""
+    """Limit processor time and memory of this process, and forbid written files and core dumps."""
     try:
         import resource
     except ImportError:
@@ -99,7 +102,7 @@ def _bound(limits: Limits, size: int) -> None:
 
 
 def _mapped() -> int:
-    """Bytes of address space in use now."""
+    """Bytes of address space currently in use."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

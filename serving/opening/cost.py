@@ -1,7 +1,7 @@
-"""What a graph costs at a number of rows, from shapes alone: nothing is run, and nothing large is read.
+"""Estimates the cost of a graph for a number of rows, from shapes alone and without running it.
 
-Onnx infers every shape from the rows and from constants. A graph that has a shape of another kind (one that depends on
-a row's values, say) is refused, so that what is found here holds for all rows.
+Every shape is inferred by onnx from the number of rows and from constants. A graph with other shapes, for example ones
+that depend on a row's values, is rejected, so that the estimate holds for all rows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from serving.errors import IntegrityError
 from serving.opening.operators import IR_VERSION, OPSETS
 from serving.opening.scan import Limits, branches
 
-# Rows that a session is given at a time at most: scored, with contributions, generated; values of arrays.
+# Largest batch of a session: rows scored, rows with contributions, rows generated, and values of arrays.
 CHUNK, EXPLAIN_CHUNK, GENERATED_CHUNK, CHUNK_VALUES = 2048, 64, 4096, 1 << 18
-# Longer constants are no shapes: of these, only type and shape are looked at.
+# Constants with more values cannot be shapes, so only their type and shape are used.
 _SMALL, _LONGEST_SHAPE = 4096, 64
 _STRING, INT64 = 32, 7
 _LABELS = "serving/labels"
@@ -28,22 +28,22 @@ _Shapes = dict[str, tuple[int, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Cost:
-    """Operations on single values, and the most bytes of results held at once."""
+    """The number of scalar operations, and the peak bytes of intermediate results."""
 
     work: int
     bytes: int
 
 
 def rows_at_once(model: Any, most: int, explained: bool, limits: Limits) -> int:
-    """How many rows a session may be given at a time, at most ``most``.
+    """The batch size for a session, at most ``most``.
 
-    Raises IntegrityError where one row alone costs more than the limits allow, and what ``cost`` raises.
+    Raises IntegrityError if one row alone exceeds the limits, and the errors of ``cost``.
     """
     one = cost(model, 1, explained)
     if one.work > limits.row_work:
-        raise IntegrityError(f"one row takes {one.work:,} operations, more than {limits.row_work:,}; refused")
+        raise IntegrityError(f"one row takes {one.work:,} operations, more than {limits.row_work:,}; rejected")
     if one.bytes > limits.chunk_bytes:
-        raise IntegrityError(f"one row takes {one.bytes:,} bytes, more than {limits.chunk_bytes:,}; refused")
+        raise IntegrityError(f"one row takes {one.bytes:,} bytes, more than {limits.chunk_bytes:,}; rejected")
     rows = most
     while rows > 1 and (held := cost(model, rows, explained).bytes) > limits.chunk_bytes:
         rows = max(1, min(rows // 2, rows * limits.chunk_bytes // held))
@@ -51,9 +51,9 @@ def rows_at_once(model: Any, most: int, explained: bool, limits: Limits) -> int:
 
 
 def cost(model: Any, rows: int, explained: bool) -> Cost:
-    """Of one run.
+    """The cost of one run.
 
-    Raises IntegrityError where a shape does not follow from the number of rows, or an output has another than declared.
+    Raises IntegrityError if a shape does not follow from the number of rows, or an output's shape is not as declared.
     """
     nodes = list(_nodes(model.graph, explained))
     shapes = _shapes(model.graph, nodes, rows, explained)
@@ -74,7 +74,7 @@ def cost(model: Any, rows: int, explained: bool) -> Cost:
 
 
 def _nodes(graph: Any, explained: bool) -> Iterator[Any]:
-    """The nodes in order, those of branches in the place of their ``If``."""
+    """The nodes in order; an ``If`` is replaced by the nodes of its branches."""
     for node in graph.node:
         inner = list(branches(node))
         if not inner:
@@ -84,16 +84,16 @@ def _nodes(graph: Any, explained: bool) -> Iterator[Any]:
 
 
 def _check_outputs(graph: Any, shapes: _Shapes, rows: int) -> None:
-    """What a graph gives has as many rows as go in, or none for a branch that gives nothing, as it declares."""
+    """Check that outputs have the declared shapes; a branch may also return zero rows."""
     for value in graph.output:
         if shapes.get(value.name, declared := _with_rows(value, rows)) != declared:
-            raise IntegrityError(f"its output {value.name!r} has another shape than it declares; refused")
+            raise IntegrityError(f"its output {value.name!r} has another shape than it declares; rejected")
     for node in graph.node:
         for branch, name in ((b, n) for b in branches(node) for n in node.output):
             want = next((_with_rows(v, rows)[1] for v in graph.output if v.name == name), ())
             made = [shapes[v.name][1] for v in branch.output if v.name in shapes]
             if len(branch.output) != 1 or any(shape not in (want, (0, *want[1:])) for shape in made):
-                raise IntegrityError(f"its output {name!r} has another shape than it declares; refused")
+                raise IntegrityError(f"its output {name!r} has another shape than it declares; rejected")
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
@@ -103,7 +103,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def _shapes(graph: Any, nodes: list[Any], rows: int, explained: bool) -> _Shapes:
-    """Type and shape of every value; raises IntegrityError where they do not follow from rows and constants."""
+    """Type and shape of every value; raises IntegrityError if one does not follow from rows and constants."""
     flat, known = _flat(graph, nodes, rows, explained)
     _check_nodes(flat)
     wanted = {name for node in nodes for name in (*node.input, *node.output) if name}
@@ -112,12 +112,12 @@ def _shapes(graph: Any, nodes: list[Any], rows: int, explained: bool) -> _Shapes
         _infer(flat, known)
     for node in nodes:
         if any(name and name not in known for name in (*node.input, *node.output)):
-            raise IntegrityError(f"the size of what {node.op_type} makes is not known before it runs; refused")
+            raise IntegrityError(f"the output size of {node.op_type} is not known before it runs; rejected")
     return known
 
 
 def _flat(graph: Any, nodes: list[Any], rows: int, explained: bool) -> tuple[Any, _Shapes]:
-    """A copy of one graph that holds no large constant, and the shapes of what goes in."""
+    """A flat copy of the graph without large constants, and the shapes of its inputs and constants."""
     import onnx
 
     flat, known = onnx.ModelProto(ir_version=IR_VERSION), {}
@@ -141,7 +141,7 @@ def _flat(graph: Any, nodes: list[Any], rows: int, explained: bool) -> tuple[Any
 
 
 def _as_cast(node: Any) -> None:
-    """Write a map of labels as a cast, of the same shape and type: onnx's inference of the map itself may crash."""
+    """Replace a LabelEncoder by a Cast of the same shape and type, because onnx's inference for it may crash."""
     import onnx
 
     held = {a.name for a in node.attribute}
@@ -153,30 +153,30 @@ def _as_cast(node: Any) -> None:
 
 
 def _check_nodes(flat: Any) -> None:
-    """Raise IntegrityError on nodes that are not what their operators ask for: inference would crash on some."""
+    """Raise IntegrityError for nodes that violate their operators' specification; inference may crash on them."""
     import onnx
 
     try:
         onnx.checker.check_model(flat)
-    except Exception as error:  # onnx raises its own types, and others on what it did not expect
-        raise IntegrityError(f"the nodes of the graph do not fit ({str(error)[:200]}); refused") from error
+    except Exception as error:  # onnx raises its own types, and others on unexpected input
+        raise IntegrityError(f"the nodes of the graph do not fit ({str(error)[:200]}); rejected") from error
 
 
 def _infer(flat: Any, known: _Shapes) -> None:
-    """Add what follows; raises IntegrityError where shapes do not fit."""
+    """Add the shapes that onnx can infer; raises IntegrityError if shapes do not fit."""
     import onnx
 
     try:
         inferred = onnx.shape_inference.infer_shapes(flat, check_type=True, strict_mode=True)
-    except Exception as error:  # onnx raises its own types, and others on what it did not expect
-        raise IntegrityError(f"the shapes of the graph do not fit ({str(error)[:200]}); refused") from error
+    except Exception as error:  # onnx raises its own types, and others on unexpected input
+        raise IntegrityError(f"the shapes of the graph do not fit ({str(error)[:200]}); rejected") from error
     for value in inferred.graph.value_info:
         tensor = value.type.tensor_type
         if tensor.HasField("shape") and all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim):
             known[value.name] = tensor.elem_type, tuple(d.dim_value for d in tensor.shape.dim)
 
 
-# What exporters compute sizes with. Onnx could follow them too, but not all, and at any cost of memory.
+# The operators that exporters compute sizes with. Onnx's own propagation covers only some, with unbounded memory.
 _SIZES: dict[str, Callable[..., np.ndarray]] = {
     "Identity": lambda a: a,
     "Cast": lambda a: a,
@@ -193,7 +193,7 @@ _SIZES: dict[str, Callable[..., np.ndarray]] = {
 
 
 def _fold(flat: Any, known: _Shapes) -> bool:
-    """Make constants of sizes that are known by now; says whether there were any."""
+    """Replace nodes that compute a known size by constants; returns whether there were any."""
     from onnx import numpy_helper
 
     sizes = {t.name: t for t in flat.graph.initializer if t.data_type == INT64}
@@ -213,7 +213,7 @@ def _fold(flat: Any, known: _Shapes) -> bool:
 
 
 def _size_of(node: Any, known: _Shapes, values: dict[str, np.ndarray]) -> np.ndarray | None:
-    """A size that a node computes from others; None where it does not."""
+    """The size that a node computes from known sizes; None if it does not."""
     if node.op_type == "Shape" and node.input[0] in known:
         ends = {a.name: a.i for a in node.attribute}
         return np.array(known[node.input[0]][1][ends.get("start", 0) : ends.get("end")], dtype=np.int64)
@@ -234,7 +234,7 @@ def _with_rows(value: Any, rows: int) -> tuple[int, tuple[int, ...]]:
 
 
 def _longest(graph: Any) -> int:
-    """Bytes of the longest string that the graph itself holds."""
+    """Bytes of the longest string constant in the graph."""
     lengths = [0]
     for inner in _graphs(graph):
         lengths += (len(s) for tensor in inner.initializer for s in tensor.string_data)
@@ -255,7 +255,7 @@ def _size(shapes: _Shapes, name: str) -> int:
 
 
 def _work(node: Any, shapes: _Shapes) -> int:
-    """Operations on single values: all that goes in and out once, and products in full."""
+    """Scalar operations: one per input and output value, plus the multiplications of products."""
     values = [_size(shapes, name) for name in (*node.input, *node.output) if name]
     return sum(values) + _products(node, shapes)
 
@@ -276,7 +276,7 @@ def _products(node: Any, shapes: _Shapes) -> int:
 
 
 def _workspace(node: Any, shapes: _Shapes) -> int:
-    """Bytes that a convolution of one example unfolds."""
+    """Bytes of the unfolded input of a convolution, for one example."""
     if node.op_type not in ("Conv", "ConvTranspose"):
         return 0
     end = node.output[0] if node.op_type == "Conv" else node.input[0]

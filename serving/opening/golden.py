@@ -1,4 +1,4 @@
-"""The self-test: golden rows run again, and compared with what was sealed (docs/artifact.md)."""
+"""The self-test: runs the golden rows again and compares the results with the sealed ones (docs/artifact.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Feeds = dict[str, np.ndarray]
 
 
 def self_test(session: Any, checked: Checked) -> None:
-    """Raise IntegrityError where the graph does not give what was sealed."""
+    """Raise IntegrityError if the graph does not reproduce the sealed results."""
     if isinstance(checked, Detector):
         _scores(session, checked)
     elif isinstance(checked, Augmenter):
@@ -29,14 +29,14 @@ def self_test(session: Any, checked: Checked) -> None:
 
 
 def golden_feeds(checked: Detector) -> Feeds:
-    """The golden rows of a detector as feeds; raises IntegrityError where they are not what the graph takes."""
+    """The golden rows of a detector as feeds; raises IntegrityError if they do not match the graph's inputs."""
     inputs = {name: port for name, port in expected_ports(checked)[0].items() if port[1] is not None}
     return _read(checked.golden.columns, inputs)
 
 
 def _read(columns: dict[str, list[Any]], ports: dict[str, Port]) -> Feeds:
     if columns.keys() != ports.keys():
-        raise IntegrityError(f"golden rows are of the columns {sorted(columns)}, and the graph has {sorted(ports)}")
+        raise IntegrityError(f"golden rows have the columns {sorted(columns)}, but the graph has {sorted(ports)}")
     return {name: _column(name, columns[name], port) for name, port in ports.items()}
 
 
@@ -44,7 +44,7 @@ def _column(name: str, values: list[Any], port: Port) -> np.ndarray:
     try:
         cells = CELLS[port[0]].validate_python(values)
     except ValidationError as error:
-        raise IntegrityError(f"golden rows of column {name!r} hold what is no {port[0]}") from error
+        raise IntegrityError(f"golden rows of column {name!r} hold a value that is not {port[0]}") from error
     if port[0] == "string":
         made = np.array(cells, dtype=object)
     elif port[0] == "int64":
@@ -57,22 +57,22 @@ def _column(name: str, values: list[Any], port: Port) -> np.ndarray:
 
 
 def _numbers(values: list[Any], kind: str = "double") -> np.ndarray:
-    """An array of numbers, infinities from their names; raises IntegrityError on rows of several lengths."""
+    """An array of numbers, parsing infinities by name; raises IntegrityError for rows of different lengths."""
     try:
         return np.array(values, dtype=np.float32 if kind == "float" else np.float64)
     except ValueError as error:
-        raise IntegrityError("golden rows are of several lengths") from error
+        raise IntegrityError("golden rows have different lengths") from error
 
 
 def _made(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
     try:
         return run(session, names, feeds)
     except ServingError as error:
-        raise IntegrityError(f"the golden rows cannot be made ({error})") from error
+        raise IntegrityError(f"the golden rows cannot be run ({error})") from error
 
 
 def _scores(session: Any, checked: Detector) -> None:
-    """Score the golden rows again; refuse an artifact that disagrees with what torch gave."""
+    """Score the golden rows again; raises IntegrityError if the scores disagree with those of torch."""
     feeds = golden_feeds(checked)
     scores, p = _made(session, ["anomaly_score", "p_value"], feeds)
     expected = _numbers(checked.golden.anomaly_score)
@@ -86,7 +86,7 @@ def _scores(session: Any, checked: Detector) -> None:
 
 
 def _contributions(session: Any, checked: Detector, feeds: Feeds, scores: np.ndarray) -> None:
-    """A few rows are explained: shares of the score above its base, where the file says so."""
+    """Check the contributions of a few rows: non-negative, summing to the score above its base if sealed so."""
     (shares,) = _made(session, ["contributions"], {**feeds, "explain": np.array(True)})
     (none,) = _made(session, ["contributions"], feeds)
     if shares.shape != (len(scores), len(checked.features)) or len(none):
@@ -99,7 +99,7 @@ def _contributions(session: Any, checked: Detector, feeds: Feeds, scores: np.nda
 
 
 def _columns(session: Any, checked: Augmenter) -> None:
-    """Make the golden rows again; numbers and dates agree within 1e-4 · max(1, |value|), categories exactly."""
+    """Generate the golden rows again; numbers and dates must agree within 1e-4 · max(1, |value|), levels exactly."""
     golden, (inputs, outputs) = checked.golden, expected_ports(checked)
     expected = _read(golden.columns, outputs)
     made = _made(session, list(outputs), _fed(golden, inputs))
@@ -109,7 +109,7 @@ def _columns(session: Any, checked: Augmenter) -> None:
 
 
 def _fed(golden: Any, inputs: dict[str, Port]) -> Feeds:
-    """Noise, conditions and attributes, of these what the graph takes."""
+    """Noise, conditions and attributes, restricted to the graph's inputs."""
     feeds: Feeds = {}
     for name in inputs.keys() & {"z", "condition", "attributes"}:
         if (values := getattr(golden, name)) is None:
@@ -128,7 +128,10 @@ def _agree(made: np.ndarray, expected: np.ndarray) -> bool:
 
 
 def _arrays(session: Any, checked: Arrays) -> None:
-    """Numbers and their means agree within 1e-4 · max(1, |value|), bytes within one level, their means within 0.1."""
+    """Run the golden arrays again.
+
+    Floats and their means must agree within 1e-4 · max(1, |value|), bytes within one level, their means within 0.1.
+    """
     (output,) = [o.name for o in session.get_outputs()]
     golden, inputs = checked.golden, expected_ports(checked)[0]
     feeds = _fed(golden, inputs)

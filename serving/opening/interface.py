@@ -1,4 +1,4 @@
-"""What a graph takes and gives, as its metadata say; the file's own declarations must be the same."""
+"""Compares the inputs and outputs that a graph declares with those that its metadata require."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.errors import IntegrityError
 from serving.opening.metadata import Arrays, Augmenter, Calibration, Checked, Column, Detector
 from serving.textfeatures import CHANNELS
 
-# Type and shape of one row; None: of the whole.
+# Type, and shape of one row; None for a scalar input.
 Port = tuple[str, tuple[int, ...] | None]
 Ports = dict[str, Port]
 _TYPES = {"number": "double", "integer": "double", "boolean": "double", "date": "int64", "category": "string"}
@@ -18,14 +18,14 @@ _SCORES: Ports = {"anomaly_score": ("float", ()), "p_value": ("float", ()), "is_
 
 
 def column_port(column: Column) -> Port:
-    """What a column is fed or made as."""
+    """Type and shape of a column as an input or output."""
     if column.kind == "text":
         return "float", (CHANNELS + (column.buckets or 0),)
     return ("string" if column.role == "group" else _TYPES[column.kind]), ()
 
 
 def expected_ports(checked: Checked) -> tuple[Ports, Ports]:
-    """Inputs and outputs by name, as the metadata say."""
+    """The inputs and outputs by name that the metadata require."""
     if isinstance(checked, Detector):
         fed = {c.input: column_port(c) for c in checked.schema_.columns if c.role in ("feature", "group")}
         options: Ports = {"alpha": ("float", None), "explain": ("bool", None)}
@@ -50,7 +50,7 @@ def _array_ports(checked: Arrays, inputs: Ports) -> tuple[Ports, Ports]:
 
 
 def check_interface(model: Any, checked: Checked) -> None:
-    """Raise IntegrityError where the graph takes or gives anything else than its metadata say."""
+    """Raise IntegrityError if the graph's inputs or outputs differ from its metadata."""
     inputs, outputs = expected_ports(checked)
     declared = [_declared(values) for values in (model.graph.input, model.graph.output)]
     allowed = [outputs]
@@ -61,12 +61,12 @@ def check_interface(model: Any, checked: Checked) -> None:
         what = _first_difference(declared[0], inputs) or _first_difference(declared[1], outputs)
         kind = "arrays" if isinstance(checked, Arrays) else "columns"
         raise IntegrityError(
-            f"the graph takes or gives other {kind} than its metadata say (first: {what!r}); it was changed or damaged"
+            f"the graph takes or returns other {kind} than its metadata say (first: {what!r}); fetch the file again"
         )
     if isinstance(checked, Detector):
         _check_constants(model, checked.calibration)
     elif free := {t.name for t in model.graph.initializer} & inputs.keys():
-        raise IntegrityError(f"gives its input {sorted(free)[0]!r} a default, which this format does not use; refused")
+        raise IntegrityError(f"gives its input {sorted(free)[0]!r} a default, which this format does not use; rejected")
 
 
 def _first_difference(declared: Ports, expected: Ports) -> str | None:
@@ -88,7 +88,7 @@ def _declared(values: Any) -> Ports:
 
 
 def _check_constants(model: Any, calibration: Calibration) -> None:
-    """Budget, sizes and median as the metadata say are among the constants that decisions are made with."""
+    """Check that the graph's constants contain the alarm budget, sizes and median of the metadata."""
     from onnx import numpy_helper
 
     sizes = [calibration.n, *(group.n for group in calibration.groups.values())]

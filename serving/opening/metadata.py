@@ -1,4 +1,4 @@
-"""What a sealed file says of itself: read once, its hashes compared, and every value checked (docs/artifact.md)."""
+"""Reads the metadata of a sealed file, compares its hashes and validates every value (docs/artifact.md)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Positive = Annotated[int, Field(ge=1, lt=1 << 31)]
 Kind = Literal["number", "integer", "boolean", "category", "date", "text"]
 Number = float | Literal["inf", "-inf"]
 Stamp = Annotated[int, Field(gt=-(1 << 63), lt=1 << 63)]
-# The values of one golden column, by the type of what takes them.
+# The values of one golden column, by the type of its input.
 CELLS: dict[str, TypeAdapter[Any]] = {
     "string": TypeAdapter(list[str], config=ConfigDict(strict=True)),
     "int64": TypeAdapter(list[Stamp | None], config=ConfigDict(strict=True)),
@@ -60,13 +60,13 @@ CELLS: dict[str, TypeAdapter[Any]] = {
 
 
 class _Entry(BaseModel):
-    """Values have exactly their types; keys that a later release adds are left aside."""
+    """Validates types strictly; ignores keys that a later release adds."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
 
 
 class Column(_Entry):
-    """A column of the schema, as far as serving reads it."""
+    """A column of the schema, with the keys that serving reads."""
 
     name: Name
     input: Name
@@ -113,7 +113,7 @@ class Schema(_Entry):
 
 
 class Group(_Entry):
-    """A group's own table."""
+    """The calibration table of a group."""
 
     n: Positive
     alpha_min: Budget
@@ -129,7 +129,7 @@ class Tail(_Entry):
 
 
 class Calibration(_Entry):
-    """What p-values stand on; ``alpha_min`` is the least that every table supports."""
+    """The calibration of p-values; ``alpha_min`` is the smallest budget that every table supports."""
 
     n: Positive
     alpha_min: Budget
@@ -171,7 +171,7 @@ class _Parity(_Entry):
 
 
 class Metadata(_Entry):
-    """What every sealed file says."""
+    """The metadata of every sealed file."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
     kind: Literal["detector", "augmenter", "encoder"]
@@ -184,13 +184,13 @@ class Metadata(_Entry):
 
 
 class _OfTable(Metadata):
-    """``table`` of what reads or makes one; ``features`` are its inputs, in order."""
+    """Metadata of a model for tables; ``features`` are its inputs, in order."""
 
     schema_: Annotated[Schema, Field(alias="schema")]
     features: Names
 
     def columns(self) -> list[Column]:
-        """The feature columns in order; generators make no text."""
+        """The feature columns in order; for augmenters without text columns, which they do not generate."""
         kept = [c for c in self.schema_.columns if c.role == "feature"]
         return [c for c in kept if c.kind != "text"] if self.kind == "augmenter" else kept
 
@@ -288,7 +288,7 @@ _TABLES: dict[str, type[Checked]] = {"detector": Detector, "augmenter": Augmente
 
 
 def read_metadata(model: Any) -> tuple[dict[str, Any], Checked]:
-    """The metadata as they stand and as they were checked; raises IntegrityError on anything amiss."""
+    """The raw and the validated metadata; raises IntegrityError if they are invalid."""
     raw: dict[str, str] = {}
     for entry in model.metadata_props:
         if not isinstance(entry.key, str) or not isinstance(entry.value, str):  # protobuf gives bytes
@@ -297,7 +297,7 @@ def read_metadata(model: Any) -> tuple[dict[str, Any], Checked]:
             raise IntegrityError(f"has the metadata entry {entry.key!r} twice; {_AGAIN}")
         raw[entry.key] = entry.value
     if "format_version" not in raw:
-        raise IntegrityError("an ONNX file, but no sealed artifact; make one with `ganlib train` and `export`")
+        raise IntegrityError("an ONNX file, but no sealed artifact; create one with `ganlib train` and `export`")
     metadata = {key: _value(key, text) for key, text in raw.items()}
     version = metadata["format_version"]
     if type(version) is int and version > FORMAT_VERSION:
@@ -308,7 +308,7 @@ def read_metadata(model: Any) -> tuple[dict[str, Any], Checked]:
     checked = _checked(metadata)
     wanted = hashes_of(model.graph.SerializeToString(deterministic=True), raw)
     if not model.producer_version:
-        wanted.pop("metadata")  # written before there was this hash
+        wanted.pop("metadata")  # files of earlier releases lack this hash
     if metadata["hashes"] != wanted:
         raise IntegrityError("graph, schema or metadata do not match their hashes; the file was changed or damaged")
     return metadata, checked
@@ -325,14 +325,14 @@ def hashes_of(graph: bytes, entries: dict[str, str]) -> dict[str, str]:
 
 def _value(key: str, text: str) -> Any:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_twins)
+        value = json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_without_twins)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"damaged metadata: {key[:80]!r} is no JSON of this format ({error}); {_AGAIN}") from error
+        raise IntegrityError(f"damaged metadata: {key[:80]!r} is no valid JSON ({error}); {_AGAIN}") from error
     return value
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"holds {name}")
 
 

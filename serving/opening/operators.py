@@ -1,14 +1,14 @@
-"""The operators of sealed graphs: sealing writes no other, opening allows no other (docs/artifact.md, "Graph").
+"""The operators of sealed graphs. Sealing writes no others, and opening allows no others (docs/artifact.md, "Graph").
 
-All shapes that these give follow from the shapes of what goes in and from constants, never from a row's values
-(``serving.opening.cost`` holds a graph to that), and none of them runs a graph of its own but ``If``.
+Their output shapes follow from input shapes and constants, never from a row's values (``serving.opening.cost`` enforces
+this). Only ``If`` contains subgraphs.
 """
 
 ML = "ai.onnx.ml"
 OPSETS = {"": 20, ML: 3}
 IR_VERSION = 10
 
-# What the registered models emit with the raw columns around them; a test exports them all and compares.
+# The operators of the registered models and of the raw columns; a test exports all models and compares.
 EMITTED = frozenset({
     "Abs", "Add", "And", "ArgMax", "Atanh", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
     "ConvTranspose", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gemm", "Greater",
@@ -18,7 +18,7 @@ EMITTED = frozenset({
     "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 
-# One value in, one value out: what a network of one's own may have as its activation.
+# Elementwise operators that a custom network may use as activations.
 ACTIVATIONS = frozenset({
     "Celu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "PRelu", "Selu",
 })  # fmt: skip

@@ -1,4 +1,4 @@
-"""The protobuf scan: what could read files, run foreign code or exhaust the machine is refused before it is opened."""
+"""Scans the protobuf before opening: rejects anything that could read files, run code or exhaust the machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _BRANCHES = {"then_branch", "else_branch"}
 
 @dataclass(frozen=True)
 class Limits:
-    """Caps on what is opened, and on what a row may cost.
+    """Limits on the size of a file and on the cost of running it.
 
-    ``file_bytes``, ``nodes``, ``weight_bytes`` of the file; ``row_work``: operations on single values for one row with
-    contributions, what does not depend on rows included; ``chunk_bytes``: results held at once, for one row, and for
-    as many as this package then gives to a session at a time. ``seconds`` (of processor) and ``memory`` (bytes, beside
-    six times the file) are for opening a file that nobody vouches for, in a process of its own.
+    - ``file_bytes``, ``nodes``, ``weight_bytes``: of the file.
+    - ``row_work``: scalar operations for one row with contributions, including fixed costs.
+    - ``chunk_bytes``: peak intermediate results, for one row and for one batch.
+    - ``seconds`` (processor time), ``memory`` (bytes, beyond six times the file): of the process that first opens an
+      untrusted file.
     """
 
     file_bytes: int = 1 << 30
@@ -33,7 +34,7 @@ class Limits:
 
 
 def parse(data: bytes) -> Any:
-    """The ModelProto; raises IntegrityError on what is none."""
+    """Parse a ModelProto; raises IntegrityError if the bytes are not one."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -50,29 +51,29 @@ def parse(data: bytes) -> Any:
 
 
 def scan(model: Any, limits: Limits) -> None:
-    """Raise IntegrityError on anything that no sealed graph holds."""
+    """Raise IntegrityError for anything that a sealed graph cannot contain."""
     for held, what in ((model.functions, "functions"), (model.training_info, "training steps")):
         if held:
-            raise IntegrityError(f"holds {what}, which this format does not use; refused")
+            raise IntegrityError(f"holds {what}, which this format does not use; rejected")
     if foreign := {o.domain for o in model.opset_import} - OPSETS.keys():
-        raise IntegrityError(f"uses unknown operator domains {sorted(map(str, foreign))}; refused")
+        raise IntegrityError(f"uses unknown operator domains {sorted(map(str, foreign))}; rejected")
     versions = [(o.domain, o.version) for o in model.opset_import]
     if sorted(versions) != sorted(OPSETS.items()) or model.ir_version != IR_VERSION:
-        raise IntegrityError(f"has operator sets {versions}, IR {model.ir_version}; this format has {OPSETS}; refused")
+        raise IntegrityError(f"has operator sets {versions}, IR {model.ir_version}; this format has {OPSETS}; rejected")
     _Scan(limits).graph(model.graph)
 
 
 def branches(node: Any) -> Iterator[Any]:
-    """The graphs that a node holds."""
+    """The subgraphs of a node."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
 
 
-# Single numbers of nodes are small; onnxruntime aborts on some that are not.
+# Integer attributes of sealed graphs are small; onnxruntime aborts on some large ones.
 _NEGATIVE, _LARGE = {"axis", "start", "end", "default_int64"}, 1 << 31
-# Types of constants: bytes of one value in raw data, and the field that holds values where they are not raw.
+# Types of constants: bytes per value in raw data, and the field that holds the values otherwise.
 _STORED = {
     1: (4, "float_data"),
     6: (4, "int32_data"),
@@ -84,7 +85,7 @@ _STORED = {
 
 
 def _held(tensor: Any) -> float:
-    """How many values a constant holds; a number that no shape has where its type is not used here, or is unclear."""
+    """The number of values in a constant; -1 for types that are not used here and for ambiguous storage."""
     size, where = _STORED.get(tensor.data_type, (0, ""))
     if not where or (tensor.raw_data and (not size or getattr(tensor, where))):
         return -1
@@ -100,9 +101,9 @@ class _Scan:
 
     def graph(self, graph: Any, inner: bool = False) -> None:
         if graph.sparse_initializer:
-            raise IntegrityError("holds sparse initialisers, which this format does not use; refused")
+            raise IntegrityError("holds sparse initialisers, which this format does not use; rejected")
         if inner and graph.input:
-            raise IntegrityError("holds a branch with inputs, which this format does not use; refused")
+            raise IntegrityError("holds a branch with inputs, which this format does not use; rejected")
         given = {v.name for v in graph.input}
         for tensor in graph.initializer:
             self._tensor(tensor)
@@ -115,32 +116,32 @@ class _Scan:
 
     def _name(self, name: str) -> None:
         if not isinstance(name, str):  # protobuf gives bytes
-            raise IntegrityError(f"has the name {name!r}, which is not UTF-8 text; refused")
+            raise IntegrityError(f"has the name {name!r}, which is not UTF-8 text; rejected")
         if name in self.names:
-            raise IntegrityError(f"makes the value {name!r} twice; refused")
+            raise IntegrityError(f"defines the value {name!r} twice; rejected")
         self.names.add(name)
 
     def _node(self, node: Any, inner: bool) -> None:
         self.nodes += 1
         if self.nodes > self.limits.nodes:
-            raise IntegrityError(f"more than {self.limits.nodes:,} nodes; refused")
+            raise IntegrityError(f"more than {self.limits.nodes:,} nodes; rejected")
         if (node.domain, node.op_type) not in ALLOWED:
-            raise IntegrityError(f"operator {node.domain or 'ai.onnx'}:{node.op_type} is not allowed; refused")
+            raise IntegrityError(f"operator {node.domain or 'ai.onnx'}:{node.op_type} is not allowed; rejected")
         for name in filter(None, node.output):
             self._name(name)
         for attribute in node.attribute:
             self._attribute(attribute)
         held = {a.name for a in node.attribute if a.HasField("g") or a.graphs}
         if held != (_BRANCHES if node.op_type == "If" else set()) or (inner and held):
-            raise IntegrityError(f"operator {node.op_type} holds graphs that this format does not use; refused")
+            raise IntegrityError(f"operator {node.op_type} holds graphs that this format does not use; rejected")
         for graph in branches(node):
             self.graph(graph, inner=True)
 
     def _attribute(self, attribute: Any) -> None:
         if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-            raise IntegrityError("holds sparse constants, which this format does not use; refused")
+            raise IntegrityError("holds sparse constants, which this format does not use; rejected")
         if (attribute.i < 0 and attribute.name not in _NEGATIVE) or attribute.i >= _LARGE:
-            raise IntegrityError(f"the attribute {attribute.name!r} has the value {attribute.i}; refused")
+            raise IntegrityError(f"the attribute {attribute.name!r} has the value {attribute.i}; rejected")
         tensors = ([attribute.t] if attribute.HasField("t") else []) + list(attribute.tensors)
         for tensor in tensors:
             self._tensor(tensor)
@@ -149,14 +150,14 @@ class _Scan:
 
     def _tensor(self, tensor: Any) -> None:
         if tensor.data_location == 1 or tensor.external_data:
-            raise IntegrityError("refers to external data, which could read any file; refused")
+            raise IntegrityError("refers to external data, which could read any file; rejected")
         self._count(tensor.ByteSize())
         if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > self.limits.weight_bytes:
-            raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; refused")
+            raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; rejected")
         if _held(tensor) != math.prod(tensor.dims):
-            raise IntegrityError(f"the constant {tensor.name!r} does not hold what its type and shape say; refused")
+            raise IntegrityError(f"the constant {tensor.name!r} does not match its type and shape; rejected")
 
     def _count(self, size: int) -> None:
         self.bytes += size
         if self.bytes > self.limits.weight_bytes:
-            raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; refused")
+            raise IntegrityError(f"weights exceed {self.limits.weight_bytes:,} bytes; rejected")

@@ -1,4 +1,4 @@
-"""Sessions of onnxruntime: opened from bytes, run with what they raise in this package's types."""
+"""Opens and runs onnxruntime sessions, and converts their errors to this package's types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate", "out of memory")
 
 
 def open_session(data: bytes, require_gpu: bool) -> Any:
-    """A quiet single-threaded session; raises UsageError without a required GPU, IntegrityError where it cannot be."""
+    """Open a single-threaded session; raises UsageError without a required GPU, IntegrityError if opening fails."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -31,10 +31,10 @@ def open_session(data: bytes, require_gpu: bool) -> Any:
 
 
 def run(session: Any, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The named outputs.
+    """Run the session and return the named outputs.
 
-    Raises DataError where the feeds are not what the graph takes, TemporaryError where memory ran out, IntegrityError
-    where the graph itself fails.
+    Raises DataError if the feeds do not match the graph's inputs, TemporaryError if memory runs out, and
+    IntegrityError if the graph itself fails.
     """
     check_feeds(session, feeds)
     try:
@@ -48,7 +48,7 @@ def _typed(error: Exception, rows: int) -> ServingError:
     if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
         return TemporaryError(f"memory ran out while the model ran on {rows:,} rows ({text}); free some and run again")
     if isinstance(error, TypeError | ValueError) or type(error).__name__ == "InvalidArgument":
-        return DataError(f"the model cannot run on these {rows:,} rows ({text}); feed what its schema says")
+        return DataError(f"the model cannot run on these {rows:,} rows ({text}); check them against its schema")
     return IntegrityError(f"the model's graph fails on these {rows:,} rows ({text}); seal the model again")
 
 
@@ -62,7 +62,7 @@ _NUMPY = {
 
 
 def check_strings(feeds: Mapping[str, np.ndarray]) -> None:
-    """Raise DataError on a value of an array of objects that is no string: onnxruntime would take its ``str``."""
+    """Raise DataError if an object array holds a value that is not a string; onnxruntime would convert it silently."""
     for name, value in feeds.items():
         if isinstance(value, np.ndarray) and value.dtype == object:
             row = next((i for i, v in enumerate(value.flat) if not isinstance(v, str)), None)
@@ -71,13 +71,13 @@ def check_strings(feeds: Mapping[str, np.ndarray]) -> None:
 
 
 def check_feeds(session: Any, feeds: Mapping[str, np.ndarray]) -> None:
-    """Raise DataError on a feed that is absent, unknown, of another type or shape, or shorter than the others."""
+    """Raise DataError for a feed that is missing, unknown, of a wrong type or shape, or of a different length."""
     wanted = {i.name: i for i in session.get_inputs()}
     known = wanted.keys() | {i.name for i in session.get_overridable_initializers()}
     if lacking := wanted.keys() - feeds.keys():
-        raise DataError(f"the model takes {sorted(lacking)[0]!r}, which is not among what it is fed")
+        raise DataError(f"the model needs the input {sorted(lacking)[0]!r}, which is missing from the feeds")
     if unknown := feeds.keys() - known:
-        raise DataError(f"the model takes no {sorted(unknown)[0]!r}; feed {', '.join(map(repr, wanted))}")
+        raise DataError(f"the model has no input {sorted(unknown)[0]!r}; feed {', '.join(map(repr, wanted))}")
     rows = None
     for name, port in wanted.items():
         value, kind = feeds[name], _NUMPY.get(port.type, "")
@@ -87,5 +87,5 @@ def check_feeds(session: Any, feeds: Mapping[str, np.ndarray]) -> None:
         if value.shape[1:] != tuple(port.shape[1:]) or value.ndim != len(port.shape):
             raise DataError(f"{name!r} is fed in shape {value.shape}, where the model takes {port.shape}")
         if rows is not None and len(value) != rows:
-            raise DataError(f"{name!r} has {len(value):,} rows, and what comes before it has {rows:,}")
+            raise DataError(f"{name!r} has {len(value):,} rows, but the feeds before it have {rows:,}")
         rows = len(value)

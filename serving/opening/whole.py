@@ -1,4 +1,4 @@
-"""All steps from bytes to a session that gives what was sealed."""
+"""All steps from the bytes of a file to a verified session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.opening.session import open_session
 
 @dataclass(frozen=True)
 class Opened:
-    """Metadata as they stand and as they were checked, the session, and how many rows it is given at a time."""
+    """The raw and the validated metadata, the session, and its batch sizes."""
 
     metadata: dict[str, Any]
     checked: Checked
@@ -28,7 +28,7 @@ class Opened:
 
 
 def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> Opened:
-    """Open a file; raises IntegrityError on any doubt, UsageError without a required GPU."""
+    """Open a file; raises IntegrityError if any check fails, UsageError without a required GPU."""
     model = parse(data)
     scan(model, limits)
     metadata, checked = read_metadata(model)
@@ -42,7 +42,7 @@ def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> Opened:
 
 
 def vouch(data: bytes) -> None:
-    """Examine a file that this process made, so that it need not be opened in another; raises IntegrityError."""
+    """Examine a file that this process wrote, so that it is not opened in a child process; raises IntegrityError."""
     examine(data, Limits())
     child.passed(hashlib.sha256(data).hexdigest(), Limits())
 

@@ -1,6 +1,6 @@
-"""Where scores, dead letters and the source's cursor are committed together: one protocol, one table of endings.
+"""Sinks commit scores, dead letters and the source's cursor together.
 
-A new sink is one file and one row of ``ENDINGS``.
+To add a sink, write one module and add a row to ``ENDINGS``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENDINGS: dict[str, tuple[str, str]] = {
     ".db": ("serving.sinks.database", "DatabaseSink"),
     ".jsonl": ("serving.sinks.lines", "LinesSink"),
 }
-REPLAY = "replay"  # the cursor of dead letters that are scored again
+REPLAY = "replay"  # the cursor for replaying dead letters
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Commit:
-    """A micro-batch: what was read from where to where, and what became of it.
+    """A micro-batch: its scores and dead letters, and the move of the cursor.
 
-    ``consumer`` names the cursor, which must still be ``before`` when it becomes ``after``; ``stamp`` is (model
-    version, time); ``replayed`` names dead letters that are settled by this commit; ``alarms`` are for the alarm
-    hook, each a JSON object as text.
+    ``consumer`` names the cursor, which must still be ``before`` when it is set to ``after``. ``stamp`` is (model
+    version, time). ``replayed`` names the dead letters that this commit removes. ``alarms`` are JSON objects for the
+    alarm hook, as text.
     """
 
     consumer: str
@@ -53,20 +53,20 @@ class Commit:
 
 
 class Sink(Protocol):
-    """Commits micro-batches, all or nothing. ``state`` is the SQLite database that holds the cursors."""
+    """Commits micro-batches atomically. ``state`` is the SQLite database that holds the cursors."""
 
     state: Path
 
     def cursors(self) -> dict[str, Cursor]:
-        """All committed cursors by the ids of their sources."""
+        """All committed cursors by source id."""
 
     def name(self, consumer: str, label: str) -> str:
-        """The name of a source in the scores: its label, or one of its own where another source has that already."""
+        """The name of a source in the scores: its label, or a unique name if another source has this label."""
 
     def commit(self, commit: Commit) -> None:
         """Write scores, dead letters and gaps and move the cursor.
 
-        Raises TemporaryError where the disk is full, the database stays locked, or another stream moved the cursor.
+        Raises TemporaryError if the disk is full, the database stays locked, or another stream moved the cursor.
         """
 
     def dead_letters(self) -> list[tuple[str, int, bytes]]:
@@ -76,18 +76,18 @@ class Sink(Protocol):
         """Close files and databases."""
 
     def abandon(self) -> None:
-        """Close, and take away the files that this run created: nothing was committed to them."""
+        """Close, and delete the files that this run created; only if nothing was committed."""
 
 
 def lease_of(output: Path) -> Path:
-    """The lease of an output: one writer at a time."""
+    """The lease file of an output."""
     return output.with_name(output.name + ".lease")
 
 
 def state_of(output: Path) -> Path:
-    """The database that holds the positions of an output that is there; reads only.
+    """The database with the cursors of an existing output; only reads.
 
-    Raises UsageError where no stream has written the file, TemporaryError where its database is locked.
+    Raises UsageError if no stream wrote the file, and TemporaryError if its database is locked.
     """
     if not output.exists():
         raise UsageError(f"there is no {output}; name the output of `stream` (.db, .jsonl) or the folder of `score`")
@@ -104,15 +104,15 @@ def state_of(output: Path) -> Path:
 
 
 def sink_of(output: Path) -> str:
-    """The ending that names the sink of an output; raises UsageError where none does."""
+    """The ending that selects the sink of an output; raises UsageError for other endings or a missing folder."""
     if output.suffix not in ENDINGS:
         raise UsageError(f"the output must end in .db (SQLite) or .jsonl (JSON lines); got {output.name!r}")
     if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}; make it first")
+        raise UsageError(f"there is no folder {output.parent}; create it first")
     return output.suffix
 
 
 def open_sink(output: Path) -> Sink:
-    """The sink that an output's ending names, made where it is not there yet."""
+    """Open the sink for an output's ending; creates the output if it does not exist."""
     module, name = ENDINGS[sink_of(output)]
     return cast(Sink, getattr(importlib.import_module(module), name)(output))

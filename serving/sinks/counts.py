@@ -1,4 +1,4 @@
-"""What a stream has done in all and minute by minute, written in the transaction of each commit."""
+"""Counts of a stream, in total and per minute, updated in the transaction of each commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS minutes(minute INTEGER NOT NULL, consumer TEXT NOT NULL, scored INTEGER NOT NULL, "
     "anomalies INTEGER NOT NULL, dead INTEGER NOT NULL, PRIMARY KEY(minute, consumer)) WITHOUT ROWID",
 )
-DAY = 24 * 60  # minutes that are kept
+DAY = 24 * 60  # minutes to keep
 _TOTALS = (
     "INSERT INTO totals VALUES (?, ?, ?, ?, ?) ON CONFLICT(consumer) DO UPDATE SET committed_at = "
     "excluded.committed_at, scored = scored + excluded.scored, anomalies = anomalies + excluded.anomalies"
@@ -26,7 +26,7 @@ _MINUTES = (
 def count(connection: sqlite3.Connection, commit: Commit, now: float) -> None:
     """Add a commit to the totals and to the minute of ``now`` (seconds since 1970), inside a transaction."""
     scored, anomalies = len(commit.scores), sum(bool(score["is_anomaly"]) for score in commit.scores)
-    # A letter that is dead again was counted when it came.
+    # A replayed letter that fails again was counted when it first failed.
     dead = 0 if commit.consumer == REPLAY else len(commit.dead)
     minute = int(now // 60)
     connection.execute(_TOTALS, (commit.consumer, now, now, scored, anomalies))

@@ -21,7 +21,7 @@ SCORES = f"CREATE TABLE IF NOT EXISTS scores({_COLUMNS}, PRIMARY KEY(source, pos
 
 
 class DatabaseSink:
-    """Table ``scores``, one row a record; ``record`` and ``contributions`` are JSON as text."""
+    """Writes the table ``scores``, one row per record; ``record`` and ``contributions`` are JSON text."""
 
     def __init__(self, output: Path) -> None:
         self.state = output
@@ -34,7 +34,7 @@ class DatabaseSink:
             raise
 
     def _add_missing_columns(self) -> None:
-        """A database of an earlier release gains what came later."""
+        """Add the columns that a database of an earlier release lacks."""
         held = {row[1] for row in self.database.connection.execute("PRAGMA table_info(scores)")}
         for name, kind in COLUMNS.items():
             if name not in held:
@@ -49,7 +49,7 @@ class DatabaseSink:
         return self.database.name(consumer, label)
 
     def commit(self, commit: Commit) -> None:
-        """One transaction."""
+        """Commit in one transaction."""
         marks = ", ".join("?" * len(COLUMNS))
         rows = [tuple(_plain(score.get(name)) for name in COLUMNS) for score in commit.scores]
         question = f"INSERT INTO scores({', '.join(COLUMNS)}) VALUES ({marks})"
@@ -64,7 +64,7 @@ class DatabaseSink:
         self.database.close()
 
     def abandon(self) -> None:
-        """Close, and take away what this run created."""
+        """Close, and delete the files that this run created."""
         self.database.abandon()
 
 

@@ -1,7 +1,7 @@
 """Scores as JSON lines; cursors, dead letters and the committed length of the file in ``<output>.state.db``.
 
-The lines are appended inside the transaction that moves the cursor: nobody else can write meanwhile, and what a killed
-process appended beyond the committed length is cut off when the file is next opened.
+The lines are appended inside the transaction that moves the cursor, so that nobody else can write meanwhile. If a
+process is killed, the next start truncates the file to its committed length.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from serving.sources import Cursor
 
 
 class LinesSink:
-    """One line a score; ``record`` and ``contributions`` are JSON objects in it."""
+    """Writes one line per score, with ``record`` and ``contributions`` as JSON objects."""
 
     def __init__(self, output: Path) -> None:
         self.output, self.state = output, output.with_name(output.name + ".state.db")
         if not self.state.exists() and output.exists() and output.stat().st_size:
-            raise UsageError(f"{output} holds what no stream has written; choose another --output, or move it away")
+            raise UsageError(f"{output} was not written by a stream; choose another --output, or move the file away")
         self.database = StateDatabase(self.state)
         self.file: BinaryIO | None = None
         try:
@@ -37,10 +37,10 @@ class LinesSink:
             raise
 
     def _open(self) -> None:
-        """Open the lines and cut them back to what was committed."""
+        """Open the file and truncate it to its committed length."""
         settle(self.database, self.output)
         connection = self.database.connection
-        connection.execute("BEGIN IMMEDIATE")  # a stream that still writes is waited for
+        connection.execute("BEGIN IMMEDIATE")  # waits for a stream that is still writing
         try:
             length = committed(self.database.cursors(), self.output)
             make_file(self.output, self.database.made)
@@ -89,14 +89,14 @@ class LinesSink:
         self.database.close()
 
     def abandon(self) -> None:
-        """Close, and take away what this run created."""
+        """Close, and delete the files that this run created."""
         if self.file is not None:
             self.file.close()
         self.database.abandon()
 
 
 def line_of(score: dict[str, Any]) -> bytes:
-    """A score as one line of JSON. Its record stands in it letter by letter, where that is standard JSON."""
+    """A score as one line of JSON. Its record is inserted verbatim if it is standard JSON."""
     kept = {key: value for key, value in score.items() if value is not None}
     record = kept.pop("record", None)
     line = json.dumps(kept, allow_nan=False)
@@ -106,14 +106,14 @@ def line_of(score: dict[str, Any]) -> bytes:
 
 
 def _as_json(record: str) -> str:
-    """The record itself; as a string where its text is no standard JSON, such as one with ``NaN``."""
+    """The record verbatim, or as a JSON string if it is not standard JSON, for example because of ``NaN``."""
     try:
-        json.loads(record, parse_constant=_refuse)
+        json.loads(record, parse_constant=_reject)
     except (ValueError, RecursionError):
         return json.dumps(record)
-    # Outside of strings, where JSON has none, line breaks are spaces.
+    # JSON strings cannot contain raw line breaks, so these are whitespace between tokens.
     return record.removeprefix("\ufeff").replace("\r", " ").replace("\n", " ")
 
 
-def _refuse(constant: str) -> float:
+def _reject(constant: str) -> float:
     raise ValueError(constant)

@@ -1,10 +1,10 @@
-"""A file of score lines is written anew without some of them: killed anywhere, it is the old file or the new one.
+"""Rewrites a file of score lines without some of them. After a crash it is either the old or the new file.
 
-| step | killed here | why it is safe |
+| step | state after a crash | why it is safe |
 |---|---|---|
-| 1 write the lines that stay beside the file, fsync | a file beside it | the next start deletes it |
-| 2 commit the new length beside the old one | old file, both lengths | it is not as long as the new one says: undone |
-| 3 rename | new file, both lengths | it is exactly as long as the new one says: finished |
+| 1 write the kept lines to a temporary file, fsync | an extra file | the next start deletes it |
+| 2 commit the new length in addition to the old one | old file, both lengths | its size is the old length: undo |
+| 3 rename | new file, both lengths | its size is the new length: finish |
 | 4 commit the new length alone | done | |
 """
 
@@ -26,7 +26,7 @@ LENGTH = "jsonl"  # the cursor that holds the committed length
 
 
 def committed(cursors: dict[str, dict[str, Any]], output: Path) -> int:
-    """The committed length of a file in bytes; raises DataError where the file is shorter."""
+    """The committed length of a file in bytes; raises DataError if the file is shorter."""
     cursor = cursors.get(LENGTH, {})
     size, length = output.stat().st_size if output.exists() else 0, int(cursor.get("bytes", 0))
     if size == cursor.get("rewritten"):
@@ -39,7 +39,7 @@ def committed(cursors: dict[str, dict[str, Any]], output: Path) -> int:
 
 
 def settle(database: StateDatabase, output: Path) -> int:
-    """Finish or undo what a killed rewrite has left; returns the committed length. Needs the output's lease."""
+    """Finish or undo an interrupted rewrite; returns the committed length. Needs the output's lease."""
     cursors = database.cursors()
     length = committed(cursors, output)
     if "rewritten" in cursors.get(LENGTH, {}):
@@ -50,7 +50,10 @@ def settle(database: StateDatabase, output: Path) -> int:
 
 
 def rewrite(database: StateDatabase, output: Path, keep: Callable[[bytes], bool], claim: Claim) -> tuple[int, int]:
-    """Drop all lines but those to ``keep``; returns how many lines and bytes went. ``claim``: the output's lease."""
+    """Drop the lines for which ``keep`` is False; returns the number of lines and bytes removed.
+
+    ``claim`` is that of the output's lease.
+    """
     length, new = settle(database, output), _beside(output)
     lines = kept = 0
     try:
@@ -86,7 +89,7 @@ def _swap(database: StateDatabase, output: Path, length: int, kept: int) -> None
 
 
 def lines_of(output: Path, length: int) -> Iterator[bytes]:
-    """The committed lines with their ends."""
+    """The committed lines, including their line ends."""
     if not length:
         return
     with output.open("rb") as file:
@@ -96,7 +99,7 @@ def lines_of(output: Path, length: int) -> Iterator[bytes]:
 
 
 def _beside(output: Path) -> Path:
-    """Where the new file is written: in the folder of the file itself, should ``output`` be a link to it."""
+    """The path of the temporary file: beside the file itself, even if ``output`` is a link."""
     target = output.resolve()
     return target.with_name(f".{target.name}.rewritten")
 

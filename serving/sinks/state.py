@@ -17,7 +17,7 @@ from serving.files import disk_errors
 from serving.sinks import Commit, counts
 from serving.sources import Cursor
 
-# Alarms that the hook has not taken yet. ``dead_at``: given up until the next start, for ``reason``.
+# Alarms that are not delivered yet. ``dead_at``: given up until the next start because of ``reason``.
 OUTBOX = (
     "CREATE TABLE IF NOT EXISTS alarms(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, "
     "attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, dead_at TEXT)"
@@ -36,7 +36,7 @@ Made = list[Path]
 
 
 def make_file(path: Path, made: Made) -> None:
-    """Create a file where there is none, and note in ``made`` that this run did."""
+    """Create a file if it does not exist, and append it to ``made`` in that case."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
@@ -45,9 +45,9 @@ def make_file(path: Path, made: Made) -> None:
 
 
 class StateDatabase:
-    """What every sink keeps beside its scores; ``clock`` gives seconds since 1970.
+    """The state that every sink stores beside its scores; ``clock`` returns seconds since 1970.
 
-    Raises DataError where the file is no SQLite database.
+    Raises DataError if the file is not a SQLite database.
     """
 
     def __init__(self, path: Path, tables: tuple[str, ...] = (), clock: Callable[[], float] = time.time) -> None:
@@ -74,7 +74,7 @@ class StateDatabase:
         return {consumer: json.loads(state) for consumer, state in found}
 
     def name(self, consumer: str, label: str) -> str:
-        """As ``Sink.name``; a name is given once and kept."""
+        """As ``Sink.name``; a source keeps its first name."""
         row = self.connection.execute("SELECT name FROM sources WHERE consumer = ?", (consumer,)).fetchone()
         if row:
             return str(row[0])
@@ -86,7 +86,7 @@ class StateDatabase:
         raise UsageError(f"{self.path} knows another source as {label}@{consumer}; choose another --output")
 
     def commit(self, commit: Commit, write: Callable[[], None]) -> None:
-        """One transaction: the cursor is compared and set, ``write`` adds the scores, dead letters and gaps follow."""
+        """In one transaction: compare and set the cursor, call ``write`` for the scores, add dead letters and gaps."""
         with disk_errors(str(self.path)):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -141,7 +141,7 @@ class StateDatabase:
         self.connection.close()
 
     def abandon(self) -> None:
-        """Close, and take away the files that this run created."""
+        """Close, and delete the files that this run created."""
         with suppress(AttributeError, sqlite3.Error, OSError):
             self.close()
         for path in self.made:

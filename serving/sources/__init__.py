@@ -1,9 +1,12 @@
-"""Where records come from: one protocol, one table of schemes. A new source is one file and one row of ``SCHEMES``.
+"""Sources of records for a stream. To add a source, write one module and add a row to ``SCHEMES``.
 
-A leaf module has a class that is called with the location behind its scheme and ``follow``; the constructor checks
-that there is something to read, and writes nothing. Beside it stands ``standing(cursor, state)``, which says how much
-lies behind a committed cursor, and changes nothing. Cursors hold their ``scheme``. Leaves are imported when they are
-named.
+A source module provides two things, and is imported only when its scheme is used:
+
+- a class, called with the location after the scheme and ``follow``. Its constructor checks that there is something to
+  read and writes nothing.
+- ``standing(cursor, state)``, which reports how much input follows a committed cursor and changes nothing.
+
+Cursors contain their ``scheme``.
 """
 
 from __future__ import annotations
@@ -18,20 +21,20 @@ from typing import Any, Protocol, cast
 from serving.errors import ServingError, UsageError
 
 Cursor = dict[str, Any]
-# Scheme: the leaf's module and class, and the extra that brings what it needs.
+# Scheme: module, class, and the extra that installs its dependencies.
 SCHEMES: dict[str, tuple[str, str, str]] = {
     "-": ("serving.sources.pipe", "Pipe", ""),
     "file": ("serving.sources.growing_file", "open_path", ""),
     "sqlite": ("serving.sources.sqlite_queue", "SqliteQueue", ""),
 }
-LARGEST_KEPT = 64 << 20  # bytes of one record that are held in memory and kept
+LARGEST_KEPT = 64 << 20  # largest part of one record to keep, in bytes
 
 
 @dataclass(frozen=True)
 class Record:
     """One raw record: the name of its source, its position there (unique and increasing), and its bytes.
 
-    ``size`` is the record's whole length where ``body`` is only its beginning.
+    ``size`` is the full length of the record if ``body`` is only its beginning.
     """
 
     source: str
@@ -42,7 +45,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Gap:
-    """Records that may be lost: where, and why nobody can know."""
+    """A position at which records may be lost, and the reason."""
 
     source: str
     position: int
@@ -51,9 +54,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a source was read: its position for people, and how many rows, bytes or lines lie behind it.
+    """How far a source was read: its position as text, and how many rows, bytes or lines are still unread.
 
-    ``behind`` is None where that cannot be known; ``note`` says why, or what else a person must know.
+    ``behind`` is None if that cannot be known; ``note`` gives the reason, or other information for a person.
     """
 
     position: str
@@ -63,48 +66,48 @@ class Standing:
 
 
 class Source(Protocol):
-    """Polled by the stream; never advances by itself: the cursor moves when the sink has committed.
+    """A source of records, polled by the stream. Its committed cursor moves only with a commit of the sink.
 
-    ``id`` names the cursor in the sink, once ``resume`` was called; ``label`` is the name for people, and the first
-    part of ``Record.source``; the stream replaces it where another source of the sink has the same.
+    ``id`` names the cursor in the sink and is set by ``resume``. ``label`` is the readable name and the first part of
+    ``Record.source``; the stream replaces it if another source of the sink has the same label.
     """
 
     id: str
     label: str
 
     def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
-        """Find this source's cursor among those that the sink has committed, and go on from there.
+        """Find this source's cursor among the committed ones and continue from there.
 
-        The source is recognised by its own identity, wherever it lies now. ``state`` is the sink's SQLite database.
+        The source is recognised by its identity, even if it was moved. ``state`` is the sink's SQLite database.
         """
 
     def poll(self, limit: int) -> list[Record]:
-        """Up to ``limit`` records after the last committed cursor and all polled since; may be empty."""
+        """Up to ``limit`` further records; may be empty."""
 
     def cursor(self) -> Cursor:
         """State after the records polled so far, to be committed with their scores (JSON values)."""
 
     def gaps(self) -> list[Gap]:
-        """What was found to be lost since the last call."""
+        """The gaps found since the last call."""
 
     def committed(self) -> None:
-        """All that was polled is committed: what was kept for it may go."""
+        """Notification that all polled records are committed; the source may free what it kept for them."""
 
     def finished(self) -> bool:
-        """Whether no record will ever come again."""
+        """Whether no more records will come."""
 
     def left(self) -> str:
-        """What is there and was not taken, such as an unfinished last line, for people; empty if there is nothing."""
+        """A message about input that was not read, such as an unfinished last line; empty if there is none."""
 
     def close(self) -> None:
-        """Let go of files and threads."""
+        """Close files and stop threads."""
 
 
 def find_source(url: str, follow: bool) -> Source:
-    """The source that ``url`` names: ``-``, a path, or ``scheme:…``.
+    """The source for ``url``: ``-``, a path, or ``scheme:…``.
 
-    Raises UsageError where there is no such scheme or place or an extra is not installed, DataError where it holds
-    something else, TemporaryError where it is locked.
+    Raises UsageError if the scheme is unknown, the location does not exist or an extra is not installed; DataError if
+    it holds other data; TemporaryError if it is locked.
     """
     scheme, location = _parted(url)
     module, name, extra = SCHEMES[scheme]
@@ -116,7 +119,7 @@ def find_source(url: str, follow: bool) -> Source:
 
 
 def standing(cursor: Cursor, state: Path) -> Standing:
-    """How far the source of a committed cursor was read; ``state`` is the sink's SQLite database. Changes nothing."""
+    """How far the source of a committed cursor was read; ``state`` is the sink's SQLite database. Only reads."""
     scheme = cursor.get("scheme")
     if scheme is None:
         return Standing("", note="its position was written by an earlier release; known once a stream commits again")

@@ -1,7 +1,7 @@
-"""A log that grows by lines: followed through rotation, truncation and restarts.
+"""Reads a log that grows by lines, through rotation, truncation and restarts.
 
-The cursor holds each file of the log that may still grow, by what makes it known again (``logfiles.Print``), so that
-the unread rest of a file is found under the name that rotation gave it. What cannot be found is a gap.
+The cursor holds a fingerprint (``logfiles.Print``) of each file of the log that may still grow. A rotated file is thus
+found under its new name, and its unread rest is scored. If it cannot be found, a gap is reported.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from serving.sources.logfiles import LogFile, Print, modified, print_of, rotated
 from serving.sources.pipe import Pipe, takes
 
 GRACE = 60.0  # seconds without a write after which a rotated file is done
-TICK = 1.0  # seconds within which the times of files may not tell two changes apart
+TICK = 1.0  # seconds within which two changes may have the same modification time
 REMEMBERED = 16  # files that were read to their end and must not be read again
 LONGEST = 1 << 16
 SEPARATORS = b",;\t|"
 
 
 def open_path(location: str, follow: bool) -> Source:
-    """The source at a path: a log, or a pipe if it is a FIFO or a device."""
+    """The source for a path: a log, or a pipe if the path is a FIFO or a device."""
     path = Path(location)
     if path.exists() and takes(path.stat().st_mode):
         return Pipe(location, follow)
@@ -34,10 +34,10 @@ def open_path(location: str, follow: bool) -> Source:
 
 
 class GrowingFile:
-    """Each line is a record at its byte offset; the files of a log are ``name``, ``name#1``, ``name#2``, ...
+    """A log file. Each line is a record, positioned by its byte offset; files are ``name``, ``name#1``, ``name#2``, ...
 
-    A rotated file is read until nobody has written to it for ``GRACE`` seconds. A last line without its end waits for
-    it; at the end of the input it is taken if it is a JSON object as it stands, and in a rotated file in any case.
+    A rotated file is read until nobody has written to it for ``GRACE`` seconds. A last line without a line end is held
+    until it is complete. At the end of the input it is read if it is a complete JSON object; in a rotated file always.
     """
 
     def __init__(self, location: str, follow: bool, now: Callable[[], float] = time.time) -> None:
@@ -49,12 +49,12 @@ class GrowingFile:
         self._next = 0
         self._lost: list[tuple[int, int, str]] = []
         self._finished = False
-        # The last write (seconds since 1970) up to which every file of the log is known, and the folder's time then.
+        # The time (seconds since 1970) up to which all files of the log are known, and the folder's time then.
         self._newest, self._folder = 0.0, 0.0
 
     # ---------------------------------------------------------------- the cursor
     def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
-        """Find the cursor by the path, or, where a folder was moved, by what the files hold; then find its files."""
+        """Find the cursor by the path or, if the folder was moved, by the files' contents; then find its files."""
         self.id = self._find(known) or f"file:{uuid.uuid4().hex}"
         cursor = known.get(self.id, {})
         entries = cursor.get("files", [cursor] if "identity" in cursor else [])
@@ -66,7 +66,7 @@ class GrowingFile:
         if not entries:
             self._open_new([])
         if "modified" not in cursor:
-            # Read for the first time, or by an earlier release: what was rotated before is not asked for.
+            # First read, or the cursor of an earlier release: skip files that were rotated before.
             others = [p for p in rotated(self.path) if not any(file.is_at(p) for file in self.files)]
             self._done = [seen for p in others if (seen := print_of(p))][-REMEMBERED:]
             self._newest = max([0.0, *(file.modified() for file in self.files)])
@@ -88,27 +88,27 @@ class GrowingFile:
         return next((p for p in [self.path, *reversed(rotated(self.path))] if print_.fits(p)), None)
 
     def _find_again(self, entry: dict[str, Any], last: bool) -> None:
-        """Open a file of the cursor where it lies now, and after the last one what came later."""
+        """Open a file of the cursor at its current path; after the last one, also open the later files."""
         print_, number = Print.read(entry), int(entry.get("generation", 0))
         where = self._locate(print_)
         if where is not None:
             self.files.append(LogFile(where, number, print_.offset))
-        elif print_.size or not self._later(None):  # what followed an empty file is read as a file of its own
+        elif print_.size or not self._later(None):  # later files are read in their own right
             self._lose(number, print_.offset, "was replaced, and what it held is not among the rotated files")
         if last:
             self._open_new(self._later(where))
 
     def _later(self, where: Path | None) -> list[Path]:
-        """The rotated files that came after one, or were written after the last write that was seen; none known yet."""
+        """The unknown rotated files that follow ``where`` or were written after the last write that was seen."""
         others = rotated(self.path)
         after = others[others.index(where) + 1 :] if where in others else []
-        # Times are coarse: what was written at the same one may have come later.
+        # Times are coarse, so a file with the same time may be later.
         late = [p for p in others if p in after or (self._newest and modified(p) >= self._newest)]
         known = [*map(Print.read, self._done), *(file.print() for file in self.files)]
         return [p for p in late if not any(print_.fits(p) for print_ in known)]
 
     def _open_new(self, rotated_since: Iterable[Path]) -> None:
-        """Read files from their start: those that were rotated meanwhile, then the log itself."""
+        """Open files from their start: those that were rotated meanwhile, then the log itself."""
         for path in [*rotated_since, self.path]:
             if any(file.is_at(path) for file in self.files):
                 continue
@@ -117,14 +117,14 @@ class GrowingFile:
             except FileNotFoundError:
                 continue
             self._next += 1
-        # What bears the log's own name is the last of its files, also if another was found after it.
+        # The file with the log's own name is the last one, even if others were found after it.
         self.files.sort(key=lambda file: file.is_at(self.path))
 
     def _lose(self, number: int, offset: int, why: str) -> None:
         self._lost.append((number, offset, f"{self.path}, read to byte {offset:,}, {why}"))
 
     def cursor(self) -> Cursor:
-        """The files that may still grow, and what was read before them."""
+        """The files that may still grow, and fingerprints of the files that are finished."""
         done = [file for file in self.files if self._is_done(file)]
         return {
             "scheme": "file",
@@ -140,7 +140,7 @@ class GrowingFile:
 
     # ---------------------------------------------------------------- reading
     def poll(self, limit: int) -> list[Record]:
-        """Whole lines up to the present ends of the files, the oldest file first."""
+        """Complete lines up to the current ends of the files, oldest file first."""
         self._look_for_rotation()
         records: list[Record] = []
         for file in list(self.files):
@@ -156,7 +156,7 @@ class GrowingFile:
         return records
 
     def _cut(self, file: LogFile) -> None:
-        """A file was truncated or written anew: what it held is in a copy (copytruncate), or lost."""
+        """Handle a truncated or rewritten file: continue in its copy (copytruncate), or report a gap."""
         place = self.files.index(file)
         print_ = file.print()
         copy = next((p for p in reversed(rotated(self.path)) if print_.fits(p)), None)
@@ -169,13 +169,14 @@ class GrowingFile:
         self._open_new(self._later(copy) if copy else [])
 
     def _look_for_rotation(self) -> None:
-        """Where the folder changed, open what rotation made since; before anything is read, so that time is known.
+        """If the folder changed, open the files that rotation created since then.
 
-        A file that was empty when it was seen may be copied and truncated without a trace in itself.
+        Runs before reading, so that the time of the last known write is certain: a file that was empty when it was
+        seen may be copied and truncated without a trace in itself.
         """
         latest = max([self._newest, *(file.modified() for file in self.files)])
         changed = modified(self.path.parent)
-        # Two changes within one tick of the file system's clock have one time.
+        # Two changes within one tick of the file system's clock have the same time.
         if changed != self._folder or abs(self.now() - changed) < TICK:
             newest = self.files[-1] if self.files else None
             at = next((p for p in rotated(self.path) if newest and newest.is_at(p)), None)
@@ -184,7 +185,7 @@ class GrowingFile:
         self._newest = latest
 
     def _look_around(self) -> None:
-        """At the end of what is there: let go of old files, or be done."""
+        """At the end of the input: close old files, and finish if not following."""
         for file in [f for f in self.files if self._is_old(f)]:
             if self._let_go(file):
                 return
@@ -198,11 +199,11 @@ class GrowingFile:
         return file is not self.files[-1] and self.now() - file.modified() > GRACE
 
     def _is_done(self, file: LogFile) -> bool:
-        """Whether nothing more will be read of it."""
+        """Whether nothing more will be read from it."""
         return self._is_old(file) and not (file.lines.ready or file.lines.unfinished or file.has_more())
 
     def _let_go(self, file: LogFile) -> bool:
-        """Be done with a rotated file; returns whether its last line is still to be polled."""
+        """Close a rotated file; returns True if its last line must be polled first."""
         file.end_line(only_whole=False)
         if file.lines.ready:
             return True
@@ -212,19 +213,19 @@ class GrowingFile:
         return False
 
     def gaps(self) -> list[Gap]:
-        """What was lost since the last call."""
+        """The gaps found since the last call."""
         lost, self._lost = self._lost, []
         return [Gap(self._name(number), offset, why) for number, offset, why in lost]
 
     def committed(self) -> None:
-        """Nothing is kept here."""
+        """Does nothing: this source keeps no records."""
 
     def finished(self) -> bool:
-        """Without ``follow``, at the end."""
+        """True at the end of the input, unless following."""
         return self._finished
 
     def left(self) -> str:
-        """An unfinished last line."""
+        """A message about an unfinished last line."""
         file = self.files[-1] if self.files else None
         if file is None or not file.lines.unfinished:
             return ""
@@ -237,7 +238,7 @@ class GrowingFile:
 
 
 def standing(cursor: Cursor, state: Path) -> Standing:
-    """Bytes behind the position, of the log and its rotated files, found as a restart finds them."""
+    """Unread bytes of the log and its rotated files, located as after a restart."""
     path, files = Path(cursor["path"]), cursor["files"]
     newest = f"byte {files[-1]['offset']:,} of {path.name}" if files else f"end of {path.name}"
     number = files[-1].get("generation", 0) if files else 0
@@ -261,13 +262,13 @@ def _record(name: str, position: int, line: Line) -> Record:
 
 # ---------------------------------------------------------------- before the output is made
 def _check_file(path: Path, follow: bool) -> None:
-    """Refuse an input that is absent or plainly no stream; raises UsageError, DataError."""
+    """Raise UsageError if the input is missing or a folder, and DataError if it is clearly not JSON lines."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; a stream reads one file of JSON lines, `score` reads folders")
     if not path.exists():
         if follow:
             return
-        raise UsageError(f"there is no input {path}")
+        raise UsageError(f"there is no input {path}; check the path")
     try:
         lines = _first_lines(path)
     except OSError as error:
@@ -277,7 +278,7 @@ def _check_file(path: Path, follow: bool) -> None:
 
 
 def _first_lines(path: Path) -> list[bytes]:
-    """The first two lines that hold something."""
+    """The first two lines that are not blank."""
     kept: list[bytes] = []
     with path.open("rb") as file:
         while len(kept) < 2 and (line := file.readline(LONGEST)):
@@ -287,7 +288,7 @@ def _first_lines(path: Path) -> list[bytes]:
 
 
 def _is_table(path: Path, lines: list[bytes]) -> bool:
-    """Two lines are looked at, because one broken record at the top of JSON lines makes no CSV."""
+    """Whether a file looks like a table. Uses two lines, because JSON lines may begin with one malformed record."""
     if any(line[:1] in (b"{", b"[") for line in lines):
         return False
     named = path.suffix.lower() in (".csv", ".tsv", ".parquet")

@@ -1,4 +1,4 @@
-"""Bytes to lines, in linear time and bounded memory."""
+"""Splits bytes into lines, in linear time and bounded memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.sources import LARGEST_KEPT
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its end; ``size`` counts all bytes, the end included; ``whole``: ``body`` has all of them."""
+    """A line without its line end. ``size`` includes the line end; ``whole`` is False if ``body`` was cut."""
 
     body: bytes
     size: int
@@ -19,7 +19,7 @@ class Line:
 
 
 class Lines:
-    """Splits blocks of bytes; of a line longer than ``LARGEST_KEPT`` only the beginning is kept."""
+    """Splits blocks of bytes into lines; keeps only the beginning of lines longer than ``LARGEST_KEPT``."""
 
     def __init__(self) -> None:
         self.ready: deque[Line] = deque()
@@ -28,11 +28,11 @@ class Lines:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of the last line, which has no end yet."""
+        """Bytes of the incomplete last line."""
         return self._size
 
     def feed(self, block: bytes) -> None:
-        """Add what follows."""
+        """Add the next block."""
         *ended, rest = block.split(b"\n")
         for piece in ended:
             self._add(piece)
@@ -40,12 +40,12 @@ class Lines:
         self._add(rest)
 
     def end(self) -> None:
-        """Nothing follows: the unfinished line is a line."""
+        """End the input: the incomplete last line becomes a line."""
         if self._size:
             self._end(0)
 
     def last(self) -> bytes:
-        """The unfinished line as far as it has come."""
+        """The incomplete last line."""
         return b"".join(self._pieces)
 
     def _add(self, piece: bytes) -> None:
@@ -62,7 +62,7 @@ class Lines:
 
 
 def is_whole_object(line: bytes) -> bool:
-    """Whether an unfinished line is a JSON object all the same: nothing could be added to it but spaces."""
+    """Whether an incomplete line is already a complete JSON object, to which only whitespace could be added."""
     try:
         return isinstance(json.loads(line.decode("utf-8-sig")), dict)
     except (ValueError, RecursionError):

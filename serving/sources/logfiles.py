@@ -1,4 +1,4 @@
-"""One file of a log: its lines from a position, and how it is known again wherever rotation put it."""
+"""One file of a log: reads its lines from a position, and recognises it after rotation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from serving.sources.lines import Line, Lines, is_whole_object
 
 BLOCK = 1 << 20
-ENDS = 1024  # bytes of the head and before the position that make a file known again
+ENDS = 1024  # bytes of the head and before the position that identify a file
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 # in.jsonl.1, in.jsonl.2.gz, in.jsonl-20261126, in.jsonl.2026-11-26T03.zst
 _ROTATED = re.compile(r"[.\-_](\d[\dT:_.\-]*?)(\.gz|\.bz2|\.zst)?$")
@@ -23,9 +23,9 @@ _ROTATED = re.compile(r"[.\-_](\d[\dT:_.\-]*?)(\.gz|\.bz2|\.zst)?$")
 
 @dataclass(frozen=True)
 class Print:
-    """What is remembered of a file: device and inode, its first ``size`` bytes and those before ``offset``, as hashes.
+    """The fingerprint of a file: device, inode, and hashes of its first ``size`` bytes and of those before ``offset``.
 
-    ``tail`` is empty where it is not known; a file that an earlier release has read has neither hash.
+    ``tail`` is empty if it is unknown. Cursors of earlier releases have neither hash.
     """
 
     device: int
@@ -37,7 +37,7 @@ class Print:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Print:
-        """From a cursor."""
+        """Parse an entry of a cursor."""
         device, inode = (int(v) for v in values.get("identity") or (0, 0))
         head, tail = str(values.get("head", "")), str(values.get("tail", ""))
         return cls(device, inode, int(values.get("offset", 0)), int(values.get("size", 0)), head, tail)
@@ -48,7 +48,7 @@ class Print:
         return {"identity": [self.device, self.inode], **values}
 
     def fits(self, path: Path) -> bool:
-        """Whether the file at ``path`` is the one remembered, as far as it was seen."""
+        """Whether the file at ``path`` matches this fingerprint."""
         try:
             if path.suffix in COMPRESSED:
                 return bool(self.size) and self._fits_compressed(path)
@@ -69,7 +69,7 @@ class Print:
             while left and (block := stream.read(min(BLOCK, left))):
                 head = (head + block)[: self.size] if len(head) < self.size else head
                 tail, left = (tail + block)[-ENDS:], left - len(block)
-        exact = self.offset >= self.size  # else the tail that was read is not the one before the offset
+        exact = self.offset >= self.size  # otherwise the tail that was read lies beyond the offset
         return not left and _hash(head) == self.head and (not exact or self.tail in ("", _hash(tail)))
 
 
@@ -88,9 +88,9 @@ def _decompressed(path: Path) -> Any:
 
 
 def rotated(path: Path) -> list[Path]:
-    """The files that rotation made of ``path``, oldest first: numbered ones (the highest first), then dated ones.
+    """The rotated files of ``path``, oldest first: numbered ones (highest number first), then dated ones.
 
-    Of a file that lies there twice, plain and compressed, only the plain one.
+    If a file exists both plain and compressed, only the plain one is returned.
     """
     found: dict[str, Path] = {}
     for other in sorted(path.parent.glob(f"{_escaped(path.name)}?*")) if path.parent.is_dir() else []:
@@ -106,7 +106,7 @@ def rotated(path: Path) -> list[Path]:
 
 
 def modified(path: Path) -> float:
-    """When a file or folder was last changed, in seconds since 1970; 0 where it is not there."""
+    """The modification time of a file or folder in seconds since 1970; 0 if it does not exist."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -114,7 +114,7 @@ def modified(path: Path) -> float:
 
 
 def print_of(path: Path) -> dict[str, Any] | None:
-    """What to know a whole file by; None where it cannot be read."""
+    """The fingerprint of a complete file; None if it cannot be read."""
     try:
         file = LogFile(path, 0, 0 if path.suffix in COMPRESSED else path.stat().st_size)
     except (OSError, pa.ArrowException):
@@ -130,14 +130,14 @@ def _escaped(name: str) -> str:
 
 
 class LogFile:
-    """An open file of a log, from ``offset`` on; ``number`` counts the files of the log."""
+    """An open file of a log, read from ``offset``; ``number`` counts the files of the log."""
 
     def __init__(self, path: Path, number: int, offset: int = 0) -> None:
         self.path, self.number, self.offset = path, number, offset
         self.compressed = path.suffix in COMPRESSED
         self.lines = Lines()
-        self._read = offset  # how far the bytes have come, the unfinished line included
-        self._head, self._tail = b"", b""  # the file's first bytes, and the last ones read, as they were seen
+        self._read = offset  # bytes read, including the incomplete last line
+        self._head, self._tail = b"", b""  # the file's first bytes and the last bytes read
         self.file: Any = path.open("rb", buffering=0)
         stat = os.fstat(self.file.fileno())
         self.device, self.inode, self._modified = stat.st_dev, stat.st_ino, stat.st_mtime
@@ -153,7 +153,7 @@ class LogFile:
             self.file.seek(offset)
 
     def print(self) -> Print:
-        """What to know it by, at the present position."""
+        """The fingerprint at the current position."""
         tail = ""
         if not self.compressed and not self.was_cut():
             self._head, before = ends(self.file.fileno(), ENDS, self.offset)
@@ -161,7 +161,7 @@ class LogFile:
         return Print(self.device, self.inode, self.offset, len(self._head), _hash(self._head), tail)
 
     def is_at(self, path: Path) -> bool:
-        """Whether ``path`` names this very file."""
+        """Whether ``path`` names this file."""
         try:
             stat = path.stat()
         except OSError:
@@ -169,11 +169,11 @@ class LogFile:
         return (stat.st_dev, stat.st_ino) == (self.device, self.inode)
 
     def modified(self) -> float:
-        """When it was last written to, in seconds since 1970."""
+        """The modification time in seconds since 1970."""
         return self._modified if self.compressed else os.fstat(self.file.fileno()).st_mtime
 
     def was_cut(self) -> bool:
-        """Whether the file no longer holds what was read of it: truncated, and perhaps written anew."""
+        """Whether the file no longer holds the bytes that were read, because it was truncated or rewritten."""
         if self.compressed:
             return False
         if os.fstat(self.file.fileno()).st_size < self._read:
@@ -181,17 +181,17 @@ class LogFile:
         return ends(self.file.fileno(), len(self._head), self._read) != (self._head, self._tail)
 
     def has_more(self) -> bool:
-        """Whether it holds bytes that were not read yet."""
+        """Whether it holds unread bytes."""
         return not self.compressed and os.fstat(self.file.fileno()).st_size > self._read
 
     def behind(self) -> int:
-        """Bytes that follow the position; reads a compressed file to its end."""
+        """The number of bytes after the position; reads a compressed file to its end."""
         if self.compressed:
             return sum(map(len, iter(lambda: self.file.read(BLOCK), b"")))
         return max(0, os.fstat(self.file.fileno()).st_size - self.offset)
 
     def take(self, limit: int) -> Iterator[tuple[int, Line]]:
-        """Up to ``limit`` whole lines with their positions; ``offset`` goes on with each."""
+        """Up to ``limit`` complete lines with their positions; advances ``offset`` with each."""
         while limit and (self.lines.ready or self._more()):
             while limit and self.lines.ready:
                 line, start = self.lines.ready.popleft(), self.offset
@@ -207,7 +207,7 @@ class LogFile:
         return bool(block)
 
     def end_line(self, only_whole: bool) -> None:
-        """Take the unfinished last line for a line; ``only_whole``: if it is a JSON object as it stands."""
+        """Accept the incomplete last line; with ``only_whole`` only if it is a complete JSON object."""
         if self.lines.unfinished and not (only_whole and not is_whole_object(self.lines.last())):
             self.lines.end()
 

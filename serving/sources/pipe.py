@@ -1,7 +1,7 @@
-"""Standard input, a FIFO or a process substitution, first written to a table in the sink's database.
+"""Standard input, a FIFO or a process substitution, buffered in a table of the sink's database.
 
-The guarantee begins there: what is in the table is scored exactly once. Lines and bytes are counted as the sender
-counts them, blank lines included, so that it can go on where it was cut off.
+Records in the table are scored exactly once. Lines and bytes are counted as the sender counts them, including blank
+lines, so that an interrupted sender can continue where it stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serving.sources.lines import Line, Lines, is_whole_object
 from serving.sources.sqlite_queue import connect, reading
 
 INBOX = "CREATE TABLE IF NOT EXISTS inbox(id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)"
-# One row: lines and bytes that are safely in, of all senders together, and the beginning of the last line.
+# One row: the lines and bytes received from all senders together, and the beginning of the last line.
 RECEIVED = (
     "CREATE TABLE IF NOT EXISTS inbox_received(only INTEGER PRIMARY KEY CHECK (only = 1), lines INTEGER NOT NULL, "
     "bytes INTEGER NOT NULL, last BLOB NOT NULL)"
@@ -32,11 +32,10 @@ _BLOCK, _SHOWN = 1 << 20, 200
 
 
 class Pipe:
-    """A thread moves lines into table ``inbox``, many in one transaction; the stream reads them from there.
+    """Reads a pipe: a thread moves lines into the table ``inbox`` in batches, and the stream reads them from there.
 
-    At the start it is said on stderr how many lines and bytes are safely in. A record's position is the number of its
-    line. A last line without its end is taken if it is a whole JSON object; else it is not, since its sender was cut
-    off, and is to be sent again.
+    On start it prints to stderr how many lines and bytes were received. A record's position is its line number. A last
+    line without a line end is accepted if it is a complete JSON object; otherwise it must be sent again.
     """
 
     def __init__(self, location: str, follow: bool) -> None:
@@ -53,7 +52,7 @@ class Pipe:
                 raise UsageError("there is no standard input to read; name a file or a queue as --input") from error
 
     def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
-        """Open the inbox in the sink's database and begin to read."""
+        """Open the inbox in the sink's database and start reading."""
         self.state = state
         self.last = int(known.get(self.id, {}).get("id", 0))
         self.writer = sqlite3.connect(state, timeout=30, check_same_thread=False, isolation_level=None)
@@ -82,17 +81,17 @@ class Pipe:
             while not self._stop.is_set():
                 if self._read_to_end(self._open()) or not self.follow or self.location == "-":
                     break
-        except Exception as error:  # handed to the stream's thread
+        except Exception as error:  # raised by ``poll`` in the stream's thread
             self._error = error
         finally:
             self._ended.set()
 
     def _open(self) -> int:
-        # Without O_NONBLOCK, opening a FIFO that nobody writes to could not be stopped.
+        # Without O_NONBLOCK, opening a FIFO without a writer could not be interrupted.
         return self._stdin if self.location == "-" else os.open(self.location, os.O_RDONLY | os.O_NONBLOCK)
 
     def _read_to_end(self, descriptor: int) -> bool:
-        """Read until all writers have closed it; returns whether the stream was stopped before."""
+        """Read until all writers have closed the pipe; returns True if the stream was stopped first."""
         lines, begun = Lines(), False
         try:
             while not self._stop.is_set():
@@ -133,7 +132,7 @@ class Pipe:
         crash_point("stdin_queued")
 
     def poll(self, limit: int) -> list[Record]:
-        """Lines that are safely in."""
+        """The next received lines."""
         if self._error is not None:
             raise self._error
         over = self._ended.is_set()
@@ -146,24 +145,24 @@ class Pipe:
         return [Record(self.label, i, bytes(body)) for i, body in rows]
 
     def cursor(self) -> Cursor:
-        """The last line's number."""
+        """The number of the last line."""
         return {"scheme": "-", "id": self.last}
 
     def gaps(self) -> list[Gap]:
-        """None: a sender that was cut off learns what is safely in."""
+        """Always empty: an interrupted sender learns how much was received."""
         return []
 
     def committed(self) -> None:
-        """Take what is scored out of the inbox."""
+        """Delete the scored lines from the inbox."""
         with disk_errors(str(self.state)):
             self.reader.execute("DELETE FROM inbox WHERE id <= ?", (self.last,))
 
     def finished(self) -> bool:
-        """At end of input, once all lines are polled."""
+        """True at the end of the input, once all lines are polled."""
         return self._drained
 
     def left(self) -> str:
-        """A last line that was cut off."""
+        """A message about a last line that was cut off."""
         if not self._half:
             return ""
         return f"{self.label}: the last line was cut off after {self._half:,} bytes and not taken; send it again"
@@ -178,7 +177,7 @@ class Pipe:
 
 
 def standing(cursor: Cursor, state: Path) -> Standing:
-    """Lines in the inbox; what a sender has not sent yet nobody knows."""
+    """Unread lines in the inbox; lines that the sender still holds are unknown."""
     last = int(cursor["id"])
 
     def question(connection: sqlite3.Connection) -> int:
@@ -190,7 +189,7 @@ def standing(cursor: Cursor, state: Path) -> Standing:
 
 
 def takes(mode: int) -> bool:
-    """Whether a file of this mode is read as a pipe: its bytes come once and have no position."""
+    """Whether a file of this mode must be read as a pipe, because it cannot be read twice or at a position."""
     import stat
 
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)

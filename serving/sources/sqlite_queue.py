@@ -1,7 +1,7 @@
 """A SQLite table as a queue: ``queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT, enqueued_at TEXT)``.
 
-The queue's identity is a random text in its table ``queue_identity``, so that it is known wherever it is moved to, and
-another queue in its place is not taken for it.
+The queue's identity is a random text in its table ``queue_identity``. It survives moves, and distinguishes the queue
+from another one at the same path.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IDENTITY_TABLE = (
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """SQLite's errors while reading a queue, as ours."""
+    """Convert SQLite's errors while reading a queue to this package's types."""
     try:
         yield
     except (sqlite3.Error, OverflowError) as error:
@@ -42,19 +42,19 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that gives text as its bytes: whether they are UTF-8 is judged record by record."""
+    """A connection that returns text as bytes, so that each record's encoding is checked separately."""
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
     connection.text_factory = bytes
     return connection
 
 
 class SqliteQueue:
-    """Reads rows with ids above the cursor; producers insert, and nothing but the identity is written here."""
+    """Reads rows with ids above the cursor. Producers insert rows; this class writes only the identity."""
 
     def __init__(self, location: str, follow: bool) -> None:
         self.path, self.follow = Path(location), follow
         if not self.path.is_file():
-            raise UsageError(f"there is no queue {self.path}; a producer makes it with table queue(id, body)")
+            raise UsageError(f"there is no queue {self.path}; a producer creates it with table queue(id, body)")
         self.id, self.label = "", self.path.name
         self.last: int | None = None
         self._empty = False
@@ -67,13 +67,13 @@ class SqliteQueue:
                 raise
 
     def _check(self) -> None:
-        """Only ids that grow and are never used twice make a queue of a table."""
+        """Raise UsageError or DataError unless the table's ids increase and are never reused."""
         found = self.connection.execute("SELECT type, sql FROM sqlite_master WHERE name = 'queue'").fetchone()
         if found is None:
             raise UsageError(f"{self.path} holds no table 'queue'; see docs/delivery.md for its columns")
         kind, sql = (part.decode() for part in found)
         columns = {row[1].decode(): row[2].decode() for row in self.connection.execute("PRAGMA table_info(queue)")}
-        fix = "make it as queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)"
+        fix = "create it as queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)"
         if kind != "table":
             raise DataError(f"{self.path}: 'queue' is a {kind}, no table; {fix}")
         if lacking := {"id", "body"} - columns.keys():
@@ -82,7 +82,7 @@ class SqliteQueue:
             raise DataError(f"{self.path}: the ids of table 'queue' could be used twice; {fix}")
 
     def resume(self, known: Mapping[str, Cursor], state: Path) -> None:
-        """Find the cursor by the queue's identity; that of an earlier release by its path."""
+        """Find the cursor by the queue's identity, or by its path for cursors of earlier releases."""
         identity = self._identity()
         former = f"queue:{self.path.resolve()}"
         mine = [name for name, cursor in known.items() if cursor.get("queue") == identity]
@@ -94,7 +94,7 @@ class SqliteQueue:
         self._check_sequence()
 
     def _identity(self) -> str:
-        """The queue's own id, made at its first reading; that of the file where the database cannot be written."""
+        """The queue's id, created at the first read; device and inode if the database cannot be written."""
         try:
             with reading(self.path):
                 return self._kept_identity()
@@ -103,8 +103,7 @@ class SqliteQueue:
                 raise
             stat = self.path.stat()
             print(
-                f"warning: {self.path} cannot be written, so that a copy or a new queue in its place cannot be told "
-                "from it",
+                f"warning: {self.path} cannot be written, so a copy or a new queue at this path cannot be recognised",
                 file=sys.stderr,
             )
             return f"{stat.st_dev}-{stat.st_ino}"
@@ -127,13 +126,13 @@ class SqliteQueue:
         return row[0].decode()
 
     def _check_sequence(self) -> None:
-        """Ids that began anew below the cursor would be passed over."""
+        """Raise DataError if the ids restarted below the cursor, because new records would be skipped."""
         with reading(self.path):
             row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'queue'").fetchone()
         if self.last is not None and (row is None or row[0] < self.last):
             raise DataError(
                 f"{self.path}: ids were scored up to {self.last}, and the queue now counts from "
-                f"{row[0] if row else 0}: it was emptied by hand, and new records would be passed over; choose a new "
+                f"{row[0] if row else 0}: it was emptied by hand, and new records would be skipped; choose a new "
                 "--output for it"
             )
 
@@ -149,22 +148,22 @@ class SqliteQueue:
         return [Record(self.label, i, _bytes(body)) for i, body in rows]
 
     def cursor(self) -> Cursor:
-        """The last id, and whose it is."""
+        """The last id and the queue's identity."""
         return {"scheme": "sqlite", "queue": self._queue, "path": str(self.path.resolve()), "id": self.last}
 
     def gaps(self) -> list[Gap]:
-        """None: ids are given once."""
+        """Always empty: ids are never reused."""
         return []
 
     def committed(self) -> None:
-        """Rows stay: they are the producer's."""
+        """Does nothing: the rows belong to the producer."""
 
     def finished(self) -> bool:
-        """Without ``follow``, once a poll found nothing."""
+        """True once a poll found nothing, unless following."""
         return self._empty and not self.follow
 
     def left(self) -> str:
-        """Nothing."""
+        """Always empty."""
         return ""
 
     def close(self) -> None:
@@ -173,7 +172,7 @@ class SqliteQueue:
 
 
 def identities(connection: sqlite3.Connection, path: Path) -> set[str]:
-    """What a queue may be known by: the id in its table, or device and inode where that could not be written."""
+    """The possible identities of a queue: the id in its table, or device and inode if that could not be written."""
     stat = path.stat()
     named = "queue_identity" in tables(connection)
     kept = connection.execute("SELECT id FROM queue_identity").fetchall() if named else []
@@ -181,7 +180,7 @@ def identities(connection: sqlite3.Connection, path: Path) -> set[str]:
 
 
 def standing(cursor: Cursor, state: Path) -> Standing:
-    """Rows behind the position."""
+    """The number of unread rows."""
     path, last = Path(cursor["path"]), cursor["id"]
     position = "none" if last is None else f"id {last:,}"
     if not path.is_file():

@@ -1,13 +1,13 @@
-"""One reading of data: how a column's values become what a model reads, and how generated values become a column again.
+"""Converts column values to model inputs, and generated values back to columns.
 
-Training, estimators, batch, stream and the sealed artifact's host all read through this room, so that a value means the
-same wherever it comes from. It needs numpy and pyarrow; `decode` needs pandas, and only for pandas' callers.
+Training, estimators, batch, stream and sealed artifacts all read data with this package, so that a value always has the
+same meaning. It needs numpy and pyarrow; only `decode` needs pandas.
 
-words     what counts as missing
+words       the words for missing values
 extensions  periods and intervals in Parquet
-layouts   numbers, dates and booleans as they are written: ``${:,.2f}``, ``%d.%m.%Y``, ``TRUE|FALSE``
-arrow     frames, tables and records to Arrow columns: the one list of what is accepted
-spans     durations: ``%d days %H:%M:%S``, ISO 8601
-values    Arrow columns to numbers, booleans, categories and dates
-decode    generated values to a column of the type and layout that training saw
+layouts     text formats of numbers, dates and booleans: ``${:,.2f}``, ``%d.%m.%Y``, ``TRUE|FALSE``
+arrow       frames, tables and records to Arrow columns; lists the accepted types
+spans       durations: ``%d days %H:%M:%S``, ISO 8601
+values      Arrow columns to numbers, booleans, categories and dates
+decode      generated values to columns of the training table's types and layouts
 """

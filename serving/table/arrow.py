@@ -1,12 +1,12 @@
-"""Frames, tables and records to Arrow columns: the one list of what is accepted.
+"""Converts frames, tables and records to Arrow columns. Accepted are:
 
-- pandas frames of every dtype that pandas and Arrow have for single values: numbers, nullable ones, booleans, strings,
-  dates with or without zone, durations, periods, intervals, categories, sparse columns, Arrow types, and objects
-  (numbers, Decimal, dates, bytes, UUID, Enum, mixed ones);
-- frames of any library that speaks the Arrow C interface: polars, DuckDB, PyArrow;
+- pandas frames of every scalar dtype of pandas and Arrow: numbers, nullable numbers, booleans, strings, dates with or
+  without zone, durations, periods, intervals, categories, sparse columns, Arrow types, and objects (numbers, Decimal,
+  dates, bytes, UUID, Enum, mixed);
+- frames of any library with the Arrow C interface: polars, DuckDB, PyArrow;
 - lists of records.
 
-Complex numbers, lists, mappings and strings that are no Unicode are rejected by the name of their column.
+Complex numbers, lists, mappings and invalid Unicode raise an error that names the column.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HALF = "holds half a character (a lone surrogate); fix its encoding"
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN, NaT and pandas' NA."""
+    """Whether a value is None, NaN, NaT or pandas' NA."""
     return (
         value is None
         or (isinstance(value, float | np.floating) and math.isnan(value))
@@ -40,7 +40,7 @@ def is_missing(value: Any) -> bool:
 
 
 def plain_text(value: Any) -> str:
-    """A single value as a string: ``true``/``false``, whole numbers without a point, anything else by ``str``."""
+    """A scalar as a string: ``true``/``false``, whole numbers without a decimal point, anything else by ``str``."""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, enum.Enum):
@@ -68,7 +68,7 @@ def as_table(data: Any, names: Iterable[str]) -> pa.Table:
 
 
 def without_views(table: pa.Table) -> pa.Table:
-    """A table whose texts are of Arrow's older types, which pandas has."""
+    """Cast string and binary views to Arrow's older types, which pandas supports."""
     fields = [f.with_type(_VIEWS.get(f.type, f.type)) for f in table.schema]
     return table.cast(pa.schema(fields, table.schema.metadata))
 
@@ -86,7 +86,7 @@ def _is_pandas(data: Any) -> bool:
 def column(name: str, values: Any) -> pa.Array:
     """One column as Arrow: a pandas Series, an array or a list.
 
-    Mixed Python values become strings, so that a message can name the one that does not fit.
+    Mixed Python values become strings, so that an error message can name the value that does not fit.
     """
     values = _ordinary(name, values)
     if isinstance(values, pa.Array | pa.ChunkedArray):
@@ -99,9 +99,9 @@ def column(name: str, values: Any) -> pa.Array:
 
 
 def flat(values: Any) -> pa.Array:
-    """One array of plain values: chunks joined, dictionaries and extension types replaced by what they stand for.
+    """One array of plain values: joins chunks and decodes dictionaries and extension types.
 
-    Times are cut to microseconds.
+    Times are truncated to microseconds.
     """
     array = values
     if isinstance(array, pa.ChunkedArray):
@@ -110,21 +110,21 @@ def flat(values: Any) -> pa.Array:
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
     if pa.types.is_dictionary(array.type):
         array = flat(array.dictionary).take(array.indices)
-    if array.type in _VIEWS:  # polars' texts: Arrow has few functions for them
+    if array.type in _VIEWS:  # polars' strings, which few Arrow functions support
         array = array.cast(_VIEWS[array.type])
     if isinstance(array.type, pa.BaseExtensionType):
         return pa.array([None if v is None else plain_text(v) for v in array.to_pylist()], pa.string())
     if pa.types.is_run_end_encoded(array.type):
         return pc.run_end_decode(array)
-    if pa.types.is_float16(array.type):  # Arrow computes hardly anything with them
+    if pa.types.is_float16(array.type):  # few Arrow functions support float16
         return array.cast(pa.float32())
-    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":  # a cast alone cuts towards 1970
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":  # a plain cast would round towards 1970
         return pc.floor_temporal(array, unit="microsecond").cast(pa.timestamp("us", array.type.tz))
     return array
 
 
 def _ordinary(name: str, values: Any) -> Any:
-    """A pandas column of a type that Arrow lacks, as one that it has."""
+    """Convert a pandas column of a type that Arrow lacks to one that it supports."""
     dtype = getattr(values, "dtype", None)
     kind = type(dtype).__name__
     if kind == "CategoricalDtype":
@@ -146,7 +146,7 @@ def _ordinary(name: str, values: Any) -> Any:
 
 
 def _zoned(values: Any) -> Any:
-    """Times of several zones in one column, as UTC: Arrow would give all of them the first one's."""
+    """Convert times of several zones in one column to UTC; Arrow would assign the first zone to all of them."""
     sample = next((v for v in values if not is_missing(v)), None)
     if not isinstance(sample, dt.datetime) or not any(getattr(v, "tzinfo", None) for v in values):
         return values

@@ -1,7 +1,7 @@
-"""Generated values as a pandas column of the type and layout that training saw.
+"""Converts generated values to pandas columns of the training table's types and layouts.
 
-The type is the schema's ``dtype`` (``ganlib.data.dtypes`` lists the names), or, where the real column is at hand, that
-column's own: its levels then come back as the objects that they were.
+The type is the schema's ``dtype`` (``ganlib.data.dtypes`` lists the names). If the real column is available, its type
+is used instead, and its levels are returned as the original objects.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _TEXTS = ("object", "str", "string", "string[pyarrow]", "large_string[pyarrow]")
 
 @dataclass(frozen=True)
 class Like:
-    """A real column's type, and its levels by their category strings."""
+    """The type of a real column, and its levels by category string."""
 
     dtype: Any = None
     levels: Mapping[str, Any] = field(default_factory=dict)
 
 
 def decode(column: Mapping[str, Any], values: np.ndarray, timezone: str, like: Like | None = None) -> pd.Series:
-    """A graph's output for one column as a pandas column; ``like`` is the real one's type, where it is at hand."""
+    """Convert a graph's output for one column to a pandas column; ``like`` is the real column's type, if available."""
     kind, name, layout = column["kind"], str(column["dtype"]), column.get("layout")
     if kind == "date":
         made = restore_dates(values, NO_DATE, column.get("timezone") or timezone, name, layout)
@@ -54,12 +54,12 @@ def decode(column: Mapping[str, Any], values: np.ndarray, timezone: str, like: L
 
 
 def _aware(made: pd.Series, where: tzinfo) -> pd.Series:
-    """Objects of a column whose times have zones."""
+    """Attach the time zone to a column of datetime objects."""
     return pd.Series([None if t is None else t.replace(tzinfo=where) for t in made], dtype=object)
 
 
 def _as(series: pd.Series, dtype: Any) -> pd.Series:
-    """The real column's type, where that can hold the values."""
+    """Cast to the real column's type, if it can hold the values."""
     if series.dtype == dtype:
         return series
     try:
@@ -69,7 +69,7 @@ def _as(series: pd.Series, dtype: Any) -> pd.Series:
 
 
 def _levels(values: np.ndarray, column: Mapping[str, Any], like: Like) -> pd.Series:
-    """Levels as the objects that they were; a real column's categories and their order are kept whole."""
+    """Levels as the original objects; keeps all categories of a real column and their order."""
     texts = pd.Series(values, dtype=object)
     if isinstance(like.dtype, pd.CategoricalDtype):
         place = {like.levels[text]: text for text in like.levels}
@@ -81,7 +81,7 @@ def _levels(values: np.ndarray, column: Mapping[str, Any], like: Like) -> pd.Ser
 
 
 def split_name(name: str) -> tuple[str, tuple[str, ...]]:
-    """A dtype name and its marks."""
+    """Split a dtype name into its base and its marks."""
     known = {*OBJECTS, *DATE_MARKS, "ordered", "bool", "int64", "float64", "str"}
     parts = name.split(":")
     marks: list[str] = []
@@ -91,7 +91,7 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def dtype_of(name: str) -> Any:
-    """The pandas dtype of a name without marks; raises TypeError or ValueError where there is none here."""
+    """The pandas dtype of a name without marks; raises TypeError or ValueError for unknown names."""
     if not name.endswith("[pyarrow]"):
         return pd.api.types.pandas_dtype(name)
     import pyarrow as pa
@@ -109,12 +109,12 @@ def dtype_of(name: str) -> Any:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name without marks is a column of strings or objects."""
+    """Whether a name without marks denotes strings or objects."""
     return name in _TEXTS or name.startswith("string")
 
 
 def cast(series: pd.Series, name: str) -> pd.Series:
-    """To the dtype of a name without marks, or unchanged where the values or this pandas do not allow it."""
+    """Cast to the dtype of a name without marks; returns the column unchanged if that is not possible."""
     try:
         return series.astype(dtype_of(name))
     except (TypeError, ValueError, NotImplementedError):
@@ -124,9 +124,9 @@ def cast(series: pd.Series, name: str) -> pd.Series:
 def restore_numbers(
     values: np.ndarray, whole: bool, name: str, layout: str | None = None, step: float | None = None
 ) -> pd.Series:
-    """float64 values (NaN missing) as a column of the named dtype; text as ``layout`` writes it.
+    """Convert float64 values (NaN missing) to a column of the named dtype; text is formatted by ``layout``.
 
-    A plain integer type that now lacks values stays float64: it has no value for missing.
+    Plain integer types cannot hold missing values; such columns stay float64 if values are missing.
     """
     base, marks = split_name(name)
     series = pd.Series(values)
@@ -149,7 +149,7 @@ def restore_numbers(
 
 
 def _spans(values: np.ndarray, base: str) -> pd.Series:
-    """Seconds as durations, rounded to the microsecond."""
+    """Convert seconds to durations, rounded to microseconds."""
     missing = np.isnan(values)
     whole = np.round(np.where(missing, 0.0, values) * 1e6).astype("timedelta64[us]")
     spans = pd.Series(np.where(missing, np.timedelta64("NaT", "us"), whole))
@@ -180,7 +180,7 @@ def _scale(base: str) -> int:
 
 
 def restore_booleans(values: np.ndarray, name: str, layout: str | None = None) -> pd.Series:
-    """0/1 values (NaN missing) as a column of the named dtype; strings as ``layout``, else ``true`` and ``false``."""
+    """Convert 0/1 values (NaN missing) to a column of the named dtype; text uses ``layout``, or true and false."""
     base, marks = split_name(name)
     words = (layout or "true|false").split("|") if is_text(base) and marks != ("boolean",) else (True, False)
     truth = {1.0: words[0], 0.0: words[1]}
@@ -188,9 +188,9 @@ def restore_booleans(values: np.ndarray, name: str, layout: str | None = None) -
 
 
 def restore_categories(values: np.ndarray, categories: Sequence[str], rare: bool, name: str) -> pd.Series:
-    """Strings (``""`` missing) as a column of the named dtype.
+    """Convert strings (``""`` missing) to a column of the named dtype.
 
-    The stand-in ``rare`` exists only among strings; a type of numbers, booleans or ordered levels gets a missing value.
+    Only string columns can hold the placeholder ``rare``; numbers, booleans and ordered levels get a missing value.
     """
     base, marks = split_name(name)
     series = pd.Series(values, dtype=object).where(values != "", None)
@@ -213,7 +213,7 @@ def _codes(series: pd.Series, levels: Sequence[str]) -> np.ndarray:
 
 
 def _typed(series: pd.Series, base: str, marks: tuple[str, ...]) -> pd.Series:
-    """Category strings as numbers or booleans again."""
+    """Convert category strings back to numbers or booleans."""
     if "bool" in base or marks == ("boolean",):
         return cast(series.map({"true": True, "false": False}).astype(object).where(series.notna(), None), base)
     numbers = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -224,7 +224,7 @@ def _typed(series: pd.Series, base: str, marks: tuple[str, ...]) -> pd.Series:
 
 
 def restore_dates(stamps: np.ndarray, missing: int, timezone: str, name: str, layout: str | None = None) -> pd.Series:
-    """Microseconds UTC as a column of the named dtype, in ``timezone``, rounded to the resolution that was seen."""
+    """Convert microseconds UTC to a column of the named dtype in ``timezone``, rounded to the training resolution."""
     base, marks = split_name(name)
     if layout:
         first = layout.partition("|")[0]
@@ -247,7 +247,7 @@ def restore_dates(stamps: np.ndarray, missing: int, timezone: str, name: str, la
 
 
 def _times_of_day(stamps: np.ndarray, missing: int, base: str, layout: str) -> pd.Series:
-    """Microseconds since midnight as time objects or a column of times, at the layout's resolution."""
+    """Convert microseconds since midnight to times, at the layout's resolution."""
     unit, midnight = resolution(layout), datetime(1970, 1, 1)
     rounded = (np.where(stamps == missing, 0, stamps) + unit // 2) // unit * unit
     times: list[time | None] = [(midnight + timedelta(microseconds=stamp)).time() for stamp in rounded.tolist()]
@@ -255,7 +255,7 @@ def _times_of_day(stamps: np.ndarray, missing: int, base: str, layout: str) -> p
 
 
 def _dates_as_written(stamps: np.ndarray, missing: int, timezone: str, base: str, layout: str) -> pd.Series:
-    """Dates as texts of one layout, or as the whole numbers that such texts are."""
+    """Format dates by a layout, as text or as whole numbers such as 20230623."""
     where, unit = (UTC if layout.endswith("Z") or is_clock(layout) else zone(timezone)), resolution(layout)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     texts: list[str | None] = []
@@ -281,7 +281,7 @@ def _in_zone(local: pd.Series, zone: tzinfo) -> pd.Series:
 
 
 def _written(local: pd.Series, utc: pd.Series, marks: tuple[str, ...]) -> pd.Series:
-    """Dates as the strings or objects they came as."""
+    """Convert dates to the strings or objects of the training column."""
     if "date" in marks or "datetime" in marks:
         times: list[date | datetime | None] = [None if pd.isna(t) else t.to_pydatetime() for t in local]
         made = [t.date() if isinstance(t, datetime) and "date" in marks else t for t in times]

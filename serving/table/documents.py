@@ -1,7 +1,7 @@
-"""YAML that people write, read within bounds and without surprises.
+"""Reads YAML files that people write, with limits and without silent conversions.
 
-No aliases (a few lines of them stand for gigabytes), no key twice, no words or numbers that YAML would change unseen:
-``no`` stays a word, and ``007``, ``12:30`` or a number beyond 64 bits needs quotes.
+Rejected are aliases (a few lines can expand to gigabytes), duplicate keys, and values that YAML would silently convert:
+``007``, ``12:30`` and numbers beyond 64 bits need quotes. ``no`` and ``yes`` stay text.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _LARGEST = 1 << 64
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The values of a file; raises OSError, and ValueError that says where in the file and what is wrong there."""
+    """The values of a file; raises OSError, or ValueError with the position and the problem."""
     with Path(path).open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise ValueError(f"it is larger than {MOST_BYTES >> 20} MB, which no file of this kind is")
+        raise ValueError(f"it is larger than {MOST_BYTES >> 20} MB, the limit for such a file")
     try:
         return parse_yaml(content.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -31,7 +31,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The values of a text; raises ValueError that says where and what is wrong."""
+    """The values of a text; raises ValueError with the position and the problem."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -47,7 +47,7 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the bounds of this module."""
+    """PyYAML's safe loader with the limits of this module."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
@@ -56,14 +56,14 @@ class _Loader(yaml.SafeLoader):
     _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node of the document: no alias, no type by name, not too deep."""
+        """Compose a node; rejects aliases, type tags and deep nesting."""
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            raise _refused("aliases (*name) are not read; write the value itself", event)
+            raise _problem("aliases (*name) are not read; write the value itself", event)
         if getattr(event, "tag", None) is not None:
-            raise _refused(f"types by name ({_cut(event.tag)}) are not read; write the value alone", event)
+            raise _problem(f"types by name ({_cut(event.tag)}) are not read; write the value alone", event)
         if self._depth >= DEEPEST:
-            raise _refused(f"this is nested deeper than {DEEPEST} levels", event)
+            raise _problem(f"this is nested deeper than {DEEPEST} levels", event)
         self._depth += 1
         try:
             return super().compose_node(parent, index)
@@ -71,24 +71,24 @@ class _Loader(yaml.SafeLoader):
             self._depth -= 1
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """A value; a number or date that cannot be one is named with its place."""
+        """Construct a value; rejects invalid numbers and dates with their position."""
         try:
             value = super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
-            raise _refused(f"{_cut(node.value)} cannot be read; put quotes around it if it is text", node) from error
+            raise _problem(f"{_cut(node.value)} cannot be read; put quotes around it if it is text", node) from error
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not _PLAIN.fullmatch(node.value):
-                raise _refused(f"{_cut(node.value)} is no plain number; put quotes around it if it is text", node)
+                raise _problem(f"{_cut(node.value)} is no plain number; put quotes around it if it is text", node)
             if isinstance(value, int) and abs(value) > _LARGEST:
-                raise _refused(f"{_cut(node.value)} is beyond 64 bits; put quotes around it if it is text", node)
+                raise _problem(f"{_cut(node.value)} is beyond 64 bits; put quotes around it if it is text", node)
         return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Keys and values, no key twice."""
+        """Construct a mapping; rejects duplicate keys."""
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise _refused(f"the key {_cut(key.value)} stands twice; keep one", key)
+                raise _problem(f"the key {_cut(key.value)} stands twice; keep one", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -98,7 +98,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _refused(problem: str, place: Any) -> yaml.MarkedYAMLError:
+def _problem(problem: str, place: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 

@@ -1,7 +1,7 @@
-"""Columns of types that pandas adds to Arrow, as Parquet holds them, without pandas: periods and intervals.
+"""Reads the types that pandas adds to Arrow, periods and intervals, from Parquet without pandas.
 
-Where pandas was never imported, such a column looks like its storage, numbers of periods or pairs of ends; the field's
-metadata says what it is.
+If pandas was never imported, such a column appears as its storage type: period numbers or pairs of ends. The field's
+metadata names the type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 from serving.errors import DataError
 
 _NAME, _SAID = b"ARROW:extension:name", b"ARROW:extension:metadata"
-# NumPy's unit of a pandas frequency, and how many of them a period has.
+# The NumPy unit of a pandas frequency, and the number of units per period.
 _FREQUENCIES = {"D": ("D", 1), "h": ("h", 1), "min": ("m", 1), "s": ("s", 1), "ms": ("ms", 1), "us": ("us", 1),
                 "ns": ("ns", 1), "M": ("M", 1), "Q": ("M", 3), "Q-DEC": ("M", 3), "Y": ("Y", 1), "Y-DEC": ("Y", 1),
                 "A-DEC": ("Y", 1)}  # fmt: skip
@@ -23,9 +23,9 @@ _CLOSED = {"left": ("[", ")"), "right": ("(", "]"), "both": ("[", "]"), "neither
 
 
 def stored(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column with its periods as dates of their start and its intervals as text; any other column unchanged.
+    """Convert periods to their start dates and intervals to text; returns other columns unchanged.
 
-    Raises DataError, naming the column, on periods that end on other days than those of the calendar.
+    Raises DataError, naming the column, for periods whose frequency cannot be read from a file.
     """
     name, said = _extension(field)
     if name not in ("pandas.period", "pandas.interval"):
@@ -38,7 +38,7 @@ def stored(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _extension(field: pa.Field) -> tuple[str, dict[str, Any]]:
-    """The name of a field's extension type and what it says of itself."""
+    """The name of a field's extension type, and its parameters."""
     if isinstance(field.type, pa.ExtensionType):
         name, said = field.type.extension_name, field.type.__arrow_ext_serialize__()
     else:
@@ -48,7 +48,7 @@ def _extension(field: pa.Field) -> tuple[str, dict[str, Any]]:
 
 
 def _starts(name: str, numbers: pa.Array, frequency: str) -> pa.Array:
-    """The first moments of periods that are counted from 1970."""
+    """The start times of periods that are counted from 1970."""
     if frequency not in _FREQUENCIES:
         raise DataError(
             f"column {name!r} holds periods of frequency {frequency!r}, which are read from memory only; write their "

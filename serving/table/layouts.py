@@ -1,14 +1,14 @@
-"""How numbers, dates and booleans are written in a column of text: read by it, and written by it again.
+"""Layouts: the formats of numbers, dates and booleans in text columns, used for reading and for writing.
 
 A layout is a string that a person can read and change in the schema file:
 
-- numbers: Python's format of one value with what stands around it: ``{:.2f}``, ``${:,.2f}``, ``{:.0f} %``, ``{:05d}``;
-  with a decimal comma the two marks change places: ``{:,2f}`` writes 0,50 and ``{:.,2f} €`` writes 1.234,50 €;
-- durations: codes of ``serving.table.spans``, ``%d days %H:%M:%S``;
-- dates: strftime's codes, ``%d.%m.%Y %H:%M``; several, separated by ``|``, are tried in turn, and the first writes.
-  ``%3f`` is a fraction of a second of three digits, ``%:z`` an offset with a colon, a last ``Z`` means UTC. Without a
-  day, ``%H:%M``, they are times of day;
-- booleans: the word for true and the word for false, ``TRUE|FALSE``.
+- numbers: a Python format with the surrounding text: ``{:.2f}``, ``${:,.2f}``, ``{:.0f} %``, ``{:05d}``. With a decimal
+  comma the two marks are exchanged: ``{:,2f}`` writes 0,50 and ``{:.,2f} €`` writes 1.234,50 €;
+- durations: the codes of ``serving.table.spans``, ``%d days %H:%M:%S``;
+- dates: the codes of strftime, ``%d.%m.%Y %H:%M``. Several layouts, separated by ``|``, are tried in turn for reading;
+  the first one is used for writing. ``%3f`` is a fraction of a second with three digits, ``%:z`` an offset with a
+  colon, and a final ``Z`` means UTC. A layout without a day, ``%H:%M``, is a time of day;
+- booleans: the words for true and false, ``TRUE|FALSE``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MOST_DECIMALS = 17
 
 @dataclass(frozen=True)
 class NumberLayout:
-    """What stands before and after a number, its width, its separator of thousands and its decimals.
+    """The text before and after a number, and its format ``spec``: width, thousands separator and decimals.
 
-    ``comma``: the decimal mark is a comma and the separator of thousands a point; ``spec`` has them as Python does.
+    ``comma`` means a decimal comma and a point as thousands separator; ``spec`` is in Python's notation in any case.
     """
 
     before: str
@@ -46,7 +46,7 @@ class NumberLayout:
 
     @classmethod
     def of(cls, layout: str) -> NumberLayout:
-        """Read a layout; raises ValueError on what is none."""
+        """Parse a layout; raises ValueError if it is not a number layout."""
         found = _PATTERN.match(layout)
         comma = found is None
         found = found or _PATTERN.match(_with_commas(layout))
@@ -56,7 +56,7 @@ class NumberLayout:
         return cls(before, f"{sign}{width}{thousands}{decimals or ''}{kind}", after, comma)
 
     def number(self, text: str) -> str:
-        """The plain number in a text, for ``float``; the text itself where it is not written like this."""
+        """The plain number in a text, for ``float``; the text itself if it does not follow the layout."""
         out = text.strip()
         sign = ""
         if out[:1] in "+-" and self.before.strip() and out[1:].lstrip().startswith(self.before.strip()):
@@ -72,44 +72,44 @@ class NumberLayout:
         return sign + out if not (sign and out[:1] in "+-") else text
 
     def write(self, value: float) -> str:
-        """A finite number as the column writes it."""
+        """Format a finite number."""
         whole = self.spec.endswith("d")
         body = format(round(abs(value)) if whole else abs(value), self.spec)
-        # -0.00 is no value that anybody writes.
+        # Never write -0.00.
         negative = value < 0 and any(c in "123456789" for c in body)
         body = body.translate(_SWAP) if self.comma else body
         return f"{'-' if negative else ''}{self.before}{body}{self.after}"
 
 
 def _with_commas(layout: str) -> str:
-    """The layout with comma and point exchanged within its braces."""
+    """The layout with comma and point exchanged inside its braces."""
     return re.sub(r"\{.*?\}", lambda found: found[0].translate(_SWAP), layout)
 
 
 def number_layout(layout: str | None) -> NumberLayout | SpanLayout | None:
-    """The layout of a column of numbers or durations; None where there is none. Raises ValueError on what is none."""
+    """Parse the layout of numbers or durations; None if there is none. Raises ValueError for an invalid layout."""
     if not layout:
         return None
     return NumberLayout.of(layout) if "{" in layout else SpanLayout.of(layout)
 
 
 def find_number_layout(texts: Sequence[str]) -> str | None:
-    """The layout that all of these distinct, trimmed texts share; None where they share none.
+    """The layout shared by these distinct, trimmed texts; None if they are not numbers of one layout.
 
-    Plain numbers of different lengths have none (an empty string); leading zeros are no numbers. Commas are decimal
-    marks only where they cannot all separate thousands: ``1,234`` alone is 1234 (``has_two_readings``).
+    Returns an empty string for plain numbers, which need no layout. Text with leading zeros is not a number. Commas
+    are decimal marks only if they cannot all separate thousands: ``1,234`` alone is 1234 (``has_two_readings``).
     """
     found = _pointed_layout(texts)
     return _comma_layout(texts) if found is None else found
 
 
 def has_two_readings(texts: Sequence[str]) -> bool:
-    """Whether the commas of numbers may separate thousands or decimals."""
+    """Whether the commas in numbers could be either thousands separators or decimal marks."""
     return any("," in text for text in texts) and None not in (_pointed_layout(texts), _comma_layout(texts))
 
 
 def _comma_layout(texts: Sequence[str]) -> str | None:
-    """The layout of numbers with decimal commas; None where they have none."""
+    """The layout of numbers with decimal commas; None if they have none."""
     if not any("," in text for text in texts):
         return None
     swapped = [text.translate(_SWAP) for text in texts]
@@ -120,14 +120,14 @@ def _comma_layout(texts: Sequence[str]) -> str | None:
 
 
 def _decimals(text: str) -> int:
-    """The decimals that a plain number needs when it is written without an exponent."""
+    """The decimals that a number needs without an exponent."""
     exponent = _EXPONENT.search(text)
     written = _EXPONENT.sub("", text).partition(".")[2]
     return max(0, len(written) - int(exponent[1] if exponent else 0))
 
 
 def _pointed_layout(texts: Sequence[str]) -> str | None:
-    """``find_number_layout`` of numbers whose decimal mark is a point."""
+    """``find_number_layout`` for numbers with a decimal point."""
     parts = [_NUMBER.match(text) for text in texts]
     if not parts or any(found is None for found in parts):
         return None
@@ -158,7 +158,7 @@ def _pointed_layout(texts: Sequence[str]) -> str | None:
 
 
 def _is_mark(text: str) -> bool:
-    """A currency, or a percent sign."""
+    """Whether a text is a currency or a percent sign."""
     return bool(_MARK.match(text.strip()))
 
 
@@ -178,10 +178,10 @@ _DAY_CODES = re.compile(r"%[YymdbBj]")
 
 
 def find_date_layouts(texts: Sequence[str]) -> list[str]:
-    """Every layout by which all of these distinct texts are dates, in the order they are tried; empty where none is.
+    """All layouts that parse every one of these distinct texts, in order of preference; empty if there is none.
 
-    Two layouts that both fit (day/month and month/day) come back both: whoever asks must choose and say so. Times of
-    day such as ``8:30`` need an hour of two digits among them; otherwise they may be ratios.
+    If several fit (day/month and month/day), all are returned, and the caller must choose and report it. Times of day
+    such as ``8:30`` need at least one hour of two digits; otherwise they may be ratios.
     """
     first = texts[0]
     if not (4 <= len(first) <= 40 and _DATE.search(first)):
@@ -192,7 +192,7 @@ def find_date_layouts(texts: Sequence[str]) -> list[str]:
 
 
 def _candidates(text: str, digits: int) -> list[str]:
-    """Layouts that read a text; ``%f`` has the ``digits`` of its column."""
+    """The layouts that parse a text; ``%f`` gets the number of ``digits`` in the column."""
     if _CLOCK.match(text):
         layouts: Iterable[str] = _CLOCKS
     else:
@@ -206,12 +206,12 @@ def _reads_all(layout: str, texts: Sequence[str]) -> bool:
 
 
 def is_clock(layout: str | None) -> bool:
-    """Whether a layout of dates writes times of day alone."""
+    """Whether a date layout has only a time of day."""
     return bool(layout) and "%" in str(layout) and not _DAY_CODES.search(str(layout))
 
 
 def parse_date(text: str, layout: str) -> datetime | None:
-    """A date by one layout, or None; a time of day is on 1970-01-01 in UTC. Cut to microseconds."""
+    """Parse a date by one layout, or return None. A time of day is on 1970-01-01 UTC. Truncates to microseconds."""
     pattern, clock = _FRACTION.sub("%f", layout), is_clock(layout)
     if "%Y%m%d" in pattern and not re.match(r"^\d{8}", text):
         return None
@@ -229,23 +229,23 @@ def parse_date(text: str, layout: str) -> datetime | None:
 
 
 def is_cut(text: str) -> bool:
-    """Whether a date has digits other than zero that are finer than a microsecond."""
+    """Whether a date has nonzero digits beyond microseconds."""
     return bool((found := _BEYOND.search(text)) and found[2].strip("0"))
 
 
 def write_date(moment: datetime, layout: str) -> str:
-    """A date as a column writes it."""
+    """Format a date by a layout."""
     found = _FRACTION.search(layout)
     if found:
         digits = int(found[1])
         layout = layout.replace(found[0], f"{moment.microsecond:06d}000"[:digits])
-    # strftime writes years before 1000 without their zeros on some systems.
+    # On some systems strftime omits the leading zeros of years before 1000.
     out = moment.strftime(layout.replace("%:z", "%z").replace("%Y", f"{moment.year:04d}"))
     return re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", out) if layout.endswith("%:z") else out
 
 
 def resolution(layout: str) -> int:
-    """The microseconds between two neighbouring dates that a layout can write."""
+    """The resolution of a date layout in microseconds."""
     if found := _FRACTION.search(layout):
         return 10 ** max(0, 6 - int(found[1]))
     for code, unit in (("%f", 1), ("%S", 1_000_000), ("%M", 60_000_000), ("%H", 3_600_000_000)):
@@ -256,9 +256,9 @@ def resolution(layout: str) -> int:
 
 # ------------------------------------------------------------------------------------------------ grids
 def find_step(values: Sequence[float], most_decimals: int = 6) -> float | None:
-    """The step of the grid of multiples on which all finite values lie; None where there is none.
+    """The largest step of which all finite values are multiples; None if there is none.
 
-    At least 1e-6, and found only where 20 values, 5 of them different, would hardly lie on it by chance.
+    The step is at least 1e-6. Needs 20 values, 5 of them distinct, so that the grid is unlikely to be a coincidence.
     """
     array = np.unique(np.asarray(values, dtype=np.float64))
     array = array[np.isfinite(array)]
@@ -276,7 +276,7 @@ def find_step(values: Sequence[float], most_decimals: int = 6) -> float | None:
 
 
 def parts_of(step: float) -> tuple[int, int]:
-    """A step as (multiple, decimals): 0.05 is 5 of 2 decimals. What is rounded by these has no 0.30000000000000004."""
+    """A step as (multiple, decimals): 0.05 is (5, 2). Rounding by these avoids results such as 0.30000000000000004."""
     for decimals in range(13):
         if math.isclose(step * 10**decimals, round(step * 10**decimals), rel_tol=1e-9) and round(step * 10**decimals):
             return round(step * 10**decimals), decimals
@@ -284,6 +284,6 @@ def parts_of(step: float) -> tuple[int, int]:
 
 
 def on_grid(values: np.ndarray, step: float) -> np.ndarray:
-    """The nearest multiple of a step, without the noise of binary fractions in their last digits."""
+    """Round to multiples of a step, without binary noise in the last digits."""
     multiple, decimals = parts_of(step)
     return np.round(values * 10.0**decimals / multiple) * multiple / 10.0**decimals

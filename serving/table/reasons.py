@@ -18,8 +18,8 @@ def top_reasons(
 ) -> list[str | None]:
     """Each row's three largest contributions in words, such as ``size = 54540 (71 %), flag missing (29 %)``.
 
-    ``contributions`` has one column per feature of ``schema``; ``columns`` holds raw values by column name. Shares are
-    of the sum of the positive contributions; a column with less than 0.5 % is left out. ``None``: nothing is positive.
+    ``contributions`` has one column per feature of ``schema``; ``columns`` holds raw values by column name. Percentages
+    are of the sum of positive contributions; columns below 0.5 % are left out. ``None`` if no contribution is positive.
     """
     features = [c for c in schema["columns"] if c["role"] == "feature"]
     parts = np.clip(np.nan_to_num(np.asarray(contributions, dtype=np.float64), nan=0.0, posinf=1e38), 0.0, 1e38)
@@ -47,7 +47,7 @@ def _named(column: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], row:
 
 
 def _shown(value: Any) -> str | None:
-    """A value as text, None if missing: a whole float without its point, a boolean as true or false."""
+    """A value as text, or None if missing. Whole floats have no decimal point; booleans are true or false."""
     value = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
     if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and value != value):
         return None

@@ -1,8 +1,8 @@
 """Durations in text, in seconds: ``1 days 02:03:04.5`` as pandas writes them, ``36:15:00``, ISO 8601's ``PT1H30M``.
 
 A layout of durations has the codes ``%d`` (days), ``%H``, ``%M``, ``%S``, and ``%3f`` for a fraction of three digits.
-Without ``%d`` hours run on beyond 23; ``ISO`` is ISO 8601. Any of these forms is read, whatever the layout; the layout
-says how generated values are written.
+Without ``%d``, hours exceed 23; ``ISO`` is ISO 8601. All forms can be read whatever the layout; it only determines how
+generated values are written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LAYOUT = re.compile(r"^(%d days)?(?: ?(%H:%M:%S)(?:\.%([1-9])f)?)?$")
 
 
 def read_span(text: str) -> float | None:
-    """Seconds of one duration, None where it is none. Years and months have no fixed length and are none."""
+    """Parse a duration to seconds; None for other text, including years and months, which have no fixed length."""
     if found := _CLOCK.match(text):
         days, sign, hours, minutes, seconds = found.groups()[:5]
         clock = (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
@@ -35,7 +35,7 @@ def read_span(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class SpanLayout:
-    """How a column writes durations: with days or not, down to days or to seconds with ``digits`` decimals, or ISO."""
+    """A format of durations: with or without days and a clock, ``digits`` decimals of seconds, or ISO 8601."""
 
     days: bool = False
     clock: bool = True
@@ -45,7 +45,7 @@ class SpanLayout:
 
     @classmethod
     def of(cls, layout: str) -> SpanLayout:
-        """Read a layout; raises ValueError on what is none."""
+        """Parse a layout; raises ValueError if it is not a duration layout."""
         if layout == ISO:
             return cls(days=True, digits=6, iso=True)
         found = _LAYOUT.match(layout)
@@ -60,7 +60,7 @@ class SpanLayout:
         return text
 
     def write(self, value: float) -> str:
-        """A finite number of seconds as the column writes it."""
+        """Format a finite number of seconds."""
         unit = 10 ** max(0, 6 - self.digits) if self.clock else 86_400_000_000
         stamp = round(value * 1_000_000 / unit) * unit
         if self.iso:
@@ -75,7 +75,7 @@ class SpanLayout:
 
 
 def _iso(stamp: int) -> str:
-    """Microseconds, not negative, without the parts that are zero."""
+    """Format non-negative microseconds in ISO 8601, without zero parts."""
     seconds, fraction = divmod(stamp, 1_000_000)
     parts = (seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60)
     last = str(parts[3]) + (f".{fraction:06d}".rstrip("0") if fraction else "")
@@ -86,9 +86,9 @@ def _iso(stamp: int) -> str:
 
 
 def find_span_layout(texts: Sequence[str]) -> str | None:
-    """The layout of these distinct, trimmed texts if all are durations and cannot all be times of day, else None.
+    """The layout of these distinct, trimmed texts if all are durations and not all could be times of day, else None.
 
-    Days, a sign, an hour above 23 or ISO 8601 say so; ``08:30:00`` alone is a time of day.
+    Days, a sign, an hour above 23 or ISO 8601 mark durations; ``08:30:00`` alone is a time of day.
     """
     if not texts or any(read_span(text) is None for text in texts):
         return None

@@ -1,7 +1,7 @@
-"""Arrow columns to what a model reads: numbers, booleans, categories and dates, by the column's entry in the schema.
+"""Converts Arrow columns to model inputs by their schema entries: numbers, booleans, categories and dates.
 
-Numbers and booleans are float64 with NaN for missing, dates int64 microseconds since 1970 UTC with ``NO_DATE``,
-categories strings with ``""`` (docs/artifact.md, "Values"). Raises ValueRefused, naming column and row.
+Numbers and booleans become float64 with NaN for missing values. Dates become int64 microseconds since 1970 UTC with
+``NO_DATE``, categories strings with ``""`` (docs/artifact.md, "Values"). Raises ValueRefused, naming column and row.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def feed(column: Mapping[str, Any], values: Any, words: Iterable[str] | None, timezone: str) -> np.ndarray:
-    """A column's values as the sealed graph takes them; texts as strings, for their features to be computed."""
+    """Convert a column's values to a graph input; free text stays as strings, from which features are computed."""
     name, array, missing = column["name"], flat(values), missing_words(column, words)
     if pa.types.is_nested(array.type):
-        raise _refused(name, array, lambda v: v is not None, "is no single value; spread it over columns")
+        raise _rejected(name, array, lambda v: v is not None, "is no single value; spread it over columns")
     kind, layout = column["kind"], column.get("layout")
     if kind in ("number", "integer"):
         return numbers(name, array, missing, layout)
@@ -54,7 +54,7 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
 
 
-def _refused(name: str, array: pa.Array, bad: Callable[[Any], bool], why: str) -> ValueRefused:
+def _rejected(name: str, array: pa.Array, bad: Callable[[Any], bool], why: str) -> ValueRefused:
     values = array.to_pylist()
     rows = [row for row, value in enumerate(values) if bad(value)]
     more = f" ({len(rows):,} such values)" if len(rows) > 1 else ""
@@ -62,7 +62,7 @@ def _refused(name: str, array: pa.Array, bad: Callable[[Any], bool], why: str) -
 
 
 def _distinct(array: pa.Array) -> tuple[np.ndarray, list[Any]]:
-    """Codes, those of nulls one beyond the last, and the distinct values."""
+    """Codes and distinct values; nulls get the code after the last value."""
     encoded = array.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     return pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False), values
@@ -70,7 +70,7 @@ def _distinct(array: pa.Array) -> tuple[np.ndarray, list[Any]]:
 
 # ------------------------------------------------------------------------------------------------ numbers
 def numbers(name: str, array: pa.Array, missing: Missing, layout: str | None = None) -> np.ndarray:
-    """float64, NaN where missing; durations in seconds. Infinities stay, and the encoder reads them as missing."""
+    """Convert to float64, NaN if missing; durations to seconds. Infinities stay; the encoder reads them as missing."""
     kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan)
@@ -81,17 +81,17 @@ def numbers(name: str, array: pa.Array, missing: Missing, layout: str | None = N
     elif pa.types.is_boolean(kind):
         array = array.cast(pa.int8())
     elif pa.types.is_temporal(kind):
-        raise _refused(name, array, lambda v: v is not None, "is a date, not a number")
+        raise _rejected(name, array, lambda v: v is not None, "is a date, not a number")
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise _refused(name, array, lambda v: v is not None, "is not a number")
+        raise _rejected(name, array, lambda v: v is not None, "is not a number")
     if pa.types.is_decimal(kind):
-        array = array.cast(pa.string())  # Arrow's own way divides by a power of ten, and misses the nearest float
+        array = array.cast(pa.string())  # Arrow's direct cast is not correctly rounded
     out = array.cast(pa.float64(), safe=False)
     return out.to_numpy(zero_copy_only=False) if out.null_count == 0 else pc.fill_null(out, np.nan).to_numpy()
 
 
 def _parsed(name: str, array: pa.Array, missing: Missing, layout: str | None) -> np.ndarray:
-    """Numbers in text: each as float() reads it, marks of the column's layout taken off."""
+    """Parse numbers in text like float(), after removing the marks of the column's layout."""
     trimmed = pc.utf8_trim_whitespace(array)
     empty = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(missing.words), type=trimmed.type))
     cleaned = pc.if_else(empty, pa.scalar(None, trimmed.type), trimmed)
@@ -113,13 +113,13 @@ def _parsed(name: str, array: pa.Array, missing: Missing, layout: str | None) ->
             table[place] = number
     if bad:
         like = f"; the column writes them as {layout}" if plain else ""
-        raise _refused(name, array, lambda v: v is not None and v.strip() in bad, f"is not a number{like}")
+        raise _rejected(name, array, lambda v: v is not None and v.strip() in bad, f"is not a number{like}")
     return table[codes]
 
 
 def as_float(text: str) -> float | None:
     """A plain number, or the seconds of a duration; None for any other text."""
-    # float() takes 1_000, which no table means.
+    # float() accepts 1_000, which is not a number in tables.
     try:
         return None if "_" in text else float(text)
     except ValueError:
@@ -128,7 +128,7 @@ def as_float(text: str) -> float | None:
 
 # ------------------------------------------------------------------------------------------------ booleans
 def booleans(name: str, array: pa.Array, missing: Missing, layout: str | None = None) -> np.ndarray:
-    """float64 0 and 1, NaN where missing; words as ``TRUTH`` or the column's layout has them."""
+    """Convert to float64 0 and 1, NaN if missing; reads the words of ``TRUTH`` and of the column's layout."""
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan)
     if pa.types.is_boolean(array.type):
@@ -145,16 +145,16 @@ def booleans(name: str, array: pa.Array, missing: Missing, layout: str | None = 
         elif text not in missing:
             bad.add(value)
     if bad:
-        raise _refused(name, array, lambda v: v in bad, "is neither true nor false")
+        raise _rejected(name, array, lambda v: v in bad, "is neither true nor false")
     return table[codes]
 
 
 # ------------------------------------------------------------------------------------------------ categories
 def categories(array: pa.Array, missing: Missing, levels: str | None = None) -> np.ndarray:
-    """Category strings, ``""`` where missing; ``levels`` says what they are: text, number, boolean or date.
+    """Convert to category strings, ``""`` if missing; ``levels`` is their type: text, number, boolean or date.
 
-    Levels that are numbers are the same however they are written (``1``, ``1.0``, ``01``), and so are booleans and
-    dates; text is taken letter by letter.
+    Numeric levels are equal however they are written (``1``, ``1.0``, ``01``), and so are booleans and dates. Text is
+    compared exactly.
     """
     if pa.types.is_null(array.type):
         return np.full(len(array), "", dtype=object)
@@ -164,7 +164,7 @@ def categories(array: pa.Array, missing: Missing, levels: str | None = None) -> 
 
 
 def level(value: Any, missing: Missing, levels: str | None) -> str:
-    """The category string of one value, ``""`` where missing."""
+    """The category string of one value; ``""`` if missing."""
     if is_missing(value):
         return ""
     text = plain_text(value)
@@ -207,10 +207,10 @@ _NORMAL: dict[str, Callable[[str, Any], str]] = {
 
 # ------------------------------------------------------------------------------------------------ dates
 def dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: str | None = None) -> np.ndarray:
-    """int64 microseconds since 1970 UTC, ``NO_DATE`` where missing.
+    """Convert to int64 microseconds since 1970 UTC, ``NO_DATE`` if missing.
 
-    Naive times are read in ``timezone``: the earlier of two where clocks go back, shifted forward where they skip.
-    Where ``layout`` is one of times of day they are microseconds since midnight. Finer digits are cut.
+    Naive times are read in ``timezone``. Ambiguous ones are the earlier of the two; skipped ones are shifted forward.
+    With a ``layout`` of times of day, returns microseconds since midnight. Finer digits are truncated.
     """
     kind = array.type
     if pa.types.is_null(kind):
@@ -224,7 +224,7 @@ def dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: s
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _numeric_dates(name, array, missing, timezone, layout)
     elif not pa.types.is_timestamp(kind):
-        raise _refused(name, array, lambda v: v is not None, "is not a date")
+        raise _rejected(name, array, lambda v: v is not None, "is not a date")
     if array.type.tz is None:
         array = localised(array.cast(pa.timestamp("us"), safe=False), timezone)
     stamps = array.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
@@ -232,25 +232,25 @@ def dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: s
 
 
 def _times_of_day(name: str, array: pa.Array, layout: str | None) -> np.ndarray:
-    """Microseconds since midnight of a column of times; any other type is rejected, and so are times among dates."""
+    """Microseconds since midnight of a column of times; raises ValueRefused for other types and for date columns."""
     if not pa.types.is_time(array.type):
-        raise _refused(name, array, lambda v: not is_missing(v), "is no time of day such as 08:30")
+        raise _rejected(name, array, lambda v: not is_missing(v), "is no time of day such as 08:30")
     if not is_clock(layout):
-        raise _refused(name, array, lambda v: v is not None, "is a time of day, not a date")
+        raise _rejected(name, array, lambda v: v is not None, "is a time of day, not a date")
     stamps = array.cast(pa.time64("us"), safe=False).cast(pa.int64())
     return pc.fill_null(stamps, NO_DATE).to_numpy(zero_copy_only=False)
 
 
 def _numeric_dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: str | None) -> np.ndarray:
-    """Whole numbers that a layout reads as dates, such as 20230623; any others are rejected."""
+    """Parse whole numbers such as 20230623 by a layout of dates; raises ValueRefused without a layout."""
     texts = [None if is_missing(v) else plain_text(v) for v in array.to_pylist()]
     if layout is None and any(text is not None for text in texts):
-        raise _refused(name, array, lambda v: not is_missing(v), "is a number, not a date")
+        raise _rejected(name, array, lambda v: not is_missing(v), "is a number, not a date")
     return _parse_dates(name, pa.array(texts, pa.string()), missing, timezone, layout)
 
 
 def localised(array: pa.Array, timezone: str) -> pa.Array:
-    """Naive times as times of a zone: the earlier of two, the first after a gap."""
+    """Assign a zone to naive times: the earlier of two ambiguous ones, the first one after a gap."""
     if (offset := fixed(timezone)) is not None:
         gap = offset.utcoffset(None) // timedelta(microseconds=1)
         return pc.subtract(array.cast(pa.int64()), gap).cast(pa.timestamp("us", "UTC"))
@@ -258,7 +258,7 @@ def localised(array: pa.Array, timezone: str) -> pa.Array:
 
 
 def _parse_dates(name: str, array: pa.Array, missing: Missing, timezone: str, layout: str | None) -> np.ndarray:
-    """Each distinct text once; those without an offset are in ``timezone``."""
+    """Parse each distinct text once; text without an offset is read in ``timezone``."""
     codes, texts = _distinct(array)
     table, slow = np.full(len(texts) + 1, NO_DATE), np.arange(len(texts))
     if len(texts) > _MANY and layout is None:
@@ -278,7 +278,7 @@ def _parse_dates(name: str, array: pa.Array, missing: Missing, timezone: str, la
     if bad:
         what = "time of day" if is_clock(layout) else "date"
         like = f"a {what} written as {layout.replace('|', ' or ')}" if layout else "an ISO date or time"
-        raise _refused(name, array, lambda v: v in bad, f"is not {like}")
+        raise _rejected(name, array, lambda v: v in bad, f"is not {like}")
     return table[codes]
 
 
@@ -288,7 +288,7 @@ def _moment(text: str, layouts: list[str]) -> datetime | None:
             return moment
     if layouts and is_clock(layouts[0]):
         return _time_of_day(text)
-    # Eight digits and years of two digits are dates only where a layout says so.
+    # Eight digits and two-digit years are dates only with a layout.
     try:
         if found := _MONTH.match(text):
             return datetime(int(found[1]), int(found[2]), 1)
@@ -309,17 +309,17 @@ def _time_of_day(text: str) -> datetime | None:
 
 
 def moment_of(text: str) -> int | None:
-    """Microseconds since 1970 UTC of an ISO date, naive ones read in UTC; None for any other text."""
+    """Parse an ISO date to microseconds since 1970 UTC; naive ones are in UTC. None for other text."""
     moment = _moment(text, [])
     return None if moment is None else microseconds(moment, UTC)
 
 
 def microseconds(moment: datetime, where: tzinfo) -> int:
-    """Microseconds since 1970 UTC, also where Python's own timestamp() overflows."""
+    """Microseconds since 1970 UTC; also for dates where Python's timestamp() overflows."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=where)
     offset = aware.utcoffset() or timedelta()
     if moment.tzinfo is None and aware.replace(fold=1).utcoffset() != offset and offset < _later(aware):
-        # A time that the clock skips: as Arrow reads it, the first moment after the gap.
+        # A skipped time: like Arrow, use the first moment after the gap.
         return int(localised(pa.array([moment], pa.timestamp("us")), str(where)).cast(pa.int64())[0].as_py())
     gone = (aware.replace(tzinfo=UTC) - _EPOCH) - offset
     return (gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds
@@ -330,7 +330,7 @@ def _later(aware: datetime) -> timedelta:
 
 
 def _parse_plain(texts: list[str], timezone: str) -> np.ndarray:
-    """Many ISO texts without an offset at once; ``NO_DATE`` for all that are anything else."""
+    """Parse many ISO texts without an offset at once; ``NO_DATE`` for all others."""
     array = pc.replace_substring(pa.array(texts, pa.string()), "T", " ", max_replacements=1)
     fits = pc.match_substring_regex(array, _PLAIN)
     array = pc.if_else(fits, array, pa.scalar(None, pa.string()))
@@ -338,7 +338,7 @@ def _parse_plain(texts: list[str], timezone: str) -> np.ndarray:
         stamps = localised(array.cast(pa.timestamp("us")), timezone).cast(pa.int64())
     except pa.ArrowInvalid:  # a day or an hour that does not exist
         return np.full(len(texts), NO_DATE)
-    # Times that a clock skips are left to the other path, which Arrow would move to the end of the gap.
+    # Leave skipped times to the slow path; Arrow would move them to the end of the gap.
     back = pc.local_timestamp(stamps.cast(pa.timestamp("us", timezone)))
     same = pc.equal(back, array.cast(pa.timestamp("us")))
     return pc.fill_null(pc.if_else(same, stamps, NO_DATE), NO_DATE).to_numpy(zero_copy_only=False)

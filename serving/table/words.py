@@ -1,21 +1,21 @@
-"""Words that mean that a value is missing."""
+"""The words that mark missing values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Compared without surrounding spaces and in lower case. A schema file holds this list, and a person may change it.
+# Compared after trimming and in lower case. The list is stored in the schema file, where it can be changed.
 MISSING_WORDS = ("", "na", "n/a", "#n/a", "nan", "-nan", "<na>", "nat", "null", "none")
-# What format version 1 read as missing, outside categories and texts, where only the empty string was.
+# The missing words of format version 1; in its categories and texts, only the empty string was missing.
 VERSION_1 = ("", "nan", "null", "na", "none")
-# Words that are also values: a country code, a severity, a brand. Among words they are kept unless the schema says so.
+# Words that may also be values: a country code, a severity, a brand. In text columns they are values by default.
 AMBIGUOUS = ("na", "none")
 WORDY = ("category", "text")
 
 
 class Missing:
-    """The missing words of one column: ``in`` says whether a text is one."""
+    """The missing words of one column; supports ``text in missing``."""
 
     def __init__(self, words: Iterable[str], values: Iterable[str] = ()) -> None:
         self.words = frozenset(word.strip().lower() for word in words) | {""}
@@ -27,7 +27,7 @@ class Missing:
 
 
 def missing_words(column: Mapping[str, Any], words: Iterable[str] | None) -> Missing:
-    """What a column reads as missing; ``words`` is the schema's list, None in format version 1."""
+    """The missing words of a column; ``words`` is the schema's list, None in format version 1."""
     if words is None:
         return Missing(() if column["kind"] in WORDY else VERSION_1)
     return Missing(words, column.get("not_missing") or ())

@@ -12,12 +12,12 @@ _OFFSET = re.compile(r"^([+-])(\d\d):(\d\d)$")
 
 @lru_cache(maxsize=256)
 def zone(name: str) -> tzinfo:
-    """The zone of a name; raises ValueError, KeyError or OSError on an unknown one."""
+    """The time zone of a name; raises ValueError, KeyError or OSError for an unknown name."""
     return fixed(name) or ZoneInfo(name)
 
 
 def fixed(name: str) -> timezone | None:
-    """The zone of an offset ``+hh:mm``; None for any other name."""
+    """The time zone of an offset ``+hh:mm``; None for other names."""
     found = _OFFSET.match(name)
     if not found:
         return None

@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_named(generator, encoder):
         generator.sample(-1, [])
     with pytest.raises(UsageError, match="seed must be a whole number"):
         generator.sample(1, ["cat"], seed=-1)
-    with pytest.raises(UsageError, match="not told attributes"):
+    with pytest.raises(UsageError, match="not conditioned on attributes"):
         generator.sample(1, ["cat"], attributes=[[1.0]])
     with pytest.raises(UsageError, match=r"use sample\(\)"):
         generator.frame(1, ["cat"])
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_named(generator, encoder):
         encoder.encode(np.zeros((1, 8, 6, 3)), ["cat"])
     with pytest.raises(DataError, match="not finite"):
         encoder.encode(np.full((1, 3, 8, 6), np.nan), ["cat"])
-    with pytest.raises(DataError, match=r"from 0 to 255, and this model sees images in \[-1, 1\].*127.5"):
+    with pytest.raises(DataError, match=r"from 0 to 255, but this model expects images in \[-1, 1\].*127.5"):
         encoder.encode(np.linspace(0, 255, 144).reshape(1, 3, 8, 6), ["cat"])
     assert encoder.encode(np.full((1, 3, 8, 6), 1.005), ["cat"]).shape == (1, 4)
 
@@ -130,7 +130,7 @@ def drop(model, key):
         (lambda m: tell(m, "golden", lambda g: {**g, "mean": [v + 2 for v in g["mean"]]}), "disagree"),
         (lambda m: tell(m, "golden", lambda g: {**g, "values": g["values"][:4]}), "golden.values"),
         (lambda m: tell(m, "golden", lambda g: {**g, "mean": [*g["mean"][:7], "much"]}), "golden.mean"),
-        (lambda m: tell(m, "golden", lambda g: {**g, "condition": ["cow"] * 8}), "cannot be made"),
+        (lambda m: tell(m, "golden", lambda g: {**g, "condition": ["cow"] * 8}), "cannot be run"),
         (lambda m: tell(m, "golden", lambda g: {}), "lacks 'golden.values'"),
         (lambda m: tell(m, "shape", lambda s: [3, 6, 8]), "other arrays"),
         (lambda m: tell(m, "latent_dim", lambda k: k + 1), "other arrays"),

@@ -199,10 +199,10 @@ def with_golden(g, key, values):
     [
         ("golden", lambda g: with_golden(g, "anomaly_score", []), "at least 32"),
         ("golden", lambda g: with_golden(g, "p_value", [*g["p_value"], 0.5]), "at most 32"),
-        ("golden", lambda g: with_golden(g, "columns", {}), "golden rows are of the columns"),
-        ("golden", lambda g: with_golden(g["columns"], "amount", ["one"] * 32), "'amount' hold what is no double"),
-        ("golden", lambda g: with_golden(g["columns"], "when", [1.5] * 32), "'when' hold what is no int64"),
-        ("golden", lambda g: with_golden(g["columns"], "kind", [None] * 32), "'kind' hold what is no string"),
+        ("golden", lambda g: with_golden(g, "columns", {}), "golden rows have the columns"),
+        ("golden", lambda g: with_golden(g["columns"], "amount", ["one"] * 32), "'amount' hold a value that is not d"),
+        ("golden", lambda g: with_golden(g["columns"], "when", [1.5] * 32), "'when' hold a value that is not int64"),
+        ("golden", lambda g: with_golden(g["columns"], "kind", [None] * 32), "'kind' hold a value that is not string"),
         ("golden", lambda g: with_golden(g["columns"], "kind", ["a"] * 31), "'kind' have the shape"),
         ("features", lambda f: f[::-1], "features are not those"),
         ("features", lambda f: ["other", *f[1:]], "features are not those"),
@@ -301,7 +301,7 @@ def test_a_file_is_opened_in_a_child_once_and_never_where_it_is_vouched_for(data
 
 def test_what_a_child_refuses_is_refused_in_its_words(data, model):
     model.graph.node[0].op_type = "Evil"
-    with pytest.raises(IntegrityError, match=r"^artifact: operator ai.onnx:Evil is not allowed; refused$"):
+    with pytest.raises(IntegrityError, match=r"^artifact: operator ai.onnx:Evil is not allowed; rejected$"):
         load_artifact(resealed(model))
 
 
@@ -355,7 +355,7 @@ def scorer(artifact):
     [
         (lambda f: {}, "takes 'amount'"),
         (lambda f: f.pop("kind") is None, "takes 'kind'"),
-        (lambda f: f.update(more=f["amount"]), "takes no 'more'"),
+        (lambda f: f.update(more=f["amount"]), "has no input 'more'"),
         (lambda f: f.update(amount=f["amount"].astype(np.float32)), "'amount' is fed as float32"),
         (lambda f: f.update(when=f["when"].astype(float)), "'when' is fed as float64"),
         (lambda f: f.update(kind=f["amount"]), "'kind' is fed as float64"),

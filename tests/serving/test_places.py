@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_when_a_stream_opens_is_temporary(artifact, records,
 
 def test_a_file_of_somebody_is_never_cut_for_json_lines(artifact, records, tmp_path):
     before = records.read_bytes()
-    with pytest.raises(UsageError, match="no stream has written"):
+    with pytest.raises(UsageError, match="was not written by a stream"):
         run_stream(artifact, str(records), records)
     assert records.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [records.name]
 
@@ -147,7 +147,7 @@ def bad_inputs(folder):
     ("name", "refusal", "words"),
     [
         ("sqlite:plain.db", DataError, "plain.db cannot be read as a SQLite queue .*name a database"),
-        ("sqlite:columns.db", DataError, "has no column 'body'; make it as"),
+        ("sqlite:columns.db", DataError, "has no column 'body'; create it as"),
         ("sqlite:folder", UsageError, "no queue"),
         ("absent.jsonl", UsageError, "no input"),
         ("folder", UsageError, "is a folder"),
@@ -178,7 +178,7 @@ def test_one_broken_record_at_the_top_makes_no_csv(artifact, records, tmp_path, 
 def test_a_run_that_scored_nothing_warns(artifact, tmp_path, capsys):
     (tmp_path / "in.jsonl").write_text('{"amount": 1}\n{}\n')
     assert run_stream(artifact, str(tmp_path / "in.jsonl"), tmp_path / "s.db") == 0
-    assert "warning: every record was refused; first reason: missing columns: 'count'" in capsys.readouterr().err
+    assert "warning: every record was rejected; first reason: missing columns: 'count'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("mark", "said"), [(";", "';'"), ("\t", "tabs"), ("|", r"'\|'")])

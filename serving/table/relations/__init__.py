@@ -1,13 +1,13 @@
-"""Relations between columns: what they are, where they hold, and how generated rows are made to keep them.
+"""Relations between columns: finds them in data and enforces them in generated rows.
 
-Fitted augmenters and sealed ones share this room, so that both keep the same. It needs numpy and pyarrow.
+Fitted and sealed augmenters share this package, so that both enforce the same relations. It needs numpy and pyarrow.
 
-fields       columns as relations see them, and the values that their types can write
+fields       columns, their bounds, and the values that their types can represent
 base         the protocol: describe, read, find, learn, broken, define, repair, seal
-equation     what relations that compute a column share; sum, product and line are three
+equation     the base of relations that compute a column: sum, product and line
 order, combination
 kinds        the table of kinds: reading, checking, finding
-keeping      rows computed, sampled again, repaired and counted
+keeping      computes, resamples, repairs and counts rows
 """
 
 from serving.table.relations.base import Relation as Relation

@@ -1,4 +1,4 @@
-"""What every kind of relation is: what a schema file says of it, where it is found, how rows are made to keep it."""
+"""The protocol of relations: their schema entry, how they are found in data, and how they are enforced in rows."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 
 from serving.table.relations.fields import Field, Table
 
-FEWEST = 50  # rows with every value present that a relation is sought in
-CHANCE = 20.0  # a relation is proposed if unrelated columns would keep it with a probability below exp(-CHANCE)
-MOST_COLUMNS = 60  # no relations of numbers are sought among more columns than this: pixels and sensors keep many
-MOST_SIZE = 1e15  # of numbers: beyond it sums of floats are not exact
-COMMON = 5  # rows that must share what a sealed file lists
+FEWEST = 50  # complete rows needed to look for a relation
+CHANCE = 20.0  # a relation is proposed if unrelated columns would satisfy it with a probability below exp(-CHANCE)
+MOST_COLUMNS = 60  # with more numeric columns (pixels, sensors) no relations are searched
+MOST_SIZE = 1e15  # largest number; beyond it, sums of floats are inexact
+COMMON = 5  # rows that must share a value for a sealed file to list it
 
 Fields = Mapping[str, Field]
 Edges = Mapping[tuple[str, str], bool]
-# Writes values into rows of a table that break a relation; leaves the columns that are held as they are.
+# Changes rows of a table that break a relation; leaves the held columns unchanged.
 Repair = Callable[[Table, np.ndarray, set[str], np.random.Generator], None]
 
 
 @dataclass(frozen=True)
 class Relation(ABC):
-    """A relation between the columns ``columns``; rows that lack one of their values are not restricted.
+    """A relation between ``columns``. Rows with a missing value in one of them are not restricted.
 
-    A relation that a schema file names knows no data. ``learn`` gives one that knows what the training rows have to
-    say (allowed combinations, the spread around a line); only such a one can check and repair.
+    A relation read from a schema file has not seen data. ``learn`` returns one fitted to the training rows (allowed
+    combinations, the spread around a line); only a fitted relation can check and repair rows.
     """
 
     columns: tuple[str, ...]
     kind: ClassVar[str]
-    keys: ClassVar[frozenset[str]] = frozenset()  # of an entry, beside kind and columns
-    takes: ClassVar[str]  # what its columns may be, in words
-    guide: ClassVar[str]  # a line of the schema file's heading
-    settles: ClassVar[bool] = False  # it allows no row but those seen: later repairs should leave its columns alone
+    keys: ClassVar[frozenset[str]] = frozenset()  # further keys of an entry, besides kind and columns
+    takes: ClassVar[str]  # the allowed kinds of columns, in words
+    guide: ClassVar[str]  # a line in the heading of the schema file
+    settles: ClassVar[bool] = False  # allows only values seen in training, so later repairs should not change them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -47,64 +47,64 @@ class Relation(ABC):
         """The relation in words."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry in a schema file, JSON values: names and numbers of the relation, nothing of rows."""
+        """The entry in a schema file as JSON values; contains nothing learned from rows."""
         return {"kind": self.kind, "columns": list(self.columns)}
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Relation:
-        """From an entry with ``columns`` and ``keys``; raises ValueError on values that make no sense."""
+        """Parse an entry with ``columns`` and ``keys``; raises ValueError for invalid values."""
         return cls(tuple(entry["columns"]))
 
     @abstractmethod
     def fits(self, fields: Sequence[Field]) -> bool:
-        """Whether it can relate these columns, which are its own."""
+        """Whether the relation supports the kinds of these columns."""
 
     # ---------------------------------------------------------------- what data says
     @classmethod
     @abstractmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
-        """Relations that hold in every row, that chance does not explain and that ``known`` ones do not imply."""
+        """Relations that hold in every row, are unlikely by chance, and are not implied by ``known`` ones."""
 
     def learn(self, table: Table, classes: int) -> Relation:
-        """The relation with what the rows of ``classes`` classes say of it."""
+        """The relation fitted to the rows of ``classes`` classes."""
         return self
 
     def implies(self, fields: Fields) -> dict[tuple[str, str], bool]:
-        """Orders (low, high) that hold wherever this does, and whether they are strict."""
+        """Orders (low, high) that this relation implies, and whether they are strict."""
         return {}
 
     # ---------------------------------------------------------------- what rows must keep
     @property
     def target(self) -> str | None:
-        """The column that is computed from the others, if it is that kind of relation."""
+        """The column that is computed from the others; None if the relation computes no column."""
         return None
 
     @abstractmethod
     def broken(self, table: Table) -> np.ndarray:
-        """Rows that break it: bool ``(n,)``."""
+        """Rows that break the relation, bool ``(n,)``."""
 
     def define(self, table: Table, rows: np.ndarray, rng: np.random.Generator) -> None:
-        """Compute the target of these rows, which hold all values; nothing where there is no target."""
+        """Compute the target of these complete rows; does nothing without a target."""
         return
 
     @property
     @abstractmethod
     def repairs(self) -> tuple[Repair, ...]:
-        """Ways to repair rows, the gentlest first."""
+        """Ways to repair rows, the least intrusive first."""
 
     # ---------------------------------------------------------------- what a sealed file holds
     def sealed(self, fields: Fields) -> dict[str, Any]:
-        """The entry in a sealed file, with what was learned; raises ValueError where that may not be written."""
+        """The entry in a sealed file, with the fitted values; raises ValueError if these may not be published."""
         return self.to_dict()
 
     @classmethod
     def unsealed(cls, entry: Mapping[str, Any], classes: int) -> Relation:
-        """The inverse of ``sealed``; raises ValueError, KeyError or TypeError on an entry that it did not write."""
+        """The inverse of ``sealed``; raises ValueError, KeyError or TypeError for invalid entries."""
         return cls.read(entry)
 
 
 def numeric(table: Table) -> list[str]:
-    """Columns to compute with that hold more than one value; none where there are more than ``MOST_COLUMNS``."""
+    """Numeric columns with more than one value; empty if there are more than ``MOST_COLUMNS``."""
     names = [n for n, f in table.fields.items() if f.family is not None]
     names = names if len(names) <= MOST_COLUMNS else []
     return [n for n in names if _varies(table.numbers(n))]
@@ -116,10 +116,10 @@ def _varies(values: np.ndarray) -> bool:
 
 
 def reduced(edges: dict[tuple[str, str], bool], given: Edges, fields: Fields) -> dict[tuple[str, str], bool]:
-    """The edges that no chain of others implies, the first ones where there is a choice; a strict one needs a strict
-    link.
+    """The edges that are not implied by a chain of others; prefers earlier edges.
 
-    ``given`` edges are there without being listed. A chain leads through columns that never lack a value only.
+    A chain implies a strict edge only if one of its links is strict, and passes only through columns without missing
+    values. ``given`` edges may be part of chains but are not returned.
     """
     kept = dict(edges)
     for edge, strict in reversed(edges.items()):

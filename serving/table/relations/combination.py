@@ -1,4 +1,4 @@
-"""Combinations of categories, codes and booleans: only those that training rows hold."""
+"""Combinations of categories, codes and booleans, restricted to those in the training rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from serving.table.relations.base import CHANCE, COMMON, FEWEST, Fields, Relatio
 from serving.table.relations.fields import Field, Table
 
 KINDS = ("category", "integer", "boolean")
-SUPPORT = 5  # rows for each level of the determining column, on average
-PROBE = 500  # rows that a combination is first sought in
-LEVELS = 50  # different values of whole numbers that are sought as codes
-MOST_LISTED = 1000  # combinations that a sealed file lists
-CANDIDATES = 2000  # combinations that a row is compared with
+SUPPORT = 5  # rows needed per level of the determining column, on average
+PROBE = 500  # rows of the first, quick check
+LEVELS = 50  # most distinct values of whole numbers that count as codes
+MOST_LISTED = 1000  # most combinations in a sealed file
+CANDIDATES = 2000  # most combinations to compare a row with
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """Combinations as texts ``(k, columns)``, and the rows of each class that hold them ``(k, classes)``."""
+    """Combinations as texts ``(k, columns)``, and their number of rows by class ``(k, classes)``."""
 
     texts: np.ndarray
     counts: np.ndarray
@@ -37,7 +37,7 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Combination(Relation):
-    """Only combinations of values that training rows hold."""
+    """Allows only the combinations of values in the training rows."""
 
     allowed: Allowed | None = field(default=None, compare=False, repr=False)
     kind: ClassVar[str] = "combination"
@@ -58,7 +58,7 @@ class Combination(Relation):
 
     @classmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
-        """Pairs in which the first column determines the second; where each determines the other, once."""
+        """Pairs in which the first column determines the second; mutually determining pairs appear once."""
         computed = {r.target for r in known}
         names = [n for n, f in table.fields.items() if n not in computed and _has_levels(f, table.columns[n])]
         if len(names) < 2:
@@ -70,7 +70,7 @@ class Combination(Relation):
 
     # ---------------------------------------------------------------- rows
     def learn(self, table: Table, classes: int) -> Combination:
-        """With the combinations of these rows."""
+        """The relation with the combinations of these rows."""
         full = table.present(self.columns)
         pairs = Counter(zip(*(t.tolist() for t in self._read(table, full)), table.codes[full].tolist(), strict=True))
         place = {key: i for i, key in enumerate(dict.fromkeys(sorted(k[:-1] for k in pairs)))}
@@ -89,14 +89,14 @@ class Combination(Relation):
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
-        """The row takes a combination of its class, one that shares as many values as it can."""
+        """Replace the combination by one of the row's class that shares as many values as possible."""
         return (self._recombine,)
 
     def _recombine(self, table: Table, rows: np.ndarray, held: set[str], rng: np.random.Generator) -> None:
         if not len(self._allowed.texts):
             return
         texts = np.stack([_texts(table.fields[n], table.columns[n][rows]) for n in self.columns], axis=1)
-        # Columns that are held weigh more than all others together.
+        # Held columns weigh more than all others together.
         weights = np.array([len(self.columns) + 1 if n in held else 1 for n in self.columns])
         for label in np.unique(table.codes[rows]):
             own = self._candidates(int(label), rng)
@@ -114,7 +114,7 @@ class Combination(Relation):
         return own if len(own) <= CANDIDATES else rng.choice(own, CANDIDATES, replace=False)
 
     def _share(self, places: np.ndarray, label: int) -> np.ndarray:
-        """How often rows of a class hold these combinations; of a class without any, rows of all."""
+        """The number of rows of a class with these combinations; of all classes if the class has none."""
         counts = self._allowed.counts
         return (counts[:, label] if counts[:, label].any() else counts.sum(1))[places]
 
@@ -129,9 +129,9 @@ class Combination(Relation):
 
     # ---------------------------------------------------------------- sealed
     def sealed(self, fields: Fields) -> dict[str, Any]:
-        """With the combinations that five rows share, or with all of them where every column is public.
+        """The entry with the combinations that five rows share, or with all of them if every column is public.
 
-        Of a class, counts below five are left out, and others are rounded to three significant digits.
+        Counts of a class below five are left out; others are rounded to three significant digits.
         """
         allowed, public = self._allowed, all(fields[n].public for n in self.columns)
         listed = np.flatnonzero((allowed.counts.sum(1) >= COMMON) | public)
@@ -141,12 +141,12 @@ class Combination(Relation):
             raise ValueError(f"it has {len(listed):,} combinations, and a sealed file lists {MOST_LISTED:,} at most")
         counts = allowed.counts[listed]
         counts = np.where(counts >= COMMON, [[float(f"{c:.3g}") for c in row] for row in counts], 0.0)
-        counts[~counts.any(1), :] = 1.0  # the classes share the row, each with too few to say how many
+        counts[~counts.any(1), :] = 1.0  # every class has too few rows to publish its count
         return {**self.to_dict(), "allowed": allowed.texts[listed].tolist(), "counts": counts.astype(int).tolist()}
 
     @classmethod
     def unsealed(cls, entry: Mapping[str, Any], classes: int) -> Combination:
-        """From an entry of a sealed file."""
+        """Parse an entry of a sealed file."""
         texts, counts = np.array(entry["allowed"], dtype=str), np.array(entry["counts"], dtype=np.float64)
         if texts.shape != (len(counts), len(entry["columns"])) or counts.shape != (len(texts), classes):
             raise ValueError("allowed and counts do not fit the columns")
@@ -160,7 +160,7 @@ def _has_levels(column: Field, values: np.ndarray) -> bool:
 
 
 def _texts(column: Field, values: np.ndarray) -> np.ndarray:
-    """Levels as strings, ``""`` where missing."""
+    """Levels as strings, ``""`` if missing."""
     if column.kind == "category":
         return values.astype(str)
     levels, place = np.unique(values, return_inverse=True)
@@ -172,7 +172,7 @@ def _values(column: Field, texts: np.ndarray) -> np.ndarray:
 
 
 def _levels(texts: np.ndarray) -> np.ndarray:
-    """A number for each text, -1 for missing."""
+    """An integer code for each text, -1 for missing."""
     known, numbers = np.unique(texts, return_inverse=True)
     return numbers - 1 if len(known) and known[0] == "" else numbers
 
@@ -182,7 +182,7 @@ def _first(pair: tuple[str, str], names: list[str]) -> bool:
 
 
 def _determines(a: np.ndarray, b: np.ndarray) -> bool:
-    # Nearly all pairs fail on the first rows; wide tables have thousands of pairs.
+    # Check the first rows first: nearly all of the thousands of pairs in a wide table fail there.
     some = (a[:PROBE] >= 0) & (b[:PROBE] >= 0)
     both = (a >= 0) & (b >= 0)
     if not _is_function(a[:PROBE][some], b[:PROBE][some]) or both.sum() < FEWEST:
@@ -191,13 +191,13 @@ def _determines(a: np.ndarray, b: np.ndarray) -> bool:
     shares, sizes = (c[c > 0] for c in map(np.bincount, (second, first)))
     if len(shares) < 2 or len(sizes) < 2 or len(first) < SUPPORT * len(sizes) or not _is_function(first, second):
         return False
-    # Unrelated: every group of n equal values would have to meet one value of the other column n times.
+    # By chance, each group of n equal values would have to meet the same value of the other column n times.
     alike = np.log(((shares / len(second))[None, :] ** sizes[:, None]).sum(1).clip(min=1e-300))
     return bool(-alike.sum() > CHANCE)
 
 
 def _is_function(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether equal numbers of the first array always come with equal numbers of the second."""
+    """Whether equal numbers in the first array always have equal numbers in the second."""
     if not len(first):
         return True
     return len(np.unique(first * (second.max() + 1) + second)) == len(np.unique(first))

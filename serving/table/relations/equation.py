@@ -1,4 +1,4 @@
-"""Relations that compute one column, their target, from the others: what sums, products and lines have in common."""
+"""The base of sums, products and lines: relations that compute one column, their target, from the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Numbers = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Equation(Relation):
-    """The first column is computed from the others, rounded to what it can hold."""
+    """The first column is computed from the others, rounded to a value that its type can represent."""
 
     @property
     def target(self) -> str:
@@ -30,23 +30,23 @@ class Equation(Relation):
 
     @abstractmethod
     def expected(self, numbers: Numbers) -> np.ndarray:
-        """The target from the parents, before it is rounded."""
+        """The target computed from the parents, before rounding."""
 
     @abstractmethod
     def solved(self, name: str, numbers: Numbers) -> np.ndarray:
-        """The parent that gives the target's numbers, from the other parents."""
+        """Solve for one parent, given the target and the other parents."""
 
     def size(self, numbers: Numbers) -> np.ndarray:
-        """The size of the terms that rounding errors go by."""
+        """The magnitude of the terms, which rounding errors are relative to."""
         return np.abs(numbers[self.target])
 
     def fits(self, fields: Sequence[Field]) -> bool:
-        """Whether all columns can be computed with."""
+        """Whether all columns are numeric."""
         return all(f.family is not None for f in fields)
 
     # ---------------------------------------------------------------- rows
     def broken(self, table: Table) -> np.ndarray:
-        """Rows whose target lies further from the computed one than its rounding."""
+        """Rows whose target differs from the computed one by more than rounding."""
         out, full = np.zeros(len(table), dtype=bool), table.present(self.columns)
         out[full] = self._off(table, self._numbers(table, full))
         return out
@@ -56,7 +56,7 @@ class Equation(Relation):
         return ~(gap <= table.fields[self.target].slack(self.size(numbers)))
 
     def define(self, table: Table, rows: np.ndarray, rng: np.random.Generator) -> None:
-        """Compute the target; at its bounds, where it would lie beyond them."""
+        """Compute the target, clipped to its bounds."""
         self._compute(table, rows, self.expected(self._numbers(table, rows)))
 
     def _compute(self, table: Table, rows: np.ndarray, numbers: np.ndarray) -> None:
@@ -67,7 +67,7 @@ class Equation(Relation):
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
-        """Where the target lies at a bound, parents are moved: the one with most room first."""
+        """If the target lies at a bound, change parents, the one with the widest range first."""
         return (self._move_parents,)
 
     def _move_parents(self, table: Table, rows: np.ndarray, held: set[str], rng: np.random.Generator) -> None:
@@ -93,7 +93,7 @@ class Equation(Relation):
 
     # ---------------------------------------------------------------- what data says
     def holds(self, table: Table) -> bool:
-        """Whether every row keeps it, and unrelated columns would not."""
+        """Whether every row satisfies the relation, and unrelated columns would not."""
         full = table.present(self.columns)
         rows = int(full.sum())
         if rows < FEWEST:
@@ -104,7 +104,7 @@ class Equation(Relation):
         slack, order = table.fields[self.target].slack(self.size(numbers)), np.sort(self.expected(numbers))
         target = numbers[self.target]
         near = np.searchsorted(order, target + slack, "right") - np.searchsorted(order, target - slack, "left")
-        share = float(near.mean()) / rows  # of pairs of rows, one's target and another's parents, that fit
+        share = float(near.mean()) / rows  # of random pairs of a target and parents that fit
         return bool(-rows * np.log(max(share, 1e-12)) > CHANCE * len(self.columns))
 
 
@@ -114,9 +114,9 @@ def _room(table: Table, name: str) -> float:
 
 
 def in_turn(equations: Sequence[Relation]) -> list[Relation]:
-    """Relations with a target in an order in which every target is computed before it is used.
+    """The relations with a target, ordered so that every target is computed before it is used.
 
-    Raises ValueError where two compute one column, or where a column would be computed from itself.
+    Raises ValueError if two relations compute the same column, or if a column would be computed from itself.
     """
     by_target: dict[str, Relation] = {}
     for relation in equations:
@@ -125,7 +125,7 @@ def in_turn(equations: Sequence[Relation]) -> list[Relation]:
         if relation.target in by_target:
             both = f"{by_target[relation.target].describe()!r} and {relation.describe()!r}"
             raise ValueError(
-                f"{both} compute one column, {relation.target!r}: keep one, or write another column of it first"
+                f"{both} both compute column {relation.target!r}: keep one, or put another column first in one of them"
             )
         by_target[relation.target] = relation
     done: dict[str, Relation] = {}
@@ -137,7 +137,7 @@ def in_turn(equations: Sequence[Relation]) -> list[Relation]:
 def _visit(name: str, by_target: Mapping[str, Relation], done: dict[str, Relation], path: tuple[str, ...]) -> None:
     if name in path:
         round_trip = ", ".join(repr(by_target[n].describe()) for n in path[path.index(name) :])
-        raise ValueError(f"column {name!r} would be computed from itself by {round_trip}: take one out")
+        raise ValueError(f"column {name!r} would be computed from itself by {round_trip}: remove one")
     if name in done or name not in by_target:
         return
     for parent in by_target[name].columns[1:]:
@@ -146,7 +146,7 @@ def _visit(name: str, by_target: Mapping[str, Relation], done: dict[str, Relatio
 
 
 def agrees(relation: Relation, known: Sequence[Relation]) -> bool:
-    """Whether a relation computes no column that others compute, and none from itself."""
+    """Whether a relation can be computed along with the known ones: no column twice, and none from itself."""
     try:
         in_turn([*known, relation])
     except ValueError:

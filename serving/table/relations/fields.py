@@ -1,8 +1,8 @@
-"""Columns as relations see them: their bounds, the values that their type can write, and a table of them.
+"""Columns of relations: their bounds, the values that their types can represent, and tables of them.
 
-Values are those of docs/artifact.md: float64 with NaN for numbers, seconds of durations and booleans, int64
-microseconds with ``NO_DATE`` for dates, strings with ``""`` for categories. ``Field.at`` rounds a value to one that
-survives being written in the column's type and read again, so that a relation still holds in the file.
+Values are those of docs/artifact.md: float64 with NaN for numbers, durations in seconds and booleans; int64
+microseconds with ``NO_DATE`` for dates; strings with ``""`` for categories. ``Field.at`` rounds a value to one that
+survives writing and reading in the column's type, so that a relation still holds in the file.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from serving.table.relations.moments import TEXTS, Moments, unit_of
 from serving.table.spans import SpanLayout
 from serving.table.values import NO_DATE
 
-MOST_DECIMALS = 12  # beyond them floats set the gap between values
-_DIGITS = 10  # significant digits of numbers in texts without a layout
+MOST_DECIMALS = 12  # beyond them, float precision determines the gap between values
+_DIGITS = 10  # significant digits of numbers in text without a layout
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column of a schema: what relations need to know of it."""
+    """The properties of a schema column that relations need."""
 
     name: str
     kind: str
@@ -43,14 +43,14 @@ class Field:
 
     @classmethod
     def of(cls, column: Mapping[str, Any], timezone: str) -> Field:
-        """From a column's entry in the schema; ``timezone`` is the schema's."""
+        """Read a column's entry in the schema; ``timezone`` is the schema's."""
         known = ("name", "kind", "role", "dtype", "missing", "minimum", "maximum", "step", "layout", "public")
         values = {key: column[key] for key in known if column.get(key) is not None}
         return cls(**values, timezone=str(column.get("timezone") or timezone))
 
     @cached_property
     def family(self) -> str | None:
-        """``date``, ``time of day``, ``duration`` or ``number``; None for what cannot be computed with."""
+        """``date``, ``time of day``, ``duration`` or ``number``; None for columns without arithmetic."""
         if self.kind == "date":
             return "time of day" if is_clock(self.layout) else "date"
         if self.kind not in ("number", "integer"):
@@ -60,14 +60,14 @@ class Field:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Least and largest value; infinite where the schema sets none."""
+        """Smallest and largest value; infinite if the schema sets none."""
         low, high = self.minimum, self.maximum
         return -math.inf if low is None else float(low), math.inf if high is None else float(high)
 
     # ---------------------------------------------------------------- units
     @cached_property
     def unit(self) -> float:
-        """The gap between neighbouring values that can be written; 0 where floats alone set it."""
+        """The gap between neighbouring values of the type; 0 if only float precision limits it."""
         if self.kind == "date":
             return float(self._moments.unit)
         if self.step is not None:
@@ -83,7 +83,7 @@ class Field:
 
     @cached_property
     def _decimals(self) -> int | None:
-        """Decimals that a layout or a decimal type writes."""
+        """The decimals of a layout or a decimal type."""
         layout = number_layout(self.layout)
         if isinstance(layout, NumberLayout):
             found = re.search(r"\.(\d+)", layout.spec)
@@ -97,14 +97,14 @@ class Field:
 
     @cached_property
     def _float(self) -> Any:
-        """numpy's type of narrow floats."""
+        """The numpy type of narrow floats; None for others."""
         if self.dtype.lower().startswith(("float16", "half")):
             return np.float16
         return np.float32 if self.dtype.lower() in ("float32", "float[pyarrow]") else None
 
     @cached_property
     def _written(self) -> Callable[[float], float] | None:
-        """What a number becomes in a text that no unit describes."""
+        """The value of a number after writing it as text; None if ``unit`` describes the rounding."""
         base, *marks = self.dtype.split(":")
         if self.unit or self.family != "number":
             return None
@@ -113,14 +113,14 @@ class Field:
         return _short if base.startswith(TEXTS) and marks != ["floating"] else None
 
     def slack(self, size: np.ndarray) -> np.ndarray:
-        """How far rounding may carry a result made of terms of this total size, in ``numbers``."""
+        """The largest rounding error of a result with terms of this total size, in ``numbers``."""
         unit = self.unit / 1e6 if self.kind == "date" else self.unit
         precise = {np.float32: 1e-6, np.float16: 4e-3}.get(self._float, 1e-8 if self._written else 1e-10)
         return 0.5 * unit * (1 + 1e-6) + precise * size + (1e-6 if self.kind == "date" else 0.0)
 
     # ---------------------------------------------------------------- rounding
     def at(self, values: np.ndarray, side: int = 0) -> np.ndarray:
-        """The nearest values that can be written: any (0), none above (-1) or none below (1); within no bounds."""
+        """Round to values of the type: to nearest (0), down (-1) or up (1); ignores the bounds."""
         near = self._near(values)
         if side:
             off = near > values if side < 0 else near < values
@@ -128,17 +128,17 @@ class Field:
         return near
 
     def beyond(self, values: np.ndarray, side: int) -> np.ndarray:
-        """The next values that can be written, strictly above (1) or below (-1)."""
+        """The next values of the type, strictly above (1) or below (-1)."""
         near = self.at(values, side)
         return np.where(near == values, self._near(near + side * self._gap(near)), near)
 
     def clipped(self, values: np.ndarray) -> np.ndarray:
-        """Values within the bounds, as they can be written."""
+        """Values clipped to the limits."""
         low, high = self.limits
         return np.clip(values, low, high).astype(values.dtype, copy=False)
 
     def written(self, values: np.ndarray) -> np.ndarray:
-        """The nearest values within the bounds that can be written; missing ones stay missing."""
+        """Round to the nearest values of the type within the bounds; missing values stay missing."""
         return np.where(_present(self, values), self.clipped(self.at(values)), values)
 
     def inside(self, values: np.ndarray) -> np.ndarray:
@@ -148,7 +148,7 @@ class Field:
 
     @cached_property
     def limits(self) -> tuple[Any, Any]:
-        """The least and the largest value within the bounds that can be written."""
+        """The smallest and largest value of the type within the bounds."""
         kind = np.int64 if self.kind == "date" else np.float64
         low, high = self.bounds
         ends = [self.at(np.array([b]).astype(kind), s)[0] if math.isfinite(b) else b for b, s in ((low, 1), (high, -1))]
@@ -176,7 +176,7 @@ class Field:
 
     # ---------------------------------------------------------------- arithmetic
     def numbers(self, values: np.ndarray) -> np.ndarray:
-        """What is computed with: float64, of dates seconds since 1970, NaN where missing."""
+        """Values for arithmetic: float64, dates in seconds since 1970, NaN if missing."""
         if self.kind != "date":
             return values
         return np.where(values == NO_DATE, np.nan, values / 1e6)
@@ -195,7 +195,7 @@ def _short(value: float) -> float:
 
 
 class Table:
-    """Values by column name, with the fields of those that relations name, and each row's class index."""
+    """Values by column name, the fields of the related columns, and each row's class index."""
 
     def __init__(self, fields: Mapping[str, Field], values: dict[str, np.ndarray], codes: np.ndarray) -> None:
         self.fields, self.columns, self.codes = fields, values, codes
@@ -204,11 +204,11 @@ class Table:
         return len(self.codes)
 
     def present(self, names: Iterable[str]) -> np.ndarray:
-        """Rows that hold a value in all of these columns: bool ``(n,)``."""
+        """Rows with a value in all of these columns, bool ``(n,)``."""
         return np.logical_and.reduce([_present(self.fields[n], self.columns[n]) for n in names])
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column as float64 to compute with (``Field.numbers``)."""
+        """A column as float64 for arithmetic (``Field.numbers``)."""
         return self.fields[name].numbers(self.columns[name])
 
     def put(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
@@ -217,11 +217,11 @@ class Table:
         self.columns[name][rows] = values
 
     def take(self, rows: np.ndarray) -> Table:
-        """These rows alone."""
+        """A table of these rows."""
         return Table(self.fields, {n: v[rows] for n, v in self.columns.items()}, self.codes[rows])
 
     def replace(self, rows: np.ndarray, other: Table) -> None:
-        """Write another table's rows in the place of these."""
+        """Replace these rows by another table's rows."""
         for name, values in other.columns.items():
             self.put(name, rows, values)
 

@@ -1,4 +1,4 @@
-"""Rows made to keep relations: targets computed, broken rows repaired or sampled again, and all counted."""
+"""Enforces relations in generated rows: computes targets, repairs or resamples broken rows, and counts them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from serving.table.relations.base import Fields, Relation
 from serving.table.relations.equation import in_turn
 from serving.table.relations.fields import Table
 
-ROUNDS = 10  # times that broken rows are sampled again
-FEWEST = 16  # rows sampled of a class in a round, at least
-HOPELESS = 0.02  # sampling again ends when fewer of the new rows keep the relations
+ROUNDS = 10  # most rounds of resampling
+FEWEST = 16  # fewest rows to sample of a class per round
+HOPELESS = 0.02  # stop resampling if a smaller share of new rows satisfies the relations
 
 Values = dict[str, np.ndarray]
 Redraw = Callable[[np.ndarray], Values]
@@ -22,7 +22,7 @@ Report = dict[str, dict[str, int]]
 
 
 class Keeper:
-    """Enforces relations that have learned; ``fields`` are the columns that they name."""
+    """Enforces fitted relations; ``fields`` are the columns of the schema."""
 
     def __init__(self, relations: Sequence[Relation], fields: Fields) -> None:
         names = {name for r in relations for name in r.columns}
@@ -30,24 +30,24 @@ class Keeper:
         self._computed = in_turn(relations)
 
     def broken(self, values: Values) -> dict[str, np.ndarray]:
-        """Rows that break each relation, by its description: bool ``(n,)``."""
+        """Rows that break each relation, by its description, bool ``(n,)``."""
         table = Table(self.fields, values, np.zeros(len(next(iter(values.values()))), dtype=np.int64))
         return {r.describe(): r.broken(table) for r in self.relations}
 
     def keep(
         self, values: Values, codes: np.ndarray, redraw: Redraw, rng: np.random.Generator
     ) -> tuple[Values, Report]:
-        """The rows with every relation kept, and by relation how many were broken, sampled again and repaired.
+        """Enforce every relation; returns the rows, and by relation how many were broken, resampled and repaired.
 
-        ``codes`` are the rows' class indices; ``redraw`` generates rows of such classes. Columns that relations name
-        come back as they can be written. Raises DataError, with counts, if rows can be neither sampled nor repaired.
+        ``codes`` are the rows' class indices; ``redraw`` generates rows of given classes. Related columns are rounded
+        to values of their types. Raises DataError with counts if rows can be neither resampled nor repaired.
         """
         if not len(codes):
             return values, {r.describe(): {"broken": 0, "redrawn": 0, "repaired": 0} for r in self.relations}
         table = self._written(values, codes)
         before = {r.describe(): r.broken(table) for r in self.relations}
-        # Sampling again would prefer rows that happen to keep all relations; repair leaves the columns' shares as they
-        # are. But where a computed value lies beyond its bounds, moving what it is computed from heaps rows up there.
+        # Repair before resampling: resampling favours rows that satisfy all relations by chance and so changes the
+        # distribution. Parents are changed only in the last resort, because that piles rows up at the target's bounds.
         redrawn, left = np.zeros(len(table), dtype=bool), np.arange(len(table))
         for improve in (self._repair, self._repair_fully):
             part = table.take(left)
@@ -68,7 +68,7 @@ class Keeper:
         }
 
     def _written(self, values: Values, codes: np.ndarray) -> Table:
-        """A table of the rows, the columns that relations name as they can be written."""
+        """A table of the rows, with numeric related columns rounded to values of their types."""
         numbers = {n: f for n, f in self.fields.items() if f.family is not None}
         return Table(self.fields, {n: numbers[n].written(v) if n in numbers else v for n, v in values.items()}, codes)
 
@@ -76,7 +76,7 @@ class Keeper:
         return np.logical_or.reduce([r.broken(table) for r in relations or self.relations])
 
     def _define(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute the targets of all rows that hold the values for it."""
+        """Compute the targets of all complete rows."""
         for relation in self._computed:
             relation.define(table, np.flatnonzero(table.present(relation.columns)), rng)
 
@@ -88,7 +88,7 @@ class Keeper:
         rng: np.random.Generator,
         improve: Callable[[Table, np.random.Generator], None],
     ) -> np.ndarray:
-        """Replace rows by new, improved ones of their class as far as those keep all; which were: bool ``(n,)``."""
+        """Replace rows by new rows of their class that satisfy all relations; returns which, bool ``(n,)``."""
         done = np.zeros(len(table), dtype=bool)
         for _ in range(ROUNDS):
             if not len(left):
@@ -107,13 +107,13 @@ class Keeper:
         return done
 
     def _repair(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute targets, and repair the other relations without changing targets."""
+        """Compute targets, and repair the other relations without changing the targets."""
         self._define(table, rng)
         held = {str(r.target) for r in self._computed}
         self._repair_all([r for r in self.relations if r.target is None], held, table, rng)
 
     def _repair_fully(self, table: Table, rng: np.random.Generator) -> None:
-        """Compute targets, and repair every relation: what a target is computed from follows where it is changed."""
+        """Compute targets, and repair every relation; parents may change to match their target."""
         self._define(table, rng)
         plain = [r for r in self.relations if r.target is None]
         self._repair_all([*plain, *reversed(self._computed)], set(), table, rng)
@@ -121,7 +121,7 @@ class Keeper:
     def _repair_all(
         self, relations: Sequence[Relation], held: set[str], table: Table, rng: np.random.Generator
     ) -> None:
-        """Repair rows that break one of these: each way of repair as often as there are relations."""
+        """Repair rows that break one of these relations; applies each kind of repair once per relation."""
         for level in range(max((len(r.repairs) for r in relations), default=0)):
             for _ in relations:
                 rows = np.flatnonzero(self._any(table, relations))
@@ -151,7 +151,7 @@ class Keeper:
 
     # ---------------------------------------------------------------- sealed
     def sealed(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """Entries for a sealed file, and of the relations that it may not hold, by description, why."""
+        """Entries for a sealed file, and for the relations that it may not hold, the reason by description."""
         entries, left_out = [], {}
         for relation in self.relations:
             try:
@@ -162,11 +162,11 @@ class Keeper:
 
 
 def refuse(failed: Mapping[str, int], rows: int) -> None:
-    """Raise DataError where generated rows break relations, with the count of each."""
+    """Raise DataError if generated rows break relations, with the count of each."""
     if failed:
         counts = "; ".join(f"{name!r} in {n} of {rows} generated rows" for name, n in failed.items())
         raise DataError(
-            f"constraints can be kept neither by sampling again nor by repair: {counts}; take them out of the schema "
+            f"constraints can be enforced neither by resampling nor by repair: {counts}; remove them from the schema "
             "that the model is trained with, or check minimum and maximum of their columns"
         )
 

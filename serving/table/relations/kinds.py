@@ -1,4 +1,4 @@
-"""The table of kinds: a new relation is a class and a row here."""
+"""The table of relation kinds. To add one, write a class and add it here."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from serving.table.relations.order import Order
 from serving.table.relations.product import Product
 from serving.table.relations.sum import Sum
 
-UNUSED = ("id", "dropped")  # roles of columns that no generated row has
-# In the order in which they are sought: what a later one finds may follow from earlier ones.
+UNUSED = ("id", "dropped")  # roles of columns that are not generated
+# In the order of the search: later kinds skip relations that earlier ones imply.
 KINDS: Mapping[str, type[Relation]] = {k.kind: k for k in (Product, Sum, Line, Combination, Order)}
 
 
 def read_relations(entries: Any) -> tuple[Relation, ...]:
-    """Relations from the entries of a schema file; raises ValueError naming the entry and what is wrong with it."""
+    """Parse the entries of a schema file; raises ValueError naming the entry and the problem."""
     if entries is None:
         return ()
     if not isinstance(entries, list | tuple):
@@ -46,7 +46,7 @@ def _read(entry: Any, where: str) -> Relation:
 
 
 def check_relations(relations: Sequence[Relation], fields: Fields) -> None:
-    """Raise ValueError on unknown, repeated, unused or unfit columns, and on columns computed twice or in a circle."""
+    """Raise ValueError for unknown, repeated, unused or unsuitable columns, and for repeated or cyclic targets."""
     for relation in relations:
         said, names = f"constraint {relation.describe()!r}", relation.columns
         if lacking := [n for n in names if n not in fields]:
@@ -59,8 +59,8 @@ def check_relations(relations: Sequence[Relation], fields: Fields) -> None:
         used = [fields[n] for n in names]
         if idle := next((f for f in used if f.role in UNUSED), None):
             raise ValueError(
-                f"{said} names {idle.name!r}, whose role is {idle.role}: no row has it. Set `role: feature` in its "
-                "entry, or take the constraint out"
+                f"{said} names {idle.name!r}, whose role is {idle.role}, so it is not generated. Set `role: feature` "
+                "in its entry, or remove the constraint"
             )
         if not relation.fits(used):
             what = ", ".join(f"{f.name!r} ({f.family or f.kind})" for f in used)
@@ -69,7 +69,7 @@ def check_relations(relations: Sequence[Relation], fields: Fields) -> None:
 
 
 def find_relations(table: Table) -> tuple[Relation, ...]:
-    """Relations that hold in every row and that neither chance nor other relations explain."""
+    """Relations that hold in every row and are explained neither by chance nor by other relations."""
     found: list[Relation] = []
     for kind in KINDS.values():
         found += kind.find(table, tuple(found))
@@ -77,10 +77,10 @@ def find_relations(table: Table) -> tuple[Relation, ...]:
 
 
 def unsealed(entries: Sequence[Mapping[str, Any]], fields: Fields, classes: int) -> tuple[Relation, ...]:
-    """The relations of a sealed file that knows so many classes; raises ValueError on entries that no release wrote."""
+    """The relations of a sealed file with this number of classes; raises ValueError for invalid entries."""
     try:
         relations = tuple(KINDS[e["kind"]].unsealed(e, classes) for e in entries)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"an entry lacks or holds what it should not: {error!r}") from error
+        raise ValueError(f"an entry lacks a key or holds an invalid value: {error!r}") from error
     check_relations(relations, fields)
     return relations

@@ -1,4 +1,4 @@
-"""Pairs that are nearly linear: the first column is a line of the second one plus a residual like those of training."""
+"""Nearly linear pairs: the first column is a line in the second one, plus a residual sampled from training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from serving.table.relations.base import COMMON, FEWEST, Fields, Relation, numer
 from serving.table.relations.equation import Equation, Numbers, agrees
 from serving.table.relations.fields import Table
 
-LEAST = 0.99  # |correlation| from which a pair is proposed
-LEAST_RANKS = 0.95  # of the ranks: a few far points make no line
-MOST_POINTS = 41  # quantiles of the residuals
-OWN = 25  # rows of a class from which it has quantiles of its own; below, its mean and its spread
-GROUPS, UNLIKE, OFF = 4, 1.6, 0.35  # residuals of quarters of the line: their spread and their mean beside the whole's
+LEAST = 0.99  # smallest |correlation| of a proposed pair
+LEAST_RANKS = 0.95  # smallest rank correlation, so that a few outliers do not make a line
+MOST_POINTS = 41  # most quantiles of the residuals
+OWN = 25  # rows for a class to get separate quantiles; below, only its mean and spread are used
+GROUPS, UNLIKE, OFF = 4, 1.6, 0.35  # per quarter of the line: limits on the residuals' spread and mean
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Line(Equation):
-    """The first column is computed as a line of the second one plus a residual, drawn from those of training rows."""
+    """The first column is computed as a line in the second one, plus a residual sampled from the training residuals."""
 
     learned: Learned | None = field(default=None, compare=False, repr=False)
     kind: ClassVar[str] = "line"
@@ -47,7 +47,7 @@ class Line(Equation):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Line:
-        """From an entry; raises ValueError."""
+        """Parse an entry; raises ValueError."""
         if len(entry["columns"]) != 2:
             raise ValueError(f"a line has two columns, the computed one first; got {len(entry['columns'])}")
         return cls(tuple(entry["columns"]))
@@ -55,7 +55,7 @@ class Line(Equation):
     # ---------------------------------------------------------------- what data says
     @classmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
-        """The closest pairs first, each column computed once; the residuals must be alike all along the line."""
+        """Find pairs, closest first; computes each column once and requires even residuals along the line."""
         fields = table.fields
         pairs = [p for p in combinations(numeric(table), 2) if fields[p[0]].family == fields[p[1]].family]
         close = [(abs(r), a, b) for a, b in pairs if abs(r := _correlation(table, a, b)) >= LEAST]
@@ -64,13 +64,13 @@ class Line(Equation):
             known_so_far = [*known, *found]
             if any({a, b} <= set(r.columns) for r in known_so_far) or _linked(a, b, known_so_far):
                 continue
-            # The later column is the one computed, if it is free.
+            # Prefer to compute the later column.
             free = [o for o in (cls((b, a)), cls((a, b))) if agrees(o, known_so_far)]
             found += [o for o in free if o._is_even(table)][:1]
         return found
 
     def _is_even(self, table: Table) -> bool:
-        """Whether residuals have one mean and one spread in all quarters of the line, and every row lies near it."""
+        """Whether residuals have similar mean and spread in all quarters of the line, and every row lies near it."""
         full = table.present(self.columns)
         x, y = (table.numbers(n)[full] for n in (self.parents[0], self.target))
         if abs(np.corrcoef(_ranks(x), _ranks(y))[0, 1]) < LEAST_RANKS:
@@ -84,13 +84,13 @@ class Line(Equation):
         return even and not self.learn(table, int(table.codes.max()) + 1).broken(table).any()
 
     def learn(self, table: Table, classes: int) -> Line:
-        """The line through all rows, and each class's residuals."""
+        """Fit the line to all rows, and the residuals of each class."""
         full = table.present(self.columns)
         x, y = (table.numbers(n)[full] for n in (self.parents[0], self.target))
         if len(x) < 2 or x.min() == x.max():
             raise ValueError(
                 f"{self.describe()!r} needs rows with both values, and two different values of {self.parents[0]!r}; "
-                "take it out of the schema"
+                "remove it from the schema"
             )
         slope, level = np.polyfit(x - x.mean(), y, 1)
         slope, intercept = float(f"{slope:.12g}"), float(f"{level - slope * x.mean():.12g}")
@@ -111,11 +111,11 @@ class Line(Equation):
         return self._line.slope * numbers[self.parents[0]] + self._line.intercept
 
     def solved(self, name: str, numbers: Numbers) -> np.ndarray:
-        """Where the line has the target's value."""
+        """The parent's value for which the line has the target's value."""
         return (numbers[self.target] - self._line.intercept) / self._line.slope
 
     def broken(self, table: Table) -> np.ndarray:
-        """Rows further from the line than training rows by more than half their range."""
+        """Rows whose residual lies outside the training range by more than half that range."""
         out, full = np.zeros(len(table), dtype=bool), table.present(self.columns)
         numbers = self._numbers(table, full)
         least, most = min(map(min, self._line.quantiles)), max(map(max, self._line.quantiles))
@@ -125,7 +125,7 @@ class Line(Equation):
         return out
 
     def define(self, table: Table, rows: np.ndarray, rng: np.random.Generator) -> None:
-        """Compute the target with a residual that keeps it within its bounds, where one can."""
+        """Compute the target with a sampled residual, within its bounds if possible."""
         self._recompute(table, rows, rng)
 
     def _recompute(self, table: Table, rows: np.ndarray, rng: np.random.Generator | None = None) -> None:
@@ -141,14 +141,14 @@ class Line(Equation):
 
     # ---------------------------------------------------------------- sealed
     def sealed(self, fields: Fields) -> dict[str, Any]:
-        """With slope, intercept and the quantiles, rounded to three significant digits."""
+        """The entry with slope, intercept and the quantiles, rounded to three significant digits."""
         line = self._line
         values = {"slope": line.slope, "intercept": line.intercept, "quantiles": [list(q) for q in line.quantiles]}
         return {**self.to_dict(), **values}
 
     @classmethod
     def unsealed(cls, entry: Mapping[str, Any], classes: int) -> Line:
-        """From an entry of a sealed file."""
+        """Parse an entry of a sealed file."""
         quantiles = tuple(tuple(float(q) for q in points) for points in entry["quantiles"])
         if len(quantiles) != classes or not all(quantiles):
             raise ValueError("a line needs the quantiles of each class")
@@ -156,7 +156,7 @@ class Line(Equation):
 
 
 def _place(points: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """The share of residuals below these, between 0 and 1."""
+    """The cumulative probability of residuals, between 0 and 1."""
     steps = np.arange(len(points))
     return np.interp(residual, points, steps / max(1, len(points) - 1))
 
@@ -166,7 +166,7 @@ def _at(points: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _of_class(residual: np.ndarray, whole: tuple[float, ...]) -> tuple[float, ...]:
-    """A class's quantiles; of few rows, those of all rows moved to its mean and, from five rows, its spread."""
+    """The quantiles of a class. For few rows: those of all rows, shifted to its mean and, from five rows, scaled."""
     if len(residual) >= OWN:
         return _quantiles(residual)
     if not len(residual):
@@ -178,7 +178,7 @@ def _of_class(residual: np.ndarray, whole: tuple[float, ...]) -> tuple[float, ..
 
 
 def _quantiles(residual: np.ndarray) -> tuple[float, ...]:
-    """Evenly spaced quantiles, each the mean of five rows."""
+    """Evenly spaced quantiles, each averaged over five rows."""
     ordered = np.sort(residual)
     count = int(np.clip(len(ordered) // COMMON, 2, MOST_POINTS))
     width = min(COMMON, len(ordered))
@@ -205,7 +205,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _linked(a: str, b: str, known: Sequence[Relation]) -> bool:
-    """Whether lines already join the two, by way of others."""
+    """Whether known lines already connect the two columns, possibly through others."""
     joined, grown = {a}, True
     lines = [set(r.columns) for r in known if isinstance(r, Line)]
     while grown:

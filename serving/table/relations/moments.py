@@ -1,4 +1,4 @@
-"""The dates that a column can write: days, seconds or what its layout has, in its time zone; starts of periods."""
+"""The dates that a column's type can represent: days, seconds, its layout's resolution, or starts of periods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLOCKS = {"D": DAY, "h": 3600 * SECOND, "min": 60 * SECOND, "s": SECOND, "ms": 
 
 @dataclass(frozen=True)
 class Moments:
-    """Dates in microseconds UTC on a grid of local clocks; ``unit`` reaches from each to the next, or beyond it."""
+    """Dates in microseconds UTC on a grid in local time; ``unit`` is at least the gap between neighbours."""
 
     unit: int
     timezone: str
@@ -32,7 +32,7 @@ class Moments:
 
     @classmethod
     def of(cls, dtype: str, layout: str | None, timezone: str) -> Moments:
-        """What a dtype's name and a layout (``serving.table.decode``) can write."""
+        """The grid of a dtype name and a layout (``serving.table.decode``)."""
         base, *marks = dtype.split(":")
         if layout:
             first = layout.partition("|")[0]
@@ -46,7 +46,7 @@ class Moments:
         return cls(unit_of(base), timezone)
 
     def near(self, stamps: np.ndarray) -> np.ndarray:
-        """The nearest dates on the grid; of periods, the starts of those around the dates."""
+        """Round to the nearest dates on the grid; for periods, to the start of the surrounding period."""
         out = stamps.astype(np.int64)
         if self.unit == 1:
             return out
@@ -58,7 +58,7 @@ class Moments:
 
 
 def unit_of(dtype: str) -> int:
-    """The microseconds of a type's unit, such as ``datetime64[s]``; 1 where it is that or finer."""
+    """The unit of a type such as ``datetime64[s]`` in microseconds, at least 1."""
     found = re.search(r"\[(s|ms)\b", dtype)
     return _CLOCKS[found[1]] if found else 1
 
@@ -87,7 +87,7 @@ def _months(local: np.ndarray, months: int, first: int) -> np.ndarray:
 
 
 def _local(stamps: np.ndarray, timezone: str) -> np.ndarray:
-    """Microseconds UTC as microseconds of local clocks."""
+    """Convert microseconds UTC to microseconds in local time."""
     if timezone == "UTC" or not len(stamps):
         return stamps
     if (offset := fixed(timezone)) is not None:

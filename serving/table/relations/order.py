@@ -12,13 +12,13 @@ import numpy as np
 from serving.table.relations.base import CHANCE, FEWEST, MOST_COLUMNS, Relation, Repair, reduced
 from serving.table.relations.fields import Field, Table
 
-BREAKABLE = 0.05  # share of pairs of unrelated rows that must break an order, or it says nothing
-NEVER_EQUAL = 12  # rows one unit apart: if equal values were allowed, about as many rows would have them
+BREAKABLE = 0.05  # smallest share of random pairs that must break an order for it to be informative
+NEVER_EQUAL = 12  # rows one unit apart; if equal values were allowed, a similar number of rows would have them
 
 
 @dataclass(frozen=True)
 class Order(Relation):
-    """The first column never lies above the second one; ``strict``: it never equals it either."""
+    """The first column is never above the second one; with ``strict`` never equal to it either."""
 
     strict: bool = False
     kind: ClassVar[str] = "order"
@@ -49,7 +49,7 @@ class Order(Relation):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Order:
-        """From an entry of a schema file; raises ValueError."""
+        """Parse an entry of a schema file; raises ValueError."""
         columns, strict = entry["columns"], entry.get("strict", False)
         if len(columns) != 2:
             raise ValueError(f"an order has two columns, the lower one first; got {len(columns)}")
@@ -63,7 +63,7 @@ class Order(Relation):
 
     @classmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
-        """Orders of columns whose ranges overlap; none that a chain of others, or another relation, implies."""
+        """Find orders between columns with overlapping ranges that no other orders or relations imply."""
         fields = table.fields
         held: list[tuple[str, str]] = []
         for family in ("date", "time of day", "duration", "number"):
@@ -73,7 +73,7 @@ class Order(Relation):
                     p for p in permutations(names, 2) if not any(r.settles and {*p} <= {*r.columns} for r in known)
                 ]
                 held += [p for p in pairs if _holds(table, *p)]
-        # Columns that are equal in every row are no order.
+        # Columns that are equal in every row have no order.
         found = {(a, b): _strict(table, a, b) for a, b in held if (b, a) not in held}
         given: dict[tuple[str, str], bool] = {}
         for relation in known:
@@ -81,18 +81,18 @@ class Order(Relation):
         return [cls(pair, strict) for pair, strict in reduced(found, given, fields).items()]
 
     def implies(self, fields: Mapping[str, Field]) -> dict[tuple[str, str], bool]:
-        """Itself."""
+        """The order itself."""
         return {(self.low, self.high): self.strict}
 
     # ---------------------------------------------------------------- rows
     def broken(self, table: Table) -> np.ndarray:
-        """Rows whose lower value lies above the higher one."""
+        """Rows whose lower value is above the higher one."""
         low, high = table.columns[self.low], table.columns[self.high]
         return table.present(self.columns) & (low >= high if self.strict else low > high)
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
-        """The two values change places; the higher one is raised; the lower one is lowered."""
+        """Swap the two values, raise the higher one, or lower the lower one."""
         return (self._swap, self._raise, self._lower)
 
     def _swap(self, table: Table, rows: np.ndarray, held: set[str], rng: np.random.Generator) -> None:
@@ -112,7 +112,7 @@ class Order(Relation):
             self._write(table, rows, low.beyond(high, -1) if self.strict else low.at(high, -1), high)
 
     def _write(self, table: Table, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-        """The values that the columns can hold and that keep the order."""
+        """Write the values that lie within the bounds and satisfy the order."""
         fits = table.fields[self.low].inside(low) & table.fields[self.high].inside(high)
         fits &= low < high if self.strict else low <= high
         table.put(self.low, rows[fits], low[fits])
@@ -126,12 +126,12 @@ def _holds(table: Table, low: str, high: str) -> bool:
     if rows < FEWEST or (both & (a > b)).any():
         return False
     below = np.searchsorted(np.sort(b[both]), a[both], side="left")
-    broken = float(below.mean()) / rows  # the share of pairs of rows, one's low and another's high, that break it
+    broken = float(below.mean()) / rows  # the share of random pairs that break it
     return broken > BREAKABLE and -rows * np.log1p(-min(broken, 1 - 1e-9)) > CHANCE
 
 
 def _strict(table: Table, low: str, high: str) -> bool:
-    """Whether equal values never occur, though values one unit apart do so often that chance would bring some."""
+    """Whether equal values never occur, although values one unit apart are frequent."""
     unit = max(table.fields[low].unit, table.fields[high].unit)
     both = table.present((low, high))
     gaps = table.columns[high][both] - table.columns[low][both]

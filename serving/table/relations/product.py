@@ -14,7 +14,7 @@ from serving.table.relations.base import Fields, Relation, numeric
 from serving.table.relations.equation import Equation, Numbers, agrees
 from serving.table.relations.fields import Field, Table
 
-PROBE = 40  # rows that products are first sought in
+PROBE = 40  # rows of the first, quick check
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Product(Equation):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Product:
-        """From an entry; raises ValueError."""
+        """Parse an entry; raises ValueError."""
         if len(entry["columns"]) < 3:
             raise ValueError("a product has three columns or more: [amount, price, quantity]")
         return cls(tuple(entry["columns"]))
 
     def fits(self, fields: Sequence[Field]) -> bool:
-        """Numbers; a duration is one duration times numbers."""
+        """Whether all columns are numbers, or a duration and its factors: one duration and numbers."""
         families = [f.family for f in fields]
         durations = families.count("duration")
         return set(families) <= {"number", "duration"} and (
@@ -46,7 +46,7 @@ class Product(Equation):
 
     @classmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
-        """Products of two columns."""
+        """Find products of two columns."""
         names = [n for n in numeric(table) if table.fields[n].family != "date"]
         if len(names) < 3:
             return []
@@ -67,14 +67,14 @@ class Product(Equation):
         return found
 
     def _idle(self, table: Table) -> bool:
-        """Whether one factor alone explains it: the others are 1, or the product 0."""
+        """Whether the product is trivial: nearly always equal to one factor."""
         numbers = self._numbers(table, table.present(self.columns))
         target = numbers[self.target]
         slack = table.fields[self.target].slack(np.abs(target))
         return any((np.abs(numbers[n] - target) <= slack).mean() > 0.95 for n in self.parents)
 
     def implies(self, fields: Fields) -> dict[tuple[str, str], bool]:
-        """A factor lies below the product where the others are never below 1."""
+        """Orders of a factor and the product, if the other factors are never below 1."""
         out = {}
         for name in self.parents:
             others = [fields[n] for n in self.parents if n != name]
@@ -88,12 +88,12 @@ class Product(Equation):
         return np.prod([numbers[n] for n in self.parents], axis=0)
 
     def solved(self, name: str, numbers: Numbers) -> np.ndarray:
-        """The quotient."""
+        """The target divided by the other parents; NaN for division by zero."""
         others = np.prod([numbers[n] for n in self.parents if n != name], axis=0)
         return np.divide(numbers[self.target], others, out=np.full(len(others), np.nan), where=others != 0)
 
 
 def alike(low: Field, high: Field, others: Sequence[Field]) -> bool:
-    """Whether an order follows in every row: columns of one family, no other lacks values, no rounding undoes it."""
+    """Whether an implied order holds in every row: same family, no missing values in others, compatible rounding."""
     grid = not high.unit or (low.unit > 0 and abs(low.unit / high.unit - round(low.unit / high.unit)) < 1e-6)
     return low.family == high.family and grid and not any(f.missing for f in others)

@@ -16,21 +16,21 @@ from serving.table.relations.equation import Equation, Numbers, agrees
 from serving.table.relations.fields import Table
 from serving.table.relations.product import alike
 
-MOST = 5  # columns of a sum that is found, the target among them
-PROBE = 500  # rows that weights are fitted on
-MOST_INVOLVED = 14  # columns among which all sums are sought
-EXACT = 1e-4  # an exact sum: the largest residual, in units of the target
-ROUNDED = (0.15, 0.6)  # a rounded one: its residual's root mean square, in units of the target, as rounding spreads it
-SMALL = 0.05  # and at most this share of the column's spread: a column of few values is no rounded sum
-# Weights are multiples of one of these parts, at most so many of it: whole numbers, parts, decimals; minutes, hours and
-# days in seconds.
+MOST = 5  # most columns of a sum to find, including the target
+PROBE = 500  # rows to fit the weights on
+MOST_INVOLVED = 14  # most columns among which all sums are searched
+EXACT = 1e-4  # exact sums: largest residual, in units of the target
+ROUNDED = (0.15, 0.6)  # rounded sums: range of the residual's root mean square, in units of the target
+SMALL = 0.05  # rounded sums: largest residual relative to the column's spread, which excludes columns of few values
+# Weights are fractions with one of these denominators and at most this numerator: whole numbers, simple fractions,
+# decimals, and minutes, hours and days in seconds.
 DENOMINATORS = {1: 10**9, 2: 99, 3: 99, 4: 99, 6: 99, 8: 99, 12: 99, 10: 10**4, 100: 10**4, 1000: 10**4}
 DENOMINATORS |= dict.fromkeys((60, 3600, 86_400), 10)
 
 
 @dataclass(frozen=True)
 class Sum(Equation):
-    """The first column is the weighted sum of the others and a constant; dates and durations count in seconds."""
+    """The first column is a weighted sum of the others plus a constant; dates and durations are in seconds."""
 
     weights: tuple[Fraction, ...] = ()
     constant: Fraction = field(default=Fraction(0))
@@ -67,7 +67,7 @@ class Sum(Equation):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Sum:
-        """From an entry; weights are numbers or fractions such as 1/3600; raises ValueError."""
+        """Parse an entry; weights are numbers or fractions such as 1/3600. Raises ValueError."""
         columns, weights = tuple(entry["columns"]), entry.get("weights")
         if len(columns) < 2:
             raise ValueError("a sum has two columns or more, the computed one first")
@@ -77,13 +77,13 @@ class Sum(Equation):
             raise ValueError(f"weights must be a list of {len(columns) - 1} numbers, one for each column but the first")
         read = tuple(_fraction(w, "a weight") for w in weights)
         if not all(read):
-            raise ValueError("a weight is 0: take its column out")
+            raise ValueError("a weight is 0: remove its column")
         return cls(columns, read, _fraction(entry.get("constant") or 0, "constant"))
 
     # ---------------------------------------------------------------- what data says
     @classmethod
     def find(cls, table: Table, known: Sequence[Relation]) -> list[Relation]:
-        """Sums of up to four columns, those of fewest columns first; each column is computed once."""
+        """Find sums of up to four columns, shortest first; each column is computed once."""
         names = numeric(table)
         found: list[Relation] = []
         if len(names) < 2:
@@ -92,7 +92,7 @@ class Sum(Equation):
         vectors, wanted = np.zeros((0, len(names))), data.involved()
         for size in range(2, MOST + 1 if len(wanted) <= MOST_INVOLVED else 3):
             for group in combinations(wanted, size):
-                # Where a sum of some of them is known, there is none that needs them all.
+                # Skip groups that contain a known sum.
                 if any({*f.columns} <= {*group} for f in found):
                     continue
                 if (one := _oriented(table, data, group, [*known, *found])) is None:
@@ -107,14 +107,14 @@ class Sum(Equation):
         return np.array([weights.get(n, 0.0) for n in names])
 
     def implies(self, fields: Fields) -> dict[tuple[str, str], bool]:
-        """Orders of two columns that differ by a sum which the bounds of the others keep at 0 or above."""
+        """Orders of two columns whose difference is a sum that the bounds of the other columns keep at 0 or above."""
         parts = {self.target: Fraction(-1)} | dict(zip(self.parents, self.weights, strict=True))
         exact = all(w.denominator == 1 for w in (*self.weights, self.constant))
         out: dict[tuple[str, str], bool] = {}
         for high in self.columns if exact else (self.target,):
             weights = {n: float(-w / parts[high]) for n, w in parts.items() if n != high}
             for low in weights:
-                # What the higher column lies above the lower one, at least.
+                # The smallest possible difference of the two columns.
                 gap = {n: w - (n == low) for n, w in weights.items() if w != (n == low)}
                 least = sum(min(w * b for b in fields[n].bounds) for n, w in gap.items())
                 least += float(-self.constant / parts[high])
@@ -130,18 +130,18 @@ class Sum(Equation):
         return np.sum(terms, axis=0) + float(self.constant)
 
     def solved(self, name: str, numbers: Numbers) -> np.ndarray:
-        """The parent that is missing to the target."""
+        """Solve for one parent, given the target and the other parents."""
         weight = float(dict(zip(self.parents, self.weights, strict=True))[name])
         return (numbers[self.target] - self.expected(numbers)) / weight + numbers[name]
 
     def size(self, numbers: Numbers) -> np.ndarray:
-        """The sum of the terms' sizes."""
+        """The sum of the terms' absolute values."""
         terms = [abs(float(w)) * np.abs(numbers[n]) for n, w in zip(self.parents, self.weights, strict=True)]
         return np.sum([np.abs(numbers[self.target]), *terms], axis=0) + abs(float(self.constant))
 
 
 class _Data:
-    """The rows on which weights are fitted: those that hold every column; columns that lack most are left out."""
+    """The complete rows for fitting weights; columns with the most missing values are left out if rows are too few."""
 
     def __init__(self, table: Table, names: list[str]) -> None:
         values = np.stack([table.numbers(n) for n in names], axis=1)
@@ -161,7 +161,7 @@ class _Data:
         self.rows = len(rows)
 
     def fit(self, target: str, others: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of the others, and residuals."""
+        """Least-squares weights of the others, and the residuals."""
         x, y = np.stack([self.columns[n] for n in others], axis=1), self.columns[target]
         scale = np.abs(x).max(0)
         scale[scale == 0] = 1.0
@@ -169,7 +169,7 @@ class _Data:
         return weights, y - x @ weights
 
     def follows(self, target: str, residual: np.ndarray) -> bool:
-        """Whether a residual is nothing, or rounding alone."""
+        """Whether a residual is zero or only rounding error."""
         unit, spread = self.units[target], float(self.columns[target].std())
         if np.abs(residual).max() <= max(EXACT * unit, self.floats[target]):
             return spread > 0
@@ -177,7 +177,7 @@ class _Data:
         return ROUNDED[0] * unit <= size <= min(ROUNDED[1] * unit, SMALL * spread)
 
     def involved(self) -> list[str]:
-        """The columns that take part in sums."""
+        """The columns that take part in any sum."""
         basis: list[str] = []
         involved: set[str] = set()
         if self.rows < max(FEWEST, 3 * len(self.names)):
@@ -193,7 +193,7 @@ class _Data:
         return [n for n in self.names if n in involved]
 
     def awkward(self, one: Sum) -> tuple[Any, ...]:
-        """What speaks against solving for a target: it cannot hold all results, signs, a constant, fractions."""
+        """A sort key that penalises a choice of target: unrepresentable results, minus signs, a constant, fractions."""
         unit = self.units[one.target]
         parts = [abs(float(w)) * self.units[n] for n, w in zip(one.parents, one.weights, strict=True)]
         fits = not unit or all(p and abs(p / unit - round(p / unit)) < 1e-6 for p in parts)
@@ -206,7 +206,7 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def _oriented(table: Table, data: _Data, group: Sequence[str], known: Sequence[Relation]) -> Sum | None:
-    """The sum of these columns, solved for the one that reads best; None where there is none."""
+    """The sum of these columns, solved for the most readable target; None if there is none."""
     found: list[tuple[tuple[Any, ...], Sum]] = []
     for place, target in enumerate(group):
         others = [n for n in group if n != target]
@@ -222,7 +222,7 @@ def _oriented(table: Table, data: _Data, group: Sequence[str], known: Sequence[R
 
 
 def _rounded(target: str, others: Sequence[str], weights: np.ndarray, level: float) -> Iterator[Sum]:
-    """Sums with weights near these, the simplest first."""
+    """Sums with simple weights near these, simplest first."""
     for denominator, most in DENOMINATORS.items():
         whole = np.round(weights * denominator)
         if not whole.all() or (np.abs(whole) > most).any() or (np.abs(whole / denominator / weights - 1) > 0.02).any():
@@ -242,7 +242,7 @@ def _term(weight: Fraction, name: str) -> str:
 
 
 def _written(value: Fraction) -> int | float | str:
-    """A number where that is exact, else a fraction in a string."""
+    """A number if that is exact, otherwise a fraction as a string."""
     if value.denominator == 1:
         return int(value)
     return float(value) if Fraction(repr(float(value))) == value else str(value)

@@ -144,7 +144,7 @@ def test_fewer_columns_keep_the_constraints_on_them():
         ([{"kind": "sum", "columns": ["end", "start"], "weights": ["a"]}], "a weight must be a number or a fraction"),
         ([{"kind": "sum", "columns": ["end", "start"], "weights": ["1/0"]}], "a weight must be a number or a fraction"),
         ([{"kind": "sum", "columns": ["end", "start"], "weights": [float("nan")]}], "a weight must be a number"),
-        ([{"kind": "sum", "columns": ["end", "start"], "weights": [0]}], "a weight is 0: take its column out"),
+        ([{"kind": "sum", "columns": ["end", "start"], "weights": [0]}], "a weight is 0: remove its column"),
         ([{"kind": "sum", "columns": ["end", "start"], "constant": True}], "constant must be a number"),
         (
             [{"kind": "sum", "columns": ["end", "shop"]}],
@@ -154,7 +154,7 @@ def test_fewer_columns_keep_the_constraints_on_them():
         ([{"kind": "line", "columns": ["end", "start", "shop"]}], "a line has two columns"),
         (
             [{"kind": "sum", "columns": ["end", "start"]}, {"kind": "line", "columns": ["end", "start"]}],
-            "'end = start' and 'end is nearly linear in start' compute one column, 'end'",
+            "'end = start' and 'end is nearly linear in start' both compute column 'end'",
         ),
         (
             [{"kind": "sum", "columns": ["end", "start"]}, {"kind": "sum", "columns": ["start", "end"]}],
