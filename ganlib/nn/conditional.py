@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganlib.errors import ConfigError
+from ganlib.nn.gaussian import normal_cdf
 
 if TYPE_CHECKING:
     from ganlib.data.spec import DataSpec
@@ -113,7 +114,7 @@ class MixturePrior(ClassPrior):
 
     def forward(self, noise: Tensor, y: Tensor) -> Tensor:
         """Latent draws; the last column of noise chooses among the class's components by their weights."""
-        chance = 0.5 * (1 + torch.erf(noise[:, -1:] * 0.7071067811865476))
+        chance = normal_cdf(noise[:, -1:])
         chosen = y * self.components + (chance > self.upto[y][:, :-1]).sum(1)
         factor = self.factor.flatten(0, 1)[chosen]
         return self.mean.flatten(0, 1)[chosen] + (factor @ noise[:, :-1].unsqueeze(2)).squeeze(2)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data.spec import DataSpec
+from ganlib.nn.gaussian import normal_cdf
 from ganlib.nn.layers import bake
 
 
@@ -42,7 +43,7 @@ class TableSampler(Sampler):
         """Decode ``z`` (under class indices ``condition``, int64 ``(n,)``, where the decoder takes them)."""
         inner, noise = z[:, : self.latent], z[:, self.latent :]
         output = self.decoder(inner) if condition is None else self.decoder(inner, condition)
-        u = (0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))).clamp(1e-6, 1.0 - 1e-6)
+        u = normal_cdf(noise).clamp(1e-6, 1.0 - 1e-6)
         parts = []
         for block in self.blocks:
             value, draw = output[:, block.slice], u[:, block.slice]

@@ -200,7 +200,12 @@ HOPELESS = {
     "no label": ({"k": [None] * 40}, (), 4, ("label column 'k' holds no value: all of them are missing", "--label")),
     "one class": ({"k": ["x"] * 40}, (), 4, ("label column 'k' holds one class, 'x'", "--label")),
     "balanced": ({"k": ["x", "y"] * 20}, (), 4, ("the classes of 'k' are balanced", "--rows")),
-    "the largest class": ({"k": ["x"] * 30 + ["y"] * 10}, ("--class", "x"), 4, ("class 'x' of 'k' is the largest", "--rows")),
+    "the largest class": (
+        {"k": ["x"] * 30 + ["y"] * 10},
+        ("--class", "x"),
+        4,
+        ("class 'x' of 'k' is the largest", "--rows"),
+    ),
     "no such class": ({"k": ["x"] * 30 + ["y"] * 10}, ("--class", "z"), 2, ("no class 'z'", "'x', 'y'")),
     "no rows": ({"k": ["x"] * 30 + ["y"] * 10}, ("--rows", 0), 2, ("augment.rows", "1")),
 }

@@ -45,6 +45,7 @@ from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import example_nll
 from ganlib.nn.architecture import Headed, NetOptions, activate_output, architecture
 from ganlib.nn.conditional import ByClass, Conditioned, class_prior
+from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -183,7 +184,7 @@ class CVAEGAN(Algorithm):
         """The forward that all four losses share."""
         x, y = batch.x, batch.y
         mean, log_variance = self.posterior(x, y)
-        z = mean + torch.exp(0.5 * log_variance) * batch.randn(self.config.latent_dim)
+        z = reparameterise(mean, log_variance, batch.randn(self.config.latent_dim))
         drawn_y = y[batch.permutation()]
         output = self.generator(z, y)
         rebuilt = self.rows(batch, output)
@@ -248,7 +249,7 @@ class CVAEGAN(Algorithm):
     def validation_loss(self, batch: Batch) -> Tensor:
         """l1 L_KL + l2 times the first term of L_G on held-out rows; the games' terms are no measure of progress."""
         mean, log_variance = self.posterior(batch.x, batch.y)
-        z = mean + torch.exp(0.5 * log_variance) * batch.randn(self.config.latent_dim)
+        z = reparameterise(mean, log_variance, batch.randn(self.config.latent_dim))
         like = self.rebuild_loss(self.generator(z, batch.y), batch.x)
         return self.config.kl * gaussian_kl(mean, log_variance).mean() + self.config.like * like
 

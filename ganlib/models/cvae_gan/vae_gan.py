@@ -26,6 +26,7 @@ from torch.nn.functional import softplus
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
+from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.layers import bake
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import GeneratorSampler, Sampler
@@ -102,7 +103,7 @@ class VAEGAN(Algorithm):
         """The forward that all three losses share; also remembers the losses for the equilibrium rule."""
         mean, log_variance = self.encoder(batch.x).chunk(2, 1)
         log_variance = log_variance.clamp(-12, 6)
-        z = mean + torch.exp(0.5 * log_variance) * batch.randn(self.config.latent_dim)
+        z = reparameterise(mean, log_variance, batch.randn(self.config.latent_dim))
         rebuilt, drawn = self.generator(z), self.generator(batch.randn(self.config.latent_dim))
         out = {"kl": gaussian_kl(mean, log_variance).mean() / self.spec.dim}
         features = self.critic.features(batch.x)

@@ -27,6 +27,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import activate, positions
 from ganlib.models.vae.vae import VAE, VAEConfig
+from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
@@ -91,7 +92,7 @@ class AAVAE(VAE):
 
     def _bound(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(x)
-        z = mean + torch.exp(0.5 * log_variance) * batch.randn(self.config.latent_dim)
+        z = reparameterise(mean, log_variance, batch.randn(self.config.latent_dim))
         return self.reconstruction_nll(z, x).sum(1), gaussian_kl(mean, log_variance)
 
     def loss(self, batch: Batch) -> Losses:

@@ -33,6 +33,7 @@ from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import example_nll
 from ganlib.nn.architecture import Headed, NetOptions, architecture
 from ganlib.nn.conditional import ByClass, Conditioned, class_prior
+from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -116,7 +117,7 @@ class CVAE(Algorithm):
     def loss(self, batch: Batch) -> Losses:
         """Negative bound as ``reconstruction`` and ``kl``, nats per row."""
         mean, log_variance = self.posterior(batch.x, batch.y)
-        z = mean + torch.exp(0.5 * log_variance) * batch.randn(self.config.latent_dim)
+        z = reparameterise(mean, log_variance, batch.randn(self.config.latent_dim))
         reconstruction = self.reconstruction_nll(z, batch.x, batch.y).sum(1).mean()
         return Losses(
             weights={"kl": self.config.beta}, reconstruction=reconstruction, kl=gaussian_kl(mean, log_variance).mean()

@@ -27,6 +27,7 @@ from ganlib.config import Config, Count, Rate, Weight, Whole
 from ganlib.data.spec import Block, DataSpec
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.losses.table import row_nll
+from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.layers import bake
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler, TableSampler
@@ -97,9 +98,8 @@ class VAEScorer(nn.Module):
         x = x.flatten(1)
         mean, log_variance = self.vae.posterior(x)
         noise = self.vae.noise.table
-        deviation = torch.exp(0.5 * log_variance)
         total = self.vae.config.beta * gaussian_kl(mean, log_variance) if with_kl else torch.zeros_like(mean[:, 0])
-        z = mean[:, None] + deviation[:, None] * noise
+        z = reparameterise(mean[:, None], log_variance[:, None], noise)
         repeated = x[:, None].expand(-1, len(noise), -1).flatten(0, 1)
         nll = self.vae.reconstruction_nll(z.flatten(0, 1), repeated).sum(1)
         return total + nll.view(-1, len(noise)).mean(1)
@@ -194,7 +194,7 @@ class VAE(Algorithm):
     def loss(self, batch: Batch) -> Losses:
         """Negative bound as ``reconstruction`` and ``kl``, nats per row."""
         mean, log_variance = self.posterior(batch.x)
-        z = mean + torch.exp(0.5 * log_variance) * batch.randn(self.config.latent_dim)
+        z = reparameterise(mean, log_variance, batch.randn(self.config.latent_dim))
         reconstruction = self.reconstruction_nll(z, batch.x).sum(1).mean()
         return Losses(
             weights={"kl": self.config.beta}, reconstruction=reconstruction, kl=gaussian_kl(mean, log_variance).mean()
