@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import factor_table
 from ganlib.detect import GANomalyDetector, ReconstructionVAEDetector, VAEDetector
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.metrics.detection import auroc
 from ganlib.registry import create
+from ganlib.testing.problems import factor_table
 from ganlib.training import Trainer, TrainerConfig
 
 COLUMNS, FACTORS = 30, 6

@@ -6,6 +6,7 @@ Each class states its ``kind``, the ``shape`` of one example (no batch axis), an
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -41,6 +42,17 @@ class Block:
     def slice(self) -> slice:
         """The block's positions."""
         return slice(self.start, self.stop)
+
+
+def runs(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:
+    """Neighbouring blocks of one kind, in order, so that a long run of numbers costs one operation."""
+    found: list[tuple[str, list[Block]]] = []
+    for block in sorted(blocks, key=lambda b: b.start):
+        if found and found[-1][0] == block.kind:
+            found[-1][1].append(block)
+        else:
+            found.append((block.kind, [block]))
+    return found
 
 
 class Field:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from ganlib.data.frames import close_names
+from ganlib.data.order import Order, epoch_seed
 from ganlib.data.spec import DataSpec
 from ganlib.data.transforms import check_transform
 from ganlib.errors import ConfigError, DataError
-from ganlib.training.batches import TensorBatches
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,6 +37,7 @@ _GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112
 # Rounding may carry a value a little beyond its range.
 _SLACK = 1e-5
+_TRANSFORMS = 0x6175676D  # the stream of random numbers that transforms draw
 _log = logging.getLogger(__name__)
 
 Channels = Literal["first", "last"]
@@ -218,7 +219,9 @@ class LazyImages:
         _check_batch_size(batch_size)
         if transform is not None:
             check_transform(transform, "LazyImages takes")
-        self._order = TensorBatches({"row": torch.arange(len(source))}, batch_size, seed, shuffle)
+        if not len(source):
+            raise DataError("there are no images to draw from")
+        self._order = Order(len(source), min(batch_size, len(source)), seed, shuffle)
         self.source, self.seed, self.shuffle, self.transform = source, seed, shuffle, transform
         self.rows, self.batch_size, self.device = self._order.rows, self._order.batch_size, torch.device(device)
         self.labels: Sequence[int] | Tensor | None = getattr(source, "labels", None)
@@ -244,9 +247,9 @@ class LazyImages:
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch, one in memory at a time."""
         # A stream of its own, not the one that shuffled the rows.
-        generator = torch.Generator().manual_seed(((self.seed * 1_000_003 + number) ^ 0x6175676D) % 2**63)
-        for rows in self._order.epoch(number):
-            tensors = self.source.load(rows["row"])
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, number, _TRANSFORMS))
+        for rows in self._order.batches(number):
+            tensors = self.source.load(rows)
             if self.transform is not None:
                 tensors["x"] = self.transform(tensors["x"], generator)
             yield {name: value.to(self.device) for name, value in tensors.items()}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ganlib.errors import ConfigError
-from ganlib.training.algorithm import Batch
+
+if TYPE_CHECKING:
+    from ganlib.training.algorithm import Batch
 
 Score = Callable[[Tensor], Tensor]
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganlib.data.spec import Block, DataSpec
+from ganlib.data.fields import Block, runs
+from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_nll
 
 
@@ -30,7 +31,7 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
     if not blocks:
         return gaussian_nll(x, output, log_variance)
     parts = []
-    for kind, run in _runs(blocks):
+    for kind, run in runs(blocks):
         if kind == "number":
             part = slice(run[0].start, run[-1].stop)
             parts.append(gaussian_nll(x[:, part], output[:, part], log_variance[:, part]))
@@ -54,30 +55,3 @@ def example_nll(spec: DataSpec, output: Tensor, log_variance: Tensor, x: Tensor)
         return row_nll(spec.blocks, output, log_variance, x)
     mean = torch.tanh(output) if spec.kind == "image" else output
     return gaussian_nll(x.flatten(1), mean.flatten(1), log_variance.expand(len(x), spec.dim))
-
-
-def activate(blocks: Sequence[Block], output: Tensor) -> Tensor:
-    """Turn decoder outputs into the encoding's range: numbers as they are, flags by sigmoid, categories by softmax."""
-    if all(block.kind == "number" for block in blocks):
-        return output
-    parts = []
-    for kind, run in _runs(blocks):
-        part = slice(run[0].start, run[-1].stop)
-        if kind == "number":
-            parts.append(output[:, part])
-        elif kind == "binary":
-            parts.append(torch.sigmoid(output[:, part]))
-        else:
-            parts.extend(torch.softmax(output[:, block.slice], dim=1) for block in run)
-    return torch.cat(parts, 1)
-
-
-def _runs(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:
-    """Neighbouring blocks of one kind, in order, so that long runs of numbers cost one operation."""
-    runs: list[tuple[str, list[Block]]] = []
-    for block in sorted(blocks, key=lambda b: b.start):
-        if runs and runs[-1][0] == block.kind:
-            runs[-1][1].append(block)
-        else:
-            runs.append((block.kind, [block]))
-    return runs

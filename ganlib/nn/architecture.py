@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.nn.layers import CONV, MinibatchDiscrimination, SelfAttention, norm_layer, parametrise
+from ganlib.nn.table import activate
 
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 LEAST_SIDE = 4
@@ -375,8 +376,6 @@ class Energy(nn.Module):
 
 def activate_output(spec: DataSpec, output: Tensor) -> Tensor:
     """A generator's linear output in the data's range: tanh for images, the blocks' own links for table rows."""
-    from ganlib.losses.table import activate
-
     if spec.kind == "image":
         return torch.tanh(output)
     return activate(spec.blocks, output) if spec.blocks else output

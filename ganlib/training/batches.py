@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganlib.data.order import Order
 from ganlib.errors import ConfigError, DataError
 from ganlib.training.algorithm import Batch
 from ganlib.training.ranks import ALONE, Ranks, digests
@@ -36,11 +37,12 @@ class TensorBatches:
         self.tensors, self.seed, self.shuffle = dict(tensors), seed, shuffle
         self.rows = next(iter(lengths.values()))
         self.batch_size, self.ranks = min(batch_size, self.rows), ranks
+        self._order = Order(self.rows, self.batch_size, seed, shuffle)
         self._check_split(batch_size)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return max(1, self.rows // self.batch_size) if self.shuffle else -(-self.rows // self.batch_size)
+        return len(self._order)
 
     def _check_split(self, asked: int) -> None:
         size, ranks = self.batch_size, self.ranks.size
@@ -67,8 +69,7 @@ class TensorBatches:
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch, or this rank's slices of them."""
         if self.shuffle:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
-            order = torch.randperm(self.rows, generator=generator).to(next(iter(self.tensors.values())).device)
+            order = self._order.of(number).to(next(iter(self.tensors.values())).device)
             shuffled = {name: value[order] for name, value in self.tensors.items()}
         else:
             shuffled = self.tensors

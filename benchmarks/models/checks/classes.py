@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmarks.models.checks.check import Check, Figures, fit
 from ganlib.data.captions import CaptionEncoder
 from ganlib.data.spec import Block, DataSpec
-from ganlib.data.toy import digit_caption, digit_captions, digits, stroke
 from ganlib.metrics.classes import class_consistency, class_diversity, rare_class_recall, train_on_synthetic
+from ganlib.testing.problems import digit_caption, digit_captions, digits, stroke
 
 _FAMILY: dict[str, dict[str, Any]] = {
     "cvae": {"latent_dim": 8, "hidden": (256, 128)},

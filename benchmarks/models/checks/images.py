@@ -12,11 +12,11 @@ from torch import Tensor
 
 from benchmarks.models.checks.check import Check, Figures, draw, fit
 from ganlib.data.spec import Block, DataSpec
-from ganlib.data.toy import blobs_agree, digits, twin_blobs
 from ganlib.metrics.detection import auroc
 from ganlib.metrics.two_sample import classifier_two_sample, mmd_test
 from ganlib.models.gan.localized import LocalizedGAN, LocalizedGANConfig
 from ganlib.models.gan.semi_supervised import SemiSupervisedGAN, SemiSupervisedGANConfig, with_labels
+from ganlib.testing.problems import blobs_agree, digits, twin_blobs
 from ganlib.training import Batch, Losses, Trainer, TrainerConfig
 
 

@@ -12,10 +12,10 @@ import torch
 from benchmarks.models import mixtures
 from benchmarks.models.checks.check import Check, Figures, draw, fit
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import ring
 from ganlib.losses.penalties import slopes
 from ganlib.metrics.mixtures import mode_report, ring_centres
 from ganlib.registry import create
+from ganlib.testing.problems import ring
 from ganlib.training import Batch
 
 

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
-from ganlib.losses.table import activate
 from ganlib.nn.mlp import MLP
+from ganlib.nn.table import activate
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 

@@ -25,10 +25,11 @@ from torch.nn.functional import softplus
 from ganlib.config import Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.losses.table import activate, positions
+from ganlib.losses.table import positions
 from ganlib.models.vae.vae import VAE, VAEConfig
 from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.mlp import MLP
+from ganlib.nn.table import activate
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import digits, ring
 from ganlib.losses.adversarial import OBJECTIVES
 from ganlib.losses.objective import Objective
+from ganlib.testing.problems import digits, ring
 from ganlib.testing.toy import Toy
 from ganlib.testing.toys.images import BLOBS, DIGITS, ENERGY
 from ganlib.testing.toys.points import RING

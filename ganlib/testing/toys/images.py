@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import blobs_agree, digits, twin_blobs
 from ganlib.metrics.detection import auroc
 from ganlib.metrics.features import precision_recall_density_coverage
+from ganlib.testing.problems import blobs_agree, digits, twin_blobs
 from ganlib.testing.toy import Toy
 
 

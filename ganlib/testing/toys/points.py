@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import modes_found, ring
+from ganlib.testing.problems import modes_found, ring
 from ganlib.testing.toy import Toy
 
 

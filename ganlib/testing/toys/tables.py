@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import factor_table, labelled_table
 from ganlib.metrics.detection import auroc, pca_scores
+from ganlib.testing.problems import factor_table, labelled_table
 from ganlib.testing.toy import Toy
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ganlib.augment import as_augmenter
-from ganlib.data.toy import digits
 from ganlib.detect import as_detector
 from ganlib.errors import ConfigError, DataError, GanlibError
 from ganlib.metrics.features import train_classifier
 from ganlib.registry import create, entry
+from ganlib.testing.problems import digits
 
 SMALL = {"width": 4, "latent_dim": 4, "steps": 3}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ganlib.data.captions import CaptionEncoder
-from ganlib.data.toy import NUMERALS, digit_captions, digits, stroke
 from ganlib.errors import ConfigError, DataError
+from ganlib.testing.problems import NUMERALS, digit_captions, digits, stroke
 
 
 def test_captions_of_one_meaning_are_near():

@@ -2,7 +2,7 @@
 
 import torch
 
-from ganlib.data.toy import blobs_agree, twin_blobs
+from ganlib.testing.problems import blobs_agree, twin_blobs
 
 
 def test_blobs_agree_beyond_chance():

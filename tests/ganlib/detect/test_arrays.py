@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from ganlib.data.toy import digits
 from ganlib.detect import as_detector
 from ganlib.detect.selection import compare_detectors, contrast
 from ganlib.errors import ConfigError, DataError
 from ganlib.export import seal
+from ganlib.testing.problems import digits
 
 
 def blobs(n, seed, side=8):

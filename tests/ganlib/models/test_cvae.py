@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional as F
 
 from ganlib.data.spec import Block, DataSpec
-from ganlib.data.toy import labelled_table
 from ganlib.errors import ConfigError
 from ganlib.models.vae.cvae import CVAE, CVAEConfig
 from ganlib.nn.architecture import Headed, MLPTrunk, NetOptions
 from ganlib.nn.conditional import ByClass, ClassPrior, MixturePrior, class_prior
+from ganlib.testing.problems import labelled_table
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import digits, ring
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.models.gan.tricks import InstanceNoise, PastWeights, Replay, unrolled
 from ganlib.registry import create, entry
+from ganlib.testing.problems import digits, ring
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ganlib.data.spec import Block, DataSpec
-from ganlib.data.toy import factor_table
 from ganlib.metrics.detection import auroc
 from ganlib.models.anomaly.reconstruction_vae import ReconstructionVAE, ReconstructionVAEConfig
 from ganlib.models.vae.vae import VAE, FixedNoise, VAEConfig
+from ganlib.testing.problems import factor_table
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)

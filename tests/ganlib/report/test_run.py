@@ -6,10 +6,10 @@ import torch
 
 from ganlib.augment import as_augmenter
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import digits, ring
 from ganlib.errors import ConfigError, DataError
 from ganlib.registry import create
 from ganlib.report.run import picture_run
+from ganlib.testing.problems import digits, ring
 from ganlib.training import History, Trainer, TrainerConfig
 
 torch.set_num_threads(1)

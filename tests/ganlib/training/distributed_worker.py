@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ganlib.data.spec import DataSpec
-from ganlib.data.toy import ring
 from ganlib.errors import GanlibError
 from ganlib.registry import create, entry
+from ganlib.testing.problems import ring
 from ganlib.training import Algorithm, Losses, Optimiser, Phase, Routine, Trainer, TrainerConfig
 
 torch.set_num_threads(1)

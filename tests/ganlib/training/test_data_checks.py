@@ -71,7 +71,7 @@ def test_data_that_cannot_be_learned(spec, data, name, message):
         ("coupled_pair", {"objective": "fisher"}, "more than the critic's scores"),
         ("gan", {"width": 0}, "'width' must be at least 1"),
         ("gan", {"hidden": (8, 0)}, "'hidden' must be at least 1"),
-        ("gan", {"betas": (0.5,)}, "two numbers"),
+        ("gan", {"betas": (0.5,)}, "a list of 2"),
         ("gan", {"betas": (0.5, 2.0)}, "below 1"),
         ("gan", {"learning_rate": float("nan")}, "above 0"),
         ("gan", {"learning_rate": -1.0}, "above 0"),
