@@ -12,7 +12,7 @@ import torch
 from ganlib.registry import entries
 from ganlib.training import Batch, Phase, Routine, Trainer, TrainerConfig
 from ganlib.training.algorithm import Stage
-from ganlib.training.updater import Updater
+from ganlib.training.runtime import Runtime
 
 torch.set_num_threads(1)
 NAMES = [e.name for e in entries()]
@@ -116,7 +116,7 @@ def single_phases(algorithm):
 def test_trains_under_half_precision(name, monkeypatch):
     """What a GPU does by default: losses, hooks and buffers must bear mixed types."""
     entry, algorithm = make(name)
-    monkeypatch.setattr(Updater, "autocast", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
+    monkeypatch.setattr(Runtime, "autocast", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
     short(entry, steps=2).fit(algorithm, entry.toy.data(0))
     assert all(value.isfinite().all() for value in algorithm.state_dict().values())
 
