@@ -18,13 +18,22 @@ class TrainerConfig(Config):
 
     ``steps`` wins over ``epochs``. ``patience``: stop after so many validations without an improvement of
     ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
-    ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA; auto does so there.
-    ``compile`` compiles the players (CUDA only). ``gradient_clip`` is a global norm per update, 0 for none;
+    ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA, with TF32 for products left in
+    float32; auto does so there; fp32 leaves both at torch's defaults. ``compile`` compiles the players (CUDA only),
+    except those that a loss differentiates twice. ``gradient_clip`` is a global norm per update, 0 for none;
     ``gradient_norms`` logs it for each phase. ``schedule``: learning rates stay constant, or fall to 0 over each
     stage, linear or by cosine, from the share ``decay_from`` of its steps on; before that they rise over ``warm_up``
     steps.
     ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
     several, off never does; ``batch_size`` is that of all processes together.
+
+    ``threads``: torch's number of threads on a CPU while training. auto times up to ten steps of the run, alternately
+    with one thread and with torch's default, and keeps the default only if it is clearly faster; History has the number
+    as ``threads``. Other numbers of threads round sums differently. A second run of the same model and batch size in a
+    process repeats the first one's choices, so that equal seeds give equal weights; another process may choose
+    otherwise and end with slightly different weights: ``threads=1`` (or any number) pins it. Nothing is timed on CUDA,
+    with ``deterministic``, in several processes, or if torch's default is 1 (``OMP_NUM_THREADS=1``). The former number
+    is set back at the end.
     """
 
     steps: int | None = None
@@ -47,6 +56,7 @@ class TrainerConfig(Config):
     checkpoint: str | None = None
     checkpoint_every: int = 10
     distributed: Literal["auto", "off"] = "auto"
+    threads: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +65,8 @@ class TrainerConfig(Config):
             value = getattr(self, name)
             if value is not None and not value >= low:
                 raise ConfigError(f"{name} must be at least {low}, not {value}")
+        if self.threads != "auto" and self.threads < 1:
+            raise ConfigError(f"threads must be 'auto' or at least 1, not {self.threads}")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is a decay in [0, 1), not {self.ema}")
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -65,13 +77,17 @@ class TrainerConfig(Config):
 
 @dataclass
 class History:
-    """What happened: mean losses per epoch by ``term`` (``validation`` where watched), and why training ended."""
+    """What happened: mean losses per epoch by ``term`` (``validation`` where watched), and why training ended.
+
+    ``threads`` is the number of threads trained with, None if too few steps were taken to choose it.
+    """
 
     curves: dict[str, list[float]] = field(default_factory=dict)
     steps: int = 0
     epochs: int = 0
     best_epoch: int | None = None
     stopped: str = "budget"
+    threads: int | None = None
 
     def record(self, values: Mapping[str, float]) -> None:
         """Append one epoch's means."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
+import torch
 from torch import Tensor
 
 from ganlib.errors import DivergenceError
-from ganlib.training.algorithm import Algorithm, Losses
+from ganlib.training.algorithm import Algorithm
 from ganlib.training.config import TrainerConfig
 from ganlib.training.ema import Average
 from ganlib.training.progress import Progress
 
 EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
+READ_EVERY = 50  # steps after which losses are read within an epoch
 
 State = dict[str, Tensor]
 
@@ -23,10 +27,29 @@ def sane(loss: float) -> bool:
     return abs(loss) <= EXPLODED  # which is false of NaN
 
 
-def culprit(losses: Losses) -> str:
-    """The terms that are not sane, or the weighted sum if each of them is."""
-    bad = [name for name, value in losses.terms.items() if not sane(value.item())]
-    return ", ".join(bad) or "the weighted sum"
+def exploded(loss: Tensor) -> Tensor:
+    """A flag on the loss's device: whether it is not sane."""
+    return ~(loss.detach().abs() <= EXPLODED)
+
+
+def culprit(terms: Mapping[str, Tensor], total: Tensor) -> str:
+    """The terms that are not sane if their weighted sum is not, or the sum if each of them is; else nothing."""
+    *numbers, judged = _numbers([*terms.values(), total])
+    if sane(judged):
+        return ""
+    return ", ".join(name for name, value in zip(terms, numbers, strict=True) if not sane(value)) or "the weighted sum"
+
+
+def _numbers(scalars: Sequence[Tensor]) -> list[float]:
+    """The values of scalar tensors, read at once from each device."""
+    kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for index, value in enumerate(scalars):
+        kinds.setdefault((value.device, value.dtype), []).append(index)
+    numbers: dict[int, float] = {}
+    for places in kinds.values():
+        read = torch.stack([scalars[index].detach().reshape(()) for index in places]).tolist()
+        numbers |= dict(zip(places, read, strict=True))
+    return [numbers[index] for index in range(len(scalars))]
 
 
 class Guard:
@@ -35,6 +58,7 @@ class Guard:
     def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress) -> None:
         self.algorithm, self.config, self.progress = algorithm, config, progress
         self.best_state: State | None = None
+        self._unread: list[tuple[int, int, dict[str, Tensor], Tensor]] = []
 
     def start(self) -> None:
         """Take the current weights, those before the run's first step, for good."""
@@ -50,10 +74,30 @@ class Guard:
         self._good, self._newest = self._newest, (self.progress.history.steps, self.snapshot())
 
     # ---------------------------------------------------------------- divergence
-    def check(self, losses: Losses, total: Tensor) -> None:
-        """Raise DivergenceError if the weighted sum of an update's losses is not sane."""
-        if not sane(total.item()):
-            self.loss_diverged(culprit(losses))
+    def watch(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
+        """Remember an update's losses, to be read later: reading each would make the CPU wait for the device."""
+        position = (self.progress.history.steps + 1, self.progress.epoch + 1)
+        self._unread.append((*position, {name: value.detach() for name, value in terms.items()}, total.detach()))
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Run a step in this context; an error that an exploded loss led to is raised as DivergenceError."""
+        try:
+            yield
+        except Exception:
+            self.read()
+            raise
+        if self._unread and self._unread[-1][0] - self._unread[0][0] >= READ_EVERY:
+            self.read()
+
+    def read(self) -> None:
+        """Raise DivergenceError for the first update since the last reading whose weighted sum is not sane."""
+        unread, self._unread = self._unread, []
+        numbers = iter(_numbers([value for *_, terms, total in unread for value in (*terms.values(), total)]))
+        for step, epoch, terms, total in unread:
+            values = [next(numbers) for _ in (*terms, total)]
+            if not sane(values[-1]):
+                self._fail("loss", culprit(terms, total), step, epoch)
 
     def loss_diverged(self, name: str) -> NoReturn:
         """Restore the last good weights and raise DivergenceError for a loss of the step under way."""

@@ -61,15 +61,16 @@ class Ranks:
         """Mean over the ranks, differentiable by the update; see ``_Mean`` for the gradient."""
         return values if self.alone else _Mean.apply(values, self)
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter], good: bool) -> bool:
-        """Replace each gradient by its mean over the ranks, in one message; whether all ranks call theirs ``good``.
+    def average_gradients(self, parameters: Sequence[nn.Parameter], bad: Tensor) -> bool:
+        """Replace each gradient by its mean over the ranks, in one message; False if any rank's flag ``bad`` is set.
 
         The message also says who has which gradient: one that no rank has stays None, and is not stepped.
         """
         dtype = functools.reduce(torch.promote_types, (p.dtype for p in parameters), torch.float32)
         pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        notes = torch.tensor([float(not good)] + [float(p.grad is not None) for p in parameters])
-        message = [notes.to(self.device, dtype), *(piece.reshape(-1).to(dtype) for piece in pieces)]
+        notes = torch.tensor([float(p.grad is not None) for p in parameters])
+        flags = torch.cat([bad.detach().reshape(1).to(self.device, dtype), notes.to(self.device, dtype)])
+        message = [flags, *(piece.reshape(-1).to(dtype) for piece in pieces)]
         sizes = [len(part) for part in message]
         first, *means = self.averaged(torch.cat(message)).split(sizes)
         failed, *held = first.tolist()

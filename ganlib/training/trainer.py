@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +26,14 @@ from ganlib.training.optim import rate_factor
 from ganlib.training.progress import Progress
 from ganlib.training.ranks import ALONE, Ranks, joined
 from ganlib.training.resume import identity_of, resume_run, save_run
+from ganlib.training.runtime import Runtime, torch_settings
+from ganlib.training.threads import Threads
 from ganlib.training.updater import Updater, check_stages
 
 if TYPE_CHECKING:
     from ganlib.data.images import LazyImages
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -66,17 +72,21 @@ class Trainer:
         GanlibError where their weights have come apart.
         """
         check_model(algorithm)
-        device, strict = choose_device(self.config.device), torch.are_deterministic_algorithms_enabled()
-        with joined(self.config.distributed, device) as ranks, torch.random.fork_rng(enabled=True):
+        device = choose_device(self.config.device)
+        with (
+            joined(self.config.distributed, device) as ranks,
+            torch.random.fork_rng(enabled=True),
+            torch_settings(self.config, ranks.device),
+        ):
             callbacks = self.callbacks if ranks.index == 0 else ()
             run = Run(self.config, algorithm, data, validation, callbacks, ranks)
             try:
-                return run.train()
+                with run.runtime.compilation():
+                    return run.train()
             finally:
                 for callback in callbacks:
                     callback.on_end()
-                algorithm.to("cpu").eval()
-                torch.use_deterministic_algorithms(strict)
+                run.runtime.release()
 
 
 class Run:
@@ -94,10 +104,9 @@ class Run:
         self.config, self.algorithm, self.callbacks = config, algorithm, callbacks
         self.ranks, self.device = ranks, ranks.device
         torch.manual_seed(config.random_state)
-        if config.deterministic:
-            torch.use_deterministic_algorithms(True)
         self.generator = torch.Generator(self.device).manual_seed(config.random_state)
-        algorithm.to(self.device).train()
+        self.runtime = Runtime(algorithm, config, self.device)
+        self.runtime.place()
         self.agreement = Agreement(algorithm, ranks)
         self._read(data, validation)
         self.stages: Sequence[Stage] = algorithm.stages(config.steps or config.epochs * len(self.default))
@@ -106,9 +115,9 @@ class Run:
         self.total = sum(stage.steps for stage in self.stages)
         self.average = Average(algorithm, config.ema) if config.ema else None
         self.progress = Progress()
+        self._stepped = self._logged = False
         self.guard = Guard(algorithm, config, self.progress)
-        self.updater = Updater(algorithm, config, ranks, self.guard)
-        self._compile()
+        self.updater = Updater(algorithm, config, ranks, self.guard, self.runtime.autocast)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -148,12 +157,6 @@ class Run:
                 stacklevel=4,
             )
 
-    def _compile(self) -> None:
-        if self.config.compile and self.device.type == "cuda":
-            for modules in self.algorithm.players().values():
-                for module in [modules] if isinstance(modules, torch.nn.Module) else modules:
-                    module.compile()
-
     def _prepare(self) -> None:
         """The first global batch is seen whole by every rank."""
         whole = self.default.to(self.device, ALONE) if isinstance(self.default, TensorBatches) else self.default
@@ -161,7 +164,7 @@ class Run:
         if is_lazy(self.default):  # tensors were checked whole
             check_training_data(getattr(self.algorithm, "spec", None), first)
         with torch.no_grad():
-            self.algorithm.prepare(Batch(first, self.generator))
+            self.algorithm.prepare(Batch(self.runtime.laid_out(first), self.generator))
         self.ranks.share(self.algorithm)
 
     # ---------------------------------------------------------------- the loop
@@ -171,11 +174,14 @@ class Run:
             self._prepare()
             self.part_ways()
         self.guard.start()
+        self._choose_threads()
         for stage in self._stages_left():
             batches = self._batches_of(stage)
             while self.progress.going and self.progress.stage_step < stage.steps:
                 self._epoch(stage, batches)
                 self._end_epoch(last=self.progress.stage_step >= stage.steps and stage is self.stages[-1])
+        if not self._logged:
+            self._log()
         self.guard.finish(self.average)
         self.agreement.at_step(self.progress.history.steps)
         return self.progress.history
@@ -195,27 +201,50 @@ class Run:
 
     def _epoch(self, stage: Stage, batches: Any) -> None:
         """Steps until the epoch's batches or the stage's steps are used up."""
-        stream = Stream(batches, self.progress.epoch, lambda tensors: Batch(tensors, self.generator, self.ranks))
+        stream = Stream(batches, self.progress.epoch, self._batch)
         for batch in stream:
             self._step(stage, batch, stream)
             if self.progress.stage_step >= stage.steps:
                 return
 
+    def _batch(self, tensors: Mapping[str, Tensor]) -> Batch:
+        return Batch(self.runtime.laid_out(tensors), self.generator, self.ranks)
+
     def _step(self, stage: Stage, batch: Batch, stream: Stream) -> None:
         config, step = self.config, self.progress.stage_step
         self.updater.set_rate(rate_factor(config.schedule, step, stage.steps, config.warm_up, config.decay_from))
-        for item in stage.phases:
-            self.updater.run(item, batch, step, stream.more)
-        if self.average is not None:
-            self.average.update(self.algorithm)
+        with self.threads.step(), self.guard.step(), self._first_step():
+            for item in stage.phases:
+                self.updater.run(item, batch, step, stream.more)
+            if self.average is not None:
+                self.average.update(self.algorithm)
         self.progress.step()
         if self.progress.stage_step == 1:
             self.agreement.after_first_step()
         self._report(None)
+        if not self._logged and self.threads.chosen is not None:
+            self._log()
+
+    def _first_step(self) -> AbstractContextManager[None]:
+        first, self._stepped = not self._stepped, True
+        return self.runtime.first_step() if first else nullcontext()
+
+    def _choose_threads(self) -> None:
+        measure = self.device.type == "cpu" and self.ranks.alone and not self.config.deterministic
+        size = sum(parameter.numel() for parameter in self.algorithm.parameters())
+        kind = (type(self.algorithm).__name__, size, self.config.batch_size)
+        self.threads = Threads(self.config.threads, measure, self.progress.history.threads, kind)
+
+    def _log(self) -> None:
+        """One line on what the run chose, as soon as all of it is known."""
+        self._logged, self.progress.history.threads = True, self.threads.chosen
+        name = type(self.algorithm).__name__
+        logger.info("training %s on %s: %s, %s", name, self.device, self.runtime, self.threads)
 
     def _end_epoch(self, last: bool) -> None:
         """Report the epoch's means, keep its weights, validate and save if it is time to."""
         config, progress = self.config, self.progress
+        self.guard.read()
         progress.end_epoch()
         means = self.updater.meter.means()
         whole = self.ranks.averaged(torch.tensor(list(means.values()), dtype=torch.float64)).tolist()
@@ -254,7 +283,7 @@ class Run:
         generator = torch.Generator(self.device).manual_seed(self.config.random_state + 1)
         total = 0.0
         for tensors in held_out.epoch(0):
-            batch = Batch(tensors, generator)
+            batch = Batch(self.runtime.laid_out(tensors), generator)
             loss = self.algorithm.validation_loss(batch)
             if loss is None:
                 return None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganlib.errors import ConfigError
 from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.config import TrainerConfig
-from ganlib.training.guard import Guard, culprit, sane
+from ganlib.training.guard import Guard, culprit, exploded
 from ganlib.training.optim import build_optimiser, set_rates
 from ganlib.training.progress import Meter
 from ganlib.training.ranks import Ranks
@@ -22,13 +22,21 @@ from ganlib.training.ranks import Ranks
 class Updater:
     """Moves the players: loss, gradient, clipping, optimiser, memo and hooks of each item.
 
-    ``meter`` collects the losses by name. Gradients go to a phase's own parameters only.
+    ``meter`` collects the losses by name. Gradients go to a phase's own parameters only. Losses and hooks run in the
+    context that ``autocast`` gives.
     """
 
-    def __init__(self, algorithm: Algorithm, config: TrainerConfig, ranks: Ranks, guard: Guard) -> None:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        config: TrainerConfig,
+        ranks: Ranks,
+        guard: Guard,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self.algorithm, self.config, self.ranks, self.guard = algorithm, config, ranks, guard
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
-        self.meter = Meter()
+        self.meter, self.autocast = Meter(), autocast
         self._own = dict(algorithm.optimisers())
         self._parameters: dict[tuple[str, ...], list[nn.Parameter]] = {}
         self._rate = 1.0
@@ -59,12 +67,6 @@ class Updater:
             set_rates([self.optimisers[key]], self._rate)
         return self.optimisers[key]
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Half precision where the run uses it."""
-        if self.ranks.device.type == "cuda" and self.config.precision in ("auto", "bf16"):
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return nullcontext()
-
     # ---------------------------------------------------------------- parts of an update
     def _update(self, phases: Sequence[Phase], batch: Batch) -> None:
         """Add up the gradients of all phases, then move each player once; one phase is an ordinary update."""
@@ -89,7 +91,7 @@ class Updater:
             losses = phase.loss(batch)
             total = losses.total
         if self.ranks.alone:
-            self.guard.check(losses, total)
+            self.guard.watch(losses.terms, total)
         parameters = self._parameters_of(phase.players)
         total.backward(inputs=parameters, retain_graph=retain)
         if not self.ranks.alone:
@@ -102,9 +104,8 @@ class Updater:
 
         That saves a message, and no rank leaves while others wait.
         """
-        good = sane(total.item())
-        if not self.ranks.average_gradients(parameters, good=good):
-            named = self.ranks.texts("" if good else culprit(losses))
+        if not self.ranks.average_gradients(parameters, bad=exploded(total)):
+            named = self.ranks.texts(culprit(losses.terms, total))
             self.guard.loss_diverged(", ".join(sorted({name for text in named if text for name in text.split(", ")})))
 
     def _clip(self, players: tuple[str, ...]) -> None:
@@ -117,9 +118,8 @@ class Updater:
 
     def _routine(self, routine: Routine, context: RoutineContext) -> None:
         for name, value in routine.run(context).items():
-            number = value.item() if isinstance(value, Tensor) else value
-            if not sane(number):
-                self.guard.loss_diverged(f"{routine.name}.{name}")
+            number = torch.as_tensor(value).detach()
+            self.guard.watch({f"{routine.name}.{name}": number}, number)
             self.meter.log(name, number)
         context.batch.forget(routine.trains or tuple(self.algorithm.players()))
 

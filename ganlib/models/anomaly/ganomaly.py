@@ -154,15 +154,18 @@ class GANomaly(Algorithm):
         self.critic_value.copy_(value.detach())
         return Losses(critic=value)
 
+    @torch.no_grad()
     def restart_critic(self, batch: Batch) -> None:
-        """Draw the critic anew once it has won outright, from the run's noise so that a resumed run does the same."""
-        if self.critic_value < self.config.restart_below:
-            with torch.no_grad():
-                for layer in (m for m in self.critic.modules() if isinstance(m, nn.Linear)):
-                    bound = layer.in_features**-0.5
-                    for parameter in (layer.weight, layer.bias):
-                        noise = torch.rand(parameter.shape, generator=batch.generator, device=parameter.device)
-                        parameter.copy_((2 * noise - 1) * bound)
+        """Draw the critic anew once it has won outright, from the run's noise so that a resumed run does the same.
+
+        The noise is drawn at every step, whether it is used or not: to know that, the CPU would wait for the device.
+        """
+        won = self.critic_value < self.config.restart_below
+        for layer in (m for m in self.critic.modules() if isinstance(m, nn.Linear)):
+            bound = layer.in_features**-0.5
+            for parameter in (layer.weight, layer.bias):
+                noise = torch.rand(parameter.shape, generator=batch.generator, device=parameter.device)
+                parameter.copy_(torch.where(won, (2 * noise - 1) * bound, parameter))
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Context and code errors of held-out normal rows."""

@@ -70,6 +70,7 @@ class VAEGAN(Algorithm):
         self.critic = MLP(spec.dim, config.hidden, 1, "leaky_relu")
         self.register_buffer("real_loss", torch.tensor(config.equilibrium))
         self.register_buffer("fake_loss", torch.tensor(config.equilibrium))
+        self._read: Tensor | None = None
 
     def players(self) -> dict[str, nn.Module]:
         """Encoder, decoder and critic."""
@@ -92,12 +93,18 @@ class VAEGAN(Algorithm):
     def critic_moves(self) -> bool:
         """The critic rests while it wins by the margin; it never rests together with the decoder."""
         low = self.config.equilibrium - self.config.margin
-        return not bool((self.real_loss < low) | (self.fake_loss < low)) or not self.generator_moves()
+        return not bool((self._losses() < low).any()) or not self.generator_moves()
 
     def generator_moves(self) -> bool:
         """The decoder rests while the critic is lost."""
         high = self.config.equilibrium + self.config.margin
-        return not bool((self.real_loss > high) | (self.fake_loss > high))
+        return not bool((self._losses() > high).any())
+
+    def _losses(self) -> Tensor:
+        """The critic's losses on real and fake rows at the step before: ``(2,)``, read from the device once a step."""
+        if self._read is None:
+            self._read = torch.stack([self.real_loss, self.fake_loss]).cpu()
+        return self._read
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
         """The forward that all three losses share; also remembers the losses for the equilibrium rule."""
@@ -112,6 +119,7 @@ class VAEGAN(Algorithm):
         out["real"], out["fake"], out["fool"] = softplus(-real).mean(), softplus(fake).mean(), softplus(-fake).mean()
         self.real_loss.copy_(out["real"].detach())
         self.fake_loss.copy_(out["fake"].detach())
+        self._read = None
         return out
 
     def forward_once(self, batch: Batch) -> dict[str, Tensor]:

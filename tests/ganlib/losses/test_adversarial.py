@@ -132,6 +132,17 @@ def test_kernel_distances_are_zero_in_the_mean_and_grow_with_a_shift():
     assert energy_distance(x, y).item() == pytest.approx(2 * 1 - 2 - 0, abs=1e-4)
 
 
+@pytest.mark.parametrize("rows", [2, 5, 40])
+def test_the_bandwidth_is_the_median_of_all_pairs_within_x(rows):
+    """One kernel of scale 1, and y is x moved by 1: the pairs within y are those within x."""
+    x = torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+    squared = torch.cdist(x, x).square()
+    pairs = squared[~torch.eye(rows, dtype=torch.bool)]
+    within = torch.exp(-pairs / pairs.median()).mean()
+    across = torch.exp(-(x[:, None] - x - 1).square().sum(2) / pairs.median()).mean()
+    assert rbf_mmd(x, x + 1, (1.0,)).item() == pytest.approx((2 * within - 2 * across).item(), abs=1e-5)
+
+
 @pytest.mark.parametrize("distance", [rbf_mmd, energy_distance])
 def test_kernel_distances_are_not_halved_in_precision(distance):
     """Under autocast as without: differences of large numbers, of which bfloat16 would leave nothing."""
