@@ -137,7 +137,7 @@ def test_train_by_configuration_then_augment_with_what_was_sealed(ganlib, home):
     assert code == 0 and "20 known anomalies in 240 rows" in out and "nothing was trained" in out
     refused(ganlib("history", "pump"), 2, "no registered model is called 'pump'")
     code, out, _ = ganlib("train", "--name", "pumps", "--config", "job.yaml", "--alpha", "0.001")
-    assert code == 0 and "would be refused (gate alpha_supported): 0.001 needs 999 calibration rows" in out
+    assert code == 0 and "would be rejected (gate alpha_supported): 0.001 needs 999 calibration rows" in out
     assert "next: ganlib promote" not in out
     least = out.split("--alpha ")[1].split()[0]
     code, out, _ = ganlib("train", "--name", "pumps", "--config", "job.yaml", "--alpha", least)
@@ -200,7 +200,12 @@ HOPELESS = {
     "no label": ({"k": [None] * 40}, (), 4, ("label column 'k' holds no value: all of them are missing", "--label")),
     "one class": ({"k": ["x"] * 40}, (), 4, ("label column 'k' holds one class, 'x'", "--label")),
     "balanced": ({"k": ["x", "y"] * 20}, (), 4, ("the classes of 'k' are balanced", "--rows")),
-    "the largest class": ({"k": ["x"] * 30 + ["y"] * 10}, ("--class", "x"), 4, ("class 'x' of 'k' is the largest", "--rows")),
+    "the largest class": (
+        {"k": ["x"] * 30 + ["y"] * 10},
+        ("--class", "x"),
+        4,
+        ("class 'x' of 'k' is the largest", "--rows"),
+    ),
     "no such class": ({"k": ["x"] * 30 + ["y"] * 10}, ("--class", "z"), 2, ("no class 'z'", "'x', 'y'")),
     "no rows": ({"k": ["x"] * 30 + ["y"] * 10}, ("--rows", 0), 2, ("augment.rows", "1")),
 }
