@@ -2,9 +2,9 @@
 
 import os
 
-# Every entry point passes here, before mlflow or prefect is imported. Models are data: no pickle is ever opened.
+# Runs before mlflow or prefect is imported. Pickles are never opened.
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-# stdout carries results alone: MLflow prints the addresses of runs there, where the registry is a server.
+# Only results go to stdout; with a server as registry, MLflow would print the addresses of runs there.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -1,4 +1,4 @@
-"""The card of a version: what it is, how good, on which data, what the gates said, how to call it; MLflow shows it."""
+"""The card of a version, shown by MLflow: quality, gates, training data and how to call the model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from serving.wording import listed
 if TYPE_CHECKING:
     from serving.artifact import Artifact
 
-LIMIT = 5000  # characters that MLflow's databases keep of a description
+LIMIT = 5000  # longest description that MLflow's databases store, in characters
 COLUMNS = 20
 _GATES = "### Gates"
-PICTURES = {"calibration.png": "Alarms on rows kept back, by alarm budget", "curves.png": "Losses by epoch"}
+PICTURES = {"calibration.png": "Alarms on held-out rows, by alarm budget", "curves.png": "Losses by epoch"}
 _WHAT = {"detector": "Anomaly detector", "augmenter": "Generator of table rows"}
 _QUALITY = {"quality_chance": "chance", "baseline_pca": "PCA reconstruction", "champion_quality": "champion"}
 _CALL = """```python
@@ -32,14 +32,14 @@ def card(
     run_id: str = "",
     pictures: Iterable[str] = (),
 ) -> str:
-    """The card in Markdown, before any gate was asked; ``pictures`` are files of the run."""
+    """The card in Markdown, without gates; ``pictures`` are files of the run."""
     shown = [f"![{PICTURES[file]}](get-artifact?path={file}&run_uuid={run_id})" for file in pictures if run_id]
     call = f"### Call\n{_CALL.replace('NAME', name)}"
     return _fitting([_head(artifact, tags), _quality(tags), *shown, _data(artifact, tags), call])
 
 
 def with_gates(text: str, gates: Sequence[Mapping[str, Any]]) -> str:
-    """A card with the table of gates, in the place of an earlier one."""
+    """A card with the table of gates, which replaces an earlier one."""
     rows = [[g["name"], "passed" if g["passed"] else "**refused**", g["found"], g["needed"]] for g in gates]
     head, *others = [part for part in _parts(text) if not part.startswith(_GATES)] or [""]
     return _fitting([head, _table(_GATES, ["gate", "verdict", "found", "needed"], rows), *others])
@@ -51,7 +51,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _fitting(parts: Iterable[str]) -> str:
-    """As many sections as MLflow keeps: at most ``LIMIT`` characters."""
+    """The sections that fit into ``LIMIT`` characters."""
     text = ""
     for part in filter(None, parts):
         if len(text) + len(part) + 2 <= LIMIT:
@@ -81,7 +81,7 @@ def _quality(tags: Mapping[str, str]) -> str:
 
 
 def _figure(value: str) -> str:
-    """Four digits of a number; a tag that somebody else wrote, as it is."""
+    """A number with four decimals; a tag that is no number, unchanged."""
     try:
         return f"{float(value):.4f}"
     except ValueError:
@@ -104,7 +104,7 @@ def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
 
 
 def _lost_in_csv(artifact: Artifact) -> list[str]:
-    """Categories that MLflow's server, which reads CSV by pandas, takes for missing values."""
+    """Categories that MLflow's server, which reads CSV with pandas, reads as missing values."""
     import io
 
     import pandas as pd
@@ -123,6 +123,6 @@ def _table(title: str, columns: list[str], rows: list[list[str]], above: str = "
 
 
 def _cell(text: str) -> str:
-    """Text that stays within its cell."""
+    """Text as one line of at most 80 characters, with bars escaped."""
     plain = " ".join(str(text).split())
     return (plain if len(plain) <= 80 else plain[:79] + "…").replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""The way to MLflow: opening a tracking server or database, asking it, and repeating what may come to an answer."""
+"""The connection to MLflow: opens a tracking server or database, and retries calls that may succeed later."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.errors import RegistryDown, UsageError, cannot_write
-from pipelines.settings import RegistrySettings, load_settings, reveal
+from pipelines.references import reveal
+from pipelines.settings import RegistrySettings, load_settings
 from serving.secrets import without_secrets
 from serving.wording import counted
 
-_FATAL = {  # answers, not troubles: asking again gives the same
+_FATAL = {  # final answers: retrying gives the same
     "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND", "BAD_REQUEST",
     "RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED",
 }  # fmt: skip
@@ -27,8 +28,8 @@ Result = TypeVar("Result")
 class Connection:
     """A tracking server and registry at ``uri`` (default: the settings', MLFLOW_TRACKING_URI, or SQLite under runs/).
 
-    Nothing is opened before the first question. A SQLite database is migrated once, under a lock: two processes that
-    open a new one at once would break each other. Raises RegistryDown where nobody answers after retries.
+    It opens on the first call. A SQLite database is migrated once, under a lock, since two concurrent migrations would
+    corrupt it. Raises RegistryDown if the server does not answer after retries.
     """
 
     def __init__(self, uri: str | None = None, settings: RegistrySettings | None = None) -> None:
@@ -37,7 +38,7 @@ class Connection:
         self._client: Any = None
 
     def client(self) -> Any:
-        """An MlflowClient; this registry is MLflow's current one from here on."""
+        """An MlflowClient; also makes this registry MLflow's current one."""
         import mlflow
 
         if not hasattr(mlflow, "MlflowClient"):
@@ -51,7 +52,7 @@ class Connection:
         return self._client
 
     def _log_in(self) -> None:
-        """Hand MLflow its credentials, limits and silence."""
+        """Set MLflow's credentials, timeouts and log level."""
         for package in ("mlflow", "alembic"):
             logging.getLogger(package).setLevel(logging.ERROR)
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -112,7 +113,7 @@ class Connection:
         return self._retry(lambda: question(client))
 
     def _retry(self, attempt: Callable[[], Result]) -> Result:
-        """Repeat on trouble with growing pauses; raises RegistryDown after the last."""
+        """Retry failed calls with growing pauses; raises RegistryDown after the last."""
         from mlflow.exceptions import MlflowException
 
         last: Exception | None = None
@@ -134,7 +135,7 @@ class Connection:
 
 @contextmanager
 def _environment_kept() -> Iterator[None]:
-    """MLflow puts its current URI into the environment, from where the settings of another registry would take it."""
+    """Restore MLFLOW_TRACKING_URI, which MLflow sets and other settings would read."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
     try:
         yield
@@ -151,7 +152,7 @@ def _opened(mlflow: Any, uri: str) -> Any:
 
 
 def _absolute(uri: str) -> str:
-    """A SQLite URI that still holds in another working directory; UsageError where no URI can name the file."""
+    """A SQLite URI with an absolute path; raises UsageError if no URI can name the file."""
     file = sqlite_file(uri)
     if "?" in str(file or ""):
         raise UsageError(f"the database {file} cannot be opened: a folder above it has a ? in its name; rename it")
@@ -166,7 +167,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def quoted(text: str) -> str:
-    """Text in a filter of MLflow, which knows no escapes."""
+    """Text quoted for a filter of MLflow, which has no escapes."""
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 

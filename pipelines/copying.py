@@ -1,4 +1,4 @@
-"""Versions that were trained elsewhere: registered from a file, or copied from another registry."""
+"""Registering versions that were trained elsewhere: from a file, or from another registry."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from serving.errors import IntegrityError
 if TYPE_CHECKING:
     from serving.artifact import Artifact
 
-# What holds in the registry of origin only.
+# Tags that hold in the registry of origin only.
 _THERE = ("champion_version", "champion_quality", "last_scored")
 
 
 def artifact_tags(artifact: Artifact) -> dict[str, Any]:
-    """Tags of a version that its artifact alone knows; nobody has checked it for rare values or judged it yet."""
+    """Tags that follow from the artifact alone; privacy is not checked and no gate has judged it yet."""
     metadata, parity = artifact.metadata, artifact.metadata["parity"]
     tags = {
         "model": metadata["model"]["name"],
@@ -43,15 +43,16 @@ def artifact_tags(artifact: Artifact) -> dict[str, Any]:
 
 
 def texts(tags: dict[str, Any]) -> dict[str, str]:
-    """Tags as MLflow keeps them; what is not known is no tag."""
+    """Tags as text, which MLflow stores; unknown values (None) are left out."""
     known = {key: value for key, value in tags.items() if value is not None}
     return {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in known.items()}
 
 
 def checked(file: Path) -> Artifact:
-    """An artifact that may be registered: whole, of a table, and as exact as the parity gate demands.
+    """Open an artifact that is to be registered.
 
-    Raises UsageError (2) on other kinds, IntegrityError (6) on what is damaged or differs from torch too much.
+    Raises UsageError (2) if it is no detector or augmenter of tables, IntegrityError (6) if it is damaged or its scores
+    differ from torch's by more than the parity gate allows.
     """
     if file.suffix != ".onnx":
         raise UsageError(f"{file} is no sealed artifact: its name must end in .onnx")
@@ -73,9 +74,10 @@ def register_file(registry: Registry, file: Path, name: str) -> ModelVersion:
 
 
 def copy_version(source: Registry, target: Registry, name: str, version: str | None) -> ModelVersion:
-    """Bring a version of another registry (default: its champion) here as ``challenger``; one that is here is kept.
+    """Copy a version of another registry (default: its champion) as ``challenger``, with its tags.
 
-    Its tags come along, but for what only holds there. Raises UsageError, IntegrityError, RegistryDown.
+    A version with the same sha-256 is not copied again, but becomes ``challenger``.
+    Raises UsageError, IntegrityError, RegistryDown.
     """
     found = chosen(source, name, version)
     resolved = source.resolve(f"models:/{name}/{found.version}", fresh=True)
@@ -93,7 +95,7 @@ def copy_version(source: Registry, target: Registry, name: str, version: str | N
 
 
 def chosen(source: Registry, name: str, version: str | None) -> ModelVersion:
-    """The version of another registry that is meant: as named, else its champion."""
+    """The named version of another registry, else its champion."""
     return source.version(name, version) if version else source.by_alias(name, "champion")
 
 

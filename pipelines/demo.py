@@ -1,7 +1,6 @@
-"""The whole product once, on real data: train, promote, score a batch and a stream, augment (``ganlib demo``).
+"""The demo (``ganlib demo``): train, promote, score a batch and a stream, and augment, in one folder.
 
-Each part leaves a note beside its products, with the fingerprint of what it was made from; a part whose note still
-holds is not run again. Everything lies in one folder.
+Each part writes a note with the fingerprint of its inputs; a part is not run again while its inputs are the same.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INCOMING = 0.2
-SCARCE, COMMON = 10, 38  # rows kept of each odd digit, and of each even one
-LARGEST_CLASSES, SAMPLE = 10, 1000  # what the demo augments of one's own table
+SCARCE, COMMON = 10, 38  # rows of each scarce and each common digit
+LARGEST_CLASSES, SAMPLE = 10, 1000  # limits on the user's table before it is augmented
 POISON = '{"this is": "no record of the table"'
 CONFIG = """# Configuration of the demo; `ganlib config show --config {file}` resolves it.
 registry:
@@ -65,9 +64,9 @@ class Place:
 
 
 def run_demo(output: Path, data: str | None = None, label: str | None = None) -> dict[str, Any]:
-    """Run every part in order and say what was made; returns each part's summary.
+    """Run every part in order and print the results; returns each part's summary.
 
-    ``data`` None is scikit-learn's breast cancer table, and its digits for augmentation. Raises what the parts raise.
+    ``data`` None uses scikit-learn's breast cancer table, and its digits for augmentation. Raises what the parts raise.
     """
     started = time.monotonic()
     usual = _usual_registry()
@@ -92,10 +91,10 @@ def run_demo(output: Path, data: str | None = None, label: str | None = None) ->
     mark = [done["train"]["sha256"], incoming]
     heading("score a batch")
     done["score"] = _part(place, "score", mark, lambda: _score(place, model, incoming))
-    heading("score a stream, one broken record in it")
+    heading("score a stream with one corrupted record")
     done["stream"] = _part(place, "stream", mark, lambda: _stream(place, model, incoming))
     if data is None or label:
-        heading("augment a scarce table, measured on real rows kept back")
+        heading("augment a scarce table, measured on held-out real rows")
         done["augment"] = _part(place, "augment", [history], lambda: _augment(place, data, label))
     _finish(place, done, model, incoming, time.monotonic() - started, usual)
     return done
@@ -113,9 +112,9 @@ class _Steps:
 
 
 def _prepare_environment(output: Path) -> None:
-    """Prefect's own files stay in the folder, and its embedded API is used whatever server is configured.
+    """Keep Prefect's files in the folder and use its embedded API, whatever server is configured.
 
-    What a part refuses is said here, in one line: Prefect need not log it as well.
+    The demo prints the error of a part in one line, so Prefect logs nothing.
     """
     os.environ["PREFECT_HOME"] = str((output / "prefect").resolve())
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
@@ -123,7 +122,7 @@ def _prepare_environment(output: Path) -> None:
 
 
 def _part(place: Place, part: str, made_from: list[Path | str], run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Run a part, unless its note says that it was made from the same things."""
+    """Run a part, unless its note shows that its inputs are the same."""
     mark, note = _mark(made_from), place.file(f".{part}.json")
     if note.exists():
         kept = json.loads(note.read_text(encoding="utf-8"))
@@ -179,7 +178,7 @@ def _breast_cancer() -> pd.DataFrame:
 
 
 def _digits() -> pd.DataFrame:
-    """Handwritten digits as tables of 64 grey values, the odd ones made scarce."""
+    """Handwritten digits as a table of 64 grey values, with 1, 3, 5, 7 and 9 made scarce."""
     import pandas as pd
     from sklearn.datasets import load_digits
 
@@ -190,7 +189,7 @@ def _digits() -> pd.DataFrame:
 
 
 def _sample(history: Path, label: str) -> pd.DataFrame:
-    """Few enough rows that five generators are fitted in minutes, of the ten largest classes."""
+    """Rows of the ten largest classes, few enough to fit five generators in minutes."""
     import pandas as pd
 
     frame = pd.read_parquet(history)
@@ -216,16 +215,16 @@ def _promote(place: Place) -> dict[str, Any]:
 
     try:
         return promote(place.name, config=str(place.config))
-    except GateRefused as refusal:
-        say(f"      {refusal}; the challenger scores instead")
-        return {"name": place.name, "passed": False, "failures": str(refusal)}
+    except GateRefused as error:
+        say(f"      {error}; the challenger scores instead")
+        return {"name": place.name, "passed": False, "failures": str(error)}
 
 
 def _score(place: Place, model: str, incoming: Path) -> dict[str, Any]:
     from pipelines.flows.score_batch import score_batch
 
     folder = place.file("scores")
-    # What an earlier model left here would be refused.
+    # Scores of an earlier model in this folder would be an error.
     shutil.rmtree(folder, ignore_errors=True)
     return score_batch(model, str(incoming), str(folder), config=str(place.config))
 
@@ -244,14 +243,14 @@ def _stream(place: Place, model: str, incoming: Path) -> dict[str, Any]:
     registry = Registry(settings=load_settings(place.config).registry)
     run_stream(RegistrySource(registry, model), f"sqlite:{queue}", output)
     connection = sqlite3.connect(output)
-    scored, odd = connection.execute("SELECT count(*), sum(is_anomaly) FROM scores").fetchone()
+    scored, anomalies = connection.execute("SELECT count(*), sum(is_anomaly) FROM scores").fetchone()
     dead = connection.execute("SELECT position, reason FROM dead_letters").fetchall()
     connection.close()
-    return {"scored": scored, "anomalies": odd, "dead_letters": [f"record {p}: {reason}" for p, reason in dead]}
+    return {"scored": scored, "anomalies": anomalies, "dead_letters": [f"record {p}: {reason}" for p, reason in dead]}
 
 
 def _fill(queue: Path, incoming: Path) -> None:
-    """A producer's part: the rows as JSON records, and one that is broken."""
+    """Fill the queue with the rows as JSON records, and a corrupted one."""
     import pandas as pd
 
     from serving.sources.sqlite_queue import QUEUE_TABLE
@@ -289,19 +288,19 @@ def _augment(place: Place, data: str | None, label: str | None) -> dict[str, Any
 
 # ---------------------------------------------------------------- the end
 def _usual_registry() -> str:
-    """The registry of a command without --tracking; asked for early, since MLflow leaves ours in the environment."""
+    """The registry of a command without --tracking; read early, since MLflow changes the environment."""
     from pipelines.registry import Registry
 
     return Registry().uri
 
 
 def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seconds: float, usual: str) -> None:
-    """What was made, and three commands to try next."""
+    """Print the results and three commands to try next."""
     from pipelines.cli.common import table
 
     train, scores, stream = done["train"], done["score"], done["stream"]
     figures = ", ".join(f"{name} {value:.3f}" for name, value in train["validation"].items())
-    promoted = "champion" if done["promote"]["passed"] else "challenger, refused by a gate"
+    promoted = "champion" if done["promote"]["passed"] else "challenger, rejected by a gate"
     detector = f"{place.name} version {train['version']} ({train['model']}), {promoted}; {train['measure']}: {figures}"
     batch = f"{counted(scores['rows'], 'row')} scored, {_anomalies(scores)}"
     live = f"{counted(stream['scored'], 'record')} scored, {_anomalies(stream)}, dead letters: "
@@ -333,6 +332,6 @@ def _anomalies(done: dict[str, Any]) -> str:
 
 
 def _short(path: Path) -> str:
-    """A path as one would type it here."""
+    """A path relative to the working directory, if it lies below it."""
     path = path if path.is_absolute() else path.resolve()
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""What a table holds, as training would read it: the columns, their roles and what a person should know of them."""
+"""Describing a table as training would read it: its columns, their roles and findings about them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """A table's columns; ``columns`` hold examples of values, which are for a terminal only."""
+    """A table's columns; ``columns`` hold example values, which are for a terminal only."""
 
     schema: Schema
     rule: str
@@ -26,7 +26,7 @@ class Description:
     differences: list[str]
 
     def save(self, path: Path) -> None:
-        """Write the schema with the findings as comments; no example is written."""
+        """Write the schema with the findings as comments, without example values."""
         from ganlib.data.describing import comments
         from ganlib.data.roles import Finding
 
@@ -34,10 +34,11 @@ class Description:
 
 
 def describe_data(settings: Settings, task: str = "detector") -> Description:
-    """Read a table and say what each column would be in training.
+    """Read a table and describe each column's kind and role in training.
 
-    Known anomalies are left out, as in training, but for finding columns that leak the label. Raises DataError (4) on
-    data that cannot be used, ConfigError or UsageError (2) on a broken schema file or roles that clash.
+    Known anomalies are left out, as in training; they only help to find columns that leak the label.
+    Raises DataError (4) on data that cannot be used, ConfigError or UsageError (2) on an invalid schema file
+    or conflicting roles.
     """
     from ganlib.data.describing import describe_columns
     from ganlib.data.inference import check_frame

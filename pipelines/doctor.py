@@ -1,4 +1,4 @@
-"""What can be wrong with an installation, each with its mend."""
+"""Checks of an installation; each finding comes with a fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; ``state`` is ok, warn or error."""
+    """One finding; ``state`` is ok, warn or error.
+
+    ``mend`` says how to fix it; ``--json`` prints it under that name.
+    """
 
     name: str
     state: str
@@ -54,8 +57,8 @@ def _python() -> Check:
 def _runtime() -> Check:
     cpu, gpu = _version("onnxruntime"), _version("onnxruntime-gpu")
     if cpu and gpu:
-        mend = "pip uninstall -y onnxruntime onnxruntime-gpu, then install the one you want"
-        return Check("onnxruntime", "error", f"both {cpu} and gpu {gpu}", mend)
+        fix = "pip uninstall -y onnxruntime onnxruntime-gpu, then install the one you want"
+        return Check("onnxruntime", "error", f"both {cpu} and gpu {gpu}", fix)
     found = cpu or gpu
     return Check(
         "onnxruntime", "ok" if found else "error", found or "missing", "" if found else "pip install onnxruntime"
@@ -79,7 +82,7 @@ def _packages() -> list[Check]:
 
 
 def _pins() -> Check:
-    """With newer fastapi Prefect's server does not start; with SQLAlchemy 2.1 it never schedules."""
+    """With newer fastapi Prefect's server does not start; with SQLAlchemy 2.1 it never schedules a run."""
     fastapi, sqlalchemy = _version("fastapi"), _version("sqlalchemy")
     found = f"fastapi {fastapi}, sqlalchemy {sqlalchemy}"
     bad = (fastapi and _parts(fastapi) >= (0, 151)) or (sqlalchemy and _parts(sqlalchemy) >= (2, 1))
@@ -110,17 +113,17 @@ def _disk() -> Check:
 
 
 def _namespace() -> Check:
-    """A folder called mlflow beside you must not hide the package."""
+    """A folder named mlflow in the working directory must not hide the package."""
     try:
         found = importlib.util.find_spec("mlflow.tracking") is not None
     except ModuleNotFoundError:
         found = False
-    mend = "a folder `mlflow` hides the package: run from elsewhere, or reinstall mlflow"
+    fix = "a folder `mlflow` hides the package: run from elsewhere, or reinstall mlflow"
     return Check(
         "mlflow import",
         "ok" if found else "error",
         "the real package" if found else "an empty folder",
-        "" if found else mend,
+        "" if found else fix,
     )
 
 
@@ -156,7 +159,7 @@ def _artifacts(settings: RegistrySettings | None) -> Check:
 
 
 def repair(settings: RegistrySettings | None = None) -> list[str]:
-    """Correct what can be corrected without asking; returns what was done, in lines."""
+    """Correct the paths of artifacts in a registry that was moved; returns what was done, one line each."""
     from pipelines.registry import Registry
     from serving.wording import counted
 

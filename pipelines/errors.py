@@ -1,4 +1,4 @@
-"""Errors of the flows and the command; each knows its exit code (docs/architecture.md, "Exit codes")."""
+"""Errors of the flows and the command, each with an exit code (docs/architecture.md, "Exit codes")."""
 
 import os
 from pathlib import Path
@@ -8,19 +8,19 @@ from serving.files import FULL
 
 
 class PipelineError(Exception):
-    """Base of all refusals; the message names the thing and the mend."""
+    """Base of all errors here; the message names the fault and the fix."""
 
     exit_code = 1
 
 
 class UsageError(PipelineError):
-    """Unknown model or alias, wrong option, missing extra, a place that cannot be written."""
+    """Unknown model or alias, wrong option, missing extra, or a path that cannot be written."""
 
     exit_code = 2
 
 
 class GateRefused(PipelineError):
-    """A promotion or an augmentation did not pass its gate; ``verdict`` holds the table of gates, if there is one."""
+    """A promotion or an augmentation failed its gates; ``verdict`` holds the table of gates, if there is one."""
 
     exit_code = 3
 
@@ -36,13 +36,13 @@ class RegistryDown(PipelineError):
 
 
 class TryAgain(PipelineError):
-    """Somebody else moved the alias meanwhile, or the disk is full."""
+    """Another process moved the alias, or the disk is full: the same call may succeed later."""
 
     exit_code = 75
 
 
 class Interrupted(PipelineError):
-    """Ctrl-C (130) or SIGTERM (143); the message says what the same command does next time."""
+    """Ctrl-C (130) or SIGTERM (143); the message says what running the same command again does."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -50,11 +50,11 @@ class Interrupted(PipelineError):
 
 
 def cannot_write(
-    path: str | Path, error: OSError, mend: str = "choose another --output", what: str = "write"
+    path: str | Path, error: OSError, fix: str = "choose another --output", what: str = "write"
 ) -> PipelineError:
-    """What the file system refused, in one line: a full disk may have room later, anything else needs another place."""
+    """An OSError as one line with a ``fix``: TryAgain if the disk is full, else UsageError."""
     if error.errno in FULL:
         return TryAgain(f"no space left while writing {path}; free some and run the same command again")
-    # Libraries put a story of their own into strerror.
+    # Libraries put longer texts into strerror.
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return UsageError(f"cannot {what} {path} ({reason}); {mend}")
+    return UsageError(f"cannot {what} {path} ({reason}); {fix}")

@@ -1,4 +1,4 @@
-"""Files that this package reads and writes outside its registry: whole or absent, and refused in one line."""
+"""Files that this package reads and writes outside its registry; a failed write leaves no file behind."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ ANOTHER = "choose another --output"
 
 
 @contextmanager
-def placing(path: str | Path, mend: str = ANOTHER) -> Iterator[None]:
-    """What the file system refuses in this block is about writing ``path``: UsageError (2), or TryAgain (75)."""
+def placing(path: str | Path, fix: str = ANOTHER) -> Iterator[None]:
+    """Raise an OSError of this block as UsageError (2) or TryAgain (75) about writing ``path``."""
     try:
         yield
     except OSError as error:
-        raise cannot_write(path, error, mend) from error
+        raise cannot_write(path, error, fix) from error
 
 
 @contextmanager
-def written(path: Path, mend: str = ANOTHER) -> Iterator[Path]:
-    """A temporary file to write; it becomes ``path`` at the block's end, and is gone where that fails."""
+def written(path: Path, fix: str = ANOTHER) -> Iterator[Path]:
+    """A temporary file to write; it replaces ``path`` at the end of the block, and is removed if that fails."""
     from serving.files import sync_folder
 
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with placing(path, mend):
+    with placing(path, fix):
         try:
             yield temporary
             with temporary.open("rb") as file:
@@ -50,7 +50,7 @@ def written(path: Path, mend: str = ANOTHER) -> Iterator[Path]:
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write CSV or Parquet by the suffix, whole or not at all."""
+    """Write CSV or Parquet by the suffix; a failed write leaves no file."""
     with placing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with written(path) as temporary:
@@ -60,8 +60,8 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
             frame.to_csv(temporary, index=False)
 
 
-def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None = None, mend: str = ANOTHER) -> None:
-    """Refuse, before any work, a file that could not be written or that is, or lies among, the ``source``."""
+def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None = None, fix: str = ANOTHER) -> None:
+    """Raise UsageError, before any work, if a file cannot be written, or is or would be read as the ``source``."""
     if suffixes and path.suffix.lower() not in suffixes:
         endings = ", ".join([*suffixes[:-2], " or ".join(suffixes[-2:])])
         raise UsageError(f"the output {path} must end in {endings}")
@@ -73,15 +73,15 @@ def check_output(path: Path, suffixes: tuple[str, ...] = (), source: str | None 
     if path.exists() and not path.is_file():  # it would be replaced: for root, also a device
         raise UsageError(f"{path} is no file but a device, pipe or socket; name a file")
     if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent}; make it first")
+        raise UsageError(f"there is no folder {path.parent}; create it first")
     if source is not None:
         _check_apart(path, source)
-    with placing(path, mend), tempfile.TemporaryFile(dir=path.parent):
+    with placing(path, fix), tempfile.TemporaryFile(dir=path.parent):
         pass
 
 
 def _check_apart(output: Path, source: str) -> None:
-    """Under whatever name: another spelling, a link, a pattern."""
+    """Raise UsageError if the output is the source under any name: another spelling, a link or a pattern."""
     from serving.inputs import place_date
 
     text = place_date(source, None).removeprefix("file://")
@@ -103,23 +103,23 @@ def _matches(output: Path, pattern: str) -> bool:
     return any(place.match(whole) for place in (path, *path.parents))
 
 
-def read_yaml(path: str | Path, what: str, mend: str) -> Any:
-    """A YAML file's values; raises UsageError naming the file, the line and column, and the mend."""
+def read_yaml(path: str | Path, what: str, fix: str) -> Any:
+    """A YAML file's values; raises UsageError naming the file, the line and column, and the fix."""
     from serving.table import documents
 
     path = Path(path)
     try:
         return documents.read_yaml(path)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no {what} {path}; {_near(path) or mend}") from error
+        raise UsageError(f"there is no {what} {path}; {_near(path) or fix}") from error
     except OSError as error:
-        raise UsageError(f"{what} {path} cannot be read ({error.strerror}); {mend}") from error
+        raise UsageError(f"{what} {path} cannot be read ({error.strerror}); {fix}") from error
     except ValueError as error:
-        raise UsageError(f"{what} {path} cannot be read: {error}; mend it there, or {mend}") from error
+        raise UsageError(f"{what} {path} cannot be read: {error}; fix it there, or {fix}") from error
 
 
 def _near(path: Path) -> str:
-    """The closest file names beside it, as a question."""
+    """The closest file names in its folder, as a question."""
     names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.8)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -1,4 +1,4 @@
-"""Models that jobs take from the registry: followed by alias, held against the ledger, and noted when they scored."""
+"""Models that jobs take from the registry: resolved by alias, checked against the ledger, with the time of scoring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("ganlib.pipelines")
 
 
 def followed(registry: Registry, uri: str) -> Resolved:
-    """The artifact that a job scores with; warns where its alias is ``champion`` and the ledger knows another."""
+    """The artifact that a job scores with; warns if it is ``champion`` but not according to the ledger."""
     found = registry.resolve(uri)
     _warn_of_doubt(registry, uri, found)
     return found
@@ -29,7 +29,7 @@ def _warn_of_doubt(registry: Registry, uri: str, found: Resolved) -> None:
         return
     try:
         doubt = Ledger(registry, found.name).doubt()
-    except Exception as error:  # whoever may read models but not the ledger may score
+    except Exception as error:  # scoring needs read access to models only, not to the ledger
         log.warning("the ledger of %r was not read: %s", found.name, " ".join(str(error).split())[:200])
         return
     if doubt:
@@ -37,17 +37,17 @@ def _warn_of_doubt(registry: Registry, uri: str, found: Resolved) -> None:
 
 
 def note_scored(registry: Registry, found: Resolved) -> None:
-    """Keep when a version last scored, as `ganlib list` shows it; a registry that refuses is no reason to fail."""
+    """Record when a version last scored, for `ganlib list`; if the registry rejects it, log a warning."""
     try:
         registry.tag(found.name, found.version, LAST_SCORED, datetime.now(UTC).isoformat(timespec="seconds"))
-    except Exception as error:  # the scores are written: whoever may only read models may score
-        log.warning("the registry did not take the time of scoring: %s", " ".join(str(error).split())[:200])
+    except Exception as error:  # the scores are written already; read access to models is enough to score
+        log.warning("the registry did not record the time of scoring: %s", " ".join(str(error).split())[:200])
 
 
 class RegistrySource:
-    """A model source (``serving.model_source.ModelSource``) that follows an alias, asking at most ``every`` seconds.
+    """A model source (``serving.model_source.ModelSource``) that follows an alias, resolved every ``every`` seconds.
 
-    Once a model is known, a registry that is down does not stop the scorer: it goes on with that model and says so.
+    If the registry goes down later, the scorer continues with the last model and logs a warning.
     """
 
     def __init__(self, registry: Registry, uri: str, every: float = 5.0) -> None:
@@ -63,13 +63,13 @@ class RegistrySource:
             except RegistryDown as error:
                 if self._last is None:
                     raise
-                log.warning("%s; going on with %s version %s", error, self._last.name, self._last.version)
+                log.warning("%s; continuing with %s version %s", error, self._last.name, self._last.version)
             self._asked = time.monotonic()
         assert self._last is not None
         return self._last.path, self._last.sha256, self._last.name, self._last.version
 
     def _ask(self) -> None:
-        """Look where the alias points; each new version is held against the ledger."""
+        """Resolve the alias; a new version is checked against the ledger."""
         before, self._last = self._last, self.registry.resolve(self.uri)
         new = before is None or before.version != self._last.version
         if new:

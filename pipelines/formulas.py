@@ -1,4 +1,4 @@
-"""Generated cells of a CSV that a spreadsheet program would run as formulas: named, and on request made harmless."""
+"""Generated cells of a CSV that a spreadsheet program would run as formulas: reported, or escaped on request."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from serving.wording import counted, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-# A signed amount, such as -5, +1.5 % or -$3.00, is none.
+# A signed amount, such as -5, +1.5 % or -$3.00, is not a formula.
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d\s.,%$€£]*$)")
 
 
-def checked(table: pd.DataFrame, mark: str, output: Path, safe: bool, tell: Callable[[str], None]) -> pd.DataFrame:
-    """``table`` as it is written to ``output``; its real rows are never changed.
+def checked(table: pd.DataFrame, mark: str, output: Path, safe: bool, report: Callable[[str], None]) -> pd.DataFrame:
+    """The table to write to ``output``; its real rows are never changed.
 
-    Generated text that begins like a formula comes from the real rows. It is left as it is, and said; where ``safe``,
-    an apostrophe is put before it.
+    Generated text may begin like a formula if real text does. It is unchanged and reported, or, if ``safe``, gets an
+    apostrophe in front.
     """
     if output.suffix.lower() != ".csv":
         return table
@@ -30,9 +30,9 @@ def checked(table: pd.DataFrame, mark: str, output: Path, safe: bool, tell: Call
     what = counted(sum(int(cells.sum()) for cells in found.values()), "generated cell")
     said = f"{what} in {listed(list(found))}: a spreadsheet program would run the text as a formula"
     if not safe:
-        tell(f"warning: {said}; import {output.name} as text, or --spreadsheet-safe puts an apostrophe before it")
+        report(f"warning: {said}; import {output.name} as text, or --spreadsheet-safe puts an apostrophe before it")
         return table
-    tell(f"{said}; an apostrophe was put before it")
+    report(f"{said}; an apostrophe was put before it")
     changed = {name: table[name].mask(cells, "'" + table[name].astype(str)) for name, cells in found.items()}
     return table.assign(**changed)
 

@@ -1,4 +1,4 @@
-"""The gates of a promotion: what is asked of a challenger, and what was found (docs/promotion.md)."""
+"""The gates of a promotion: requirements of a challenger and what was found (docs/promotion.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.scorer import Scorer
 
 @dataclass(frozen=True)
 class Gate:
-    """One verdict: what was asked, what was found."""
+    """The result of one gate: what was found and what was needed."""
 
     name: str
     passed: bool
@@ -32,7 +32,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All gates of one challenger; none was asked of one that is champion ``already``."""
+    """All gates of one challenger; no gates if it is champion ``already``."""
 
     name: str
     version: str
@@ -56,14 +56,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Case:
-    """What the gates look at: the challenger, its opened artifact, and the champion, if there is one."""
+    """What the gates read: the challenger, its opened artifact, and the champion, if there is one."""
 
     challenger: ModelVersion
     champion: ModelVersion | None
     artifact: Artifact
 
     def number(self, tag: str) -> float:
-        """A numeric tag of the challenger; NaN, which passes no gate, where it is missing."""
+        """A numeric tag of the challenger; NaN, which passes no gate, if it is missing."""
         try:
             return float(self.challenger.tags.get(tag, "nan"))
         except ValueError:
@@ -98,7 +98,7 @@ def _over_chance(case: _Case, needed: Any) -> Gate:
 
 
 def _behind_champion(case: _Case, needed: Any) -> Gate:
-    """On the same rows: the champion was scored on them when the challenger was trained, or saw the same data."""
+    """Compared on the same rows: the champion scored them when the challenger was trained, or has the same data."""
     mine, theirs = case.challenger.tags, case.champion.tags if case.champion else {}
     needed_text = f"at most {float(needed):.4g}"
     if case.champion is None:
@@ -131,7 +131,7 @@ def _alpha(case: _Case, needed: Any) -> Gate:
 
 def supported(alpha_min: float, alpha: float) -> bool:
     """Whether a calibration supports an alarm budget."""
-    # The supported alphas are quotients of whole numbers: equal ones may differ in the last digit.
+    # Alphas are quotients of integers: equal ones may differ in the last digit.
     return alpha_min <= alpha * (1 + 1e-6)
 
 
@@ -181,7 +181,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[_Case, Any], Gate]]] = {
 
 
 def load_gates(path: str | Path | None = None) -> dict[str, dict[str, Any]]:
-    """The gates by task; raises UsageError on an unknown gate or a value that is no number."""
+    """The gates by task; raises UsageError on an unknown gate or a value that is not a number."""
     path = Path(path) if path else policy_file("gates.yaml")
     values = read_policy(path, CHECKS)
     gates: dict[str, dict[str, Any]] = {}
@@ -205,9 +205,9 @@ def judge(
     gates: str | Path | None = None,
     holder: Registry | None = None,
 ) -> tuple[Verdict, str | None]:
-    """The verdict on the challenger (or a version), and the champion's version as it was before the first gate.
+    """The verdict on the challenger (or a version), and the champion's version before the first gate.
 
-    ``holder`` is the registry of the challenger, where it is another than the champion's.
+    ``holder`` is the challenger's registry, if it differs from the champion's.
     """
     policy, holder = load_gates(gates), holder or registry
     known = holder is registry or name in registry.names()
@@ -218,7 +218,7 @@ def judge(
         resolved = holder.resolve(f"models:/{name}/{challenger.version}", fresh=True)
         artifact = load_artifact(resolved.path, resolved.sha256)
     except IntegrityError as error:
-        # Nothing else can be asked of a file that is not what it says.
+        # The other gates need an intact file.
         return Verdict(name, challenger.version, (Gate("integrity", False, str(error), "verified"),)), current
     found = [Gate("integrity", True, f"sha-256 {artifact.sha256[:12]}", "verified")] if "integrity" in asked else []
     case = _Case(challenger, registry.version(name, current) if current else None, artifact)

@@ -1,4 +1,4 @@
-"""The promotion ledger: append-only runs of one MLflow experiment, opened before an alias moves and closed after."""
+"""The promotion ledger: append-only runs of one MLflow experiment, opened before an alias moves, closed after."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Row:
 
     @property
     def state(self) -> str:
-        """See the class."""
+        """One of the states that the class names."""
         return self.tags.get("state", "open")
 
     @property
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def before(self) -> str | None:
-        """The champion before; None where there was none."""
+        """The champion before; None if there was none."""
         return self.tags.get("from") or None
 
     @property
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def alive(self) -> bool:
-        """Whether the process that opened the row may still be at work."""
+        """Whether the process that opened the row may still be running."""
         age = time.time() - self.started
         if age > 60 * float(registry_policy()["ledger"]["stale_minutes"]):
             return False
@@ -90,14 +90,14 @@ def _runs(pid: int) -> bool:
 
 
 class Ledger:
-    """The rows of one model and the only way to move its champion."""
+    """The rows of one model; its champion is moved through this class only."""
 
     def __init__(self, registry: Registry, name: str) -> None:
         self.registry, self.name = registry, name
         self.policy = registry_policy()["ledger"]
 
     def rows(self) -> list[Row]:
-        """All rows, oldest first; raises UsageError where the model does not exist."""
+        """All rows, oldest first; raises UsageError if the model does not exist."""
         self.registry.aliases(self.name)
         client, experiment = self.registry.client(), self.registry.find_experiment(self.policy["experiment"])
         found: list[Row] = []
@@ -115,7 +115,7 @@ class Ledger:
                 return sorted(found, key=lambda row: (row.number, row.started, row.id))
 
     def line(self) -> list[str]:
-        """The champions that stand on one another, the current one last: what rollback goes back along."""
+        """The champions in order, the current one last; rollback goes back along this line."""
         line: list[str] = []
         for row in self.rows():
             if row.state != "done":
@@ -125,21 +125,21 @@ class Ledger:
                     line.pop()
                 line = line or [row.after]
                 continue
-            for version in (row.before, row.after):  # moved by hand between two rows, or judged where it stood
+            for version in (row.before, row.after):  # moved by hand between two rows, or judged while champion
                 if version and version not in line[-1:]:
                     line.append(version)
         return line
 
     def doubt(self) -> str | None:
-        """Why the champion is not the one that was promoted last; None where it is, or where there is none."""
+        """Why the champion is not the version promoted last; None if it is, or if there is no champion."""
         champion, line, rows = self.champion(), self.line(), self.rows()
         moving = any(row.state == "open" and row.after == champion for row in rows)
         if champion is None or champion in line[-1:] or moving:
             return None
         ends = f"the ledger ends with version {line[-1]}" if line else "no promotion is recorded"
         back = f"; `ganlib promote {self.name} --version {line[-1]}` goes back" if line else ""
-        refused = next((row for row in reversed(rows) if row.state == "refused" and row.after == champion), None)
-        failed = f" The gates had refused it ({', '.join(refused.failed())})." if refused else ""
+        rejected = next((row for row in reversed(rows) if row.state == "refused" and row.after == champion), None)
+        failed = f" The gates had rejected it ({', '.join(rejected.failed())})." if rejected else ""
         return (
             f"the champion of {self.name!r} is version {champion}, but {ends}: the alias was moved by hand.{failed} "
             f"`ganlib promote {self.name} --version {champion}` judges it{back}"
@@ -147,7 +147,7 @@ class Ledger:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """One mover at a time on this machine; movers elsewhere are seen by their open rows."""
+        """Lock out other promotions on this machine; those on other machines show by their open rows."""
         from filelock import FileLock, Timeout
 
         place = self.registry.folder or Path(tempfile.gettempdir())
@@ -156,14 +156,16 @@ class Ledger:
         try:
             lock.acquire()
         except Timeout as error:
-            raise TryAgain(f"another promotion of {self.name!r} is running here; try again when it ended") from error
+            raise TryAgain(
+                f"another promotion of {self.name!r} is running on this machine; try again when it has ended"
+            ) from error
         try:
             yield
         finally:
             lock.release()
 
     def settle(self) -> None:
-        """Finish or undo what a crash left open; raises TryAgain (75) while another mover is at work."""
+        """Finish or undo a promotion that a crash interrupted; raises TryAgain (75) while another one is running."""
         if any(row.state == "open" for row in self.rows()):
             with self._turn():
                 self._settle()
@@ -175,7 +177,7 @@ class Ledger:
             if row.alive:
                 raise TryAgain(
                     f"{row.tags.get('who', 'somebody')} on {row.tags.get('host', 'another host')} is moving the "
-                    f"champion of {self.name!r} just now; try again in a minute"
+                    f"champion of {self.name!r}; try again in a minute"
                 )
             champion = self.champion()
             if champion == row.after:
@@ -191,7 +193,7 @@ class Ledger:
         return self.registry.aliases(self.name).get("champion")
 
     def note_refusal(self, before: str | None, after: str, gates: list[dict[str, Any]]) -> None:
-        """A row for a challenger that did not pass: nothing moves."""
+        """Add a row for a challenger that did not pass; the alias does not move."""
         with self._turn():
             row = self._open("promote", before, after, None, gates)
             self._close(row, "refused")
@@ -201,7 +203,7 @@ class Ledger:
     ) -> None:
         """Make ``after`` the champion and ``previous`` the version behind it; the steps of docs/promotion.md.
 
-        Raises TryAgain (75) where the champion is no longer ``before`` or another mover is at work.
+        Raises TryAgain (75) if the champion is no longer ``before`` or another promotion is running.
         """
         with self._turn():
             self._settle()
@@ -222,8 +224,8 @@ class Ledger:
     def _changed(self, before: str | None) -> TryAgain:
         was, now = (f"version {v}" if v else "nobody" for v in (before, self.champion()))
         return TryAgain(
-            f"the champion of {self.name!r} was {was} when the gates began and is {now} now: somebody else moved it. "
-            f"Look at `ganlib history {self.name}` and try again"
+            f"the champion of {self.name!r} was {was} when the gates began and is {now} now: another process moved it. "
+            f"See `ganlib history {self.name}` and try again"
         )
 
     def _set_previous(self, version: str | None) -> None:
@@ -259,7 +261,7 @@ def _who() -> str:
 
 
 def target_of_rollback(ledger: Ledger) -> tuple[str, str, str | None]:
-    """(current champion, the one to go back to, the one behind that); raises UsageError where there is none."""
+    """(current champion, the one to go back to, the one behind that); raises UsageError if there is none."""
     current, line = ledger.champion(), ledger.line()
     if current is None or not line:
         raise UsageError(f"model {ledger.name!r} has no promotion to roll back; see `ganlib history {ledger.name}`")

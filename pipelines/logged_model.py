@@ -1,4 +1,4 @@
-"""A sealed artifact as MLflow logs it: signature, example, code, pins; and how it is recognised where tags are lost."""
+"""Logging a sealed artifact in MLflow (signature, example, code, pins), and identifying it if its tags are lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
-    """Log the model in the active run; what it shows comes from the artifact's schema and golden rows, never data."""
+    """Log the model in the active run; signature and example come from its schema and golden rows, never from data."""
     here, example = Path(__file__).resolve(), example_of(artifact)
     params: dict[str, Any] = {"seed": 0}
     if artifact.kind == "detector":
@@ -38,12 +38,12 @@ def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
 
 
 def identity(uri: str) -> tuple[str, str]:
-    """(sha-256, file name) of the artifact in a logged model; empty where it is another kind of model."""
+    """(sha-256, file name) of the artifact in a logged model; empty for another kind of model."""
     import yaml
 
     import mlflow
 
-    # MLflow's own reader asks for the logged model by its id, which is the other registry's.
+    # MLflow's reader looks up the logged model by an id that only the registry of origin knows.
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=folder))

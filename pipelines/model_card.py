@@ -26,16 +26,17 @@ def runtime_pins() -> list[str]:
 
 
 def alpha_default(artifact: Artifact) -> float:
-    """The alarm budget that scoring uses where nobody names one."""
+    """The alarm budget that scoring uses by default."""
     from serving.scorer import Scorer
 
     return float(Scorer(artifact).alpha)
 
 
 def example_of(artifact: Artifact) -> pd.DataFrame:
-    """A few rows to call the model with, made from the golden rows: nobody's data.
+    """A few rows to call the model with, built from the golden rows, which are not training data.
 
-    Rows without missing values are preferred; text columns, whose golden rows hold features, get a made-up text.
+    Rows without missing values are preferred. Text columns get an invented text, since golden rows hold only their
+    features.
     """
     import pandas as pd
 
@@ -47,8 +48,8 @@ def example_of(artifact: Artifact) -> pd.DataFrame:
     wanted = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group")]
     columns = {c["name"]: golden["columns"][c["input"]] for c in wanted if c["kind"] != "text"}
     rows = range(len(golden["anomaly_score"]))
-    odd = {row: sum(_odd(values[row]) for values in columns.values()) for row in rows}
-    chosen = sorted(rows, key=lambda row: (odd[row], row))[:EXAMPLE_ROWS]
+    unusual = {row: sum(_is_unusual(values[row]) for values in columns.values()) for row in rows}
+    chosen = sorted(rows, key=lambda row: (unusual[row], row))[:EXAMPLE_ROWS]
     frame = {
         c["name"]: [_WORD] * len(chosen) if c["kind"] == "text"
         else _readable(c["kind"], [columns[c["name"]][row] for row in chosen])
@@ -57,12 +58,12 @@ def example_of(artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame(frame).astype({name: object for name, kind in input_columns(artifact) if kind == "string"})
 
 
-def _odd(value: Any) -> bool:
+def _is_unusual(value: Any) -> bool:
     return value in (None, "", "inf", "-inf")
 
 
 def _readable(kind: str, values: list[Any]) -> Any:
-    """A golden column as a person would write it, in the type that MLflow is given."""
+    """A golden column as a person would write it, in MLflow's type."""
     import pandas as pd
 
     if kind == "date":
@@ -78,9 +79,9 @@ def _readable(kind: str, values: list[Any]) -> Any:
 def input_columns(artifact: Artifact) -> list[tuple[str, str]]:
     """(name, MLflow type) of each column that ``predict`` reads: numbers are double, all else is string.
 
-    MLflow casts what it is sent to these types before the model sees it. Its casts to whole numbers, truths and times
-    change values without a word (3.7 to 3, null to false, 01.02. to 2 January); to double and string they do not, and
-    the artifact's own reader does the rest, as it does for files.
+    MLflow casts its input to these types before it calls the model. Casts to integers, booleans and times silently
+    change values (3.7 to 3, null to false, 01.02. to 2 January); casts to double and string do not. The artifact's
+    reader converts the strings, as it does for files.
     """
     if artifact.kind == "augmenter":
         return [("condition", "string")] if artifact.metadata["conditions"] else [("row", "long")]
@@ -89,7 +90,7 @@ def input_columns(artifact: Artifact) -> list[tuple[str, str]]:
 
 
 def _plain_number(column: Mapping[str, Any]) -> bool:
-    """Whether text of the column is a number as it stands, without currency, percent or thousands."""
+    """Whether the column's text is a plain number, without currency, percent or thousands separators."""
     if column["kind"] not in ("number", "integer"):
         return False
     return not (layout := column.get("layout")) or re.fullmatch(r"\{:?[^{},%]*\}", layout) is not None

@@ -1,4 +1,4 @@
-"""What is in a registry: its models at a glance, and one version with its card."""
+"""Listing a registry's models, and one version with its card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.artifact import load_artifact
 
 
 def overview(registry: Registry) -> list[dict[str, Any]]:
-    """One row a model, as JSON values; ``age_days`` is the champion's, or the newest version's where there is none."""
+    """One row a model, as JSON values; ``age_days`` is that of the champion, or else of the newest version."""
     return [_row(registry, name) for name in registry.names()]
 
 
@@ -35,7 +35,7 @@ def _row(registry: Registry, name: str) -> dict[str, Any]:
     }
 
 
-def meant(registry: Registry, what: str) -> ModelVersion:
+def find_version(registry: Registry, what: str) -> ModelVersion:
     """The version that NAME, NAME@ALIAS or NAME/VERSION names; a name alone: champion, else challenger, else newest."""
     what = what.removeprefix("models:/")
     if "@" in what or "/" in what:
@@ -51,7 +51,7 @@ def meant(registry: Registry, what: str) -> ModelVersion:
 
 def described(registry: Registry, what: str) -> dict[str, Any]:
     """A version and its card, as JSON values."""
-    found = meant(registry, what)
+    found = find_version(registry, what)
     text = found.card
     if not text.strip():  # registered by another tool, or by an earlier release
         resolved = registry.resolve(f"models:/{found.name}/{found.version}")

@@ -12,7 +12,7 @@ from pipelines.files import read_yaml
 
 
 def policy_file(name: str) -> Path:
-    """A policy file; raises UsageError where the installation lacks it."""
+    """A policy file; raises UsageError if the installation lacks it."""
     here = Path(__file__).resolve().parent
     for candidate in (here / "policy" / name, here.parent / "mlflow" / name):
         if candidate.is_file():
@@ -21,7 +21,7 @@ def policy_file(name: str) -> Path:
 
 
 def read_policy(path: str | Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A YAML mapping of version 1; raises UsageError naming the file, the fault and, with ``known``, the right keys."""
+    """A YAML mapping of version 1; raises UsageError on another version, and on keys that are not ``known``."""
     values = read_yaml(path, "policy", "see mlflow/gates.yaml")
     if not isinstance(values, dict) or values.get("version") != 1:
         raise UsageError(f"{path} is no policy of version 1; its first line must be `version: 1`")

@@ -1,4 +1,4 @@
-"""Whether a sealed artifact gives away what it was trained on."""
+"""Whether a sealed artifact reveals its training data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MOST_VALUES = 20_000
 def check_privacy(file: Path, frame: pd.DataFrame) -> str:
     """``passed``, or what was found: rare texts in the file's bytes, or training rows among the golden rows.
 
-    A text is rare where fewer than five rows hold it; those under six characters, and words of the format itself, are
-    not looked for, since they occur in any artifact. ``frame`` holds the rows that trained.
+    A text is rare if fewer than five rows hold it. Texts under six characters and words of the format are
+    skipped, since they occur in any artifact. ``frame`` holds the training rows.
     """
     from serving.artifact import load_artifact
 
@@ -38,7 +38,7 @@ def check_privacy(file: Path, frame: pd.DataFrame) -> str:
 
 
 def _format_words(data: bytes, artifact: Artifact) -> str:
-    """What an artifact says without having seen data: operators, keys, kinds, names of columns and options."""
+    """Words in an artifact that do not come from data: operators, keys, kinds, names of columns and options."""
     import onnx
 
     schema, metadata = artifact.schema, artifact.metadata
@@ -67,7 +67,7 @@ def _rare_texts(series: pd.Series, data: bytes, words: str) -> int:
 
 
 def _copied_rows(frame: pd.DataFrame, columns: list[dict[str, Any]], golden: dict[str, list[Any]]) -> int:
-    """Golden rows that equal a training row in all numbers, where these are enough to tell rows apart."""
+    """Golden rows that equal a training row in all numbers; 0 if too few numbers distinguish rows."""
     import pandas as pd
 
     known = [c for c in columns if c["input"] in golden]
@@ -77,8 +77,8 @@ def _copied_rows(frame: pd.DataFrame, columns: list[dict[str, Any]], golden: dic
     made = pd.DataFrame({c["name"]: pd.to_numeric(pd.Series(golden[c["input"]], dtype=object), errors="coerce")
                          for c in known}).astype(float)  # fmt: skip
     whole = real.dropna().drop_duplicates()
-    telling = whole.nunique() > 10
-    if telling.sum() < 3:
+    distinct = whole.nunique() > 10
+    if distinct.sum() < 3:
         return 0
-    seen = set(map(tuple, whole.loc[:, telling].to_numpy()))
-    return sum(tuple(row) in seen for row in made.dropna().loc[:, telling].to_numpy())
+    seen = set(map(tuple, whole.loc[:, distinct].to_numpy()))
+    return sum(tuple(row) in seen for row in made.dropna().loc[:, distinct].to_numpy())

@@ -1,4 +1,4 @@
-"""Promotion: gates, alias, ledger; and the way back (docs/promotion.md)."""
+"""Promotion through the gates, and rollback (docs/promotion.md)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ def promote(
 ) -> Verdict:
     """Judge the challenger, or a version, and make it champion; what was champion becomes ``previous``.
 
-    With ``source``, another registry, its champion (or its ``version``) is copied here first. A half-done promotion is
-    finished or undone first. Promoting the champion asks no gate and changes nothing, unless it became champion by
-    hand. With ``dry_run`` nothing at all is written. Raises GateRefused (exit 3; its ``verdict`` is the table),
-    TryAgain (75) where somebody else moved the alias meanwhile, UsageError, IntegrityError, RegistryDown.
+    - ``source``: another registry, from which its champion (or ``version``) is copied first.
+    - ``dry_run``: judge only, write nothing.
+
+    A promotion that a crash interrupted is finished or undone first. Promoting the champion runs no gate and changes
+    nothing, unless the alias was moved by hand.
+
+    Raises GateRefused (exit 3; its ``verdict`` is the table), TryAgain (75) if another process moved the alias,
+    UsageError, IntegrityError, RegistryDown.
     """
     if source is not None:
         if source.uri == registry.uri:
@@ -64,7 +68,7 @@ def _passed(verdict: Verdict) -> Verdict:
 
 
 def _note(registry: Registry, verdict: Verdict) -> None:
-    """Keep the verdict with the version: as a tag, and as a table on its card."""
+    """Save the verdict as a tag of the version and as a table on its card."""
     name, version = verdict.name, verdict.version
     registry.tag(name, version, "gate_verdict", "passed" if verdict.passed else "refused")
     found = registry.version(name, version)
@@ -72,9 +76,10 @@ def _note(registry: Registry, verdict: Verdict) -> None:
 
 
 def rollback(registry: Registry, name: str, dry_run: bool = False) -> tuple[str, str]:
-    """Back to the champion before: ``(from, to)`` versions; called again, one further back.
+    """Make the previous champion champion again; returns the versions ``(from, to)``.
 
-    Raises UsageError where the ledger knows none, TryAgain (75) where somebody else moves the alias.
+    Each call goes back by one. Raises UsageError if the ledger holds none, TryAgain (75) if another process moves the
+    alias.
     """
     ledger = Ledger(registry, name)
     if not dry_run:

@@ -1,4 +1,4 @@
-"""Removes old versions of registered models that no alias names and no rollback goes back to (docs/promotion.md)."""
+"""Removing old model versions that no alias and no rollback needs (docs/promotion.md)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from serving.pruning import Pruning, Removed
 
 
 def prune_versions(registry: Registry, pruning: Pruning) -> Iterator[Removed]:
-    """Delete the versions of every model that are old and that nobody needs; yields one result a model.
+    """Delete old versions that are not needed; yields one result a model.
 
-    The run and the logged model of a version are marked deleted with it, unless another version has them, too; MLflow's
+    The run and the logged model of a version are marked deleted with it, unless another version uses them. MLflow's
     garbage collection frees their files. Raises TryAgain (75) while a champion is being moved, RegistryDown.
     """
     for name in registry.names():
         ledger = Ledger(registry, name)
         if not pruning.dry_run:
             ledger.settle()
-        # Nobody moves an alias while versions are chosen and deleted.
+        # No alias may move while versions are chosen and deleted.
         with nullcontext() if pruning.dry_run else ledger._turn():
             old, kept = _parted(registry, ledger, pruning)
             models = {_model(v) for v in old} - {_model(v) for v in kept} - {""}
@@ -34,7 +34,7 @@ def prune_versions(registry: Registry, pruning: Pruning) -> Iterator[Removed]:
 
 
 def _parted(registry: Registry, ledger: Ledger, pruning: Pruning) -> tuple[list[Any], list[Any]]:
-    """The versions that go and those that stay, oldest first."""
+    """The versions to delete and those to keep, oldest first."""
     needed = {*registry.aliases(ledger.name).values(), *ledger.line()}
     for row in ledger.rows():
         if row.state == "open":
@@ -59,12 +59,12 @@ def _versions(client: Any, query: str) -> list[Any]:
 
 
 def _model(version: Any) -> str:
-    """The id of a version's logged model; empty where it has none."""
+    """The id of a version's logged model; empty if it has none."""
     return version.source.removeprefix("models:/") if version.source.startswith("models:/m-") else ""
 
 
 def _delete(client: Any, version: Any) -> None:
-    """A version, then what only it had: killed between, a run without a version stays, and is seen in MLflow."""
+    """Delete a version, then the run and model that only it used; a crash in between leaves a run to delete by hand."""
     client.delete_model_version(version.name, str(version.version))
     if _model(version) and not _versions(client, f"source_path = '{version.source}'"):
         client.delete_logged_model(_model(version))

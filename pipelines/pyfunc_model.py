@@ -14,21 +14,21 @@ import mlflow
 
 
 class SealedModel(PythonModel):
-    """A detector scores rows, an augmenter makes them: one row out per row in, with the same index."""
+    """A detector scores rows, an augmenter generates them: one row out per row in, with the same index."""
 
     def load_context(self, context: Any) -> None:
-        """Open and verify the artifact; raises serving's IntegrityError on any doubt."""
+        """Open and verify the artifact; raises serving's IntegrityError if it is damaged."""
         from serving.artifact import load_artifact
 
         self.artifact = load_artifact(context.artifacts["onnx"], (context.model_config or {}).get("artifact_sha256"))
 
-    # The hint is the one that MLflow takes without advice or checks of its own.
+    # MLflow accepts this type hint without adding checks or advice.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> and top_reasons too.
 
-        ``alpha`` is the alarm budget. Augmenters: the generated columns, drawn with ``seed``; of the input, only the
-        column ``condition`` is read. Raises serving's DataError on data against the schema, UsageError on an alpha
-        that the calibration does not support.
+        ``alpha`` is the alarm budget. Augmenters: the generated columns, sampled with ``seed``; only the input
+        column ``condition`` is read. Raises serving's DataError on data that does not fit the schema,
+        UsageError on an alpha that the calibration does not support.
         """
         frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
         params = params or {}

@@ -1,4 +1,4 @@
-"""Real rows beside generated ones in a file: as they came, byte for byte from text, value for value from Parquet."""
+"""Writing real rows before generated ones: text is copied byte for byte, Parquet value for value."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def write_augmented(table: pd.DataFrame, mark: str, inputs: Sequence[Input], output: Path) -> None:
-    """Write a table whose boolean column ``mark`` marks generated rows, whole or not at all.
+    """Write the rows of ``inputs``, if any, then the generated rows of ``table``; a failed write leaves no file.
 
-    ``table`` is the rows of ``inputs``, if any, then generated ones; ``output`` ends in one of ``FORMATS``.
+    ``mark`` is the boolean column that marks generated rows; ``output`` ends in one of ``FORMATS``.
     """
     kind, inputs = FORMATS[output.suffix.lower()], [source for source in inputs if source.names()]
     with placing(output), written(output) as temporary:
@@ -39,7 +39,7 @@ def write_augmented(table: pd.DataFrame, mark: str, inputs: Sequence[Input], out
 
 
 def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
-    """Raise DataError, before anything is fitted, where real rows of several files fit no common Parquet columns."""
+    """Raise DataError, before anything is fitted, if several files have no common Parquet types."""
     import pyarrow as pa
 
     from ganlib.errors import DataError
@@ -48,7 +48,7 @@ def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
         return
     if any(source.is_text for source in inputs):
         raise DataError(
-            "the data is Parquet and text, whose values have no common type in Parquet; write --output as .csv, or "
+            "the data mixes Parquet and text files, which have no common types; write --output as .csv, or "
             "give files of one format"
         )
     try:
@@ -57,28 +57,28 @@ def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"the files of the data differ in the types of their columns ({reason}); write --output as .csv, or make "
-            "the types alike"
+            "the types equal"
         ) from error
 
 
 def check_unchanged(location: str, inputs: Sequence[Input]) -> None:
-    """Raise DataError where the files of a location are not those that were read: real rows are copied from them."""
+    """Raise DataError if the files have changed since they were read: real rows are copied from them."""
     from ganlib.data.read import files_of
     from ganlib.errors import DataError
 
     if files_of(location) != list(inputs):
-        raise DataError(f"{location} changed while the job ran; start again when nobody writes to it")
+        raise DataError(f"{location} changed while the job ran; run it again when nothing else writes to the data")
 
 
 def _is_copied(inputs: Sequence[Input], kind: str) -> bool:
-    """Whether the bytes of the files can be put one after another."""
+    """Whether the files can be concatenated byte for byte."""
     return all(source.format == kind and source.names() == inputs[0].names() for source in inputs)
 
 
 def _append(made: pd.DataFrame, mark: str, inputs: Sequence[Input], target: Path) -> None:
-    """The records of the files, each with its partition keys and False behind it, then the generated rows.
+    """Write the files' records, each followed by its partition keys and False, then the generated rows.
 
-    Line ends are those of the first file; of the others the header is left out.
+    Line ends are those of the first file; the other headers are left out.
     """
     from serving.inputs.opening import open_bytes
 
@@ -100,7 +100,7 @@ def _append(made: pd.DataFrame, mark: str, inputs: Sequence[Input], target: Path
 
 
 def _write_text(frame: pd.DataFrame, target: Any, **options: Any) -> None:
-    """A frame as CSV. The csv module leaves carriage returns without quotes, where they would end the row."""
+    """Write a frame as CSV; quote text if it holds carriage returns, which the csv module leaves unquoted."""
     texts = frame.select_dtypes(exclude="number").astype(str)
     returns = any(texts[name].str.contains("\r", regex=False).any() for name in texts)
     frame.to_csv(target, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL, **options)
@@ -114,16 +114,16 @@ def _own(source: Input) -> list[str]:
 
 
 def _tail(values: Sequence[object], separator: str) -> bytes:
-    """Further values behind a record."""
+    """Further values to append to a record."""
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=separator, lineterminator="").writerow(["", *("" if v is None else v for v in values)])
     return text.getvalue().encode()
 
 
 def _records(content: bytes, separator: str) -> Iterator[bytes]:
-    """The records of a text without their line ends and without blank lines.
+    """The records of a text, without line ends and blank lines.
 
-    A quote opens a value at its start alone; a separator or a line end within quotes is part of the value.
+    A quote counts only at the start of a value; separators and line ends within quotes belong to the value.
     """
     mark = separator.encode()
     value = rb'(?:"[^"]*(?:""[^"]*)*"?)?[^%b\r\n]*' % mark
@@ -140,7 +140,7 @@ def _records(content: bytes, separator: str) -> Iterator[bytes]:
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Files below one another, in the column order of the first; where types differ, in the wider one."""
+    """Tables concatenated in the column order of the first; differing types become the wider one."""
     import pyarrow as pa
 
     names = tables[0].column_names
@@ -169,7 +169,7 @@ def _write_parquet(table: pd.DataFrame, mark: str, inputs: Sequence[Input], targ
         typed(table).to_parquet(target, index=False)
         return
     real, made = _joined([_real(source) for source in inputs]), table[table[mark]].rename(columns=str)
-    # An index without a name is no column of the frame: generated rows have none.
+    # An unnamed index is no column of the frame, so generated rows have no values for it.
     below = pa.table(
         [_like(f, made[f.name]) if f.name in made.columns else pa.nulls(len(made), f.type) for f in real.schema],
         schema=real.schema,
@@ -179,7 +179,7 @@ def _write_parquet(table: pd.DataFrame, mark: str, inputs: Sequence[Input], targ
 
 
 def _like(field: pa.Field, values: pd.Series) -> pa.Array:
-    """Generated values in the type of the real column; raises DataError where that would change them."""
+    """Generated values in the type of the real column; raises DataError if that would change them."""
     import pyarrow as pa
 
     from ganlib.errors import DataError
@@ -198,7 +198,7 @@ def _like(field: pa.Field, values: pd.Series) -> pa.Array:
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of text with its plain numbers and booleans as such; all else stays text, letter by letter."""
+    """A table of text with plain numbers and booleans converted; other text is unchanged."""
     import pandas as pd
 
     from ganlib.data.inference import infer_schema
@@ -228,6 +228,6 @@ def _typed(column: Column, texts: pd.Series) -> pd.Series:
     if column.kind == "number":
         return numbers
     whole = numbers.astype("Int64")
-    # Beyond 2^53 a number is not what was written.
+    # A float cannot hold every integer beyond 2^53.
     same = whole.astype(str)[whole.notna()] == texts[whole.notna()].str.strip()
     return whole if same.all() else texts

@@ -1,4 +1,4 @@
-"""Secrets in a configuration: named by reference, read at the moment of use, and never shown."""
+"""Secrets in a configuration: given by reference, read when they are used, and never shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.secrets import holds_secret, remember
 
 
 def _reference(value: Any) -> Any:
-    """Accept ``env:NAME`` or ``file:PATH`` only, so that no secret ever stands in a file or a log."""
+    """Accept only ``env:NAME`` or ``file:PATH``, so that no secret is written to a file or a log."""
     if isinstance(value, str) and not re.fullmatch(r"(env:[A-Za-z_]\w*|file:.+)", value):
         raise ValueError("a secret is given by reference only: env:NAME or file:PATH")
     return value
@@ -39,7 +39,7 @@ def _local(value: str) -> str:
 
 
 def model_place(value: str) -> str:
-    """The place of a model itself; raises ValueError where it is neither in a registry nor a file of this machine."""
+    """A model's location unchanged; raises ValueError unless it is in a registry or a local file."""
     if is_url(value) and not value.startswith("models:/"):
         raise ValueError("a model is models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx; download the file first")
     return value
@@ -53,14 +53,14 @@ def _no_secret_uri(value: str) -> str:
 
 Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra={"secret": True})]
 Uri = Annotated[str, AfterValidator(_no_secret_uri)]
-# A file, a folder or a URL; the others are of this machine.
+# A file, a folder or a URL; the types below allow local paths only.
 Place = Annotated[str, AfterValidator(_no_secret)]
 Local = Annotated[Place, AfterValidator(_local)]
 Model = Annotated[Place, AfterValidator(model_place)]
 
 
 def reveal(reference: str | None) -> SecretStr | None:
-    """The secret behind a reference, never to be shown; raises UsageError where the variable or file is not there."""
+    """The secret behind a reference, never to be shown; raises UsageError if the variable or file is missing."""
     if reference is None:
         return None
     kind, _, place = reference.partition(":")
@@ -79,6 +79,8 @@ def _content(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise UsageError(f"the secret file {path} cannot be read ({error.strerror}); check path and rights") from error
+        raise UsageError(
+            f"the secret file {path} cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
     except ValueError as error:
-        raise UsageError(f"the secret file {path} is no UTF-8 text; write the secret alone into it") from error
+        raise UsageError(f"the secret file {path} is not UTF-8 text; write only the secret into it") from error

@@ -1,4 +1,4 @@
-"""The MLflow adapter: everything that this package asks of a tracking server and a model registry."""
+"""The MLflow adapter: all that this package reads from and writes to a tracking server and model registry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTE = "mlflow.note.content"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version: its name, number, run and tags, its card, and when it was made (seconds since 1970)."""
+    """A registered version: name, number, run, tags, card, and time of creation (seconds since 1970)."""
 
     name: str
     version: str
@@ -50,7 +50,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Measured:
-    """What metrics of a run are also metrics of: a logged model, on a data set."""
+    """The logged model and the data set that a run's metrics belong to."""
 
     model_id: str
     dataset: str
@@ -59,7 +59,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A local file of a registered version and what identifies it."""
+    """A local file of a registered version, with its sha-256, model name and version."""
 
     path: Path
     sha256: str
@@ -70,7 +70,8 @@ class Resolved:
 class Registry(Connection):
     """A tracking server and registry (``pipelines.connection``) as this package uses it.
 
-    Raises UsageError on what does not exist, naming what does, and RegistryDown where nobody answers after retries.
+    Raises UsageError if a model, version or alias does not exist (the message lists those that do), and RegistryDown if
+    the server does not answer after retries.
     """
 
     def moved(self) -> Moved | None:
@@ -79,7 +80,7 @@ class Registry(Connection):
         return moved(file, store) if file is not None and store is not None else None
 
     def relocate(self) -> int:
-        """Correct the places of artifacts in a database that was moved; returns how many were wrong."""
+        """Correct the paths of artifacts in a database that was moved; returns how many were wrong."""
         file, store = sqlite_file(self.uri), self.store
         if file is None or store is None or not file.is_file():
             return 0
@@ -87,12 +88,12 @@ class Registry(Connection):
             return relocate(file, store)
 
     def find_experiment(self, name: str) -> str | None:
-        """Id of an experiment; None where it is not there."""
+        """Id of an experiment; None if it does not exist."""
         found = self._ask(lambda c: c.get_experiment_by_name(name))
         return None if found is None else found.experiment_id
 
     def experiment(self, name: str) -> str:
-        """Id of an experiment, made where it is not there; artifacts lie beside a SQLite database."""
+        """Id of an experiment, created if it does not exist; its artifacts are stored beside a SQLite database."""
         from mlflow.exceptions import MlflowException
 
         if (found := self.find_experiment(name)) is not None:
@@ -101,12 +102,12 @@ class Registry(Connection):
         location = remote if self.store is None else (self.store / name).as_uri()
         try:
             return self._ask(lambda c: c.create_experiment(name, artifact_location=location))
-        except MlflowException:  # another process was quicker
+        except MlflowException:  # another process has created it meanwhile
             return self.find_experiment(name) or ""
 
     @contextmanager
     def run(self, experiment: str, name: str) -> Iterator[Any]:
-        """An active MLflow run; failed where the block raises."""
+        """An active MLflow run, marked as failed if the block raises."""
         import mlflow
 
         self.client()
@@ -186,7 +187,7 @@ class Registry(Connection):
         except mlflow.exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        # Tags come with the version, so that nobody ever meets one without its sha-256.
+        # Created together with its tags: a version always has its sha-256.
         made = client.create_model_version(
             name, logged.uri, logged.run_id, tags=facts, description=card, model_id=logged.model_id
         )
@@ -194,7 +195,7 @@ class Registry(Connection):
         return self.version(name, str(made.version))
 
     def set_alias(self, name: str, alias: str, version: str | None) -> None:
-        """Point an alias at a version; None takes it away."""
+        """Point an alias at a version; None removes it."""
         if version is None:
             self._ask(lambda c: c.delete_registered_model_alias(name, alias))
         else:
@@ -264,7 +265,7 @@ class Registry(Connection):
         return self.by_alias(name, alias) if alias else self.version(name, number)
 
     def fetch(self, run_id: str, names: list[str], folder: Path) -> list[Path]:
-        """Those files of a run that are there, as local copies; none where the run is not here."""
+        """Local copies of those files that a run has; none if the run is not in this registry."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -301,7 +302,7 @@ class Registry(Connection):
     def _identity(self, found: ModelVersion) -> tuple[str, str]:
         """(sha-256, file name) of a version's artifact: its tags, or what was logged with the model.
 
-        A version that was copied by other tools may have lost its tags; the model itself knows both.
+        A version that another tool copied may have lost its tags; the logged model holds both.
         """
         sha256, file = found.tags.get("artifact_sha256", ""), found.tags.get("artifact_file", "")
         if not sha256 or not file:
@@ -342,7 +343,7 @@ class Registry(Connection):
             got.replace(target)
 
     def _cache(self) -> Path:
-        """Where downloads lie: as set, else beside a SQLite database, else in the user's cache."""
+        """Folder of downloads: as set, else beside a SQLite database, else in the user's cache."""
         if self.settings.cache:
             return Path(self.settings.cache)
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganlib"
@@ -350,7 +351,7 @@ class Registry(Connection):
 
 
 def _version(found: Any) -> ModelVersion:
-    """What MLflow knows of a version."""
+    """A version as MLflow returns it."""
     made = (found.creation_timestamp or 0) / 1000
     return ModelVersion(
         found.name, str(found.version), found.run_id or "", dict(found.tags), found.description or "", made

@@ -1,4 +1,4 @@
-"""A project that was moved or copied: a SQLite registry names artifacts by absolute paths that no longer hold."""
+"""Correcting a SQLite registry that was moved or copied: it holds absolute paths of artifacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import TryAgain, UsageError
 
-# Where MLflow's tables name a place.
+# Columns of MLflow's tables that hold a path.
 _PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -24,7 +24,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class Moved:
-    """Artifacts that the database names in the folder ``before`` and that lie in ``after``."""
+    """Artifacts that the database looks for in ``before``, but that are in ``after``."""
 
     before: Path
     after: Path
@@ -37,7 +37,7 @@ class Moved:
 
 
 def moved(database: Path, store: Path) -> Moved | None:
-    """Whether artifacts that lie in ``store`` are named elsewhere, in a folder of the same name."""
+    """The folders before and after, if artifacts in ``store`` have paths in another folder of its name; else None."""
     if not database.is_file():
         return None
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -48,9 +48,9 @@ def moved(database: Path, store: Path) -> Moved | None:
 
 
 def relocate(database: Path, store: Path) -> int:
-    """Name every artifact that lies in ``store`` there; all or nothing. Returns how many places were corrected.
+    """Correct the paths of all artifacts that are in ``store``, all or none; returns how many were corrected.
 
-    Raises UsageError on a file that is no database or cannot be written, TryAgain where somebody else writes to it.
+    Raises UsageError if the file is no database or cannot be written, TryAgain if another process writes to it.
     """
     done = 0
     try:
@@ -69,7 +69,7 @@ def relocate(database: Path, store: Path) -> int:
 
 
 def _values(connection: Any) -> Iterator[tuple[str, str, str]]:
-    """(table, column, value) of each place that is named."""
+    """(table, column, value) of each path in the database."""
     for table, column in _PLACES:
         try:
             rows = connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL").fetchall()
@@ -81,7 +81,7 @@ def _values(connection: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _elsewhere(value: str, store: Path) -> tuple[Path, Path] | None:
-    """(the folder that a place names, where the thing lies), where the two differ."""
+    """(folder in the database, actual path) of an artifact; None if its folder is ``store`` or it is not there."""
     if not value.startswith(("file:", "/")):
         return None
     path = Path(unquote(urlsplit(value).path) if value.startswith("file:") else value)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def plot_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """One panel a model: each loss by epoch, the validation loss in bold."""
-    # The object interface keeps no global state, so flows may draw from any thread.
+    """Draw one panel a model: each loss by epoch, the validation loss in bold."""
+    # The object interface has no global state, so flows may draw from any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -42,7 +42,7 @@ def plot_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path)
 
 
 def plot_calibration(figures: Mapping[str, Any], alpha: float, path: Path) -> None:
-    """Shares of rows kept back that alarm, by alarm budget, beside what is promised of normal rows."""
+    """Shares of held-out rows that alarm, by alarm budget, with the line that normal rows should follow."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -60,7 +60,7 @@ def plot_calibration(figures: Mapping[str, Any], alpha: float, path: Path) -> No
 
 
 def log_dataset(registry: Registry, logged: Logged, artifact: Artifact, profile: Mapping[str, Any]) -> Measured:
-    """Name the training data in the run, so that figures may refer to it: columns and counts, no row."""
+    """Log the training data in the run, so that figures refer to it: columns and counts, no rows."""
     trained = artifact.metadata["training"]
     name, digest = trained["data"], trained["fingerprint"][:36]
     columns = [{"name": n, "type": kind, "required": True} for n, kind in input_columns(artifact)]
@@ -79,7 +79,7 @@ def log_parameters(
     choice: Choice,
     best: Candidate,
 ) -> None:
-    """Parameters of a training run: the settings, the data, and the options of the chosen candidate."""
+    """Log the parameters of a training run: the settings, the data, and the options of the chosen candidate."""
     settings = job.settings.to_json()
     flat = {
         f"{section}.{k}": v for section in ("training", "calibration", "model") for k, v in settings[section].items()
@@ -101,9 +101,9 @@ def log_training(
     choice: Choice,
     candidates: Mapping[str, Candidate],
 ) -> None:
-    """Figures by epoch, data set, pictures, schema and the settings (secrets as references) of a run.
+    """Log figures by epoch, data set, pictures, schema and settings (secrets as references) of a run.
 
-    The figures of the chosen candidate are also those of the logged model; the others are the run's alone.
+    The figures of the chosen candidate also belong to the logged model.
     """
     run_id, best = logged.run_id, candidates[choice.best]
     measured = log_dataset(registry, logged, artifact, {"num_rows": data.rows, **data.parts})
@@ -124,7 +124,7 @@ def log_training(
 def log_augmenter(
     registry: Registry, run_id: str, artifact: Artifact, job: Job, data: AugmenterData, done: FittedAugmenter
 ) -> Logged:
-    """Settings, model, figures, data set, curves and schema of an augmenter's run."""
+    """Log settings, model, figures, data set, curves and schema of an augmenter's run."""
     settings = job.settings.to_json()
     flat = {f"{section}.{k}": v for section in ("training", "augment") for k, v in settings[section].items()}
     options = {f"option.{k}": v for k, v in done.config.items()}
@@ -148,11 +148,11 @@ text-align: left; }} td:nth-child(n+2) {{ font-variant-numeric: tabular-nums; }}
 .verdict {{ font-size: 1.15rem; padding: .6rem .9rem; border-left: 5px solid {colour}; background: #f3f6fa; }}
 small {{ color: #5a6675; }}
 </style></head><body><h1>{title}</h1><p class="verdict">{verdict}</p>
-<p>{measure}; {repeats} splits with {held_out:.0%} of the rows kept back. Each arm adds as many rows of each class.</p>
+<p>{measure}; {repeats} splits with {held_out:.0%} of the rows held out. Each arm adds as many rows of each class.</p>
 {figures}<img alt="Figure of each arm in each split" src="data:image/png;base64,{picture}">
 <h2>Generated rows by class</h2>{classes}
 <p><small>Model {model}. {real} real rows are written unchanged; generated rows are marked in the column _synthetic. An
-interval that holds 0 means that these data cannot tell whether generated rows help.</small></p></body></html>
+interval that holds 0 means that these data do not show whether generated rows help.</small></p></body></html>
 """
 
 
@@ -187,7 +187,7 @@ def _html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _lift_picture(lift: Any) -> str:
-    """Dots of each arm by split, joined where they share one, as base64 PNG."""
+    """Figures of each arm by split, those of one split joined by a line, as base64 PNG."""
     import base64
     import io
 

@@ -1,4 +1,4 @@
-"""Which rows train and which judge: known normals and anomalies, and the split made before anything is fitted."""
+"""Known normal and anomalous rows, and the split into training, validation and test rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAJORITY = "the majority"
 
 @dataclass(frozen=True)
 class Labels:
-    """Masks over the rows, the rule that made them in words, and what makes one doubt it."""
+    """Masks over the rows, the rule behind them in words, and a reason to doubt the rule, if any."""
 
     anomalous: np.ndarray
     unlabelled: np.ndarray
@@ -30,7 +30,7 @@ class Labels:
 def read_labels(frame: pd.DataFrame, label: str | None, normal: str | None) -> Labels:
     """Known anomalies by the label column.
 
-    Normal is ``normal`` where given, else 0, false and ``normal``, else the majority value. Rows without a label are
+    Normal is ``normal`` if given, else 0, false and ``normal``, else the majority value. Rows without a label are
     unlabelled. Raises DataError on an absent column, one without any value, or a ``normal`` that does not occur.
     """
     from ganlib.data.read import need_column
@@ -59,10 +59,10 @@ def read_labels(frame: pd.DataFrame, label: str | None, normal: str | None) -> L
 
 
 def _doubt(label: str, value: str) -> str:
-    """One value that is not known to mean normal: it may as well mark the anomalies."""
+    """Warn about a single value: it may mark the anomalies as well as the normal rows."""
     return (
-        f"label column {label!r} holds {value} only, which is taken for normal: all rows train. If it marks anomalies, "
-        "add rows known to be normal and name their value by --normal VALUE"
+        f"label column {label!r} holds {value} only, which is assumed to be normal: all rows train. If it marks "
+        "anomalies, add rows known to be normal and name their value by --normal VALUE"
     )
 
 
@@ -91,15 +91,16 @@ def split_for_detection(
 ) -> dict[str, list[int]]:
     """Row positions of ``fit``, ``validation`` and ``test``.
 
-    By content: normal rows at the fractions of the settings, known anomalies half to validation and half to test. By
-    group or time: all rows at those fractions, then known anomalies leave ``fit``. Unlabelled rows only train. Raises
-    DataError where a part would be empty.
+    - By content: normal rows by the fractions of the settings; known anomalies half to validation, half to test.
+    - By group or time: all rows by those fractions; known anomalies are then removed from ``fit``.
+
+    Unlabelled rows are training rows only. Raises DataError if a part would be empty.
     """
     from ganlib.data.split import split_rows
 
     held = settings.validation_fraction + settings.test_fraction
     shares = {"fit": 1 - held, "validation": settings.validation_fraction, "test": settings.test_fraction}
-    odd = np.flatnonzero(labels.anomalous)
+    anomalous = np.flatnonzero(labels.anomalous)
     if settings.split != "hash":
         parts = split_rows(features, shares, settings.split, settings.split_column, seed, least=2)
         parts["fit"] = parts["fit"][~labels.anomalous[parts["fit"]]]
@@ -109,13 +110,13 @@ def split_for_detection(
     normal = np.flatnonzero(~labels.anomalous & ~labels.unlabelled)
     parts = {n: normal[r] for n, r in split_rows(features.iloc[normal], shares, seed=seed, least=2).items()}
     parts["fit"] = np.sort(np.concatenate([parts["fit"], np.flatnonzero(labels.unlabelled)]))
-    if len(odd):
-        # A single known anomaly helps to choose; it cannot report as well.
-        halves = {"validation": np.arange(len(odd))}
-        if len(odd) > 1:
-            halves = _halves(features.iloc[odd], seed)
+    if len(anomalous):
+        # A single known anomaly goes to validation; none is left for the test rows.
+        halves = {"validation": np.arange(len(anomalous))}
+        if len(anomalous) > 1:
+            halves = _halves(features.iloc[anomalous], seed)
         for name, rows in halves.items():
-            parts[name] = np.sort(np.concatenate([parts[name], odd[rows]]))
+            parts[name] = np.sort(np.concatenate([parts[name], anomalous[rows]]))
     return {name: rows.tolist() for name, rows in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""The schema of a job: from a reviewed file or inferred, with the roles asked for, checked against the data."""
+"""The schema of a job: read from a file or inferred, with the requested roles, checked against the data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST = 10  # findings printed one by one
 
 
 def with_schema(settings: Settings) -> Settings:
-    """The settings with the label and the group that their schema file names.
+    """The settings with the label and the group of their schema file.
 
-    Raises ConfigError where the file is no schema, UsageError where it contradicts the settings.
+    Raises ConfigError if the file is no schema, UsageError if it contradicts the settings.
     """
     data = settings.data
     if data.schema_file is None:
@@ -52,7 +52,7 @@ def schema_of(
 ) -> Schema:
     """The schema of a table, inferred from its training ``rows`` (all by default) unless a file is named.
 
-    ``for_generation`` leaves the label out. Raises ConfigError on a broken file or roles that clash, DataError where
+    ``for_generation`` leaves the label out. Raises ConfigError on an invalid file or conflicting roles, DataError if
     the data lacks columns or no feature is left.
     """
     from ganlib.data.inference import infer_schema, label_column
@@ -68,7 +68,7 @@ def schema_of(
         )
         if label is None or rows is None:
             return schema
-        # Training rows hold normal values alone; the file shows what the column holds.
+        # Training rows hold normal values only; the schema file should list all values of the label.
         whole = label_column(frame[label])
         return replace(schema, columns=tuple(whole if c.name == label else c for c in schema.columns))
     schema = _labelled(_loaded(data), data, for_generation)
@@ -81,7 +81,7 @@ def schema_of(
 
 
 def unused_columns(data: DataSettings, frame: pd.DataFrame) -> list[str]:
-    """Columns of a table that a person left out, by the settings or the schema file."""
+    """Columns of a table that the settings or the schema file leave out."""
     named = {*data.drop, *data.ids}
     if data.schema_file is not None:
         named |= {c.name for c in _loaded(data).columns if c.role in ("id", "dropped")}
@@ -95,7 +95,7 @@ def _loaded(data: DataSettings) -> Schema:
 
 
 def _labelled(schema: Schema, data: DataSettings, for_generation: bool) -> Schema:
-    """The schema with the label as label, whatever role its entry has; without it for generation."""
+    """The schema with the role of the label column set; without that column for generation."""
     if for_generation:
         columns = tuple(c for c in schema.columns if c.name != data.label and c.role != "label")
         left = schema.only(columns)
@@ -129,7 +129,7 @@ def _check_columns(schema: Schema, frame: pd.DataFrame, file: str) -> None:
 
 
 def differences(schema: Schema, frame: pd.DataFrame, data: DataSettings) -> list[str]:
-    """What schema and data do not share, in sentences; columns that are needed and absent are errors before."""
+    """Columns of only the data or only the schema, in sentences; missing features have raised an error before."""
     known, label = {c.name for c in schema.columns}, data.label
     beyond = [str(n) for n in frame.columns if n not in known and n != label]
     absent = [c.name for c in schema.columns if c.role in ("label", "id", "dropped") and c.name not in frame.columns]

@@ -1,8 +1,8 @@
-"""One YAML configuration per job: validated, overridable, and able to say where each value came from.
+"""One YAML configuration per job: validated, overridable, with the source of each value.
 
 Precedence, highest first: command line, ``GANLIB__SECTION__KEY`` in the environment, the file, MLflow's own
-``MLFLOW_TRACKING_*`` variables, defaults. Secrets are never written into it: they are named by reference,
-``env:NAME`` or ``file:PATH``, and read at the moment of use.
+``MLFLOW_TRACKING_*`` variables, defaults. Secrets are given by reference, ``env:NAME`` or
+``file:PATH``, and read when they are used.
 """
 
 from __future__ import annotations
@@ -11,215 +11,35 @@ import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
 
 from pipelines.errors import UsageError
 from pipelines.files import read_yaml
-from pipelines.references import Local, Model, Place, Reference, Uri, reveal
+from pipelines.sections import (
+    AugmentSettings,
+    CalibrationSettings,
+    DataSettings,
+    ModelSettings,
+    RegistrySettings,
+    ScoreSettings,
+    Section,
+    StreamSettings,
+    TrainingSettings,
+)
 from serving.secrets import holds_secret, remember, without_secrets
 from serving.table.documents import parse_yaml
 
 PREFIX = "GANLIB__"
 MASK = "**********"
-# What MLflow itself reads; it stands between the file and our defaults.
+# MLflow's variables that set a key; they rank between the file and our defaults.
 MLFLOW_VARIABLES = {"MLFLOW_TRACKING_URI": "registry.tracking_uri"}
-# What MLflow reads by itself, and we only must not show.
+# Variables that MLflow reads itself; their values are masked in all output.
 MLFLOW_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-
-
-def _text(value: Any) -> Any:
-    """YAML reads ``normal: false`` and ``normal: 0`` as such; a label value is text."""
-    return ("true" if value else "false") if isinstance(value, bool) else value
-
-
-def _number(value: Any) -> Any:
-    """``true`` is no number, though Python counts it as 1."""
-    if isinstance(value, bool):
-        raise ValueError("a number, without quotes, is needed here")
-    return value
-
-
-def _day(value: Any) -> Any:
-    """YAML reads a day as one; here it is text."""
-    return value.isoformat() if isinstance(value, date) else value
-
-
-Day = Annotated[str, BeforeValidator(_day)]
-Text = Annotated[str, BeforeValidator(_text)]
-# A whole number, and a number that is finite; true and false are neither.
-Whole = Annotated[int, BeforeValidator(_number)]
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Share = Annotated[Real, Field(gt=0, lt=1)]
-Alpha = Annotated[Real, Field(ge=1e-12, lt=1)]
-Limit = Annotated[Real, Field(ge=0, le=1)]
-Count = Annotated[Whole, Field(ge=1)]
-
-
-def _revealed(text: str) -> str:
-    """A text, or what its reference stands for."""
-    secret = reveal(text) if text.startswith(("env:", "file:")) else None
-    return text if secret is None else secret.get_secret_value()
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-
-class DataSettings(Section):
-    """Which table, and how its rows are parted before anything is fitted."""
-
-    path: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
-    date: Day | None = Field(
-        None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
-    )
-    label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
-    normal: Text | None = Field(
-        None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."
-    )
-    group: str | None = Field(None, description="Column whose values get calibration tables of their own.")
-    timezone: str = Field("UTC", description="Time zone in which times without one are read.")
-    schema_file: Local | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
-    drop: tuple[str, ...] = Field((), description="Columns to leave out.")
-    ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
-    split: Literal["hash", "group", "time"] = Field("hash", description="Rows are parted by content, group or time.")
-    split_column: str | None = Field(None, description="Column for a split by group or time.")
-    validation_fraction: Share = Field(0.15, description="Share of normal rows by which candidates are compared.")
-    test_fraction: Share = Field(0.15, description="Share of normal rows that only report.")
-
-
-class ModelSettings(Section):
-    """What is trained."""
-
-    name: str = Field("auto", description="auto compares the candidates below; or one registry name (`ganlib models`).")
-    candidates: tuple[str, ...] = Field(
-        ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."
-    )
-    options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
-
-
-class TrainingSettings(Section):
-    """How long and on what."""
-
-    epochs: Count | None = Field(None, description="Passes over the data; chosen from its size if empty.")
-    steps: Count | None = Field(None, description="Updates in all; wins over epochs.")
-    batch_size: Count = Field(128, description="Rows per update.")
-    learning_rate: Annotated[Real, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
-    latent_dim: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
-        None, description="Width of the latent space; chosen from the data if empty."
-    )
-    patience: Annotated[Whole, Field(ge=0)] = Field(
-        12, description="Validations without gain before it stops; 0: never."
-    )
-    random_state: Annotated[Whole, Field(ge=0, lt=1 << 32)] = Field(0, description="Seed of splits, weights and draws.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N.")
-
-
-class CalibrationSettings(Section):
-    """How scores become p-values and alarms."""
-
-    alpha: Alpha = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
-    fraction: Share = Field(0.2, description="Share of the training rows held back for calibration.")
-
-
-class RegistrySettings(Section):
-    """Where models live."""
-
-    tracking_uri: Uri = Field(
-        "sqlite:///runs/mlflow.db",
-        description="MLflow database or server; env:NAME or file:PATH where it holds a password.",
-    )
-    artifacts: Place | None = Field(None, description="Artifact store of a SQLite database; beside it if empty.")
-    experiment: str = Field("ganlib-training", min_length=1, description="Experiment of the training runs.")
-    username: str | None = Field(None, description="User at an MLflow server with basic authentication.")
-    password: Reference | None = Field(None, description="Password, by reference: env:NAME or file:PATH.")
-    token: Reference | None = Field(None, description="Bearer token, by reference: env:NAME or file:PATH.")
-    retries: Annotated[Whole, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
-    timeout: Annotated[Whole, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
-    cache: Local | None = Field(None, description="Folder of downloaded artifacts; chosen by itself if empty.")
-    gates: Local | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
-
-    def uri(self) -> str:
-        """The tracking URI itself, its reference resolved."""
-        return _revealed(self.tracking_uri)
-
-
-class ScoreSettings(Section):
-    """Batch scoring."""
-
-    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
-    output: Local | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
-    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
-    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
-    explain: bool = Field(False, description="Add one contribution column per feature.")
-    keep: tuple[str, ...] | None = Field(
-        None, description="Columns that each score row carries; the identifiers of the model's schema if empty."
-    )
-    bad_rows: Literal["keep", "stop"] = Field("keep", description="Keep rows that cannot be scored aside, or stop.")
-    max_bad_share: Limit = Field(0.1, description="Exit 4 if more than this share of the rows cannot be scored.")
-    require_rows: bool = Field(False, description="Exit 4 if the input, or a file of it, has no rows.")
-    max_alarm_share: Limit | None = Field(
-        None, description="Exit 4 after writing if more rows alarm; no limit if empty."
-    )
-    max_missing_share: Limit | None = Field(
-        None, description="The same if more values of a column are missing or non-finite."
-    )
-    date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
-    workers: Count = Field(1, description="Processes that share the units of the input.")
-    wait: Annotated[Real, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
-
-
-class StreamSettings(Section):
-    """Streaming scores."""
-
-    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
-    output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
-    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
-    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
-    explain: bool = Field(False, description="Add contributions per feature.")
-    max_rows: Count = Field(512, description="Largest micro-batch.")
-    deadline: Annotated[Real, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
-    on_alarm: Uri | None = Field(
-        None, description="Program or URL that is given each anomaly; env:NAME or file:PATH where it holds a password."
-    )
-
-    def alarm_hook(self) -> str | None:
-        """The hook itself, its reference resolved."""
-        return None if self.on_alarm is None else _revealed(self.on_alarm)
-
-
-class AugmentSettings(Section):
-    """Synthetic rows."""
-
-    model: Model = Field(
-        "cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter."
-    )
-    rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
-    condition: Text | None = Field(None, description="Only rows of this class.")
-    only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
-    spreadsheet_safe: bool = Field(
-        False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."
-    )
-    gate: Literal["on", "report", "off"] = Field("report", description="What the gate on measured lift does.")
-    repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
 
 
 class Origin(NamedTuple):
@@ -276,7 +96,7 @@ def load_settings(path: str | Path | None = None, overrides: Mapping[str, Any] |
     """Read the file, the environment and ``overrides`` (dotted keys, as ``training.epochs``) into one Settings.
 
     None among the overrides means "not given". Raises UsageError (exit 2) naming the file, variable or option, the
-    key and the mend.
+    key and the fix.
     """
     tree: dict[str, dict[str, Any]] = {}
     sources: dict[str, str] = {}
@@ -305,7 +125,7 @@ def load_settings(path: str | Path | None = None, overrides: Mapping[str, Any] |
 def with_date(settings: Settings) -> Settings:
     """The settings with ``{date}`` filled in once, so that a job that runs past midnight keeps its day.
 
-    Raises UsageError where data.date is no day.
+    Raises UsageError if data.date is no day.
     """
     from serving.inputs import place_date
 
@@ -375,7 +195,7 @@ def _unknown(name: str, known: Mapping[str, Any], what: str) -> str:
 
 
 def _unknown_section(name: str) -> str:
-    """A key may stand where sections do: its place among them is then named."""
+    """An unknown section; if it is the name of a key, the message names the key's section."""
     near_section = difflib.get_close_matches(name, Settings.model_fields, n=1)
     hint = "" if near_section else _elsewhere(name)
     return f"there is no section called {name!r}; {hint}" if hint else _unknown(name, Settings.model_fields, "section")
@@ -414,7 +234,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
-    """All faults in one line; secrets are not repeated."""
+    """All faults in one line, without secrets."""
     parts = []
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"])

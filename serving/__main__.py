@@ -17,16 +17,19 @@ app = typer.Typer(
 )  # fmt: skip
 
 
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 @app.command()
 def score(
     model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx.")],
     input: Annotated[str, typer.Option(help=options.LOCATION)],
     output: Annotated[Path, typer.Option(help=options.OUTPUT)],
-    alpha: Annotated[float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm.")] = None,
-    fdr: Annotated[
-        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
-    ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Add a contribution column per feature.")] = False,
+    alpha: options.Alpha = None,
+    fdr: options.Fdr = None,
+    explain: options.Explain = None,
     keep: options.Keep = None,
     bad_rows: options.BadRows = None,
     max_bad_share: options.MaxBadShare = None,
@@ -34,23 +37,22 @@ def score(
     max_alarm_share: options.MaxAlarmShare = None,
     max_missing_share: options.MaxMissingShare = None,
     date: options.Day = None,
-    workers: Annotated[int, typer.Option(help="Processes that share the units of the input.")] = 1,
-    new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder that holds another run.")] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for another worker.")] = 0.0,
+    workers: options.Workers = None,
+    new_run: options.NewRun = False,
+    wait: options.Wait = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score rows into a folder; after a crash, run the same command again to continue."""
     from serving.batch import score_batch
     from serving.keep import split_names
 
-    given = {
-        "keep": split_names(keep), "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
-        "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share, "date": date,
-    }  # fmt: skip
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     summary = score_batch(
-        model, input, str(output), alpha=alpha, explain=explain, fdr=fdr, workers=workers, new_run=new_run, wait=wait,
-        **chosen,
+        model, input, str(output), new_run=new_run,
+        **_given(
+            alpha=alpha, fdr=fdr, explain=explain, keep=split_names(keep), bad_rows=bad_rows,
+            max_bad_share=max_bad_share, require_rows=require_rows, max_alarm_share=max_alarm_share,
+            max_missing_share=max_missing_share, date=date, workers=workers, wait=wait,
+        ),
     )  # fmt: skip
     print(json.dumps(summary.to_dict()) if as_json else summary.report())
     summary.check()
@@ -70,17 +72,15 @@ def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = Fals
 def stream(
     model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx, or a pointer file, FILE.json.")],
     input: Annotated[str, typer.Option(help=options.STREAM)],
-    output: Annotated[Path, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")],
-    alpha: Annotated[float | None, typer.Option(help="Alarm budget.")] = None,
-    max_rows: Annotated[int, typer.Option(help="Largest micro-batch.")] = 512,
-    deadline: Annotated[float, typer.Option(help="Longest wait for a full micro-batch, in seconds.")] = 0.2,
-    fdr: Annotated[
-        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
-    ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Add contributions.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end.")] = False,
-    replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters again.")] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for another stream of this output.")] = 0.0,
+    output: Annotated[Path, typer.Option(help=options.STREAM_OUTPUT)],
+    alpha: options.Alpha = None,
+    max_rows: options.MaxRows = None,
+    deadline: options.Deadline = None,
+    fdr: options.Fdr = None,
+    explain: options.Explain = None,
+    follow: options.Follow = False,
+    replay: options.Replay = False,
+    wait: options.StreamWait = 0.0,
     log_format: options.LogFormat = "text",
     on_alarm: options.OnAlarm = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -89,9 +89,8 @@ def stream(
     from serving.stream import run_stream
 
     code = run_stream(
-        model, input, output, alpha=alpha, max_rows=max_rows, deadline=deadline, explain=explain, fdr=fdr,
-        follow=follow, replay=replay, as_json=as_json, wait=wait, log_format=log_format,
-        on_alarm=on_alarm,
+        model, input, output, follow=follow, replay=replay, as_json=as_json, wait=wait, log_format=log_format,
+        **_given(alpha=alpha, fdr=fdr, explain=explain, max_rows=max_rows, deadline=deadline, on_alarm=on_alarm),
     )  # fmt: skip
     raise typer.Exit(code)
 

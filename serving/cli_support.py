@@ -14,19 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-import typer
 from typer.core import TyperGroup
 
 from serving.errors import UsageError
 from serving.files import FULL, is_utf8
 from serving.secrets import without_secrets
 from serving.wording import say, shown
-
-Rate = Annotated[
-    float | None, typer.Option("--fdr", help="Also mark rows by this false discovery rate: column fdr_selected.")
-]
 
 
 class Terminated(BaseException):

@@ -1,4 +1,4 @@
-"""Options shared by both commands; None means that an option was not given."""
+"""Options that `ganlib` and `python -m serving` share; None means "not given"."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import typer
 LOCATION = "CSV, TSV, JSON lines or Parquet: a file, folder, glob or URL (s3://, gs://); {date} stands for --date."
 STREAM = "JSON lines: - (stdin), a file that grows, a FIFO, or sqlite:PATH (a queue)."
 OUTPUT = "Folder for the score parts and _manifest.json; {date} stands for --date."
+STREAM_OUTPUT = "FILE.db (SQLite) or FILE.jsonl (JSON lines)."
+
+Alpha = Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")]
+Fdr = Annotated[float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")]
+Explain = Annotated[bool | None, typer.Option("--explain", help="Add a contribution per feature.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")]
+NewRun = Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")]
+Wait = Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")]
+MaxRows = Annotated[int | None, typer.Option(help="Largest micro-batch; default 512.")]
+Deadline = Annotated[float | None, typer.Option(help="Seconds that a record may wait for others; default 0.2.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Wait for more at the end, until SIGTERM.")]
+Replay = Annotated[bool, typer.Option("--replay", help="Score the dead letters of --output again.")]
+StreamWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for another stream of this output.")]
 
 Keep = Annotated[
     list[str] | None,

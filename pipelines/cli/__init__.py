@@ -1,4 +1,4 @@
-"""The ``ganlib`` command. Everything heavy is imported inside the verbs, so that ``--help`` is quick."""
+"""The ``ganlib`` command. Heavy imports are inside the verbs, so that ``--help`` is quick."""
 
 from __future__ import annotations
 

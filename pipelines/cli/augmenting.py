@@ -26,7 +26,7 @@ def augment(
     label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
     condition: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
     rows: Annotated[
-        int | None, typer.Option(help="Synthetic rows in all, at least 1; default: what balances it.")
+        int | None, typer.Option(help="Synthetic rows in all, at least 1; default: as many as balance the classes.")
     ] = None,
     model: Annotated[
         str | None,
@@ -37,7 +37,7 @@ def augment(
     ] = None,
     gate: Annotated[
         str | None,
-        typer.Option(help="on: write only what measurably helps; report: say what was measured (default); off."),
+        typer.Option(help="on: write only rows that measurably help; report: report the measurement (default); off."),
     ] = None,
     only_synthetic: Annotated[
         bool | None, typer.Option("--only-synthetic", help="Leave the real rows out of the output.")
@@ -63,12 +63,12 @@ def augment(
     tracking: Tracking = None,
     as_json: Json = False,
 ) -> None:
-    """Write real rows, then synthetic ones, and what they add.
+    """Write real rows, then synthetic ones, and report what they add.
 
-    The real rows stay unchanged; a boolean column _synthetic tells them apart.
+    The real rows stay unchanged; the boolean column _synthetic marks the synthetic ones.
 
-    What the synthetic rows add is measured on real rows kept back, over several splits, beside adding nothing, copies,
-    and SMOTE; the report says whether they help.
+    What the synthetic rows add is measured on held-out real rows, over several splits, and compared with adding
+    nothing, copies and SMOTE. The report says whether they help.
     """  # fmt: skip
     need("torch", "train")
     settings = configured(

@@ -31,20 +31,20 @@ Tracking = Annotated[
 ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
 
 
-# What the same command does after it was interrupted.
+# What the same command does after an interrupt.
 _AFTERWARDS = {
     "score": "the same command continues after the last committed part",
     "stream": "the same command continues after the last committed record",
     "train": "training does not continue: the same command starts anew",
     "augment": "augmenting does not continue: the same command starts anew",
     "demo": "the same command keeps the parts that were finished and starts this one anew",
-    "promote": "the same command finishes or undoes what was begun",
-    "rollback": "the next `ganlib promote` or `ganlib rollback` finishes or undoes what was begun",
+    "promote": "the same command finishes or undoes it",
+    "rollback": "the next `ganlib promote` or `ganlib rollback` finishes or undoes it",
 }
 
 
 class Verbs(Options):
-    """The verbs; what interrupts one, or keeps it from writing, becomes one line that says what to do next."""
+    """The verbs; an interrupt or a failed write becomes one line that says what to do next."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -55,11 +55,11 @@ class Verbs(Options):
         except Terminated as error:
             raise _interrupted("terminated", ctx, 143) from error
         except OSError as error:
-            # Without a name it is no file: a pipe that was closed, a service.
+            # Without a file name: a closed pipe or a service.
             if error.filename is None:
                 raise
-            mend = "mend its permissions or choose another place"
-            raise cannot_write(error.filename, error, mend, "read or write") from error
+            fix = "fix its permissions or choose another place"
+            raise cannot_write(error.filename, error, fix, "read or write") from error
 
 
 def _interrupted(how: str, ctx: Any, code: int) -> Interrupted:
@@ -72,7 +72,7 @@ def example(command: str) -> str:
 
 
 def settings(config: Path | None, **given: Any) -> Settings:
-    """The configuration with the options that were given; ``data_path`` stands for ``data.path``."""
+    """The configuration with the options that were given; ``data__path`` stands for ``data.path``."""
     from pipelines.settings import load_settings
 
     return load_settings(config, {key.replace("__", "."): value for key, value in given.items()})
@@ -106,7 +106,7 @@ def need(module: str, extra: str) -> None:
 
 
 def open_model(uri: str, chosen: Settings) -> tuple[Path, str | None, str, str]:
-    """(file, sha-256, name, version) of a registered model or a bare file; raises UsageError on another place."""
+    """(file, sha-256, name, version) of a registered model or a bare file; raises UsageError on any other location."""
     from pydantic import TypeAdapter, ValidationError
 
     from pipelines.references import Model
@@ -136,6 +136,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for position, column in enumerate(columns):
         drawn.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        # Values and names are no markup.
+        # Text, since values and names may look like markup.
         drawn.add_row(*(Text(shown(cell)) for cell in row))
     Console(soft_wrap=False).print(drawn)

@@ -41,8 +41,8 @@ def init(
         print(commented_yaml(), end="")
         return
     if output.exists() and not force:
-        raise UsageError(f"{output} is there already; name another file, or --force to overwrite it")
-    check_output(output, mend=_OTHER)
+        raise UsageError(f"{output} exists already; name another file, or --force to overwrite it")
+    check_output(output, fix=_OTHER)
     with written(output, _OTHER) as temporary:
         temporary.write_text(commented_yaml(), encoding="utf-8")
     print(f"{output}: every key and its default; next: ganlib config show --config {output}")
@@ -74,7 +74,7 @@ def _plain(value: object) -> str:
 
 def doctor(
     fix: Annotated[
-        bool, typer.Option("--fix", help="Correct the places of artifacts in a registry whose folder was moved.")
+        bool, typer.Option("--fix", help="Correct the paths of artifacts in a registry that was moved.")
     ] = False,
     config: Config = None,
     tracking: Tracking = None,
@@ -82,7 +82,7 @@ def doctor(
 ) -> None:
     """Check this installation and its registry.
 
-    Versions, clashes, GPU, registry, and whether the artifacts are where the registry says.
+    It checks versions, conflicts, GPU, registry, and whether the artifacts are where the registry says.
     """
     from pipelines.doctor import examine, repair
 
@@ -94,6 +94,6 @@ def doctor(
     if as_json:
         show([c.__dict__ for c in checks])
     else:
-        table("doctor", ["check", "state", "found", "mend"], [[c.name, c.state, c.found, c.mend] for c in checks])
+        table("doctor", ["check", "state", "found", "fix"], [[c.name, c.state, c.found, c.mend] for c in checks])
     if any(c.state == "error" for c in checks):
         raise typer.Exit(2)

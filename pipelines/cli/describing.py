@@ -1,4 +1,4 @@
-"""The verbs about data before anything is trained: data describe."""
+"""The verb that describes a table before training: data describe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Ids = Annotated[
 ]
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, epilog=example("ganlib data describe sensors.csv --label fault"),
-    help="Look at a table before anything is trained.",
+    help="Describe a table before anything is trained.",
 )  # fmt: skip
 _OTHER = "name another file"
 
@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 
 @data_app.callback()
 def _group() -> None:
-    """Keep ``describe`` a verb of its own while it is the only one."""
+    """Keep ``describe`` a subcommand while it is the only one."""
 
 
 @data_app.command(epilog=example("ganlib data describe sensors.csv --label fault --write schema.yaml"))
@@ -58,7 +58,7 @@ def describe(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Print each column's kind and role, and what a person should know of it.
+    """Print each column's kind and role, and findings about it.
 
     Dropped columns are listed too. Examples of values are printed on the terminal only: neither --json nor the schema
     file holds them.
@@ -94,8 +94,8 @@ def describe(
 
 def _check_write(write: Path, force: bool, source: str) -> None:
     if write.exists() and not write.is_dir() and not force:
-        raise UsageError(f"{write} is there already; {_OTHER}, or --force to overwrite it")
-    check_output(write, (".yaml", ".yml"), source=source, mend=_OTHER)
+        raise UsageError(f"{write} exists already; {_OTHER}, or --force to overwrite it")
+    check_output(write, (".yaml", ".yml"), source=source, fix=_OTHER)
 
 
 def _next(chosen: Settings, task: str, write: Path | None) -> str:
@@ -114,12 +114,12 @@ def schema_options(schema: Path | None, drop: list[str] | None, ids: list[str] |
 
 
 def bare(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Entries without the values that they show: for what may be kept."""
+    """Entries without example values, for output that may be stored."""
     return [{k: v for k, v in row.items() if k != "examples"} for row in columns]
 
 
 def columns_table(columns: Sequence[Mapping[str, Any]]) -> None:
-    """One line or more a column, then their notes, within the terminal's width."""
+    """Print the columns as a table, then their notes, within the terminal's width."""
     from textwrap import wrap
 
     from rich.box import SIMPLE_HEAD
@@ -137,7 +137,7 @@ def columns_table(columns: Sequence[Mapping[str, Any]]) -> None:
     for row in columns:
         counts = [_share(row["missing"]), "-" if row["distinct"] is None else f"{row['distinct']:,}"]
         cells = [row["column"], row["kind"], row["role"], *counts, row["examples"]]
-        # Values and names are no markup.
+        # Text, since values and names may look like markup.
         drawn.add_row(*(Text(shown(cell)) for cell in cells))
     console = Console(soft_wrap=False, highlight=False)
     console.print(drawn)

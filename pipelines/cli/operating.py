@@ -24,7 +24,7 @@ def status(path: Path, as_json: Json = False) -> None:
     """Show how far a stream's output or a folder of scores is.
 
     For a stream: position and lag of each source, rates, dead letters, gaps, alarms, and who writes it. Changes
-    nothing, also while it is written.
+    nothing, even while the output is being written.
     """
     from serving import status as reading
 
@@ -49,10 +49,10 @@ def prune(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what is old: scores, read rows of queues, model versions.
+    """Remove old scores, read rows of queues, and model versions.
 
-    Finished batch runs go whole. What a position, an alias or the ledger needs stays, and so do dead letters, gaps and
-    unfinished runs.
+    Finished batch runs are removed whole. Data that a position, an alias or the ledger needs stays, and so do dead
+    letters, gaps and unfinished runs.
     """
     from serving import pruning
     from serving.prune import prune as remove

@@ -54,8 +54,8 @@ def show_version(
 ) -> None:
     """Show the card of a version.
 
-    It says how good it is, what the gates said, on which data it was trained, and how to call it. NAME alone is its
-    champion, else its challenger, else its newest version.
+    The card shows quality, gates, training data, and how to call the model. NAME alone is its champion, else its
+    challenger, else its newest version.
     """
     where = registry(configured(config, registry__tracking_uri=tracking))
     from pipelines.overview import described
@@ -81,8 +81,9 @@ def register(
 ) -> None:
     """Register a sealed file as challenger.
 
-    It must be whole (sha-256 beside it, golden rows) and as close to torch as the parity gate demands. What needs the
-    data is not known of a file: the gates on privacy and quality refuse it, unless `promote --gates` leaves them out.
+    It must be intact (sha-256 beside it, golden rows) and as close to torch as the parity gate demands. A file holds
+    no results that need the training data: the gates on privacy and quality reject it, unless `promote --gates`
+    leaves them out.
     """
     where = registry(configured(config, registry__tracking_uri=tracking))
     from pipelines.copying import checked, register_file

@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     name: str,
     version: Annotated[str | None, typer.Option(help="Version to promote; default: the challenger.")] = None,
-    gates: Annotated[Path | None, typer.Option(help="Gates file; default: the policy that came with ganlib.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="Gates file; default: the policy that comes with ganlib.")] = None,
     source: Annotated[
         str | None,
         typer.Option("--from", help="Another registry (MLflow URI): copy its champion, or --version, here first."),
@@ -58,9 +58,9 @@ def promote(
 
     try:
         verdict = move(where, name, version, gates or chosen.registry.gates, dry_run, other)
-    except GateRefused as refusal:
-        if refusal.verdict is not None:
-            _show_verdict(refusal.verdict, as_json)
+    except GateRefused as error:
+        if error.verdict is not None:
+            _show_verdict(error.verdict, as_json)
         raise
     if verdict.already and not as_json:
         print(f"{name} version {verdict.version} is champion already; nothing to promote")
@@ -83,7 +83,7 @@ def _show_verdict(verdict: Verdict, as_json: bool) -> None:
 def rollback(
     name: str, config: Config = None, dry_run: DryRun = False, tracking: Tracking = None, as_json: Json = False
 ) -> None:
-    """Make the champion before champion again."""
+    """Make the previous champion champion again."""
     where = registry(configured(config, registry__tracking_uri=tracking))
     from pipelines.promotion import rollback as back
 

@@ -1,4 +1,4 @@
-"""Verbs that score: score, verify, stream. They need no more than the base install, unless a registry is named."""
+"""Verbs that score: score, verify, stream. The base install is enough, unless the model is in a registry."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ def score(
     model: ModelUri = None,
     input: Annotated[str | None, typer.Option(help=options.LOCATION)] = None,
     output: Annotated[Path | None, typer.Option(help=options.OUTPUT)] = None,
-    alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
-    fdr: Annotated[
-        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
-    ] = None,
-    explain: Annotated[bool | None, typer.Option("--explain", help="Add a contribution column per feature.")] = None,
+    alpha: options.Alpha = None,
+    fdr: options.Fdr = None,
+    explain: options.Explain = None,
     keep: options.Keep = None,
     bad_rows: options.BadRows = None,
     max_bad_share: options.MaxBadShare = None,
@@ -41,9 +39,9 @@ def score(
     max_alarm_share: options.MaxAlarmShare = None,
     max_missing_share: options.MaxMissingShare = None,
     date: options.Day = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")] = None,
-    new_run: Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")] = False,
-    wait: Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")] = None,
+    workers: options.Workers = None,
+    new_run: options.NewRun = False,
+    wait: options.Wait = None,
     config: Config = None,
     tracking: Tracking = None,
     as_json: Json = False,
@@ -86,19 +84,15 @@ def verify(folder: Path, as_json: Json = False) -> None:
 def stream(
     model: ModelUri = None,
     input: Annotated[str | None, typer.Option(help=options.STREAM)] = None,
-    output: Annotated[Path | None, typer.Option(help="FILE.db (SQLite) or FILE.jsonl (JSON lines).")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")] = None,
-    fdr: Annotated[
-        float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")
-    ] = None,
-    explain: Annotated[bool | None, typer.Option("--explain", help="Add contributions per feature.")] = None,
-    max_rows: Annotated[int | None, typer.Option(help="Largest micro-batch; default 512.")] = None,
-    deadline: Annotated[
-        float | None, typer.Option(help="Seconds that a record may wait for others; default 0.2.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for more at the end, until SIGTERM.")] = False,
-    replay: Annotated[bool, typer.Option("--replay", help="Score the dead letters of --output again.")] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for another stream of this output.")] = 0.0,
+    output: Annotated[Path | None, typer.Option(help=options.STREAM_OUTPUT)] = None,
+    alpha: options.Alpha = None,
+    fdr: options.Fdr = None,
+    explain: options.Explain = None,
+    max_rows: options.MaxRows = None,
+    deadline: options.Deadline = None,
+    follow: options.Follow = False,
+    replay: options.Replay = False,
+    wait: options.StreamWait = 0.0,
     log_format: options.LogFormat = "text",
     on_alarm: options.OnAlarm = None,
     config: Config = None,
@@ -133,7 +127,7 @@ def stream(
 
 
 def _source(model: str, settings: Settings) -> Any:
-    """A model source that follows an alias; a file as it is."""
+    """A model source that follows an alias; a file name unchanged."""
     if not model.startswith("models:/"):
         return model
     where = registry(settings)

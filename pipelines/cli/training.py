@@ -1,4 +1,4 @@
-"""Verbs that make models: demo, models, train."""
+"""Verbs about training: demo, models, train."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def demo(
         str | None, typer.Option(help="Your own table, as `train` reads it; default: breast cancer.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of --data that marks known anomalies.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("runs"),
+    output: Annotated[Path, typer.Option(help="Folder for all files of the demo.")] = Path("runs"),
 ) -> None:
     """Run the whole product once, in one folder.
 
@@ -77,7 +77,7 @@ def models(
 
 
 def _short(paper: str) -> str:
-    """What finds a paper: its arXiv number, else where and when it appeared."""
+    """A paper's arXiv number, else where and when it appeared."""
     parts = paper.split(", ")
     return next((part for part in parts if part.startswith("arXiv")), parts[-1])
 
@@ -93,7 +93,7 @@ def train(
         str | None, typer.Option(help="auto compares several; or a name from `ganlib models`. Default: auto.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="detector or augmenter. Default: detector, where the model can be one.")
+        str | None, typer.Option(help="detector or augmenter. Default: detector, if the model can be one.")
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm. Default: 0.01.")
@@ -114,8 +114,8 @@ def train(
     A detector: the best of several candidates. With --task augmenter, or a model that is no detector: a generator.
 
     For detectors the label marks known normals: 0, false, normal, or the majority value unless --normal names it. Only
-    rows marked normal or without a mark train; known anomalies help to choose and to report. Without a label all rows
-    train, assumed mostly normal.
+    normal and unlabelled rows train; known anomalies help to choose and to report. Without a label all rows train,
+    assumed mostly normal.
     """
     need("torch", "train")
     from pipelines import steps as jobs
@@ -158,11 +158,11 @@ def _next(trained: Trained, chosen: Settings) -> str:
     wanted = chosen.calibration.alpha if asked is True else float(asked)
     if trained.alpha_min is None or asked is False or supported(trained.alpha_min, wanted):
         return f"{before}next: ganlib promote {trained.name}"
-    # Rounded up: the last digit must not fall below what is supported.
+    # Rounded up, so that the printed value is supported.
     least = math.ceil(trained.alpha_min * 1000) / 1000
     larger = f"train again with --alpha {least:g} or more, or" if asked is True else "train again"
     return (
-        f"{before}`ganlib promote {trained.name}` would be refused (gate alpha_supported): {wanted:g} needs "
+        f"{before}`ganlib promote {trained.name}` would be rejected (gate alpha_supported): {wanted:g} needs "
         f"{rows_for(wanted):,} calibration rows, there were {extra.calibration_rows:,}\n"
         f"next: {larger} with more rows (or a larger calibration.fraction)"
     )

@@ -1,4 +1,4 @@
-"""Prefect flows: the steps of ``pipelines`` as tasks, with retries where a step may run twice, and artifacts.
+"""Prefect flows: the steps of ``pipelines`` as tasks, with retries for steps that may run twice, and artifacts.
 
 Importing this package sets Prefect's environment, which it reads once: import it before ``prefect``.
 """
@@ -10,7 +10,7 @@ for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
-    # Prefect's own default is pickle.
+    # Prefect's default is pickle.
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "DO_NOT_TRACK": "1",
 }.items():

@@ -1,4 +1,4 @@
-"""Flows that move the champion: forward through the gates, and back along the ledger."""
+"""Flows that promote a challenger through the gates, and roll back to the previous champion."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipelines.settings import load_settings
 def move_champion(
     name: str, version: str | None, gates: str | None, dry_run: bool, config: str | None
 ) -> dict[str, Any]:
-    """Judge and promote; a refusal is a result here, so that its table is kept."""
+    """Judge and promote; failed gates are a result here, so that the flow can show their table."""
     settings = load_settings(config).registry
     try:
         verdict = promotion.promote(Registry(settings=settings), name, version, gates or settings.gates, dry_run)
-    except GateRefused as refusal:
-        if refusal.verdict is None:
+    except GateRefused as error:
+        if error.verdict is None:
             raise
-        verdict = refusal.verdict
+        verdict = error.verdict
     return {"name": name, "version": verdict.version, "passed": verdict.passed, "failures": verdict.failures,
             "gates": verdict.rows(), "already": verdict.already}  # fmt: skip
 
@@ -31,7 +31,7 @@ def move_back(name: str, dry_run: bool, config: str | None) -> list[str]:
     return list(promotion.rollback(Registry(settings=load_settings(config).registry), name, dry_run))
 
 
-# The ledger makes a repeated promotion harmless, but somebody else may have moved the alias: no retries.
+# No retries: another process may have moved the alias.
 MOVE = as_task(move_champion, idempotent=False)
 BACK = as_task(move_back, idempotent=False)
 
@@ -44,7 +44,7 @@ def promote(
     dry_run: bool = False,
     config: str | None = None,
 ) -> dict[str, Any]:
-    """Make the challenger champion where it passes the gates; raises GateRefused (exit 3), TryAgain (75)."""
+    """Make the challenger champion if it passes the gates; raises GateRefused (exit 3), TryAgain (75)."""
     done = MOVE(name, version, gates, dry_run, config)
     if done["already"]:
         report(f"{name} version {done['version']} is champion already; nothing to promote")
@@ -59,7 +59,7 @@ def promote(
 
 @as_flow("rollback", hours=1)
 def rollback(name: str, dry_run: bool = False, config: str | None = None) -> dict[str, Any]:
-    """Give the alias champion back to the version before."""
+    """Make the previous champion champion again."""
     before, after = BACK(name, dry_run, config)
     leave_table(f"rollback {name}", [{"from": before, "to": after}], f"champion of {name}")
     report(f"{name}: version {before} {'would give' if dry_run else 'gave'} way to version {after}")

@@ -12,7 +12,7 @@ from serving.batch import Summary
 
 
 def score_rows(settings: dict[str, Any]) -> dict[str, Any]:
-    """Score what is not scored yet; committed units are skipped, so that a retry continues."""
+    """Score the units that are not committed yet, so that a retry continues."""
     given = Settings.model_validate(settings)
     return steps.score(None, given).to_dict()
 
@@ -46,8 +46,8 @@ def score_batch(
 ) -> dict[str, Any]:
     """Score and recount; ``{date}`` in ``input`` and ``output`` becomes ``date``, or the day of the scheduled start.
 
-    Fails after all that if a limit (``max_alarm_share``, ``max_missing_share``) is exceeded.
-    Give ``date`` (YYYY-MM-DD) to score a past day again. A repeated run keeps its scheduled day (UTC), and continues.
+    Fails after writing everything if a limit (``max_alarm_share``, ``max_missing_share``) is exceeded.
+    Give ``date`` (YYYY-MM-DD) to score a past day again. A repeated run keeps its scheduled day (UTC) and continues.
     """
     given = {
         "model": model, "input": input, "output": output, "alpha": alpha, "explain": explain, "date": date,

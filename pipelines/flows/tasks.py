@@ -29,9 +29,9 @@ HOME = "GANLIB_HOME"
 
 
 class Once(logging.Filter):
-    """An error that knows its exit code is logged once, in one line, by its flow (``as_flow``).
+    """Drop Prefect's records of errors with an exit code, which the flow logs in one line (``as_flow``).
 
-    Prefect's own records of it say the same again, with tracebacks. No record shows a secret.
+    Masks secrets in the other records.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -44,7 +44,7 @@ class Once(logging.Filter):
 
 
 def _code(error: BaseException | None) -> int | None:
-    """The exit code of an error that knows one."""
+    """The exit code of an error; None if it has none."""
     code = getattr(error, "exit_code", None)
     return code if isinstance(code, int) else None
 
@@ -55,7 +55,7 @@ _TRANSIENT = (5, 75)  # a registry or broker that is down, a lease that is held,
 
 
 def is_transient(_: Any, __: Any, state: Any) -> bool:
-    """Whether doing it again may help: bad data, a refused gate or a wrong option stay what they are."""
+    """Whether a retry may help; it does not after bad data, a failed gate or a wrong option."""
     error = state.result(raise_on_failure=False)
     code = _code(error)
     return isinstance(error, OSError) if code is None else code in _TRANSIENT
@@ -76,9 +76,9 @@ def as_task(step: Callable[..., Any], *, idempotent: bool, timeout: float = HOUR
 
 
 def with_day(settings: Settings, section: str) -> Settings:
-    """The settings with the day of the flow's scheduled start (UTC) as the section's date, where none is given.
+    """The settings with the day of the flow's scheduled start (UTC) as the section's date, if none is given.
 
-    A repeated or backfilled run so keeps its day.
+    A repeated or backfilled run therefore keeps its day.
     """
     chosen = getattr(settings, section)
     started = (flow_run.scheduled_start_time or datetime.now(UTC)).astimezone(UTC).date().isoformat()
@@ -86,9 +86,9 @@ def with_day(settings: Settings, section: str) -> Settings:
 
 
 def as_flow(name: str, hours: float) -> Callable[[Callable[..., Any]], Any]:
-    """A function as a flow. An error that knows its exit code ends it as ``Failed``: one line, and that code.
+    """A function as a flow. An error with an exit code ends it as ``Failed``, with one line and that code.
 
-    Called directly, the flow raises the error itself.
+    A flow that is called directly raises the error itself.
     """
 
     def decorate(body: Callable[..., Any]) -> Any:
@@ -110,16 +110,16 @@ def as_flow(name: str, hours: float) -> Callable[[Callable[..., Any]], Any]:
 
 
 def enter_home() -> None:
-    """Move to the worker's ``GANLIB_HOME``, where paths of a deployment begin; a flow called directly stays.
+    """Change to the worker's ``GANLIB_HOME``, to which a deployment's paths are relative; not if called directly.
 
-    Raises UsageError where the variable is not set, is relative or names no folder.
+    Raises UsageError if the variable is not set, is relative or names no folder.
     """
     if deployment.id is None:
         return
     home = os.environ.get(HOME, "")
     if not Path(home).is_absolute():
         found = f"is {home!r}, a relative path" if home else "is not set"
-        raise UsageError(f"{HOME} {found} where the worker runs; export it as the full path of the data's folder there")
+        raise UsageError(f"{HOME} {found} where the worker runs; export the full path of the data's folder")
     try:
         os.chdir(home)
     except OSError as error:
@@ -144,10 +144,10 @@ def key(*parts: str) -> str:
 
 
 def leave_table(name: str, rows: list[dict[str, Any]], description: str) -> None:
-    """A table beside the flow run."""
+    """Show a table with the flow run."""
     create_table_artifact(rows, key=key(name), description=description)
 
 
 def leave_link(name: str, link: str, text: str) -> None:
-    """A link beside the flow run."""
+    """Show a link with the flow run."""
     create_link_artifact(link, text, key=key(name), description=text)

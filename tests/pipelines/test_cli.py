@@ -137,7 +137,7 @@ def test_train_by_configuration_then_augment_with_what_was_sealed(ganlib, home):
     assert code == 0 and "20 known anomalies in 240 rows" in out and "nothing was trained" in out
     refused(ganlib("history", "pump"), 2, "no registered model is called 'pump'")
     code, out, _ = ganlib("train", "--name", "pumps", "--config", "job.yaml", "--alpha", "0.001")
-    assert code == 0 and "would be refused (gate alpha_supported): 0.001 needs 999 calibration rows" in out
+    assert code == 0 and "would be rejected (gate alpha_supported): 0.001 needs 999 calibration rows" in out
     assert "next: ganlib promote" not in out
     least = out.split("--alpha ")[1].split()[0]
     code, out, _ = ganlib("train", "--name", "pumps", "--config", "job.yaml", "--alpha", least)

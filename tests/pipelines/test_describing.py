@@ -67,7 +67,7 @@ def test_words_that_are_values_are_named_at_training(ganlib, home):
 
 @pytest.mark.parametrize("chosen", [(), ("--drop", "pressure"), ("--id", "count")])
 def test_each_split_of_the_lift_infers_its_own_schema(ganlib, data, monkeypatch, chosen):
-    """A schema of all rows would know the bounds of the rows that are kept back."""
+    """A schema of all rows would hold the bounds of the held-out rows."""
     from ganlib.augment import lift
     from ganlib.errors import DataError
 
@@ -97,7 +97,7 @@ def test_neither_json_nor_file_holds_examples(ganlib, data):
     assert kinds["when"] == ("clock", "read by the time of day and week") and kinds["empty"] == ("empty", "dropped")
     text = Path("s.yaml").read_text()
     assert "# counter: grows from row to row" in text and Schema.load("s.yaml").label == "fault"
-    refused(ganlib(*given), 2, "s.yaml is there already", "--force")
+    refused(ganlib(*given), 2, "s.yaml exists already", "--force")
     assert Path("s.yaml").read_text() == text
     assert ganlib(*given, "--force")[0] == 0
 

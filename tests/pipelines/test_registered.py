@@ -51,7 +51,7 @@ def test_every_verb_that_follows_a_champion_says_when_the_gates_had_refused_it(g
     for verb, arguments in verbs.items():
         code, out, err = ganlib(verb, *arguments)
         assert code == 0 and err.count("the alias was moved by hand") == 1, (verb, err)
-        assert "version 2, but the ledger ends with version 1" in err and "gates had refused it (privacy)" in err
+        assert "version 2, but the ledger ends with version 1" in err and "gates had rejected it (privacy)" in err
     # Such a champion is judged when asked, and stays what it is.
     refused(ganlib("promote", "demo"), 3, "privacy")
     assert "goes back" in ganlib("history", "demo")[2]

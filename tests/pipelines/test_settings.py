@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from pipelines.errors import UsageError
-from pipelines.settings import Settings, commented_yaml, load_settings, resolved, reveal, schema_json
+from pipelines.references import reveal
+from pipelines.settings import Settings, commented_yaml, load_settings, resolved, schema_json
 
 
 def write(tmp_path, text):

@@ -1,0 +1,193 @@
+"""The sections of a job's configuration: keys, types, defaults and descriptions."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipelines.references import Local, Model, Place, Reference, Uri, reveal
+
+
+def _text(value: Any) -> Any:
+    """A label value is text, but YAML reads ``normal: false`` as a boolean."""
+    return ("true" if value else "false") if isinstance(value, bool) else value
+
+
+def _number(value: Any) -> Any:
+    """Reject ``true``, which Python counts as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number, without quotes, is needed here")
+    return value
+
+
+def _day(value: Any) -> Any:
+    """A day is text, but YAML reads it as a date."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+Day = Annotated[str, BeforeValidator(_day)]
+Text = Annotated[str, BeforeValidator(_text)]
+# An integer, and a finite number; booleans are neither.
+Whole = Annotated[int, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Real, Field(gt=0, lt=1)]
+Alpha = Annotated[Real, Field(ge=1e-12, lt=1)]
+Limit = Annotated[Real, Field(ge=0, le=1)]
+Count = Annotated[Whole, Field(ge=1)]
+
+
+def _revealed(text: str) -> str:
+    """A text, or the secret that it refers to."""
+    secret = reveal(text) if text.startswith(("env:", "file:")) else None
+    return text if secret is None else secret.get_secret_value()
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class DataSettings(Section):
+    """The table, and how its rows are split before anything is fitted."""
+
+    path: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    date: Day | None = Field(
+        None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
+    )
+    label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
+    normal: Text | None = Field(
+        None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."
+    )
+    group: str | None = Field(None, description="Column whose values are calibrated separately.")
+    timezone: str = Field("UTC", description="Time zone in which times without one are read.")
+    schema_file: Local | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
+    drop: tuple[str, ...] = Field((), description="Columns to leave out.")
+    ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
+    split: Literal["hash", "group", "time"] = Field("hash", description="Rows are split by content, group or time.")
+    split_column: str | None = Field(None, description="Column for a split by group or time.")
+    validation_fraction: Share = Field(0.15, description="Share of normal rows for comparing candidates.")
+    test_fraction: Share = Field(0.15, description="Share of normal rows for the reported figures.")
+
+
+class ModelSettings(Section):
+    """Which models are trained."""
+
+    name: str = Field("auto", description="auto compares the candidates below; or one registry name (`ganlib models`).")
+    candidates: tuple[str, ...] = Field(
+        ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
+
+
+class TrainingSettings(Section):
+    """Training."""
+
+    epochs: Count | None = Field(None, description="Passes over the data; chosen from its size if empty.")
+    steps: Count | None = Field(None, description="Updates in all; wins over epochs.")
+    batch_size: Count = Field(128, description="Rows per update.")
+    learning_rate: Annotated[Real, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
+    latent_dim: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
+        None, description="Width of the latent space; chosen from the data if empty."
+    )
+    patience: Annotated[Whole, Field(ge=0)] = Field(
+        12, description="Validations without gain before it stops; 0: never."
+    )
+    random_state: Annotated[Whole, Field(ge=0, lt=1 << 32)] = Field(0, description="Seed of splits, weights, samples.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N.")
+
+
+class CalibrationSettings(Section):
+    """How scores become p-values and alarms."""
+
+    alpha: Alpha = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
+    fraction: Share = Field(0.2, description="Share of the training rows held out for calibration.")
+
+
+class RegistrySettings(Section):
+    """The model registry."""
+
+    tracking_uri: Uri = Field(
+        "sqlite:///runs/mlflow.db",
+        description="MLflow database or server; env:NAME or file:PATH if it holds a password.",
+    )
+    artifacts: Place | None = Field(None, description="Artifact store of a SQLite database; beside it if empty.")
+    experiment: str = Field("ganlib-training", min_length=1, description="Experiment of the training runs.")
+    username: str | None = Field(None, description="User at an MLflow server with basic authentication.")
+    password: Reference | None = Field(None, description="Password, by reference: env:NAME or file:PATH.")
+    token: Reference | None = Field(None, description="Bearer token, by reference: env:NAME or file:PATH.")
+    retries: Annotated[Whole, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
+    timeout: Annotated[Whole, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
+    cache: Local | None = Field(None, description="Folder of downloaded artifacts; chosen automatically if empty.")
+    gates: Local | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
+
+    def uri(self) -> str:
+        """The tracking URI itself, its reference resolved."""
+        return _revealed(self.tracking_uri)
+
+
+class ScoreSettings(Section):
+    """Batch scoring."""
+
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    input: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    output: Local | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
+    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
+    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
+    explain: bool = Field(False, description="Add one contribution column per feature.")
+    keep: tuple[str, ...] | None = Field(
+        None, description="Columns that each score row carries; the identifiers of the model's schema if empty."
+    )
+    bad_rows: Literal["keep", "stop"] = Field("keep", description="Keep rows that cannot be scored aside, or stop.")
+    max_bad_share: Limit = Field(0.1, description="Exit 4 if more than this share of the rows cannot be scored.")
+    require_rows: bool = Field(False, description="Exit 4 if the input, or a file of it, has no rows.")
+    max_alarm_share: Limit | None = Field(
+        None, description="Exit 4 after writing if more rows alarm; no limit if empty."
+    )
+    max_missing_share: Limit | None = Field(
+        None, description="The same if more values of a column are missing or non-finite."
+    )
+    date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
+    workers: Count = Field(1, description="Processes that share the units of the input.")
+    wait: Annotated[Real, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
+
+
+class StreamSettings(Section):
+    """Streaming scores."""
+
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
+    output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
+    alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
+    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
+    explain: bool = Field(False, description="Add contributions per feature.")
+    max_rows: Count = Field(512, description="Largest micro-batch.")
+    deadline: Annotated[Real, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
+    on_alarm: Uri | None = Field(
+        None, description="Program or URL that is given each anomaly; env:NAME or file:PATH if it holds a password."
+    )
+
+    def alarm_hook(self) -> str | None:
+        """The hook itself, its reference resolved."""
+        return None if self.on_alarm is None else _revealed(self.on_alarm)
+
+
+class AugmentSettings(Section):
+    """Synthetic rows."""
+
+    model: Model = Field(
+        "cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter."
+    )
+    rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
+    condition: Text | None = Field(None, description="Only rows of this class.")
+    only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
+    spreadsheet_safe: bool = Field(
+        False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."
+    )
+    gate: Literal["on", "report", "off"] = Field(
+        "report", description="on: write only if rows help; report: measure; off."
+    )
+    repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
+    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
