@@ -1,4 +1,4 @@
-"""Arrays of images and of series as a network sees them, and back."""
+"""Converts arrays of images and series to network inputs, and back."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ IN_MEMORY = "ImageFolder(path).load()['x'], and ['y'] for their classes (from ga
 
 
 def examples_of(X: Any) -> np.ndarray | None:
-    """Images or series as one array of three or four axes, from an array, a tensor or a list; None for tables.
+    """Convert an array, tensor or list to one array of images or series (three or four axes); None for tables.
 
-    Raises DataError on a list of examples that differ in size, and on a path.
+    Raises DataError for examples of different sizes and for a path.
     """
     if isinstance(X, str | Path | ImageFolder):
         raise DataError(f"got {X!r}; give the rows (pandas.read_csv) or the images themselves, {IN_MEMORY}")
@@ -52,12 +52,12 @@ def _mixed(examples: Any) -> DataError:
 
 
 class ArrayReader:
-    """Remembers the axes, type and range of an array, to read others like it and to give results alike.
+    """Stores the axes, type and range of an array, to convert similar arrays and to restore results in this format.
 
-    Images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1]; series are
-    ``(n, channels, length)``. Three axes are series unless they hold bytes or sides alike in size. ``modality`` is
-    "image" or "series"; ``scale`` the mean and deviation of each channel of series, None for images. Raises DataError
-    on other shapes or ranges and on channels that are constant.
+    Images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, as bytes or floats in [0, 1] or [-1, 1]. Series are
+    ``(n, channels, length)``. Arrays of three axes are series unless they hold bytes or their sides are similar.
+    ``modality`` is "image" or "series"; ``scale`` is the mean and standard deviation of each channel of series, None
+    for images. Raises DataError for other shapes or ranges and for constant channels.
     """
 
     def __init__(self, X: np.ndarray) -> None:
@@ -78,12 +78,11 @@ class ArrayReader:
             if X.ndim == IMAGES:
                 raise
             raise DataError(
-                f"{error} (shape {X.shape} was taken for grey images; series have sides of which one is more than "
-                "twice the other)"
+                f"{error} (shape {X.shape} was read as grey images; in series one side is more than twice the other)"
             ) from error
 
     def read(self, X: Any) -> Tensor:
-        """Examples as the network sees them, float32 ``(n, channels, ...)``; raises DataError on another kind."""
+        """Convert examples for the network, float32 ``(n, channels, ...)``; raises DataError for another format."""
         X = np.asarray(X.detach().cpu() if isinstance(X, Tensor) else X)
         if X.shape[1:] != self.axes or (X.dtype == np.uint8) != (self.kind == np.uint8):
             wanted = ", ".join(["n", *map(str, self.axes)])
@@ -97,9 +96,9 @@ class ArrayReader:
         return to_tensor(X, channels, "signed" if self._signed else "unit")
 
     def restore(self, made: Tensor) -> np.ndarray:
-        """Images of the network's range, or series in their own units, as an array of the kind and axes fitted on.
+        """Convert generated images, or series in their own units, to the axes and type of the fitted array.
 
-        Raises DataError on values that are not finite.
+        Raises DataError for non-finite values.
         """
         if not bool(made.isfinite().all()):
             raise DataError("the generated examples are not finite: the model has diverged; try a lower learning_rate")
@@ -135,8 +134,8 @@ def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _check_numbers(X)
     if X.shape[2] < LEAST_STEPS:
         raise DataError(
-            f"shape {X.shape} would be series of {X.shape[2]} steps, which need {LEAST_STEPS}; one colour picture is "
-            "array[None]"
+            f"shape {X.shape} would be series of {X.shape[2]} steps, but {LEAST_STEPS} are needed; give one colour "
+            "image as array[None]"
         )
     mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
     if not np.isfinite(deviation).all():
