@@ -1,4 +1,4 @@
-"""Augmenters with imbalanced-learn's manners."""
+"""Augmenters with the interface of imbalanced-learn's over-samplers."""
 
 from ganlib.augment.base import BaseAugmenter
 from ganlib.augment.estimators import (

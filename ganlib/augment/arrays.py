@@ -1,8 +1,8 @@
-"""Generators of images and series from plain arrays: what ``BaseAugmenter`` does with data of three axes or more."""
+"""Generators of images and series from plain arrays, for ``BaseAugmenter`` and data with three or more axes."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,33 +25,31 @@ Scale = tuple[Tensor, Tensor]
 
 
 class Arrays:
-    """What was fitted on, as the network sees it, and the way back: same axes, same type, same range.
+    """Base of array generators: converts the training data for the network, and samples back to its format.
 
-    ``X`` is images or series (``data.arrays.ArrayReader``). ``models`` are the trained models, ``samplers`` theirs in
-    the series' own units. Raises DataError on other shapes or ranges, ConfigError on a model that does not make such
-    data.
+    ``X`` is images or series (``data.arrays.ArrayReader``). ``models`` are the trained models, and ``samplers`` their
+    samplers in the units of the series. Raises DataError for other shapes or ranges, and ConfigError for a model that
+    does not generate such data.
     """
 
     models: list[Algorithm]
     history: History
 
     def __init__(self, X: np.ndarray, plan: Plan) -> None:
-        self.reader, self.told_scale = (
-            ArrayReader(X, modality_of(plan.modality, plan.model)),
-            cast("Scale | None", None),
-        )
+        self.reader = ArrayReader(X, modality_of(plan.modality, plan.model))
+        self.attribute_scale: Scale | None = None
         if self.reader.modality not in plan.model.modalities:
             raise ConfigError(
-                f"model {plan.model.name!r} does not make {self.reader.modality} data; "
-                f"`ganlib models --task augmenter` lists what each makes"
+                f"model {plan.model.name!r} does not generate {self.reader.modality} data; "
+                f"`ganlib models --task augmenter` lists what each generates"
             )
         self.x = self.reader.read(X)
 
     def in_units(self, sampler: Sampler) -> Sampler:
-        """A model's sampler in the units of what was fitted on; the network's own for images."""
-        if self.reader.scale is None and self.told_scale is None:
+        """A model's sampler in the units of the training data; unchanged for images."""
+        if self.reader.scale is None and self.attribute_scale is None:
             return sampler
-        return InUnits(sampler, self.told_scale, self.reader.scale).eval()
+        return InUnits(sampler, self.attribute_scale, self.reader.scale).eval()
 
     def _keep(self, models: list[Algorithm], history: History) -> None:
         self.models, self.history = models, history
@@ -59,10 +57,10 @@ class Arrays:
 
 
 class ArrayGenerator(Arrays):
-    """A trained generator of arrays, by class where there are classes.
+    """A trained generator of arrays, by class if there are classes.
 
-    A model that is told the class is one model; another is fitted to each class. A model of neighbours is asked with
-    examples that it was fitted on, drawn at random.
+    A conditional model is trained once; an unconditional model is trained per class. A model of neighbours receives
+    training examples, sampled at random.
     """
 
     def __init__(self, X: np.ndarray, codes: np.ndarray | None, plan: Plan) -> None:
@@ -76,7 +74,7 @@ class ArrayGenerator(Arrays):
             del self.x
 
     def in_units(self, sampler: Sampler) -> Sampler:
-        """As for all arrays; a model by class is not asked for one where there were none."""
+        """As ``Arrays.in_units``; a conditional model fitted without labels always gets class 0."""
         return super().in_units(OnlyClass(sampler) if self.conditional and not self.labelled else sampler)
 
     def _train(self, x: Tensor, y: Tensor, plan: Plan) -> tuple[list[Algorithm], History]:
@@ -112,11 +110,11 @@ class ArrayGenerator(Arrays):
 
 
 class DescribedGenerator(Arrays):
-    """A trained generator of arrays that are asked for by a description: captions, or attributes ``(n, k)``.
+    """A trained generator of arrays, conditioned on captions or attributes ``(n, k)``.
 
-    Captions (any texts, names of classes too) are embedded by ``CaptionEncoder``, which is fitted to them; attributes
-    are standardised. Raises DataError where descriptions lack or do not differ, ConfigError on a model that cannot be
-    told any.
+    Captions (any text, including class names) are embedded by a ``CaptionEncoder`` fitted to them; attributes are
+    standardised. Raises DataError if descriptions are missing or all equal, and ConfigError for a model that cannot be
+    conditioned on them.
     """
 
     def __init__(self, X: np.ndarray, descriptions: Any, plan: Plan) -> None:
@@ -131,17 +129,17 @@ class DescribedGenerator(Arrays):
             self.seen = self.seen.astype(str)
             self.captions = CaptionEncoder().fit(self.seen.tolist())
         else:
-            self.told_scale = _scale_of(self.seen)
-        told = self.embed(self.seen)
-        if self.told_scale is not None:
-            told = (told - self.told_scale[0]) / self.told_scale[1]
-        self.spec = DataSpec.of(self.reader.field, attributes=told.shape[1])
-        model, history = train_plan(self.spec, plan, {"x": self.x, "c": told}, {"x": self.x[:0]})
+            self.attribute_scale = _scale_of(self.seen)
+        embedded = self.embed(self.seen)
+        if self.attribute_scale is not None:
+            embedded = (embedded - self.attribute_scale[0]) / self.attribute_scale[1]
+        self.spec = DataSpec.of(self.reader.field, attributes=embedded.shape[1])
+        model, history = train_plan(self.spec, plan, {"x": self.x, "c": embedded}, {"x": self.x[:0]})
         self._keep([model], history)
         del self.x
 
     def embed(self, descriptions: np.ndarray) -> Tensor:
-        """Descriptions as the sampler is told them, float32 ``(n, k)``; raises DataError on those it cannot read."""
+        """Descriptions as conditions of the sampler, float32 ``(n, k)``; raises DataError for unreadable ones."""
         if not len(descriptions):
             return torch.zeros(0, self.spec.attributes)
         if self.captions is not None:
@@ -150,18 +148,18 @@ class DescribedGenerator(Arrays):
 
     @torch.no_grad()
     def sample(self, n: int | None, conditions: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """``n`` examples and what each was asked with.
+        """Generate ``n`` examples; returns them and the description of each.
 
-        ``conditions``: one description for all, one for each, or None for those seen in training, drawn at random.
-        Raises ConfigError where they do not add up to ``n``.
+        ``conditions`` is one description for all examples, one for each, or None to sample training descriptions.
+        Raises ConfigError if their number is not ``n``.
         """
         rng = np.random.Generator(np.random.Philox(seed))
         asked = self._asked(n, conditions, rng)
-        sampler, told, made = self.samplers[0], self.embed(asked), []
-        for part in told.split(CHUNK):
+        sampler, embedded, made = self.samplers[0], self.embed(asked), []
+        for part in embedded.split(CHUNK):
             z = torch.from_numpy(rng.standard_normal((len(part), sampler.latent_dim), dtype=np.float32))
             made.append(sampler(z, part))
-        return self.reader.restore(torch.cat(made) if len(told) else torch.zeros(0, *self.spec.shape)), asked
+        return self.reader.restore(torch.cat(made) if len(embedded) else torch.zeros(0, *self.spec.shape)), asked
 
     def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
         check_rows(n)
@@ -173,7 +171,7 @@ class DescribedGenerator(Arrays):
         if values is not None and values.ndim == self.seen.ndim:
             raise ConfigError(f"{len(values)} conditions were given for n={n} rows")
         if n is None:
-            raise ConfigError("say how many: n, or a description for each")
+            raise ConfigError("give the number of examples n, or a description for each")
         if values is None:
             return self.seen[rng.choice(len(self.seen), n)]
         if values.shape != self.seen.shape[1:]:
@@ -183,10 +181,10 @@ class DescribedGenerator(Arrays):
 
 
 def is_described(model: Entry, y: Any) -> bool:
-    """Whether ``y`` describes examples instead of naming their class: attributes ``(n, k)``, or captions.
+    """Whether ``y`` holds descriptions, that is attributes ``(n, k)`` or captions, instead of classes.
 
-    Texts are captions for a model that knows no classes (gan_int_cls), and classes for any other. Raises DataError
-    where such a model is given none.
+    Text is a caption for a model without classes (gan_int_cls) and a class for any other. Raises DataError if such a
+    model gets no ``y``.
     """
     captions = model.takes == ("attributes",)
     if captions and y is None:
@@ -209,9 +207,9 @@ def _attributes(values: Any, width: int) -> Tensor:
 
 
 def _scale_of(values: np.ndarray) -> Scale:
-    """Mean and deviation of each attribute; raises DataError on one that is constant."""
+    """Mean and standard deviation of each attribute; raises DataError for a constant one."""
     numbers = _attributes(values, values.shape[1]).double()
     mean, deviation = numbers.mean(0), numbers.std(0, unbiased=False)
     if (deviation == 0).any():
-        raise DataError(f"attribute {int(torch.argmin(deviation))} is constant and tells nothing; leave it out")
+        raise DataError(f"attribute {int(torch.argmin(deviation))} is constant; leave it out")
     return mean.float(), deviation.float()

@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
-from ganlib.augment.checks import PROBE, check_labels, one_axis, refuse_sparse, tell_collapse, tell_left_out
+from ganlib.augment.checks import PROBE, check_labels, one_axis, reject_sparse, warn_of_collapse, warn_of_left_out
 from ganlib.augment.constraints import check_written, keeper_of
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
@@ -46,33 +46,35 @@ CHUNK = 4096
 class BaseAugmenter(BaseOverSampler):
     """Over-sampler around a registered generator, and a generator of whole tables, image sets and series.
 
-    ``fit(X, y)`` learns every class; ``fit_resample(X, y)`` returns the rows it was given, first and unchanged, then
-    generated rows to the counts of ``sampling_strategy`` (as in imbalanced-learn); ``sample`` and ``augment`` give
-    generated rows with exact counts per class. A DataFrame comes back as one, with its dtypes. ``fit`` and ``sample``
-    also take arrays of more than two axes, images and series (see ``augment.arrays``); ``fit_resample``, ``augment``,
-    filters, ``schema``, ``balance``, ``patience`` and ``validation_fraction`` are for tables.
+    ``fit(X, y)`` learns every class. ``fit_resample(X, y)`` returns the given rows, first and unchanged, then generated
+    rows to the counts of ``sampling_strategy``, as in imbalanced-learn. ``sample`` and ``augment`` generate rows with
+    exact counts per class. DataFrames are returned as DataFrames with their dtypes. ``fit`` and ``sample`` also accept
+    images and series, arrays with three or more axes (``augment.arrays``); all else is for tables.
 
-    Parameters: ``options`` is the model's own configuration, where ``latent_dim``, ``hidden`` and ``learning_rate`` are
-    short cuts. ``steps``/``epochs`` bound training (None: from the data's size); it stops after ``patience``
-    validations without gain where classes are large enough to hold rows out. ``balance`` (0 to 1): how far small
-    classes are drawn more often, shares go as count^(1 - balance). ``class_prior``: sample latents from a Gaussian
-    (images and series: a mixture of them) fitted to each class instead of N(0, I), for models that have one.
-    ``curation``: of a scarce class (fewer than half the rows of the largest) generate four times as many rows and keep
-    those that a forest fitted on the real rows finds most typical of it; 0 keeps any, 0.5 draws from the better half.
-    Other classes are left as generated, since choosing the typical narrows a class. ``near_copies``: rows closer to a
-    real one than this share of the usual gap are left out while others are there. ``schema``: a Schema or a path,
-    inferred where None. ``modality``: "image" or "series", needed for arrays that could be either.
+    Parameters:
+    - ``options``: the model's configuration; ``latent_dim``, ``hidden`` and ``learning_rate`` are shortcuts for it.
+    - ``steps``, ``epochs``: training budget; ``None`` derives it from the size of the data.
+    - ``patience``: stop after this many validations without improvement, if classes are large enough for held-out rows.
+    - ``balance`` (0 to 1): oversample small classes in training; shares are proportional to count^(1 - balance).
+    - ``class_prior``: sample latents from a Gaussian fitted per class (a mixture for images and series) instead of
+      N(0, I), for models that support it.
+    - ``curation``: for a scarce class (fewer than half the rows of the largest), generate four times as many rows and
+      keep the most typical, as ranked by a random forest on the real rows. 0 keeps any; 0.5 samples from the better
+      half. Other classes are not curated, because curation narrows a class.
+    - ``near_copies``: drop generated rows closer to a real row than this share of the usual gap, if others remain.
+    - ``schema``: a Schema or a path; ``None``: inferred from the table.
+    - ``modality``: "image" or "series"; required for arrays that could be either.
+    - ``random_state`` also fixes ``sample``: equal calls return equal rows. Pass ``sample`` another one for new rows.
 
-    A class of one row is spread around that row with the covariance of the other classes, and a warning says so; for
-    models without a class prior it is repeated with the model's own noise alone. Text columns and identifiers are not
-    generated: they are missing in generated rows. With images and series, ``y`` may also describe each example, where
-    the model can be told: attributes ``(n, k)``, or captions (gan_int_cls). ``random_state`` also fixes what
-    ``sample`` draws, so equal calls give equal rows; give ``sample`` another one for more. The sealed artifact holds
-    the generator and the constraints, without the filters.
+    A class with a single row is spread around that row with the covariance of the other classes, with a warning; models
+    without a class prior repeat it with their own noise. Text columns and identifiers are not generated; they are
+    missing in generated rows. For images and series, ``y`` may also hold attributes ``(n, k)`` or captions
+    (gan_int_cls). The sealed artifact contains the generator and the constraints, but not the filters.
 
-    Fitted: ``algorithm_`` (of arrays the first class's model where each has its own), ``history_``, ``classes_`` (empty
-    without labels), ``class_counts_``; of tables ``schema_``, ``encoder_`` and ``constraint_report_``: by constraint of
-    the schema, how many rows of the last call were broken, redrawn and repaired (``generate`` keeps no constraints).
+    Fitted attributes: ``algorithm_`` (the first one, if arrays have per-class models), ``history_``, ``classes_``
+    (empty without labels), ``class_counts_``; for tables also ``schema_``, ``encoder_`` and ``constraint_report_``,
+    which counts the rows of the last call that were broken, redrawn and repaired, by constraint (``generate`` does not
+    enforce constraints).
     """
 
     _parameter_constraints = {
@@ -143,11 +145,10 @@ class BaseAugmenter(BaseOverSampler):
 
     # ---------------------------------------------------------------- fitting
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn to generate rows like ``X``, by class where ``y`` is given.
+        """Learn to generate rows like ``X``, by class if ``y`` is given.
 
-        Raises DataError on fewer than two rows, unusable columns, labels that lack or are of one class; ConfigError on
-        an unknown model or option; scikit-learn's InvalidParameterError, a ValueError, on a parameter of its own that
-        is out of range.
+        Raises DataError for fewer than two rows, unusable columns, missing labels or a single class; ConfigError for an
+        unknown model or option; scikit-learn's InvalidParameterError (a ValueError) for a parameter out of range.
         """
         self._validate_params()
         with kept_when_refused(self):
@@ -170,9 +171,9 @@ class BaseAugmenter(BaseOverSampler):
             return self._fit(frame, labels, "label" if name is None or name == "" else name)
 
     def fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
-        """The rows as given, then generated ones, and their labels, in the types that they came in.
+        """Return the given rows followed by generated ones, and their labels, in the types of the input.
 
-        Raises what ``fit`` does, and ConfigError on images and series.
+        Raises the errors of ``fit``, and ConfigError for images and series.
         """
         table, back = open_table(X)
         labels = Labels.read(y)
@@ -184,12 +185,12 @@ class BaseAugmenter(BaseOverSampler):
             raise ConfigError("fit_resample() is for tables; with images and series use fit() and sample()")
         labels, binarize = check_target_type(y, indicate_one_vs_all=True)
         if not hasattr(X, "columns"):
-            X = check_array(refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
+            X = check_array(reject_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
         self._accept(X)
         return X, labels, binarize
 
     def _fit_resample(self, X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Rows as given, then generated ones: called by imbalanced-learn's ``fit_resample``."""
+        """The hook that imbalanced-learn's ``fit_resample`` calls."""
         self.arrays_, self._like_array, self._back = None, not hasattr(X, "columns"), Back()
         frame = self._accept(X)
         self._fit(frame, y, "label", resampling=True)
@@ -216,8 +217,8 @@ class BaseAugmenter(BaseOverSampler):
             raise DataError("no column can be generated: every one is text, an identifier or empty")
         self.encoder_ = TableEncoder(self.schema_.only(made), for_generation=True).fit(frame)
         if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
-            raise DataError("every column holds one value: there is nothing to learn from them")
-        tell_left_out(self.schema_, frame, resampling)
+            raise DataError("every column holds a single value: there is nothing to learn")
+        warn_of_left_out(self.schema_, frame, resampling)
         self._originals = Originals(frame, self.encoder_, codes)
         self.constraint_report_: dict[str, dict[str, int]] = {}
         self._keeper = keeper_of(self._kept_schema(), frame, codes)
@@ -225,11 +226,11 @@ class BaseAugmenter(BaseOverSampler):
         self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
         self._fit_filters(x, codes, plan.seed)
         largest = int(np.argmax(self.class_counts_))
-        tell_collapse(x, codes, largest, self._pool(largest, PROBE, np.random.default_rng(plan.seed)))
+        warn_of_collapse(x, codes, largest, self._pool(largest, PROBE, np.random.default_rng(plan.seed)))
         return self
 
     def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
-        """Images and series, by class or by description: no schema, no filters."""
+        """Fit to images or series, by class or by description; without schema and filters."""
         plan = self._plan("image", "series")
         if self.schema is not None:
             raise ConfigError("a schema is for tables; leave it out for images and series")
@@ -239,19 +240,19 @@ class BaseAugmenter(BaseOverSampler):
         if is_described(plan.model, y):
             self._read_labels(None, len(X), plan)
             self.arrays_ = DescribedGenerator(X, y, plan)
-            tell_collapse(X, None, 0, self.arrays_.sample(PROBE, None, plan.seed)[0])
+            warn_of_collapse(X, None, 0, self.arrays_.sample(PROBE, None, plan.seed)[0])
         else:
             codes = self._read_labels(one_axis(y, plan), len(X), plan)
             self.arrays_ = ArrayGenerator(X, codes, plan)
             largest = int(np.argmax(self.class_counts_))
             counts = np.bincount([largest] * PROBE, minlength=len(self.class_counts_))
-            tell_collapse(X, codes, largest, self.arrays_.sample(counts, plan.seed))
+            warn_of_collapse(X, codes, largest, self.arrays_.sample(counts, plan.seed))
         self.algorithm_ = self.arrays_.models[0]
         self.history_ = self.arrays_.history
         return self
 
     def _read_labels(self, labels: np.ndarray | None, rows: int, plan: Plan) -> np.ndarray | None:
-        """Class indices; sets ``classes_``, ``conditions_`` and ``class_counts_``."""
+        """Return class indices, and set ``classes_``, ``conditions_`` and ``class_counts_``."""
         if labels is None:
             self.classes_, self.conditions_, self.class_counts_ = np.array([]), [], np.array([rows])
             return None
@@ -300,18 +301,18 @@ class BaseAugmenter(BaseOverSampler):
         return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
 
     def _kept_schema(self) -> Schema:
-        """The schema of what is generated; raises ConfigError where that lacks columns which constraints name."""
+        """The schema of the generated columns; raises ConfigError if it lacks a column of a constraint."""
         kept = self.encoder_.schema
         if lost := [c for c in self.schema_.constraints if c not in kept.constraints]:
             names = [n for n in lost[0].columns if n not in {c.name for c in kept.columns}]
             raise ConfigError(
-                f"constraint {lost[0].describe()!r} names {', '.join(map(repr, names))}, which is not generated: take "
-                "the constraint out of the schema, or give the column the role feature"
+                f"constraint {lost[0].describe()!r} names {', '.join(map(repr, names))}, which is not generated: "
+                "remove the constraint from the schema, or give the column the role feature"
             )
         return kept
 
     def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
-        """Filters look at real rows; they live in memory and are never sealed."""
+        """Fit the filters, which use real rows; they stay in memory and are never sealed."""
         self._real = x
         self._scarce = self.class_counts_ < SCARCE * self.class_counts_.max()
         wanted = self.curation > 0 and self._scarce.any()
@@ -327,13 +328,15 @@ class BaseAugmenter(BaseOverSampler):
 
     # ---------------------------------------------------------------- sampling
     def sample(self, n: int | None = None, conditions: Any = None, *, random_state: Any = None) -> Any:
-        """Generated rows: fitted on a frame, a frame with the label as its last column where there is one.
+        """Generate rows.
 
-        Fitted on an array, an array like it, or with labels the pair of such an array and its labels.
-        ``conditions``: None for the training table's class shares; one class; a sequence of ``n`` classes, one per
-        row; or a mapping from class to count (``n`` may then be left out). Counts are exact. Fitted on arrays with
-        attributes or captions as ``y``, ``conditions`` are such, one for all or one for each, by default those seen.
-        Raises ConfigError on an unknown class or counts that do not add up.
+        After fitting on a frame, returns a frame, with the label as its last column if there is one. After fitting on
+        an array, returns an array, or with labels a pair of array and labels.
+
+        ``conditions`` is None for the class shares of the training table, one class, a sequence of ``n`` classes, or a
+        mapping from class to count (then ``n`` may be omitted). Counts are exact. After fitting with attributes or
+        captions, it is one description for all rows or one for each; defaults to training descriptions.
+        Raises ConfigError for an unknown class or counts that do not add up.
         """
         check_is_fitted(self, "algorithm_")
         state = self.random_state if random_state is None else random_state
@@ -347,7 +350,7 @@ class BaseAugmenter(BaseOverSampler):
             made, codes = self._generate(counts, state)
         order = np.arange(len(codes))
         if per_row is not None:
-            # The k-th row asked of a class is the k-th one made of it.
+            # The k-th requested row of a class is the k-th generated one.
             order[np.argsort(per_row, kind="stable")] = np.arange(len(per_row))
         labels = None if self.label_ is None else self.classes_[codes[order]]
         if self._like_array:
@@ -368,12 +371,13 @@ class BaseAugmenter(BaseOverSampler):
         counts: Mapping[Any, int] | None = None,
         only_synthetic: bool = False,
     ) -> pd.DataFrame:
-        """Fit on ``frame`` and return it with generated rows below and a boolean column ``_synthetic``.
+        """Fit on ``frame`` and return it followed by generated rows, with a boolean column ``_synthetic``.
 
-        ``rows`` counts generated rows: None balances all classes; a number is shared among the classes as far as they
-        lack rows, or goes to the class ``condition``; ``counts``, alone, gives them by class. Without ``label``,
-        ``rows`` alone is needed. Rows whose label is missing are returned but not learned from. Raises DataError on an
-        absent label, one class, or a frame already marked; ConfigError on counts that make no sense.
+        ``rows`` is the number of generated rows. None balances all classes; a number is distributed to balance the
+        classes, or generated for the class ``condition``. ``counts`` instead gives the number by class. Without
+        ``label``, only ``rows`` is allowed. Rows with a missing label are returned but not used for training.
+        Raises DataError for a missing label column, a single class, or a frame that is already marked; ConfigError for
+        inconsistent counts.
         """
         frame, back = open_table(frame)
         if not hasattr(frame, "columns"):
@@ -382,13 +386,13 @@ class BaseAugmenter(BaseOverSampler):
             raise DataError(f"the table already has a column {MARK!r}; augment the real rows only, without that column")
         check_rows(rows, "rows")
         if label is None and (condition is not None or counts is not None):
-            raise ConfigError("condition and counts speak of classes: name the label column too")
+            raise ConfigError("condition and counts refer to classes: name the label column too")
         if counts is not None and (rows is not None or condition is not None):
-            raise ConfigError("counts says how many rows of which class: leave out rows and condition")
+            raise ConfigError("counts already gives the rows of each class: leave out rows and condition")
         real = frame.reset_index(drop=True)
         if label is None:
             if rows is None:
-                raise ConfigError("without a label there is nothing to balance: say how many rows to generate")
+                raise ConfigError("without a label there is nothing to balance: give the number of rows to generate")
             made = self.fit(real).sample(rows)
         else:
             made = self._augment_by_class(real, label, rows, condition, counts)
@@ -404,7 +408,7 @@ class BaseAugmenter(BaseOverSampler):
         known = real[label].notna().to_numpy()
         y = real.loc[known, label]
         classes = y.unique()
-        for asked in counts or ([] if condition is None else [condition]):  # before the training, not after
+        for asked in counts or ([] if condition is None else [condition]):  # fail before training
             index_of(asked, classes, [category_text(value) for value in classes])
         self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), y.reset_index(drop=True))
         if counts is None:
@@ -420,12 +424,12 @@ class BaseAugmenter(BaseOverSampler):
     def generate(self, z: np.ndarray, conditions: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
         """Raw columns from noise ``z`` float32 ``(n, latent_dim)`` and class indices, without filters and constraints.
 
-        This is what the sealed artifact's graph does; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises
-        ConfigError where it was fitted on images or series.
+        Equals the sealed artifact's graph; ``latent_dim`` is ``algorithm_.sampler().latent_dim``. Raises ConfigError
+        after fitting on images or series.
         """
         check_is_fitted(self, "algorithm_")
         if self.arrays_ is not None:
-            raise ConfigError("generate() makes table rows; use sample() for images and series")
+            raise ConfigError("generate() returns table rows; use sample() for images and series")
         return self.encoder_.inverse(self._encoded(z, None if conditions is None else np.asarray(conditions)))
 
     @torch.no_grad()
@@ -454,13 +458,13 @@ class BaseAugmenter(BaseOverSampler):
         return self._complete(made), codes
 
     def _chosen(self, codes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Filtered rows of these class indices, which ascend, as raw values by column."""
+        """Filtered rows of these ascending class indices, as raw values by column."""
         parts = [self._pool(label, int(n), rng) for label, n in enumerate(np.bincount(codes)) if n]
         empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
         return self._decoded(np.concatenate([empty, *parts]), codes, rng)
 
     def _decoded(self, rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Encoded rows of these classes as raw values by column, rare words drawn from the real ones."""
+        """Encoded rows of these classes as raw values by column, with rare levels sampled from the real ones."""
 
         def rare(name: str, chosen: np.ndarray) -> np.ndarray:
             return self._originals.rare_words(name, codes[chosen], rng)
@@ -474,7 +478,7 @@ class BaseAugmenter(BaseOverSampler):
         return to_frame(self.encoder_, feeds, self._originals.likes)
 
     def _pool(self, label: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
-        """``wanted`` encoded rows of one class, the best of a pool of fixed size."""
+        """``wanted`` encoded rows of one class, selected from an oversized pool."""
         curator = self._curator if self._scarce[label] else None
         filtered = curator is not None or self.near_copies > 0
         size = wanted * (POOL if filtered else 1)
@@ -491,7 +495,7 @@ class BaseAugmenter(BaseOverSampler):
         return rows[choose(wanted, unfit, typicality, 1 - self.curation, rng)]
 
     def _complete(self, made: pd.DataFrame) -> pd.DataFrame:
-        """All columns of the training frame, in its order; those not generated are missing."""
+        """All columns of the training frame in their order; columns that are not generated are missing."""
         return made.reindex(columns=[c.name for c in self.schema_.columns if c.role != "label"])
 
     def _accept(self, X: Any) -> pd.DataFrame:
@@ -500,7 +504,7 @@ class BaseAugmenter(BaseOverSampler):
             check_names(X)
         _check_feature_names(self, X, reset=True)
         if not hasattr(X, "columns"):
-            X = check_array(refuse_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
+            X = check_array(reject_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
             X = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
         _check_n_features(self, X, reset=True)
         self._names = {str(name): name for name in X.columns}

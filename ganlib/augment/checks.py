@@ -1,4 +1,4 @@
-"""What an augmenter may be fitted on, and what its user is told beforehand and afterwards."""
+"""Checks of an augmenter's training data, and warnings before and after fitting."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError, DataError
 from ganlib.registry import entries
 
-PROBE, SEEN = 32, 256  # examples drawn after a fit, and real ones that they are compared with
-COLLAPSED = 0.01  # the least spread beside the real one's
+PROBE, SEEN = 32, 256  # examples generated after a fit, and real ones to compare them with
+COLLAPSED = 0.01  # smallest acceptable spread, relative to the real rows
 
 
 def check_labels(y: Any) -> None:
-    """Raise DataError where ``y`` does not name classes, one for each example."""
+    """Raise DataError unless ``y`` names a class for each example."""
     labels = np.asarray(y, dtype=None if hasattr(y, "dtype") else object)
     if labels.ndim == 0:
         raise DataError(f"y holds one label for each example; got {type(y).__name__}")
@@ -31,7 +31,7 @@ def check_labels(y: Any) -> None:
     if labels.dtype.kind == "f" and labels.ndim == 1 and (labels != np.rint(labels)).any():
         raise DataError(
             "Unknown label type: continuous. y names classes, and holds numbers with a fraction: put them in bins "
-            "(pandas.qcut), or, for images and series and a model that is told attributes, give y[:, None]"
+            "(pandas.qcut), or, for images and series and a model conditioned on attributes, give y[:, None]"
         )
     try:
         check_classification_targets(y)
@@ -40,7 +40,7 @@ def check_labels(y: Any) -> None:
 
 
 def one_axis(y: Any, plan: Plan) -> np.ndarray | None:
-    """Names of classes ``(n,)`` for examples that are arrays; raises ConfigError on other shapes."""
+    """Class names ``(n,)`` for array examples; raises ConfigError for other shapes."""
     if y is None:
         return None
     shape = np.shape(y)
@@ -50,23 +50,23 @@ def one_axis(y: Any, plan: Plan) -> np.ndarray | None:
         able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
         raise ConfigError(
             f"y names a class for each example, shape (n,), and has shape {shape}: give y.argmax(1) for one-hot "
-            f"labels; model {plan.model.name!r} cannot be told attributes, {able} can"
+            f"labels; model {plan.model.name!r} cannot be conditioned on attributes, {able} can"
         )
     check_labels(y)
     return np.asarray(y)
 
 
-def refuse_sparse(X: Any) -> Any:
-    """``X``, if it is dense; raises TypeError, as scikit-learn asks, if it is not."""
+def reject_sparse(X: Any) -> Any:
+    """Return dense ``X``; raises TypeError for sparse data, as scikit-learn requires."""
     if issparse(X):
         raise TypeError("Sparse data was passed, but dense data is required; use X.toarray()")
     return X
 
 
-def tell_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> None:
-    """Warn of columns that are not generated, and why.
+def warn_of_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> None:
+    """Warn about columns that are not generated.
 
-    Raises DataError where ``resampling``, which keeps types, would leave one missing that cannot be.
+    Raises DataError if ``resampling``, which keeps dtypes, and such a column's dtype cannot hold missing values.
     """
     absent = {
         c.name: c.note or ("free text" if c.kind == "text" else f"role {c.role}")
@@ -85,8 +85,8 @@ def tell_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> None
         warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=4)
 
 
-def tell_collapse(real: np.ndarray, codes: np.ndarray | None, label: int, made: np.ndarray) -> None:
-    """Warn where examples made of a class hardly differ from each other and real ones (a sample of them) do."""
+def warn_of_collapse(real: np.ndarray, codes: np.ndarray | None, label: int, made: np.ndarray) -> None:
+    """Warn about mode collapse: generated examples of a class hardly differ, unlike a sample of real ones."""
     rows = np.arange(len(real)) if codes is None else np.flatnonzero(codes == label)
     some = real[rows[:: -(-len(rows) // SEEN)]]
     own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, some))

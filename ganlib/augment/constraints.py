@@ -1,4 +1,4 @@
-"""Generated rows keep the schema's constraints: what training rows say of them, and a last look at the frame."""
+"""Enforces the schema's constraints in generated rows: fits them to training rows and checks the final frame."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from serving.table.relations import Keeper, Table, refuse
 
 
 def keeper_of(schema: Schema, frame: pd.DataFrame, codes: np.ndarray | None) -> Keeper | None:
-    """What enforces the schema's constraints, having learned from real rows; None where there are none.
+    """The enforcer of the schema's constraints, fitted to real rows; None without constraints.
 
-    ``codes`` are the rows' class indices, or None. Warns of a constraint that some of the rows break; raises DataError
-    where all do, or where they cannot say what it needs to know.
+    ``codes`` are the rows' class indices, or None. Warns if some rows break a constraint; raises DataError if all do,
+    or if the constraint cannot be fitted.
     """
     if not schema.constraints:
         return None
@@ -39,12 +39,12 @@ def _check_real(constraint: Constraint, table: Table) -> None:
         return
     said = f"the constraint {constraint.describe()!r} is broken by {broken} of {whole} training rows"
     if broken == whole:
-        raise DataError(f"{said}; change its columns, or take it out of the schema")
-    warnings.warn(f"{said}; generated rows keep it all the same: take it out if it is wrong", stacklevel=2)
+        raise DataError(f"{said}; change its columns, or remove it from the schema")
+    warnings.warn(f"{said}; generated rows satisfy it anyway: remove it if it is wrong", stacklevel=2)
 
 
 def check_written(keeper: Keeper, schema: Schema, made: pd.DataFrame) -> None:
-    """Raise DataError where rows broke a constraint by being written in their columns' types."""
+    """Raise DataError if converting rows to their columns' types broke a constraint."""
     table = table_of(schema, made, keeper.fields)
     broken = {name: int(rows.sum()) for name, rows in keeper.broken(table.columns).items()} if len(made) else {}
     reading(refuse)({name: n for name, n in broken.items() if n}, len(made))

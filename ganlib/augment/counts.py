@@ -1,4 +1,4 @@
-"""How many rows of which class: what a caller may ask for, turned into exact counts."""
+"""Converts requests for generated rows to exact counts by class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ganlib.errors import ConfigError
 
 
 def share_out(rows: int, weights: np.ndarray) -> np.ndarray:
-    """Exactly ``rows`` in whole numbers as near the weights as can be (largest remainders)."""
+    """Distribute exactly ``rows`` in proportion to the weights, by largest remainders."""
     shares = rows * np.asarray(weights, dtype=float) / max(1e-12, float(np.sum(weights)))
     counts = np.floor(shares).astype(np.int64)
     for index in np.argsort(counts - shares, kind="stable")[: rows - counts.sum()]:
@@ -21,12 +21,12 @@ def share_out(rows: int, weights: np.ndarray) -> np.ndarray:
 
 
 def to_balance(counts: np.ndarray) -> np.ndarray:
-    """What each class lacks to the largest one."""
+    """The rows that each class needs to match the largest one."""
     return (counts.max() - counts).astype(np.int64)
 
 
 def index_of(value: Any, classes: np.ndarray, conditions: Sequence[str]) -> int:
-    """Position of a class given by value or by its text; raises ConfigError naming the classes."""
+    """The index of a class given by value or text; raises ConfigError, listing the classes."""
     for index, (own, text) in enumerate(zip(classes, conditions, strict=True)):
         if value is own or text == category_text(value):
             return index
@@ -35,7 +35,7 @@ def index_of(value: Any, classes: np.ndarray, conditions: Sequence[str]) -> int:
 
 
 def check_rows(n: Any, name: str = "n") -> None:
-    """Raise ConfigError where ``n`` is no number of rows."""
+    """Raise ConfigError if ``n`` is not a number of rows."""
     if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
         raise ConfigError(f"{name} must be a whole number of rows, 0 or more, not {n!r}")
 
@@ -54,7 +54,7 @@ def counts_for(
         if n is not None and counts.sum() != n:
             raise ConfigError(f"the counts add up to {counts.sum()}, not to n={n}; leave n out")
         return None, counts
-    if hasattr(conditions, "tolist"):  # tensors' and arrays' own scalars are no classes
+    if hasattr(conditions, "tolist"):  # convert scalars of tensors and arrays to Python values
         conditions = conditions.tolist()
     if conditions is not None and not isinstance(conditions, str) and np.ndim(conditions) == 1:
         per_row = np.array([index_of(v, classes, texts) for v in conditions], dtype=np.int64)
@@ -62,7 +62,7 @@ def counts_for(
             raise ConfigError(f"{len(per_row)} conditions were given for n={n} rows")
         return per_row, np.bincount(per_row, minlength=len(seen))
     if n is None:
-        raise ConfigError("say how many rows: n, or a mapping from class to count")
+        raise ConfigError("give the number of rows n, or a mapping from class to count")
     if conditions is None:
         return None, share_out(int(n), seen)
     counts = np.zeros(len(seen), dtype=np.int64)

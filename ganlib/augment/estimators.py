@@ -1,4 +1,4 @@
-"""Augmenters by the name of their model."""
+"""One augmenter class per model, and ``Augmenter`` for any registered model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from ganlib.training.algorithm import Algorithm
 class CVAEGANAugmenter(BaseAugmenter):
     """CVAE-GAN (Bao et al., arXiv 1703.10155) as an over-sampler; parameters as ``BaseAugmenter``.
 
-    Defaults of ours that leave the paper: the reconstruction is a likelihood with learned variances, l1 is 1, not 3,
-    and feature differences are averaged over units, because rows are not images and summed features drown the few
-    columns of a table (see ``ganlib.models.cvae_gan.cvae_gan``); l2 to l4 are the paper's. Dropout 0.1 is ours. The
-    paper's form is ``options={"kl": 3.0, "reconstruction": "squared", "features": "sum", "dropout": 0.0}`` with
-    ``class_prior=False`` and ``curation=0.0``. For images and series features are summed as in the paper, and there
-    is no dropout.
+    Defaults that differ from the paper: the reconstruction is a likelihood with learned variances, l1 is 1 instead of
+    3, feature differences are averaged over units, and dropout is 0.1. Summed features would dominate the few columns
+    of a table (see ``ganlib.models.cvae_gan.cvae_gan``). l2 to l4 are the paper's. For images and series, features are
+    summed as in the paper, without dropout.
+
+    The paper's form is ``options={"kl": 3.0, "reconstruction": "squared", "features": "sum", "dropout": 0.0}`` with
+    ``class_prior=False`` and ``curation=0.0``.
     """
 
     default_model = "cvae_gan"
@@ -32,7 +33,7 @@ class CVAEGANAugmenter(BaseAugmenter):
 class CVAEAugmenter(BaseAugmenter):
     """CVAE (Sohn et al., NIPS 2015) as an over-sampler; parameters as ``BaseAugmenter``.
 
-    Dropout 0.1, against learning few rows by heart, is ours.
+    Unlike the paper, dropout is 0.1, so that few rows are not memorised.
     """
 
     default_model = "cvae"
@@ -42,8 +43,8 @@ class CVAEAugmenter(BaseAugmenter):
 class CGANAugmenter(BaseAugmenter):
     """CGAN (Mirza & Osindero, arXiv 1411.1784) as an over-sampler; parameters as ``BaseAugmenter``.
 
-    Two critic updates per generator update for tables, where the paper has one, are ours. It has no encoder, hence no
-    class prior, and needs more rows than its siblings: below some hundred a class prefer ``CVAEAugmenter``.
+    Unlike the paper, it makes two critic updates per generator update for tables. Without an encoder it has no class
+    prior and needs more rows than the other models: below about a hundred per class, prefer ``CVAEAugmenter``.
     """
 
     default_model = "cgan"
@@ -53,8 +54,8 @@ class CGANAugmenter(BaseAugmenter):
 class VAEAugmenter(BaseAugmenter):
     """One unconditional VAE (arXiv 1312.6114) per class as an over-sampler; parameters as ``BaseAugmenter``.
 
-    Every class is learned from its own rows alone, so a class of few rows borrows nothing from the others: prefer
-    ``CVAEAugmenter`` there. Without ``y`` one VAE learns the whole table.
+    Every class is learned from its own rows only, so small classes do not benefit from the others: prefer
+    ``CVAEAugmenter`` for these. Without ``y``, one VAE learns the whole table.
     """
 
     default_model = "vae"
@@ -95,9 +96,8 @@ AUGMENTERS: Mapping[str, type[BaseAugmenter]] = {
 def as_augmenter(model: str | Entry | Algorithm | type, **parameters: Any) -> BaseAugmenter:
     """Any registered augmenter by name, entry, class or untrained model, with ``BaseAugmenter``'s parameters.
 
-    Other keywords are the model's own options; an untrained model lends its options, and networks are built anew for
-    the data. Raises ConfigError on an unknown model or option, or on a model that
-    does not generate.
+    Other keywords are the model's options. Of an untrained model only the options are used; its networks are built
+    again for the data. Raises ConfigError for an unknown model or option, or a model that does not generate.
     """
     known = resolve(model)
     if "augmenter" not in known.tasks:

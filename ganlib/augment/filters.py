@@ -1,4 +1,4 @@
-"""Which of more rows than asked for to keep: those within the schema, no near copies of real rows, the most typical."""
+"""Select rows from an oversized pool: within the schema, not near copies of real rows, and most typical."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pandas as pd
 
 from ganlib.data.schema import Schema
 
-MOST_ROWS = 5000  # real rows that the forest and the neighbour search look at
+MOST_ROWS = 5000  # real rows used by the forest and the neighbour search
 NEAR = 0.05
 TREES = 100
 FOREST_BYTES = 1 << 29
 
 
 def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
-    """Rows of generated columns that leave the schema: bool ``(n,)``.
+    """Rows that violate the schema, bool ``(n,)``.
 
-    A breach is a number or date outside its bounds, a category that is not listed, or a missing value in a column
-    whose training rows lacked none.
+    A violation is a number or date outside its bounds, an unlisted category, or a missing value in a column that had
+    none in training.
     """
     from ganlib.data.feeds import make_feeds
     from ganlib.data.values import NO_DATE
@@ -41,10 +41,10 @@ def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
 
 
 def near_copies(real: np.ndarray, made: np.ndarray, near: float = NEAR) -> np.ndarray:
-    """Encoded rows ``made (m, d)`` that lie closer to a real row than ``near`` times its usual gap: bool ``(m,)``.
+    """Encoded rows ``made (m, d)`` that are closer to a real row than ``near`` times the usual gap, bool ``(m,)``.
 
-    The usual gap is the median distance of a real row to its nearest different one. In a table where most rows have
-    twins (few categories), equality says nothing about a person, and no row is a copy.
+    The usual gap is the median distance from a real row to its nearest distinct one. If most rows of the table are
+    duplicates (few categories), equality reveals nothing about a person, and no row counts as a copy.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -59,17 +59,17 @@ def near_copies(real: np.ndarray, made: np.ndarray, near: float = NEAR) -> np.nd
 
 
 class Curator:
-    """Tells how typical a generated row is of its class: a forest fitted on real rows that tells the classes apart.
+    """Rates how typical a generated row is of its class, with a random forest classifier fitted on real rows.
 
-    Source: the idea of curating generated rows by a model of the real ones is Seedat et al., Curated LLM,
-    arXiv 2312.12112; a balanced random forest on all real rows, and keeping a share by rank, are ours.
+    Source: curation of generated rows by a model of the real ones is from Seedat et al., Curated LLM, arXiv 2312.12112.
+    Unlike the paper, it uses a balanced random forest on all real rows and keeps a share by rank.
     """
 
     def __init__(self, real: np.ndarray, y: np.ndarray, seed: int) -> None:
         from sklearn.ensemble import RandomForestClassifier
 
         chosen = _keep_small_classes(y, np.random.default_rng(seed))
-        # A node holds a number for each class: thousands of classes would otherwise take gigabytes.
+        # Each node stores a number per class, so thousands of classes would take gigabytes.
         leaves = max(2, FOREST_BYTES // (TREES * 2 * 8 * (int(y.max()) + 1)))
         bound = leaves if leaves < len(chosen) else None
         self.forest = RandomForestClassifier(TREES, class_weight="balanced", random_state=seed, max_leaf_nodes=bound)
@@ -82,7 +82,7 @@ class Curator:
 
 
 def _keep_small_classes(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At most MOST_ROWS rows: equal shares of the classes, small ones whole."""
+    """At most MOST_ROWS rows, in equal shares of the classes; small classes are kept whole."""
     labels = np.unique(y)
     share = max(1, MOST_ROWS // len(labels))
     return np.concatenate([rng.permutation(np.flatnonzero(y == c))[:share] for c in labels])
@@ -91,9 +91,9 @@ def _keep_small_classes(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def choose(
     wanted: int, unfit: np.ndarray, typicality: np.ndarray | None, keep: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Exactly ``wanted`` positions of a pool: drawn from the most typical share ``keep`` of the fit rows.
+    """Exactly ``wanted`` positions of a pool, sampled from the most typical share ``keep`` of the fit rows.
 
-    ``unfit`` marks rows to be used only where nothing else is left.
+    ``unfit`` rows are used only if no others are left.
     """
     rank = np.zeros(len(unfit)) if typicality is None else -typicality
     order = np.lexsort((rng.random(len(unfit)), rank, unfit))

@@ -1,4 +1,4 @@
-"""From encoded training rows to a trained generator of encoded rows: resampling, marginals, models, one sampler."""
+"""Trains a generator of encoded rows: resampling, marginals, one or several models, and one sampler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ganlib.registry import Entry
 from ganlib.training import Algorithm, History, Trainer, TrainerConfig
 from ganlib.training.callbacks import Callback
 
-HOLD_OUT_FROM = 50  # classes of fewer rows keep all of them for training
+HOLD_OUT_FROM = 50  # smaller classes use all of their rows for training
 LEAST_VALIDATION = 20
 
 
@@ -54,9 +54,9 @@ class ByClassSampler(Sampler):
 
 
 class TableGenerator(nn.Module):
-    """What ``fit_generator`` returns: trained models behind one ``sampler()``.
+    """Trained models behind one ``sampler()``, as returned by ``fit_generator``.
 
-    ``models`` is one model given the class, or one unconditional model per class. ``config`` is the (first) model's.
+    ``models`` is one conditional model, or one unconditional model per class. ``config`` is that of the first model.
     """
 
     models: Sequence[Algorithm]
@@ -68,7 +68,7 @@ class TableGenerator(nn.Module):
         self.config, self.spec = models[0].config, models[0].spec
 
     def sampler(self) -> Sampler:
-        """Pure and exportable: all randomness comes in as ``z``."""
+        """An exportable sampler without randomness of its own; all noise is the input ``z``."""
         inner = [model.sampler() for model in self.models]
         return ByClassSampler(inner, self.marginals, self.given_class).eval()
 
@@ -116,7 +116,7 @@ def fit_generator(
         watch = torch.from_numpy((member & held[draws]) & (np.arange(len(draws)) < len(x)))
         model, history = train_plan(spec, plan, _take(data, train), _take(data, watch))
         if plan.class_prior and given_class:
-            # One score per row: copies would look like more evidence than there is.
+            # Use each row once: copies would overstate the evidence.
             fit_prior(model, scores[: len(x)], drawn[: len(x)])
         models.append(model)
         histories.append(history)
@@ -124,7 +124,7 @@ def fit_generator(
 
 
 def fit_prior(model: Algorithm, x: Tensor, y: Tensor) -> None:
-    """Fit the model's class prior where it has one; raises DivergenceError where its latents are of no use."""
+    """Fit the model's class prior, if it has one; raises DivergenceError if its latents are not finite."""
     if not hasattr(model, "fit_prior"):
         return
     try:
@@ -137,7 +137,7 @@ def fit_prior(model: Algorithm, x: Tensor, y: Tensor) -> None:
 
 
 def is_conditional(model: Entry) -> bool:
-    """Whether the model is given the class."""
+    """Whether the model is conditioned on the class."""
     return "classes" in model.takes
 
 
@@ -146,13 +146,13 @@ def _take(data: Mapping[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
 
 
 def _copies(counts: np.ndarray, balance: float) -> np.ndarray:
-    """How often each class's rows are drawn: shares go as count^(1 - balance)."""
+    """How often each class's rows are repeated; shares are proportional to count^(1 - balance)."""
     top = counts.max()
     return np.maximum(1, np.round((top / np.maximum(counts, 1)) ** balance)).astype(np.int64)
 
 
 def _held_out(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Rows that only judge; none where that would cost a small class, or leave too few to judge by."""
+    """Held-out validation rows; none from small classes, and none at all if too few would remain."""
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -164,7 +164,7 @@ def _held_out(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> 
 def train_plan(
     spec: DataSpec, plan: Plan, data: dict[str, Tensor], validation: dict[str, Tensor]
 ) -> tuple[Algorithm, History]:
-    """A model of the plan trained on ``data``, watched on ``validation`` where that holds enough rows."""
+    """Train the plan's model on ``data``, with early stopping on ``validation`` if that has enough rows."""
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model = plan.model.create(spec, **plan.options)
@@ -176,7 +176,7 @@ def train_plan(
 
 
 def _trainer_config(plan: Plan, rows: int, watched: bool) -> TrainerConfig:
-    """Without a budget: the model's own steps, for large tables up to 30 passes and 20,000; fewer for very few rows."""
+    """Training configuration; without a budget: the model's steps, more for large tables, fewer for tiny ones."""
     batches = max(1, rows // min(plan.batch_size, rows))
     steps = plan.steps
     if steps is None and plan.epochs is None:
@@ -196,7 +196,7 @@ def _trainer_config(plan: Plan, rows: int, watched: bool) -> TrainerConfig:
 
 
 def merged(histories: Sequence[History]) -> History:
-    """One history; with several models, each one's curves under its number."""
+    """Merge histories; with several models, curves are indexed by model number."""
     if len(histories) == 1:
         return histories[0]
     one = History(steps=sum(h.steps for h in histories), epochs=max(h.epochs for h in histories))

@@ -1,4 +1,4 @@
-"""Labels of any kind, with the type they came in: what classes are called, and how they are given back."""
+"""Labels of any type: converts them for training and restores their type afterwards."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ganlib.data.frames import Back, open_table
 
 @dataclass(frozen=True)
 class Labels:
-    """``plain``: labels that scikit-learn and NumPy read; ``name``; ``dtype``: pandas' own where NumPy has none.
+    """``plain`` labels for scikit-learn and NumPy, and what is needed to restore the originals.
 
-    ``column``: they were a frame of one column; ``back``: the way back to their library.
+    These are the ``name`` and pandas ``dtype``, whether they were a frame of one ``column``, and the way ``back`` to
+    their library.
     """
 
     plain: Any
@@ -40,7 +41,7 @@ class Labels:
         return cls(_plain(y), y.name, y.dtype) if isinstance(y, pd.Series) else cls(y)
 
     def restored(self, values: Any) -> Any:
-        """Class values in the type that the labels came in; a Series or a frame where they were one."""
+        """Class values in the type of the original labels; a Series or frame if they were one."""
         if self.dtype is None:
             return values
         series = values if isinstance(values, pd.Series) else pd.Series(values)
@@ -70,7 +71,7 @@ def _of_library(table: Any, column: bool) -> Any:
 
 
 def _plain(series: pd.Series) -> pd.Series:
-    """A Series of a NumPy type with the same values; missing ones make objects of it."""
+    """A Series of a NumPy type with the same values; unchanged if values are missing."""
     if isinstance(series.dtype, np.dtype) or series.isna().any():
         return series
     if pd.api.types.is_bool_dtype(series.dtype):

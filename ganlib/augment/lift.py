@@ -1,8 +1,8 @@
-"""What augmenting adds, measured on real rows that nothing was fitted on, beside adding nothing, copies and SMOTE.
+"""Measures the lift of augmentation on held-out real rows, compared with no augmentation, copies and SMOTE.
 
-A random forest is trained on each arm's rows and judged by macro AUPRC on the same held-out real rows. ``measure_lift``
-repeats this over splits; the differences share splits and are not independent, so their interval uses the corrected
-variance of Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), section 4.
+A random forest is trained on the rows of each arm and evaluated by macro AUPRC on the same held-out real rows.
+``measure_lift`` repeats this over splits. The differences are not independent across splits, so their interval uses the
+corrected variance of Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), section 4.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Lift:
-    """Figures of each arm by repeat (0 to 1, higher is better), and what they say of the model."""
+    """Figures of each arm by repeat (0 to 1, higher is better), and the verdict on the model."""
 
     arms: Mapping[str, Sequence[float]]
     held_out: float
@@ -51,7 +51,7 @@ class Lift:
         return float(np.mean(self.arms[arm]))
 
     def over(self, arm: str) -> Difference:
-        """How far the model is above an arm; with one repeat the interval is unbounded."""
+        """The difference between the model and an arm; with one repeat the interval is unbounded."""
         from scipy.stats import t
 
         gaps = np.subtract(self.arms[MODEL], self.arms[arm])
@@ -64,7 +64,7 @@ class Lift:
 
     @property
     def verdict(self) -> str:
-        """``helps``, ``hurts``, or ``no measurable difference`` against adding nothing."""
+        """``helps``, ``hurts`` or ``no measurable difference``, compared with no augmentation."""
         found = self.over(NONE)
         if found.low > 0:
             return "helps"
@@ -83,11 +83,11 @@ def measure_lift(
     seed: int = 0,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Lift:
-    """Refit a copy of ``augmenter`` on ``repeats`` stratified splits and judge what its rows add.
+    """Refit a copy of ``augmenter`` on ``repeats`` stratified splits and measure the lift of its rows.
 
-    ``rows`` and ``condition`` as in ``BaseAugmenter.augment`` on the whole frame; ``rows`` shrink with the training
-    share. Rows without a label, and classes of fewer than four rows, are left out. Raises DataError where fewer than
-    two classes remain.
+    ``rows`` and ``condition`` are as in ``BaseAugmenter.augment`` for the whole frame; ``rows`` is scaled by the
+    training share. Rows without a label and classes of fewer than four rows are left out. ``tell(done, total)`` is
+    called after each split. Raises DataError if fewer than two classes remain.
     """
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedShuffleSplit
@@ -111,12 +111,12 @@ def measure_lift(
 def judge_split(
     real: pd.DataFrame, made: pd.DataFrame, judged: pd.DataFrame, label: str, seed: int = 0
 ) -> dict[str, float]:
-    """Macro AUPRC on the rows ``judged`` of a forest trained on ``real``, and on real rows with each arm's added.
+    """Macro AUPRC on the rows ``judged`` of forests trained on ``real`` rows, alone and with each arm's rows added.
 
-    Every arm adds as many rows of each class as ``made`` holds. Raises DataError where nothing was made.
+    Every arm adds the same number of rows per class as ``made`` holds. Raises DataError if ``made`` is empty.
     """
     if len(made) == 0:
-        raise DataError("no rows are asked for: the classes are balanced already; say how many with rows")
+        raise DataError("no rows to generate: the classes are already balanced; give the number with rows")
     encoder = TableEncoder(_schema(real, label)).fit(real.drop(columns=[label]))
 
     def coded(frame: pd.DataFrame) -> Table:
@@ -153,7 +153,7 @@ def _copies(base: Table, labels: np.ndarray, seed: int) -> Table:
 
 
 def _smote(base: Table, labels: np.ndarray, seed: int) -> Table:
-    """SMOTE on the encoded rows; a class too small for its five neighbours uses those that it has."""
+    """SMOTE on the encoded rows; classes too small for five neighbours use fewer."""
     from imblearn.over_sampling import SMOTE as OverSampler
 
     x, y = base

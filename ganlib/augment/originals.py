@@ -1,6 +1,6 @@
-"""What generated rows need of the real ones to look like them: types, levels as the objects they are, rare words.
+"""Properties of the real rows that generated rows take over: types, original level objects, and rare levels.
 
-It lives in a fitted estimator's memory and is never sealed: no artifact lists a word that fewer than five rows share.
+They stay in the memory of a fitted estimator and are never sealed: artifacts list no level of fewer than five rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from serving.table.decode import Like
 
 
 class Originals:
-    """The real columns' types, their levels by category string, and their rare words with each class's counts.
+    """The real columns' types, their levels by category string, and their rare levels with counts per class.
 
     ``codes`` are the rows' class indices, or None.
     """
@@ -40,7 +40,7 @@ class Originals:
                 self._rare[column.name] = (words.astype(object), counts)
 
     def rare_words(self, name: str, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A rare word of a column for each row, by its frequency in the row's class, else in all classes."""
+        """Sample a rare level for each row, by its frequency in the row's class, or in all classes if it has none."""
         words, counts = self._rare[name]
         out = np.empty(len(codes), dtype=object)
         for label in np.unique(codes):
@@ -51,7 +51,7 @@ class Originals:
 
     @property
     def rare_columns(self) -> list[str]:
-        """Columns with rare words, which a sealed generator leaves missing."""
+        """Columns with rare levels, which are missing in rows of a sealed generator."""
         return list(self._rare)
 
 

@@ -1,4 +1,4 @@
-"""Generated rows below real ones, in the real ones' types."""
+"""Appends generated rows to real rows, in the types of the real ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -
 
 
 def like_array(made: pd.DataFrame, dtype: np.dtype) -> np.ndarray:
-    """Generated rows as an array that stands below one of ``dtype``; texts keep their length, numbers their value."""
+    """Convert generated rows to an array to append to one of ``dtype``, without truncating text or numbers."""
     values = made.astype(object).to_numpy()
     if dtype.kind in "US":
         return values.astype(dtype.kind)
@@ -29,7 +29,7 @@ def like_array(made: pd.DataFrame, dtype: np.dtype) -> np.ndarray:
 
 
 def stack(real: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
-    """Both, one below the other, each column in the real one's dtype wherever that can hold the generated values."""
+    """Concatenate both; each column keeps the real dtype if that can hold the generated values."""
     columns = {}
     for position, name in enumerate(real.columns):
         above, below = real.iloc[:, position].reset_index(drop=True), made.iloc[:, position]

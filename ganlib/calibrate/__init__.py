@@ -1,4 +1,4 @@
-"""From scores to p-values: split-conformal calibration with a Pareto tail."""
+"""Calibration of scores to p-values: split-conformal, with a Pareto tail."""
 
 from ganlib.calibrate.conformal import Calibration, Table
 from ganlib.calibrate.tail import ParetoTail

@@ -1,10 +1,12 @@
 """Split-conformal p-values.
 
 Source: Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005; for outlier detection Bates et al.,
-arXiv 2104.08279, equation 2. Among exchangeable normal rows, P(p_value <= alpha) <= alpha. Decisions are made in
-float32, as in the sealed graph. Deviation: a score up to the parity bound (1e-5) above a calibration score is tied
-with it, and over a further 2e-4 that score's weight falls from 1 to 0. Both can only raise a p-value. So rows equal
-to calibration rows are judged alike by torch and by the graph, and rounding moves no p-value by a whole rank.
+arXiv 2104.08279, equation 2. For exchangeable normal rows, P(p_value <= alpha) <= alpha. Decisions are made in
+float32, as in the sealed graph.
+
+Deviation: a score up to the parity bound (1e-5) above a calibration score counts as tied with it, and over a further
+2e-4 the weight of the tie falls from 1 to 0. Both can only raise a p-value. Torch and the graph thus agree on rows
+that equal calibration rows, and rounding never moves a p-value by a whole rank.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from ganlib.calibrate.tail import ParetoTail, fit_tail
 from ganlib.errors import ConfigError, DataError
 
 LEAST_GROUP = 100
-# Scores this close, relative to max(|score|, median), are one score in two kinds of arithmetic: the parity bound.
+# The parity bound, relative to max(|score|, median): closer scores may differ by arithmetic only.
 TIE = 1e-5
-FADE = 2e-4  # over this much more, relative likewise, a tied score loses its weight
+FADE = 2e-4  # relative width over which the weight of a tie falls to 0
 REACH = 1e30  # keeps inf - tie infinite
 
 
 def as_scores(scores: np.ndarray) -> np.ndarray:
-    """float32 scores in which whatever is not finite is +inf: most anomalous."""
+    """Scores as float32; non-finite ones become +inf, the most anomalous."""
     scores = np.asarray(scores).astype(np.float32)
     return np.where(np.isfinite(scores), scores, np.float32(np.inf))
 
@@ -52,7 +54,7 @@ class Table:
 
     @property
     def alpha_min(self) -> float:
-        """The smallest supported alpha: 1/(n+1), or a tenth of it where the tail was accepted."""
+        """The smallest supported alpha: 1/(n+1), or a tenth of it if the tail was accepted."""
         return 1.0 / ((10 if self.tail else 1) * (self.n + 1))
 
     @cached_property
@@ -77,10 +79,10 @@ class Table:
         return np.minimum(p + weight / (self.n + 1), 1.0).astype(np.float32)
 
     def _faded(self, floor: np.ndarray, fade: np.ndarray, below: np.ndarray) -> np.ndarray:
-        """The weight of the calibration scores from ``floor`` to ``floor + fade``, all together: float64 ``(n,)``."""
+        """The total weight of the calibration scores between ``floor`` and ``floor + fade``, float64 ``(n,)``."""
         fewer = np.searchsorted(self.scores, floor, side="left")
         many = below - fewer
-        with np.errstate(invalid="ignore"):  # an infinite score has no ties, and 0 · inf is no number
+        with np.errstate(invalid="ignore"):  # infinite scores have no ties; 0 · inf is NaN
             weight = (self.sums[below] - self.sums[fewer] - many * floor.astype(np.float64)) / fade
         return np.where(many > 0, np.clip(weight, 0.0, many), 0.0)
 
@@ -93,14 +95,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The pooled table and, where a group key is used, one for each group of 100 rows or more."""
+    """The pooled table and, with a group column, one table for each group of at least 100 rows."""
 
     pooled: Table
     groups: Mapping[str, Table] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, scores: np.ndarray, groups: np.ndarray | None = None) -> Calibration:
-        """From held-out normal rows' scores (and their group values); raises DataError without rows."""
+        """Fit to the scores (and group values) of held-out normal rows; raises DataError without rows."""
         scores = np.asarray(scores)
         if len(scores) == 0:
             raise DataError("calibration needs at least one held-out row; use more data or a larger calibration share")
@@ -133,13 +135,13 @@ class Calibration:
         return self.pooled.median
 
     def supports(self, alpha: float) -> bool:
-        """Whether decisions at this alpha mean anything; raises ConfigError outside (0, 1)."""
+        """Whether the calibration supports this alpha; raises ConfigError outside (0, 1)."""
         if not 0 < alpha < 1:
             raise ConfigError(f"alpha must lie between 0 and 1, not {alpha}")
         return alpha >= self.alpha_min * (1 - 1e-6)
 
     def rows_needed(self, alpha: float) -> int:
-        """Calibration rows with which alpha is supported without a tail."""
+        """The number of calibration rows that support alpha without a tail."""
         return int(np.ceil(1 / alpha)) - 1
 
     def p_value(self, scores: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
@@ -152,7 +154,7 @@ class Calibration:
         return p
 
     def threshold(self, alpha: float) -> float:
-        """The smallest float32 score whose pooled p-value is at most alpha (inf where none is)."""
+        """The smallest float32 score whose pooled p-value is at most alpha; inf if there is none."""
         budget = np.float32(alpha)
         low, high = np.float32(-np.inf), np.float32(np.inf)
         finite = self.pooled.scores[np.isfinite(self.pooled.scores)]
@@ -168,7 +170,7 @@ class Calibration:
         return float(high)
 
     def to_dict(self, scores: bool = False) -> dict[str, Any]:
-        """What the artifact's metadata says of the calibration; with ``scores`` also all that ``from_dict`` needs."""
+        """The calibration entry of the artifact's metadata; with ``scores`` also all that ``from_dict`` needs."""
         groups = {value: {"n": t.n, "alpha_min": t.alpha_min} for value, t in self.groups.items()}
         said = {
             "n": self.n,
@@ -190,7 +192,7 @@ class Calibration:
 
 
 def _between(low: np.float32, high: np.float32) -> np.float32:
-    """Halfway in the order of float32 values, so that bisection ends in 32 steps."""
+    """The midpoint in the order of float32 values, so that bisection ends in 32 steps."""
     a, b = (_key(v) for v in (low, high))
     key = np.array((a + b) // 2, dtype=np.int64)
     bits = key if key >= 0 else -(key + 1) + 0x80000000

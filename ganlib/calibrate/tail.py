@@ -14,9 +14,9 @@ import numpy as np
 
 LEAST_EXCEEDANCES = 50
 ACCEPT = 0.05
-# A shape this small is exponential to seven digits, and one formula serves all tails.
+# Such a small shape equals the exponential to seven digits, so that one formula covers all tails.
 LEAST_SHAPE = 1e-6
-# Below this no p-value means anything, and a logarithm of it must not be infinite.
+# Smaller p-values are meaningless, and the logarithm must stay finite.
 LEAST_P = 1e-30
 _BOOTSTRAPS = 99
 
@@ -46,10 +46,10 @@ class ParetoTail:
 
 
 def fit_tail(scores: np.ndarray, share: float = 0.1) -> ParetoTail | None:
-    """A tail over the largest ``share`` of the scores, or None where it is not acceptable.
+    """Fit a tail to the largest ``share`` of the scores; None if the fit is not acceptable.
 
-    Accepted with at least 50 exceedances and a goodness-of-fit p-value above 0.05. A light tail with a finite end
-    (shape below 0) is fitted as exponential, the conservative side: a score beyond that end still has p > 0.
+    A tail is accepted with at least 50 exceedances and a goodness-of-fit p-value above 0.05. A light tail with a finite
+    end (shape below 0) is conservatively fitted as exponential: a score beyond that end still has p > 0.
     """
     ordered = np.sort(scores[np.isfinite(scores)])
     n, count = len(ordered), int(len(ordered) * share)

@@ -1,1 +1,1 @@
-"""Data as the models see it: specifications, table schemas and encoders, batches, toys."""
+"""Data for the models: specifications, table schemas and encoders, images, and toy problems."""

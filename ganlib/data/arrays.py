@@ -1,4 +1,4 @@
-"""Arrays of images and of series as a network sees them, and back."""
+"""Converts arrays of images and series to network inputs, and back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ IN_MEMORY = "ImageFolder(path).load()['x'], and ['y'] for their classes (from ga
 
 
 def examples_of(X: Any) -> np.ndarray | None:
-    """Images or series as one array of three or four axes, from an array, a tensor or a list; None for tables.
+    """Convert an array, tensor or list to one array of images or series (three or four axes); None for tables.
 
-    Raises DataError on a list of examples that differ in size, and on a path.
+    Raises DataError for examples of different sizes and for a path.
     """
     if isinstance(X, str | Path | ImageFolder):
         raise DataError(f"got {X!r}; give the rows (pandas.read_csv) or the images themselves, {IN_MEMORY}")
@@ -54,13 +54,13 @@ def _mixed(examples: Any) -> DataError:
 
 
 class ArrayReader:
-    """Remembers the axes, type and range of an array, to read others like it and to give results alike.
+    """Stores the axes, type and range of an array, to convert similar arrays and to restore results in this format.
 
-    Images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, bytes or floats in [0, 1] or [-1, 1]; series are
-    ``(n, channels, length)``. ``modality`` says which, "image" or "series". It may be None for four axes and for bytes
-    (images), for squares (images, with a warning), and if one side is more than twice the other (series). ``scale`` is
-    the mean and deviation of each channel of series, None for images; ``field`` describes one example to a model.
-    Raises DataError on other shapes or ranges, on constant channels, and if the array could be either.
+    Images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``, as bytes or floats in [0, 1] or [-1, 1]. Series are
+    ``(n, channels, length)``. ``modality`` is "image" or "series". It may be None for four axes and for bytes (images),
+    for squares (images, with a warning), and if one side is more than twice the other (series). ``scale`` is the mean
+    and standard deviation of each channel of series, None for images; ``field`` describes one example to a model.
+    Raises DataError for other shapes or ranges, for constant channels, and if the array could be either.
     """
 
     def __init__(self, X: np.ndarray, modality: str | None = None) -> None:
@@ -87,7 +87,7 @@ class ArrayReader:
             ) from error
 
     def read(self, X: Any) -> Tensor:
-        """Examples as the network sees them, float32 ``(n, channels, ...)``; raises DataError on another kind."""
+        """Convert examples for the network, float32 ``(n, channels, ...)``; raises DataError for another format."""
         X = np.asarray(X.detach().cpu() if isinstance(X, Tensor) else X)
         if X.shape[1:] != self.axes or (X.dtype == np.uint8) != (self.kind == np.uint8):
             wanted = ", ".join(["n", *map(str, self.axes)])
@@ -101,9 +101,9 @@ class ArrayReader:
         return to_tensor(X, channels, "signed" if self._signed else "unit")
 
     def restore(self, made: Tensor) -> np.ndarray:
-        """Images of the network's range, or series in their own units, as an array of the kind and axes fitted on.
+        """Convert generated images, or series in their own units, to the axes and type of the fitted array.
 
-        Raises DataError on values that are not finite.
+        Raises DataError for non-finite values.
         """
         if not bool(made.isfinite().all()):
             raise DataError("the generated examples are not finite: the model has diverged; try a lower learning_rate")
@@ -155,8 +155,8 @@ def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _check_numbers(X)
     if X.shape[2] < LEAST_STEPS:
         raise DataError(
-            f"shape {X.shape} would be series of {X.shape[2]} steps, which need {LEAST_STEPS}; one colour picture is "
-            "array[None]"
+            f"shape {X.shape} would be series of {X.shape[2]} steps, but {LEAST_STEPS} are needed; give one colour "
+            "image as array[None]"
         )
     mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
     if not np.isfinite(deviation).all():

@@ -1,4 +1,4 @@
-"""Captions to embeddings, for generators that are told a text."""
+"""Embeddings of captions, for generators that are conditioned on text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ganlib.errors import ConfigError, DataError
 
 
 class CaptionEncoder:
-    """Embeds captions by the words and pairs of words they hold: tf-idf and its leading singular directions.
+    """Embeds captions by tf-idf of words and word pairs, reduced to the leading singular directions.
 
-    For templated or short technical captions, where a network learned on other texts adds little. ``width``: number of
-    directions, fewer where the captions have fewer. After ``fit``, ``width`` is what embeddings have; each direction
-    has unit variance over the captions seen, so embeddings suit a network's input. Directions in which these captions
-    do not differ are left out.
+    Suited to templated or short technical captions, for which a pretrained network adds little. ``width`` is the
+    largest number of directions; after ``fit`` it is the actual number. Directions in which the captions do not differ
+    are left out. Each direction has unit variance over the training captions.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -26,25 +25,25 @@ class CaptionEncoder:
         self.width = width
 
     def fit(self, captions: Sequence[str]) -> CaptionEncoder:
-        """Learn the words; raises DataError where there are no two different captions."""
+        """Learn the vocabulary; raises DataError without two different captions."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         if wrong := [caption for caption in captions if not isinstance(caption, str)]:
             raise DataError(f"captions are texts; {len(wrong)} are not, {wrong[0]!r} for one: leave these examples out")
         if len(set(captions)) < 2:
-            raise DataError("captions must differ: with fewer than two of them there is nothing to tell")
-        # Single letters and digits may be what a caption is about.
+            raise DataError("captions must differ; give at least two different ones")
+        # Keep single letters and digits, which may be essential in a caption.
         self._words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
         try:
             counted = self._words.fit_transform(captions)
         except ValueError as error:
             raise DataError(f"captions hold no words ({error})") from error
-        # One direction more than asked for: the first may be what all captions share.
+        # One extra direction, because the first may be what all captions share.
         self._directions = TruncatedSVD(min(self.width + 1, *counted.shape), random_state=0)
         spread = self._directions.fit_transform(counted).std(0)
-        # Captions of few kinds span few directions; the others are noise of rounding, and dividing by their spread
-        # would turn a caption in other words into values of 1e5.
+        # Few kinds of captions span few directions. The others are rounding noise; dividing by their spread would
+        # turn a differently worded caption into values of 1e5.
         self._kept = (spread > 1e-6 * np.sqrt((spread**2).sum() + 1e-12)).nonzero()[0][: self.width]
         if not len(self._kept):
             raise DataError(f"captions must differ in their words; these differ in spelling only, as {captions[0]!r}")
@@ -53,7 +52,7 @@ class CaptionEncoder:
         return self
 
     def transform(self, captions: Sequence[str]) -> Tensor:
-        """Embeddings float32 ``(n, width)``; raises DataError on a caption none of whose words were seen."""
+        """Embeddings float32 ``(n, width)``; raises DataError for a caption without any known word."""
         if not hasattr(self, "_words"):
             raise ConfigError("this CaptionEncoder has seen no captions: call fit first")
         counted = self._words.transform(captions)

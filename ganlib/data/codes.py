@@ -1,4 +1,4 @@
-"""How one column is coded: what the encoder, its inverse and the sealed graph share."""
+"""The code of a column: parameters shared by the encoder, its inverse and the sealed graph."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ HUGE = float(np.finfo(np.float64).max)  # a z-score that overflowed is read as t
 
 @dataclass(frozen=True)
 class ColumnCode:
-    """How one raw column becomes positions ``start .. start + width`` of a row.
+    """How one raw column is encoded in positions ``start`` to ``start + width`` of a row.
 
-    ``center``, ``scale``, ``median`` apply to numbers and dates (median is in encoded units, what a missing value
-    becomes; for booleans it is the mode); for text the first two are tuples, one value a feature. ``has_rare`` and
-    ``has_missing`` say which extra one-hot positions a category has; ``missing_position`` is the flag's position;
-    ``reference`` is the column's part of the reference row. ``cycles`` are those of a date, two positions each at the
-    end; without ``position`` they are all that is read of its own. ``gap_from`` is the input of another date since
-    which the time is read, in seconds, at one position before the cycles. ``knots``/``scores`` (generation) map raw
-    values to normal scores, piecewise linearly (``ganlib.data.normal_scores``).
+    - ``center``, ``scale``: of numbers and dates; for text, tuples with one value per feature.
+    - ``median``: the encoded value that replaces a missing one (the mode for booleans).
+    - ``has_rare``, ``has_missing``: the extra one-hot positions of a category.
+    - ``missing_position``: the position of the missing-value flag.
+    - ``reference``: the column's part of the reference row.
+    - ``position``, ``cycles``: whether a date's position in time is encoded, and its cycles, with two positions each.
+    - ``gap_from``: the input of another date; the time since then, in seconds, has one position before the cycles.
+    - ``knots``, ``scores``: the piecewise linear map to normal scores, for generation (``ganlib.data.normal_scores``).
     """
 
     column: str
@@ -51,19 +52,19 @@ class ColumnCode:
 
     @property
     def first_cycle(self) -> int:
-        """Where the positions of the cycles begin."""
+        """The first position of the cycles."""
         return self.start + self.width - 2 * len(self.cycles)
 
     @property
     def gap_position(self) -> int:
-        """Where the gap lies, if there is one."""
+        """The position of the gap, if there is one."""
         return self.first_cycle - 1
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ColumnCode:
-        """From JSON values; raises ConfigError on unknown keys.
+        """Parse JSON values; raises ConfigError for unknown keys.
 
-        ``cyclic: true``, as it was written before there were cycles, stands for day and week.
+        ``cyclic: true``, written by earlier releases, means the cycles day and week.
         """
         if "cyclic" in values:
             cycles = ("day", "week") if values["cyclic"] else ()

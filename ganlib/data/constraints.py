@@ -1,4 +1,4 @@
-"""Relations between columns of a schema and a frame; ``serving.table.relations`` holds what they are and do."""
+"""Relations between the columns of a schema and a frame; ``serving.table.relations`` implements them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ganlib.data.schema import Column, Schema
 
-FEWEST = 50  # rows below which nothing is sought
-# What each kind is, as the heading of a schema file says it.
+FEWEST = 50  # fewest rows to search for relations
+# The description of each kind in the heading of a schema file.
 GUIDE = "".join(
     f"#   {kind:<11} " + "\n#               ".join(wrap(relation.guide, 102)) + "\n" for kind, relation in KINDS.items()
 )
@@ -33,7 +33,7 @@ _RELATED = ("number", "integer", "boolean", "category", "date")
 
 
 def read_constraints(entries: Any) -> tuple[Constraint, ...]:
-    """Constraints from the values of a schema file; raises ConfigError naming the entry and what is wrong with it."""
+    """Parse the constraints of a schema file; raises ConfigError naming the entry and the problem."""
     try:
         return read_relations(entries)
     except ValueError as error:
@@ -41,7 +41,7 @@ def read_constraints(entries: Any) -> tuple[Constraint, ...]:
 
 
 def check_constraints(constraints: Sequence[Constraint], columns: Sequence[Column], timezone: str) -> None:
-    """Raise ConfigError on unknown, repeated, unused or unfit columns, and on columns computed twice or in a circle."""
+    """Raise ConfigError for unknown, repeated, unused or unsuitable columns, and for repeated or cyclic targets."""
     if not constraints:
         return
     try:
@@ -51,12 +51,12 @@ def check_constraints(constraints: Sequence[Constraint], columns: Sequence[Colum
 
 
 def fields_of(columns: Sequence[Column], timezone: str) -> dict[str, Field]:
-    """The columns as relations see them, by name."""
+    """The columns as relation fields, by name."""
     return {c.name: Field.of(vars(c), timezone) for c in columns}
 
 
 def table_of(schema: Schema, frame: pd.DataFrame, names: Collection[str], codes: np.ndarray | None = None) -> Table:
-    """These columns of a frame as relations see them; ``codes`` are the rows' class indices, by default one class."""
+    """These columns of a frame as a table for relations; ``codes`` are the rows' class indices, default one class."""
     from ganlib.data.feeds import make_feeds
 
     used = tuple(c for c in schema.features if c.name in names)
@@ -66,6 +66,6 @@ def table_of(schema: Schema, frame: pd.DataFrame, names: Collection[str], codes:
 
 
 def find_constraints(frame: pd.DataFrame, schema: Schema) -> tuple[Constraint, ...]:
-    """Relations between features that hold in every row of ``frame`` and that chance does not explain."""
+    """Relations between features that hold in every row of ``frame`` and are unlikely by chance."""
     names = {c.name for c in schema.features if c.kind in _RELATED}
     return find_relations(table_of(schema, frame, names)) if len(frame) >= FEWEST and len(names) > 1 else ()

@@ -1,7 +1,7 @@
-"""What the values of a row are, in a form and as a hash that no type or file changes.
+"""Normalised values and hashes of rows that do not depend on column types or file formats.
 
-``1``, ``1.0``, ``True`` and the text ``1`` of a CSV file are one value, and so are a date and its ISO text. Rows are
-split by these hashes, so that a table falls into the same parts from CSV, from Parquet and from memory.
+``1``, ``1.0``, ``True`` and the text ``1`` of a CSV file are the same value, and so are a date and its ISO text. Rows
+are split by these hashes, so that a table is split the same way from CSV, Parquet and memory.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from serving.errors import ValueRefused
 from serving.table.arrow import plain_text
 from serving.table.values import as_float, dates, moment_of, numbers
 
-_EXACT = 2.0**53  # beyond it float64 runs neighbouring whole numbers together
+_EXACT = 2.0**53  # beyond it float64 cannot distinguish neighbouring whole numbers
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
 def row_hash(frame: pd.DataFrame) -> np.ndarray:
-    """64 bits of each row's values in the order of the columns, uint64 ``(n,)``; names and types do not count."""
+    """A 64-bit hash of each row's values in column order, uint64 ``(n,)``; ignores names and types."""
     values = {position: plain_values(frame.iloc[:, position]) for position in range(frame.shape[1])}
     return pd.util.hash_pandas_object(pd.DataFrame(values), index=False).to_numpy(dtype=np.uint64)
 
 
 def plain_values(series: pd.Series) -> np.ndarray:
-    """A column as float64 (numbers, truths, seconds), int64 (microseconds UTC) or strings, whatever its type.
+    """A column as float64 (numbers, booleans, seconds), int64 (microseconds UTC) or strings, whatever its type.
 
-    Missing values and words for them are NaN, ``NO_DATE`` or ``""``. Whole numbers beyond 2^53 make strings of their
-    column; so do values of different kinds.
+    Missing values and missing words become NaN, ``NO_DATE`` or ``""``. Columns with whole numbers beyond 2^53 or with
+    values of different kinds become strings.
     """
     try:
         array = arrow_of(series)
@@ -57,7 +57,7 @@ def _written(series: pd.Series) -> np.ndarray:
 
 
 def _as_numbers(array: pa.Array) -> np.ndarray | None:
-    """A column as float64 at once; None where it is none, or where floats would run its whole numbers together."""
+    """A column as float64; None if it is not numeric, or if float64 cannot distinguish its whole numbers."""
     if pa.types.is_decimal(array.type) or pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
         return None
     try:
@@ -72,12 +72,12 @@ def _runs_together(values: np.ndarray) -> bool:
 
 
 def _tidy(values: np.ndarray) -> np.ndarray:
-    """One zero and one NaN."""
+    """Normalise -0.0 to 0.0 and all NaN to one."""
     return np.where(np.isnan(values), np.nan, values + 0.0)
 
 
 def _read(array: pa.Array) -> np.ndarray:
-    """Texts, and whatever else is no number, by what each distinct value says."""
+    """Normalise text and other non-numeric columns by their distinct values."""
     encoded = array.dictionary_encode()
     texts = [plain_text(value).strip() for value in encoded.dictionary.to_pylist()]
     codes = pc.fill_null(encoded.indices, len(texts)).to_numpy(zero_copy_only=False)
@@ -93,7 +93,7 @@ def _read(array: pa.Array) -> np.ndarray:
 
 
 def _number(text: str) -> float:
-    """A number, a truth or a duration in seconds; NaN for any other text, and for whole numbers beyond 2^53."""
+    """Parse a number, boolean or duration (in seconds); NaN for other text and for whole numbers beyond 2^53."""
     if (truth := _TRUTHS.get(text.lower())) is not None:
         return truth
     number = as_float(text)
@@ -107,7 +107,7 @@ def _stamp(text: str) -> int:
 
 
 def _name(text: str, lacks: bool, number: float, stamp: int) -> str:
-    """A value among others of different kinds."""
+    """The string of a value in a column of different kinds."""
     if lacks:
         return ""
     if not np.isnan(number):

@@ -16,9 +16,9 @@ from serving.table.words import Missing
 
 
 def describe_columns(frame: pd.DataFrame, schema: Schema, findings: Iterable[Finding] = ()) -> list[dict[str, Any]]:
-    """One entry a column of the schema, then of the data alone: kind, role, missing share, distinct values, examples.
+    """One entry per column, of the schema and then of the data only: kind, role, shares, distinct values, examples.
 
-    The examples are values of the data: for a person's terminal, never for a file.
+    The examples are real values: print them on a terminal, but do not write them to a file.
     """
     said: dict[str, list[str]] = {}
     for finding in findings:
@@ -65,7 +65,7 @@ def _short(value: str) -> str:
 
 
 def comments(findings: Iterable[Finding]) -> Mapping[str, list[str]]:
-    """The findings as lines above the columns of a schema file."""
+    """The findings by column, as comment lines for a schema file."""
     lines: dict[str, list[str]] = {}
     for found in findings:
         lines.setdefault(found.column, []).append(f"{found.kind}: {found.seen}; {found.done}. {found.overrule}")

@@ -1,4 +1,4 @@
-"""What a column of text is, where all of its values are numbers, durations, dates, times of day or truths."""
+"""Recognises text columns whose values are all numbers, durations, dates, times of day or booleans."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from serving.table.layouts import find_date_layouts, find_number_layout, has_two
 from serving.table.spans import find_span_layout
 
 _ISO = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?$")
-_PROBE = 200  # distinct texts that a layout is first sought in
+_PROBE = 200  # distinct texts of the first, quick check
 _CUT = "fractions of a second are cut to microseconds"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What texts are: a column's kind and layout, and what a person should know of it."""
+    """How texts are read: the column's kind and layout, and a note for the user."""
 
     kind: str
     layout: str | None = None
@@ -25,21 +25,21 @@ class Reading:
 
 
 def read_texts(texts: pd.Series) -> Reading | None:
-    """What these distinct, trimmed texts are; None where they are words."""
+    """How to read these distinct, trimmed texts; None if they are plain text."""
     return _numbers(texts) or _spans(texts) or _dates(texts) or _truths(texts)
 
 
 def all_numbers(texts: pd.Series) -> bool:
-    """Whether all texts are plain numbers. Leading zeros (postcodes, account numbers) make codes of numbers."""
+    """Whether all texts are plain numbers; texts with leading zeros (postcodes, account numbers) are codes."""
     coded = texts.str.match(r"^[+-]?0\d").any()
     return bool(not coded and pd.to_numeric(texts, errors="coerce").notna().all())
 
 
 def _numbers(texts: pd.Series) -> Reading | None:
-    """Plain numbers, and those with a currency, a percent sign, separators of thousands or decimal commas."""
+    """Plain numbers, or numbers with a currency, a percent sign, thousands separators or decimal commas."""
     if all_numbers(texts[:_PROBE]) and all_numbers(texts):
         return Reading("number", find_number_layout(list(texts)) or None)
-    # A few hundred plain numbers may come before the first that has a mark.
+    # The probe may hold only plain numbers although later ones have marks.
     marked = find_number_layout(list(texts[:_PROBE])) is not None
     layout = find_number_layout(list(texts)) if marked else None
     if not layout:
@@ -54,7 +54,7 @@ def _spans(texts: pd.Series) -> Reading | None:
 
 
 def _dates(texts: pd.Series) -> Reading | None:
-    """Dates and times of day, by a layout, or (None) as ISO of several forms."""
+    """Dates and times of day, by a layout or, with layout None, in several ISO forms."""
     note = _CUT if texts.map(is_cut).any() else ""
     probe, rest = list(texts[:_PROBE]), list(texts[_PROBE:])
     found = [layout for layout in find_date_layouts(probe) if all(parse_date(t, layout) is not None for t in rest)]
@@ -74,7 +74,7 @@ def _order(layout: str) -> list[str]:
 
 
 def _several(texts: list[str]) -> str:
-    """Two or three layouts that together read all of the texts, joined by ``|``; empty where there are none."""
+    """Two or three layouts that together parse all texts, joined by ``|``; empty if there are none."""
     left: list[str] = texts
     layouts: list[str] = []
     while left and len(layouts) < 3:

@@ -1,8 +1,8 @@
-"""Names of pandas types that survive a YAML file, plain forms of exotic ones, and the way back.
+"""Names of pandas dtypes for YAML files, and conversion of exotic dtypes to plain ones.
 
-A name is pandas' own (``Int64``, ``datetime64[us, UTC]``, ``string[pyarrow]``), with marks after colons for what it
-does not say: ``object:decimal`` (what the objects are), ``category:int64:ordered`` (what the levels are), ``str:day``
-(dates written as ``2026-01-31``), ``datetime64[us]:second`` (nothing finer than a second was seen).
+A name is that of pandas (``Int64``, ``datetime64[us, UTC]``, ``string[pyarrow]``) with marks for further information:
+``object:decimal`` (type of the objects), ``category:int64:ordered`` (type of the levels), ``str:day`` (dates written as
+``2026-01-31``), ``datetime64[us]:second`` (resolution in the training data).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OBJECTS = {
 
 
 def object_kind(series: pd.Series) -> str:
-    """What an object column holds: one of the marks for objects, else an empty string."""
+    """The mark for the objects in a column; empty if there is none."""
     if not types.is_object_dtype(series.dtype):
         return ""
     return _OBJECTS.get(types.infer_dtype(series, skipna=True), "")
@@ -42,7 +42,7 @@ _LEVELS = {"bool": types.is_bool_dtype, "int64": types.is_integer_dtype, "float6
 
 
 def plain(series: pd.Series) -> pd.Series:
-    """Arrow, sparse and period columns as the ordinary pandas type that holds the same values."""
+    """Convert Arrow, sparse and period columns to an ordinary pandas type with the same values."""
     dtype = series.dtype
     if isinstance(dtype, pd.SparseDtype):
         return series.sparse.to_dense()
@@ -80,7 +80,7 @@ def is_nested(series: pd.Series) -> bool:
 
 
 def date_mark(series: pd.Series, stamps: np.ndarray, zone: str) -> str:
-    """What the way back must know of a date column: ``day``, ``second``, ``utc`` (strings with an offset) or nothing.
+    """The mark needed to restore a date column: ``day``, ``second``, ``utc`` (strings with an offset) or empty.
 
     ``stamps`` are its present values in microseconds UTC.
     """

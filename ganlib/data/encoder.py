@@ -1,17 +1,19 @@
-"""Tables to vectors: fitted on training rows, the same arithmetic as the sealed graph.
+"""Encodes tables as vectors, fitted on training rows, with the same arithmetic as the sealed graph.
 
-Law (numpy here, ONNX in ``ganlib.export.preprocess``): a number is NaN where not finite, then ``(v - center) / scale``
-in float64, the training median where missing, linear within ±10 and logarithmic beyond (so that 1e12 stays finite
-and ordered), then float32; a 0/1 flag marks missing values in columns whose training rows lacked some. Booleans are
-0/1. Categories are one-hot of (categories..., rare or unseen, missing). Text features are numbers. Dates are
-microseconds treated as numbers; for detection they are the sine and cosine of the time of day, week or year (UTC), as
-the schema says, and numbers only where it says so (``ganlib.data.roles``); the time since another date, in seconds, is
-a number, the middle one where either date is missing (``ganlib.data.gaps``). For detection one last position, 5 × the
-count of missing values in columns that never lacked any, keeps such rows from looking normal.
+Encoding (numpy here, ONNX in ``ganlib.export.preprocess``):
+- Numbers: non-finite values are missing; ``(v - center) / scale`` in float64; the training median if missing; linear
+  within ±10 and logarithmic beyond, so that 1e12 stays finite and ordered; then float32. A 0/1 flag marks missing
+  values in columns that had some in training.
+- Booleans are 0/1. Categories are one-hot of (categories..., rare or unseen, missing). Text features are numbers.
+- Dates are microseconds, encoded as numbers for generation. For detection they are the sine and cosine of the time of
+  day, week or year (UTC), and numbers only if the schema says so (``ganlib.data.roles``).
+- The time since another date, in seconds, is a number; the median if either date is missing (``ganlib.data.gaps``).
+- For detection, one last position is 5 × the number of missing values in columns that had none in training, so that
+  such rows do not look normal.
 
-Privacy: what stands for a missing number is the median where several rows share it, else the mean of the five rows
-around it, so that no single row's value is stored; of a column with fewer than five values, mean, deviation and what
-stands for a missing one are rounded to three significant digits.
+Privacy: a missing number is replaced by the median if several rows share it, and otherwise by the mean of the five
+rows around it, so that no single row's value is stored. For columns with fewer than five values, mean, deviation and
+this replacement are rounded to three significant digits.
 """
 
 from __future__ import annotations
@@ -42,10 +44,10 @@ PERIODS = {"day": 86_400_000_000, "week": 604_800_000_000, "year": 31_556_952_00
 
 
 class TableEncoder:
-    """Encodes frames by a schema; ``for_generation`` leaves out what cannot be turned back into raw columns.
+    """Encodes frames by a schema; ``for_generation`` leaves out columns that cannot be decoded again.
 
-    ``numeric`` (generation only): ``quantile`` maps numbers and dates to normal scores (``ganlib.data.normal_scores``),
-    ``standard`` only centres and scales them. A column with fewer than five values, or with numbers beyond 1e150, is
+    ``numeric`` (generation only): ``quantile`` maps numbers and dates to normal scores (``ganlib.data.normal_scores``);
+    ``standard`` only centres and scales them. Columns with fewer than five values, or with numbers beyond 1e150, are
     scaled in either case.
 
     After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None),
@@ -64,7 +66,7 @@ class TableEncoder:
 
     # ---------------------------------------------------------------- fitting
     def fit(self, frame: Any) -> TableEncoder:
-        """Learn centres, scales and references from training rows; raises DataError as ``feeds`` does."""
+        """Learn centres, scales and references from training rows; raises the errors of ``feeds``."""
         feeds = self.feeds(frame)
         codes, start = [], 0
         for column in self.columns():
@@ -145,7 +147,7 @@ class TableEncoder:
         return DataSpec.table(tuple(blocks))
 
     def feeds(self, frame: Any) -> dict[str, np.ndarray]:
-        """Raw feeds by input name; raises DataError on data against the schema."""
+        """Raw feeds by input name; raises DataError if the data does not fit the schema."""
         frame = as_frame(frame)
         if len(frame) == 0:
             raise DataError("the data has no rows")
@@ -167,7 +169,7 @@ class TableEncoder:
         return out
 
     def encode_values(self, index: int, feed: np.ndarray) -> np.ndarray:
-        """One feature column alone: float32 ``(n, width of the column)`` from its raw feed, its gap the usual one."""
+        """Encode one feature column, float32 ``(n, width of the column)``, from its raw feed, with the median gap."""
         code = self.codes[index]
         out = np.zeros((len(feed), code.start + code.width), dtype=np.float32)
         _encode_column(code, feed, out)
@@ -213,7 +215,7 @@ class TableEncoder:
 
 
 def _with_gap(code: ColumnCode, feeds: Mapping[str, np.ndarray], start: str) -> ColumnCode:
-    """The code with the gap since another date before its cycles."""
+    """Add the gap since another date to a code, before its cycles."""
     seconds = gaps(feeds[code.input], feeds[start])
     present = seconds[~np.isnan(seconds)]
     center, scale = _private_moments(present) if len(present) else (0.0, 1.0)
@@ -231,14 +233,14 @@ def _encode_gap(code: ColumnCode, seconds: np.ndarray) -> np.ndarray:
 
 
 def _clock(column: Column) -> tuple[bool, tuple[str, ...]]:
-    """Whether a detector reads a column's position in time (of a number: its value), and its cycles."""
+    """Whether a detector uses a date's position in time (for a number: its value), and the date's cycles."""
     if column.kind == "date" and column.clock is None:
         return True, ("day", "week")
     return column.clock != "recurring", column.cycles
 
 
 def _numbers(column: Column, feed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values as float64 and where they are missing."""
+    """Values as float64, and a mask of missing ones."""
     if column.kind == "date":
         return feed.astype(np.float64), feed == NO_DATE
     return feed, ~np.isfinite(feed)
@@ -247,7 +249,7 @@ def _numbers(column: Column, feed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _fit_text(column: Column, feed: np.ndarray, start: int) -> ColumnCode:
     center = feed.mean(0, dtype=np.float64)
     deviation = feed.std(0, dtype=np.float64)
-    # A bucket hardly ever used must not blow up on its first use.
+    # Bound the scale, so that the first use of a rare bucket does not produce a huge value.
     scale = np.maximum(deviation, 0.05)
     median = (np.median(feed, axis=0) - center) / scale
     return ColumnCode(
@@ -257,14 +259,14 @@ def _fit_text(column: Column, feed: np.ndarray, start: int) -> ColumnCode:
 
 
 def _moments(present: np.ndarray) -> tuple[float, float]:
-    """Mean and population deviation (1 for constants), also of numbers whose squares overflow."""
+    """Mean and population standard deviation (1 for constants); also for numbers whose squares overflow."""
     unit = max(1.0, float(np.abs(present).max()) / 1e100)
     center, scale = float((present / unit).mean() * unit), float((present / unit).std() * unit)
     return center, scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0
 
 
 def _middle(present: np.ndarray) -> float:
-    """The median where rows share it, else the mean of the five rows around it; of fewer rows, rounded."""
+    """The median if five rows share it, otherwise the mean of the five rows around it; rounded for fewer rows."""
     ordered = np.sort(present)
     middle, n = ordered[(len(ordered) - 1) // 2], len(ordered)
     if (ordered == middle).sum() >= COMMON:
@@ -275,9 +277,9 @@ def _middle(present: np.ndarray) -> float:
 
 
 def _private_moments(present: np.ndarray) -> tuple[float, float]:
-    """``_moments``, of fewer than five values rounded; no scale is then finer than the rounding of the centre.
+    """``_moments``, rounded for fewer than five values; the scale is then at least the rounding unit of the centre.
 
-    A constant has the scale 1: rounded by more than that, it would lie so far out that it could not come back.
+    Otherwise a constant, which has the scale 1, could be encoded too far out to be decoded again.
     """
     center, scale = _moments(present)
     near, span = _private(center, present), float(np.ptp(present)) or abs(center)
@@ -285,13 +287,13 @@ def _private_moments(present: np.ndarray) -> tuple[float, float]:
 
 
 def _private(value: float, present: np.ndarray) -> float:
-    """A figure of five values or more as it is, of fewer to three significant digits."""
+    """A statistic, rounded to three significant digits if it is of fewer than five values."""
     span = float(np.ptp(present)) or abs(value)
     return value if len(present) >= COMMON or not np.isfinite(span) else rounded(value, span)
 
 
 def _with_reference(code: ColumnCode, raw: float) -> ColumnCode:
-    """The code with its median and its part of the reference row, both from the column's middle value."""
+    """Set a code's median and its part of the reference row, both from the column's middle value."""
     row = np.zeros((1, code.start + code.width), dtype=np.float32)
     feed = np.array([int(raw)], dtype=np.int64) if code.kind == "date" else np.array([raw])
     _encode_column(code, feed, row)
@@ -313,7 +315,7 @@ def _blocks(code: ColumnCode) -> list[Block]:
 
 
 def _encode_column(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray | None:
-    """Write one column's positions; returns where it was missing (None where that cannot be)."""
+    """Write one column's positions; returns the mask of missing values (None for text)."""
     if code.kind == "category":
         return _encode_category(code, feed, out)
     if code.kind == "text":
@@ -350,7 +352,7 @@ def _cycles(cycles: tuple[str, ...], feed: np.ndarray, lacks: np.ndarray) -> np.
 
 
 def _encode_category(code: ColumnCode, feed: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """One-hot: known categories, then rare or unseen, then missing, where the code has these."""
+    """One-hot: known categories, then rare or unseen, then missing, if the code has these."""
     size = len(code.categories)
     rare = size if code.has_rare else -1
     missing = size + code.has_rare if code.has_missing else rare

@@ -1,4 +1,4 @@
-"""Frames to feeds: the raw inputs of a sealed artifact, one array per column (docs/artifact.md)."""
+"""Converts frames to feeds, the raw inputs of a sealed artifact, with one array per column (docs/artifact.md)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from serving.frame import FrameAdapter
 def make_feeds(schema: Schema, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Raw feeds by input name for the feature columns and the group column; extra columns are ignored.
 
-    Raises DataError on missing or repeated columns (naming close ones), and on values against a column's kind (naming
-    the first bad row and value).
+    Raises DataError for missing or repeated columns, with close matches, and for values that do not fit a column's
+    kind, with the first bad row and value.
     """
     wanted = [c for c in schema.columns if c.role in ("feature", "group")]
     check_names(frame)

@@ -1,4 +1,4 @@
-"""What every part asks of a frame before looking at a value: two dimensions, unique string names, something in it."""
+"""Basic checks of frames: two dimensions, unique string column names, not empty."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.table.arrow import without_views
 
 @dataclass(frozen=True)
 class Back:
-    """The way back to the library that a table came from; None gives pandas frames unchanged."""
+    """Converts frames back to the library of the original table; None returns pandas frames unchanged."""
 
     library: Any = None
 
@@ -31,9 +31,9 @@ class Back:
 
 
 def open_table(data: Any) -> tuple[Any, Back]:
-    """A frame of another library as pandas' own, and the way back; pandas frames and arrays pass unchanged.
+    """Convert a frame of another library to pandas; also returns the way back. Pandas frames and arrays are unchanged.
 
-    Whatever narwhals opens is accepted: polars, PyArrow, Modin, cuDF. Raises DataError on other tables.
+    Accepts all tables that narwhals supports: polars, PyArrow, Modin, cuDF. Raises DataError for other tables.
     """
     if isinstance(data, pd.DataFrame) or not (hasattr(data, "columns") or hasattr(data, "to_pandas")):
         return data, Back()
@@ -42,7 +42,7 @@ def open_table(data: Any) -> tuple[Any, Back]:
     try:
         table = nw.from_native(data, eager_only=True)
     except TypeError as error:
-        raise DataError(f"{type(data).__name__} is no table that can be read; give a pandas frame") from error
+        raise DataError(f"{type(data).__name__} cannot be read as a table; give a pandas frame") from error
 
     library = str(table.implementation).rpartition(".")[2].lower()
     return without_views(table.to_arrow()).to_pandas(types_mapper=pd.ArrowDtype), Back(library)
@@ -51,16 +51,15 @@ def open_table(data: Any) -> tuple[Any, Back]:
 def as_frame(data: Any) -> pd.DataFrame:
     """A DataFrame with string column names; an array ``(n, k)`` gets the columns x0, x1, ...
 
-    Frames of other libraries are read as ``open_table`` does.
-
-    Raises DataError on anything else, and on column names in several levels.
+    Frames of other libraries are converted by ``open_table``. Raises DataError for other data and for column names
+    with several levels.
     """
     data = open_table(data)[0]
     if isinstance(data, pd.DataFrame):
         if data.columns.nlevels > 1:
             raise DataError("the columns have names in several levels; join them, e.g. '_'.join(name)")
         data = data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
-        # Long doubles are no type of pandas' own: half of it cannot compare them.
+        # Convert long doubles, which pandas supports only in part.
         long = [n for n, t in data.dtypes.items() if isinstance(t, np.dtype) and t.kind == "f" and t.itemsize > 8]
         return data.astype(dict.fromkeys(long, np.float64)) if long else data
     array = np.asarray(data)
@@ -70,7 +69,7 @@ def as_frame(data: Any) -> pd.DataFrame:
 
 
 def check_names(frame: pd.DataFrame) -> None:
-    """Raise DataError where column names repeat or are empty."""
+    """Raise DataError if column names repeat or are empty."""
     if twice := sorted({str(n) for n in frame.columns[frame.columns.duplicated()]}):
         raise DataError(f"column names must be unique; these come twice: {', '.join(twice)}")
     if any(str(n) == "" for n in frame.columns):
@@ -79,14 +78,14 @@ def check_names(frame: pd.DataFrame) -> None:
 
 
 def check_frame(frame: pd.DataFrame) -> None:
-    """Raise DataError where column names repeat or there is nothing in the frame."""
+    """Raise DataError if column names repeat or the frame is empty."""
     check_names(frame)
     if frame.shape[0] == 0 or frame.shape[1] == 0:
         raise DataError(f"the data has {frame.shape[0]} rows and {frame.shape[1]} columns; nothing to learn from")
 
 
 def close_names(name: str, names: Iterable[Any]) -> str:
-    """Advice that names the closest columns, or the first twenty."""
+    """A hint with the closest column names, or with the first twenty."""
     known = [str(n) for n in names]
     lowered = {n.lower(): n for n in known}
     close = difflib.get_close_matches(str(name).lower(), list(lowered), n=3)

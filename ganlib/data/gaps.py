@@ -1,7 +1,7 @@
-"""Gaps between two dates of a row: the time from one to the other, which a detector reads beside their cycles.
+"""Gaps between two dates of a row: the time from one to the other, used by detectors in addition to cycles.
 
-A trip of thirty hours has an ordinary start and an ordinary end. ``gap_from`` of a date names the date that its gap
-begins at; the gap is signed, in seconds, and missing where either date is.
+For example, a trip of thirty hours has an ordinary start and an ordinary end. ``gap_from`` of a date names the start of
+its gap. The gap is signed, in seconds, and missing if either date is missing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from serving.table.layouts import is_clock
 if TYPE_CHECKING:
     from ganlib.data.schema import Column
 
-LEAST_ROWS = 20  # rows with both dates from which a steady gap is no accident
-STEADY = 0.1  # a gap's spread, as a share of the spread of either date, up to which it says something
+LEAST_ROWS = 20  # rows with both dates needed to detect a steady gap
+STEADY = 0.1  # largest spread of a steady gap, relative to the spread of either date
 
 
 def is_date(column: Column) -> bool:
-    """Whether a column is one of dates, not of times of day alone."""
+    """Whether a column holds dates, not only times of day."""
     return column.kind == "date" and not is_clock(column.layout)
 
 
@@ -37,7 +37,7 @@ def without_gaps(columns: Iterable[Column]) -> tuple[Column, ...]:
 
 
 def check_gaps(columns: Sequence[Column]) -> None:
-    """Raise ConfigError on a gap from or on anything but two dates that a model sees."""
+    """Raise ConfigError unless every gap is between two different date features."""
     dates = [c.name for c in columns if c.role == "feature" and is_date(c)]
     for column in columns:
         if column.gap_from is None or column.role != "feature":
@@ -53,13 +53,13 @@ def check_gaps(columns: Sequence[Column]) -> None:
 
 
 def gaps(feed: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Seconds from ``start`` to ``feed``, both int64 microseconds; NaN where either is missing."""
+    """Seconds from ``start`` to ``feed``, both int64 microseconds; NaN if either is missing."""
     lacks = (feed == NO_DATE) | (start == NO_DATE)
     return np.where(lacks, np.nan, (feed - start).astype(np.float64) / 1e6)
 
 
 def with_gaps(columns: Sequence[Column], frame: pd.DataFrame, timezone: str) -> list[Column]:
-    """The columns, each date with the gap from the earlier listed date that it keeps the steadiest distance to."""
+    """Set ``gap_from`` of each date to the earlier listed date with the steadiest gap, if there is one."""
     dates = [c for c in columns if c.role == "feature" and is_date(c)]
     feeds = {c.name: as_microseconds(frame[c.name], c.timezone or timezone, layout=c.layout) for c in dates}
     starts = {c.name: _start(feeds, c.name, [d.name for d in dates[:place]]) for place, c in enumerate(dates)}
@@ -72,7 +72,7 @@ def _start(feeds: dict[str, np.ndarray], name: str, earlier: Iterable[str]) -> s
 
 
 def _unsteadiness(feed: np.ndarray, start: np.ndarray) -> float:
-    """Spread of the gap as a share of the smaller spread of the two dates; infinite where that says nothing."""
+    """Spread of the gap relative to the smaller spread of the two dates; infinite if that is not informative."""
     both = (feed != NO_DATE) & (start != NO_DATE)
     spreads = [_spread(values[both]) for values in (feed, start)]
     if both.sum() < LEAST_ROWS or min(spreads) <= 0:
@@ -81,5 +81,5 @@ def _unsteadiness(feed: np.ndarray, start: np.ndarray) -> float:
 
 
 def _spread(values: np.ndarray) -> float:
-    """The range of nine tenths of the values."""
+    """The range of the middle 90% of the values."""
     return float(np.subtract(*np.quantile(values.astype(np.float64), (0.95, 0.05)))) if len(values) else 0.0

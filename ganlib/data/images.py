@@ -58,12 +58,12 @@ def image_spec(images: Tensor, classes: int = 0) -> DataSpec:
 
 
 def to_tensor(array: np.ndarray | Tensor, channels: Channels | None = None, values: Values | None = None) -> Tensor:
-    """Images as float32 ``(n, c, h, w)`` in [-1, 1].
+    """Convert images to float32 ``(n, c, h, w)`` in [-1, 1].
 
-    ``array`` is ``(n, h, w)`` (grey), ``(n, h, w, c)`` or ``(n, c, h, w)``; ``channels`` says which of the last two
-    where both fit. Bytes 0..255 map to [-1, 1] linearly. Floats are "unit" (in [0, 1]) or "signed" (in [-1, 1]);
-    without ``values`` they are taken as unit where none is negative, and the choice is logged. Booleans are 0 and 1.
-    Raises DataError on other shapes, types or ranges, naming what was found.
+    ``array`` is ``(n, h, w)`` (grey), ``(n, h, w, c)`` or ``(n, c, h, w)``; ``channels`` decides between the last two
+    if both fit. Bytes 0..255 map to [-1, 1] linearly. Floats are "unit" (in [0, 1]) or "signed" (in [-1, 1]); without
+    ``values`` they are unit if none is negative, and the choice is logged. Booleans are 0 and 1. Raises DataError for
+    other shapes, types or ranges.
     """
     pixels = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
     if pixels.size == 0:
@@ -75,30 +75,33 @@ def to_tensor(array: np.ndarray | Tensor, channels: Channels | None = None, valu
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Bytes ``(n, h, w, c)`` of images ``(n, c, h, w)`` in [-1, 1]; undoes ``to_tensor`` exactly.
+    """Convert images ``(n, c, h, w)`` in [-1, 1] to bytes ``(n, h, w, c)``; the exact inverse of ``to_tensor``.
 
-    Values beyond [-1, 1] are clipped. Raises DataError on other shapes and on values that are not finite.
+    Values outside [-1, 1] are clipped. Raises DataError for other shapes and for non-finite values.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise DataError(f"images have the shape (n, 1 or 3, height, width); got {_shape(images.shape)}")
     pixels = images.detach().to("cpu", torch.float32)
     if not torch.isfinite(pixels).all():
-        raise DataError("the images hold values that are not finite; the model that made them has diverged")
+        raise DataError("the images hold values that are not finite; the model that generated them has diverged")
     scaled = pixels.add(1).mul_(127.5).round_().clamp_(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 class ImageFolder:
-    """The images below a folder, decoded when asked for.
+    """The images below a folder, decoded on access.
 
-    PNG, JPEG, BMP, TIFF (first page) and WebP (first frame) are found by name at any depth, in name order; names that
-    begin with ``.`` or ``_`` are passed over. With ``labels="folder"`` the first sub-folder is the class.
-    ``size``: the shorter side is resized to it and a centred square cut out; without it all images must be of one
-    size. ``channels`` 1 or 3; without it, 3 unless all files are grey (palettes count as colour). Where one of the two
-    is left open, the header of every file is read, otherwise none is.
-    Files are turned upright by their EXIF orientation, 16 bits become 8, transparency becomes white.
-    Raises ConfigError where the folder does not exist or an option is wrong; DataError where it holds no images, where
-    sizes differ, and, when they are met, on broken files and on files of more than 2**26 pixels.
+    PNG, JPEG, BMP, TIFF (first page) and WebP (first frame) files are found at any depth, in name order; names that
+    begin with ``.`` or ``_`` are skipped. Files are turned upright by their EXIF orientation, 16 bits become 8, and
+    transparency becomes white.
+
+    - ``size``: resize the shorter side to it and crop a centred square; without it all images must have the same size.
+    - ``channels``: 1 or 3; defaults to 3 unless all files are grey (palettes count as colour).
+    - ``labels="folder"``: the first sub-folder is the class.
+
+    If ``size`` or ``channels`` is not given, the header of every file is read. Raises ConfigError for a missing folder
+    or a wrong option; DataError for a folder without images, different sizes and, on access, corrupt files and files
+    of more than 2**26 pixels.
     """
 
     def __init__(
@@ -128,16 +131,16 @@ class ImageFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | None]:
-        """One image ``(c, h, w)`` and its class index, None without labels; ``load`` gives several."""
+        """One image ``(c, h, w)`` and its class index (None without labels); use ``load`` for several."""
         try:
             index = operator.index(index)
         except TypeError as error:
-            raise DataError(f"one image is chosen by a whole number, not {index!r}; load() gives more") from error
+            raise DataError(f"one image is chosen by a whole number, not {index!r}; use load() for several") from error
         image = torch.from_numpy(self._pixels(index)).permute(2, 0, 1).to(torch.float32).div_(127.5).sub_(1)
         return image, None if self.labels is None else self.labels[index]
 
     def digests(self) -> dict[str, str]:
-        """A digest of the files' names and bytes, which are all read; an epoch decodes them as well."""
+        """A digest of the files' names and bytes; reads all files."""
         known = hashlib.blake2b(digest_size=16)
         for file in self.files:
             data = file.read_bytes()
@@ -148,8 +151,7 @@ class ImageFolder:
         return (self[index] for index in range(len(self)))
 
     def load(self, indices: Sequence[int] | Tensor | None = None) -> dict[str, Tensor]:
-        """The images at these indices, or where a mask is true (all without), as ``x`` ``(n, c, h, w)``; their classes,
-        if any, as ``y``."""
+        """Load images by indices or a mask (default: all): ``x`` ``(n, c, h, w)`` and, with labels, classes ``y``."""
         rows = np.arange(len(self)) if indices is None else np.asarray(indices)
         if rows.dtype == bool and rows.shape == (len(self),):
             rows = np.flatnonzero(rows)
@@ -168,7 +170,7 @@ class ImageFolder:
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[dict[str, Tensor]]:
         """Every image once, ``batch_size`` decoded at a time (the last batch may be smaller).
 
-        In the order drawn from ``generator``, or in name order without one.
+        The order is random by ``generator``, or by name without one.
         """
         _check_batch_size(batch_size)
         order = torch.arange(len(self)) if generator is None else _permutation(len(self), generator)
@@ -184,10 +186,10 @@ class ImageFolder:
 
 
 class Source(Protocol):
-    """What LazyImages draws from: an ImageFolder, or anything that loads rows by index.
+    """The data source of LazyImages: an ImageFolder, or any object that loads rows by index.
 
-    Where it also has ``labels``, the class index of each row, a trainer checks them all before the first step; where it
-    has ``digests()``, text by name that tells its data from others, a checkpoint of other data is refused.
+    If it has ``labels`` (the class index of each row), a trainer checks them all before the first step. If it has
+    ``digests()`` (strings by name that identify the data), a trainer rejects checkpoints of other data.
     """
 
     def __len__(self) -> int: ...
@@ -197,12 +199,12 @@ class Source(Protocol):
 
 
 class LazyImages:
-    """Shuffled mini-batches that are decoded when drawn; to a trainer the same as TensorBatches.
+    """Shuffled mini-batches that are decoded on demand; a drop-in replacement for TensorBatches.
 
-    The order is TensorBatches' own: it depends on (seed, epoch) only, and an epoch's smaller rest is dropped.
-    ``transform(images, generator)`` augments each batch's ``x``; its generator too is fixed by (seed, epoch).
-    ``labels`` are the source's, None where it has none.
-    Raises DataError on an empty source, ConfigError on what cannot be drawn from and on other options that do not fit.
+    The order depends only on (seed, epoch), as in TensorBatches, and an incomplete last batch is dropped.
+    ``transform(images, generator)`` augments the ``x`` of each batch; its generator also depends only on (seed, epoch).
+    ``labels`` are the source's, or None. Raises DataError for an empty source, and ConfigError for an object that is
+    not a source and for wrong options.
     """
 
     def __init__(
@@ -215,7 +217,7 @@ class LazyImages:
         device: torch.device | str = "cpu",
     ) -> None:
         if not callable(getattr(source, "load", None)):
-            raise ConfigError(f"LazyImages draws from a folder, LazyImages(ImageFolder(path), 32), not {source!r}")
+            raise ConfigError(f"LazyImages needs a folder, LazyImages(ImageFolder(path), 32), not {source!r}")
         _check_batch_size(batch_size)
         if transform is not None:
             check_transform(transform, "LazyImages takes")
@@ -231,14 +233,14 @@ class LazyImages:
         return len(self._order)
 
     def digests(self) -> dict[str, str]:
-        """The source's, where it tells any, how many images it has, and how they are drawn.
+        """The digests of the source, if it has any, with the number of images and the sampling options.
 
-        A transform is told by its repr without addresses, so a function by its name.
+        A transform is identified by its repr without addresses, and thus a function by its name.
         """
         drawn = {name: str(getattr(self, name)) for name in ("batch_size", "seed", "shuffle")}
         drawn["transform"] = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.transform))
-        tell = getattr(self.source, "digests", dict)
-        return {"images": str(len(self.source)), **drawn, **tell()}
+        digests = getattr(self.source, "digests", dict)
+        return {"images": str(len(self.source)), **drawn, **digests()}
 
     def to(self, device: torch.device | str) -> LazyImages:
         """The same batches, delivered on a device."""
@@ -246,7 +248,7 @@ class LazyImages:
 
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch, one in memory at a time."""
-        # A stream of its own, not the one that shuffled the rows.
+        # A separate random stream from the one that shuffles the rows.
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, number, _TRANSFORMS))
         for rows in self._order.batches(number):
             tensors = self.source.load(rows)
@@ -299,17 +301,17 @@ def _signed(pixels: np.ndarray, values: Values | None) -> np.ndarray:
     floats = np.array(pixels, dtype=np.float32, order="C")
     low, high = float(floats.min()), float(floats.max())
     if not np.isfinite(floats).all():
-        raise DataError(f"{np.count_nonzero(~np.isfinite(floats))} pixel values are not finite; mend or drop them")
+        raise DataError(f"{np.count_nonzero(~np.isfinite(floats))} pixel values are not finite; fix or drop them")
     unit = values == "unit" or (values is None and low >= -_SLACK)
     if values is None and pixels.dtype.kind == "f":
         _log.info("pixels from %.4g to %.4g are taken as %s", low, high, "[0, 1]" if unit else "[-1, 1]")
     if low < (0 if unit else -1) - _SLACK or high > 1 + _SLACK:
         wanted = "[0, 1]" if unit else "[-1, 1]"
-        mend = "scale them to it"
+        fix = "scale them to it"
         if low >= 0:
-            mend = "divide them by the largest value that a pixel can have" + (", 255 for bytes" if high > 100 else "")
+            fix = "divide them by the largest value that a pixel can have" + (", 255 for bytes" if high > 100 else "")
         raise DataError(
-            f"float pixels must lie in [0, 1] or [-1, 1]; taken as {wanted}, they run from {low:g} to {high:g}; {mend}"
+            f"float pixels must lie in [0, 1] or [-1, 1]; taken as {wanted}, they run from {low:g} to {high:g}; {fix}"
         )
     return np.clip(floats * 2 - 1 if unit else floats, -1, 1)
 
@@ -362,7 +364,7 @@ def _label(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[
     # An empty folder would shift the numbers of the classes after it.
     folders = {p.name for p in folder.iterdir() if p.is_dir() and not _hidden([p.name])}
     if empty := sorted(folders - set(classes)):
-        raise DataError(f"the class folder {folder / empty[0]} holds no image; fill it, or take it away")
+        raise DataError(f"the class folder {folder / empty[0]} holds no image; fill it, or remove it")
     return classes, tuple(classes.index(part[0]) for part in parts)
 
 
@@ -387,7 +389,7 @@ class _Header:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image with its header read; whatever goes wrong while it is open names the file."""
+    """Open an image and read its header; errors while it is open name the file."""
     from PIL import Image
 
     try:
@@ -399,10 +401,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except (ConfigError, DataError):
         raise
     except PermissionError as error:
-        raise ConfigError(f"{path} may not be read; mend its permissions") from error
+        raise ConfigError(f"{path} may not be read; fix its permissions") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels; shrink it first") from error
-    except Exception as error:  # each decoder raises types of its own
+    except Exception as error:  # each decoder raises its own types
         reason = " ".join(str(error).split()).replace(str(path), "the file")[:200] or type(error).__name__
         raise DataError(f"{path} is not a readable image ({reason}); save it again or remove it") from error
 

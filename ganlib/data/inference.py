@@ -1,7 +1,7 @@
-"""Schema inference: what each column of a frame most likely is, and what may be stored of it.
+"""Schema inference: the most likely kind and role of each column, and the statistics that may be stored.
 
-Privacy: categories, exact bounds and constants are stored only where at least ``COMMON`` rows share them; other bounds
-are rounded outward, and quantiles rounded, to three significant digits (dates to the day).
+Privacy: categories, exact bounds and constants are stored only if at least ``COMMON`` rows share them. Other bounds are
+rounded outward, and quantiles rounded, to three significant digits (dates to the day).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TEXT_BUCKETS = 32
 _DAY = 86_400_000_000  # microseconds: dates are stored to the day only
 _POINTS = (0.0, 0.05, 0.5, 0.95, 1.0)
 _HOUR = 3_600_000_000  # times of day are stored to the hour
-EXACT = 2**53  # beyond it float64 runs neighbouring whole numbers together
+EXACT = 2**53  # beyond it float64 cannot distinguish neighbouring whole numbers
 
 
 def infer_schema(
@@ -49,21 +49,23 @@ def infer_schema(
     drop: Iterable[str] = (),
     ids: Iterable[str] = (),
 ) -> Schema:
-    """A schema for this frame, to be reviewed: the ``note`` of a column says why it is dropped or specially treated.
+    """Infer a schema for review. The ``note`` of a column explains why it is dropped or treated specially.
 
-    Whole numbers stay integers however few values they have, unless their dtype is a category; strings that are all
-    numbers become numbers (not where leading zeros mark codes); ISO dates become dates. Strings with more than
-    ``max_categories`` values become text features, or are dropped where every value differs and none looks like free
-    text; whole numbers that all differ are dropped where they are named like an identifier, or only grow over 20 rows
-    or more, as long as another feature is left. Columns without a value or of lists and mappings are dropped.
-    For a detector, other clocks, counters and identifiers are dropped too, and dates are read by what recurs of them
-    (``ganlib.data.roles``) and by steady gaps between them (``ganlib.data.gaps``); not so ``for_generation``, where
-    relations between columns are proposed as constraints.
+    - Whole numbers are integers however few values they have, unless their dtype is a category.
+    - Strings that are all numbers become numbers, unless they have leading zeros; ISO dates become dates.
+    - Strings with more than ``max_categories`` values become text features. They are dropped if all values differ and
+      none looks like free text.
+    - Distinct whole numbers are dropped if they are named like an identifier or increase over 20 rows or more, as long
+      as another feature remains.
+    - Empty columns and columns of lists or mappings are dropped.
+    - For a detector, other clocks, counters and identifiers are dropped too, and dates are read by their cycles
+      (``ganlib.data.roles``) and steady gaps (``ganlib.data.gaps``).
+    - With ``for_generation``, relations between columns are proposed as constraints instead.
 
-    ``label`` and ``group`` name columns that get these roles, ``drop`` and ``ids`` columns that are not used;
-    ``timezone`` is how naive times are read.
-    Raises DataError on duplicate column names, an absent column (naming close ones), complex numbers, or a frame
-    without rows, columns or features; ConfigError on an unknown time zone, roles that clash or a limit below 2.
+    ``label`` and ``group`` name the columns with these roles, ``drop`` and ``ids`` unused columns; naive times are
+    read in ``timezone``. Raises DataError for duplicate column names, a missing column (with close matches), complex
+    numbers, or a frame without rows, columns or features; ConfigError for an unknown time zone, conflicting roles or a
+    limit below 2.
     """
     if max_categories < 2:
         raise ConfigError(f"max_categories must be 2 or more, not {max_categories}")
@@ -91,12 +93,12 @@ def infer_schema(
 
 
 def _is_identifier(column: Column) -> bool:
-    """Whether a column was dropped for naming its rows: it then travels with their scores."""
+    """Whether a column was dropped as an identifier; it is then copied to the scores."""
     return column.role == "dropped" and "identifier" in column.note
 
 
 def with_public(schema: Schema, frame: pd.DataFrame) -> Schema:
-    """The schema with every value of the columns that a person marked public, however rare."""
+    """The schema with all values listed, however rare, for columns that are marked public."""
     for column in schema.columns:
         if column.public and column.kind == "category" and column.name in frame.columns:
             texts = as_strings(frame[column.name], schema.missing(column.name), column.levels)
@@ -106,7 +108,7 @@ def with_public(schema: Schema, frame: pd.DataFrame) -> Schema:
 
 
 def _inferred(series: pd.Series, timezone: str, max_categories: int, unused: bool) -> Column:
-    """A column; one that is not to be used may hold what no column can."""
+    """Infer a column; unused columns may hold unreadable values."""
     try:
         return _infer_column(series, timezone, max_categories)
     except DataError:
@@ -116,7 +118,7 @@ def _inferred(series: pd.Series, timezone: str, max_categories: int, unused: boo
 
 
 def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Column:
-    """Told by the dtype where it tells, else by the values."""
+    """Infer a column from its dtype if that is conclusive, and otherwise from its values."""
     name, dtype = str(series.name), name_of(series)
     if isinstance(series.dtype, pd.CategoricalDtype):
         return _categorical(series, max_categories, timezone)
@@ -138,7 +140,7 @@ def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Colu
 
 
 def _categorical(series: pd.Series, max_categories: int, timezone: str) -> Column:
-    """A category while its levels are few, else what the levels are; times and durations are never categories."""
+    """A category if it has few levels, otherwise a column of the levels' type; times are never categories."""
     levels = series.cat.categories.dtype
     timed = types.is_datetime64_any_dtype(levels) or types.is_timedelta64_dtype(levels)
     if series.nunique() <= max_categories and not timed:
@@ -159,7 +161,7 @@ def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: in
     filled = texts[present]
     if len(filled) and (disguised := _disguised(series, filled, dtype, timezone)):
         return disguised
-    # Among words, NA and None are values: a country, a grade.
+    # In text columns, NA and None are values: a country, a grade.
     values = _word_values(texts)
     present = np.array([text not in Missing(MISSING_WORDS, values) for text in texts], dtype=bool)
     filled, rows = texts[present], int(counts.to_numpy()[present].sum())
@@ -176,7 +178,7 @@ def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: in
 
 
 def _word_values(texts: pd.Series) -> set[str]:
-    """Words such as NA that are both a value and a word for missing, and are read as values among words."""
+    """Words such as NA that may also be values; in text columns they are read as values."""
     return {text.strip() for text in texts if text.strip().lower() in AMBIGUOUS}
 
 
@@ -190,7 +192,7 @@ def _disguised(series: pd.Series, filled: pd.Series, dtype: str, timezone: str) 
         return _number_column(series, dtype, timezone, found.layout, found.note)
     try:
         return _date_column(series, dtype, timezone, found.layout, found.note)
-    except DataError:  # looks like dates but is none: 2026-02-31
+    except DataError:  # looks like dates but is not: 2026-02-31
         return None
 
 
@@ -239,7 +241,7 @@ def _number_column(series: pd.Series, dtype: str, timezone: str, layout: str | N
 
 
 def _beyond_exact(series: pd.Series, values: np.ndarray) -> bool:
-    """Whether these are whole numbers that float64 would run together, all different; DataError where some repeat."""
+    """Whether these are distinct whole numbers beyond float64's precision; raises DataError if some repeat."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0 or np.abs(finite).max() <= EXACT or not _is_whole_type(series):
         return False
@@ -256,7 +258,7 @@ def _is_whole_type(series: pd.Series) -> bool:
 
 
 def is_text_type(series: pd.Series) -> bool:
-    """Strings, or objects that may be strings."""
+    """Whether a column has strings, or objects that may be strings."""
     return types.is_string_dtype(series.dtype) or types.is_object_dtype(series.dtype)
 
 
@@ -286,13 +288,13 @@ def _date_column(series: pd.Series, dtype: str, timezone: str, layout: str | Non
 
 
 def clock_of(series: pd.Series) -> str:
-    """The layout of a column of times of day: down to microseconds where a value has some."""
+    """The layout of a column of times of day, with microseconds if any value has some."""
     fine = any(value.microsecond for value in series if isinstance(value, time))
     return "%H:%M:%S.%6f" if fine else "%H:%M:%S"
 
 
 def zone_of(series: pd.Series) -> str | None:
-    """The name of a column's time zone: IANA's, or ``+hh:mm`` for a fixed offset; UTC for objects of several zones."""
+    """The name of a column's time zone: an IANA name, ``+hh:mm`` for an offset, or UTC for objects of several zones."""
     zone = getattr(series.dtype, "tz", None)
     if zone is None and types.is_object_dtype(series.dtype):
         zones = {str(v.tzinfo): v.tzinfo for v in series if isinstance(v, datetime) and v.tzinfo and v == v}
@@ -307,12 +309,12 @@ def zone_of(series: pd.Series) -> str | None:
 
 
 def label_column(series: pd.Series, max_categories: int = 100) -> Column:
-    """The column of a label, with all of its values while they are few."""
+    """The column of a label, with all of its values if they are few."""
     return _as_category(series, "label", max_categories)
 
 
 def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str = "") -> Column:
-    """Values seen often enough, sorted (ordered levels in their order); a label keeps all while they are few."""
+    """A category column with the common values, sorted or in their own order; a label keeps all if they are few."""
     dtype = dtype or name_of(series)
     raw = as_strings(series)
     kept = _word_values(pd.Series(np.unique(raw.astype(str)))) if role == "feature" else set()
@@ -345,9 +347,9 @@ def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str =
 
 
 def _levels_of(series: pd.Series, texts: np.ndarray, role: str) -> str:
-    """What category strings are, so that one level is one string however it is written.
+    """The type of category strings, so that each level has one string however it is written.
 
-    Raises DataError where objects of different types are written alike.
+    Raises DataError if objects of different types have the same text.
     """
     dtype = series.cat.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else plain(series).dtype
     if types.is_bool_dtype(dtype):
@@ -385,7 +387,7 @@ def _check_alike(series: pd.Series) -> None:
 
 
 def _outward(values: np.ndarray, bound: float, rounding: np.ufunc, whole: bool) -> float:
-    """A bound, exact where COMMON rows share it; else rounded away from the data to three significant digits."""
+    """A bound: exact if COMMON rows share it, otherwise rounded away from the data to three significant digits."""
     if bound == 0 or (whole and abs(bound) < 1000) or (values == bound).sum() >= COMMON:
         return float(bound)
     unit = 10.0 ** (np.floor(np.log10(abs(bound))) - 2)

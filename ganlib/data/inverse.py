@@ -1,4 +1,4 @@
-"""From encoded rows back to raw columns: dtypes, bounds, whole numbers, categories and missing values restored."""
+"""Decodes encoded rows to raw columns; restores dtypes, bounds, whole numbers, categories and missing values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decode_rows(
 ) -> pd.DataFrame:
     """A frame of the encoder's columns from ``(n, d)`` encoded rows (see ``decode_feeds``).
 
-    ``likes`` holds the types of the real columns by name, where they are at hand; ``rare`` as in ``decode_feeds``.
+    ``likes`` holds the types of the real columns by name, if available; ``rare`` is as in ``decode_feeds``.
     """
     return to_frame(encoder, decode_feeds(encoder, rows, rare), likes)
 
@@ -41,13 +41,13 @@ def to_frame(encoder: TableEncoder, feeds: Mapping[str, np.ndarray], likes: Mapp
 
 
 def decode_feeds(encoder: TableEncoder, rows: np.ndarray, rare: Rare | None = None) -> dict[str, np.ndarray]:
-    """Raw feeds from encoded rows: flags compare with 0.5, categories by argmax, numbers within bounds.
+    """Decode encoded rows to raw feeds: flags are compared with 0.5, categories use argmax, numbers are clipped.
 
-    A rare category is missing, unless ``rare`` draws a word for it from a column's name and the rows' numbers.
-    Raises DataError where the encoder is not for generation (texts have no way back) or the width differs.
+    Rare categories are missing, unless ``rare`` samples a level from the column's name and the row numbers. Raises
+    DataError if the encoder is not for generation (text cannot be decoded) or the width differs.
     """
     if not encoder.for_generation and any(c.kind in ("text", "date") for c in encoder.codes):
-        raise DataError("texts and cyclic dates have no way back; use an encoder made with for_generation=True")
+        raise DataError("texts and cyclic dates cannot be decoded; use an encoder with for_generation=True")
     if rows.ndim != 2 or rows.shape[1] != encoder.width:
         raise DataError(f"encoded rows have {encoder.width} values each; got shape {rows.shape}")
     out = {}
@@ -84,8 +84,8 @@ def _raw_numbers(code: ColumnCode, column: Column, encoded: np.ndarray) -> np.nd
 
 
 def to_series(column: Column, feed: np.ndarray, timezone: str, like: Like | None = None) -> pd.Series:
-    """A raw feed as a pandas column of the training dtype (``serving.table.decode``).
+    """Convert a raw feed to a pandas column of the training dtype (``serving.table.decode``).
 
-    ``like`` is the real column's own type, where it is at hand.
+    ``like`` is the type of the real column, if available.
     """
     return decode(asdict(column), feed, timezone, like)

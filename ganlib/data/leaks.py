@@ -8,11 +8,11 @@ import pandas as pd
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings
 
-LEAST_ANOMALIES = 5  # known anomalies from which a leak is no accident
+LEAST_ANOMALIES = 5  # known anomalies needed to detect a leak
 
 
 def alone(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: str) -> float:
-    """AUROC of one column, whichever way it points, or of its missing values; 0.5 where anomalies are too few."""
+    """AUROC of one column in either direction, or of its missing values; 0.5 if there are too few anomalies."""
     if min(anomalous.sum(), (~anomalous).sum()) < LEAST_ANOMALIES or column.kind == "text":
         return 0.5
     if column.clock == "recurring":  # its position in time is not read
@@ -34,7 +34,7 @@ def alone(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: st
 
 
 def _shares(texts: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
-    """Each row's share of anomalies among the rows of its value; the overall share where a value is rare."""
+    """The share of anomalies among the rows with the same value; the overall share for rare values."""
     codes = pd.factorize(texts)[0]
     counts, hits = np.bincount(codes), np.bincount(codes, weights=anomalous.astype(np.float64))
     return np.where(counts >= LEAST_ANOMALIES, hits / counts, anomalous.mean())[codes]

@@ -1,7 +1,7 @@
-"""The quantile map between a number column and normal scores: the only one a generator has.
+"""The quantile map between a number column and normal scores, used by generators.
 
-A standard normal score becomes a value by a piecewise linear, monotone function in float64, which a sealed graph can
-compute, too. It keeps what a column's distribution is known by:
+A standard normal score is mapped to a value by a piecewise linear, monotone function in float64, which a sealed graph
+can compute as well. It preserves the main features of a column's distribution:
 
 - An atom (a value that many rows share) is an interval of scores: every score in it gives exactly that value.
 - A gap (wide, at least five rows on either side) is a jump: no score gives a value inside it. A sentinel such as -999
@@ -9,10 +9,9 @@ compute, too. It keeps what a column's distribution is known by:
 - Between edges, each group of neighbouring rows has a knot that restores the group's mean. Groups shrink to five rows
   towards the ends; the outermost also keep their spread. A heavy tail thus keeps its mean, deviation and quantiles.
 
-Privacy: every knot comes from at least five rows (a mean, or a mean and a deviation), is a value that five rows share,
-or is a bound of the schema. A stretch of fewer rows between two atoms is kept as its mean and spread, and a row that
-values may reach to as itself, rounded to three significant digits (of the value, or of the column's range if that is
-less).
+Privacy: every knot is a statistic of at least five rows, a value that five rows share, or a bound of the schema. For a
+stretch of fewer rows between two atoms, the mean and spread are stored; for an outermost row, its value. These are
+rounded to three significant digits (of the value, or of the column's range if that is smaller).
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ import numpy as np
 
 LEAST = 5
 MOST_GROUPS = 32
-ATOM = 1 / 128  # share of the rows from which a shared value is an atom
-QUANTILES = (0.005, 0.995)  # edges of groups, so that they come out as they are
-FAR = 8.0  # the outermost scores: nothing is drawn beyond
+ATOM = 1 / 128  # smallest share of the rows for a shared value to be an atom
+QUANTILES = (0.005, 0.995)  # used as edges of groups, so that they are preserved exactly
+FAR = 8.0  # the outermost scores; samples do not exceed them
 _GROWTH = 1.3
 _WINDOW = 20
 _MOST_GAPS = 16
@@ -41,7 +40,7 @@ _Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class _Run:
-    """Neighbouring sorted rows between atoms and gaps: cumulative shares, and how far values may reach."""
+    """Neighbouring sorted rows between atoms and gaps, with their cumulative shares and the bounds of values."""
 
     rows: np.ndarray
     low: float
@@ -68,14 +67,14 @@ def fit_knots(values: np.ndarray, minimum: float | None, maximum: float | None, 
         run = _Run(rows[start:end], start / len(rows), end / len(rows), below, above)
         points.extend(_run_points(run, span, groups))
     x = np.maximum.accumulate(np.array([value for value, _ in points]))
-    # Rounding leaves a score that two stretches share 1e-15 apart.
+    # Round, because a score shared by two stretches may differ by 1e-15.
     y = np.maximum.accumulate(np.clip(np.round([score for _, score in points], 12), -FAR, FAR))
     x, y = np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[-FAR], y, [FAR]])
     return _without_repeats(x, y)
 
 
 def _end(rows: np.ndarray, at: int, span: float, bound: float | None) -> float:
-    """How far values may reach at one end: to the bound; without one, or beyond it, to the outermost row or over it."""
+    """The limit of values at one end: the bound, or without one (or beyond it) the outermost row, rounded outward."""
     row, outward = float(rows[at]), 1.0 if at else -1.0
     if bound is not None and (bound - row) * outward >= 0:
         return float(bound)
@@ -84,7 +83,7 @@ def _end(rows: np.ndarray, at: int, span: float, bound: float | None) -> float:
 
 
 def _limit(rows: np.ndarray, at: int, span: float) -> float:
-    """How far values may reach towards other rows: to their first, which is rounded unless five rows share it."""
+    """The limit of values towards other rows: the first of these, rounded unless five rows share it."""
     return float(rows[at]) if _is_shared(rows, at) else rounded(float(rows[at]), span)
 
 
@@ -93,7 +92,7 @@ def _is_shared(rows: np.ndarray, at: int) -> bool:
 
 
 def _without_repeats(x: np.ndarray, y: np.ndarray) -> Knots:
-    """Only the first and last knot of a plateau, and of a jump."""
+    """Keep only the first and last knot of each plateau and jump."""
     for axis in (0, 1):
         line = (x, y)[axis]
         inner = (np.diff(line, prepend=np.nan) == 0) & (np.diff(line, append=np.nan) == 0)
@@ -117,7 +116,7 @@ def _stretches(rows: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _gaps(rows: np.ndarray, atom: np.ndarray) -> list[int]:
-    """Where rows jump by more than the twenty rows on either side span: the index of the first row after the gap."""
+    """Indices of the first rows after gaps, where rows jump by more than the span of twenty rows on either side."""
     n = len(rows)
     after = np.arange(LEAST, n - LEAST + 1)
     if not len(after):
@@ -174,14 +173,14 @@ def _with_edges(bounds: list[int], shares: np.ndarray) -> list[int]:
 
 
 def _mean(rows: np.ndarray) -> float:
-    # The mean of equal numbers can differ from them in the last bit, which would hide a plateau.
+    # The mean of equal numbers may differ in the last bit, which would hide a plateau.
     return float(rows[0]) if rows[0] == rows[-1] else float(rows.mean())
 
 
 def _score(share: float) -> float:
     from scipy.special import ndtri
 
-    # Not np.clip: this is called for single numbers, thousands of times a table.
+    # Not np.clip: this runs on scalars, thousands of times per table.
     return max(-FAR, min(FAR, float(ndtri(max(_TINY, min(1 - _TINY, share))))))
 
 
@@ -201,14 +200,14 @@ def _middle(mean: float, low: float, high: float, first: float, last: float) -> 
 
 
 def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float) -> _Points:
-    """The upper end of a run, from ``edge`` on: the mean of the rows exactly, their spread as close as a curve can.
+    """The upper end of a run from ``edge``: preserves the mean of the rows exactly and their spread approximately.
 
-    The curve has four points: ``edge``, two within, and its reach, which is a multiple of the rows' root mean square
-    distance from the edge and no less than the largest row's distance.
+    The curve has four points: ``edge``, two inner ones, and its reach. The reach is a multiple of the rows' root mean
+    square distance from the edge, and at least the distance of the largest row.
     """
     n, grid = len(rows), _grid(low, high, 40 * len(rows))
     target = np.repeat(rows, 40) - edge
-    # Rounded up: a lone row far out would otherwise be its own knot.
+    # Rounded up, because an outlier would otherwise be stored exactly.
     reach = max(0.0, min(_rounded_up(float(np.sqrt(n * np.mean(target**2)))), limit - edge))
     best, chosen = np.inf, ((0.0, 0.5), (0.0, 0.9))
     mean = target.mean()
@@ -227,7 +226,7 @@ def _outer(rows: np.ndarray, low: float, high: float, edge: float, limit: float)
 
 
 def _rounded_up(value: float) -> float:
-    """To three significant digits."""
+    """Round up to three significant digits."""
     if value <= 0:
         return 0.0
     unit = 10.0 ** (np.floor(np.log10(value)) - 2)
@@ -235,20 +234,20 @@ def _rounded_up(value: float) -> float:
 
 
 def _losses(made: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Squared distance of curves ``(k, n)``, and above all differences in mean, spread and median: ``(k,)``."""
+    """Squared distance of curves ``(k, n)``, plus weighted differences in mean, spread and median: ``(k,)``."""
     half = len(target) // 2
     moments = 20 * (made.mean(1) - target.mean()) ** 2 + np.abs((made**2).mean(1) - np.mean(target**2))
     return ((made - target) ** 2).mean(1) + moments + 2 * (made[:, half] - target[half]) ** 2
 
 
 def _spread(run: _Run, span: float) -> _Points:
-    """Few rows: a straight line of their mean and deviation, with ends that hold them all; of fewer than five, rounded.
+    """For few rows: a straight line by mean and deviation that covers them all; rounded for fewer than five rows.
 
-    No row lies further from the mean than the deviation times the root of one less than their number.
+    No row is further from the mean than the deviation times the square root of n - 1.
     """
     mean, deviation, off = float(run.rows.mean()), float(run.rows.std()), 0.0
     if len(run.rows) < LEAST and span > 0:
-        # The rounding's size, not its error, which would give the exact mean away.
+        # Use the rounding unit instead of the error, which would reveal the exact mean.
         off, mean, deviation = rounding_unit(mean, span) / 2, rounded(mean, span), _rounded_up(deviation)
     far = deviation * max(1.5, np.sqrt(len(run.rows) - 1)) + off
     values = mean + np.array([-far, -far, -1.5 * deviation, 1.5 * deviation, far, far])
@@ -273,10 +272,10 @@ def rounding_unit(value: float, span: float) -> float:
 def to_scores(
     values: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...], draw: np.ndarray | None = None
 ) -> np.ndarray:
-    """Scores of values; those in a gap or beyond the outer knots count as the nearest knot.
+    """Scores of values; values in a gap or beyond the outer knots are moved to the nearest knot.
 
-    An atom gets the score in the middle of its mass, or, with ``draw`` (uniform numbers, one a value), any of its
-    scores at random.
+    An atom gets the score in the middle of its mass or, with ``draw`` (one uniform number per value), a random one of
+    its scores.
     """
     from scipy.special import ndtr, ndtri
 
@@ -296,7 +295,7 @@ def to_scores(
 
 
 def from_scores(encoded: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...]) -> np.ndarray:
-    """Values of scores: inverse of ``to_scores``. Beyond the outer knots it goes on with the mean slope."""
+    """Values of scores, the inverse of ``to_scores``; extrapolates beyond the outer knots with the mean slope."""
     x, y = np.array(knots), np.array(scores)
     slope = (x[-1] - x[0]) / (y[-1] - y[0])
     inside = np.interp(encoded, y, x)
@@ -304,7 +303,7 @@ def from_scores(encoded: np.ndarray, knots: tuple[float, ...], scores: tuple[flo
 
 
 def nearest(values: np.ndarray, knots: tuple[float, ...], scores: tuple[float, ...]) -> np.ndarray:
-    """Values that lie in a gap moved to its nearer edge."""
+    """Move values in a gap to its nearer edge."""
     x, y = np.array(knots), np.array(scores)
     out = np.clip(values, x[0], x[-1])
     for k in np.flatnonzero(np.diff(y) == 0):

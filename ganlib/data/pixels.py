@@ -1,5 +1,5 @@
-"""What the transforms are made of: draws from a generator that lives anywhere, and moves of the pixels of images
-``(n, channels, height, width)``, each image by its own draw."""
+"""Building blocks of the transforms: random numbers from a generator on any device, and pixel operations on images
+``(n, channels, height, width)`` with a separate random draw per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GRID_EDGES = {"constant": "zeros", "reflect": "reflection", "replicate": "borde
 
 
 def shape_of(images: Tensor) -> tuple[int, int, int, int]:
-    """The images' shape; raises DataError on what transforms do not take."""
+    """The images' shape; raises DataError for unsupported images."""
     if images.ndim != 4 or not images.is_floating_point():
         raise DataError(
             f"transforms take float images of shape (n, channels, height, width), not {tuple(images.shape)} of "
@@ -30,7 +30,7 @@ def shape_of(images: Tensor) -> tuple[int, int, int, int]:
 def uniform(
     size: int | tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator, like: Tensor
 ) -> Tensor:
-    """Uniform values, drawn where the generator lives, as the images' type on their device."""
+    """Uniform values, drawn on the generator's device, converted to the images' type and device."""
     low, high = bounds
     return (low + (high - low) * torch.rand(size, generator=generator, device=generator.device)).to(like)
 
@@ -48,21 +48,21 @@ def factors(images: Tensor, generator: torch.Generator, amount: float) -> Tensor
 
 # -------------------------------------------------------------------- pixels
 def flip(images: Tensor, generator: torch.Generator, p: float, axis: int) -> Tensor:
-    """Each image turned round along ``axis`` with probability ``p``."""
+    """Flip each image along ``axis`` with probability ``p``."""
     n = shape_of(images)[0]
     chosen = uniform(n, (0, 1), generator, images) < p
     return torch.where(chosen.view(n, 1, 1, 1), images.flip(axis), images)
 
 
 def luma(images: Tensor) -> Tensor:
-    """Luma after ITU-R BT.601, ``(n, 1, h, w)``; the mean of the channels where there are not three."""
+    """Luma by ITU-R BT.601, ``(n, 1, h, w)``; the mean of the channels unless there are three."""
     if images.shape[1] != 3:
         return images.mean(1, keepdim=True)
     return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def window(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int], edge: Edge, fill: float) -> Tensor:
-    """Each image's window from (top, left), which may be negative, as if the image went on at its edges."""
+    """Each image's window at (top, left), which may be negative; the image is continued by ``edge``."""
     n, c, height, width = images.shape
     rows, within_rows = _positions(top, size[0], height, edge)
     columns, within_columns = _positions(left, size[1], width, edge)
@@ -101,7 +101,7 @@ def cut(images: Tensor, generator: torch.Generator, fraction: float, fill: float
     holes = []
     for side, axis in ((height, 2), (width, 3)):
         length = int(side * fraction + 0.5)
-        # Holes of even length are centred between pixels, of which there is one place more.
+        # Holes of even length are centred between pixels, which has one more possible place.
         first = integers(n, 0, side - length % 2, generator, images)[:, None] - length // 2
         place = torch.arange(side, device=images.device)
         holes.append(((place >= first) & (place < first + length)).view(n, 1, *((-1, 1) if axis == 2 else (1, -1))))
@@ -120,7 +120,7 @@ def linear(images: Tensor, matrix: Tensor, shift: Tensor, edge: Edge, fill: floa
 def resample(images: Tensor, theta: Tensor, edge: Edge, fill: float) -> Tensor:
     """Bilinear samples at an affine grid ``theta`` ``(n, 2, 3)`` in coordinates of [-1, 1] from edge to edge."""
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    # grid_sample knows no fill value but 0.
+    # grid_sample only supports the fill value 0.
     return F.grid_sample(images - fill, grid, padding_mode=_GRID_EDGES[edge], align_corners=False) + fill
 
 

@@ -1,4 +1,4 @@
-"""Read tables for training: the formats, locations and rules are those of scoring (``serving.inputs``)."""
+"""Reads tables for training, with the formats, locations and rules of scoring (``serving.inputs``)."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _EMPTY = "is empty; give it a header and rows"
 
 @reading
 def files_of(location: str | Path) -> list[Input]:
-    """The files that ``read_table`` reads; raises ConfigError, DataError and DependencyError as it does."""
+    """The files that ``read_table`` would read; raises the same ConfigError, DataError and DependencyError."""
     return list_inputs(location)
 
 
 @reading
 def read_table(location: str | Path, date: str | None = None) -> pd.DataFrame:
-    """The rows of a file, a folder, a glob or a URL as one frame, its files in the order of their names.
+    """Read the rows of a file, folder, glob or URL into one frame; files are sorted by name.
 
-    ``{date}`` in the location becomes ``date`` (YYYY-MM-DD; today in UTC if None). Values of CSV, TSV and JSON lines
-    stay text, letter by letter, and only empty ones are missing; a schema types them, by the same rule in training and
-    in scoring (``ganlib.data.inference``). Parquet keeps its types. Partition folders (``day=2026-11-26``) are text
-    columns. docs/data.md lists the formats and the rules.
+    ``{date}`` in the location is replaced by ``date`` (YYYY-MM-DD; ``None``: today in UTC). Values of CSV, TSV and JSON
+    lines stay text, and only empty ones are missing; a schema gives them types, by the same rule in training and
+    scoring (``ganlib.data.inference``). Parquet keeps its types. Partition folders (``day=2026-11-26``) become text
+    columns. docs/data.md describes the formats and rules.
 
-    Raises ConfigError where there is no such place, it is no table by its name or an extra is not installed; DataError
-    on empty or broken files, naming file, line and what to do, and on files that differ in their columns;
+    Raises ConfigError if the location does not exist, is not a table by its name, or needs an extra that is not
+    installed; DataError for empty or corrupt files, naming file, line and fix, and for files with different columns;
     DependencyError if a store does not answer.
     """
     found = list_inputs(location, date)
@@ -68,8 +68,8 @@ def _check_alike(files: list[tuple[str, Iterable[object]]]) -> None:
     """Raise DataError naming the columns that not all files have."""
     first, columns = files[0] if files else ("", ())
     for path, others in files[1:]:
-        if odd := sorted(set(map(str, columns)) ^ set(map(str, others))):
-            raise DataError(f"{path} and {first} differ in their columns: {listed(odd)}; make them alike")
+        if different := sorted(set(map(str, columns)) ^ set(map(str, others))):
+            raise DataError(f"{path} and {first} differ in their columns: {listed(different)}; make them alike")
 
 
 def _read(source: Input) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def _text(source: Input) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=source.names())
     table = pa.concat_tables(tables)
-    # An empty text is nothing; any other word is for the schema to judge.
+    # Empty text is missing; the schema decides about other words.
     values = [pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in table.columns]
     return pa.table(values, names=table.column_names).to_pandas()
 
@@ -93,13 +93,13 @@ def _parquet(source: Input) -> pd.DataFrame:
     with inputs.reading(source):
         try:
             frame = _with_uuids(pd.read_parquet(_opened(source)), pq.read_schema(_opened(source)))
-        except TypeError:  # pandas' own note of a type that this pandas cannot make
+        except TypeError:  # the pandas metadata names a type that this pandas lacks
             frame = pq.ParquetFile(_opened(source)).read().to_pandas(ignore_metadata=True)
         except ValueError as error:
             if isinstance(error, pa.ArrowException):
                 raise
             raise pa.ArrowInvalid(str(error)) from error
-    # An index that has a name is a column of the file, and scoring reads it as one.
+    # A named index is a column of the file, and scoring reads it as one.
     named = [name for name in frame.index.names if name in source.types()]
     frame = frame.reset_index(level=named).reset_index(drop=True) if named else frame.reset_index(drop=True)
     for key, value in source.keys:
@@ -109,13 +109,13 @@ def _parquet(source: Input) -> pd.DataFrame:
 
 
 def _opened(source: Input) -> pa.NativeFile:
-    """The open file, not its path: Arrow would take partition keys from that, as types of its own."""
+    """The open file instead of its path, from which Arrow would infer partition keys with other types."""
     file = open_file(source)
     return pa.OSFile(file, "rb") if isinstance(file, str) else file
 
 
 def _with_uuids(frame: pd.DataFrame, schema: Any) -> pd.DataFrame:
-    """UUIDs as text: pandas makes bytes of them."""
+    """Convert UUIDs to text; pandas reads them as bytes."""
     import uuid
 
     for field in schema:

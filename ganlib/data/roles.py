@@ -1,7 +1,8 @@
-"""What a column is to a detector beyond its kind: clock, counter, identifier, constant, or a leak of the label.
+"""Special columns of a detector: clocks, counters, identifiers, constants, and leaks of the label.
 
-``assign_roles`` is the last step of schema inference: it drops what no later row could share with training rows, and
-chooses how dates are read. ``find_roles`` names each such column, what was done with it, and how to overrule it.
+``assign_roles`` is the last step of schema inference: it drops columns whose values later rows cannot share with
+training rows, and chooses how dates are read. ``find_roles`` reports each such column, the decision, and how to
+overrule it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from ganlib.errors import ConfigError, DataError
 from serving.table.layouts import is_clock, resolution
 from serving.table.words import MISSING_WORDS, Missing
 
-LEAST_ROWS = 20  # rows from which an order is no accident
-LEAST_STEPS = 5  # values from which a column that never turns back may be a clock
-ENOUGH_ROWS = 200  # rows from which a value in nearly all of them is a near-constant
+LEAST_ROWS = 20  # rows needed to judge an order
+LEAST_STEPS = 5  # distinct values for a monotone column to be a possible clock
+ENOUGH_ROWS = 200  # rows needed to call a column near-constant
 NEARLY_ALL = 0.995
-LEAK = 0.995  # AUROC of one column alone
-EVEN = 0.99  # correlation with the row number from which values advance evenly
-IN_ORDER = 0.999  # rank correlation with the row number from which values are in order but for late rows
+LEAK = 0.995  # smallest AUROC of a single column that counts as a leak
+EVEN = 0.99  # correlation with the row number above which values advance evenly
+IN_ORDER = 0.999  # rank correlation with the row number above which values are in order, except for late rows
 DAYS = {"day": 1.0, "week": 7.0, "year": 365.2425}
 _DAY = 86_400_000_000
 _ID_NAME = re.compile(r"^(id|uuid|guid|index|unnamed: \d+)$|[_\-. ](id|uuid|guid)$|[a-z]I[Dd]$")
@@ -57,7 +58,7 @@ _ASKED = {"dropped": "dropped on request", "id": "identifier on request: not use
 
 @dataclass(frozen=True)
 class Finding:
-    """One column that a person should know of.
+    """A column to report to the user.
 
     ``kind``: clock, counter, date, identifier, constant, near-constant, word, leak, empty or unreadable. ``done``:
     dropped, not used, kept, or how a date is read. ``seen`` and ``overrule`` are sentences without a period.
@@ -82,9 +83,9 @@ class Finding:
 def assign_roles(
     frame: pd.DataFrame, columns: list[Column], timezone: str, for_generation: bool = False
 ) -> list[Column]:
-    """Drop counters, clocks and identifiers and choose how dates are read, unless nothing else would be left.
+    """Drop counters, clocks and identifiers and choose how dates are read, unless no feature would be left.
 
-    ``for_generation`` only drops whole numbers that number the rows: generated rows need their dates.
+    ``for_generation`` only drops row numbers, because generated rows need their dates.
     """
     decided = []
     for column in columns:
@@ -100,7 +101,7 @@ def assign_roles(
 
 
 def with_requests(columns: list[Column], drop: Iterable[str] = (), ids: Iterable[str] = ()) -> list[Column]:
-    """The columns with the roles that a person asked for; raises DataError on absent names, ConfigError on clashes."""
+    """Set the requested roles; raises DataError for missing columns and ConfigError for conflicts."""
     wanted = {name: "dropped" for name in drop}
     known = {c.name: c for c in columns}
     for name in ids:
@@ -116,7 +117,7 @@ def with_requests(columns: list[Column], drop: Iterable[str] = (), ids: Iterable
 
 
 def _requested(column: Column, role: str) -> Column:
-    """What is not used stores nothing of its values."""
+    """An unused column, which stores nothing about its values."""
     return replace(
         column, role=role, note=_ASKED[role], minimum=None, maximum=None, quantiles=(), categories=None, rare=False,
         clock=None, cycles=(), gap_from=None,
@@ -128,7 +129,7 @@ def _dropped(column: Column, note: str) -> Column:
 
 
 def _last_resort(before: Column, after: Column) -> Column:
-    """A detector with one poor column is better than none, where the note says so."""
+    """Keep a column that would be dropped, with a note; used if no feature would be left."""
     if before.role != "feature" or after.role == "feature":
         return after
     return replace(before, note=f"{after.note}; kept: no other column is left")
@@ -144,7 +145,7 @@ def _assigned(column: Column, series: pd.Series, timezone: str) -> Column:
 
 # ---------------------------------------------------------------- dates
 def _timed(column: Column, stamps: np.ndarray) -> Column:
-    """A date with its clock and cycles; dropped where none of its cycles is covered."""
+    """Set the clock and cycles of a date; drops it if the rows cover none of its cycles twice."""
     if is_clock(column.layout):
         note = "a time of day: read by its daily cycle, so that 23:59 lies near 00:01"
         return replace(column, clock="recurring", cycles=("day",), note=joined(column.note, note))
@@ -162,7 +163,7 @@ def _timed(column: Column, stamps: np.ndarray) -> Column:
 
 
 def _is_attribute(present: np.ndarray, whole_days: bool) -> bool:
-    """Whether dates say something of their rows (birth, contract) rather than when the rows were written."""
+    """Whether dates are attributes of their rows (birth, contract) rather than the time of recording."""
     if not whole_days or len(present) < LEAST_ROWS or span_in_days(present) < 2 * DAYS["year"]:
         return False
     steps = np.diff(present)
@@ -173,12 +174,12 @@ def _is_attribute(present: np.ndarray, whole_days: bool) -> bool:
 def covered_cycles(present: np.ndarray, whole_days: bool = False) -> tuple[str, ...]:
     """Cycles that dates (microseconds) go through at least twice; whole days have no time of day."""
     span = span_in_days(present)
-    # Samples end a little inside the time they cover.
+    # Samples end slightly inside the time they cover.
     return tuple(cycle for cycle, days in DAYS.items() if span >= 1.95 * days and not (cycle == "day" and whole_days))
 
 
 def span_in_days(present: np.ndarray) -> float:
-    """Days from first to last, without a hundredth of the rows at either end: a lone stray date covers nothing."""
+    """Days from first to last date, ignoring 1% of the rows at either end as outliers."""
     if len(present) < 2:
         return 0.0
     low, high = np.quantile(present, (0.01, 0.99))
@@ -196,7 +197,7 @@ def _words(names: Iterable[str]) -> str:
 
 
 def joined(*notes: str) -> str:
-    """Notes as one, those that are empty left out."""
+    """Join the notes that are not empty."""
     return "; ".join(note for note in notes if note)
 
 
@@ -214,9 +215,9 @@ def _stamps(column: Column, series: pd.Series, timezone: str) -> np.ndarray:
 
 
 def _row_number(column: Column, series: pd.Series) -> str:
-    """Why a column of whole numbers numbers the rows; empty where it does not.
+    """Why a column of whole numbers is a row number or identifier; empty if it is not.
 
-    Only integer types: whole floats are measurements more often than numbers of rows.
+    Only for integer types, because whole floats are usually measurements.
     """
     typed = column.dtype.lower().startswith(("int", "uint")) or column.dtype.endswith(":integer")
     # In a text file whole numbers are written without a point, as integers are.
@@ -242,7 +243,7 @@ def _named_clock(name: str) -> bool:
 
 
 def _running_number(name: str, values: np.ndarray) -> str:
-    """Why numbers are a running clock or counter; empty where they are not."""
+    """Why numbers are a running clock or counter; empty if they are not."""
     present = values[np.isfinite(values)]
     runs = runs_with_rows(present)
     if (unit := _epoch_unit(present)) and (runs or _named_clock(name)):
@@ -256,13 +257,13 @@ def _running_number(name: str, values: np.ndarray) -> str:
 def runs_with_rows(present: np.ndarray) -> bool:
     """Whether values advance evenly with the rows, up or down, as clocks and counters do.
 
-    Never turning back is not enough: a table may be sorted by a measurement, whose ends are far apart.
+    Monotone values are not enough, because a table may be sorted by a measurement.
     """
     if len(present) < LEAST_ROWS or len(np.unique(present)) < LEAST_ROWS:
         return False
     if abs(_evenness(present)) < EVEN:
         return False
-    # Rows that come a little out of order hardly change places.
+    # Rows slightly out of order hardly change the rank correlation.
     late = len(present) >= 5 * LEAST_ROWS and abs(_evenness(pd.Series(present).rank().to_numpy())) >= IN_ORDER
     return bool(late or _never_turns(present))
 
@@ -281,7 +282,7 @@ def _evenness(present: np.ndarray) -> float:
 
 
 def _epoch_unit(present: np.ndarray) -> str:
-    """The unit in which all values lie between the years 2000 and 2100; empty where there is none."""
+    """The unit in which all values lie between the years 2000 and 2100; empty if there is none."""
     if len(present) == 0:
         return ""
     low, high = float(present.min()), float(present.max())
@@ -290,7 +291,7 @@ def _epoch_unit(present: np.ndarray) -> str:
 
 # ---------------------------------------------------------------- texts
 def _identifying_text(series: pd.Series) -> str:
-    """Why texts are identifiers or a clock; empty where they are not."""
+    """Why texts are identifiers or a clock; empty if they are not."""
     texts = pd.Series(as_strings(series)).str.strip()
     present = texts[texts != ""]
     if len(present) < LEAST_ROWS:
@@ -310,10 +311,10 @@ def _identifying_text(series: pd.Series) -> str:
 
 # ---------------------------------------------------------------- findings
 def find_roles(frame: pd.DataFrame, schema: Schema, anomalous: np.ndarray | None = None) -> list[Finding]:
-    """What a person should know of the columns, in the schema's order.
+    """The findings about the columns, in the schema's order.
 
-    ``frame`` are all rows, ``anomalous`` marks the known anomalies among them (for leaks); the rest is judged on the
-    other rows, as in training. Columns with a role that a person asked for are left out.
+    ``frame`` holds all rows; ``anomalous`` marks the known anomalies, which are used only to find leaks. Columns with
+    a requested role are left out.
     """
     normal = frame if anomalous is None else frame.loc[~anomalous]
     found = []
@@ -358,7 +359,7 @@ def _kept_words(column: Column) -> Finding:
 
 
 def _kind_of(note: str) -> str:
-    """The kind of a dropped column by the words of its note."""
+    """The kind of a dropped column, derived from its note."""
     words = {
         "identifier": "identifier", "counter": "counter", "clock": "clock", "missing": "empty", "empty": "empty",
         "finite": "empty", "lists": "unreadable",
@@ -410,7 +411,7 @@ def _kept_date(column: Column, stamps: np.ndarray) -> Finding | None:
 
 
 def _doubtful(column: Column, series: pd.Series) -> str:
-    """What makes one doubt a feature that stays one."""
+    """The reason to doubt a feature that is kept; empty if there is none."""
     if column.kind not in ("number", "integer"):
         return ""
     values = _numbers(column, series)
@@ -429,6 +430,6 @@ def _leaks(column: Column, series: pd.Series, anomalous: np.ndarray, timezone: s
     figure = alone(column, series, anomalous, timezone)
     if figure < LEAK:
         return []
-    seen = f"alone it tells known anomalies from other rows (AUROC {figure:.3f})"
+    seen = f"alone it separates known anomalies from other rows (AUROC {figure:.3f})"
     how = f"--drop {column.name} leaves it out if it is not known before the anomaly is"
     return [Finding(column.name, "leak", "kept", seen, how)]

@@ -1,4 +1,4 @@
-"""Table schemas: what each raw column is, written to a versioned YAML file that a person can read and edit."""
+"""Table schemas: descriptions of the raw columns, stored in a versioned YAML file for review and editing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = ("number", "integer", "boolean", "category", "date", "text")
 ROLES = ("feature", "label", "group", "id", "dropped")
 CLOCKS = ("recurring", "absolute")
 CYCLES = ("day", "week", "year")
-# Names that a sealed graph uses itself, for detectors and for augmenters.
+# Input and output names of sealed graphs, for detectors and for augmenters.
 RESERVED = (
     "alpha", "explain", "anomaly_score", "p_value", "is_anomaly", "contributions", "z", "condition",
 )  # fmt: skip
@@ -57,7 +57,7 @@ LEVELS = ("text", "number", "boolean", "date")
 
 
 def known_zone(name: str) -> str:
-    """The name itself where it is an IANA time zone; raises ConfigError."""
+    """Return the name of a known time zone; raises ConfigError for other names."""
     try:
         zone(name)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -69,12 +69,15 @@ def known_zone(name: str) -> str:
 class Column:
     """One raw column.
 
-    ``dtype`` is pandas' name of its type in training; ``missing`` tells whether training rows lacked it;
-    ``quantiles`` are the 0/5/50/95/100 % points rounded to 3 significant digits; ``categories`` hold the values seen
-    at least five times; ``rare`` tells that there were others. ``clock`` and ``cycles`` say what a detector reads of a
-    date (``None``: position, time of day and of week, as before there was the key), ``gap_from`` names another date
-    since which a detector reads the time. docs/artifact.md has the format.
-    Raises ConfigError on an unknown kind, role, clock or cycle, an unknown time zone or bounds in the wrong order.
+    - ``dtype``: pandas' name of its type in training.
+    - ``missing``: whether training rows had missing values.
+    - ``quantiles``: the 0/5/50/95/100 % points, rounded to 3 significant digits.
+    - ``categories``: the values seen at least five times; ``rare``: whether there were others.
+    - ``clock``, ``cycles``: how a detector reads a date (``None``: position, time of day and week, as in old files).
+    - ``gap_from``: another date; a detector also uses the time since then.
+
+    docs/artifact.md describes the format. Raises ConfigError for an unknown kind, role, clock, cycle or time zone, and
+    for bounds in the wrong order.
     """
 
     name: str
@@ -127,7 +130,7 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Least and largest generated value; infinite where the schema sets none."""
+        """Smallest and largest generated value; infinite if the schema sets none."""
         low, high = self.minimum, self.maximum
         return -math.inf if low is None else float(low), math.inf if high is None else float(high)
 
@@ -143,14 +146,14 @@ def _check_layout(column: Column) -> None:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in order, the time zone of naive times, and the words that are read as missing.
+    """The columns of a table in order, the time zone of naive times, and the words that are read as missing.
 
-    ``missing_words`` None is format version 1: ``nan, null, na, none`` in numbers, dates and booleans, and the empty
-    string alone in categories and texts. ``constraints`` are relations that generated rows keep
+    ``missing_words=None`` means format version 1: ``nan, null, na, none`` in numbers, dates and booleans, and only the
+    empty string in categories and texts. ``constraints`` are relations that generated rows satisfy
     (``ganlib.data.constraints``).
 
-    Raises ConfigError on repeated names, more than one label or group, an unknown time zone, or a constraint on
-    columns that do not exist, are not used or are of the wrong kind, or that computes a column which another computes.
+    Raises ConfigError for repeated names, more than one label or group, an unknown time zone, and constraints on
+    missing, unused or unsuitable columns or with the same target.
     """
 
     columns: tuple[Column, ...]
@@ -174,7 +177,7 @@ class Schema:
 
     @property
     def features(self) -> tuple[Column, ...]:
-        """Columns that a model sees."""
+        """The columns that are inputs of a model."""
         return tuple(c for c in self.columns if c.role == "feature")
 
     @property
@@ -195,25 +198,25 @@ class Schema:
         raise ConfigError(f"the schema has no column {name!r}; columns: {', '.join(c.name for c in self.columns)}")
 
     def missing(self, name: str) -> Missing:
-        """The words that a column reads as missing."""
+        """The missing words of a column."""
         column = self.column(name)
         return missing_words({"kind": column.kind, "not_missing": column.not_missing}, self.missing_words)
 
     def only(self, columns: Iterable[Column]) -> Schema:
-        """A copy with these columns alone, and the constraints and gaps that name no other."""
+        """A copy with only these columns, and the constraints and gaps among them."""
         kept = without_gaps(columns)
         names = {c.name for c in kept}
         return replace(self, columns=kept, constraints=tuple(c for c in self.constraints if names >= set(c.columns)))
 
     def with_column(self, name: str, **changes: Any) -> Schema:
-        """A copy with one column changed; if that is no longer used, without the constraints on it."""
+        """A copy with one column changed; drops the constraints on it if it becomes unused."""
         changed = replace(self.column(name), **changes)
         left = [c for c in self.constraints if name not in c.columns or changed.role not in UNUSED]
         columns = tuple(changed if c.name == name else c for c in self.columns)
         return replace(self, columns=columns, constraints=tuple(left))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, as docs/artifact.md lays them out; without the key ``constraints`` if there are none."""
+        """JSON values as described in docs/artifact.md; omits the key ``constraints`` if there are none."""
         columns = [_written(c) for c in self.columns]
         constraints = {"constraints": [c.to_dict() for c in self.constraints]} if self.constraints else {}
         return {
@@ -228,15 +231,15 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Schema:
-        """Strict inverse of ``to_dict``.
+        """The strict inverse of ``to_dict``.
 
-        Raises ConfigError on a newer version, unknown keys, values of the wrong type, or a label or group that
-        contradicts the columns' roles, naming the column and the key.
+        Raises ConfigError, naming column and key, for a newer version, unknown keys, values of the wrong type, or a
+        label or group that contradicts the columns' roles.
         """
         _check_version(values.get("version"))
         known = {"version", "timezone", "missing_words", "label", "group", "columns", "constraints"}
         if unknown := set(values) - known:
-            raise ConfigError(f"the schema has unknown keys: {', '.join(sorted(map(str, unknown)))}; take them out")
+            raise ConfigError(f"the schema has unknown keys: {', '.join(sorted(map(str, unknown)))}; remove them")
         entries = values.get("columns")
         if not isinstance(entries, list | tuple) or not entries:
             raise ConfigError("the schema lists no columns; write `columns:` with one entry for each")
@@ -255,9 +258,9 @@ class Schema:
         return schema
 
     def save(self, path: str | Path, comments: Mapping[str, Iterable[str]] | None = None) -> None:
-        """Write YAML that explains itself, whole or not at all; raises ConfigError where that cannot be.
+        """Write commented YAML atomically; raises ConfigError if the file cannot be written.
 
-        ``comments`` are lines to stand above the entries of columns.
+        ``comments`` maps column names to comment lines, written above their entries.
         """
         import yaml
 
@@ -276,7 +279,7 @@ class Schema:
 
     @classmethod
     def load(cls, path: str | Path) -> Schema:
-        """Read what ``save`` wrote; raises ConfigError on a missing or broken file, naming it."""
+        """Read a file written by ``save``; raises ConfigError, naming the file, if it is missing or invalid."""
         from serving.table.documents import read_yaml
 
         try:
@@ -294,7 +297,7 @@ class Schema:
 
 
 def _check_clock(column: Column) -> None:
-    """Raise ConfigError where clock or cycles say nothing sensible."""
+    """Raise ConfigError for an invalid clock or invalid cycles."""
     name, wrong = column.name, [c for c in column.cycles if c not in CYCLES]
     if column.clock is not None and column.clock not in CLOCKS:
         raise ConfigError(f"column {name!r}: clock {column.clock!r} is none of {', '.join(CLOCKS)}")
@@ -313,7 +316,7 @@ def _check_clock(column: Column) -> None:
 
 
 def _written(column: Column) -> dict[str, Any]:
-    """JSON values of one column; the keys of clocks and gaps only where they say something, as in files before them."""
+    """JSON values of one column; omits unset keys of clocks and gaps, as in files of earlier releases."""
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(column).items()}
     silent = {"clock", "cycles"} if column.clock is None else set()
     silent |= {"gap_from"} if column.gap_from is None else set()
@@ -370,7 +373,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def _read_column(entry: Any, position: int) -> Column:
-    """One column from YAML or JSON values; raises ConfigError naming column and key."""
+    """Parse one column from YAML or JSON values; raises ConfigError naming column and key."""
     if not isinstance(entry, Mapping):
         raise ConfigError(f"column {position} of the schema is {entry!r}, not a mapping with name and kind")
     name = entry.get("name", position)
@@ -406,7 +409,7 @@ def _read_categories(name: Any, values: Any) -> tuple[str, ...] | None:
 
 
 def _checked(column: Column) -> Column:
-    """What a person's edit may have broken between the keys of one column."""
+    """Check that the keys of one column, which may have been edited, are consistent."""
     if wrong := [q for q in column.quantiles if isinstance(q, bool) or not isinstance(q, int | float)]:
         raise ConfigError(f"column {column.name!r}: quantiles must be numbers, not {wrong[0]!r}")
     if column.kind == "category" and column.role in ("feature", "group") and column.categories is None:
@@ -422,9 +425,9 @@ def _checked(column: Column) -> Column:
 
 
 def _dumper() -> Any:
-    """YAML with lists of numbers on one line and one category a line; odd characters are escaped.
+    """A YAML dumper with lists of numbers on one line, one category per line, and unprintable characters escaped.
 
-    PyYAML itself folds some line breaks within quotes, so that another text is read back.
+    PyYAML alone folds some line breaks inside quotes, so that a different text is read back.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""Shares of missing, unseen and non-finite values in training: what later data are compared with."""
+"""Shares of missing, unseen and non-finite values in the training data, as a reference for later data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits made before anything is fitted: by row content, by group or by time."""
+"""Train, validation and calibration splits: by row content, by group or by time."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def split_rows(
     seed: int = 0,
     least: int = 1,
 ) -> dict[str, np.ndarray]:
-    """Row positions of each part, ascending; together they are all rows, each once.
+    """Split the rows; returns the ascending row positions of each part. Every row is in exactly one part.
 
-    ``hash``: by the rows' content (``ganlib.data.content``), so that equal rows land on one side and the same data
-    split alike whatever their order, their types and the file they come from; ``group``: whole values of ``column``
-    (missing ones are one group); ``time``: ordered by ``column``, parts in the order given, equal times on one side.
-    Fractions sum to 1 and hold for rows as nearly as ties allow.
+    - ``hash``: by row content (``ganlib.data.content``). Equal rows stay together, and the split does not depend on
+      row order, types or file format.
+    - ``group``: by ``column``; rows with the same value stay together (missing values form one group).
+    - ``time``: ordered by ``column``, parts in the given order; equal times stay together.
 
-    Raises ConfigError on bad fractions, an unknown way or a column that is absent, DataError where a time is missing
-    or a part would hold fewer than ``least`` rows, naming how many rows are needed.
+    Fractions must sum to 1 and are met as closely as ties allow. Raises ConfigError for bad fractions, an unknown
+    method or a missing column; DataError if a time is missing or a part would have fewer than ``least`` rows.
     """
     _check_fractions(fractions)
     frame = as_frame(frame)
@@ -50,7 +50,7 @@ def split_rows(
 
 
 def seeded(hashes: np.ndarray, seed: int) -> np.ndarray:
-    """Hashes ``uint64 (n,)`` that depend on the seed too."""
+    """Hashes ``uint64 (n,)`` combined with the seed."""
     return hashes ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64)
 
 
@@ -62,7 +62,7 @@ def mixed(keys: np.ndarray) -> np.ndarray:
 
 
 def _times(series: pd.Series) -> np.ndarray:
-    """Sortable times: numbers as they are, dates as microseconds. Raises DataError where one is missing."""
+    """Sortable times: numbers unchanged, dates as microseconds. Raises DataError if one is missing."""
     series = plain(series)
     if types.is_numeric_dtype(series.dtype) or types.is_timedelta64_dtype(series.dtype) or _are_numbers(series):
         keys = as_numbers(series)
@@ -79,7 +79,7 @@ def _times(series: pd.Series) -> np.ndarray:
 
 
 def _are_numbers(series: pd.Series) -> bool:
-    """Whether text is numbers."""
+    """Whether a text column holds numbers."""
     if not types.is_string_dtype(series.dtype):
         return False
     try:

@@ -1,8 +1,8 @@
-"""Augmentation of image batches ``(n, channels, height, width)`` in [-1, 1], each image by its own draw.
+"""Augmentation of image batches ``(n, channels, height, width)`` in [-1, 1], with a separate random draw per image.
 
-A transform is a frozen configuration that is called with (images, generator): equal generators give equal output, on
-any device. All but ``mixup``, which also blends labels, can be chained with ``Compose``; all are differentiable in the
-images (piecewise where values are clipped).
+A transform is a frozen configuration, called with (images, generator). Equal generators give equal output on any
+device. All except ``mixup``, which also blends labels, can be chained with ``Compose``. All are differentiable in the
+images (piecewise if values are clipped).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ POLICY: tuple[Policy, ...] = ("colour", "translation", "cutout")
 
 
 class Transform(Protocol):
-    """What can be chained: a function of images ``(n, c, h, w)`` and a generator."""
+    """A chainable transform: a function of images ``(n, c, h, w)`` and a generator."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The augmented images."""
@@ -52,7 +52,7 @@ class Transform(Protocol):
 class Compose:
     """Several transforms in turn: ``Compose([RandomHorizontalFlip(), RandomCrop(padding=4)])``.
 
-    Raises ConfigError on what is no list, and on a member that is not a function of (images, generator).
+    Raises ConfigError for anything but a list, and for members that are not functions of (images, generator).
     """
 
     transforms: Sequence[Transform]
@@ -76,7 +76,7 @@ Bounds = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bounded(Config):
-    """Options within ``bounds``: numbers, or pairs of rising values; None is left alone."""
+    """Options that must lie within ``bounds``: numbers, or pairs of increasing values; None is not checked."""
 
     bounds: ClassVar[Bounds] = {}
 
@@ -115,9 +115,9 @@ class RandomVerticalFlip(RandomHorizontalFlip):
 class RandomCrop(Bounded):
     """A window of the image padded by ``padding`` pixels on each side, every position equally likely.
 
-    ``size``: the window's side, at least 1; without it the window has the image's own height and width. ``edge`` fills
-    the padding: constant (``fill`` in [-1, 1]), reflect or replicate. The call raises DataError where the padded image
-    is smaller than the window.
+    ``size`` is the window's side, at least 1; defaults to the image's height and width. ``edge`` fills the padding:
+    constant (``fill`` in [-1, 1]), reflect or replicate. The call raises DataError if the padded image is smaller than
+    the window.
     """
 
     padding: int = 4
@@ -144,7 +144,7 @@ class RandomCrop(Bounded):
 class RandomTranslation(Bounded):
     """A shift by whole pixels, uniform up to ``fraction`` in [0, 1] of each side.
 
-    What is uncovered is filled as in RandomCrop, by ``edge`` and ``fill``.
+    Uncovered pixels are filled by ``edge`` and ``fill``, as in RandomCrop.
     """
 
     fraction: float = 0.125
@@ -234,7 +234,7 @@ class RandomAffine(Bounded):
         size = uniform(n, self.scale, generator, images)
         sides = angle.new_tensor([width, height])
         shift = uniform((n, 2), (-self.translate, self.translate), generator, images) * sides
-        # Resampling asks where each output pixel comes from: the inverse of what is done to the image.
+        # Resampling needs the source of each output pixel, which is the inverse transform.
         back = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
         ones, noughts = torch.ones_like(slope), torch.zeros_like(slope)
         unshear = torch.stack([ones, -slope, noughts, ones], 1).view(n, 2, 2)
@@ -275,7 +275,7 @@ class RandomContrast(Bounded):
 class RandomSaturation(Bounded):
     """Distance from each pixel's own grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped.
 
-    Grey images are left as they are.
+    Grey images are unchanged.
     """
 
     amount: float = 0.2
@@ -344,7 +344,7 @@ class Cutout(Bounded):
 
 @dataclass(frozen=True, kw_only=True)
 class MixUp(Bounded):
-    """Each image blended with another of the batch, and so their labels; called with labels as a third argument.
+    """Blend each image and its label with another one of the batch; called with labels as a third argument.
 
     The weight is drawn per image from Beta(alpha, alpha), ``alpha`` in [0.01, 100]; ``classes`` at least 1.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
@@ -358,14 +358,14 @@ class MixUp(Bounded):
     def __call__(self, images: Tensor, generator: torch.Generator, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Blended images, and soft labels ``(n, classes)`` that sum to 1, from class indices ``labels`` ``(n,)``.
 
-        Raises DataError where the labels are not one index in 0..classes-1 per image.
+        Raises DataError unless there is one label in 0..classes-1 per image.
         """
         n = shape_of(images)[0]
         whole = not labels.is_floating_point() and labels.shape == (n,)
         if not whole or int(labels.min()) < 0 or int(labels.max()) >= self.classes:
             raise DataError(f"mixup needs one class index in 0..{self.classes - 1} for each of {n} images")
         partner = torch.randperm(n, generator=generator, device=generator.device).to(images.device)
-        # torch draws no beta from a generator; NumPy does, from a seed that the generator gives.
+        # torch cannot sample Beta with a generator, so NumPy does, seeded by the generator.
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         drawn = np.random.default_rng(seed).beta(self.alpha, self.alpha, n)
         weight = torch.from_numpy(drawn).to(images)
@@ -380,7 +380,7 @@ class MixUp(Bounded):
 # -------------------------------------------------------------------- for discriminators
 @dataclass(frozen=True, kw_only=True)
 class DiffAugment(Config):
-    """Differentiable augmentation of all that a discriminator sees; see ``diff_augment``."""
+    """Differentiable augmentation of a discriminator's inputs; see ``diff_augment``."""
 
     policy: tuple[Policy, ...] = POLICY
 
@@ -398,13 +398,13 @@ class DiffAugment(Config):
 
 
 def diff_augment(images: Tensor, generator: torch.Generator, policy: Sequence[Policy] = POLICY) -> Tensor:
-    """Augment what a discriminator sees, real or generated, so that gradients reach the generator.
+    """Augment a discriminator's inputs, real or generated, with gradients to the generator.
 
-    "colour": brightness shifted by up to half the unit, saturation times 0..2, contrast times 0.5..1.5, not clipped;
-    "translation": by up to an eighth of each side; "cutout": a hole of half of each side. What is uncovered is 0.
-    Both updates must use it on both kinds of images: augmenting only the real ones teaches the generator the
+    "colour": brightness shifted by up to 0.5, saturation times 0..2, contrast times 0.5..1.5, not clipped;
+    "translation": by up to an eighth of each side; "cutout": a hole of half of each side. Uncovered pixels are 0.
+    Use it in both updates and on both kinds of images: if only real images are augmented, the generator learns the
     augmentation. Source: Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738.
-    Raises ConfigError on an unknown step.
+    Raises ConfigError for an unknown step.
     """
     return DiffAugment(policy=tuple(policy))(images, generator)
 
@@ -412,9 +412,9 @@ def diff_augment(images: Tensor, generator: torch.Generator, policy: Sequence[Po
 def diff_augment_pair(
     real: Tensor, fake: Tensor, generator: torch.Generator, policy: Sequence[Policy] = POLICY
 ) -> tuple[Tensor, Tensor]:
-    """``diff_augment`` of both with the same draw for the i-th real and the i-th generated image.
+    """``diff_augment`` of both, with the same random draw for the i-th real and the i-th generated image.
 
-    Raises DataError where the shapes differ.
+    Raises DataError if the shapes differ.
     """
     if real.shape != fake.shape:
         raise DataError(f"real and generated images differ in shape: {tuple(real.shape)} and {tuple(fake.shape)}")
@@ -444,7 +444,7 @@ TRANSFORMS: Mapping[str, Callable[..., Any]] = {
 
 
 def make_transform(name: str, **options: Any) -> Any:
-    """A transform by its name in ``TRANSFORMS``; raises ConfigError on an unknown name or option."""
+    """Create a transform by its name in ``TRANSFORMS``; raises ConfigError for an unknown name or option."""
     if name not in TRANSFORMS:
         close = difflib.get_close_matches(name, TRANSFORMS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -454,10 +454,10 @@ def make_transform(name: str, **options: Any) -> Any:
 
 # -------------------------------------------------------------------- checks
 def check_transform(one: Any, taker: str) -> None:
-    """Raise ConfigError on what is not called with (images, generator) alone, such as a name, a class or ``mixup``."""
+    """Raise ConfigError unless ``one`` is a function of (images, generator); not a name, a class or ``mixup``."""
     if not _takes_two(one):
-        mend = f"; make_transform({one!r}) makes one" if isinstance(one, str) and one in TRANSFORMS else ""
-        raise ConfigError(f"{taker} functions of (images, generator), not {one!r}{mend}")
+        hint = f"; make_transform({one!r}) creates one" if isinstance(one, str) and one in TRANSFORMS else ""
+        raise ConfigError(f"{taker} functions of (images, generator), not {one!r}{hint}")
 
 
 def _takes_two(one: Any) -> bool:
@@ -467,7 +467,7 @@ def _takes_two(one: Any) -> bool:
         inspect.signature(one).bind(None, None)
     except TypeError:
         return False
-    except ValueError:  # written in C, which tells no signature
+    except ValueError:  # C functions may have no signature
         pass
     return True
 

@@ -1,6 +1,6 @@
-"""Raw values as numbers, strings and microseconds, read by the same code as a scoring host reads them.
+"""Converts raw values to numbers, strings and microseconds with the same code as scoring.
 
-``serving.table`` is that code; this file gives it pandas columns and raises this package's errors.
+That code is ``serving.table``; this module accepts pandas columns and raises this package's errors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OURS = {errors.UsageError: ConfigError, errors.DataError: DataError, errors.Dep
 
 
 def reading(read: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what the reading room rejects into this package's errors, with the same message and exit code."""
+    """Decorator that converts errors of ``serving`` to this package's errors, with the same message and exit code."""
 
     @wraps(read)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -45,13 +45,13 @@ def reading(read: Callable[..., Any]) -> Callable[..., Any]:
 
 @reading
 def arrow_of(series: pd.Series) -> Any:
-    """A column as Arrow; raises DataError on lists, mappings, complex numbers and half characters."""
+    """A column as Arrow; raises DataError for lists, mappings, complex numbers and lone surrogates."""
     return arrow.column(str(series.name), series)
 
 
 @reading
 def as_strings(series: pd.Series, missing: Missing = NO_WORDS, levels: str | None = None) -> np.ndarray:
-    """Category values, missing as ``""``: object array of str; raises DataError on lists and mappings."""
+    """Category values as an object array of str, ``""`` if missing; raises DataError for lists and mappings."""
     array = arrow_of(series)
     if values.pa.types.is_nested(array.type):
         values.feed({"name": str(series.name), "kind": "category"}, array, (), "UTC")
@@ -60,7 +60,7 @@ def as_strings(series: pd.Series, missing: Missing = NO_WORDS, levels: str | Non
 
 @reading
 def as_numbers(series: pd.Series, missing: Missing = ALL_WORDS, layout: str | None = None) -> np.ndarray:
-    """float64 with NaN for missing (``±inf`` stays); raises DataError naming the first value that is no number."""
+    """float64 with NaN for missing (``±inf`` stays); raises DataError naming the first value that is not a number."""
     return values.numbers(str(series.name), arrow_of(series), missing, layout)
 
 
@@ -76,8 +76,8 @@ def as_microseconds(
 ) -> np.ndarray:
     """int64 microseconds since 1970 UTC, ``NO_DATE`` for missing.
 
-    Naive times are read in ``timezone``: the earlier of two where clocks go back, shifted forward where they skip.
-    Raises DataError naming the first value that is no date.
+    Naive times are read in ``timezone``: ambiguous ones are the earlier of the two, skipped ones are shifted forward.
+    Raises DataError naming the first value that is not a date.
     """
     return values.dates(str(series.name), arrow_of(series), missing, timezone, layout)
 
@@ -88,7 +88,7 @@ def text_features(series: pd.Series, buckets: int) -> np.ndarray:
 
 
 def present_values(series: pd.Series, missing: Missing) -> pd.Series:
-    """Values that are not missing; texts as strings."""
+    """The values that are not missing; text as strings."""
     if types.is_numeric_dtype(series.dtype) or types.is_datetime64_any_dtype(series.dtype):
         return series.dropna()
     texts = pd.Series(as_strings(series, missing))

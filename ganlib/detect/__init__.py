@@ -1,4 +1,4 @@
-"""Detectors with scikit-learn's manners."""
+"""Detectors with the interface of scikit-learn's outlier detectors."""
 
 from ganlib.detect.adapters import as_detector
 from ganlib.detect.base import BaseDetector

@@ -1,4 +1,4 @@
-"""A model is written once; adapters make a detector of it."""
+"""Creates a detector from any registered model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NAMED = {cls.default_model: cls for cls in (GANomalyDetector, VAEDetector, Reco
 def as_detector(model: str | Entry | Algorithm | type, **config: Any) -> BaseDetector:
     """An unfitted detector from a registry name or entry, a registered model class or an untrained model.
 
-    An untrained model lends its options; networks are built anew for the data.
+    Of an untrained model only the options are used; its networks are built again for the data.
 
-    ``config`` mixes the detector's parameters (``alpha``, ``epochs``, ...) and the model's own options (``beta``,
-    ``score``, ...). Raises ConfigError on an unknown name or option, or on a model that does not detect.
+    ``config`` contains parameters of the detector (``alpha``, ``epochs``, ...) and options of the model (``beta``,
+    ``score``, ...). Raises ConfigError for an unknown name or option, or a model that does not detect.
     """
     chosen = resolve(model)
     if "detector" not in chosen.tasks or "scorer" not in chosen.exports:

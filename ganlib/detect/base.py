@@ -1,4 +1,4 @@
-"""What all detectors share: one-class fitting, calibration and scikit-learn's manners."""
+"""The base of all detectors: one-class fitting, calibration, and scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -41,26 +41,32 @@ _USED = ("feature", "group")
 
 
 class BaseDetector(OutlierMixin, BaseEstimator):
-    """One-class detector: learns from rows assumed mostly normal and gives calibrated p-values.
+    """One-class detector: learns from mostly normal rows and returns calibrated p-values.
 
-    ``fit`` infers a schema (or takes one), keeps rows back for early stopping and calibration before anything is
-    fitted, fits the encoder on the rest, trains and calibrates. The result does not depend on the order of the rows,
-    but for columns that run with it: clocks and counters are left out or read by what recurs (``ganlib.data.roles``).
+    ``fit`` infers a schema (or uses the given one), holds out rows for early stopping and calibration, fits the encoder
+    on the rest, trains and calibrates. The result does not depend on the row order, except for clocks and counters,
+    which are dropped or read by their cycles (``ganlib.data.roles``).
 
-    Parameters: ``options``, further options of the model; ``latent_dim`` and ``hidden``, where None chosen from a
-    table's columns, and the model's own for images and series; ``epochs`` and ``steps`` bound training (``steps`` wins;
-    with neither, 30 epochs but 3,000 to 20,000 steps), which ends early after ``patience`` validations without gain (0:
-    never); ``batch_size`` rows per step; ``learning_rate``, the model's own where None; ``alpha``, the alarm budget in
-    (0, 1); ``calibration_fraction`` and ``validation_fraction`` of the normal rows are kept back (the latter may be 0);
-    ``schema``, a Schema or the path of one; ``group``, a column with a calibration of its own for each value;
-    ``modality``, "image" or "series", needed for arrays that could be either;
-    ``random_state``, an int, a numpy RandomState or None; ``device`` auto, cpu or cuda:N; ``verbose`` shows a bar.
+    Parameters:
+    - ``options``: further options of the model.
+    - ``latent_dim``, ``hidden``: ``None``: inferred from the table's columns, or the model's defaults for images.
+    - ``epochs``, ``steps``: training budget; ``steps`` takes precedence. Defaults to 30 epochs, within 3,000 to 20,000
+      steps.
+    - ``patience``: stop after this many validations without improvement; 0 disables early stopping.
+    - ``batch_size``; ``learning_rate`` (``None``: the model's default).
+    - ``alpha``: alarm budget in (0, 1).
+    - ``calibration_fraction``, ``validation_fraction``: shares of held-out normal rows; the latter may be 0.
+    - ``schema``: a Schema or a path; ``group``: a column with a separate calibration per value.
+    - ``modality``: "image" or "series"; required for arrays that could be either.
+    - ``random_state``: an int, a numpy RandomState or None; ``device``: auto, cpu or cuda:N; ``verbose``: progress bar.
 
-    Fitted: ``schema_, encoder_, algorithm_, scorer_, calibration_, history_, alpha_`` (the budget in use: ``alpha``,
-    or ``calibration_.alpha_min`` where that is larger), ``offset_``, ``n_features_in_``, ``feature_names_in_``.
+    Fitted attributes: ``schema_``, ``encoder_``, ``algorithm_``, ``scorer_``, ``calibration_``, ``history_``,
+    ``alpha_`` (the larger of ``alpha`` and ``calibration_.alpha_min``), ``offset_``, ``n_features_in_``,
+    ``feature_names_in_``.
 
     ``offset_`` is minus the largest float32 score that raises no alarm, one step below the smallest score with
-    ``p_value <= alpha_``: so ``predict == -1``, ``decision_function < 0`` and ``p_value <= alpha_`` agree row by row.
+    ``p_value <= alpha_``. ``predict == -1``, ``decision_function < 0`` and ``p_value <= alpha_`` thus agree for each
+    row.
     """
 
     default_model: str = ""
@@ -123,14 +129,15 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from the normal rows of a frame or an array ``(n, features)``, or from normal images or series.
 
-        Arrays of three or four axes are images or series (``data.arrays.ArrayReader``), for models that read them.
+        Arrays of three or four axes are images or series (``data.arrays.ArrayReader``), for models that support them.
 
-        ``y`` marks known anomalies (1, True or any word but ``normal``, ``0``, ``false``); they are left out of
-        training and calibration alike. Rows without a label, and all rows where ``y`` is None, count as normal.
-        With a ``schema`` that names a label column, that column is ``y`` unless one is given.
-        Warns where ``alpha`` is not supported by the calibration rows; ``predict`` then uses the smallest that is.
-        Raises DataError on fewer than 10 normal rows or unusable columns, ConfigError on bad options, scikit-learn's
-        InvalidParameterError (a ValueError) on a parameter of its own that is out of range.
+        ``y`` marks known anomalies (1, True or any word except ``normal``, ``0``, ``false``), which are excluded from
+        training and calibration. Rows without a label count as normal, as do all rows without ``y``. If the ``schema``
+        names a label column, that column is the default ``y``.
+
+        Warns if the calibration rows do not support ``alpha``; ``predict`` then uses the smallest supported value.
+        Raises DataError for fewer than 10 normal rows or unusable columns, ConfigError for bad options, and
+        scikit-learn's InvalidParameterError (a ValueError) for a parameter out of range.
         """
         self._validate_params()
         if not 0 < self.alpha < 1:
@@ -144,7 +151,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _fit_table(self, model: Entry, X: Any, y: Any, seed: int) -> Judged:
-        """Scores and groups of the rows held out for calibration."""
+        """Fit to a table; returns the scores and groups of the calibration rows."""
         self.arrays_: ArrayReader | None = None
         frame = self._open(X)
         normal = frame.loc[normal_rows(self._labels(frame, y), len(frame))]
@@ -163,11 +170,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self._score(self.encoder_.encode(feeds)), self._groups(feeds)
 
     def _fit_arrays(self, model: Entry, X: np.ndarray, y: Any, seed: int) -> Judged:
-        """The same for images and series: no schema, no groups."""
+        """Fit to images or series, without schema and groups; returns the scores of the calibration examples."""
         if self.schema is not None or self.group is not None:
             raise ConfigError("a schema and groups are for tables; leave them out for images and series")
         X = X[normal_rows(y, len(X))]
-        # Rows are told apart by their content, as those of a table.
+        # Split by content, like the rows of a table.
         content = pd.DataFrame({"content": [np.ascontiguousarray(example).tobytes() for example in X]})
         held = hold_out(content, self.validation_fraction, self.calibration_fraction, seed)
         self.arrays_ = ArrayReader(X[held.train], modality_of(self.modality, model))
@@ -201,7 +208,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
 
     def _sizes(self, model: Entry, x: torch.Tensor) -> dict[str, Any]:
-        """Latent and hidden widths from the rows, where the model has them and they are not given."""
+        """Latent and hidden widths, derived from the rows if the model has them and they are not given."""
         chosen = {"latent_dim": self.latent_dim or _latent_dim(x), "hidden": self.hidden or _hidden(x)}
         known = set(model.config.__dataclass_fields__)
         return {k: v for k, v in chosen.items() if k in known}
@@ -215,7 +222,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         watched: torch.Tensor,
         seed: int,
     ) -> None:
-        """Sets the trained model, its history and its scorers."""
+        """Train the model; sets it, its history and its scorers."""
         options = options | dict(self.options or {})
         if self.learning_rate is not None:
             refuse_twice({"learning_rate": self.learning_rate}, self.options)
@@ -223,17 +230,17 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             algorithm = model.create(spec, **options)
-        algorithm.scorer()  # refuses an objective that does not detect, before training
+        algorithm.scorer()  # raises before training if the objective does not detect
         callbacks = (ProgressBar(f"training {model.name}"),) if self.verbose else ()
         config = self._trainer_config(len(x), seed)
         trainer = Trainer(config if len(watched) and algorithm.validates else config.replace(patience=0), callbacks)
         self.history_ = trainer.fit(algorithm, {"x": x}, {"x": watched} if len(watched) else None)
         self.algorithm_, self.scorer_ = algorithm, algorithm.scorer()
-        # Scores are computed in double precision so that they do not depend on the batch a row comes in.
+        # Use double precision, so that a score does not depend on the other rows of its batch.
         self._double_scorer_ = copy.deepcopy(self.scorer_).double()
 
     def _trainer_config(self, rows: int, seed: int) -> TrainerConfig:
-        """Enough steps for small tables, enough epochs for large ones; validated about every 50 steps."""
+        """Enough steps for small tables and enough epochs for large ones; validates about every 50 steps."""
         batches = max(1, rows // min(self.batch_size, rows))
         epochs = self.epochs or math.ceil(max(3000, min(30 * batches, 20_000)) / batches)
         return TrainerConfig(
@@ -249,7 +256,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         )
 
     def _calibrate(self, scores: np.ndarray, groups: np.ndarray | None) -> None:
-        """From the scores of rows held out for it."""
+        """Calibrate with the scores of held-out rows."""
         if not np.isfinite(scores).all():
             raise DivergenceError(
                 f"{int((~np.isfinite(scores)).sum())} of {len(scores)} held-out rows have no finite score: training "
@@ -276,11 +283,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- scoring
     def anomaly_score(self, X: Any) -> np.ndarray:
-        """Scores, float32 ``(n,)``; higher = more anomalous. Raises DataError on data against the schema."""
+        """Scores, float32 ``(n,)``; higher = more anomalous. Raises DataError if the data does not fit the schema."""
         return self._judge(X)[0]
 
     def p_value(self, X: Any) -> np.ndarray:
-        """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows that score as high."""
+        """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows with at least this score."""
         check_is_fitted(self, "calibration_")
         return self.calibration_.p_value(*self._judge(X))
 
@@ -291,7 +298,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def decision_function(self, X: Any) -> np.ndarray:
         """``score_samples - offset_``, float64 ``(n,)``: negative for outliers at ``alpha_``.
 
-        Where the schema names a group column, each row's offset is its group's.
+        If the schema names a group column, each row uses the offset of its group.
         """
         scores, groups = self._judge(X)
         offsets = np.full(len(scores), self.offset_)
@@ -304,20 +311,20 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def explain(self, X: Any) -> np.ndarray:
-        """Contributions, float32 ``(n, features)`` in schema order: shares of the score that sum to it.
+        """Contributions of the columns to the score, float32 ``(n, features)`` in schema order.
 
-        They are never negative. Each row sums to ``anomaly_score`` (scores above 1e38 count as 1e38). If a model's
-        scores can be negative, the row sums to its score above the lowest calibration score, and is 0 below that.
-        A column's share grows with the drop in score when the column takes the best of a few usual values; above 128
-        columns, with its residuals. Raises ConfigError for images and series.
+        They are never negative, and each row sums to ``anomaly_score`` (capped at 1e38). If a model's scores can be
+        negative, the row sums to its score above the lowest calibration score, and is 0 below that. A column's share
+        depends on how much the score drops when the column takes the best of a few usual values; above 128 columns, on
+        its residuals. Raises ConfigError for images and series.
         """
         return self._contributions(self._table_feeds(X))
 
     def top_reasons(self, X: Any) -> list[str | None]:
         """The three largest contributions of each outlier in words, ``None`` for rows that ``predict`` accepts.
 
-        Example: ``src_bytes = 54540 (71 %), service = unseen 'xyz' (20 %), flag missing (9 %)``. Values are shown as
-        they came, cut to 40 characters. Raises ConfigError for images and series.
+        Example: ``src_bytes = 54540 (71 %), service = unseen 'xyz' (20 %), flag missing (9 %)``. Raw values are cut to
+        40 characters. Raises ConfigError for images and series.
         """
         from serving.table.reasons import top_reasons
 
@@ -331,7 +338,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return out
 
     def _raw_columns(self, X: Any) -> dict[str, list[Any]]:
-        """The feature columns as they came, by name."""
+        """The raw feature columns by name."""
         frame = as_frame(X)
         return {c.name: frame[c.name].tolist() for c in self.schema_.features}
 
@@ -351,13 +358,13 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return contributions(self._double_scorer_, self.encoder_, x, lacks, base, median).float().numpy()
 
     def to_pyod(self) -> PyODAdapter:
-        """This detector behind PyOD's signs: higher = outlier, labels 0 and 1."""
+        """This detector with PyOD's conventions: higher = outlier, labels 0 and 1."""
         from ganlib.detect.pyod_adapter import PyODAdapter
 
         return PyODAdapter(self)
 
     def _judge(self, X: Any) -> Judged:
-        """Scores, and each row's group where there are groups."""
+        """Scores, and each row's group if there are groups."""
         check_is_fitted(self, "calibration_")
         if self.arrays_ is not None:
             return self._score(self.arrays_.read(X).numpy()), None
@@ -375,7 +382,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- input
     def _open(self, X: Any) -> pd.DataFrame:
-        """A frame with its rows numbered from 0; arrays are checked as scikit-learn does."""
+        """Convert the input to a frame with rows numbered from 0; checks arrays like scikit-learn."""
         if hasattr(X, "to_pandas"):
             X = X.to_pandas()
         if not isinstance(X, pd.DataFrame):
@@ -385,7 +392,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return frame
 
     def _feeds(self, X: Any) -> dict[str, np.ndarray]:
-        """Raw feeds of rows to be scored, which must have the columns seen in ``fit``."""
+        """Raw feeds of rows to score; they must have the columns of ``fit``."""
         check_is_fitted(self, "calibration_")
         if hasattr(X, "to_pandas"):
             X = X.to_pandas()
@@ -397,7 +404,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
         validate_data(self, X, reset=False, skip_check_array=True)
         if isinstance(X, np.ndarray) and X.dtype.kind in "fiu" and self._all_numbers():
-            # The same feeds without a frame in between: arrays of numbers are the common case.
+            # Fast path for the common case, arrays of numbers: the same feeds without a frame.
             columns = np.asfortranarray(X, dtype=np.float64)
             return {c.input: columns[:, int(c.name[1:])] for c in self.schema_.features}
         return self.encoder_.feeds(as_frame(X))
@@ -418,7 +425,7 @@ def _offset(table: Table, alpha: float) -> float:
 
 
 def _latent_dim(x: torch.Tensor) -> int:
-    """Principal components that hold 90 % of the variance, at most 32, never the whole width."""
+    """The number of principal components for 90% of the variance, at most 32 and below the full width."""
     singular = torch.linalg.svdvals((x[:5000] - x[:5000].mean(0)).double())
     energy = singular.square().cumsum(0) / singular.square().sum().clamp_min(1e-12)
     return int(max(1, min(max(2, int((energy < 0.9).sum()) + 1), 32, x.shape[1] - 1)))

@@ -1,4 +1,4 @@
-"""A detector behind PyOD's interface (PyOD itself is not needed)."""
+"""Adapter for PyOD's interface; PyOD itself is not needed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class PyODAdapter:
-    """PyOD's manners: higher ``decision_function`` = more anomalous, ``predict`` gives 1 for outliers and 0 else.
+    """Wraps a detector with PyOD's conventions: higher ``decision_function`` = more anomalous, labels 1 and 0.
 
-    Wraps a detector, fitted or not. After ``fit``: ``decision_scores_`` and ``labels_`` of the rows given,
-    ``threshold_`` (a score above it is an outlier). ``contamination`` is the detector's ``alpha``.
+    After ``fit``: ``decision_scores_`` and ``labels_`` of the training rows, and ``threshold_`` (higher scores are
+    outliers). ``contamination`` is the detector's ``alpha``.
     """
 
     def __init__(self, detector: BaseDetector) -> None:
@@ -52,12 +52,12 @@ class PyODAdapter:
     def predict_proba(self, X: Any) -> np.ndarray:
         """Float64 ``(n, 2)``: the p-value and one minus it, in the columns normal and outlier.
 
-        PyOD scales scores linearly instead; a p-value says more and needs no outliers in training.
+        PyOD scales scores linearly instead; p-values are calibrated and need no outliers in training.
         """
         p = self.detector.p_value(X).astype(np.float64)
         return np.stack([p, 1.0 - p], axis=1)
 
 
 def to_pyod(detector: BaseDetector) -> PyODAdapter:
-    """The detector behind PyOD's signs."""
+    """The detector with PyOD's conventions."""
     return PyODAdapter(detector)

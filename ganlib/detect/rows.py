@@ -1,4 +1,4 @@
-"""Which rows a detector may learn from, and which it keeps back for early stopping and calibration."""
+"""Selects the rows a detector learns from, and the held-out rows for early stopping and calibration."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ class HeldOut:
 
 
 def normal_rows(y: Any, rows: int) -> np.ndarray:
-    """Mask of the rows that a label marks as normal or leaves open: bool ``(rows,)``.
+    """Mask of the rows whose label is normal or missing, bool ``(rows,)``.
 
     ``y`` may hold 0 and 1 or False and True (1 = known anomaly), or strings, of which ``normal``, ``0`` and ``false``
-    mark normal rows; missing labels count as normal. Numbers other than 0 and 1 say nothing about anomalies: they
-    are ignored with a warning, as scikit-learn's detectors ignore any ``y``.
-    Raises DataError on a wrong length or where nothing is left to learn from.
+    mark normal rows. Other numbers are ignored with a warning, as scikit-learn's detectors ignore any ``y``. Raises
+    DataError for a wrong length or if no normal rows remain.
     """
     if y is None:
         return np.ones(rows, dtype=bool)
@@ -62,12 +61,12 @@ def normal_rows(y: Any, rows: int) -> np.ndarray:
 
 
 def hold_out(frame: pd.DataFrame, validation: float, calibration: float, seed: int) -> HeldOut:
-    """Split by the content of rows, so that neither their order nor later rows move a row much.
+    """Split by row content, so that the split hardly depends on row order or on rows added later.
 
-    Copies of one row are told apart by their number, so that the parts are exchangeable: this is what conformal
-    p-values need, and a table of few distinct rows must not lose its commonest one to a single part. Positions come
-    in the order of the hashes: training on them does not depend on the order of the table.
-    Raises ConfigError on bad fractions, DataError on fewer than 10 rows.
+    Copies of a row are numbered and split independently. The parts are thus exchangeable, as conformal p-values
+    require, and the most common row of a table is not confined to one part. Positions are in hash order, so that
+    training does not depend on the order of the table. Raises ConfigError for bad fractions, DataError for fewer than
+    10 rows.
     """
     for name, share, low in (("validation", validation, True), ("calibration", calibration, False)):
         if not (0 <= share < 1) or (share == 0 and not low):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``measure`` says what was measured, ``values`` each candidate's figure (higher is better), ``best`` who won."""
+    """The result: name of the ``measure``, ``values`` by candidate (higher is better), and the ``best`` candidate."""
 
     measure: str
     values: Mapping[str, float]
@@ -31,11 +31,10 @@ class Comparison:
 def permuted_columns(
     data: Any, random_state: int = 0, share: float = 1 / 3, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """The rows with a random third of their columns taken from other rows: anomalies made without any label.
+    """Generate anomalies without labels: take a random third of each row's columns from other rows.
 
-    Each row loses its own ``ceil(share · columns)`` values to a random permutation of these columns: every value is
-    one that occurs, only their dependence is broken. ``columns`` limits what may be permuted. Raises DataError on
-    fewer than two rows.
+    In each row, ``ceil(share · columns)`` values are permuted across rows. All values occur in the data; only their
+    dependence is broken. ``columns`` limits the columns to permute. Raises DataError for fewer than two rows.
     """
     frame = as_frame(data).reset_index(drop=True)
     names = list(frame.columns) if columns is None else list(columns)
@@ -60,11 +59,11 @@ def permuted_columns(
 def compare_detectors(
     detectors: Mapping[str, BaseDetector], X: Any, y: Any = None, random_state: int = 0
 ) -> Comparison:
-    """Compare fitted detectors on rows that none of them has seen.
+    """Compare fitted detectors on held-out rows.
 
-    With a ``y`` of both kinds: area under the precision-recall curve for the known anomalies. Otherwise: area under
-    the ROC curve of the rows against the same rows with a random third of their columns permuted. Equal figures keep
-    the first.
+    If ``y`` marks known anomalies, the measure is the area under the precision-recall curve. Otherwise it is the area
+    under the ROC curve of the rows against the same rows with a random third of their columns permuted. Ties are won
+    by the first detector.
     """
     if not detectors:
         raise DataError("there are no detectors to compare")
@@ -84,7 +83,7 @@ def contrast(detector: BaseDetector, X: Any, random_state: int = 0) -> float:
         raise ConfigError("detectors of images and series are compared with labels: give a y that marks anomalies")
     features = [c.name for c in detector.schema_.features]
     broken = permuted_columns(X, random_state, columns=features)
-    # A detector fitted on arrays is asked with arrays.
+    # A detector fitted on arrays scores arrays.
     rows = broken if isinstance(X, pd.DataFrame) else broken.to_numpy()
     scores = np.concatenate([detector.anomaly_score(X), detector.anomaly_score(rows)])
     return auroc(scores, np.repeat([0, 1], len(rows)))

@@ -1,4 +1,4 @@
-"""Explanations that need no gradient, so that a sealed graph can give them too."""
+"""Explanations without gradients, so that a sealed graph can compute them too."""
 
 from ganlib.explain.occlusion import contributions, score_base, unexpected_missing
 

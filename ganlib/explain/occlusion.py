@@ -1,12 +1,12 @@
-"""Contributions: shares of the anomaly score, one a column, that are never negative and sum to it.
+"""Contributions: non-negative shares of the anomaly score, one per column, that sum to the score.
 
-Each column gets a weight: how much the score drops when the column takes the best of a few usual values (training
-median or mode, quantiles, categories, missing where training rows lacked values). The score is divided as the weights.
+The weight of a column is the drop in score when the column takes the best of a few usual values (training median or
+mode, quantiles, categories, missing if training rows had missing values). The score is divided by these weights.
 
 Source: Zeiler & Fergus, arXiv 1311.2901, section 4.1 (occlusion of image regions), applied to table columns.
-Deviations: the best of several values instead of one, because a value that is usual by itself may not fit the row;
-above 128 columns the weights of a scorer that offers ``residual(x) -> (n, d)`` (what each position adds to the score,
-not negative) are its residuals; other scorers are occluded in blocks of neighbouring columns, by the reference alone.
+Deviations: the best of several values is used, because one usual value may not fit the row. Above 128 columns, a scorer
+with ``residual(x) -> (n, d)`` (the non-negative part of each position in the score) is weighted by its residuals; other
+scorers are occluded in blocks of neighbouring columns, by the reference row.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ganlib.data.values import NO_DATE
 
 BLOCKS = 128
 CANDIDATES = 384  # rows scored to explain one row
-HIGHEST = 1e38  # larger scores are divided as this one, so that the shares stay finite
+HIGHEST = 1e38  # larger scores are capped, so that the shares stay finite
 LARGEST_WEIGHT = 1e30
-EVEN_PART = 1e-3  # of the score: divided evenly, so that a row without any drop has equal shares instead of 0 / 0
+EVEN_PART = 1e-3  # part of the score that is divided evenly, so that a row without any drop avoids 0 / 0
 LEAST_WEIGHT = 1e-30
 _POINTS = 5  # quantiles in a schema
 
@@ -62,7 +62,7 @@ def block_masks(encoder: TableEncoder) -> np.ndarray:
 
 
 def unexpected_missing(encoder: TableEncoder, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Where a column that never lacked a value in training lacks one now: float32 0/1 ``(n, features)``."""
+    """Missing values in columns that had none in training, float32 0/1 ``(n, features)``."""
     columns = []
     for code, column in zip(encoder.codes, encoder.columns(), strict=True):
         feed = feeds[code.input]
@@ -78,9 +78,9 @@ def unexpected_missing(encoder: TableEncoder, feeds: Mapping[str, np.ndarray]) -
 
 @dataclass(frozen=True)
 class Replacements:
-    """Rows to score for one row: ``masks`` and ``values`` ``(k, width)``; ``blocks`` ``(k,)`` replaced by each.
+    """The replacements to score for one row: ``masks`` and ``values`` ``(k, width)``, and replaced ``blocks`` ``(k,)``.
 
-    ``choices`` ``(features, most)``: the rows that replace a column, the first one repeated up to the longest list.
+    ``choices`` ``(features, most)`` are the replacements of each column, padded by repeating the first one.
     """
 
     masks: np.ndarray
@@ -195,11 +195,11 @@ def _residuals(scorer: nn.Module, encoder: TableEncoder, x: Tensor, lacks: Tenso
 
 
 def score_base(calibration: Calibration) -> float:
-    """The score that counts as nothing to explain: 0, or the lowest calibration score where that is negative."""
+    """The score with nothing to explain: 0, or the lowest calibration score if that is negative."""
     scores = calibration.pooled.scores
     return min(0.0, float(scores[0])) if len(scores) else 0.0
 
 
 def _finite_or_worst(scores: Tensor) -> Tensor:
-    """A score that is not finite counts as most anomalous, as in calibration."""
+    """Treat non-finite scores as most anomalous, as in calibration."""
     return torch.where(scores.isfinite(), scores, float("inf"))

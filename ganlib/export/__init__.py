@@ -1,4 +1,4 @@
-"""From a fitted estimator or a trained model to one sealed ONNX file (docs/artifact.md)."""
+"""Exports fitted estimators and trained models as one sealed ONNX file (docs/artifact.md)."""
 
 from ganlib.export.arrays import seal_generator
 from ganlib.export.encoder import encoder_of, seal_encoder

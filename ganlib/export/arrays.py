@@ -1,4 +1,4 @@
-"""A trained generator of images, series or points as a graph from noise, and what it is told, to arrays."""
+"""Exports a trained generator of images, series or points as a graph from noise and conditions to arrays."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ MODALITIES = {"vector": "points", "series": "series", "image": "image"}
 _CANDIDATES = 64
 
 
-class _Told(nn.Module):
-    """A sampler of a float condition, called with class indices and attributes."""
+class _Conditional(nn.Module):
+    """Calls a sampler of a float condition with class indices and attributes."""
 
     def __init__(self, sampler: nn.Module, classes: int) -> None:
         super().__init__()
@@ -57,13 +57,18 @@ def seal_generator(
     as_bytes: bool = False,
     in_units: Callable[[Sampler], Sampler] | None = None,
 ) -> Sealed:
-    """Build the graph of a generator of arrays, hold it against torch, and make golden rows; ``save_sealed`` writes it.
+    """Build the graph of a generator of arrays, check it against torch, and generate golden rows.
 
-    ``algorithm.sampler()`` makes float32 ``(n, *spec.shape)`` from ``z (n, latent_dim)`` and, where the model is told,
-    class indices, attributes, both, or examples; ``classes`` names the classes in the order of their indices. ``spec``
-    is the algorithm's own where None. ``as_bytes``: images leave as uint8 ``(n, h, w, c)``, else as they are.
-    ``in_units`` wraps the sampler before it is sealed (a scale, say). Raises ConfigError on what is no model or has no
-    sampler, on table rows, and where ``classes`` do not fit; ParityError where the graph does not reproduce torch.
+    ``save_sealed`` writes the result. ``algorithm.sampler()`` maps ``z (n, latent_dim)`` to float32 ``(n, *shape)``;
+    conditional models also take class indices, attributes, both, or examples.
+
+    - ``classes``: class names in the order of their indices.
+    - ``spec``: ``None`` uses the algorithm's.
+    - ``as_bytes``: output images as uint8 ``(n, h, w, c)``.
+    - ``in_units``: wraps the sampler before sealing, for example to rescale its output.
+
+    Raises ConfigError for an object that is not a model or has no sampler, for table rows, and for wrong ``classes``;
+    ParityError if the graph does not reproduce torch.
     """
     check_model(algorithm)
     spec = spec or algorithm.spec
@@ -73,7 +78,7 @@ def seal_generator(
     sampler = algorithm.sampler() if in_units is None else in_units(algorithm.sampler())
     asked = _asked(sampler, spec, classes)
     sampler = prepared(sampler)
-    module = _Told(sampler, len(asked.conditions)) if asked.conditions and asked.attributes else sampler
+    module = _Conditional(sampler, len(asked.conditions)) if asked.conditions and asked.attributes else sampler
     reference = Reference(module, asked.draw, asked.conditions, "image" if as_bytes else "x")
     check_network(reference)
     model, exporter = _graph(reference, asked, spec)
@@ -81,10 +86,10 @@ def seal_generator(
     parity = check_arrays(session, reference)
     candidates = reference.draw(_CANDIDATES, 2)
     if asked.examples:
-        # Made again from their numbers, so that the file holds no inputs.
+        # Inputs that can be recomputed from row numbers, so that the file need not contain them.
         candidates["example"] = spread(np.arange(_CANDIDATES), spec.shape)
-    rows, told = golden_arrays(session, reference, candidates)
-    golden = {name: to_json(value[rows]) for name, value in candidates.items() if name != "example"} | told
+    rows, expected = golden_arrays(session, reference, candidates)
+    golden = {name: to_json(value[rows]) for name, value in candidates.items() if name != "example"} | expected
     if asked.examples:
         golden["rows"] = rows.tolist()
     metadata = {
@@ -101,7 +106,7 @@ def seal_generator(
 
 
 def model_card(algorithm: Any) -> dict[str, Any]:
-    """Registry name, else the class's, and configuration."""
+    """The registry name, or otherwise the class name, and the configuration."""
     from ganlib.registry import resolve
 
     try:
@@ -115,14 +120,14 @@ def _check_spec(spec: DataSpec, as_bytes: bool) -> None:
     if spec.vocabulary:
         raise ConfigError("sequences of tokens are not sealed; the format holds tables, images, series and points")
     if any(block.kind != "number" for block in spec.blocks):
-        raise ConfigError("this generator makes encoded table rows; seal the augmenter that decodes them")
+        raise ConfigError("this generator returns encoded table rows; seal the augmenter that decodes them")
     if as_bytes and spec.kind != "image":
-        raise ConfigError(f"bytes are for images; this generator makes data of shape {spec.shape}: use as_bytes=False")
+        raise ConfigError(f"bytes are for images; this generator returns shape {spec.shape}: use as_bytes=False")
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A graph's inputs: noise, and class, attributes or an example where the sampler is told them."""
+    """A graph's inputs: noise, and class, attributes or an example for a conditional sampler."""
 
     latent_dim: int
     conditions: list[str]
@@ -131,7 +136,7 @@ class _Asked:
     spec: DataSpec
 
     def draw(self, rows: int, seed: int) -> dict[str, np.ndarray]:
-        """As a caller makes them: noise from a seed, conditions in turn, attributes standard normal, examples drawn."""
+        """Sample inputs: noise by a seed, conditions in turn, standard normal attributes, random examples."""
         rng = np.random.Generator(np.random.Philox(seed))
         feeds = {"z": rng.standard_normal((rows, self.latent_dim), dtype=np.float32)}
         feeds |= conditions_in_turn(self.conditions, rows)
@@ -141,14 +146,14 @@ class _Asked:
 
 
 def _asked(sampler: Sampler, spec: DataSpec, classes: Sequence[str] | None) -> _Asked:
-    """What the sampler is told; raises ConfigError where ``classes`` do not fit."""
+    """The sampler's inputs; raises ConfigError if ``classes`` do not fit."""
     latent_dim = int(sampler.latent_dim)
     if sampler.by_example or not needs_condition(prepared(sampler), torch.zeros(2, latent_dim)):
         if classes:
-            raise ConfigError("this generator is not told the class; leave classes out, or choose one that is")
+            raise ConfigError("this generator is not conditioned on the class; leave classes out")
         return _Asked(latent_dim, [], 0, sampler.by_example, spec)
     if spec.classes and not classes:
-        raise ConfigError(f"this generator is told the class: name its {spec.classes} classes")
+        raise ConfigError(f"this generator is conditioned on the class: name its {spec.classes} classes")
     return _Asked(latent_dim, check_classes(classes or (), spec.classes), spec.attributes, False, spec)
 
 

@@ -1,4 +1,4 @@
-"""A fitted augmenter as a graph from noise and a condition to raw columns."""
+"""Exports a fitted augmenter as a graph from noise and a condition to raw columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Feeds = dict[str, np.ndarray]
 
 
 class _Reference:
-    """The torch side: what the graph must reproduce."""
+    """The torch implementation, which the graph must reproduce."""
 
     def __init__(self, estimator: Any) -> None:
         self.encoder: TableEncoder = estimator.encoder_
@@ -38,7 +38,7 @@ class _Reference:
         self.latent_dim = int(self.sampler.latent_dim)  # type: ignore[arg-type]
 
     def draw(self, rows: int, seed: int) -> _Feeds:
-        """Inputs as a caller makes them: noise from a seed, conditions in turn."""
+        """Sample inputs: noise by a seed, conditions in turn."""
         rng = np.random.Generator(np.random.Philox(seed))
         feeds = {"z": rng.standard_normal((rows, self.latent_dim), dtype=np.float32)}
         if self.conditions:
@@ -47,7 +47,7 @@ class _Reference:
 
     @torch.no_grad()
     def columns(self, feeds: Mapping[str, np.ndarray], stretch: float = 1.0) -> _Feeds:
-        """Raw columns; ``stretch`` moves the noise by a factor, to see what rounding could do."""
+        """Raw columns; ``stretch`` scales the noise, to test the sensitivity to rounding."""
         inputs = [torch.from_numpy(feeds["z"] * np.float32(stretch))]
         if self.conditions:
             number = {c: i for i, c in enumerate(self.conditions)}
@@ -55,10 +55,10 @@ class _Reference:
         return decode_feeds(self.encoder, self.sampler(*inputs).numpy())
 
     def errors(self, got: _Feeds, expected: _Feeds, scaled: bool) -> np.ndarray:
-        """Each row's largest difference as a share of its tolerance (inf where a discrete value differs): ``(n,)``.
+        """Each row's largest difference relative to its tolerance (inf if a discrete value differs), ``(n,)``.
 
-        Numbers: 1e-4 · max(1, |value|), with ``scaled`` at least 1e-4 of the column's scale, since a value near 0 in a
-        column of large numbers carries the rounding of the large ones.
+        The tolerance of numbers is 1e-4 · max(1, |value|). With ``scaled`` it is at least 1e-4 of the column's scale,
+        because values near 0 in a column of large numbers carry the rounding of the large ones.
         """
         worst = np.zeros(len(next(iter(expected.values()))))
         for code in self.encoder.codes:
@@ -77,19 +77,19 @@ class _Reference:
         return worst
 
     def firm(self, feeds: _Feeds, expected: _Feeds, nudge: float, scaled: bool) -> np.ndarray:
-        """Rows that a relative change of the noise by ``nudge`` leaves within half the tolerance."""
+        """Rows that stay within half the tolerance when the noise changes by the relative amount ``nudge``."""
         moved = [self.errors(self.columns(feeds, 1 + sign * nudge), expected, scaled) for sign in (-1, 1)]
         return np.maximum(*moved) <= 0.5
 
 
 def seal_augmenter(estimator: Any) -> Sealed:
-    """Build the graph, hold it against torch, and make golden rows. Raises ParityError, ConfigError."""
+    """Build the graph, check it against torch, and generate golden rows. Raises ParityError, ConfigError."""
     reference = _Reference(estimator)
     encoder = reference.encoder
     check_names(encoder.columns(), RESERVED)
     if rare := [c.column for c in encoder.codes if c.kind == "category" and c.has_rare]:
         warnings.warn(
-            f"words that fewer than five rows share are left missing by the sealed generator, in {', '.join(rare)}; "
+            f"levels that fewer than five rows share are left missing by the sealed generator, in {', '.join(rare)}; "
             "mark such a column `public: true` in the schema to list them in the file",
             stacklevel=4,
         )
@@ -116,12 +116,12 @@ def seal_augmenter(estimator: Any) -> Sealed:
 
 
 def _constraints(estimator: Any) -> dict[str, Any]:
-    """The relations that sealed rows keep, with what was learned of them; warns of those that no file may hold."""
+    """The fitted relations for the sealed file; warns about those that may not be published."""
     keeper = getattr(estimator, "_keeper", None)
     entries, left_out = keeper.sealed() if keeper is not None else ([], {})
     if left_out:
         said = "; ".join(f"{name!r}: {why}" for name, why in left_out.items())
-        warnings.warn(f"constraints that rows of the sealed file will not keep: {said}", stacklevel=5)
+        warnings.warn(f"constraints that rows of the sealed file will not satisfy: {said}", stacklevel=5)
     return {"constraints": entries} if entries else {}
 
 
@@ -131,7 +131,7 @@ def _run(session: Any, feeds: Mapping[str, np.ndarray]) -> _Feeds:
 
 
 def _check(session: Any, reference: _Reference) -> Parity:
-    """All rows agree, but for those where rounding decides between two values in torch as well."""
+    """Check that all rows agree, except those where rounding decides between two values in torch as well."""
     feeds = reference.draw(_CHECKED, seed=1)
     expected = reference.columns(feeds)
     firm = reference.firm(feeds, expected, 1e-5, scaled=True)

@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: one call per node, constants stored once, names that no column can have."""
+"""A small builder of ONNX graphs: one call per node, shared constants, and names that cannot clash with columns."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class GraphBuilder:
         return self.op("Cast", value, to=kind)
 
     def rows(self, values: list[str], count: int) -> str:
-        """Vectors laid end to end, as a matrix ``(count, n)``."""
+        """Concatenate vectors to a matrix ``(count, n)``."""
         joined = values[0] if len(values) == 1 else self.op("Concat", *values, axis=0)
         return self.op("Reshape", joined, self.constant([count, -1], np.int64))
 

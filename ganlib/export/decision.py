@@ -1,4 +1,4 @@
-"""Scores to p-values to decisions as ONNX nodes: an unrolled binary search, the tail, the alarm budget."""
+"""p-values and decisions from scores as ONNX nodes: an unrolled binary search, the tail, the alarm budget."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganlib.export.builder import BOOL, DOUBLE, FLOAT, ML, STRING, GraphBuilder
 
 @dataclass(frozen=True)
 class _Tables:
-    """Calibration tables end to end, each ``-inf, scores..., +inf...`` of one power of two, and their constants."""
+    """Concatenated calibration tables, each padded to a power of two as ``-inf, scores..., +inf...``, and constants."""
 
     values: np.ndarray
     sums: np.ndarray
@@ -75,14 +75,14 @@ def add_decision(
 
 
 def _group_index(builder: GraphBuilder, groups: list[str], group_input: str) -> str:
-    """0, the pooled table, for groups without a table of their own."""
+    """The index of each row's table; 0, the pooled table, for groups without one."""
     value = builder.input(group_input, STRING, "batch")
     keys, values = (groups, list(range(1, len(groups) + 1))) if groups else ([""], [0])
     return builder.op("LabelEncoder", value, domain=ML, keys_strings=keys, values_int64s=values, default_int64=0)
 
 
 def _widths(builder: GraphBuilder, tables: _Tables, score: str, group: str) -> tuple[str, str]:
-    """How far scores are tied, and over how much more that fades: float32 ``(n,)`` each."""
+    """The widths of ties and of their fading, float32 ``(n,)`` each."""
     b = builder
     unit = b.op("Max", b.op("Abs", score), b.op("Gather", b.constant(tables.median), group))
 
@@ -109,7 +109,7 @@ def _search(builder: GraphBuilder, tables: _Tables, least: str, group: str) -> t
 
 
 def _faded(builder: GraphBuilder, tables: _Tables, found: tuple[str, str], least: str, fade: str, group: str) -> str:
-    """The weight of the calibration scores that lie up to ``fade`` below ``least``, all together: double ``(n,)``."""
+    """The total weight of the calibration scores up to ``fade`` below ``least``, double ``(n,)``."""
     b = builder
     floor = b.op("Sub", least, fade)
     start, fewer = _search(b, tables, floor, group)
@@ -118,7 +118,7 @@ def _faded(builder: GraphBuilder, tables: _Tables, found: tuple[str, str], least
     total = b.op("Sub", b.op("Gather", sums, found[0]), b.op("Gather", sums, start))
     weight = b.op("Div", b.op("Sub", total, b.op("Mul", many, b.cast(floor, DOUBLE))), b.cast(fade, DOUBLE))
     zero = b.constant(0.0, np.float64)
-    # An infinite score has no ties, and 0 · inf is no number.
+    # Infinite scores have no ties; 0 · inf is NaN.
     return b.op("Where", b.op("Greater", many, zero), b.op("Max", b.op("Min", weight, many), zero), zero)
 
 

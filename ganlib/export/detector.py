@@ -1,4 +1,4 @@
-"""A fitted detector as a graph from raw columns to scores, decisions and contributions."""
+"""Exports a fitted detector as a graph from raw columns to scores, decisions and contributions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _Feeds = dict[str, np.ndarray]
 
 
 def seal_detector(estimator: Any) -> Sealed:
-    """Build the graph, hold it against torch, and make golden rows. Raises ParityError, ConfigError.
+    """Build the graph, check it against torch, and generate golden rows. Raises ParityError, ConfigError.
 
-    The network runs in float32; where that is too coarse for the parity bound (differences of large numbers), in
-    double.
+    The network runs in float32, or in double if float32 is too coarse for the parity bound (differences of large
+    numbers).
     """
     encoder = estimator.encoder_
     check_names((c for c in encoder.schema.columns if c.role in ("feature", "group")), RESERVED)
@@ -66,7 +66,7 @@ def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
 
 
 def _alpha(estimator: Any) -> float:
-    """The alarm budget where nobody names one: what it was fitted for, as far as its calibration supports that."""
+    """The default alarm budget: that of the fit, as far as the calibration supports it."""
     return float(getattr(estimator, "alpha_", 0.01))
 
 
@@ -91,7 +91,7 @@ def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, s
 
 
 class _Single(nn.Module):
-    """A scorer, or with ``method`` another of its maps, as a module of its own."""
+    """A scorer, or another ``method`` of it, as a module."""
 
     def __init__(self, scorer: Any, method: str = "forward") -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def _check_explanations(estimator: Any, session: Any, feeds: _Feeds, scores: np.
 
 
 def _golden(estimator: Any, session: Any) -> dict[str, Any]:
-    """Rows made from the schema with torch's scores, chosen so that rounding moves neither much."""
+    """Golden rows, generated from the schema, with torch's scores; chosen to be robust to rounding."""
     calibration: Calibration = estimator.calibration_
     feeds = schema_feeds(estimator.encoder_, _CANDIDATES, seed=2)
     scores, groups = _torch_scores(estimator, feeds), estimator._groups(feeds)
@@ -162,7 +162,7 @@ def _golden(estimator: Any, session: Any) -> dict[str, Any]:
     reach = np.float32(0.9 * TIE) * np.maximum(np.abs(scores), np.float32(calibration.median_score))
     near = [calibration.p_value(scores + sign * reach, groups) for sign in (-1, 1)]
     (got,) = session.run(["anomaly_score"], feeds)
-    # Another machine's kernels round otherwise: these rows have room for it.
+    # Other machines round differently, so choose rows with a margin.
     stable = (np.abs(got - scores) <= 0.25 * reach) & (np.abs(near - p).max(0) < 5e-5)
     rows = np.resize(np.flatnonzero(stable) if stable.any() else np.arange(ROWS), ROWS)
     chosen = {name: feed[rows] for name, feed in feeds.items()}

@@ -1,4 +1,4 @@
-"""A model's encoder as a graph from examples, and their class where it asks for it, to codes."""
+"""Exports a model's encoder as a graph from examples, and their class for conditional encoders, to codes."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from ganlib.training.data_checks import check_model
 _CANDIDATES = 64
 
 _READ: dict[str, Callable[[Any, Any], Tensor]] = {
-    "posterior": lambda told, config: told[0],
-    "code": lambda told, config: told,
-    "class_logits": lambda told, config: told,
-    "category": lambda told, config: one_hot(told, config.categories),
+    "posterior": lambda output, config: output[0],
+    "code": lambda output, config: output,
+    "class_logits": lambda output, config: output,
+    "category": lambda output, config: one_hot(output, config.categories),
 }
 
 
 class _Method(nn.Module):
-    """One of an algorithm's own maps from examples to codes, as a module."""
+    """A method of an algorithm that maps examples to codes, as a module."""
 
     def __init__(self, algorithm: Any, name: str) -> None:
         super().__init__()
@@ -55,8 +55,8 @@ class _Method(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Codes ``(n, k)``."""
         method = getattr(self.algorithm, self.name)
-        told = method(x, condition) if self.by_class else method(x)
-        return _READ[self.name](told, self.algorithm.config).to(x.dtype)
+        output = method(x, condition) if self.by_class else method(x)
+        return _READ[self.name](output, self.algorithm.config).to(x.dtype)
 
 
 def has_encoder(build: Callable[..., Any]) -> bool:
@@ -65,10 +65,10 @@ def has_encoder(build: Callable[..., Any]) -> bool:
 
 
 def encoder_of(algorithm: Any) -> nn.Module | None:
-    """What maps an algorithm's examples ``(n, *shape)``, and their class where it asks for it, to codes ``(n, k)``.
+    """The module that maps examples ``(n, *shape)``, and their class for conditional encoders, to codes ``(n, k)``.
 
-    An algorithm may define ``encoder()``, which returns a pure module. Else, whichever it has of: ``posterior`` (its
-    mean), ``code``, ``class_logits``, ``category`` (one-hot). None where it has none of these.
+    It is the result of the algorithm's ``encoder()``, if defined. Otherwise it is the first available of ``posterior``
+    (its mean), ``code``, ``class_logits`` and ``category`` (one-hot). None if there is no encoder.
     """
     own = type(algorithm)
     if inspect.isfunction(getattr(own, "encoder", None)):
@@ -82,12 +82,12 @@ def encoder_of(algorithm: Any) -> nn.Module | None:
 
 
 def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: DataSpec | None = None) -> Sealed:
-    """Build the graph of a model's encoder, hold it against torch, and make golden rows; ``save_sealed`` writes it.
+    """Build the graph of a model's encoder, check it against torch, and generate golden rows.
 
-    Examples enter as the network sees them: images in [-1, 1], table rows encoded. ``classes`` names the classes where
-    the encoder asks for one, and is left aside elsewhere; ``spec`` is the algorithm's own where None. Raises
-    ConfigError on what is no model or has no encoder and where ``classes`` do not fit; ParityError where the graph does
-    not reproduce torch.
+    ``save_sealed`` writes the result. Inputs are those of the network: images in [-1, 1], encoded table rows.
+    ``classes`` names the classes of a conditional encoder and is ignored otherwise. ``spec``: ``None`` uses the
+    algorithm's. Raises ConfigError for an object that is not a model or has no encoder, and for wrong ``classes``;
+    ParityError if the graph does not reproduce torch.
     """
     check_model(algorithm)
     spec = spec or algorithm.spec
@@ -98,7 +98,7 @@ def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: 
     conditions: list[str] = []
     if needs_condition(module, torch.zeros(2, *spec.shape)):
         if not classes:
-            raise ConfigError(f"this encoder is told the class: name its {spec.classes} classes")
+            raise ConfigError(f"this encoder is conditioned on the class: name its {spec.classes} classes")
         conditions = check_classes(classes, spec.classes)
     reference = Reference(module, lambda rows, seed: _draw(rows, seed, spec, conditions), conditions, "z")
     check_network(reference)
@@ -107,8 +107,8 @@ def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: 
     session = open_session(model.SerializeToString())
     parity = check_arrays(session, reference)
     candidates = {"x": spread(np.arange(_CANDIDATES), spec.shape)} | conditions_in_turn(conditions, _CANDIDATES)
-    rows, told = golden_arrays(session, reference, candidates)
-    golden: dict[str, Any] = {"rows": rows.tolist()} | told
+    rows, expected = golden_arrays(session, reference, candidates)
+    golden: dict[str, Any] = {"rows": rows.tolist()} | expected
     if conditions:
         golden["condition"] = candidates["condition"][rows].tolist()
     metadata = {

@@ -1,4 +1,4 @@
-"""Contributions under an ``If``: computed only where ``explain`` is true; the branch reuses the outer weights."""
+"""Contributions under an ``If``, computed only if ``explain`` is true; the branch reuses the outer weights."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def add_contributions(
 ) -> None:
     """Add the output ``contributions``: float32 ``(n, features)``, or ``(0, features)`` without ``explain``.
 
-    ``residual`` is the scorer's residual, exported, where its parts are the weights of columns. ``base`` and ``median``
-    are as in ``ganlib.explain.contributions``.
+    ``residual`` is the exported residual of the scorer, if columns are weighted by it. ``base`` and ``median`` are as
+    in ``ganlib.explain.contributions``.
     """
     features = len(encoder.codes)
     then, other = builder.branch("explain"), builder.branch("otherwise")
@@ -55,14 +55,14 @@ def add_contributions(
 
 
 def _shares(b: GraphBuilder, drops: str, score: str, features: int, base: float, median: float) -> str:
-    """The score above ``base``, divided among columns as their drops are, plus a small even part."""
+    """Divide the score above ``base`` in proportion to the columns' drops, plus a small even part."""
 
     def number(value: float) -> str:
         return b.constant(value, np.float32)
 
     axis = b.constant([1], np.int64)
     column = b.op("Unsqueeze", score, axis)
-    # inf - inf: the score is beyond float32 whether or not this column is replaced.
+    # inf - inf: the score overflows float32 with and without replacing this column.
     known = b.op("Where", b.op("IsNaN", drops), number(0.0), drops)
     size = b.op("Min", b.op("Max", b.op("Abs", column), number(median)), number(LARGEST_WEIGHT))
     even = b.op("Max", b.op("Mul", size, number(EVEN_PART / features)), number(LEAST_WEIGHT))
@@ -75,7 +75,7 @@ def _shares(b: GraphBuilder, drops: str, score: str, features: int, base: float,
 def _drops(
     b: GraphBuilder, encoder: TableEncoder, network: Network, weights: Mapping[str, str], encoded: Encoded, score: str
 ) -> str:
-    """All rows with each replacement of each column are scored as one batch ``(n · replacements, d)``."""
+    """Score all rows with each replacement of each column, as one batch ``(n · replacements, d)``."""
     plan, axis = replacements(encoder), b.constant([1], np.int64)
     rows = b.op("Unsqueeze", encoded.x, axis)
     replaced = b.op("Where", b.constant(plan.masks[None]), b.constant(plan.values[None]), rows)
@@ -92,7 +92,7 @@ def _drops(
 
 
 def _taken_back(b: GraphBuilder, encoder: TableEncoder, encoded: Encoded, replaced: np.ndarray) -> str:
-    """What each replacement's unexpected missing values add to the row's last position: float32 ``(n, k, d)``."""
+    """The part of the last position that each replacement's unexpected missing values add, float32 ``(n, k, d)``."""
     columns = block_of_column(encoder)
     blocks = np.eye(int(columns[-1]) + 1, dtype=np.float32)[columns][:, replaced]
     counts = [b.op("MatMul", b.constant((select @ blocks).T), matrix) for matrix, select in encoded.unexpected]

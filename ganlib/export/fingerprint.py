@@ -12,9 +12,9 @@ from ganlib.data.feeds import as_frame
 
 
 def fingerprint(data: Any) -> str:
-    """sha-256 over column names, dtypes and values of a frame or array: changes with any value and with row order.
+    """sha-256 of the column names, dtypes and values of a frame or array; depends on row order.
 
-    Values enter as pandas' 64-bit row hashes; nothing of the data can be read back from it.
+    Values are included as pandas' 64-bit row hashes, so that no data can be recovered from it.
     """
     frame = as_frame(data)
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Rows that are nobody's data: made from the schema, column by column, for self-tests, examples and parity."""
+"""Artificial rows, generated from the schema column by column, for self-tests, examples and parity checks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FAR = (1e12, -1e12)
 
 
 def schema_feeds(encoder: TableEncoder, rows: int, seed: int, wild: float = 0.15) -> dict[str, np.ndarray]:
-    """Raw feeds drawn from stored quantiles and categories, a share ``wild`` of the values being unusual.
+    """Raw feeds sampled from stored quantiles and categories; a share ``wild`` of the values is unusual.
 
-    Unusual: missing, ±inf, the bounds, far beyond them, unseen categories. The first four rows are, whole: missing,
-    at the lower bounds (first categories), at the upper bounds (last categories), unusual.
+    Unusual values are missing, ±inf, the bounds, far beyond them, or unseen categories. The first four rows are
+    entirely missing, at the lower bounds (first categories), at the upper bounds (last categories), and unusual.
     """
     rng = np.random.default_rng(seed)
     wanted = [c for c in encoder.schema.columns if c.role in ("feature", "group")]
@@ -47,12 +47,12 @@ def _draw(column: Column, rows: int, rng: np.random.Generator, wild: float) -> n
         stamps = np.where(unusual, rng.choice(np.array(_DATES), rows), np.round(values).astype(np.int64))
         return _with_ends(stamps, NO_DATE, int(low), int(high))
     values = np.round(values) if column.kind == "integer" else np.array([float(f"{v:.6g}") for v in values])
-    odd = rng.choice(np.array([np.nan, np.inf, -np.inf, *_FAR, low, high, 0.0]), rows)
-    return _with_ends(np.where(unusual, odd, values), np.nan, low, high)
+    extreme = rng.choice(np.array([np.nan, np.inf, -np.inf, *_FAR, low, high, 0.0]), rows)
+    return _with_ends(np.where(unusual, extreme, values), np.nan, low, high)
 
 
 def _shares(points: int) -> np.ndarray:
-    """What share of rows lies below each stored quantile."""
+    """The share of rows below each stored quantile."""
     return np.array([0.0, 0.05, 0.5, 0.95, 1.0]) if points == 5 else np.linspace(0, 1, points)
 
 
@@ -63,13 +63,13 @@ def _with_ends(values: np.ndarray, *ends: Any) -> np.ndarray:
 
 def _categories(column: Column, unusual: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     known = np.array(column.categories or (UNSEEN,), dtype=object)
-    odd = rng.choice(np.array(["", UNSEEN], dtype=object), len(unusual))
-    values = np.where(unusual, odd, rng.choice(known, len(unusual))).astype(object)
+    unknown = rng.choice(np.array(["", UNSEEN], dtype=object), len(unusual))
+    values = np.where(unusual, unknown, rng.choice(known, len(unusual))).astype(object)
     return _with_ends(values, "", known[0], known[-1], UNSEEN)
 
 
 def _texts(column: Column, unusual: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Features of made-up texts; unusual ones are missing."""
+    """Features of artificial texts; unusual ones are missing."""
     buckets = column.buckets or 0
     nothing = np.zeros((1, TEXT_CHANNELS + buckets), dtype=np.float32)
     table = np.concatenate([text_features(pd.Series(_WORDS), buckets), nothing])

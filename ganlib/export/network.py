@@ -1,4 +1,4 @@
-"""A torch module as ONNX nodes, added to a builder; its weights can serve a second copy of its nodes."""
+"""Exports a torch module to ONNX nodes in a builder; a second copy of the nodes can share the weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Network:
-    """An exported module: its graph with inputs in order, one output, and which exporter made it."""
+    """An exported module: its graph with ordered inputs and one output, and the exporter used."""
 
     graph: onnx.GraphProto
     inputs: tuple[str, ...]
@@ -57,7 +57,7 @@ class Network:
         for node in self.graph.node:
             kept = onnx.NodeProto()
             kept.CopyFrom(node)
-            # Exporters note source files and stack traces here.
+            # Remove source files and stack traces, which exporters store here.
             kept.name = kept.doc_string = ""
             del kept.metadata_props[:]
             kept.input[:] = [names.get(n, prefix + n) for n in node.input]
@@ -76,7 +76,7 @@ def export_network(
 ) -> Network:
     """Export with a free batch axis, by the first exporter whose graph agrees with torch at batches of 1, 3 and 64.
 
-    ``examples`` are inputs of at least two rows. Raises ParityError naming how each exporter failed.
+    ``examples`` are inputs of at least two rows. Raises ParityError with the failure of each exporter.
     """
     module = copy.deepcopy(module).cpu().eval()
     failures = []
@@ -86,11 +86,11 @@ def export_network(
             if model.functions:
                 model = inliner.inline_local_functions(model)
             _lift_constants(model.graph)
-            refused = _refuse(model) or _disagreement(model, module, examples)
-        except Exception as error:  # exporters raise whatever their passes raise
-            refused = f"{type(error).__name__}: {str(error)[:200]}"
-        if refused:
-            failures.append(f"{name}: {refused}")
+            problem = _unsupported(model) or _disagreement(model, module, examples)
+        except Exception as error:  # exporters may raise anything
+            problem = f"{type(error).__name__}: {str(error)[:200]}"
+        if problem:
+            failures.append(f"{name}: {problem}")
             continue
         weights = {t.name for t in model.graph.initializer}
         return Network(model.graph, tuple(i.name for i in model.graph.input if i.name not in weights), name)
@@ -98,7 +98,7 @@ def export_network(
 
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
-    """Constant nodes as initialisers, as the sealed format has them."""
+    """Replace Constant nodes by initialisers, as the sealed format requires."""
     nodes = []
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -112,8 +112,8 @@ def _lift_constants(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _refuse(model: onnx.ModelProto) -> str:
-    """Why the graph does not fit the sealed format, or nothing."""
+def _unsupported(model: onnx.ModelProto) -> str:
+    """Why the graph does not fit the sealed format; empty if it does."""
     onnx.checker.check_model(model)
     if any(a.HasField("g") for node in model.graph.node for a in node.attribute):
         return "the network holds control flow"
@@ -127,7 +127,7 @@ def _refuse(model: onnx.ModelProto) -> str:
 
 
 def _disagreement(model: onnx.ModelProto, module: nn.Module, examples: tuple[Tensor, ...]) -> str:
-    """Where the graph and torch differ at some batch size (an axis frozen in the export shows here), or nothing."""
+    """How the graph and torch differ at some batch size (for example by a frozen axis); empty if they agree."""
     session = open_session(model.SerializeToString())
     names = [i.name for i in session.get_inputs()]
     generator = torch.Generator().manual_seed(0)
@@ -147,7 +147,7 @@ def _disagreement(model: onnx.ModelProto, module: nn.Module, examples: tuple[Ten
 def _like(example: Tensor, batch: int, generator: torch.Generator) -> Tensor:
     if example.is_floating_point():
         return torch.randn((batch, *example.shape[1:]), generator=generator)
-    # Integers are class indices: those of the example are the ones that exist.
+    # Integers are class indices; only those of the example are valid.
     chosen = torch.randint(len(example), (batch,), generator=generator)
     return example[chosen]
 
@@ -175,7 +175,7 @@ def _captured(module: nn.Module, examples: tuple[Tensor, ...]) -> torch.export.E
     with torch.no_grad():
         try:
             return torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
-        except Exception:  # `len(x)` freezes the batch axis, but for the capture that reads Python's bytecode
+        except Exception:  # `len(x)` freezes the batch axis in this mode, but not in the strict one
             return torch.export.export(module, examples, dynamic_shapes=shapes, strict=True)
 
 

@@ -22,7 +22,7 @@ _ALPHA = 0.2
 
 @dataclass(frozen=True)
 class Parity:
-    """|graph - torch| and its bound at the row that came closest to its bound, and the rows compared."""
+    """|graph - torch| and its bound at the row closest to its bound, and the number of compared rows."""
 
     max_abs: float
     bound: float
@@ -41,7 +41,7 @@ def open_session(model: bytes) -> Any:
 
 
 def check_opens(data: bytes) -> None:
-    """Open a finished file as serving does; raises ParityError where that would refuse it."""
+    """Open a finished file like serving; raises ParityError if serving would reject it."""
     from serving.opening.whole import vouch
 
     try:
@@ -51,7 +51,7 @@ def check_opens(data: bytes) -> None:
 
 
 def batches(rows: int) -> Iterator[slice]:
-    """One row, seven rows, all rows in chunks of at most 2,048."""
+    """Slices: one row, seven rows, and all rows in chunks of at most 2,048."""
     yield slice(0, 1)
     yield slice(1, 8)
     for start in range(0, rows, 2048):
@@ -106,9 +106,9 @@ def _compare(got: np.ndarray, expected: np.ndarray, median: float, closest: Pari
 def check_contributions(
     session: Any, feeds: Mapping[str, np.ndarray], expected: np.ndarray, weights: np.ndarray, size: np.ndarray
 ) -> None:
-    """Contributions with ``explain`` on agree with torch, and without it there are none; raises ParityError.
+    """Check that contributions agree with torch, and are empty without ``explain``; raises ParityError.
 
-    ``weights`` divide the score, ``size`` ``(n,)`` is what its rounding is relative to: the bound follows from both.
+    The bound follows from the ``weights`` that divide the score, and from ``size`` ``(n,)``, the magnitude of rounding.
     """
     (got,) = session.run(["contributions"], {**feeds, "explain": np.array(True)})
     (none,) = session.run(["contributions"], feeds)

@@ -1,4 +1,4 @@
-"""What all sides of sealing have in common."""
+"""Shared by the exporters of all kinds of artifacts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganlib.export.parity import Parity
 
 @dataclass(frozen=True)
 class Sealed:
-    """A graph that passed the parity gate, and what the metadata says of it; ``save_sealed`` writes it."""
+    """A graph that passed the parity gate, and its metadata; ``save_sealed`` writes it."""
 
     kind: str
     model: onnx.ModelProto
@@ -26,7 +26,7 @@ class Sealed:
 
 
 def check_names(columns: Iterable[Column], reserved: Iterable[str]) -> None:
-    """Raise ConfigError where a column would be fed under a name that the graph itself uses."""
+    """Raise ConfigError if a column has an input name that the graph itself uses."""
     for column in columns:
         if column.input in reserved or not column.input:
             raise ConfigError(

@@ -1,7 +1,7 @@
-"""The encoder's law as ONNX nodes: raw named columns to encoded rows (``ganlib.data.encoder`` is the same in numpy).
+"""The encoder as ONNX nodes: raw named columns to encoded rows (``ganlib.data.encoder`` is the same in numpy).
 
-Columns of one kind are laid end to end and handled as one matrix ``(columns, n)``: a few large nodes instead of ten
-small ones per column, which keeps preprocessing cheap beside the network.
+Columns of one kind are processed as one matrix ``(columns, n)``. A few large nodes instead of ten small ones per column
+keep preprocessing cheap compared with the network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Encoded:
     """Values that the nodes compute.
 
     ``x`` names the encoded rows ``(n, d)``. ``unexpected`` pairs 0/1 matrices ``(r, n)`` with selections
-    ``(r, features)``: which of their rows tells that a column lacks a value that training rows never lacked.
+    ``(r, features)``, which mark the matrix rows that flag a missing value in a column without any in training.
     """
 
     x: str = ""
@@ -31,7 +31,7 @@ class Encoded:
     positions: list[int] = field(default_factory=list)
 
     def add(self, matrix: str, positions: Sequence[int]) -> None:
-        """A matrix ``(r, n)`` and the positions of the encoded row that its rows are."""
+        """Add a matrix ``(r, n)`` and the positions of its rows in the encoded row."""
         self.matrices.append(matrix)
         self.positions.extend(positions)
 
@@ -49,7 +49,7 @@ class _Encoding:
         for code in codes:
             self._declare(code)
         if numeric := [c for c in codes if c.kind not in ("category", "text")]:
-            # Dates last, so that the others' inputs join without a copy.
+            # Dates last, so that the other inputs are concatenated without a copy.
             self._numbers(sorted(numeric, key=lambda c: c.kind == "date"))
         if categories := [c for c in codes if c.kind == "category"]:
             self._categories(categories)
@@ -85,7 +85,7 @@ class _Encoding:
             self._cycles(stamps, absent, dates)
             self._gaps(stamps, absent, dates)
         values = b.rows(feeds, len(codes))
-        # NaN - NaN and inf - inf are NaN: one test finds all that is not finite.
+        # NaN - NaN and inf - inf are NaN, so one test finds all non-finite values.
         lacks = b.op("IsNaN", b.op("Sub", values, values))
         if placed := [i for i, c in enumerate(codes) if c.position]:
             self._place([codes[i] for i in placed], *(_rows(b, m, placed, len(codes)) for m in (values, lacks)))
@@ -95,9 +95,9 @@ class _Encoding:
         self._watch(codes, list(range(len(codes))), missing, len(codes))
 
     def _place(self, codes: list[ColumnCode], values: str, lacks: str) -> None:
-        """Values scaled, the median where they lack."""
+        """Scale values; use the median if missing."""
         b = self.builder
-        # Booleans are taken as they are: center 0, scale 1 are their code's defaults.
+        # Booleans are unchanged: their codes have the default center 0 and scale 1.
         center = np.array([[float(c.center)] for c in codes])  # type: ignore[arg-type]
         scale = np.array([[float(c.scale)] for c in codes])  # type: ignore[arg-type]
         scaled = b.cast(_scaled(b, values, center, scale), FLOAT)
@@ -113,7 +113,7 @@ class _Encoding:
                 self._waves(period, chosen[0], chosen[1], places)
 
     def _gaps(self, stamps: str, absent: str, dates: list[ColumnCode]) -> None:
-        """Seconds since other dates, scaled; the middle one where either is missing."""
+        """Seconds since other dates, scaled; the median if either is missing."""
         if not (ends := [i for i, c in enumerate(dates) if c.gap_from]):
             return
         b, place = self.builder, {c.input: i for i, c in enumerate(dates)}
@@ -137,7 +137,7 @@ class _Encoding:
             self.out.add(turned, [place + index for place in places])
 
     def _categories(self, codes: list[ColumnCode]) -> None:
-        """One-hot of known categories, rare or unseen, missing; the network never sees a string."""
+        """One-hot of known categories, rare or unseen, and missing."""
         b = self.builder
         levels: list[str] = []
         owner: list[int] = []
@@ -167,7 +167,7 @@ class _Encoding:
         self.out.add(rows, range(code.start, code.start + code.width))
 
     def _watch(self, codes: list[ColumnCode], rows: list[int], matrix: str, height: int) -> None:
-        """Note which rows of ``matrix`` tell of values that training rows never lacked."""
+        """Record the rows of ``matrix`` that flag missing values in columns without any in training."""
         select = np.zeros((height, len(self.number)), dtype=np.float32)
         for code, row in zip(codes, rows, strict=True):
             if not self.lacked[code.column]:
@@ -190,7 +190,7 @@ def encode_columns(builder: GraphBuilder, encoder: TableEncoder) -> Encoded:
 
 
 def _rows(builder: GraphBuilder, matrix: str, rows: list[int], height: int) -> str:
-    """Some rows of a matrix; the matrix itself where they are all, in order."""
+    """Some rows of a matrix; the matrix itself for all rows in order."""
     return matrix if rows == list(range(height)) else builder.take_rows(matrix, rows)
 
 

@@ -1,4 +1,4 @@
-"""Networks of arrays as torch runs them: what a graph of images, series or codes must reproduce."""
+"""The torch reference that a graph of images, series or codes must reproduce."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _Feeds = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Reference:
-    """A module in evaluation mode with how its inputs are drawn.
+    """A module in evaluation mode, with a sampler for its inputs.
 
-    ``draw(rows, seed)`` gives feeds by input name, in the module's order; ``condition`` is a string of ``conditions``
-    there and a class index in torch. ``output`` names the graph's output; ``image`` is bytes ``(n, h, w, c)`` of the
-    module's ``(n, c, h, w)`` in [-1, 1], others are the module's values.
+    ``draw(rows, seed)`` returns feeds by input name, in the module's order. ``condition`` is a string of
+    ``conditions`` in a feed and a class index in torch. ``output`` names the graph's output: ``image`` holds bytes
+    ``(n, h, w, c)`` of the module's ``(n, c, h, w)`` in [-1, 1]; others hold the module's values.
     """
 
     module: nn.Module
@@ -43,7 +43,7 @@ class Reference:
 
     @torch.no_grad()
     def run(self, feeds: Mapping[str, np.ndarray], stretch: float = 1.0, chunk: int = _CHUNK) -> np.ndarray:
-        """The module's values ``(n, ...)``; ``stretch`` multiplies its inputs, to see what rounding could do."""
+        """The module's values ``(n, ...)``; ``stretch`` scales its inputs, to test the sensitivity to rounding."""
         parts = [self.module(*self._inputs(part, stretch)) for part in _chunks(feeds, chunk)]
         return torch.cat(parts).numpy()
 
@@ -57,10 +57,10 @@ class Reference:
         ]
 
     def shares(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Each row's largest difference of the graph from torch's values as a share of its tolerance, ``(n,)``.
+        """Each row's largest difference between graph and torch, relative to the tolerance, ``(n,)``.
 
-        Numbers: 1e-4 · max(1, |value|). Bytes: at most one level, where torch's value lies within 1e-3 of the boundary
-        between the two.
+        The tolerance of floats is 1e-4 · max(1, |value|). Bytes may differ by one level if torch's value is within 1e-3
+        of the boundary.
         """
         if self.output != "image":
             wide = expected.astype(np.float64)
@@ -73,7 +73,7 @@ class Reference:
         return np.nan_to_num(share.reshape(len(share), -1).max(1), nan=np.inf)
 
     def jumps(self, feeds: _Feeds, expected: np.ndarray) -> np.ndarray:
-        """Rows that torch itself moves beyond 1e-4 when inputs change by 1e-6 (an argmax, say), ``(n,)``."""
+        """Rows that change by more than 1e-4 in torch when inputs change by 1e-6 (e.g. by an argmax), ``(n,)``."""
         return np.logical_or(*(_apart(self.run(feeds, 1 + sign * _NUDGE), expected) for sign in (-1, 1)))
 
 
@@ -101,7 +101,7 @@ def prepared(module: nn.Module) -> nn.Module:
 
 
 def needs_condition(module: nn.Module, example: Tensor) -> bool:
-    """Whether the network cannot run on its first input alone."""
+    """Whether the network needs more than its first input."""
     try:
         with torch.no_grad():
             module(example)
@@ -111,10 +111,10 @@ def needs_condition(module: nn.Module, example: Tensor) -> bool:
 
 
 def check_classes(names: Sequence[str], classes: int) -> list[str]:
-    """The class names, as many as the data has classes, no two alike; raises ConfigError."""
+    """Check that there is one unique name per class; raises ConfigError."""
     said = [str(name) for name in names]
     if len(said) != classes or len(set(said)) != len(said):
-        raise ConfigError(f"the model knows {classes} classes; name each once, in the order of their numbers: {said}")
+        raise ConfigError(f"the model has {classes} classes; name each once, in the order of their numbers: {said}")
     return said
 
 
@@ -124,32 +124,32 @@ def conditions_in_turn(conditions: Sequence[str], rows: int) -> _Feeds:
 
 
 def examples_of(spec: DataSpec, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Examples of the data's range, float32 ``(rows, *shape)``: images uniform in [-1, 1], others standard normal."""
+    """Random examples, float32 ``(rows, *shape)``: images uniform in [-1, 1], others standard normal."""
     x = rng.standard_normal((rows, *spec.shape), dtype=np.float32)
     return rng.uniform(-1, 1, x.shape).astype(np.float32) if spec.kind == "image" else x
 
 
 def check_network(reference: Reference) -> None:
-    """What cannot be sealed whatever the graph: raises ConfigError on coupled rows, ParityError on NaN and infinities.
+    """Check that a network can be sealed; raises ParityError for non-finite values.
 
-    A row's values must not depend on the other rows of its batch.
+    Raises ConfigError if the values of a row depend on the other rows of its batch.
     """
     feeds = reference.draw(GOLDEN, 1)
     together = reference.run(feeds)
     if not np.isfinite(together).all():
-        raise ParityError("the network gives values that are not finite; train it again; nothing was written")
+        raise ParityError("the network returns values that are not finite; train it again; nothing was written")
     if (_apart(reference.run(feeds, chunk=1), together) & ~reference.jumps(feeds, together)).any():
         raise ConfigError(
-            "what the network gives for one example depends on the others in its batch (minibatch discrimination?): "
+            "the network's output for one example depends on the others in its batch (minibatch discrimination?): "
             "such a network cannot be sealed"
         )
 
 
 def check_arrays(session: Any, reference: Reference) -> Parity:
-    """All rows agree, but for those where torch itself jumps; raises ParityError.
+    """Check that all rows agree, except those where torch itself jumps; raises ParityError.
 
-    The figure is the largest difference as a share of its tolerance, times the tolerance (for bytes: the largest
-    distance from a boundary at which a byte differs, in levels).
+    The reported figure is the largest difference relative to its tolerance, times the tolerance. For bytes it is the
+    largest distance from a boundary at which a byte differs, in levels.
     """
     rows = _rows(reference)
     feeds = reference.draw(rows, 1)
@@ -171,16 +171,16 @@ def check_arrays(session: Any, reference: Reference) -> Parity:
 
 
 def _rows(reference: Reference) -> int:
-    """How many rows are compared: fewer of large arrays."""
+    """The number of rows to compare; fewer for large arrays."""
     probe = reference.draw(1, 0)
     values = max(reference.run(probe).size, *(v.size for v in probe.values()), 1)
     return GOLDEN + (_CHUNK if values > _LARGE else 4 * _CHUNK)
 
 
 def golden_arrays(session: Any, reference: Reference, candidates: _Feeds) -> tuple[np.ndarray, dict[str, Any]]:
-    """Which rows of the candidates are golden, and what torch gives for them: a few values of each row and its mean.
+    """Choose golden rows among the candidates; returns them with a few of torch's values and the mean of each row.
 
-    Chosen with room for another machine's rounding. Raises ParityError where no row qualifies.
+    The rows leave a margin for rounding on other machines. Raises ParityError if no row qualifies.
     """
     expected = reference.run(candidates)
     (got,) = session.run([reference.output], dict(candidates))
@@ -200,7 +200,7 @@ def positions(width: int) -> np.ndarray:
 
 
 def spread(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Inputs that any reader can make again: float32 ``(n, *shape)`` in [-1, 1), row r of a Weyl sequence.
+    """Inputs that any reader can recompute: float32 ``(n, *shape)`` in [-1, 1), rows of a Weyl sequence.
 
     Position j of row r is ((r · size + j) · 2654435769 mod 2^32) / 2^31 - 1.
     """

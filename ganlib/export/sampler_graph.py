@@ -1,4 +1,4 @@
-"""Encoded rows back to raw columns as ONNX nodes (``ganlib.data.inverse`` is the same in numpy)."""
+"""Decodes encoded rows to raw columns as ONNX nodes (``ganlib.data.inverse`` is the same in numpy)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_latent(builder: GraphBuilder, latent_dim: int, conditions: list[str]) ->
 def add_condition(builder: GraphBuilder, conditions: list[str]) -> str:
     """Declare ``condition``; returns class indices int64 ``(n,)``.
 
-    A condition that the model does not know makes the run fail: it must not silently become another class.
+    An unknown condition makes the run fail, so that it is not silently replaced by another class.
     """
     value = builder.input("condition", STRING, "batch")
     classes = list(range(len(conditions)))
@@ -46,7 +46,7 @@ def _position(builder: GraphBuilder, positions: str, index: int) -> str:
 
 
 def _category(builder: GraphBuilder, code: ColumnCode, positions: str) -> None:
-    # A rare word is left missing: the file must not list it.
+    # Rare levels are missing, because the file must not list them.
     names = [*code.categories, *[""] * code.has_rare, *[""] * code.has_missing] or [""]
     block = builder.take_rows(positions, list(range(code.start, code.start + code.width)))
     chosen = builder.op("ArgMax", block, axis=0, keepdims=0)
@@ -87,7 +87,7 @@ def _raw(b: GraphBuilder, code: ColumnCode, column: Column, encoded: str) -> str
 
 
 def _on_grid(b: GraphBuilder, values: str, step: float) -> str:
-    """The nearest multiple of a step (``serving.table.layouts.on_grid``)."""
+    """Round to multiples of a step (``serving.table.layouts.on_grid``)."""
     multiple, decimals = parts_of(step)
     power, unit = b.constant(10.0**decimals, np.float64), b.constant(float(multiple), np.float64)
     whole = b.op("Round", b.op("Div", b.op("Mul", values, power), unit))
@@ -95,7 +95,7 @@ def _on_grid(b: GraphBuilder, values: str, step: float) -> str:
 
 
 def _unscaled(b: GraphBuilder, code: ColumnCode, encoded: str) -> str:
-    """The soft clip undone, then scaled."""
+    """Invert the soft clip, then scale."""
     limit, one = b.constant(LIMIT, np.float64), b.constant(1.0, np.float64)
     size = b.op("Abs", encoded)
     power = b.op("Min", b.op("Sub", b.op("Div", size, limit), one), b.constant(5.0, np.float64))
@@ -105,14 +105,14 @@ def _unscaled(b: GraphBuilder, code: ColumnCode, encoded: str) -> str:
 
 
 def _from_scores(b: GraphBuilder, code: ColumnCode, encoded: str) -> str:
-    """Piecewise linear through the knots, continued beyond them with their mean slope."""
+    """Piecewise linear interpolation of the knots, extrapolated with their mean slope."""
     knots, scores = np.array(code.knots), np.array(code.scores)
     first, last = b.constant(scores[0]), b.constant(scores[-1])
     inner = b.op("Clip", encoded, first, last)
     wide = b.op("Unsqueeze", inner, b.constant([1], np.int64))
     passed = b.op("GreaterOrEqual", wide, b.constant(scores[None, 1:-1]))
     segment = b.op("ReduceSum", b.cast(passed, INT64), b.constant([1], np.int64), keepdims=0)
-    # A jump has no width, so it is never the segment.
+    # Jumps have no width, so they are never selected as a segment.
     slopes = np.divide(np.diff(knots), np.diff(scores), out=np.zeros(len(knots) - 1), where=np.diff(scores) > 0)
     start, base, slope = (b.op("Gather", b.constant(v), segment) for v in (scores[:-1], knots[:-1], slopes))
     inside = b.op("Add", b.op("Mul", slope, b.op("Sub", inner, start)), base)

@@ -1,4 +1,4 @@
-"""Seal a fitted estimator: graph, metadata, parity gate, file (docs/artifact.md)."""
+"""Seals a fitted estimator: graph, metadata, parity gate, file (docs/artifact.md)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from serving.opening.metadata import FORMAT_VERSION, hashes_of
 
 @dataclass(frozen=True)
 class SealReport:
-    """What was written: file, identity, parity at the row closest to its bound, exporter, seconds.
+    """The result of sealing: file, sha-256, parity at the row closest to its bound, exporter, seconds.
 
     ``alpha_min`` is None for augmenters.
     """
@@ -49,30 +49,33 @@ def seal(
 ) -> SealReport:
     """Write a fitted detector or augmenter as one ONNX file with ``FILE.sha256`` beside it.
 
-    ``name`` is the graph's name (default: the model's); ``training`` tells ``fingerprint``, ``rows`` and ``data`` (its
-    name); what it lacks is taken from the estimator's ``training_``, else null. Equal estimators give equal bytes.
-    Augmenters of images make bytes ``(n, h, w, c)``, whatever they were fitted on; one that was fitted on captions is
-    told their embeddings, ``augmenter.arrays_.embed(captions)``. Folders on the way are made. Raises ConfigError on an
-    estimator that is not fitted, a column whose name the graph needs or a path where no file can be, ParityError where
-    the graph does not reproduce torch; nothing is written then.
+    ``name`` is the graph's name (default: the model's). ``training`` holds ``fingerprint``, ``rows`` and ``data`` (its
+    name); missing entries are taken from the estimator's ``training_``, or are null. Equal estimators give equal
+    bytes. Parent folders are created.
+
+    Augmenters of images output bytes ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions
+    is conditioned on their embeddings, ``augmenter.arrays_.embed(captions)``.
+
+    Raises ConfigError for an estimator that is not fitted, a column whose name the graph needs, or an invalid path;
+    ParityError if the graph does not reproduce torch. Nothing is written then.
     """
     start = time.perf_counter()
     parts = _parts(estimator)
-    told = dict(getattr(estimator, "training_", None) or {}) | dict(training or {})
-    return replace(save_sealed(parts, path, name, told), seconds=time.perf_counter() - start)
+    known = dict(getattr(estimator, "training_", None) or {}) | dict(training or {})
+    return replace(save_sealed(parts, path, name, known), seconds=time.perf_counter() - start)
 
 
 def save_sealed(
     parts: Sealed, path: str | Path, name: str | None = None, training: Mapping[str, Any] | None = None
 ) -> SealReport:
-    """Write what ``seal_generator`` or ``seal_encoder`` made as one ONNX file with ``FILE.sha256`` beside it.
+    """Write the result of ``seal_generator`` or ``seal_encoder`` as one ONNX file with ``FILE.sha256`` beside it.
 
     ``name`` and ``training`` as in ``seal``. Equal models give equal bytes.
     """
     if not isinstance(parts, Sealed):
         raise ConfigError(
-            f"save_sealed writes what seal_generator or seal_encoder made, and got {type(parts).__name__}; seal() "
-            "writes fitted detectors and augmenters"
+            f"save_sealed writes the result of seal_generator or seal_encoder, not {type(parts).__name__}; use seal() "
+            "for fitted detectors and augmenters"
         )
     start = time.perf_counter()
     parity, model = parts.parity, onnx.ModelProto()
@@ -92,7 +95,7 @@ def save_sealed(
 
 
 def _parts(estimator: Any) -> Sealed:
-    """The estimator's graph with all that the metadata says of it."""
+    """The estimator's graph with its metadata."""
     if getattr(estimator, "arrays_", None) is not None:
         if hasattr(estimator, "calibration_"):
             raise ConfigError("detectors of images and series are not sealed yet; the format holds those of tables")
@@ -107,18 +110,18 @@ def _parts(estimator: Any) -> Sealed:
             "save_sealed(seal_generator(model), path), or seal_encoder"
         )
     else:
-        raise ConfigError(f"{type(estimator).__name__} is no fitted detector or augmenter; call fit first")
+        raise ConfigError(f"{type(estimator).__name__} is not a fitted detector or augmenter; call fit first")
     facts = {"model": _model_card(estimator), "schema": _public_schema(estimator.encoder_).to_dict()}
     return replace(parts, metadata={**parts.metadata, **facts})
 
 
 def _array_parts(estimator: Any) -> Sealed:
-    """An augmenter that was fitted on images, as bytes, or on series, in their own units."""
+    """Seal an augmenter of images, as bytes, or of series, in their own units."""
     arrays = estimator.arrays_
     if len(arrays.models) > 1:
         raise ConfigError(
             f"{type(estimator).__name__} holds a model for each of {len(arrays.models)} classes, a sealed file holds "
-            "one; choose a model that is told the class (cgan, acgan, cvae), or fit each class by itself"
+            "one; choose a conditional model (cgan, acgan, cvae), or fit each class separately"
         )
     classes = (estimator.conditions_ or None) if arrays.spec.classes else None
     as_bytes = arrays.spec.kind == "image"
@@ -131,7 +134,7 @@ def _model_card(estimator: Any) -> dict[str, Any]:
 
 
 def _public_schema(encoder: TableEncoder) -> Schema:
-    """The schema without what the file does not need: label, id and dropped columns keep their names only."""
+    """The schema for the file: label, id and dropped columns keep only their names."""
     columns = tuple(
         c
         if c.role in ("feature", "group")
@@ -162,7 +165,7 @@ def _json(value: Any) -> str:
 
 
 def write_sealed(model: onnx.ModelProto, path: Path) -> str:
-    """Write FILE and FILE.sha256, each whole or not at all; returns the hash."""
+    """Write FILE and FILE.sha256 atomically; returns the hash."""
     data = model.SerializeToString(deterministic=True)
     check_opens(data)
     sha256 = hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Metrics of labelled generation: right class, spread within a class, and use as training data, beside baselines."""
+"""Metrics of conditional generation: class consistency, diversity within classes, and use as training data."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _Judge:
 
 
 def _samples(name: str, x: np.ndarray | Tensor, learner: str) -> np.ndarray:
-    """``x`` as ``as_array`` reads it, as images in [-1, 1] where the learner wants them."""
+    """Read ``x`` with ``as_array``, or as images in [-1, 1] if the learner needs them."""
     rows = as_array(name, x)
     return as_images(name, rows, signed=True) if learner == "cnn" and rows.ndim == 4 else rows
 
@@ -78,9 +78,9 @@ def _labelled(
 
 
 def class_consistency(classifier: Predictor, x: np.ndarray | Tensor, y: np.ndarray | Tensor) -> float:
-    """Share of generated ``x`` ``(n, ...)`` that an outside classifier puts in the class ``y`` ``(n,)`` asked for.
+    """Share of generated ``x`` ``(n, ...)`` that an independent classifier puts in the requested class ``y`` ``(n,)``.
 
-    In [0, 1]; 1 / classes is chance. The classifier must be trained on real rows, and not be part of the generator.
+    In [0, 1]; 1 / classes is chance. The classifier must be trained on real rows and not be part of the generator.
 
     Source: the accuracy of AC-GAN samples, Odena et al., 1610.09585. Raises DataError on no samples,
     mismatched labels or non-finite values; ConfigError on a classifier that does not ``predict`` class numbers.
@@ -154,10 +154,9 @@ def train_on_synthetic(
 ) -> SyntheticReport:
     """Train on synthetic, test on real, beside real training rows and two baselines; all accuracies in [0, 1].
 
-    Samples are ``(n, d)`` or ``(n, c, h, w)`` of one layout. ``learner`` is "logistic" (flattened values, taken as
-    they are: scale the columns of a table alike first) or "cnn" (images in [-1, 1]). The Gaussian baseline draws as
-    many rows a class as the fakes have, clipped to [-1, 1] for "cnn"; of a class without fakes, as many as the training
-    rows have.
+    Samples are ``(n, d)`` or ``(n, c, h, w)`` of one layout. ``learner`` is "logistic" (flattened values; scale the
+    columns of a table first) or "cnn" (images in [-1, 1]). The Gaussian baseline samples as many rows per class as the
+    fakes have, clipped to [-1, 1] for "cnn"; for a class without fakes, as many as the training rows have.
 
     Source: Esteban et al., 1706.02633 (TSTR). Raises DataError on a training set of one class, test rows of a class
     without training rows, mismatched or non-finite values, images beyond [-1, 1]; ConfigError on an unknown learner.

@@ -44,12 +44,12 @@ def sharpness_ratio(real: np.ndarray | Tensor, fake: np.ndarray | Tensor) -> flo
 
 
 def _one_unit(names: tuple[str, str], *samples: np.ndarray | Tensor) -> None:
-    """DataError where one sample holds integers and the other floats: bytes and [-1, 1] do not compare."""
+    """Raise DataError if one sample holds integers and the other floats, because their ranges differ."""
     kinds = [np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x).dtype.kind for x in samples]
     for whole, other in ((0, 1), (1, 0)):
         if kinds[whole] in "iu" and kinds[other] == "f":
-            mend = "give both through ganlib.data.images.to_tensor"
-            raise DataError(f"{names[whole]} holds integers, {names[other]} floats: {mend}")
+            fix = "convert both with ganlib.data.images.to_tensor"
+            raise DataError(f"{names[whole]} holds integers, {names[other]} floats: {fix}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How steep a critic is: the Lipschitz constant from below and from above."""
+"""Lower and upper bounds of a critic's Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def lipschitz_bound(net: nn.Module, x: Tensor, iterations: int = 100) -> float:
     """
     net = bake(net).eval()
     leaves = [layer for layer in net.modules() if not list(layer.children())]
-    if odd := [layer for layer in leaves if not isinstance(layer, (*WEIGHTED, *_SHORT))]:
-        raise ConfigError(f"{type(odd[0]).__name__} has no known stretch; the bound is for plain feed-forward networks")
+    if unknown := [layer for layer in leaves if not isinstance(layer, (*WEIGHTED, *_SHORT))]:
+        name = type(unknown[0]).__name__
+        raise ConfigError(f"{name} has no known stretch; the bound is for plain feed-forward networks")
     norms: list[float] = []
     calls: dict[nn.Module, int] = {layer: 0 for layer in leaves if isinstance(layer, WEIGHTED)}
 

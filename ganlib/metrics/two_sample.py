@@ -1,4 +1,4 @@
-"""Two samples, one question: do they follow the same law? Also the readers that every metric checks its arrays with."""
+"""Two-sample tests of equal distributions, and the functions with which all metrics check their arrays."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def as_images(name: str, data: np.ndarray | Tensor, signed: bool = False) -> np.
         raise DataError(f"{name} has shape {x.shape}: give images (n, c, h, w), as ganlib.data.images.to_tensor does")
     # Sides are never so short: the last axis counts channels, as in images that an augmenter returns.
     if x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3):
-        mend = "give (n, c, h, w), by x.transpose(0, 3, 1, 2) or ganlib.data.images.to_tensor"
-        raise DataError(f"{name} has shape {x.shape}, channels last: {mend}")
+        fix = "give (n, c, h, w), by x.transpose(0, 3, 1, 2) or ganlib.data.images.to_tensor"
+        raise DataError(f"{name} has shape {x.shape}, channels last: {fix}")
     # Rounding may carry a value a little beyond its range.
     if signed and np.abs(x).max() > 1 + 1e-5:
         found = f"{x.min():.4g} to {x.max():.4g}"
@@ -100,12 +100,12 @@ class ClassifierTest:
 def classifier_two_sample(
     real: np.ndarray | Tensor, fake: np.ndarray | Tensor, random_state: int = 0, model: str = "forest"
 ) -> ClassifierTest:
-    """Accuracy of a classifier that tells real from fake on rows held out: 0.5 is indistinguishable, 1 trivially fake.
+    """Held-out accuracy of a classifier of real against fake: 0.5 is indistinguishable, 1 trivially fake.
 
-    ``real`` and ``fake`` are ``(n, ...)``, flattened; the longer is cut at random to the shorter's length so that
-    chance is 0.5. Half of each is learnt from. ``model`` is "forest", "neural" (one hidden layer of 20) or
-    "neighbours" (k = the root of the rows learnt from, made odd). The p-value is the exact binomial's upper tail, the
-    interval is Wilson's.
+    ``real`` and ``fake`` are ``(n, ...)``, flattened. The longer one is subsampled to the length of the shorter one, so
+    that chance is 0.5. Half of each is used for training. ``model`` is "forest", "neural" (one hidden layer of 20) or
+    "neighbours" (k = the square root of the training rows, made odd). The p-value is the exact binomial's upper tail,
+    and the interval is Wilson's.
 
     Source: Lopez-Paz and Oquab, 1610.06545, section 3 (the binomial replaces its normal approximation). Raises
     DataError on fewer than 10 samples a side, mismatched or non-finite values; ConfigError on an unknown model.

@@ -1,7 +1,8 @@
-"""Networks by name: for any shape of data a ``trunk`` (data to features) and a ``generator`` (latents to data).
+"""Networks by name: a ``trunk`` (data to features) and a ``generator`` (latents to data) for any shape of data.
 
-A critic, classifier or encoder is a trunk with a linear head; an auto-encoder is a trunk with a generator on it. So a
-new architecture, one row of ``ARCHITECTURES``, serves every model. Both networks take a condition ``(n, k)``, or none.
+A critic, classifier or encoder is a trunk with a linear head; an auto-encoder is a trunk followed by a generator. A new
+architecture, one row of ``ARCHITECTURES``, thus works with every model. Both networks take an optional condition
+``(n, k)``.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ MOST_ATTENDED = 32 * 32  # positions: memory grows with their square
 
 @dataclass(frozen=True)
 class NetOptions:
-    """What an architecture may be told.
+    """The options of an architecture.
 
-    ``hidden``: widths of an MLP; ``width``: channels of the first convolution; ``norm`` as ``layers.NORMS``;
-    ``noise``: deviations of Gaussian noise before each layer or block while training, the last one for all that
-    follow; ``dropout`` after each (not in residual blocks); ``reference``: rows of the reference batch of virtual
-    batch norm.
+    - ``hidden``: widths of an MLP; ``width``: channels of the first convolution.
+    - ``norm``: one of ``layers.NORMS``; ``reference``: rows of the reference batch of virtual batch norm.
+    - ``noise``: standard deviations of Gaussian noise before each layer or block in training; the last one is repeated.
+    - ``dropout``: after each layer (not in residual blocks).
     """
 
     hidden: tuple[int, ...] = (128, 128)
@@ -43,7 +44,7 @@ class NetOptions:
     reference: int = 64
 
     def noises(self, layers: int) -> tuple[float, ...]:
-        """The deviation before each of so many layers."""
+        """The standard deviation before each layer."""
         return (*self.noise, *(self.noise[-1:] or (0.0,)) * layers)[:layers]
 
 
@@ -54,14 +55,14 @@ class Trunk(nn.Module):
 
 
 class Noise(nn.Module):
-    """Adds Gaussian noise of a deviation while training."""
+    """Adds Gaussian noise of the given standard deviation in training."""
 
     def __init__(self, deviation: float) -> None:
         super().__init__()
         self.deviation = deviation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Disturb."""
+        """Add noise."""
         return x + self.deviation * torch.randn_like(x) if self.training and self.deviation else x
 
 
@@ -125,7 +126,7 @@ def _pyramid(side: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _attended(levels: Sequence[tuple[int, ...]]) -> list[int]:
-    """The two largest levels below the first that attention can afford."""
+    """The two largest levels below the first that are small enough for attention."""
     return [level for level in range(1, len(levels)) if math.prod(levels[level]) <= MOST_ATTENDED][:2]
 
 
@@ -212,7 +213,7 @@ def _even(sides: tuple[int, ...]) -> bool:
 
 
 class ConvGenerator(nn.Module):
-    """The trunk's mirror: latents projected to the smallest level, then doubled; sides are cut to fit."""
+    """The mirror image of the trunk: projects latents to the smallest level, then doubles; sides are cut to fit."""
 
     def __init__(
         self,
@@ -305,15 +306,15 @@ _SHIPPED = frozenset(ARCHITECTURES)
 
 
 def add_architecture(row: Architecture) -> Architecture:
-    """Add a row of your own, to be named like the others, or replace it; raises ConfigError on a name of ours."""
+    """Add or replace an architecture; raises ConfigError for the name of a built-in one."""
     if row.name in (*_SHIPPED, "auto"):
-        raise ConfigError(f"networks of the library are called {row.name!r}: choose another name")
+        raise ConfigError(f"{row.name!r} is the name of a built-in architecture: choose another name")
     ARCHITECTURES[row.name] = row
     return row
 
 
 def architecture(name: str, spec: DataSpec) -> Architecture:
-    """The row of this name; ``auto`` is dcgan for images and series, mlp else. Raises ConfigError naming all."""
+    """The architecture of this name; ``auto`` is dcgan for images and series, otherwise mlp. Raises ConfigError."""
     if name == "auto":
         name = "dcgan" if len(spec.shape) > 1 and min(spec.shape[1:]) >= LEAST_SIDE else "mlp"
     if name not in ARCHITECTURES:
@@ -349,8 +350,8 @@ class Headed(nn.Module):
         outputs = self.from_features(features)
         if self.projection is None or condition is None:
             return outputs
-        told = (self.projection(condition) * features).sum(1, keepdim=True)
-        return outputs + told / self.trunk.width**0.5
+        projected = (self.projection(condition) * features).sum(1, keepdim=True)
+        return outputs + projected / self.trunk.width**0.5
 
 
 class Energy(nn.Module):
@@ -375,14 +376,14 @@ class Energy(nn.Module):
 
 
 def activate_output(spec: DataSpec, output: Tensor) -> Tensor:
-    """A generator's linear output in the data's range: tanh for images, the blocks' own links for table rows."""
+    """Map a generator's linear output to the data's range: tanh for images, the links of the blocks for table rows."""
     if spec.kind == "image":
         return torch.tanh(output)
     return activate(spec.blocks, output) if spec.blocks else output
 
 
 def finish(module: nn.Module, parametrisation: str) -> nn.Module:
-    """Put the weight parametrisation on a finished network."""
+    """Apply the weight parametrisation to a finished network."""
     if parametrisation != "none":
         parametrise(module, parametrisation)
     return module

@@ -1,4 +1,4 @@
-"""Networks of a class: called with y, and a latent prior per class."""
+"""Class-conditional networks, and a latent prior per class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def condition_of(spec: DataSpec, batch: Batch) -> Tensor:
 
 
 def where_wrong(scores: Tensor, wrong: Tensor, told: Tensor) -> Tensor:
-    """Scores ``(n, 1)`` under wrong conditions ``(n, k)``; one that by chance equals the right one moves nothing."""
+    """Scores ``(n, 1)`` under wrong conditions ``(n, k)``, without gradient if a condition is right by chance."""
     return torch.where((wrong != told).any(1, keepdim=True), scores, scores.detach())
 
 
@@ -35,7 +35,7 @@ class ClassPrior(nn.Module):
         S_c = (n_c · C_c + v · C) / (n_c + v),   C_c = cov of means + mean posterior variance,   C = pooled
 
     (the posterior mean of an inverse Wishart model centred on C). The strength v is chosen per class from ``GRID`` by
-    leave-one-out likelihood of the class's own rows. Only m_y and L_y are kept, no row's posterior.
+    leave-one-out likelihood of the class's rows. Only m_y and L_y are stored, not the posteriors of rows.
     """
 
     GRID = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
@@ -61,7 +61,7 @@ class ClassPrior(nn.Module):
         classes = [int(c) for c in torch.unique(y)]
         own = {c: _covariance(mean[y == c], variance[y == c]) for c in classes}
         counts = {c: int((y == c).sum()) for c in classes}
-        # A class of one row has no spread of its own and lends none.
+        # A class of one row has no spread and does not contribute to the pooled covariance.
         lenders = [c for c in classes if counts[c] > 1] or classes
         weight = {c: counts[c] ** 0.5 for c in lenders}
         pooled = sum(weight[c] * own[c] for c in lenders) / sum(weight.values())
@@ -73,14 +73,14 @@ class ClassPrior(nn.Module):
             self.factor[c] = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(pooled)))
 
     def _strength(self, mean: Tensor, variance: Tensor, pooled: Tensor) -> float:
-        """The grid's strength under which each row is likeliest given the others of its class."""
+        """The strength of the grid with the highest leave-one-out likelihood."""
         n = len(mean)
         if n < 3:
             return self.GRID[-1]
         rows = torch.linspace(0, n - 1, min(n, self.LEAVE_ONE_OUT), dtype=torch.float64).long()
         gap = mean[rows] - mean.mean(0)
         squares = (mean - mean.mean(0)).T @ (mean - mean.mean(0))
-        # Taking one row out of the sums, instead of summing anew.
+        # Remove one row from the sums instead of summing again.
         rest = squares - n / (n - 1) * gap.unsqueeze(2) * gap.unsqueeze(1)
         spread = (variance.sum(0) - variance[rows]) / (n - 1)
         own = rest / (n - 2) + torch.diag_embed(spread)
@@ -94,11 +94,11 @@ class ClassPrior(nn.Module):
 
 
 class MixturePrior(ClassPrior):
-    """p(z|y) as a mixture of Gaussians for each class, for classes of many rows whose latents do not fill an ellipse.
+    """p(z|y) as a mixture of Gaussians per class, for classes of many rows with non-Gaussian latents.
 
-    One more number of noise than latents chooses the component. A class gets one component for every ``ROWS`` of its
-    rows and at most ``components``; with one, it is fitted as ``ClassPrior`` does. The mixture is scikit-learn's, over
-    one draw from each row's posterior.
+    An additional noise dimension selects the component. A class gets one component per ``ROWS`` rows, at most
+    ``components``; with one component it is fitted like ``ClassPrior``. The mixture is scikit-learn's, fitted to one
+    sample from each row's posterior.
     """
 
     ROWS = 50
@@ -113,7 +113,7 @@ class MixturePrior(ClassPrior):
         self.register_buffer("upto", torch.ones(classes, components))
 
     def forward(self, noise: Tensor, y: Tensor) -> Tensor:
-        """Latent draws; the last column of noise chooses among the class's components by their weights."""
+        """Sample latents; the last column of noise selects the component by weight."""
         chance = normal_cdf(noise[:, -1:])
         chosen = y * self.components + (chance > self.upto[y][:, :-1]).sum(1)
         factor = self.factor.flatten(0, 1)[chosen]
@@ -142,9 +142,9 @@ class MixturePrior(ClassPrior):
 
 
 def class_prior(spec: DataSpec, latent_dim: int, components: int | None) -> ClassPrior:
-    """One Gaussian a class, or a mixture of ``components``; None: one for tables, 30 for images and series.
+    """A Gaussian per class, or a mixture of ``components``; ``None``: one for tables, 30 for images and series.
 
-    Raises ConfigError on fewer than one.
+    Raises ConfigError for fewer than one.
     """
     wanted = (1 if spec.kind == "vector" else 30) if components is None else components
     if wanted < 1:
@@ -180,9 +180,9 @@ class Conditioned(nn.Module):
 
 
 class ByClass(nn.Module):
-    """A network of ``(x, condition (n, k))`` called with class indices, a float condition, or x alone.
+    """Calls a network of ``(x, condition (n, k))`` with class indices, a float condition, or x alone.
 
-    With ``classes`` 0 an index is not passed on.
+    Class indices are ignored if ``classes`` is 0.
     """
 
     def __init__(self, net: nn.Module, classes: int) -> None:
@@ -190,7 +190,7 @@ class ByClass(nn.Module):
         self.net, self.classes = net, classes
 
     def told(self, x: Tensor, y: Tensor | None) -> Tensor | None:
-        """The condition that ``y`` means."""
+        """Convert ``y`` to a condition of the network."""
         if y is None or y.is_floating_point():
             return y
         return F.one_hot(y, self.classes).to(x.dtype) if self.classes else None

@@ -1,4 +1,4 @@
-"""Layers that the field names: self-attention, minibatch discrimination, virtual batch norm, norms of weights."""
+"""Layers from the literature: self-attention, minibatch discrimination, virtual batch norm, weight norms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SelfAttention(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Appends to each example's features how close the batch's others are: ``(n, f) -> (n, f + kernels)``.
+    """Appends the closeness of the other examples in the batch to the features: ``(n, f) -> (n, f + kernels)``.
 
     Source: Salimans et al., arXiv 1606.03498, section 3.2. It couples the examples of a batch.
     """
@@ -100,14 +100,14 @@ class WithReference(nn.Module):
         self.register_buffer("conditions", torch.zeros(rows, condition))
 
     def remember(self, inputs: Tensor, condition: Tensor | None) -> None:
-        """Take the reference from a batch, repeated where it is too small."""
+        """Take the reference from a batch, repeating it if it is too small."""
         index = torch.arange(self.rows, device=inputs.device) % len(inputs)
         self.inputs.copy_(inputs[index])
         if condition is not None:
             self.conditions.copy_(condition[index])
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Run with the reference in front; it is cut off again."""
+        """Run with the reference prepended, and remove its outputs."""
         joined = None if condition is None else torch.cat([self.conditions, condition])
         return self.net(torch.cat([self.inputs, z]), joined)[self.rows :]
 
@@ -170,10 +170,10 @@ def standardise_outputs(module: nn.Module, *inputs: Tensor) -> None:
 
 
 def parametrise(module: nn.Module, how: str) -> None:
-    """Put ``spectral``, ``weight`` or ``fixed`` norm on every linear and convolutional layer, in place.
+    """Apply ``spectral``, ``weight`` or ``fixed`` norm to every linear and convolutional layer, in place.
 
-    Spectral norm (arXiv 1802.05957, algorithm 1) follows the weights by one power iteration a forward; it starts from
-    100, since fresh random weights have no clear largest direction and one a forward would lag behind by 3 %.
+    Spectral norm (arXiv 1802.05957, algorithm 1) makes one power iteration per forward pass. It starts with 100,
+    because random weights have no dominant direction and one iteration per pass would lag behind by 3%.
     """
     for layer in list(module.modules()):
         if isinstance(layer, WEIGHTED):
@@ -190,7 +190,7 @@ def parametrise(module: nn.Module, how: str) -> None:
 
 
 def bake(module: nn.Module) -> nn.Module:
-    """A copy of the module whose weight parametrisations are replaced by the weights they give; for export."""
+    """A copy of the module with parametrised weights replaced by their values; for export."""
     module = copy.deepcopy(module)
     for layer in list(module.modules()):
         if parametrize.is_parametrized(layer, "weight"):

@@ -1,16 +1,16 @@
-"""Normal scores by class: what keeps a scarce class where its rows are.
+"""Normal scores by class, which keep generated rows of a scarce class in the range of its real rows.
 
-The encoder maps every number to a normal score by the quantiles of the whole column. In those scores a class that
-lives in a small part of the column is a narrow peak, which a generator with one noise for all classes blurs. Such a
-class gets scores of its own: standard normal within the class, mapped back to the column's scores by its own quantiles.
+The encoder maps every number to a normal score by the quantiles of the whole column. A class in a small part of the
+column is then a narrow peak, which a generator with the same noise for all classes blurs. Such a class gets separate
+scores: standard normal within the class, mapped to the column's scores by the quantiles of the class.
 
-- A class that lies in a tenth of the column, or that has 100 rows, has its own quantiles.
-- A class of fewer than five rows is spread around its mean, by at most its own and the other classes'
-  deviation, about as far up as down.
-- Any other class uses the column's scores.
+- A class within a tenth of the column, or with 100 rows, has separate quantiles.
+- A class of fewer than five rows is spread around its mean, about symmetrically, by at most its own deviation and that
+  of the other classes.
+- All other classes use the column's scores.
 
-Privacy: quantiles of a class are knots as in ``ganlib.data.normal_scores``; the mean of fewer than five rows is rounded
-to three significant digits: of one row, its own value so rounded (docs/data.md).
+Privacy: quantiles of a class are knots as in ``ganlib.data.normal_scores``. The mean of fewer than five rows is rounded
+to three significant digits; for a single row this is its rounded value (docs/data.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ganlib.data.codes import ColumnCode
 from ganlib.data.normal_scores import FAR, LEAST, fit_knots, from_scores, nearest, rounded, to_scores
 from ganlib.data.spec import DataSpec
 
-ENOUGH = 100  # rows from which a class has its own quantiles in any case
+ENOUGH = 100  # rows for a class to get separate quantiles in any case
 CLASS_GROUPS = 16
 _BINS, _FULL, _COVERED = 20, 2, 0.9
 _LEAST_SPREAD = 0.15  # deviations
@@ -34,10 +34,10 @@ _Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]  # class scores from va
 
 
 class Marginals(nn.Module):
-    """Monotone maps from scores within a class to scores of the column, where a class has one; else the identity.
+    """Monotone maps from scores within a class to scores of the column; the identity for classes without one.
 
-    ``forward``: scores ``(n, d)`` and class indices int64 ``(n,)`` (or None: class 0) to encoded rows ``(n, d)``, pure
-    and exportable. Before ``fit_transform`` it is the identity.
+    ``forward`` maps scores ``(n, d)`` and class indices int64 ``(n,)`` (None: class 0) to encoded rows ``(n, d)``. It
+    is exportable, and the identity before ``fit_transform``.
     """
 
     table: Tensor
@@ -58,8 +58,8 @@ class Marginals(nn.Module):
     ) -> np.ndarray:
         """Fit on encoded rows ``x (n, d)`` of classes ``y (n,)``; scores of the rows ``draws`` (indices, ``(m,)``).
 
-        A row named twice in ``draws`` gets two different scores within an atom. A missing number is no observation:
-        its score is noise. Returns float32 ``(m, d)``.
+        A row that occurs twice in ``draws`` gets two different scores within an atom. Missing numbers get random
+        scores. Returns float32 ``(m, d)``.
         """
         scores = x[draws].astype(np.float32).copy()
         lines: dict[tuple[int, int], _Line] = {}
@@ -117,7 +117,7 @@ class Marginals(nn.Module):
 def _own_line(
     raw: np.ndarray, column: np.ndarray, mine: np.ndarray, others: np.ndarray, code: ColumnCode
 ) -> tuple[_Line, _Scores] | None:
-    """A class's line for one column, and how its values get scores; None if the column's scores will do."""
+    """The map of a class for one column, and its function from values to scores; None to use the column's scores."""
     rows = int(mine.sum())
     if rows == 0 or not others.any():
         return None
@@ -133,22 +133,22 @@ def _own_line(
 
 
 def _concentrated(mine: np.ndarray, others: np.ndarray) -> bool:
-    """Whether nine tenths of a class lie in two of twenty parts that hold equally many of the other rows."""
+    """Whether 90% of a class lie in two of twenty bins with equal numbers of other rows."""
     share = np.searchsorted(np.sort(others), mine) / len(others)
     counts = np.bincount(np.minimum((share * _BINS).astype(int), _BINS - 1), minlength=_BINS)
     return bool(np.sort(counts)[-_FULL:].sum() >= _COVERED * len(mine))
 
 
 def _deviation(values: np.ndarray) -> float:
-    """By quartiles, which a sentinel does not move, if these differ."""
+    """Standard deviation, estimated from the quartiles if these differ, so that sentinels do not affect it."""
     usual = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.349
     return usual if usual > 0 else float(np.std(values))
 
 
 def _around(rows: np.ndarray, usual: float, code: ColumnCode) -> tuple[_Line, _Scores]:
-    """One to four rows: their mean, and a spread that neither bounds nor gaps make lopsided.
+    """The map for one to four rows: their mean, and a spread kept symmetric despite bounds and gaps.
 
-    At a bound the mean moves inwards by at most 0.3 deviations, which leaves room for a spread.
+    At a bound, the mean moves inwards by at most 0.3 deviations to leave room for the spread.
     """
     mean, span = float(rows.mean()), code.knots[-1] - code.knots[0]
     deviation = float(np.sqrt((((rows - mean) ** 2).sum() + usual**2) / len(rows)))

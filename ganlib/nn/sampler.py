@@ -1,4 +1,4 @@
-"""From latent noise to encoded table rows, in one pure forward that exports to ONNX."""
+"""Samplers: modules from latent noise to examples that can be exported to ONNX."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ganlib.nn.layers import bake
 
 
 class Sampler(nn.Module):
-    """What ``sampler()`` of an algorithm returns: ``forward(z (n, latent_dim), ...)`` gives ``(n, *shape)``.
+    """The base of samplers: ``forward(z (n, latent_dim), ...)`` returns ``(n, *shape)``.
 
-    Its second argument is what the model is told: class indices int64 ``(n,)``, attributes ``(n, k)``, or, where
-    ``by_example``, an example ``(n, *shape)`` each.
+    The optional second argument is the condition: class indices int64 ``(n,)``, attributes ``(n, k)`` or, with
+    ``by_example``, examples ``(n, *shape)``.
     """
 
     latent_dim: int
@@ -22,12 +22,12 @@ class Sampler(nn.Module):
 
 
 class TableSampler(Sampler):
-    """Wraps a decoder so that one standard normal ``z`` holds all randomness.
+    """Wraps a decoder so that all randomness comes from a standard normal ``z``.
 
-    ``z`` is ``(n, latent_dim)``: the decoder's own ``latent`` first, then one value for each position of the row.
-    Numbers get Gaussian noise of ``scale`` (0 for none); a flag is drawn from its Bernoulli, a category from its
-    softmax by the Gumbel-max trick, with u = Phi(z). Output: ``(n, d)`` encoded rows whose category blocks are scores
-    to argmax and whose flags are 0 or 1.
+    ``z`` is ``(n, latent_dim)``: first the ``latent`` values of the decoder, then one value per position of the row.
+    Numbers get Gaussian noise of ``scale`` (0 for none). Flags are sampled from a Bernoulli and categories from a
+    softmax by the Gumbel-max trick, with u = Phi(z). Returns ``(n, d)`` encoded rows, with scores for argmax in
+    category blocks and flags of 0 or 1.
     """
 
     scale: Tensor
@@ -40,7 +40,7 @@ class TableSampler(Sampler):
         self.register_buffer("scale", torch.zeros(spec.dim) if scale is None else scale.detach().clone())
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Decode ``z`` (under class indices ``condition``, int64 ``(n,)``, where the decoder takes them)."""
+        """Decode ``z``, conditioned on class indices ``condition``, int64 ``(n,)``, if the decoder takes them."""
         inner, noise = z[:, : self.latent], z[:, self.latent :]
         output = self.decoder(inner) if condition is None else self.decoder(inner, condition)
         u = normal_cdf(noise).clamp(1e-6, 1.0 - 1e-6)
@@ -57,7 +57,7 @@ class TableSampler(Sampler):
 
 
 class GeneratorSampler(Sampler):
-    """A generator as a sampler: ``z (n, latent_dim)`` (and what it is told) to examples in the data's range."""
+    """A generator as a sampler: ``z (n, latent_dim)``, and an optional condition, to examples in the data's range."""
 
     def __init__(self, generator: nn.Module, latent_dim: int, spec: DataSpec | None = None) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class GeneratorSampler(Sampler):
 
 
 class OnlyClass(Sampler):
-    """A sampler by class, asked for its first one alone."""
+    """A class-conditional sampler that is always called with class 0."""
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
@@ -84,9 +84,10 @@ class OnlyClass(Sampler):
 
 
 class InUnits(Sampler):
-    """A sampler in its caller's units: attributes are standardised on their way in, examples scaled on their way out.
+    """A sampler in the units of the data: standardises attributes and rescales examples.
 
-    ``told`` and ``made`` are each a mean and a deviation that broadcast to ``(n, k)`` and ``(n, *shape)``, or None.
+    ``told`` (of attributes) and ``made`` (of examples) are pairs of mean and standard deviation that broadcast to
+    ``(n, k)`` and ``(n, *shape)``, or None.
     """
 
     told_mean: Tensor
@@ -116,9 +117,10 @@ class InUnits(Sampler):
 
 
 def sampler_for(generator: nn.Module, latent_dim: int, spec: DataSpec, scale: Tensor | None = None) -> Sampler:
-    """The sampler of a copy of a generator of linear outputs, in evaluation mode.
+    """The sampler for a copy, in evaluation mode, of a generator with linear outputs.
 
-    Table rows get drawn flags and categories and, with ``scale``, noise on their numbers; other data are the outputs.
+    For table rows, flags and categories are sampled and, with ``scale``, numbers get noise; other data is returned
+    directly.
     """
     generator = bake(generator)
     plain = all(block.kind == "number" for block in spec.blocks)

@@ -1,1 +1,1 @@
-"""Reports: pictures of what a model makes and of how it was trained."""
+"""Reports: pictures of generated samples and of training."""

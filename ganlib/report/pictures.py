@@ -1,6 +1,6 @@
-"""Pictures of generative models as PNG files: grids, walks between latents, class swaps, curves, scatter plots.
+"""Pictures of generative models as PNG files: grids, latent walks, class swaps, loss curves, scatter plots.
 
-Pixels of image grids are repeated a whole number of times, never blurred. Every file is written whole or not at all.
+Image grids are enlarged by whole factors without blurring. Files are written atomically.
 """
 
 from __future__ import annotations
@@ -49,11 +49,10 @@ def cell_scale(height: int, width: int) -> int:
 def sample_grid(
     images: Tensor, path: str | Path, columns: int | None = None, titles: Sequence[str] | None = None
 ) -> Path:
-    """Images ``(n, c, h, w)`` in [-1, 1] row by row on white, under a caption each where ``titles`` are given.
+    """Draw a grid of images ``(n, c, h, w)`` in [-1, 1] on white, each with a caption if ``titles`` are given.
 
-    ``columns``: about as many as rows without it. Captions that are too long are cut with an ellipsis.
-    Raises DataError on other shapes and values that are not finite; ConfigError where columns, titles or path are
-    wrong.
+    ``columns`` defaults to about the number of rows. Long captions are cut with an ellipsis. Raises DataError for other
+    shapes and non-finite values; ConfigError for wrong columns, titles or path.
     """
     pixels = to_uint8(images)
     count = len(pixels)
@@ -73,9 +72,9 @@ def sample_grid(
 def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """Points ``(rows, steps, d)`` on the great arcs from ``start`` to ``end``, both ``(d,)`` or ``(rows, d)``.
 
-    The first and last points are the two ends themselves. Where the directions are (anti)parallel, the points lie on
-    the straight line. Source: White, "Sampling Generative Networks", arXiv 1609.04468, section 2.1.
-    Raises ConfigError on fewer than two steps, DataError where the shapes differ.
+    The first and last points are the two ends. If the directions are (anti)parallel, the points lie on a straight line.
+    Source: White, "Sampling Generative Networks", arXiv 1609.04468, section 2.1. Raises ConfigError for fewer than two
+    steps, and DataError if the shapes differ.
     """
     if steps < 2:
         raise ConfigError(f"a walk has at least 2 steps, not {steps}")
@@ -96,7 +95,7 @@ def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def latent_walk(decode: Decoder, start: Tensor, end: Tensor, steps: int, path: str | Path) -> Path:
-    """One row for each pair of latents: what ``decode`` makes of ``steps`` points on the arc between them.
+    """Draw one row per pair of latents: the decoded images of ``steps`` points on the arc between them.
 
     ``start`` and ``end`` are ``(d,)`` or ``(rows, d)``; ``decode`` maps ``(n, d)`` to images ``(n, c, h, w)``.
     Raises as ``slerp`` and ``sample_grid`` do.
@@ -114,11 +113,10 @@ def latent_walk(decode: Decoder, start: Tensor, end: Tensor, steps: int, path: s
 def class_swap(
     decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path, asked: str = "class"
 ) -> Path:
-    """One row for each latent of ``z`` ``(rows, d)``, one column for each class (a number of them, or their names).
+    """Draw one row per latent of ``z`` ``(rows, d)``, and one column per class (given by number or by names).
 
-    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``asked`` is what the
-    columns are called.
-    Raises ConfigError without classes, else as ``sample_grid`` does.
+    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``asked`` is the title of
+    the columns. Raises ConfigError without classes, and the errors of ``sample_grid``.
     """
     names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
     if not names:
@@ -135,12 +133,11 @@ def class_swap(
 
 
 def loss_curves(history_curves: Mapping[str, Sequence[float]], path: str | Path) -> Path:
-    """A panel for each loss, and one for all curves whose names end in ``gradient_norm``, by epoch.
+    """Draw a panel per loss, and one for all curves with names that end in ``gradient_norm``, by epoch.
 
-    Positive values that span more than a factor of 30 are drawn on a logarithmic axis, mixed ones on a symmetric one
-    that is linear about 0. Shorter curves (recorded now and then) are stretched over the longest. Values that are not
-    finite leave a gap and are counted in the title.
-    Raises DataError where there is no value at all.
+    Positive values that span more than a factor of 30 use a logarithmic axis, and mixed ones a symmetric logarithmic
+    axis. Shorter curves are stretched to the longest. Non-finite values leave a gap and are counted in the title.
+    Raises DataError if there are no values.
     """
     curves = {name: np.asarray(values, dtype=float) for name, values in history_curves.items() if len(values)}
     if not curves:
@@ -161,10 +158,10 @@ def loss_curves(history_curves: Mapping[str, Sequence[float]], path: str | Path)
 
 
 def scatter_points(real: Tensor | np.ndarray | None, fake: Tensor | np.ndarray, path: str | Path) -> Path:
-    """Real and generated points ``(n, 2)`` over each other, on equal scales; without ``real``, the generated alone.
+    """Draw generated points ``(n, 2)``, over the ``real`` ones if given, on equal scales.
 
-    Of more than 4 000 points, evenly spaced ones are drawn and the legend says so. Raises DataError on other shapes,
-    on no points and on values that are not finite.
+    Of more than 4,000 points, evenly spaced ones are drawn, as stated in the legend. Raises DataError for other shapes,
+    no points and non-finite values.
     """
     kinds = {"generated": (_points(fake, "generated"), _ORANGE)}
     if real is not None:
@@ -190,7 +187,7 @@ def scatter_points(real: Tensor | np.ndarray | None, fake: Tensor | np.ndarray, 
 
 # -------------------------------------------------------------------- grids of pixels
 class _Page:
-    """A white page with cells of repeated pixels, and text in the margins that never leaves its place."""
+    """A white page with cells of enlarged images, and text in the margins, cut to fit."""
 
     def __init__(self, pixels: np.ndarray, columns: int, caption: int = 0, header: int = 0, side: int = 0) -> None:
         count, height, width, _ = pixels.shape
@@ -273,7 +270,7 @@ def _table(images: Tensor, rows: int, columns: int) -> _Page:
     """A page with room for names of rows and columns."""
     pixels = to_uint8(images)
     if len(pixels) != rows * columns:
-        raise DataError(f"the decoder made {len(pixels)} images of {rows * columns} latents; it must make one each")
+        raise DataError(f"the decoder made {len(pixels)} images of {rows * columns} latents; it must return one each")
     return _Page(pixels, columns, header=2 * LINE, side=2 * LINE)
 
 
@@ -305,14 +302,14 @@ def _draw_curves(axis: Axes, curves: Mapping[str, np.ndarray], epochs: int, grad
 
 
 def _choose_scale(axis: Axes, values: np.ndarray) -> str:
-    """Set the vertical scale that the values need; returns words for its label."""
+    """Choose the vertical scale; returns a suffix for its label."""
     sizes = np.abs(values[values != 0])
     if not sizes.size or sizes.max() <= 30 * sizes.min():
         return ""
     if (values > 0).all():
         axis.set_yscale("log")
         return ", log scale"
-    # Values near 0 alone do not ask for it: a loss that crosses 0 is well seen on a linear axis.
+    # A linear axis is fine if only values near 0 are small: the loss merely crosses 0.
     typical = float(np.median(sizes))
     if sizes.max() <= 30 * typical:
         return ""
@@ -347,11 +344,11 @@ def _points(points: Tensor | np.ndarray, what: str) -> np.ndarray:
 
 # -------------------------------------------------------------------- files
 def _figure(width: int, height: int, layout: Any = "constrained") -> Figure:
-    """A figure of so many pixels; the object interface keeps no global state, so any thread may draw."""
+    """A figure of this size in pixels; uses matplotlib's object interface, which is thread-safe."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # The canvas cuts fractions off: a quarter pixel more keeps rounding from losing one.
+    # The canvas truncates fractions, so add a quarter pixel against rounding.
     figure = Figure(figsize=((width + 0.25) / DPI, (height + 0.25) / DPI), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -1,4 +1,4 @@
-"""The pictures of one training run: what was made, how latents and classes move it, and how training went."""
+"""The pictures of one training run: samples, latent walks, class swaps and loss curves."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ def picture_run(
     seed: int = 0,
     told: Tensor | None = None,
 ) -> dict[str, Path]:
-    """PNG files in ``folder`` by name: ``curves`` always; of generators of images ``samples``, ``walk``, ``swap``.
+    """Write the pictures of a run to ``folder``, which is created; returns the PNG files by name.
 
-    ``swap`` where the model is told something. For points in the plane ``points``, beside ``real`` ``(n, 2)`` where
-    given. The folder is made. Train with ``gradient_norms=True`` to see each player's gradient norm beside its losses.
-    Latents come from ``seed``. ``told`` is what a model of attributes or of neighbours is asked with: attributes
-    ``(k, attributes)``, with the classes in turn where it has both, or examples ``(k, *shape)``, by default ``real``; a
-    model by class needs none. Raises ConfigError where it is lacking, on what is no model or no History and where the
-    folder cannot be made, DataError on ``told`` of another shape.
+    - ``curves``: always; train with ``gradient_norms=True`` to include gradient norms.
+    - ``samples``, ``walk``: for generators of images; ``swap``: for conditional ones.
+    - ``points``: for points in the plane, over ``real`` ``(n, 2)`` if given.
+
+    ``seed`` determines the latents. ``told`` holds the conditions: attributes ``(k, attributes)``, combined with the
+    classes in turn if the model has both, or examples ``(k, *shape)``, by default ``real``. A class-conditional model
+    needs none. Raises ConfigError if conditions are missing, for a wrong model or history, and if the folder cannot be
+    created; DataError for ``told`` of another shape.
     """
     check_model(algorithm)
     if not isinstance(history, History):
-        raise ConfigError(f"history is what Trainer.fit returned, a History, not {history!r}")
+        raise ConfigError(f"history must be the History returned by Trainer.fit, not {history!r}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"there can be no folder {folder} ({error.strerror}); name another") from error
+        raise ConfigError(f"cannot create folder {folder} ({error.strerror}); name another") from error
     made = {"curves": loss_curves(history.curves, folder / "curves.png")}
     spec = algorithm.spec
     if not algorithm.generates:
@@ -54,13 +56,13 @@ def picture_run(
 
 
 def _asked(algorithm: Algorithm, real: Tensor | None, told: Tensor | None) -> Tensor | None:
-    """What the sampler is asked with, one row a column of a grid; None where it is told nothing."""
+    """The sampler's conditions, one per column of a grid; None for an unconditional sampler."""
     spec, by_example = algorithm.spec, algorithm.sampler().by_example
     if not (spec.attributes or by_example):
         return torch.arange(spec.classes) if algorithm.by_class else None
     told = real if told is None and by_example else told
     if told is None:
-        raise ConfigError(f"{type(algorithm).__name__} is asked with attributes or examples: give some as told")
+        raise ConfigError(f"{type(algorithm).__name__} needs attributes or examples: give some as told")
     _check_told(told, [spec.shape] if by_example else [(spec.attributes,), (spec.condition,)])
     if not by_example and told.shape[1] < spec.condition:
         told = torch.cat([one_hot(torch.arange(len(told)) % spec.classes, spec.classes).to(told), told], 1)
@@ -72,7 +74,7 @@ def _check_told(told: Tensor, shapes: list[tuple[int, ...]]) -> None:
     if not fits:
         wanted = ", ".join(["k", *map(str, shapes[0])])
         found = f"{told.dtype} of {tuple(told.shape)}" if isinstance(told, Tensor) else f"a {type(told).__name__}"
-        raise DataError(f"told is a tensor of floats of shape ({wanted}), a row for each that is asked; got {found}")
+        raise DataError(f"told is a tensor of floats of shape ({wanted}), a row per condition; got {found}")
 
 
 def _images(algorithm: Algorithm, folder: Path, seed: int, asked: Tensor | None) -> dict[str, Path]:
@@ -103,6 +105,6 @@ def _noise(algorithm: Algorithm, n: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def _decode(algorithm: Algorithm, z: Tensor, asked: Tensor | None = None) -> Tensor:
-    """Examples of these latents, asked with the rows of ``asked`` in turn."""
+    """Decode these latents, conditioned on the rows of ``asked`` in turn."""
     sampler = algorithm.sampler()
     return sampler(z) if asked is None else sampler(z, asked[torch.arange(len(z)) % len(asked)])

@@ -32,7 +32,7 @@ def modes_found(points: Tensor, modes: int = 8, radius: float = 2.0, deviation: 
 def factor_table(n: int, seed: int, dim: int = 8, factors: int = 2, shift: float = 0.0) -> Tensor:
     """Rows ``(n, dim)`` near a curved surface of few factors: ``W f + V f² + 0.1 noise``, standardised.
 
-    ``shift`` breaks the dependence between columns by that much independent noise: the anomalies of the toy.
+    ``shift`` generates anomalies: it adds independent noise of that size, which breaks the dependence of the columns.
     """
     fixed = np.random.default_rng(12345)
     linear, curved = fixed.standard_normal((2, factors, dim))
@@ -86,8 +86,8 @@ def twin_blobs(n: int, seed: int, side: int = 16) -> Tensor:
 
 
 def blobs_agree(images: Tensor) -> float:
-    """How much oftener than by chance the two blobs of ``twin_blobs`` images have the same orientation: Cohen's kappa,
-    1 for the data, 0 for blobs that do not know each other, or of which one never changes."""
+    """Cohen's kappa of the orientations of the two blobs in ``twin_blobs`` images: 1 for the data, 0 for independent
+    blobs or if one never changes."""
     weight = (images.squeeze(1) + 1).clamp(min=0)
     half = images.shape[-1] // 2
     position = torch.arange(half, dtype=weight.dtype)
@@ -107,8 +107,8 @@ def blobs_agree(images: Tensor) -> float:
 
 
 def stroke(images: Tensor) -> Tensor:
-    """Thickness and slant of digits ``(n, 1, h, w)`` in [-1, 1], ``(n, 2)``: the mean ink in [0, 1], and how many
-    columns the ink moves to the right per row upwards."""
+    """Thickness and slant of digits ``(n, 1, h, w)`` in [-1, 1], as ``(n, 2)``: the mean ink in [0, 1], and the shift
+    of the ink to the right, in columns per row upwards."""
     ink = (images.squeeze(1) + 1) / 2
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=ink.dtype) for side in ink.shape[1:]), indexing="ij")
     weight = ink / ink.sum((1, 2), keepdim=True).clamp(min=1e-6)
@@ -123,12 +123,12 @@ _TEMPLATES = ("a {0} {1}", "the digit {1}, {0}", "{0} {1}", "this {1} is {0}")
 
 
 def digit_caption(digit: int, thickness: str, template: int = 0) -> str:
-    """What a caption says of a digit, ``thickness`` thin, plain or thick."""
+    """A caption for a digit; ``thickness`` is thin, plain or thick."""
     return _TEMPLATES[template % len(_TEMPLATES)].format(thickness, NUMERALS[digit])
 
 
 def digit_captions(images: Tensor, y: Tensor, seed: int) -> list[str]:
-    """A caption for each image: its numeral, and thin, plain or thick by the third its thickness falls in."""
+    """A caption for each image: its numeral, and thin, plain or thick by the tercile of its thickness."""
     thickness = stroke(images)[:, 0].contiguous()
     third = torch.bucketize(thickness, thickness.quantile(torch.tensor([1 / 3, 2 / 3])))
     template = np.random.default_rng(seed).integers(len(_TEMPLATES), size=len(y))

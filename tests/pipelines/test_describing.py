@@ -48,7 +48,7 @@ def test_notes_stand_whole_below_the_table(ganlib, data, monkeypatch):
     lines = out.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("alarm_code: "))
     note = " ".join(" ".join(lines[first : first + 3]).split())
-    assert "alone it tells known anomalies from other rows (AUROC 1.000)" in note
+    assert "alone it separates known anomalies from other rows (AUROC 1.000)" in note
 
 
 def test_the_file_holds_all_values_of_the_label(ganlib, data):

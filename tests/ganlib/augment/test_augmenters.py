@@ -225,7 +225,7 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
             DataError,
             "column is missing: 'b'",
         ),
-        (lambda a, X, y: a.fit(X * 0 + 1, y), DataError, "every column holds one value"),
+        (lambda a, X, y: a.fit(X * 0 + 1, y), DataError, "every column holds a single value"),
         (lambda a, X, y: a.augment(X.assign(y=y), "z"), DataError, "no column 'z'"),
         (lambda a, X, y: a.augment(X.assign(y=y, _synthetic=False), "y"), DataError, "_synthetic"),
         (lambda a, X, y: a.augment(X), ConfigError, "how many rows"),

@@ -236,7 +236,7 @@ def test_a_sealed_file_lists_only_combinations_that_five_rows_share(tmp_path):
     frame.loc[:2, ["shop", "till"]] = ["u", "till-of-few"]
     frame.loc[3:10, ["shop", "till"]] = ["v", "till-of-more"]
     schema = replace(infer_schema(frame, for_generation=True), constraints=(Combination(("shop", "till")),))
-    with pytest.warns(UserWarning, match="words that fewer than five rows share"):
+    with pytest.warns(UserWarning, match="levels that fewer than five rows share"):
         seal(CVAEAugmenter(schema=schema, **QUICK).fit(frame), tmp_path / "a.onnx")
     data = (tmp_path / "a.onnx").read_bytes()
     assert b"till-of-few" not in data and b"till-of-more" in data
@@ -251,5 +251,5 @@ def test_a_combination_of_too_many_values_is_not_sealed_and_named(sealed, monkey
     entries, left_out = fitted._keeper.sealed()
     assert "combination" not in {e["kind"] for e in entries} and len(entries) == len(fitted.schema_.constraints) - 2
     assert left_out["combinations of city, country"] == "it has 5 combinations, and a sealed file lists 4 at most"
-    with pytest.warns(UserWarning, match="will not keep: 'combinations of city, country': it has 5 combinations"):
+    with pytest.warns(UserWarning, match="will not satisfy: 'combinations of city, country': it has 5 combinations"):
         assert _constraints(fitted)["constraints"] == entries

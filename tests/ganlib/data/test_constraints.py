@@ -191,7 +191,7 @@ def test_a_constraint_on_a_column_that_is_not_used_is_an_error_where_a_person_wr
     values = schema.to_dict()
     next(c for c in values["columns"] if c["name"] == "shop")["role"] = role
     with pytest.raises(
-        ConfigError, match=f"'combinations of shop, region' names 'shop', whose role is {role}.*take the"
+        ConfigError, match=f"'combinations of shop, region' names 'shop', whose role is {role}.*remove the"
     ):
         Schema.from_dict(values)
     # Who changes the role of a column takes what was found of it away.

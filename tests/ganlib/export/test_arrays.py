@@ -152,7 +152,7 @@ def test_an_unknown_class_fails_instead_of_becoming_another(images):
         ("cgan", DataSpec.image(1, 8, 8, classes=3), None, True, "name its 3 classes"),
         ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b"], True, "knows 3 classes"),
         ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b", "a"], True, "each once"),
-        ("gan", POINTS, ["a"], False, "not told the class"),
+        ("gan", POINTS, ["a"], False, "not conditioned on the class"),
         ("gan", POINTS, None, True, "bytes are for images"),
         ("cvae", entry("cvae").toy.spec, ["a", "b", "c"], False, "table rows"),
         ("glow", POINTS, None, False, "no sampler"),

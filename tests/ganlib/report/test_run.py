@@ -78,9 +78,9 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for asked, message in (
         ((as_augmenter("gan"), history, tmp_path), "algorithm_"),
-        ((model, None, tmp_path), "history is what Trainer.fit returned"),
-        ((model, history, tmp_path / "file"), "there can be no folder .*file"),
-        ((model, history, tmp_path / "file" / "below"), "there can be no folder"),
+        ((model, None, tmp_path), "history must be the History"),
+        ((model, history, tmp_path / "file"), "cannot create folder .*file"),
+        ((model, history, tmp_path / "file" / "below"), "cannot create folder"),
     ):
         with pytest.raises(ConfigError, match=message):
             picture_run(*asked)

@@ -268,7 +268,7 @@ def test_torch_is_set_for_the_device_and_set_back(options, device, expected):
 
 
 def test_convolutions_train_in_channels_last_on_cuda_and_come_back(monkeypatch):
-    images = DataSpec((1, 8, 8))
+    images = DataSpec.image(1, 8, 8)
     model = create("dcgan", images, width=4)
     config = TrainerConfig(steps=3, batch_size=8)
     assert Runtime(model, config, CUDA).layout == torch.channels_last
