@@ -42,7 +42,8 @@ class Config:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        kind: Any = type(self)
+        for name, hint in _hints(kind).items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
 
     def to_dict(self) -> dict[str, Any]:
