@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from ganlib.config import Config
+from ganlib.config import Config, Count, Number, Share, Weight, Whole
 from ganlib.errors import ConfigError
 
 
@@ -36,43 +36,27 @@ class TrainerConfig(Config):
     is set back at the end.
     """
 
-    steps: int | None = None
-    epochs: int = 100
-    batch_size: int = 256
+    steps: Count | None = None
+    epochs: Count = 100
+    batch_size: Count = 256
     random_state: int = 0
     device: str = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     deterministic: bool = False
-    gradient_clip: float = 0.0
+    gradient_clip: Weight = 0.0
     gradient_norms: bool = False
-    ema: float = 0.0
+    ema: Share = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    decay_from: float = 0.0
-    warm_up: int = 0
-    patience: int = 0
-    min_delta: float = 1e-3
-    validate_every: int = 1
+    decay_from: Share = 0.0
+    warm_up: Whole = 0
+    patience: Whole = 0
+    min_delta: Number = 1e-3
+    validate_every: Count = 1
     checkpoint: str | None = None
-    checkpoint_every: int = 10
+    checkpoint_every: Count = 10
     distributed: Literal["auto", "off"] = "auto"
-    threads: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        counts = ("steps", "epochs", "batch_size", "validate_every", "checkpoint_every")
-        for name, low in (*dict.fromkeys(counts, 1).items(), ("patience", 0), ("gradient_clip", 0)):
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise ConfigError(f"{name} must be at least {low}, not {value}")
-        if self.threads != "auto" and self.threads < 1:
-            raise ConfigError(f"threads must be 'auto' or at least 1, not {self.threads}")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema is a decay in [0, 1), not {self.ema}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ConfigError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
-        if not 0 <= self.decay_from < 1 or self.warm_up < 0:
-            raise ConfigError("decay_from must be in [0, 1), warm_up at least 0")
+    threads: Count | Literal["auto"] = "auto"
 
 
 @dataclass

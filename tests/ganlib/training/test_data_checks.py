@@ -139,10 +139,10 @@ def test_vectors_without_blocks_are_numbers(name):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1"),
-        ({"gradient_clip": -1.0}, "gradient_clip must be at least 0"),
-        ({"ema": 1.0}, "decay"),
-        ({"patience": -1}, "patience must be"),
+        ({"steps": 0}, "'steps' must be at least 1"),
+        ({"gradient_clip": -1.0}, "'gradient_clip' must be at least 0"),
+        ({"ema": 1.0}, "'ema' must be at least 0 and below 1"),
+        ({"patience": -1}, "'patience' must be"),
     ],
 )
 def test_training_options_in_range(option, message):
