@@ -90,7 +90,6 @@ class GAILConfig(ModelConfig):
 @register(
     "gail",
     config=GAILConfig,
-    tasks=("behaviour",),
     modalities=("trajectory",),
     paper="Ho & Ermon, Generative Adversarial Imitation Learning, arXiv 1606.03476, 2016",
     known_gaps={"export": "small proving model: its full catalogue check and export come with the dynamics family"},
@@ -126,12 +125,17 @@ class GAIL(Algorithm):
         return (Routine("policy", self.policy_step, trains=("policy",)), Phase("critic", self.critic_loss))
 
     @torch.no_grad()
+    def act(self, x: Tensor) -> Tensor:
+        """The most probable action under observations ``(n, states)``, int64 ``(n,)``."""
+        return self.policy(x).argmax(1)
+
+    @torch.no_grad()
     def walk(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """Observations ``(T, n, states)``, actions ``(T, n)`` and a mask ``(T, n)`` of the steps before a walk's end.
 
         T is the length of the longest walk; raises ConfigError if a walk does not end.
         """
-        g = generator or torch.Generator()
+        g = generator or torch.Generator(next(self.policy.parameters()).device)
         worlds = environments(self.config.environment, n)
         seeds = torch.randint(2**31 - 1, (n,), generator=g, device=g.device).tolist()
         seen = [_flat(world.reset(seed=seed)[0]) for world, seed in zip(worlds, seeds, strict=True)]
