@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ganlib import abilities
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from ganlib.testing.toy import Toy
     from ganlib.training.algorithm import Algorithm
 
-TASKS = ("detector", "augmenter", "classifier", "translator", "sequence", "density", "behaviour")
+TASKS = (*abilities.TASKS, "sequence")
 MODALITIES = ("table", "image", "series", "tokens", "trajectory", "points")
 _KINDS = {"table": "vector", "points": "vector", "trajectory": "vector"}  # other modalities are kinds of fields
 # What the conformance suite checks, by name; ``known_gaps`` names what a model does not pass yet.
 LAWS = (
-    "config", "gradients", "updates", "players", "bfloat16", "pickle", "drawing", "seed", "other_seed", "save",
-    "resume", "scoring", "sampling", "export", "inverse", "log_determinant", "density", "level",
+    "config", "abilities", "gradients", "updates", "players", "bfloat16", "pickle", "drawing", "seed", "other_seed",
+    "save", "resume", "scoring", "sampling", "export", "inverse", "log_determinant", "density", "level",
 )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ class Entry:
     modalities: tuple[str, ...]
     paper: str
     exports: tuple[str, ...]
+    abilities: tuple[type, ...]
     family: str
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
@@ -75,17 +77,18 @@ def register(
     name: str,
     *,
     config: type[Config],
-    tasks: tuple[str, ...],
     modalities: tuple[str, ...],
     paper: str,
-    exports: tuple[str, ...] = (),
+    tasks: tuple[str, ...] | None = None,
+    exports: tuple[str, ...] | None = None,
     known_gaps: Mapping[str, str] | None = None,
     trainer: Mapping[str, Any] | None = None,
     toy: Toy | None = None,
 ) -> Callable[[type], type]:
     """Class decorator that adds an Algorithm to the registry; its constructor takes ``(spec, config)``.
 
-    ``paper`` is "Authors, title, arXiv id or venue, year". ``exports`` names what can be sealed: "scorer", "sampler".
+    ``paper`` is "Authors, title, arXiv id or venue, year". ``tasks`` and ``exports``
+    follow from the class's methods (``ganlib.abilities``); name them to claim fewer, or the task "sequence".
     ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the paper's or
     our defaults for the Trainer (steps, batch size). ``toy`` is the problem on which ``ganlib.testing`` checks the
     model; those of the library's own are in ``ganlib.testing.toys``. Registering a class again, as a re-imported module
@@ -99,7 +102,9 @@ def register(
                 f"two models are registered as {name!r}: {_source(_ENTRIES[name].build)} and {_source(build)}; "
                 "rename one of them"
             )
-        _check_words(name, tasks, TASKS, "tasks")
+        able = abilities.abilities_of(build, config())
+        _check_words(name, tasks or (), TASKS, "tasks")
+        _check_words(name, exports or (), tuple(abilities.EXPORTS), "exports")
         _check_words(name, modalities, MODALITIES, "modalities")
         _check_words(name, known_gaps or (), LAWS, "laws in known_gaps")
         package = build.__module__.removeprefix("ganlib.models.")
@@ -108,10 +113,11 @@ def register(
             name,
             build,
             config,
-            tasks,
+            _claimed(name, tasks, abilities.TASKS, able),
             modalities,
             paper,
-            exports,
+            _claimed(name, exports, abilities.EXPORTS, able),
+            able,
             family,
             dict(known_gaps or {}),
             dict(trainer or {}),
@@ -120,6 +126,18 @@ def register(
         return build
 
     return add
+
+
+def _claimed(
+    name: str, given: tuple[str, ...] | None, known: Mapping[str, type], able: tuple[type, ...]
+) -> tuple[str, ...]:
+    """What follows from the abilities, or the part of it that is claimed; raises ValueError on more."""
+    if given is None:
+        return tuple(word for word, ability in known.items() if ability in able)
+    if false := [word for word in given if word in known and known[word] not in able]:
+        lacking = ", ".join(f"{word} (ganlib.abilities.{known[word].__name__})" for word in false)
+        raise ValueError(f"model {name!r} claims what its class has no method for: {lacking}")
+    return given
 
 
 def _source(build: Any) -> str:

@@ -35,9 +35,9 @@ def models_page(found: list[Entry]) -> str:
 
 
 def _exports(model: Entry) -> str:
-    from ganlib.export.encoder import has_encoder
+    from ganlib.abilities import Encodes
 
-    named = [*model.exports, *(["encoder"] if has_encoder(model.build) else [])]
+    named = [*model.exports, *(["encoder"] if Encodes in model.abilities else [])]
     return ", ".join(named) or "not yet, see below"
 
 

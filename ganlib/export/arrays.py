@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from ganlib.abilities import Samples, can
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.export.builder import FLOAT, UINT8, GraphBuilder
@@ -72,7 +73,7 @@ def seal_generator(
     """
     check_model(algorithm)
     spec = spec or algorithm.spec
-    if not getattr(algorithm, "generates", False):
+    if not can(algorithm, Samples):
         raise ConfigError(f"{type(algorithm).__name__} has no sampler; `ganlib models` says what each model exports")
     _check_spec(spec, as_bytes)
     sampler = algorithm.sampler() if in_units is None else in_units(algorithm.sampler())

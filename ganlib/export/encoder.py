@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
+from ganlib.abilities import Encodes, can
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.export.arrays import MODALITIES, model_card
@@ -36,49 +36,29 @@ from ganlib.training.data_checks import check_model
 
 _CANDIDATES = 64
 
-_READ: dict[str, Callable[[Any, Any], Tensor]] = {
-    "posterior": lambda output, config: output[0],
-    "code": lambda output, config: output,
-    "class_logits": lambda output, config: output,
-    "category": lambda output, config: one_hot(output, config.categories),
-}
 
+class _Encoder(nn.Module):
+    """An algorithm's ``encode`` as a module."""
 
-class _Method(nn.Module):
-    """A method of an algorithm that maps examples to codes, as a module."""
+    algorithm: Any
 
-    def __init__(self, algorithm: Any, name: str) -> None:
+    def __init__(self, algorithm: Any) -> None:
         super().__init__()
-        self.algorithm, self.name = bake(algorithm).eval(), name
-        self.by_class = len(inspect.signature(getattr(algorithm, name)).parameters) > 1
+        self.by_class = len(inspect.signature(algorithm.encode).parameters) > 1
+        self.algorithm = bake(algorithm).eval()
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Codes ``(n, k)``."""
-        method = getattr(self.algorithm, self.name)
-        output = method(x, condition) if self.by_class else method(x)
-        return _READ[self.name](output, self.algorithm.config).to(x.dtype)
-
-
-def has_encoder(build: Callable[..., Any]) -> bool:
-    """Whether models of this class may have an encoder; ``encoder_of`` decides."""
-    return any(inspect.isfunction(getattr(build, name, None)) for name in ("encoder", *_READ))
+        codes = self.algorithm.encode(x, condition) if self.by_class else self.algorithm.encode(x)
+        return codes.to(x.dtype)
 
 
 def encoder_of(algorithm: Any) -> nn.Module | None:
     """The module that maps examples ``(n, *shape)``, and their class for conditional encoders, to codes ``(n, k)``.
 
-    It is the result of the algorithm's ``encoder()``, if defined. Otherwise it is the first available of ``posterior``
-    (its mean), ``code``, ``class_logits`` and ``category`` (one-hot). None if there is no encoder.
+    None if the algorithm does not encode (``ganlib.abilities.Encodes``).
     """
-    own = type(algorithm)
-    if inspect.isfunction(getattr(own, "encoder", None)):
-        return algorithm.encoder()
-    for name in _READ:
-        if not inspect.isfunction(getattr(own, name, None)):
-            continue
-        if name != "category" or algorithm.config.categories:
-            return _Method(algorithm, name)
-    return None
+    return _Encoder(algorithm) if can(algorithm, Encodes) else None
 
 
 def seal_encoder(algorithm: Any, classes: Sequence[str] | None = None, *, spec: DataSpec | None = None) -> Sealed:

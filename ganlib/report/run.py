@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ganlib.abilities import Samples, can
 from ganlib.errors import ConfigError, DataError
 from ganlib.report.pictures import class_swap, latent_walk, loss_curves, sample_grid, scatter_points
 from ganlib.training import Algorithm, History
@@ -45,7 +46,7 @@ def picture_run(
         raise ConfigError(f"cannot create folder {folder} ({error.strerror}); name another") from error
     made = {"curves": loss_curves(history.curves, folder / "curves.png")}
     spec = algorithm.spec
-    if not algorithm.generates:
+    if not can(algorithm, Samples):
         return made
     if spec.kind == "image":
         made |= _images(algorithm, folder, seed, _asked(algorithm, real, told))

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ganlib.abilities import (
+    EXPORTS,
+    TASKS,
+    Encodes,
+    HasDensity,
+    Predicts,
+    Samples,
+    Scores,
+    Translates,
+    can,
+)
 from ganlib.registry import Entry
 from ganlib.testing.law import Case, expect, law
 from ganlib.training import Trainer, TrainerConfig
 from ganlib.training.algorithm import Algorithm
 
 
-@law("drawing", lambda entry: "augmenter" in entry.tasks)
+def _has(ability: type) -> Callable[[Entry], bool]:
+    return lambda entry: ability in entry.abilities
+
+
+@law("abilities")
+def abilities(case: Case) -> None:
+    """The model has the abilities that its entry claims, and answers each example."""
+    model, entry = case.make().eval(), case.entry
+    claimed = {TASKS[task] for task in entry.tasks if task in TASKS} | {EXPORTS[name] for name in entry.exports}
+    for ability in claimed | set(entry.abilities):
+        expect(can(model, ability), f"its entry claims {ability.__name__}, which it has not")
+    data = case.data(rows=5)
+    x, told = data["x"], (data["y"],) if model.by_class and "y" in data else ()
+    with torch.no_grad():
+        if isinstance(model, Predicts):
+            expect(model.classify(x).shape == (5,), "classify does not name one class for each example")
+        if isinstance(model, HasDensity):
+            expect(model.log_prob(x).shape == (5,), "log_prob does not give one number for each example")
+        if isinstance(model, Translates):
+            expect(model.translate(x).shape == x.shape, "translate does not give one counterpart for each example")
+        if isinstance(model, Encodes) and can(model, Encodes):
+            codes = model.encode(x, *told)
+            expect(codes.ndim == 2 and len(codes) == 5, f"codes of 5 examples have shape {tuple(codes.shape)}")
+
+
+@law("drawing", _has(Samples))
 def drawing(case: Case) -> None:
     """A sampler is a copy in evaluation mode, and taking it leaves the model in training."""
     algorithm = case.make().train()
@@ -24,7 +61,7 @@ def drawing(case: Case) -> None:
     expect(not shared, "the sampler shares parameters with the model")
 
 
-@law("scoring", lambda entry: "scorer" in entry.exports)
+@law("scoring", _has(Scores))
 def scoring(case: Case) -> None:
     """Scores are pure, and do not depend on the batch."""
     scorer, x = case.trained().scorer(), case.data()["x"][:40]
@@ -45,7 +82,7 @@ def _asked(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
     return (torch.arange(rows) % algorithm.spec.classes,) if algorithm.by_class else ()
 
 
-@law("sampling", lambda entry: "sampler" in entry.exports)
+@law("sampling", _has(Samples))
 def sampling(case: Case) -> None:
     """Equal noise gives equal samples, finite and of the data's shape."""
     algorithm = case.trained()
@@ -70,10 +107,6 @@ def export(case: Case) -> None:
     if "sampler" in case.entry.exports:
         sampler = algorithm.sampler()
         export_network(sampler, torch.randn(2, sampler.latent_dim), *_asked(case, algorithm, 2))
-
-
-def _density(entry: Entry) -> bool:
-    return callable(getattr(entry.build, "log_prob", None))
 
 
 def _invertible(entry: Entry) -> bool:
@@ -107,7 +140,7 @@ def log_determinant(case: Case) -> None:
         expect(abs(given - wanted) < 1e-4, f"{given:.6g}, where the Jacobian has {wanted:.6g}")
 
 
-@law("density", lambda entry: _density(entry) and entry.toy.spec.shape == (2,), long=True)
+@law("density", lambda entry: HasDensity in entry.abilities and entry.toy.spec.shape == (2,), long=True)
 def density(case: Case) -> None:
     """A trained density in the plane integrates to one."""
     algorithm, x = _fitted(case)

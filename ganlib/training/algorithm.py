@@ -303,10 +303,10 @@ class Algorithm(nn.Module):
         """Whether the sampler is asked by class index."""
         return self.spec.classes > 0
 
-    @property
-    def generates(self) -> bool:
-        """Whether it has a ``sampler()`` to draw examples with."""
-        return hasattr(self, "sampler")
+    @classmethod
+    def lacks(cls, config: Any) -> tuple[type, ...]:
+        """Abilities (``ganlib.abilities``) whose method the class defines, but that these options take away."""
+        return ()
 
     def couples_batch(self) -> str:
         """Why the examples of a batch depend on each other, or nothing; data-parallel training refuses with it.

@@ -12,7 +12,8 @@ from ganlib.testing.laws import ALL
 
 torch.set_num_threads(1)
 NAMES = {e.name for e in entries()}
-# The fast lane measures the level of one model a family: its namesake, else its first.
+# The fast lane measures the level, and exports, one model a family: its namesake, else its first. All are exported by
+# tests/ganlib/export as well.
 REPRESENTATIVES = {
     e.family if e.family in NAMES else e.name for e in {e.family: e for e in reversed(entries())}.values()
 }
@@ -28,7 +29,7 @@ def marks(entry, law):
         found.append(pytest.mark.exact)
     if law.long:
         found += [pytest.mark.trained, pytest.mark.timeout(600)]
-    if law.name == "level" and entry.name not in REPRESENTATIVES:
+    if law.name in ("level", "export") and entry.name not in REPRESENTATIVES:
         found.append(pytest.mark.slow)
     return found
 

@@ -20,7 +20,8 @@ def kept(monkeypatch):
 
 def add(build, **changes):
     known = entry("vae")
-    fields = {name: getattr(known, name) for name in ("config", "tasks", "modalities", "paper", "exports", "toy")}
+    fields = {name: getattr(known, name) for name in ("config", "tasks", "modalities", "paper", "exports", "own_toy")}
+    fields["toy"] = fields.pop("own_toy")
     return register("vae", **{**fields, **changes})(build)
 
 
@@ -46,6 +47,8 @@ def test_a_module_that_is_imported_again_replaces_its_entry(kept):
         ({"known_gaps": {"exprot": "a misspelt gap is checked by nothing"}}, "laws in known_gaps: exprot"),
         ({"tasks": ("detecter",)}, "unknown tasks: detecter"),
         ({"modalities": ("picture",)}, "unknown modalities: picture"),
+        ({"exports": ("encoder",)}, "unknown exports: encoder"),
+        ({"tasks": ("density",)}, r"claims what its class has no method for: density \(ganlib.abilities.HasDensity\)"),
     ],
 )
 def test_unknown_words_are_errors(kept, changes, message):

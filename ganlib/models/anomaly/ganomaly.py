@@ -82,10 +82,8 @@ class GANomalyScorer(nn.Module):
 @register(
     "ganomaly",
     config=GANomalyConfig,
-    tasks=("detector",),
     modalities=("table",),
     paper="Akcay, Atapour-Abarghouei & Breckon, GANomaly, arXiv 1805.06725, 2018",
-    exports=("scorer",),
 )
 class GANomaly(Algorithm):
     """Players ``generator`` (encoder, decoder, second encoder) and ``critic``."""

@@ -24,10 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.config import Number, Whole
-from ganlib.errors import ConfigError
-from ganlib.models.vae.vae import VAE, BoundConfig, VAEScorer
+from ganlib.models.vae.vae import Bound, BoundConfig, VAEScorer
 from ganlib.nn.mlp import MLP
-from ganlib.nn.sampler import Sampler
 from ganlib.registry import register
 
 _LOW = -5.0
@@ -56,16 +54,14 @@ class ReconstructionScorer(VAEScorer):
 @register(
     "reconstruction_vae",
     config=ReconstructionVAEConfig,
-    tasks=("detector",),
     modalities=("table", "series", "image"),
     paper="Chandy et al., Cyberattack Detection using Deep Generative Models with Variational Inference, "
     "arXiv 1805.12511, 2019",
-    exports=("scorer",),
 )
-class ReconstructionVAE(VAE):
-    """As VAE, with a decoder that gives mean and log-variance."""
+class ReconstructionVAE(Bound):
+    """A decoder that gives mean and log-variance."""
 
-    config: ReconstructionVAEConfig  # type: ignore[assignment]
+    config: ReconstructionVAEConfig
 
     def build_decoder(self) -> None:
         """One decoder with two outputs a position."""
@@ -81,14 +77,3 @@ class ReconstructionVAE(VAE):
     def scorer(self) -> nn.Module:
         """Negative reconstruction probability, to be exported."""
         return (VAEScorer if self.config.kl_in_score else ReconstructionScorer)(self).eval()
-
-    @property
-    def generates(self) -> bool:
-        """No: a detector alone."""
-        return False
-
-    def sampler(self) -> Sampler:
-        """Raises ConfigError: a detector only."""
-        raise ConfigError(
-            "reconstruction_vae detects and does not generate; vae generates tables, cvae images by class"
-        )

@@ -106,11 +106,9 @@ class ClassMeans(nn.Module):
 @register(
     "cvae_gan",
     config=CVAEGANConfig,
-    tasks=("augmenter",),
     modalities=("table", "points", "image", "series"),
     paper="Bao et al., CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training, arXiv 1703.10155, "
     "ICCV 2017",
-    exports=("sampler",),
     trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAEGAN(Algorithm):
@@ -163,6 +161,10 @@ class CVAEGAN(Algorithm):
                 Phase("classifier", self.classifier_loss),
             ),
         )
+
+    def encode(self, x: Tensor, y: Tensor) -> Tensor:
+        """The posterior's mean, ``(n, latent_dim)``."""
+        return self.posterior(x, y)[0]
 
     def posterior(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x, c), each ``(n, latent_dim)``; the latter within [-12, 6]."""

@@ -50,7 +50,7 @@ class VAEGANConfig(Config):
 @register(
     "vae_gan",
     config=VAEGANConfig,
-    tasks=("augmenter",),
+    exports=(),
     modalities=("points", "table"),
     paper="Larsen et al., Autoencoding beyond pixels using a learned similarity metric, arXiv 1512.09300, 2016",
     known_gaps={"export": "small proving model: its full catalogue check and export come with the generator families"},

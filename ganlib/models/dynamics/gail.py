@@ -90,7 +90,6 @@ class GAILConfig(Config):
 @register(
     "gail",
     config=GAILConfig,
-    tasks=("behaviour",),
     modalities=("trajectory",),
     paper="Ho & Ermon, Generative Adversarial Imitation Learning, arXiv 1606.03476, 2016",
     known_gaps={"export": "small proving model: its full catalogue check and export come with the dynamics family"},
@@ -124,6 +123,11 @@ class GAIL(Algorithm):
     def phases(self) -> tuple[Phase, ...]:
         """Policy gradient, then the critic on fresh walks."""
         return (Phase("policy", self.policy_loss), Phase("critic", self.critic_loss))
+
+    @torch.no_grad()
+    def act(self, x: Tensor) -> Tensor:
+        """The most probable action under observations ``(n, states)``, int64 ``(n,)``."""
+        return self.policy(x).argmax(1)
 
     @torch.no_grad()
     def walk(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:

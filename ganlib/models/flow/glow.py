@@ -84,7 +84,6 @@ class FlowStep(nn.Module):
 @register(
     "glow",
     config=GlowConfig,
-    tasks=("density",),
     modalities=("points", "table"),
     paper="Kingma & Dhariwal, Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv 1807.03039, 2018",
     known_gaps={"export": "small proving model: its full catalogue check and export come with the density family"},

@@ -38,10 +38,8 @@ class ACGANConfig(GANConfig):
 @register(
     "acgan",
     config=ACGANConfig,
-    tasks=("augmenter",),
     modalities=("table", "points", "image", "series"),
     paper="Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, arXiv 1610.09585, 2016",
-    exports=("sampler",),
     trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
 )
 class ACGAN(ConditionalGAN):

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ganlib.abilities import Scores
 from ganlib.config import Weight
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
@@ -70,6 +71,11 @@ class ConditionalGAN(GAN):
         """One-hot classes and attributes, ``(n, spec.condition)``."""
         return condition_of(self.spec, batch)
 
+    @classmethod
+    def lacks(cls, config: GANConfig) -> tuple[type, ...]:
+        """Scores: the critic needs the condition."""
+        return (Scores,)
+
     def sampler(self) -> Sampler:
         """The generator, asked by class index; flags and categories are drawn from its probabilities."""
         classes = self.spec.classes if not self.spec.attributes else 0
@@ -79,10 +85,8 @@ class ConditionalGAN(GAN):
 @register(
     "cgan",
     config=CGANConfig,
-    tasks=("augmenter",),
     modalities=("table", "points", "image", "series"),
     paper="Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014",
-    exports=("sampler",),
     trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
 )
 class CGAN(ConditionalGAN):

@@ -32,19 +32,15 @@ SAGANConfig = preset(
 register(
     "dcgan",
     config=DCGANConfig,
-    tasks=("augmenter",),
     modalities=("image", "series"),
     paper="Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, arXiv 1511.06434, 2015",
-    exports=("sampler",),
     trainer={"batch_size": 128},
 )(GAN)
 
 register(
     "sagan",
     config=SAGANConfig,
-    tasks=("augmenter",),
     modalities=("image", "series"),
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
-    exports=("sampler",),
     trainer={"batch_size": 64},
 )(GAN)

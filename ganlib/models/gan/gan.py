@@ -27,6 +27,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ganlib.abilities import Scores
 from ganlib.data.spec import DataSpec
 from ganlib.data.transforms import diff_augment
 from ganlib.errors import ConfigError
@@ -457,6 +458,11 @@ class GAN(Algorithm):
     def sampler(self) -> Sampler:
         """The generator."""
         return sampler_for(ByClass(self.generator, 0), self.code_dim, self.spec)
+
+    @classmethod
+    def lacks(cls, config: GANConfig) -> tuple[type, ...]:
+        """Scores, unless the objective's critic learns one."""
+        return () if objective(config.objective).detects else (Scores,)
 
     def scorer(self) -> nn.Module:
         """The critic's energy or loss of examples, low for what looks real.

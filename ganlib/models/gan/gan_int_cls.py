@@ -63,10 +63,8 @@ class Told(nn.Module):
 @register(
     "gan_int_cls",
     config=GANINTCLSConfig,
-    tasks=("augmenter",),
     modalities=("image", "points"),
     paper="Reed et al., Generative Adversarial Text to Image Synthesis, arXiv 1605.05396, ICML 2016",
-    exports=("sampler",),
     trainer={"batch_size": 64},
 )
 class GANINTCLS(ConditionalGAN):

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from ganlib.abilities import Encodes
 from ganlib.config import Count, Rate, Weight, Whole
 from ganlib.losses.divergence import gaussian_nll
 from ganlib.models.gan.config import GANConfig
@@ -72,10 +73,8 @@ class CodeGenerator(nn.Module):
 @register(
     "infogan",
     config=InfoGANConfig,
-    tasks=("augmenter",),
     modalities=("points", "table", "image", "series"),
     paper="Chen et al., InfoGAN, arXiv 1606.03657, 2016",
-    exports=("sampler",),
 )
 class InfoGAN(GAN):
     """The critic's outputs are the score and what Q says of the codes."""
@@ -137,6 +136,15 @@ class InfoGAN(GAN):
     def category(self, x: Tensor) -> Tensor:
         """What Q takes each example's category to be, ``(n,)``: an unsupervised clustering."""
         return self.critic(x, None)[:, 1 : 1 + self.config.categories].argmax(1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """``category`` as a one-hot, ``(n, categories)``."""
+        return one_hot(self.category(x), self.config.categories).to(x.dtype)
+
+    @classmethod
+    def lacks(cls, config: InfoGANConfig) -> tuple[type, ...]:  # type: ignore[override]
+        """Without categories there is nothing to encode."""
+        return super().lacks(config) + (() if config.categories else (Encodes,))
 
     def sampler(self) -> Sampler:
         """The generator, its codes drawn from the same normal noise."""

@@ -74,10 +74,8 @@ class ChartSampler(Sampler):
 @register(
     "localized_gan",
     config=LocalizedGANConfig,
-    tasks=("augmenter",),
     modalities=("points", "image"),
     paper="Qi et al., Global versus Localized Generative Adversarial Nets, arXiv 1711.06020, CVPR 2018",
-    exports=("sampler",),
 )
 class LocalizedGAN(GAN):
     """Players ``critic`` and ``generator`` (a chart)."""

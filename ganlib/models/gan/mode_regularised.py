@@ -41,10 +41,8 @@ class ModeRegularisedGANConfig(GANConfig):
 @register(
     "mode_regularised_gan",
     config=ModeRegularisedGANConfig,
-    tasks=("augmenter", "detector"),
     modalities=("points", "table", "image", "series"),
     paper="Che et al., Mode Regularized Generative Adversarial Networks, arXiv 1612.02136, 2016",
-    exports=("sampler", "scorer"),
 )
 class ModeRegularisedGAN(GAN):
     """Players ``critic``, ``generator`` and ``encoder``; the last two move together."""
@@ -92,12 +90,17 @@ class ModeRegularisedGAN(GAN):
         )
         return super().generator_loss(batch) | terms
 
+    @classmethod
+    def lacks(cls, config: GANConfig) -> tuple[type, ...]:
+        """Nothing: reconstructions detect under any objective."""
+        return ()
+
     def scorer(self) -> nn.Module:
         """The reconstruction error: mean square of x - G(E(x)) over positions."""
         return RebuildScorer(bake(self.encoder), bake(self.generator), self.spec).eval()
 
     @torch.no_grad()
-    def code(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """E(x), ``(n, latent_dim)``."""
         return self.encoder(x)
 

@@ -11,10 +11,8 @@ _MODALITIES = ("points", "table", "image", "series")
 register(
     "gan",
     config=GANConfig,
-    tasks=("augmenter",),
     modalities=_MODALITIES,
     paper="Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, 2014",
-    exports=("sampler",),
 )(GAN)
 
 
@@ -25,10 +23,8 @@ def _register_objectives() -> None:
             register(
                 row.model,
                 config=preset(GANConfig, f"{row.name.title().replace('_', '')}Config", objective=row.name),
-                tasks=("augmenter", "detector") if row.detects else ("augmenter",),
                 modalities=_MODALITIES,
                 paper=row.source,
-                exports=("sampler", "scorer") if row.detects else ("sampler",),
             )(GAN)
 
 

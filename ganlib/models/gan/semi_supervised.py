@@ -88,7 +88,6 @@ class ZeroToOne(Trunk):
     tasks=("classifier",),
     modalities=("table", "points", "image"),
     paper="Salimans et al., Improved Techniques for Training GANs, arXiv 1606.03498, 2016",
-    exports=("sampler",),
     trainer={"batch_size": 100, "ema": 0.999},
 )
 class SemiSupervisedGAN(GAN):
@@ -156,6 +155,10 @@ class SemiSupervisedGAN(GAN):
     def optimisers(self) -> dict[str, Optimiser]:
         """The configured Adam, with the authors' epsilon."""
         return {name: replace(own, epsilon=self.config.epsilon) for name, own in super().optimisers().items()}
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The logits of the classes, ``(n, classes)``."""
+        return self.class_logits(x)
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Logits of the classes ``(n, classes)``."""

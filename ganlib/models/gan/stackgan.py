@@ -121,10 +121,8 @@ class Stacked(Sampler):
 @register(
     "stackgan",
     config=StackGANConfig,
-    tasks=("augmenter",),
     modalities=("image",),
     paper="Zhang et al., StackGAN, arXiv 1612.03242, ICCV 2017",
-    exports=("sampler",),
     trainer={"batch_size": 64},
 )
 class StackGAN(Algorithm):

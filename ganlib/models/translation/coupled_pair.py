@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ganlib.config import Config, Count, Rate, Weight
@@ -37,7 +38,6 @@ class CoupledPairConfig(Config):
 @register(
     "coupled_pair",
     config=CoupledPairConfig,
-    tasks=("translator",),
     modalities=("points", "table"),
     paper="Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, "
     "arXiv 1703.10593, 2017",
@@ -55,6 +55,11 @@ class CoupledPair(Algorithm):
         self.backward_generator = MLP(spec.dim, config.hidden, spec.dim)
         self.critic_a = MLP(spec.dim, config.hidden, 1, "leaky_relu")
         self.critic_b = MLP(spec.dim, config.hidden, 1, "leaky_relu")
+
+    @torch.no_grad()
+    def translate(self, x: Tensor) -> Tensor:
+        """Examples of domain A in domain B, ``(n, d)``."""
+        return self.forward_generator(x)
 
     def players(self) -> dict[str, list[nn.Module]]:
         """Both generators; both critics."""

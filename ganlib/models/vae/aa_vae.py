@@ -45,10 +45,8 @@ class AAVAEConfig(VAEConfig):
 @register(
     "aa_vae",
     config=AAVAEConfig,
-    tasks=("detector", "augmenter", "density"),
     modalities=("table", "points"),
     paper="Hu et al., On Unifying Deep Generative Models, arXiv 1706.00550, ICLR 2018",
-    exports=("scorer", "sampler"),
 )
 class AAVAE(VAE):
     """Players ``vae`` (encoder, decoder and variances) and ``critic``."""

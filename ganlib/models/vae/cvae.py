@@ -62,11 +62,9 @@ class CVAEConfig(Config):
 @register(
     "cvae",
     config=CVAEConfig,
-    tasks=("augmenter",),
     modalities=("table", "points", "image", "series"),
     paper="Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative Models, "
     "NIPS 2015",
-    exports=("sampler",),
     trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAE(Algorithm):
@@ -109,6 +107,10 @@ class CVAE(Algorithm):
         """Mean and log-variance of q(z|x, y), each ``(n, latent_dim)``; the latter within [-12, 6]."""
         mean, log_variance = self.encoder(x, y).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
+
+    def encode(self, x: Tensor, y: Tensor) -> Tensor:
+        """The posterior's mean, ``(n, latent_dim)``."""
+        return self.posterior(x, y)[0]
 
     def reconstruction_nll(self, z: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """-log p(x|z, y) per raw column, ``(n, columns)``, variances floored at e^-6."""

@@ -85,7 +85,7 @@ class FixedNoise(nn.Module):
 class VAEScorer(nn.Module):
     """-ELBO of encoded rows in nats, over the fixed noise table: ``(n, d) -> (n,)``."""
 
-    def __init__(self, vae: VAE) -> None:
+    def __init__(self, vae: Bound) -> None:
         super().__init__()
         self.vae = vae
 
@@ -134,20 +134,12 @@ def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
     return runs
 
 
-@register(
-    "vae",
-    config=VAEConfig,
-    tasks=("detector", "augmenter", "density"),
-    modalities=("table", "points"),
-    paper="Kingma & Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114, 2013",
-    exports=("scorer", "sampler"),
-)
-class VAE(Algorithm):
-    """Encoder and decoder trained together as one player."""
+class Bound(Algorithm):
+    """Encoder and decoder trained together as one player, by the bound; scores by it."""
 
-    config: VAEConfig
+    config: BoundConfig
 
-    def __init__(self, spec: DataSpec, config: VAEConfig) -> None:
+    def __init__(self, spec: DataSpec, config: BoundConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
         self.encoder = MLP(spec.dim, config.hidden, 2 * config.latent_dim)
@@ -156,9 +148,7 @@ class VAE(Algorithm):
 
     def build_decoder(self) -> None:
         """The decoder and what else p(x|z) needs."""
-        config = self.config
-        self.decoder = MLP(config.latent_dim, config.hidden[::-1], self.spec.dim)
-        self.variance = ColumnVariance(self.spec.dim, config.variance_pace)
+        raise TypeError(f"{type(self).__name__} must define build_decoder()")
 
     def players(self) -> dict[str, nn.Module]:
         """One player: everything."""
@@ -177,14 +167,13 @@ class VAE(Algorithm):
         mean, log_variance = self.encoder(x.flatten(1)).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
-    @property
-    def log_variance(self) -> Tensor:
-        """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; of use at the numbers only."""
-        return self.variance()
+    def encode(self, x: Tensor) -> Tensor:
+        """The posterior's mean, ``(n, latent_dim)``."""
+        return self.posterior(x)[0]
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logits ``(n, d)`` of p(x|z), and its log-variances."""
-        return self.decoder(z), self.log_variance
+        raise TypeError(f"{type(self).__name__} must define decode()")
 
     def reconstruction_nll(self, z: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z) per raw column, ``(n, columns)``."""
@@ -207,6 +196,33 @@ class VAE(Algorithm):
     def scorer(self) -> nn.Module:
         """-ELBO, to be exported."""
         return VAEScorer(self).eval()
+
+
+@register(
+    "vae",
+    config=VAEConfig,
+    modalities=("table", "points"),
+    paper="Kingma & Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114, 2013",
+)
+class VAE(Bound):
+    """One variance a column; generates as well."""
+
+    config: VAEConfig
+
+    def build_decoder(self) -> None:
+        """The decoder and the variances."""
+        config = self.config
+        self.decoder = MLP(config.latent_dim, config.hidden[::-1], self.spec.dim)
+        self.variance = ColumnVariance(self.spec.dim, config.variance_pace)
+
+    @property
+    def log_variance(self) -> Tensor:
+        """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; of use at the numbers only."""
+        return self.variance()
+
+    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logits ``(n, d)`` of p(x|z), and its log-variances."""
+        return self.decoder(z), self.log_variance
 
     def sampler(self) -> Sampler:
         """Ancestral sampling: z, then a draw from p(x|z)."""

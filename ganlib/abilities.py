@@ -1,0 +1,94 @@
+"""What a trained model can be used for: one protocol an ability.
+
+A model has an ability by defining the protocol's method. From its abilities follow its tasks, what can be sealed of it,
+the estimators that take it and the laws that it must obey.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ganlib.nn.sampler import Sampler
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Generates examples."""
+
+    def sampler(self) -> Sampler:
+        """A pure module from noise ``(n, latent_dim)``, and what it is asked for, to examples ``(n, *shape)``."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """Tells how anomalous examples are."""
+
+    def scorer(self) -> nn.Module:
+        """A pure module from examples ``(n, *shape)`` to scores ``(n,)``, high for anomalous ones."""
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Maps examples to codes."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes ``(n, k)`` of examples ``(n, *shape)``; a model by class takes ``y``, int64 ``(n,)``, as well."""
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Names classes."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The most probable class of examples ``(n, *shape)``, int64 ``(n,)``."""
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """Maps examples of one domain to another."""
+
+    def translate(self, x: Tensor) -> Tensor:
+        """The counterparts ``(n, *shape)`` of examples ``(n, *shape)``."""
+
+
+@runtime_checkable
+class HasDensity(Protocol):
+    """Knows the density of examples."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of examples ``(n, *shape)`` in nats, ``(n,)``."""
+
+
+@runtime_checkable
+class Acts(Protocol):
+    """Chooses actions."""
+
+    def act(self, x: Tensor) -> Tensor:
+        """The most probable action under observations ``(n, k)``, int64 ``(n,)``."""
+
+
+ABILITIES: tuple[type, ...] = (Samples, Scores, Encodes, Predicts, Translates, HasDensity, Acts)
+TASKS: dict[str, type] = {
+    "augmenter": Samples,
+    "detector": Scores,
+    "classifier": Predicts,
+    "translator": Translates,
+    "density": HasDensity,
+    "behaviour": Acts,
+}
+EXPORTS: dict[str, type] = {"sampler": Samples, "scorer": Scores}
+
+
+def abilities_of(build: type, config: Any) -> tuple[type, ...]:
+    """The abilities of models of this class with these options."""
+    lacks = build.lacks(config)  # type: ignore[attr-defined]
+    return tuple(ability for ability in ABILITIES if issubclass(build, ability) and ability not in lacks)
+
+
+def can(model: Any, ability: type) -> bool:
+    """Whether a model has the ability, its options considered."""
+    lacks = getattr(model, "lacks", None)
+    return lacks is not None and ability not in lacks(getattr(model, "config", None)) and isinstance(model, ability)
