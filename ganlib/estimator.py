@@ -63,7 +63,7 @@ def estimator_parameters(
     refuse_twice({**options, **{k: v for k, v in parameters.items() if v is not None}}, inner)
     lent = {name: value for name, value in options_of(model).items() if name not in parameters}
     if merged := {**lent, **inner, **options}:
-        chosen.config.from_dict(merged)
+        chosen.options(merged)
         parameters["options"] = merged
     return parameters
 

@@ -44,6 +44,7 @@ class Entry:
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
     own_toy: Toy | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def toy(self) -> Toy:
@@ -56,6 +57,10 @@ class Entry:
         """What the model's sampler can be told: classes, attributes."""
         return getattr(self.build, "takes", ())
 
+    def options(self, given: Mapping[str, Any] | None = None) -> Config:
+        """The model's configuration: its defaults, changed by the ``given`` options; raises ConfigError on others."""
+        return self.config.from_dict({**self.defaults, **(given or {})})
+
     def create(self, spec: DataSpec, **config: Any) -> Algorithm:
         """An untrained algorithm for this data; raises ConfigError on an unknown option, and on data it cannot use."""
         if not isinstance(spec, DataSpec):
@@ -67,7 +72,9 @@ class Entry:
         if spec.attributes and "attributes" not in self.takes:
             able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
             raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")
-        return self.build(spec, self.config.from_dict(config))
+        model = self.build(spec, self.options(config))
+        model.registered = self.name
+        return model
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -84,14 +91,16 @@ def register(
     known_gaps: Mapping[str, str] | None = None,
     trainer: Mapping[str, Any] | None = None,
     toy: Toy | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[type], type]:
     """Class decorator that adds an Algorithm to the registry; its constructor takes ``(spec, config)``.
 
     ``paper`` is "Authors, title, arXiv id or venue, year". ``tasks`` and ``exports``
     follow from the class's methods (``ganlib.abilities``); name them to claim fewer, or the task "sequence".
     ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the paper's or
-    our defaults for the Trainer (steps, batch size). ``toy`` is the problem on which ``ganlib.testing`` checks the
-    model; those of the library's own are in ``ganlib.testing.toys``. Registering a class again, as a re-imported module
+    our defaults for the Trainer (steps, batch size), ``defaults`` the options that differ from the configuration's
+    (``sagan`` is a GAN with attention and the hinge objective). ``toy`` is the problem on which ``ganlib.testing``
+    checks the model; those of the library's models are in ``ganlib.testing.toys``. Registering a class again, as a re-imported module
     does, replaces its entry. Raises ValueError if another class has the name, and on an unknown task, modality or law:
     these are programming errors.
     """
@@ -102,7 +111,7 @@ def register(
                 f"two models are registered as {name!r}: {_source(_ENTRIES[name].build)} and {_source(build)}; "
                 "rename one of them"
             )
-        able = abilities.abilities_of(build, config())
+        able = abilities.abilities_of(build, config.from_dict(dict(defaults or {})))
         _check_words(name, tasks or (), TASKS, "tasks")
         _check_words(name, exports or (), tuple(abilities.EXPORTS), "exports")
         _check_words(name, modalities, MODALITIES, "modalities")
@@ -122,6 +131,7 @@ def register(
             dict(known_gaps or {}),
             dict(trainer or {}),
             toy,
+            dict(defaults or {}),
         )
         return build
 
@@ -205,7 +215,7 @@ def resolve(model: str | Entry | Algorithm | type) -> Entry:
         raise ConfigError(f"{model!r} is neither a model's name nor a registered class; `ganlib models` lists all")
     if isinstance(model, type):
         return found[0]
-    return next((e for e in found if e.config is type(model.config)), found[0])
+    return next((e for e in found if e.name == model.registered), found[0])
 
 
 def options_of(model: str | Entry | Algorithm | type) -> dict[str, Any]:
@@ -213,7 +223,7 @@ def options_of(model: str | Entry | Algorithm | type) -> dict[str, Any]:
     config = getattr(model, "config", None)
     if not isinstance(config, Config) or isinstance(model, Entry | type):
         return {}
-    usual = type(config)().to_dict()
+    usual = resolve(model).options().to_dict()
     return {name: value for name, value in config.to_dict().items() if value != usual[name]}
 
 

@@ -55,7 +55,7 @@ def _defaults(found: list[Entry]) -> list[str]:
         "| name | options | training |", "|---|---|---|",
     ]  # fmt: skip
     for model in found:
-        options = model.config().to_dict()
+        options = model.options().to_dict()
         if issubclass(model.config, GANConfig):
             options = {name: value for name, value in options.items() if name not in common or value != common[name]}
         page.append(f"| `{model.name}` | {_said(options) or '-'} | {_said(model.trainer) or '-'} |")

@@ -287,7 +287,7 @@ class BaseAugmenter(BaseOverSampler):
         given = {k: v for k, v in chosen.items() if v is not None}
         refuse_twice(given, self.options)
         options = {**defaults, **given, **(self.options or {})}
-        model.config.from_dict(options)
+        model.options(options)
         seed = self._seed(self.random_state)
         callbacks = (ProgressBar(f"training {name}"),) if self.verbose else ()
         return Plan(

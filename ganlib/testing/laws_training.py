@@ -20,9 +20,8 @@ from ganlib.training.algorithm import Algorithm, Item, Stage
 @law("config")
 def config(case: Case) -> None:
     """The options survive a round trip through a dictionary."""
-    kind = case.entry.config
-    options = kind.from_dict(dict(case.toy.config))
-    expect(kind.from_dict(options.to_dict()) == options, f"{options} does not come back")
+    options = case.entry.options(case.toy.config)
+    expect(case.entry.options(options.to_dict()) == options, f"{options} does not come back")
 
 
 def _items(algorithm: Algorithm) -> list[Phase | Routine]:

@@ -257,6 +257,7 @@ class Algorithm(nn.Module):
 
     config: Any
     spec: DataSpec
+    registered: str = ""  # name of the registry entry that it was created from
     # What its sampler can be told: "classes" (``spec.classes``), "attributes" (``spec.attributes``; captions too).
     takes: tuple[str, ...] = ()
     # Declared for callers only: defined by models that detect, that generate, and that have a prior per class.
@@ -267,7 +268,7 @@ class Algorithm(nn.Module):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Parametrised weights (spectral norm) cannot be pickled, so such a model is built anew and given its state."""
         if any(map(parametrize.is_parametrized, self.modules())):
-            return _rebuild, (type(self), self.spec, self.config, self.state_dict(), self.training)
+            return _rebuild, (type(self), self.spec, self.config, self.state_dict(), self.training, self.registered)
         return super().__reduce_ex__(protocol)
 
     def players(self) -> Mapping[str, nn.Module | Sequence[nn.Module]]:
@@ -329,8 +330,11 @@ class Algorithm(nn.Module):
         return list(seen.values())
 
 
-def _rebuild(build: Any, spec: DataSpec, config: Any, state: dict[str, Tensor], training: bool) -> Algorithm:
+def _rebuild(
+    build: Any, spec: DataSpec, config: Any, state: dict[str, Tensor], training: bool, registered: str = ""
+) -> Algorithm:
     """A pickled algorithm."""
     algorithm: Algorithm = build(spec, config)
     algorithm.load_state_dict(state)
+    algorithm.registered = registered
     return algorithm.train(training)

@@ -1,8 +1,7 @@
-"""What every adversarial model may be told, and presets of it."""
+"""Options of every adversarial model."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,8 @@ from ganlib.data.transforms import Policy
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(Config):
-    """None means: as the objective's source trains it; of ``critic_networks`` and ``critic_learning_rate``: as the
-    generator's.
+    """``None`` uses the default of the objective's paper; for ``critic_networks`` and ``critic_learning_rate`` it means
+    the same as the generator's.
 
     ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's where it is another;
     ``hidden`` are an MLP's widths, ``width`` the first convolution's channels; norms are none, batch, layer, instance,
@@ -62,27 +61,3 @@ class GANConfig(Config):
     historical_averaging: Weight = 0.0
     unrolled_steps: Whole = 0
     replay: Whole = 0
-
-
-_PRESETS: dict[str, type[GANConfig]] = {}
-
-
-def preset(base: type[GANConfig], name: str, **defaults: Any) -> type[GANConfig]:
-    """A configuration class with other defaults, for a model that is a setting of another."""
-    hints = {field.name: field.type for field in dataclasses.fields(base)}
-    fields = [(key, hints[key], dataclasses.field(default=value)) for key, value in defaults.items()]
-    made = dataclasses.make_dataclass(name, fields, bases=(base,), frozen=True, kw_only=True)
-    made.__module__ = base.__module__
-    # Pickled by name: the class stands in no module under that name.
-    made.__reduce__ = lambda self: (_restore, (name, self.to_dict()))  # type: ignore
-    _PRESETS[name] = made
-    made.__doc__ = f"As {base.__name__}, with " + ", ".join(f"{k} {v!r}" for k, v in defaults.items()) + "."
-    return made
-
-
-def _restore(name: str, values: dict[str, Any]) -> GANConfig:
-    """A pickled configuration of a preset class."""
-    from ganlib.registry import entries
-
-    entries()  # the presets are made where the models are registered
-    return _PRESETS[name].from_dict(values)

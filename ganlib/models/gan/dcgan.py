@@ -13,25 +13,14 @@ other than powers of two are halved upwards and cut; SAGAN is unconditional here
 
 from __future__ import annotations
 
-from ganlib.models.gan.config import GANConfig, preset
+from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.registry import register
 
-DCGANConfig = preset(GANConfig, "DCGANConfig", networks="dcgan", latent_dim=100, width=64)
-SAGANConfig = preset(
-    GANConfig,
-    "SAGANConfig",
-    networks="attention",
-    latent_dim=128,
-    width=64,
-    objective="hinge",
-    learning_rate=1e-4,
-    critic_learning_rate=4e-4,
-)
-
 register(
     "dcgan",
-    config=DCGANConfig,
+    config=GANConfig,
+    defaults={"networks": "dcgan", "latent_dim": 100, "width": 64},
     modalities=("image", "series"),
     paper="Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, arXiv 1511.06434, 2015",
     trainer={"batch_size": 128},
@@ -39,7 +28,15 @@ register(
 
 register(
     "sagan",
-    config=SAGANConfig,
+    config=GANConfig,
+    defaults={
+        "networks": "attention",
+        "latent_dim": 128,
+        "width": 64,
+        "objective": "hinge",
+        "learning_rate": 1e-4,
+        "critic_learning_rate": 4e-4,
+    },
     modalities=("image", "series"),
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
     trainer={"batch_size": 64},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganlib.losses.adversarial import OBJECTIVES
-from ganlib.models.gan.config import GANConfig, preset
+from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
 from ganlib.registry import register
 
@@ -22,7 +22,8 @@ def _register_objectives() -> None:
         if row.model:
             register(
                 row.model,
-                config=preset(GANConfig, f"{row.name.title().replace('_', '')}Config", objective=row.name),
+                config=GANConfig,
+                defaults={"objective": row.name},
                 modalities=_MODALITIES,
                 paper=row.source,
             )(GAN)

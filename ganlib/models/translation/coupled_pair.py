@@ -6,7 +6,7 @@ Paper: Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Ad
     generators: L_GAN(F(a), D_b) + L_GAN(G(b), D_a) + cycle · (|G(F(a)) - a| + |F(G(b)) - b|)     (CycleGAN, section 3)
     critics:    each its own domain, least-squares objective
 
-Shapes: x ``(n, d)`` from domain A and x_b ``(n, d)`` from domain B, unpaired. Defaults: cycle 10, Adam 2e-4 with
+Shapes: x ``(n, d)`` from domain A and x_b ``(n, e)`` from domain B, unpaired; e is d unless the DataSpec has ``x_b``. Defaults: cycle 10, Adam 2e-4 with
 beta1 0.5 in the paper. Deviations: MLPs on vectors, no replay buffer, no identity term.
 """
 
@@ -51,10 +51,11 @@ class CoupledPair(Algorithm):
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
         self.spec, self.config, self.objective = spec, config, score_objective(config.objective)
-        self.forward_generator = MLP(spec.dim, config.hidden, spec.dim)
-        self.backward_generator = MLP(spec.dim, config.hidden, spec.dim)
+        other = spec.fields.get("x_b", spec.x).dim
+        self.forward_generator = MLP(spec.dim, config.hidden, other)
+        self.backward_generator = MLP(other, config.hidden, spec.dim)
         self.critic_a = MLP(spec.dim, config.hidden, 1, "leaky_relu")
-        self.critic_b = MLP(spec.dim, config.hidden, 1, "leaky_relu")
+        self.critic_b = MLP(other, config.hidden, 1, "leaky_relu")
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
