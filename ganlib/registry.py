@@ -100,9 +100,9 @@ def register(
     ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the paper's or
     our defaults for the Trainer (steps, batch size), ``defaults`` the options that differ from the configuration's
     (``sagan`` is a GAN with attention and the hinge objective). ``toy`` is the problem on which ``ganlib.testing``
-    checks the model; those of the library's models are in ``ganlib.testing.toys``. Registering a class again, as a re-imported module
-    does, replaces its entry. Raises ValueError if another class has the name, and on an unknown task, modality or law:
-    these are programming errors.
+    checks the model; those of the library's models are in ``ganlib.testing.toys``. Registering a class again, as a
+    re-imported module does, replaces its entry. Raises ValueError if another class has the name, and on an unknown
+    task, modality or law: these are programming errors.
     """
 
     def add(build: type) -> type:

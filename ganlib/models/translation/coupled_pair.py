@@ -6,8 +6,9 @@ Paper: Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Ad
     generators: L_GAN(F(a), D_b) + L_GAN(G(b), D_a) + cycle · (|G(F(a)) - a| + |F(G(b)) - b|)     (CycleGAN, section 3)
     critics:    each its own domain, least-squares objective
 
-Shapes: x ``(n, d)`` from domain A and x_b ``(n, e)`` from domain B, unpaired; e is d unless the DataSpec has ``x_b``. Defaults: cycle 10, Adam 2e-4 with
-beta1 0.5 in the paper. Deviations: MLPs on vectors, no replay buffer, no identity term.
+Shapes: x ``(n, d)`` from domain A and x_b ``(n, e)`` from domain B, unpaired; e is d unless the DataSpec has ``x_b``.
+Defaults: cycle 10, Adam 2e-4 with beta1 0.5 in the paper. Deviations: MLPs on vectors, no replay buffer, no identity
+term.
 """
 
 from __future__ import annotations
