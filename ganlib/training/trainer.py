@@ -67,9 +67,13 @@ class Trainer:
 
         ``validation`` feeds ``algorithm.validation_loss``. Raises DataError on examples of another shape than the
         model's, labels out of range or data without variance; DivergenceError on a loss that is no number or beyond
-        1e12, naming it, with the last good weights restored; ConfigError on what is no model; under several processes
-        also ConfigError where the model or the batch size cannot be split over them or their arguments differ, and
-        GanlibError where their weights have come apart.
+        1e12, naming it and its step, with the last good weights restored; ConfigError on what is no model, on
+        simultaneous phases that cannot be one update, and on a checkpoint of another schedule. Losses are read at the
+        end of an epoch and every 50 steps, so up to 50 steps more may run before the DivergenceError. Warns if
+        ``patience`` is set and there is no validation loss to watch.
+
+        Under several processes it also raises ConfigError if the model or the batch size cannot be split over them or
+        their arguments differ, and GanlibError if their weights have come apart.
         """
         check_model(algorithm)
         device = choose_device(self.config.device)

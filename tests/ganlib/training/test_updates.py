@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, DivergenceError
 from ganlib.registry import entry
-from ganlib.training import Algorithm, Batch, Losses, Optimiser, Phase, Stage, Trainer, TrainerConfig
+from ganlib.training import Algorithm, Batch, Losses, Optimiser, Phase, Routine, Stage, Trainer, TrainerConfig
+from ganlib.training.checkpoint import read_checkpoint, write_checkpoint
 
 torch.set_num_threads(1)
 DATA = {"x": torch.zeros(8, 1)}
@@ -161,6 +162,29 @@ def test_a_run_of_one_stage_is_resumed_under_a_longer_budget(tmp_path):
         model.given = (Phase("net", model.slope(1.0)),)
         weight, history = fitted(model, data=ROWS, steps=steps, checkpoint=path)
         assert history.steps == steps and weight == pytest.approx(1 - 1e-3 * steps)
+
+
+def test_a_checkpoint_of_an_earlier_release_is_resumed(tmp_path):
+    """Its History had no number of threads."""
+    config = cut_short(tmp_path / "run", 9, 12)
+    tensors, meta = read_checkpoint(tmp_path / "run")
+    del meta["history"]["threads"]
+    write_checkpoint(tmp_path / "run", tensors, meta)
+    resumed = Staged(rate=1e-3)
+    history = Trainer(config).fit(resumed, ROWS)
+    assert history.steps == 12 and history.threads == 1
+    assert resumed.net.weight.item() == pytest.approx(1 - 0.006 - 0.6)
+
+
+# ---------------------------------------------------------------- routines
+@pytest.mark.parametrize("value", [float("nan"), torch.tensor(1e13), torch.tensor(0.25, requires_grad=True)])
+def test_what_a_routine_returns_is_logged_and_must_be_sane(value):
+    model = One(Routine("own", lambda context: {"loss": value}, trains=("net",)))
+    if abs(float(value)) < 1:
+        assert fitted(model, steps=3)[1].curves["loss"] == [0.25] * 3
+        return
+    with pytest.raises(DivergenceError, match=r"loss 'own.loss' exploded .* at step 1 "):
+        fitted(model, steps=3)
 
 
 # ---------------------------------------------------------------- policy gradients
