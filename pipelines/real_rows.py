@@ -57,7 +57,7 @@ def check_real_rows(inputs: Sequence[Input], output: Path) -> None:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"the files of the data differ in the types of their columns ({reason}); write --output as .csv, or make "
-            "the types equal"
+            "the types alike"
         ) from error
 
 
