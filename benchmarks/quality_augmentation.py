@@ -1,4 +1,4 @@
-"""What our augmenters gain, beside their peers.
+"""The gain of our augmenters, compared with their peers.
 
     python -m benchmarks.quality_augmentation --bench PATH/augmentation_bench.py      scarce classes, six tables
     python -m benchmarks.quality_augmentation --digits                                train on synthetic, test on real

@@ -1,4 +1,4 @@
-"""How often the first of a row's reasons names the column with the injected fault, beside a ranking by |z-score|.
+"""How often a row's first reason names the column with the injected fault, compared with a ranking by |z-score|.
 
 Single-column faults are injected into held-out rows; rows that are flagged with the fault and not without it count:
 ``python benchmarks/reasons.py [--steps 300] [--rows 3000] [--tables FOLDER_OF_NPZ]``. Without ``--steps`` the

@@ -1,4 +1,4 @@
-"""Scoring Parquet to Parquet beside its bounds, in one run.
+"""Throughput of scoring Parquet to Parquet, compared with its bounds, in one run.
 
     OMP_NUM_THREADS=1 python -m benchmarks.scoring [--rows 1000000] [--repeats 5] [--memory-rows 5000000]
 
@@ -69,7 +69,7 @@ def from_file(artifact, source, folder, rows, keep=()):
 
 
 def from_memory(artifact, source, rows):
-    """The same session over feeds that are made already."""
+    """The same session over prepared feeds."""
     import pyarrow.parquet as pq
 
     from serving.artifact import load_artifact

@@ -1,4 +1,4 @@
-"""Start-up times, best of five, beside their bounds.
+"""Start-up times, best of five, compared with their bounds.
 
 python -m benchmarks.startup [--runs 5]
 """

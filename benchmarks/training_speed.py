@@ -1,4 +1,4 @@
-"""Training speed of the detectors on 10,000 × 30 rows, beside PyOD (where installed) and a hand-written loop.
+"""Training speed of the detectors on 10,000 × 30 rows, compared with PyOD (if installed) and a hand-written loop.
 
     OMP_NUM_THREADS=1 python benchmarks/training_speed.py [--rows 10000] [--repeats 5]
 

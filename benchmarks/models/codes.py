@@ -1,4 +1,4 @@
-"""InfoGAN on MNIST: what the ten-way code says of the digits, beside k-means.
+"""InfoGAN on MNIST: how well the ten-way code matches the digits, compared with k-means.
 
     python -m benchmarks.models.codes mnist.npz [--seeds 0 1 2] [--steps 5000] [--json FILE] [--write]
 
@@ -42,8 +42,8 @@ def judge(model: Any, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
     noise = torch.randn(len(code), model.config.latent_dim, generator=generator)
     rest = 2 * torch.rand(len(code), model.config.continuous, generator=generator) - 1
     z = torch.cat([noise, F.one_hot(code, 10).float(), rest], 1)
-    told = torch.cat([model.critic(model.generate(part, None), None)[:, 1:11] for part in z.split(500)])
-    nats = np.log(10) - float(F.cross_entropy(told, code))
+    logits = torch.cat([model.critic(model.generate(part, None), None)[:, 1:11] for part in z.split(500)])
+    nats = np.log(10) - float(F.cross_entropy(logits, code))
     clusters = torch.cat([model.category(part) for part in x.split(500)])
     return {"nats": nats, "accuracy": cluster_accuracy(clusters.numpy(), y.numpy())}
 

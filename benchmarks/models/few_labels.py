@@ -30,7 +30,7 @@ HIDDEN = (500, 250, 250, 250, 250)
 
 
 def labelled(y: Tensor, seed: int) -> Tensor:
-    """Rows of ten examples a class, drawn by the seed."""
+    """Row numbers of ten examples per class, sampled by the seed."""
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     return torch.cat([order[y[order] == c][:PER_CLASS] for c in range(10)])
 
@@ -67,9 +67,9 @@ def supervised(x: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
 
 
 def self_training(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
-    """Five rounds of learning from one's own sure guesses."""
-    known, told = x[rows], y[rows]
-    net = supervised(known, told, seed, steps)
+    """Self-training: five rounds on the network's own confident predictions."""
+    known, labels = x[rows], y[rows]
+    net = supervised(known, labels, seed, steps)
     for _ in range(5):
         with torch.no_grad():
             sure, guess = torch.cat([net(part, None).softmax(1) for part in x.split(1000)]).max(1)
@@ -78,7 +78,7 @@ def self_training(x: Tensor, rows: Tensor, y: Tensor, seed: int, steps: int) -> 
         repeat = max(1, int(keep.sum()) // (10 * len(known)))
         net = supervised(
             torch.cat([x[keep], known.repeat(repeat, 1, 1, 1)]),
-            torch.cat([guess[keep], told.repeat(repeat)]),
+            torch.cat([guess[keep], labels.repeat(repeat)]),
             seed,
             steps,
         )

@@ -52,7 +52,7 @@ def judge(name: str, points: Tensor) -> tuple[int, float]:
 
 
 def run(name: str, objective: str, seed: int, steps: int, **options: Any) -> dict[str, Any]:
-    """Train and judge once."""
+    """Train and evaluate once."""
     torch.manual_seed(seed)
     toy = OBJECTIVES[objective].toy.get("config", {})
     config = {"latent_dim": 2, "hidden": (128, 128, 128), "learning_rate": 1e-3, **_points(toy), **options}

@@ -39,10 +39,10 @@ def both(model: Any, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     first, second = [], []
     for part in y.split(500):
         z, one, two = torch.randn(len(part), sampler.latent_dim, generator=generator).split(sampler.sizes, 1)
-        told = one_hot(part, 10).float()
-        small = sampler.first(z, told, one)
+        condition = one_hot(part, 10).float()
+        small = sampler.first(z, condition, one)
         first.append(interpolate(small, scale_factor=2, mode="bilinear", align_corners=False))
-        second.append(sampler.second(small, told, two))
+        second.append(sampler.second(small, condition, two))
     return torch.cat(first), torch.cat(second)
 
 

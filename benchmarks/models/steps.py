@@ -1,4 +1,4 @@
-"""CPU seconds of a training step, DCGAN and WGAN-GP, beside a hand-written torch loop with the same networks.
+"""CPU seconds of a training step, DCGAN and WGAN-GP, compared with a hand-written torch loop over the same networks.
 
     OMP_NUM_THREADS=1 python -m benchmarks.models.steps [--steps 40] [--repeats 5]
 

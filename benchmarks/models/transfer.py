@@ -80,14 +80,14 @@ def main() -> None:
             began = time.process_time()
             if name == "real":
                 rows = torch.cat([torch.where(data["y_train"] == c)[0][:PER_CLASS] for c in range(10)])
-                made, told = data["X_train"][rows], data["y_train"][rows]
+                made, classes = data["X_train"][rows], data["y_train"][rows]
             elif name == "gaussians":
                 counts = dict.fromkeys(range(10), PER_CLASS)
                 x, y = class_gaussians(data["X_train"][:20_000], data["y_train"][:20_000], counts, random_state=seed)
-                made, told = torch.as_tensor(x).float().view(-1, 1, 28, 28).clamp(-1, 1), torch.as_tensor(y).long()
+                made, classes = torch.as_tensor(x).float().view(-1, 1, 28, 28).clamp(-1, 1), torch.as_tensor(y).long()
             else:
-                made, told = generate(name, data, seed, given.steps, **nets)[0], labels
-            row = judge(made, told, data, seed) | {"model": name, "seed": seed}
+                made, classes = generate(name, data, seed, given.steps, **nets)[0], labels
+            row = judge(made, classes, data, seed) | {"model": name, "seed": seed}
             results.append(row)
             print(f"{name:12s}{seed:>5d}{row['tstr']:>8.4f}{row['sharpness']:>11.3f}{row['diversity']:>11.3f}"
                   f"{time.process_time() - began:>8.0f}", flush=True)  # fmt: skip

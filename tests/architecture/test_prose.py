@@ -11,7 +11,7 @@ DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in (
     "artifact", "constraints", "data", "delivery", "glossary", "install", "licences", "performance", "promotion",
     "tutorial-data",
 )))  # fmt: skip
-FOLDERS = ("serving", *(f"ganlib/{name}" for name in (
+FOLDERS = ("benchmarks", "serving", *(f"ganlib/{name}" for name in (
     "augment", "calibrate", "data", "detect", "explain", "export", "metrics", "nn", "report",
 )))  # fmt: skip
 DIALECT = re.compile(r"\b(mend(s|ed|ing)?|kept\s+back)\b", re.IGNORECASE)

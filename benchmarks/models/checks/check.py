@@ -40,13 +40,13 @@ class Check:
     level: float = 1.0
 
     def value(self, figures: list[Figures]) -> float:
-        """What is held against ``need``."""
+        """The value that is compared with ``need``."""
         values = [f - b if self.gain else f for f, b in figures]
         # Rounded, so that a tie is a tie.
         return round(min(values) if self.worst else statistics.mean(values), 6)
 
     def passed(self, figures: list[Figures]) -> bool:
-        """Whether these figures, one pair a seed, reproduce what is claimed."""
+        """Whether these figures, one pair per seed, reproduce the claim."""
         from scipy.stats import ttest_rel
 
         if self.level < 1 and not ttest_rel(*zip(*figures, strict=True), alternative="greater").pvalue < self.level:

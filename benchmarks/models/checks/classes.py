@@ -37,7 +37,7 @@ def _by_class(name: str, seed: int) -> tuple[Any, Tensor, Tensor]:
 
 
 def _judge(seed: int) -> Any:
-    """A classifier of real digits, the outside judge of classes."""
+    """A classifier of real digits, which evaluates the classes of generated ones."""
     from sklearn.linear_model import LogisticRegression
 
     x, y = digits(seed)
@@ -75,7 +75,7 @@ def _consistent(name: str) -> Callable[[int], Figures]:
 
 
 def _swaps(seed: int) -> Figures:
-    """Real digits decoded under another class with their own latents: share that the judge puts in that class."""
+    """Real digits decoded under another class with their own latents: share that the classifier assigns to it."""
     model, _, _ = _by_class("cvae_gan", seed)
     test, test_y = digits(seed, "test")
     other = (test_y + 1 + torch.arange(len(test_y)) % 9) % 10
@@ -88,7 +88,7 @@ def _swaps(seed: int) -> Figures:
 
 
 def _few_labels(each: int, self_training: bool = False) -> Callable[[int], Figures]:
-    """Accuracy from ``each`` labels a class; baseline: logistic regression on them alone, or taught by itself."""
+    """Accuracy with ``each`` labels per class; baseline: logistic regression on them alone, or self-trained."""
 
     def run(seed: int) -> Figures:
         from sklearn.linear_model import LogisticRegression
@@ -106,9 +106,9 @@ def _few_labels(each: int, self_training: bool = False) -> Callable[[int], Figur
             figure = float((model.classify(test.flatten(1)) == test_y).float().mean())
         plain: Any = LogisticRegression(max_iter=500)
         if self_training:
-            told = torch.full_like(y, -1)
-            told[rows] = y[rows]
-            plain = SelfTrainingClassifier(plain, threshold=0.95, max_iter=None).fit(x.numpy(), told.numpy())
+            known = torch.full_like(y, -1)
+            known[rows] = y[rows]
+            plain = SelfTrainingClassifier(plain, threshold=0.95, max_iter=None).fit(x.numpy(), known.numpy())
         else:
             plain.fit(x[rows].numpy(), y[rows].numpy())
         return figure, float(plain.score(test.flatten(1).numpy(), test_y.numpy()))
@@ -143,7 +143,7 @@ def _rare(name: str) -> Callable[[int], Figures]:
 
 
 def _bound(seed: int) -> Figures:
-    """Bound of black and white digits that were held out, nats; baseline: of a VAE that is not told the class."""
+    """Bound of held-out black and white digits, in nats; baseline: a VAE without the class as condition."""
     from ganlib.training import Batch
 
     spec = tuple(Block(f"x{i}", "binary", i) for i in range(64))
@@ -162,14 +162,14 @@ def _bound(seed: int) -> Figures:
 
 # ---------------------------------------------------------------- attributes and captions
 def _attributes(seed: int) -> Figures:
-    """R² of thickness and slant of generated digits from those asked for, mean of both; baseline: from those of other
-    digits."""
+    """R² of thickness and slant of generated digits against the requested ones, mean of both; baseline: against those
+    of other digits."""
     x, _ = digits(seed)
     test, _ = digits(seed, "test")
-    told = stroke(x)
-    mean, deviation = told.mean(0), told.std(0)
+    strokes = stroke(x)
+    mean, deviation = strokes.mean(0), strokes.std(0)
     spec = DataSpec.image(1, 8, 8, attributes=2)
-    data = {"x": x, "c": (told - mean) / deviation}
+    data = {"x": x, "c": (strokes - mean) / deviation}
     model, _ = fit("cgan", spec, data, seed, 3000, 64, latent_dim=16, width=32)
     asked = (stroke(test) - mean) / deviation
     sampler = model.sampler()

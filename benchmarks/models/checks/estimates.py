@@ -95,11 +95,11 @@ def _optimum(seed: int) -> Figures:
     net = _critic(lambda real, fake: objective("gan").critic_of(real, fake), p, q, seed, 3000)
     at = torch.linspace(-3, 4, 200).unsqueeze(1)
     real, fake = torch.exp(-0.5 * at.square()), torch.exp(-0.5 * ((at - 1) / 0.7).square()) / 0.7
-    told = (real + fake) / (2 * math.pi) ** 0.5 > 0.02
+    dense = (real + fake) / (2 * math.pi) ** 0.5 > 0.02
     best = real / (real + fake)
     with torch.no_grad():
         found = torch.sigmoid(net(at))
-    return 1 - float((found - best)[told].abs().max()), 1 - float((0.5 - best)[told].abs().max())
+    return 1 - float((found - best)[dense].abs().max()), 1 - float((0.5 - best)[dense].abs().max())
 
 
 def _wider(seed: int) -> Figures:
@@ -128,8 +128,8 @@ def _wider(seed: int) -> Figures:
 
 
 def _margin(seed: int) -> Figures:
-    """Correlation over five distances of L(G(z)) - L(x), critics trained to tell two clouds, with the distance, which
-    is the margin; baseline: of the plain game's logits."""
+    """Correlation of L(G(z)) - L(x) with the distance, the margin, over five distances, for critics trained to separate
+    two clouds; baseline: the logits of the plain objective."""
     distances, found = (0.25, 0.5, 1.0, 2.0, 4.0), []
     for name in ("loss_sensitive", "gan"):
         gaps = []
@@ -142,7 +142,7 @@ def _margin(seed: int) -> Figures:
 
 
 def _clouds(name: str, distance: float, seed: int) -> tuple[Any, Batch, Tensor, Tensor]:
-    """A critic trained to tell two narrow clouds in the plane at a distance."""
+    """A critic trained to separate two narrow clouds in the plane at a distance."""
     torch.manual_seed(seed)
     model = create("gan", DataSpec.vector(2), objective=name, hidden=(64, 64))
     x = 0.1 * torch.randn(256, 2, generator=torch.Generator().manual_seed(seed))
@@ -164,8 +164,8 @@ def _tell_apart(model: Any, batch: Batch, made: Tensor, steps: int, rate: float)
 
 # ---------------------------------------------------------------- gradients, tests, layers
 def _lines(seed: int) -> Figures:
-    """Gradient of the saturating loss at the fakes of two parallel lines, per point, under instance noise of 0.3 and a
-    critic trained to tell them; baseline: without noise."""
+    """Gradient of the saturating loss per generated point, for two parallel lines, instance noise of 0.3 and a critic
+    trained to separate them; baseline: without noise."""
     generator = torch.Generator().manual_seed(seed)
     along = torch.rand(512, 1, generator=generator)
     x, made = torch.cat([along, torch.zeros(512, 1)], 1), torch.cat([along.flip(0), torch.ones(512, 1)], 1)
@@ -182,8 +182,8 @@ def _lines(seed: int) -> Figures:
 
 
 def _power(seed: int) -> Figures:
-    """Share of 60 pairs of samples (n = 500, half a deviation apart) that the MMD test tells apart at 5 %; baseline:
-    the share of 500 pairs from one distribution (n = 100), its size."""
+    """Power: share of 60 pairs of samples (n = 500, half a deviation apart) that the MMD test rejects at 5 %; baseline:
+    its size, the share of 500 pairs from one distribution (n = 100)."""
     generator = torch.Generator().manual_seed(seed)
 
     def rejected(pairs: int, n: int, shift: float) -> float:

@@ -80,9 +80,11 @@ def _probe(seed: int) -> Figures:
     return scores[0], scores[1]
 
 
-def _told_apart(seed: int) -> Figures:
-    """Share of generated and held-out digits that a classifier takes for the other kind, both of the data's 17 levels
-    of grey, or zeros that are not quite zero would tell; baseline: real ones (0.5)."""
+def _indistinguishable(seed: int) -> Figures:
+    """Share of generated and held-out digits that a classifier assigns to the wrong kind; baseline: real ones (0.5).
+
+    Both are rounded to the data's 17 levels of grey, because values near zero would separate them.
+    """
     x, test = digits(seed)[0], digits(seed, "test")[0]
     model, _ = fit(
         "dcgan", DataSpec.image(1, 8, 8), {"x": x}, seed, 3000, 64, 0.995, latent_dim=16, width=32, learning_rate=5e-4
@@ -116,9 +118,9 @@ def _odd_digits(name: str, steps: int, **options: Any) -> Callable[[int], Figure
     return run
 
 
-def _measure_tells(seed: int) -> Figures:
-    """Rank correlation over training of -M with how hard generated digits are to tell from real ones; baseline: of the
-    step itself with it."""
+def _measure_follows(seed: int) -> Figures:
+    """Rank correlation over training of -M with how hard generated digits are to separate from real ones; baseline:
+    that of the step number."""
     from scipy.stats import spearmanr
 
     x = digits(seed)[0]
@@ -232,7 +234,7 @@ ROWS = (
         )
     ),
     Check("C8", "began", "8x8 digits: fall of M", "distance of the energy ratio from gamma", 0.5, _began),
-    Check("B6 two samples", "dcgan", "8x8 digits: taken for the other kind", "real ones", 0.05, _told_apart),
+    Check("B6 two samples", "dcgan", "8x8 digits: taken for the other kind", "real ones", 0.05, _indistinguishable),
     Check(
         "C6 score",
         "loss_sensitive_gan",
@@ -249,7 +251,7 @@ ROWS = (
         0.743,
         _odd_digits("began", 600, latent_dim=8, width=16, learning_rate=1e-3, generator_norm="none"),
     ),
-    Check("C8 tells", "began", "8x8 digits: rank correlation of -M, closeness", "of the step", 0.5, _measure_tells),
+    Check("C8 tells", "began", "8x8 digits: rank correlation of -M, closeness", "of the step", 0.5, _measure_follows),
     Check("C9 labels", "localized_gan", "8x8 digits, 50 labels: accuracy", "without its term", 0.857, _along_charts),
     Check("C9 charts", "localized_gan", "8x8 digits: neighbours of their class", "noise as long", 0.95, _charts),
     Check("B6", "dcgan", "8x8 digits, 100 labels: probe on D's features", "on pixels", 0.0, _probe, gain=True),

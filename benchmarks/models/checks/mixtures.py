@@ -153,8 +153,8 @@ _REPELLED = {"objective_options": {"repelling": 1.0}, "instance_noise": 0.3, "no
 
 ROWS = (
     *(
-        Check(row, model, f"8-Gaussian ring{told}: modes of 8", "best single Gaussian", 7.0, _ring(model, **options))
-        for row, model, told, options in (
+        Check(row, model, f"8-Gaussian ring{setting}: modes of 8", "best single Gaussian", 7.0, _ring(model, **options))
+        for row, model, setting, options in (
             ("B1", "gan", "", {}),
             ("C1 modes", "wgan", ", learning rate 5e-4, clip .05", {"learning_rate": 5e-4, "clip": 0.05}),
             ("C4 modes", "wgan_difference_quotient", "", {}),

@@ -1,4 +1,4 @@
-"""Checks whose figures the benches on MNIST measure: every row is told what its bench found for one seed."""
+"""Checks whose figures come from the MNIST benchmarks: each row takes the figures of its benchmark for one seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.models.checks.check import Check, Figures, store
 
 
 def _transfer(model: str, *others: str, measure: str = "tstr") -> Any:
-    """A model's figure beside the best of others."""
+    """The figure of a model, and the best of others."""
 
     def run(row: dict[str, dict[str, float]]) -> Figures:
         return row[model][measure], max(row[other][measure] for other in others)
