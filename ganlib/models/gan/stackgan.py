@@ -21,18 +21,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, one_hot
 
+from ganlib.adversarial import Game
 from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
 from ganlib.data.toy import digits
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import score_objective
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.losses.objective import Objective
 from ganlib.models.gan.toys import DIGITS_TOY
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
 from ganlib.nn.conditional import condition_of, where_wrong
@@ -151,7 +151,7 @@ class StackGAN(Algorithm):
         if spec.kind != "image" or spec.condition < 1 or any(side % 2 for side in spec.shape[1:]):
             raise ConfigError("stackgan makes images of even sides by class or attributes; this data has none of these")
         self.spec, self.config = spec, config
-        score_objective(config.objective)
+        self.games = nn.ModuleDict({stage: Game(config.objective) for stage in ("one", "two")})
         small = (spec.shape[0], *(side // 2 for side in spec.shape[1:]))
         nets = architecture(config.networks, spec)
         made, judged = (
@@ -168,11 +168,12 @@ class StackGAN(Algorithm):
         self.critic_two = Headed(nets.trunk(spec.shape, wide, judged), 1)
         for net in self.players().values():
             dcgan_weights(net)
+        self.game("one").finish(self.critic_one)
+        self.game("two").finish(self.critic_two)
 
-    @property
-    def objective(self) -> Objective:
-        """The adversarial game."""
-        return score_objective(self.config.objective)
+    def game(self, stage: str) -> Game:
+        """The adversarial game of stage ``one`` or ``two``."""
+        return cast("Game", self.games[stage])
 
     def players(self) -> dict[str, nn.Module]:
         """Two critics, two generators."""
@@ -239,17 +240,17 @@ class StackGAN(Algorithm):
         )
         real = self._score(told, x, stage)
         fake = self._score(told, self._made(batch, stage).detach(), stage)
-        terms, weights = {f"critic_{stage}": self.objective.critic_of(real, fake)}, {f"critic_{stage}": 1 - share}
+        terms, weights = {f"critic_{stage}": self.game(stage).critic_loss(real, fake)}, {f"critic_{stage}": 1 - share}
         if share:
             wrong = told[batch.permutation()]
             score = where_wrong(self._score(wrong, x, stage), wrong, told)
-            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = self.objective.critic_of(real, score), share
+            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = self.game(stage).critic_loss(real, score), share
         return Losses(weights=weights, **terms)
 
     def generator_loss(self, batch: Batch, stage: str) -> Losses:
         """One stage's generator and its neighbourhood's KL (a mean over c)."""
         generator = self.generator_one if stage == "one" else self.generator_two
-        value = self.objective.generator_of(self._score(self.condition(batch), self._made(batch, stage), stage))
+        value = self.game(stage).generator_loss(self._score(self.condition(batch), self._made(batch, stage), stage))
         kl = gaussian_kl(*generator.augmentation(self.condition(batch))).mean() / self.config.augmented
         return Losses(
             weights={f"kl_{stage}": self.config.kl}, **{f"generator_{stage}": value, f"kl_{stage}": kl}

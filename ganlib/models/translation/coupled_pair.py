@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ganlib.adversarial import Game
 from ganlib.config import ModelConfig
 from ganlib.data.spec import DataSpec
-from ganlib.losses.adversarial import score_objective
 from ganlib.nn.mlp import MLP
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -88,11 +88,12 @@ class CoupledPair(Algorithm):
 
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
-        self.spec, self.config, self.objective = spec, config, score_objective(config.objective)
+        self.spec, self.config = spec, config
+        self.game_a, self.game_b = Game(config.objective), Game(config.objective)
         self.forward_generator = MLP(spec.dim, config.hidden, spec.dim)
         self.backward_generator = MLP(spec.dim, config.hidden, spec.dim)
-        self.critic_a = MLP(spec.dim, config.hidden, 1, "leaky_relu")
-        self.critic_b = MLP(spec.dim, config.hidden, 1, "leaky_relu")
+        self.critic_a = self.game_a.finish(MLP(spec.dim, config.hidden, 1, "leaky_relu"))
+        self.critic_b = self.game_b.finish(MLP(spec.dim, config.hidden, 1, "leaky_relu"))
 
     def players(self) -> dict[str, list[nn.Module]]:
         """Both generators; both critics."""
@@ -122,8 +123,8 @@ class CoupledPair(Algorithm):
         cycle = cycle + (self.forward_generator(fake_a) - batch["x_b"]).abs().mean()
         return Losses(
             weights={"cycle": self.config.cycle},
-            fool_a=self.objective.generator_of(self.critic_a(fake_a)),
-            fool_b=self.objective.generator_of(self.critic_b(fake_b)),
+            fool_a=self.game_a.generator_loss(self.critic_a(fake_a)),
+            fool_b=self.game_b.generator_loss(self.critic_b(fake_b)),
             cycle=cycle,
         )
 
@@ -131,6 +132,6 @@ class CoupledPair(Algorithm):
         """Each critic on its own domain."""
         fake_b, fake_a = (fake.detach() for fake in self._fakes(batch))
         return Losses(
-            critic_a=self.objective.critic_of(self.critic_a(batch.x), self.critic_a(fake_a)),
-            critic_b=self.objective.critic_of(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
+            critic_a=self.game_a.critic_loss(self.critic_a(batch.x), self.critic_a(fake_a)),
+            critic_b=self.game_b.critic_loss(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
         )
