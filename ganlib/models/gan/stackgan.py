@@ -35,7 +35,7 @@ from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.models.gan.toys import DIGITS_TOY
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
-from ganlib.nn.conditional import condition_of, where_wrong
+from ganlib.nn.conditional import condition_of
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import Toy, register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
@@ -243,8 +243,11 @@ class StackGAN(Algorithm):
         terms, weights = {f"critic_{stage}": self.game(stage).critic_loss(real, fake)}, {f"critic_{stage}": 1 - share}
         if share:
             wrong = told[batch.permutation()]
-            score = where_wrong(self._score(wrong, x, stage), wrong, told)
-            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = self.game(stage).critic_loss(real, score), share
+            score = self._score(wrong, x, stage)
+            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = (
+                self.game(stage).mismatch_loss(real, score, wrong, told),
+                share,
+            )
         return Losses(weights=weights, **terms)
 
     def generator_loss(self, batch: Batch, stage: str) -> Losses:

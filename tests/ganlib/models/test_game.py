@@ -59,6 +59,19 @@ def test_hinge_has_spectral_norm_in_every_critic_and_can_be_pickled(name, spec, 
     assert all(torch.equal(value, copy.state_dict()[key]) for key, value in model.state_dict().items())
 
 
+def test_a_critic_saved_without_its_spectral_norm_is_rejected():
+    plain = create("coupled_pair", DataSpec.vector(2), objective="gan")
+    with pytest.raises(ConfigError, match="has no spectral norm"):
+        create("coupled_pair", DataSpec.vector(2), objective="hinge").load_state_dict(plain.state_dict())
+
+
+def test_wrong_conditions_that_are_right_by_chance_move_nothing():
+    game, condition = Game("hinge"), torch.eye(2)
+    score = torch.zeros(2, 1, requires_grad=True)
+    game.mismatch_loss(torch.ones(2, 1), score, condition[[0, 0]], condition).backward()
+    assert score.grad[0] == 0 and score.grad[1] != 0
+
+
 @pytest.mark.parametrize("critic_steps", [1, 5])
 def test_one_graph_of_the_generator_a_step(critic_steps):
     model = GAN(DataSpec.vector(2), GANConfig(hidden=(8,), critic_steps=critic_steps, replay=8))
