@@ -43,7 +43,7 @@ class Game(nn.Module):
     def mismatch_loss(self, real: Tensor, score: Tensor, wrong: Tensor, condition: Tensor) -> Tensor:
         """The critic's loss if its negatives are real data under wrong conditions, a scalar.
 
-        ``score`` is the critic's of data under ``wrong``; a wrong condition that equals the row's own carries no gradient.
+        ``score`` is the critic's of data under ``wrong``; one equal to the row's own carries no gradient.
         """
         return self.critic_loss(real, where_wrong(score, wrong, condition))
 
