@@ -64,6 +64,11 @@ class Penalty:
     value: Callable[[Score, Tensor, Tensor, Batch], Tensor]
     source: str
 
+    def __call__(self, score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+        """The value in float32, also under autocast, where second derivatives would lose too much precision."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.value(score, x.float(), made.float(), batch)
+
 
 PENALTIES: dict[str, Penalty] = {
     row.name: row

@@ -62,6 +62,8 @@ class GAN(Algorithm):
 
     config: GANConfig
     critic: Headed | Energy
+    # Whether the step's critic has moved: its next batches are not the generator's.
+    _further = False
 
     def __init__(self, spec: DataSpec, config: GANConfig) -> None:
         super().__init__()
@@ -304,11 +306,22 @@ class GAN(Algorithm):
 
     def made(self, batch: Batch) -> Tensor:
         """Generated examples, one forward shared by both losses until the generator moves."""
-        return batch.once("made", lambda: self.generate(self.latents(batch), self.condition(batch)), of=("generator",))
+        return batch.once("made", lambda: self.examples(batch), of=("generator",))
+
+    def examples(self, batch: Batch) -> Tensor:
+        """A forward of the generator on the batch's latents."""
+        return self.generate(self.latents(batch), self.condition(batch))
 
     def fakes(self, batch: Batch) -> Tensor:
         """Generated examples as the critic learns from them: without the generator's gradient."""
-        return batch.once("fakes", lambda: self.made(batch).detach(), of=("generator",))
+
+        def detached() -> Tensor:
+            if not self._further:
+                return self.made(batch).detach()  # the generator's update reuses this forward
+            with torch.no_grad():
+                return self.examples(batch)
+
+        return batch.once("fakes", detached, of=("generator",))
 
     def seen(self, x: Tensor, batch: Batch) -> Tensor:
         """Examples as the critic sees them: augmented, and under instance noise."""
@@ -386,7 +399,7 @@ class GAN(Algorithm):
 
     def _penalty(self, batch: Batch, play: Play, weight: float) -> Losses:
         condition = self.critic_condition(batch)
-        value = penalty(self.penalty).value(lambda x: self.logit(self.critic(x, condition)), play.x, play.made, batch)
+        value = penalty(self.penalty)(lambda x: self.logit(self.critic(x, condition)), play.x, play.made, batch)
         return Losses(weights={"penalty": weight}, penalty=value)
 
     def generator_loss(self, batch: Batch) -> Losses:
@@ -423,16 +436,18 @@ class GAN(Algorithm):
             for parameter in self.critic.parameters():
                 parameter.clamp_(-self.clip, self.clip)
         if self.objective.update is not None:
-            self.objective.update(self.play(batch, self.made(batch)), self.state)
+            self.objective.update(self.play(batch, self.fakes(batch)), self.state)
         if self.replay is not None:
-            self.replay.push(self.made(batch), self.critic_condition(batch))
+            self.replay.push(self.fakes(batch), self.critic_condition(batch))
         self.noise.step()
         self._remember("critic")
+        self._further = True
 
     @torch.no_grad()
     def generator_after(self, batch: Batch) -> None:
         """The mean of past weights."""
         self._remember("generator")
+        self._further = False
 
     def _remember(self, player: str) -> None:
         if player in self.past:

@@ -101,11 +101,9 @@ class LocalizedGAN(GAN):
         """G(x, z), ``(n, *shape)``."""
         return self.generator(x, z)
 
-    def made(self, batch: Batch) -> Tensor:
+    def examples(self, batch: Batch) -> Tensor:
         """Neighbours of the batch's own examples."""
-        return batch.once(
-            "made", lambda: self.neighbours(batch.x, self.config.reach * self.latents(batch)), of=("generator",)
-        )
+        return self.neighbours(batch.x, self.config.reach * self.latents(batch))
 
     def tangents(self, x: Tensor) -> Tensor:
         """J_x, ``(n, dim, latent_dim)``, differentiable."""

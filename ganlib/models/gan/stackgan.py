@@ -21,19 +21,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, one_hot
 
+from ganlib.adversarial import Game
 from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.adversarial import score_objective
 from ganlib.losses.divergence import gaussian_kl
-from ganlib.losses.objective import Objective
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
-from ganlib.nn.conditional import condition_of, where_wrong
+from ganlib.nn.conditional import condition_of
+from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
@@ -82,7 +83,7 @@ class First(nn.Module):
     def forward(self, z: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         """Small images in [-1, 1]."""
         mean, log_variance = self.augmentation(condition)
-        return torch.tanh(self.net(z, mean + torch.exp(0.5 * log_variance) * noise))
+        return torch.tanh(self.net(z, reparameterise(mean, log_variance, noise)))
 
 
 class Second(nn.Module):
@@ -95,7 +96,7 @@ class Second(nn.Module):
     def forward(self, small: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         """Large images in [-1, 1]."""
         mean, log_variance = self.augmentation(condition)
-        told = mean + torch.exp(0.5 * log_variance) * noise
+        told = reparameterise(mean, log_variance, noise)
         change = self.net(self.trunk(small, told), told)
         large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., : change.shape[2], : change.shape[3]]
         return torch.tanh(torch.atanh(0.98 * large) + change)
@@ -137,7 +138,7 @@ class StackGAN(Algorithm):
         if spec.kind != "image" or spec.condition < 1 or any(side % 2 for side in spec.shape[1:]):
             raise ConfigError("stackgan makes images of even sides by class or attributes; this data has none of these")
         self.spec, self.config = spec, config
-        score_objective(config.objective)
+        self.games = nn.ModuleDict({stage: Game(config.objective) for stage in ("one", "two")})
         small = (spec.shape[0], *(side // 2 for side in spec.shape[1:]))
         nets = architecture(config.networks, spec)
         made, judged = (
@@ -154,11 +155,12 @@ class StackGAN(Algorithm):
         self.critic_two = Headed(nets.trunk(spec.shape, wide, judged), 1)
         for net in self.players().values():
             dcgan_weights(net)
+        self.game("one").finish(self.critic_one)
+        self.game("two").finish(self.critic_two)
 
-    @property
-    def objective(self) -> Objective:
-        """The adversarial game."""
-        return score_objective(self.config.objective)
+    def game(self, stage: str) -> Game:
+        """The adversarial game of stage ``one`` or ``two``."""
+        return cast("Game", self.games[stage])
 
     def players(self) -> dict[str, nn.Module]:
         """Two critics, two generators."""
@@ -225,17 +227,20 @@ class StackGAN(Algorithm):
         )
         real = self._score(told, x, stage)
         fake = self._score(told, self._made(batch, stage).detach(), stage)
-        terms, weights = {f"critic_{stage}": self.objective.critic_of(real, fake)}, {f"critic_{stage}": 1 - share}
+        terms, weights = {f"critic_{stage}": self.game(stage).critic_loss(real, fake)}, {f"critic_{stage}": 1 - share}
         if share:
             wrong = told[batch.permutation()]
-            score = where_wrong(self._score(wrong, x, stage), wrong, told)
-            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = self.objective.critic_of(real, score), share
+            score = self._score(wrong, x, stage)
+            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = (
+                self.game(stage).mismatch_loss(real, score, wrong, told),
+                share,
+            )
         return Losses(weights=weights, **terms)
 
     def generator_loss(self, batch: Batch, stage: str) -> Losses:
         """One stage's generator and its neighbourhood's KL (a mean over c)."""
         generator = self.generator_one if stage == "one" else self.generator_two
-        value = self.objective.generator_of(self._score(self.condition(batch), self._made(batch, stage), stage))
+        value = self.game(stage).generator_loss(self._score(self.condition(batch), self._made(batch, stage), stage))
         kl = gaussian_kl(*generator.augmentation(self.condition(batch))).mean() / self.config.augmented
         return Losses(
             weights={f"kl_{stage}": self.config.kl}, **{f"generator_{stage}": value, f"kl_{stage}": kl}

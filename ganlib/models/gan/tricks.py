@@ -52,13 +52,19 @@ class Replay(nn.Module):
         self.register_buffer("pool", torch.zeros(size, *shape))
         self.register_buffer("told", torch.zeros(size, condition))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self._filled = False  # known without reading the device
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._filled = False
 
     def forward(self, made: Tensor, condition: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Examples ``(n, *shape)`` and what they were told ``(n, k)``, about half of them replaced by earlier ones."""
-        held = min(int(self.seen), len(self.pool))
-        if not held:
+        self._filled = self._filled or bool(self.seen)
+        if not self._filled:
             return made, condition
-        index = (batch.rand() * held).long().clamp(max=held - 1)
+        held = self.seen.clamp(max=len(self.pool))
+        index = torch.minimum((batch.rand() * held).long(), held - 1)
         old = batch.rand() < 0.5
         mixed = torch.where(old.view(-1, *(1 for _ in made.shape[1:])), self.pool[index], made)
         return mixed, None if condition is None else torch.where(old.unsqueeze(1), self.told[index], condition)
@@ -66,7 +72,7 @@ class Replay(nn.Module):
     def push(self, made: Tensor, condition: Tensor | None) -> None:
         """Keep these, over the oldest."""
         made = made[: len(self.pool)]
-        places = (int(self.seen) + torch.arange(len(made), device=made.device)) % len(self.pool)
+        places = (self.seen + torch.arange(len(made), device=made.device)) % len(self.pool)
         self.pool[places] = made.to(self.pool.dtype)
         if condition is not None:
             self.told[places] = condition[: len(made)].to(self.told.dtype)
@@ -97,8 +103,9 @@ class PastWeights(nn.Module):
     def remember(self, player: nn.Module) -> None:
         """Fold the current weights in."""
         self.count += 1
+        share = 1 / self.count
         for value, past in self._pairs(player):
-            past.lerp_(value, float(1 / self.count))
+            past.lerp_(value, share)
 
 
 class Functional:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ganlib.adversarial import Game
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.losses.adversarial import score_objective
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -51,16 +51,17 @@ class CoupledPair(Algorithm):
 
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
-        self.spec, self.config, self.objective = spec, config, score_objective(config.objective)
+        self.spec, self.config = spec, config
+        self.game_a, self.game_b = Game(config.objective), Game(config.objective)
         other = spec.fields.get("x_b", spec.x).dim
         self.forward_generator = MLP(spec.dim, config.hidden, other)
         self.backward_generator = MLP(other, config.hidden, spec.dim)
-        self.critic_a = MLP(spec.dim, config.hidden, 1, "leaky_relu")
-        self.critic_b = MLP(other, config.hidden, 1, "leaky_relu")
+        self.critic_a = self.game_a.finish(MLP(spec.dim, config.hidden, 1, "leaky_relu"))
+        self.critic_b = self.game_b.finish(MLP(other, config.hidden, 1, "leaky_relu"))
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
-        """Examples of domain A in domain B, ``(n, d)``."""
+        """Examples of domain A in domain B, ``(n, e)``."""
         return self.forward_generator(x)
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -91,8 +92,8 @@ class CoupledPair(Algorithm):
         cycle = cycle + (self.forward_generator(fake_a) - batch["x_b"]).abs().mean()
         return Losses(
             weights={"cycle": self.config.cycle},
-            fool_a=self.objective.generator_of(self.critic_a(fake_a)),
-            fool_b=self.objective.generator_of(self.critic_b(fake_b)),
+            fool_a=self.game_a.generator_loss(self.critic_a(fake_a)),
+            fool_b=self.game_b.generator_loss(self.critic_b(fake_b)),
             cycle=cycle,
         )
 
@@ -100,6 +101,6 @@ class CoupledPair(Algorithm):
         """Each critic on its own domain."""
         fake_b, fake_a = (fake.detach() for fake in self._fakes(batch))
         return Losses(
-            critic_a=self.objective.critic_of(self.critic_a(batch.x), self.critic_a(fake_a)),
-            critic_b=self.objective.critic_of(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
+            critic_a=self.game_a.critic_loss(self.critic_a(batch.x), self.critic_a(fake_a)),
+            critic_b=self.game_b.critic_loss(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
         )
