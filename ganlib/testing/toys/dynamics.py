@@ -136,6 +136,6 @@ TOYS = {
         measure="return between a random walk (0) and the expert (1)",
         baseline=lambda seed: _share_of_expert(mean_return(None, seed + 1), seed),
         config={"environment": "ganlib.testing.toys.dynamics:Grid"},
-        trainer={"steps": 600, "batch_size": 512, "ema": 0.99},
+        trainer={"steps": 900, "batch_size": 512, "ema": 0.99},
     )
 }
