@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import logging
 import os
@@ -65,6 +66,7 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
     debug = debug or os.environ.get("GANLIB_DEBUG", "") not in ("", "0")
     previous = signal.signal(signal.SIGTERM, _terminate)
     before, interrupted = signal.getsignal(signal.SIGINT), _noted_interrupts()
+    hook, sys.unraisablehook = sys.unraisablehook, _raise_again
     try:
         result = run()
         return result if isinstance(result, int) else 0
@@ -84,8 +86,23 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
             print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
         return _say(*_described(error))
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, previous)
         signal.signal(signal.SIGINT, before)
+
+
+def _raise_again(lost: Any) -> None:
+    """Repeat an interrupt that Python dropped.
+
+    An interrupt that arrives in a destructor or a callback of the garbage collector is printed and forgotten; the
+    command would run on.
+    """
+    number = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+    else:
+        # From another thread and a moment later, since the callback has not returned yet.
+        threading.Timer(0.01, _thread.interrupt_main, (number,)).start()
 
 
 def _noted_interrupts() -> list[int]:

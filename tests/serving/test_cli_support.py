@@ -52,3 +52,30 @@ def test_a_command_ends_as_python_does_but_for_native_destructors():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 7 and done.stdout.split() == ["result", "thread", "atexit"], done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_that_a_destructor_swallows_still_ends_the_command(number, code):
+    """Python prints exceptions in destructors and drops them; the garbage collector runs those at any time."""
+    script = f"""
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from serving.cli_support import run_cli
+
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{number})
+        time.sleep(0.1)
+
+def body():
+    held = Held()
+    del held
+    print("ran on", flush=True)
+    time.sleep(20)
+    return 0
+
+sys.exit(run_cli(body))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done
+    assert "continues where it can" in done.stderr and "Traceback" not in done.stderr
