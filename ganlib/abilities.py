@@ -19,12 +19,12 @@ class Samples(Protocol):
     """Generates examples."""
 
     def sampler(self) -> Sampler:
-        """A pure module from noise ``(n, latent_dim)``, and what it is asked for, to examples ``(n, *shape)``."""
+        """A pure module from noise ``(n, latent_dim)``, and conditions if it takes any, to examples ``(n, *shape)``."""
 
 
 @runtime_checkable
 class Scores(Protocol):
-    """Tells how anomalous examples are."""
+    """Scores how anomalous examples are."""
 
     def scorer(self) -> nn.Module:
         """A pure module from examples ``(n, *shape)`` to scores ``(n,)``, high for anomalous ones."""
@@ -35,7 +35,7 @@ class Encodes(Protocol):
     """Maps examples to codes."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes ``(n, k)`` of examples ``(n, *shape)``; a model by class takes ``y``, int64 ``(n,)``, as well."""
+        """Codes ``(n, k)`` of examples ``(n, *shape)``; a class-conditional model takes ``y``, int64 ``(n,)``, as well."""
 
 
 @runtime_checkable
