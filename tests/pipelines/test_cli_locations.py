@@ -95,7 +95,7 @@ def _write(name, content):
 WRONG = {
     "absent": (lambda: "dta.csv.gz", 2, ("there is no input dta.csv.gz", "did you mean 'data.csv'")),
     "no match": (lambda: "in/*.parquet", 2, ("no file matches in/*.parquet",)),
-    "no table": (lambda: _write("x.xlsx", "PK"), 2, ("no table by its name", ".jsonl")),
+    "no table": (lambda: _write("x.xlsx", "PK"), 2, ("does not have the name of a table", ".jsonl")),
     "no data": (lambda: _write("none/x.xlsx", "PK")[:4], 4, ("none holds no data file",)),
     "no extra": (lambda: "s3://bucket/x.csv", 2, ("s3:// needs an extra: pip install 'ganlib[s3]'",)),
     "separator": (lambda: _write("x.csv", "a;fault\n1;2\n"), 4, ("x.csv looks separated by ';'", "commas")),

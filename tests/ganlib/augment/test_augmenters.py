@@ -228,7 +228,7 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
         (lambda a, X, y: a.fit(X * 0 + 1, y), DataError, "every column holds a single value"),
         (lambda a, X, y: a.augment(X.assign(y=y), "z"), DataError, "no column 'z'"),
         (lambda a, X, y: a.augment(X.assign(y=y, _synthetic=False), "y"), DataError, "_synthetic"),
-        (lambda a, X, y: a.augment(X), ConfigError, "how many rows"),
+        (lambda a, X, y: a.augment(X), ConfigError, "number of rows to generate"),
         (lambda a, X, y: a.augment(X, rows=3, counts={0: 2}), ConfigError, "name the label column"),
         (lambda a, X, y: a.augment(X.assign(y=y), "y", 3, counts={0: 2}), ConfigError, "leave out rows"),
         (lambda a, X, y: a.augment(X.assign(y=y), "y", -3), ConfigError, "rows must be a whole number"),

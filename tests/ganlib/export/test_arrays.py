@@ -150,7 +150,7 @@ def test_an_unknown_class_fails_instead_of_becoming_another(images):
     ("name", "spec", "classes", "as_bytes", "words"),
     [
         ("cgan", DataSpec.image(1, 8, 8, classes=3), None, True, "name its 3 classes"),
-        ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b"], True, "knows 3 classes"),
+        ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b"], True, "has 3 classes"),
         ("cgan", DataSpec.image(1, 8, 8, classes=3), ["a", "b", "a"], True, "each once"),
         ("gan", POINTS, ["a"], False, "not conditioned on the class"),
         ("gan", POINTS, None, True, "bytes are for images"),

@@ -94,7 +94,7 @@ def test_what_has_no_encoder_is_refused():
         seal_encoder(entry("gan").create(POINTS))
     with pytest.raises(ConfigError, match="name its 3 classes"):
         seal_encoder(entry("cvae").create(IMAGES))
-    with pytest.raises(ConfigError, match="knows 3 classes"):
+    with pytest.raises(ConfigError, match="has 3 classes"):
         seal_encoder(entry("cvae").create(IMAGES), ["a"])
 
 

@@ -130,7 +130,7 @@ def test_sizes_that_depend_on_values_are_refused():
     import onnx
     from onnx import TensorProto, helper
 
-    from ganlib.export.network import _refuse
+    from ganlib.export.network import _unsupported
 
     ports = [helper.make_tensor_value_info(*p) for p in (("x", 1, ["b", 2]), ("n", 7, [1]), ("y", 1, ["c", 2]))]
     nodes = [helper.make_node("Concat", ["n", "two"], ["s"], axis=0), helper.make_node("Expand", ["x", "s"], ["y"])]
@@ -139,7 +139,7 @@ def test_sizes_that_depend_on_values_are_refused():
         helper.make_graph(nodes, "g", ports[:2], ports[2:], [two]), opset_imports=[helper.make_opsetid("", 20)]
     )
     onnx.checker.check_model(model)
-    assert "not known before it runs" in _refuse(model)
+    assert "not known before it runs" in _unsupported(model)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganlib.data.spec import DataSpec
+from ganlib.data.spec import DataSpec, Vector
 from ganlib.errors import ConfigError
 from ganlib.registry import create
 from ganlib.testing.toys.dynamics import Grid
@@ -33,7 +33,7 @@ class Endless(Count):
 
 
 def made(environment="tests:", spec=(4,), **config):
-    return create("gail", DataSpec(spec), environment=environment, **config)
+    return create("gail", DataSpec.of(Vector(*spec)), environment=environment, **config)
 
 
 @pytest.fixture(autouse=True)
