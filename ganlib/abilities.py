@@ -35,7 +35,7 @@ class Encodes(Protocol):
     """Maps examples to codes."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes ``(n, k)`` of examples ``(n, *shape)``; a class-conditional model takes ``y``, int64 ``(n,)``, as well."""
+        """Codes ``(n, k)`` of examples ``(n, *shape)``, and of ``y``, int64 ``(n,)``, if it is class-conditional."""
 
 
 @runtime_checkable
