@@ -353,8 +353,8 @@ def scorer(artifact):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda f: {}, "takes 'amount'"),
-        (lambda f: f.pop("kind") is None, "takes 'kind'"),
+        (lambda f: {}, "needs the input 'amount'"),
+        (lambda f: f.pop("kind") is None, "needs the input 'kind'"),
         (lambda f: f.update(more=f["amount"]), "has no input 'more'"),
         (lambda f: f.update(amount=f["amount"].astype(np.float32)), "'amount' is fed as float32"),
         (lambda f: f.update(when=f["when"].astype(float)), "'when' is fed as float64"),
