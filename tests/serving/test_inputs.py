@@ -295,7 +295,7 @@ def test_without_fsspec_the_extra_is_named(artifact, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "error", "words"),
     [
-        ("x.xlsx", b"PK", UsageError, "does not have the name of a table; give a file ending in .parquet, .csv, .tsv or .jsonl"),
+        ("x.xlsx", b"PK", UsageError, "does not have the name of a table; give a file ending in .parquet"),
         ("x.csv", b"a;b\n1;2\n", DataError, "looks separated by ';': save it with commas"),
         ("x.tsv", b"a,b\n1,2\n", DataError, "looks separated by commas: save it with tabs, or name it .csv"),
         ("x.csv", b'a,a\n"1",2\n', DataError, "twice: 'a'"),
