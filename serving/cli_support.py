@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import logging
 import os
@@ -102,7 +101,7 @@ def _raise_again(lost: Any) -> None:
         sys.__unraisablehook__(lost)
     else:
         # From another thread and a moment later, since the callback has not returned yet.
-        threading.Timer(0.01, _thread.interrupt_main, (number,)).start()
+        threading.Timer(0.01, signal.pthread_kill, (threading.main_thread().ident, number)).start()
 
 
 def _noted_interrupts() -> list[int]:
