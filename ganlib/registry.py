@@ -203,7 +203,8 @@ def _shorthand(name: str) -> str:
 def resolve(model: str | Entry | Algorithm | type) -> Entry:
     """The entry of a name, of a registered class, of an untrained model, or the entry itself.
 
-    Raises ConfigError on a name or a class that is not registered. A class with several entries gives the first.
+    Raises ConfigError on a name or a class that is not registered. A class with several entries, or a model
+    that no entry created, gives the entry without options of its own.
     """
     if isinstance(model, Entry):
         return model
@@ -213,9 +214,11 @@ def resolve(model: str | Entry | Algorithm | type) -> Entry:
     found = [e for e in entries() if e.build is build]
     if not found:
         raise ConfigError(f"{model!r} is neither a model's name nor a registered class; `ganlib models` lists all")
+    # Entries that only set other options come after the model itself.
+    plain = min(found, key=lambda e: len(e.defaults))
     if isinstance(model, type):
-        return found[0]
-    return next((e for e in found if e.name == model.registered), found[0])
+        return plain
+    return next((e for e in found if e.name == model.registered), plain)
 
 
 def options_of(model: str | Entry | Algorithm | type) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """The registry: what it accepts at registration, and what a model may be built for."""
 
 import importlib
+import pickle
 
 import pytest
 
 from ganlib import registry
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
+from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.gan import GAN
 from ganlib.models.vae import vae as vae_module
-from ganlib.registry import create, entries, entry, register
+from ganlib.registry import create, entries, entry, options_of, register, resolve
 
 
 @pytest.fixture
@@ -68,3 +71,18 @@ def test_unknown_words_are_errors(kept, changes, message):
 def test_a_model_is_built_only_for_the_kind_of_data_it_reads(name, spec, message):
     with pytest.raises(ConfigError, match=message):
         create(name, spec)
+
+
+def test_a_model_is_known_by_the_entry_that_created_it():
+    for name in ("gan", "wgan_gp", "dcgan", "sagan"):
+        sides = {"dcgan": DataSpec.image(1, 16, 16), "sagan": DataSpec.image(1, 16, 16)}
+        spec = sides.get(name, DataSpec.vector(2))
+        model = create(name, spec, width=8)
+        assert resolve(model).name == name and options_of(model) == {"width": 8}
+        assert resolve(pickle.loads(pickle.dumps(model))).name == name
+
+
+def test_a_model_that_no_entry_created_is_the_plain_one():
+    assert resolve(GAN).name == "gan"
+    model = GAN(DataSpec.vector(2), GANConfig(objective="wgan_gp", latent_dim=3))
+    assert resolve(model).name == "gan" and options_of(model) == {"objective": "wgan_gp", "latent_dim": 3}

@@ -271,7 +271,8 @@ class GAN(Algorithm):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        """Choose the reference batch of virtual batch norm."""
+        """Choose the reference batch of virtual batch norm; forget the step in which an earlier run stopped."""
+        self._further = False
         if isinstance(self.generator, WithReference):
             self.generator.remember(self.latents(batch), self.condition(batch))
 
