@@ -59,6 +59,7 @@ class Field:
     """One named part of an example. Its sizes are whole numbers above 0; ConfigError is raised for others."""
 
     kind: ClassVar[str]
+    integral: ClassVar[bool] = False  # whether its values are whole numbers, int64
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
@@ -154,6 +155,7 @@ class Tokens(Field):
     """Sequences of ``length`` token ids from ``0`` to ``vocabulary - 1``."""
 
     kind: ClassVar[str] = "tokens"
+    integral: ClassVar[bool] = True
     length: int
     vocabulary: int
 
@@ -177,6 +179,7 @@ class Classes(Field):
     """One of ``count`` classes, an index from 0."""
 
     kind: ClassVar[str] = "classes"
+    integral: ClassVar[bool] = True
     count: int
 
     @property
