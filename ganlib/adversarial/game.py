@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Any
 
@@ -194,7 +194,7 @@ class Game(nn.Module):
         if self.replay is not None:
             made, told = self.replay(made, sides.condition, batch)
         play = self.play(batch, Sides(sides.real, made, sides.condition, told))
-        losses = Losses(**{f"critic{self.suffix}": self.objective.critic(play)}) | self._drift("critic")
+        losses = Losses(None, **{f"critic{self.suffix}": self.objective.critic(play)}) | self._drift("critic")
         if self.rules.penalty != "none" and not self.rules.lazy:
             losses |= self._penalty(batch, play, sides.condition, self.rules.penalty_weight)
         if self.objective.watch is not None:
@@ -305,8 +305,7 @@ def phases(
 
     def dealt(batch: Batch) -> list[tuple[Game, Sides]]:
         return [
-            (game, batch.once(f"sides{game.suffix}", lambda deal=deal: deal(batch), of=(game.against,)))
-            for game, deal in games
+            (game, batch.once(f"sides{game.suffix}", partial(deal, batch), of=(game.against,))) for game, deal in games
         ]
 
     def lose(batch: Batch) -> Losses:
