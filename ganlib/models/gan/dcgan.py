@@ -39,5 +39,5 @@ register(
     },
     modalities=("image", "series"),
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
-    trainer={"batch_size": 64},
+    trainer={"batch_size": 128},
 )(GAN)

@@ -1,0 +1,50 @@
+"""One reader for each kind of data: it turns a person's data into a network's tensors, and back.
+
+Estimators know only the protocol ``Reader`` and ``reader_for``. A new kind of data is a file with its reader and a row
+of ``READERS``; where arrays could be of several kinds, ``ganlib.data.readers.arrays`` says how they are told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ganlib.data.readers.arrays import examples_of, kind_of
+from ganlib.data.readers.image import ImageReader
+from ganlib.data.readers.protocol import Reader
+from ganlib.data.readers.series import SeriesReader
+from ganlib.data.readers.table import TableReader
+from ganlib.data.schema import Schema
+from ganlib.errors import ConfigError
+
+__all__ = ["READERS", "ImageReader", "Reader", "SeriesReader", "TableReader", "reader_for"]
+
+READERS: dict[str, type[Any]] = {reader.modality: reader for reader in (TableReader, ImageReader, SeriesReader)}
+
+
+def reader_for(
+    X: Any,
+    modality: str | None = None,
+    reads: Collection[str] = (),
+    *,
+    schema: Schema | str | Path | None = None,
+    group: str | None = None,
+    for_generation: bool = False,
+) -> Reader:
+    """The unfitted reader of data like ``X``: of a table, or of an array of images or series (three or four axes).
+
+    - ``modality``: "image" or "series", for arrays that could be either; ``reads`` are the kinds that the model reads:
+      if these are arrays of one kind only, that kind is meant.
+    - ``schema``, ``group``, ``for_generation``: of tables (``TableReader``).
+
+    Raises ConfigError for a schema or a group of arrays; DataError for a path, for examples of different sizes, and
+    for an array of unclear kind.
+    """
+    if (examples := examples_of(X)) is None:
+        return TableReader(schema, group, for_generation)
+    if schema is not None or group is not None:
+        raise ConfigError("a schema and groups are for tables; leave them out for images and series")
+    able = [name for name, reader in READERS.items() if name in reads and not reader.tabular]
+    reader: Reader = READERS[kind_of(examples, modality or (able[0] if len(able) == 1 else None))]()
+    return reader
