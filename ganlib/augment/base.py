@@ -31,6 +31,7 @@ from ganlib.errors import ConfigError, DataError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, kept_when_refused, refuse_twice, seed_of
 from ganlib.recipe import GENERATION, Training
 from ganlib.registry import entry
+from serving.table.relations import Keeper
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 """A share from 0 to 1."""
@@ -334,6 +335,11 @@ class BaseAugmenter(BaseOverSampler):
     @property
     def _rows(self) -> RowGenerator:
         return cast("RowGenerator", self.generator_)
+
+    @property
+    def _keeper(self) -> Keeper | None:
+        """The constraints of the table, for sealing; None without constraints."""
+        return self._rows.keeper
 
     @property
     def schema_(self) -> Schema:

@@ -38,13 +38,20 @@ def reader_for(
       if these are arrays of one kind only, that kind is meant.
     - ``schema``, ``group``, ``for_generation``: of tables (``TableReader``).
 
-    Raises ConfigError for a schema or a group of arrays; DataError for a path, for examples of different sizes, and
-    for an array of unclear kind.
+    Raises ConfigError for an unknown modality, and for a schema or a group of arrays; DataError for a path, for
+    examples of different sizes, and for an array of unclear kind.
     """
+    kinds = [name for name, reader in READERS.items() if not reader.tabular]
+    if modality is not None and modality not in kinds:
+        raise ConfigError(
+            f"modality is {' or '.join(map(repr, kinds))}, for arrays that could be either; not {modality!r}"
+        )
     if (examples := examples_of(X)) is None:
         return TableReader(schema, group, for_generation)
-    if schema is not None or group is not None:
-        raise ConfigError("a schema and groups are for tables; leave them out for images and series")
-    able = [name for name, reader in READERS.items() if name in reads and not reader.tabular]
+    if schema is not None:
+        raise ConfigError("a schema is for tables; leave it out for images and series")
+    if group is not None:
+        raise ConfigError("groups are for tables; leave them out for images and series")
+    able = [name for name in kinds if name in reads]
     reader: Reader = READERS[kind_of(examples, modality or (able[0] if len(able) == 1 else None))]()
     return reader

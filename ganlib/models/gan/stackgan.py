@@ -124,7 +124,6 @@ class Stacked(Sampler):
     config=StackGANConfig,
     modalities=("image",),
     paper="Zhang et al., StackGAN, arXiv 1612.03242, ICCV 2017",
-    trainer={"batch_size": 128},
 )
 class StackGAN(Algorithm):
     """Players ``critic_one``, ``generator_one``, ``critic_two`` and ``generator_two``."""

@@ -248,7 +248,7 @@ def test_a_sealed_file_lists_only_combinations_that_five_rows_share(tmp_path):
 def test_a_combination_of_too_many_values_is_not_sealed_and_named(sealed, monkeypatch):
     monkeypatch.setattr("serving.table.relations.combination.MOST_LISTED", 4)
     fitted, _, _ = sealed
-    entries, left_out = fitted.generator_.keeper.sealed()
+    entries, left_out = fitted._keeper.sealed()
     assert "combination" not in {e["kind"] for e in entries} and len(entries) == len(fitted.schema_.constraints) - 2
     assert left_out["combinations of city, country"] == "it has 5 combinations, and a sealed file lists 4 at most"
     with pytest.warns(UserWarning, match="will not satisfy: 'combinations of city, country': it has 5 combinations"):
