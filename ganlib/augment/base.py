@@ -74,6 +74,7 @@ class BaseAugmenter(BaseOverSampler):
     (``generate`` does not enforce constraints).
     """
 
+    _parameter_constraints = {"sampling_strategy": BaseOverSampler._parameter_constraints["sampling_strategy"]}
     default_model: str = ""
     model: str | None = None
     _defaults: Mapping[str, Mapping[str, Any]] = {}  # options of the model, by kind of data
@@ -128,7 +129,7 @@ class BaseAugmenter(BaseOverSampler):
 
     def _validate_params(self) -> None:
         """Check the parameters against the ranges of ``__init__``; scikit-learn's hook."""
-        super()._validate_params()  # sampling_strategy
+        super()._validate_params()
         check_parameters(self)
 
     def __sklearn_tags__(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import DataError
 
 SERIES, IMAGES = 3, 4  # axes of an array of examples; grey images may have three
+_AXES = "series have three axes and images three or four; got {}"
 IN_MEMORY = "ImageFolder(path).load()['x'], and ['y'] for their classes (from ganlib.data.images)"
 
 
@@ -59,15 +60,18 @@ def _mixed(examples: Any) -> DataError:
     )
 
 
-def kind_of(X: np.ndarray, stated: str | None) -> str:
-    """The kind of an array: as stated, or the only one it can be; a square is an image, with a warning.
+def kind_of(data: Any, able: Sequence[str] = ()) -> str:
+    """What data of no stated modality are: a table, or images or series; a square is an image, with a warning.
 
-    Raises DataError for another number of axes, and for an array that could be either.
+    If ``able``, the kinds of arrays that a model reads, is one kind, an array is that. Raises DataError for another
+    number of axes, and for an array that could be either.
     """
-    if X.ndim not in (SERIES, IMAGES) or (stated == "series" and X.ndim == IMAGES):
-        raise DataError(f"series have three axes and images three or four; got shape {X.shape}")
-    if stated is not None:
-        return stated
+    if (X := examples_of(data)) is None:
+        return "table"
+    if X.ndim not in (SERIES, IMAGES):
+        raise DataError(_AXES.format(f"shape {X.shape}"))
+    if len(able) == 1:
+        return able[0]
     if X.ndim == IMAGES or X.dtype == np.uint8:
         return "image"
     rows, columns = X.shape[1:]
@@ -94,6 +98,7 @@ class ArrayReader:
     modality: ClassVar[str]
     plural: ClassVar[str]
     tabular: ClassVar[bool] = False
+    dimensions: ClassVar[tuple[int, ...]]  # possible numbers of axes, that of the examples included
     field: Field
     scale: tuple[Tensor, Tensor] | None = None
 
@@ -105,8 +110,8 @@ class ArrayReader:
     def open(self, X: Any) -> np.ndarray:
         """One array of all examples."""
         examples = examples_of(X)
-        if examples is None:
-            raise DataError(f"{self.plural} are an array of three or four axes; got a table")
+        if examples is None or examples.ndim not in self.dimensions:
+            raise DataError(_AXES.format("a table" if examples is None else f"shape {examples.shape}"))
         return examples
 
     def take(self, examples: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ class ImageReader(ArrayReader):
 
     modality = "image"
     plural = "images"
+    dimensions = (SERIES, IMAGES)
     channels_first: bool
     signed: bool
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ganlib.data.fields import Series
-from ganlib.data.readers.arrays import ArrayReader
+from ganlib.data.readers.arrays import SERIES, ArrayReader
 from ganlib.errors import DataError
 
 LEAST_STEPS = 4
@@ -22,6 +22,7 @@ class SeriesReader(ArrayReader):
 
     modality = "series"
     plural = "series"
+    dimensions = (SERIES,)
 
     def _learn(self, examples: np.ndarray) -> None:
         self.field = Series(*examples.shape[1:])
