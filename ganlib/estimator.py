@@ -32,7 +32,7 @@ class ParameterError(ConfigError, InvalidParameterError):
 
 def check_parameters(estimator: Any) -> None:
     """Raise ParameterError unless each parameter has the type and range with which ``__init__`` declares it."""
-    for name, hint in _ranges(type(estimator)).items():
+    for name, hint in _ranges(estimator.__class__).items():
         try:
             checked(name, getattr(estimator, name), hint, "parameter")
         except ConfigError as error:
@@ -41,6 +41,7 @@ def check_parameters(estimator: Any) -> None:
 
 @functools.cache
 def _ranges(kind: Any) -> dict[str, Any]:
+    """The types of the parameters, with their ranges."""
     hints = typing.get_type_hints(kind.__init__, include_extras=True)
     return {name: hints[name] for name in kind._get_param_names()}
 

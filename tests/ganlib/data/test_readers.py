@@ -90,6 +90,12 @@ def test_refusals():
         (lambda: series.again([np.zeros((2, 40)), np.zeros((2, 39))]), DataError, "differ in size"),
         (lambda: series.restore(torch.full((1, 2, 40), torch.nan)), DataError, "not finite"),
         (lambda: ImageReader().open(FRAME), DataError, "images three or four; got a table"),
+        (
+            lambda: SeriesReader().open(DATA["colour"]),
+            DataError,
+            r"series have three axes .* got shape \(20, 8, 9, 3\)",
+        ),
+        (lambda: VAEDetector(modality="image").fit(FRAME), DataError, "got a table"),
     ]:
         with pytest.raises(error, match=words):
             call()
