@@ -158,7 +158,9 @@ def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"shape {X.shape} would be series of {X.shape[2]} steps, but {LEAST_STEPS} are needed; give one colour "
             "image as array[None]"
         )
-    mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
+    # In float32 at least: half precision would overflow, and round values that its scale was learned from.
+    kind = np.result_type(X.dtype, np.float32)
+    mean, deviation = (measure((0, 2), keepdims=True, dtype=kind) for measure in (X.mean, X.std))
     if not np.isfinite(deviation).all():
         raise DataError(f"values up to {np.abs(X).max():g} are too large to be computed with: scale them down")
     constant = X.max((0, 2)) == X.min((0, 2))  # deviations of equal values may round to more than 0

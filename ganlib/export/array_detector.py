@@ -69,7 +69,7 @@ def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
 def layout_of(reader: ArrayReader) -> Layout:
     """How the arrays that a detector was fitted on are laid out."""
     if reader.modality == "series":
-        return Layout("series", tuple(reader.axes), "float64")
+        return Layout("series", tuple(reader.axes), "uint8" if reader.kind == np.uint8 else "float64")
     channels = None if len(reader.axes) == 2 else "first" if reader._first else "last"
     if reader.kind == np.uint8:
         return Layout("image", tuple(reader.axes), "uint8", channels)
@@ -117,4 +117,5 @@ def _read_image(b: GraphBuilder, x: str, layout: Layout) -> str:
 def _read_series(b: GraphBuilder, x: str, reader: ArrayReader) -> str:
     """Values over the scale of each channel of the training data."""
     mean, deviation = (b.constant(v, np.float64) for v in (reader._mean, reader._deviation))
-    return b.cast(b.op("Div", b.op("Sub", x, mean), deviation), FLOAT)
+    values = b.cast(x, DOUBLE) if reader.kind == np.uint8 else x
+    return b.cast(b.op("Div", b.op("Sub", values, mean), deviation), FLOAT)
