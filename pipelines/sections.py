@@ -75,7 +75,10 @@ class DataSettings(Section):
 class ModelSettings(Section):
     """Which models are trained."""
 
-    name: str = Field("auto", description="auto compares the candidates below; or one registry name (`ganlib models`).")
+    name: str = Field(
+        "auto",
+        description="auto compares the candidates below; or one: a name (`ganlib models`), FILE.py:CLASS, module:CLASS.",
+    )
     candidates: tuple[str, ...] = Field(
         ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."
     )

@@ -31,8 +31,8 @@ def augment(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A name from `ganlib models --task augmenter`, fitted here (default cvae_gan); or a sealed "
-            "augmenter: models:/NAME@ALIAS, FILE.onnx."
+            help="A name from `ganlib models --task augmenter`, fitted here (default cvae_gan); your own, "
+            "FILE.py:CLASS or module:CLASS, whose code is run; or a sealed augmenter: models:/NAME@ALIAS, FILE.onnx."
         ),
     ] = None,
     gate: Annotated[

@@ -90,7 +90,11 @@ def train(
     ] = None,
     normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="auto compares several; or a name from `ganlib models`. Default: auto.")
+        str | None,
+        typer.Option(
+            help="auto compares several; or a name from `ganlib models`; or your own, FILE.py:CLASS or module:CLASS, "
+            "whose code is run. Default: auto."
+        ),
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="detector or augmenter. Default: detector, if the model can be one.")

@@ -18,7 +18,7 @@ from pipelines.results import Augmented, Plan
 from pipelines.schemas import schema_of, unused_columns, with_schema
 from pipelines.settings import AugmentSettings, DataSettings, Settings, with_date
 from pipelines.steps.augmenter import LEAST_CLASS, learnable_classes
-from pipelines.steps.common import Report, Runner, check_model
+from pipelines.steps.common import Report, Runner, model_for
 from serving.inputs import Input
 from serving.wording import counted, listed
 
@@ -87,7 +87,7 @@ def _opened(settings: Settings) -> tuple[AugmentSettings, DataSettings, Path, li
     chosen, data, output = _request(settings)
     sealed = _is_sealed(chosen.model)
     if not sealed:
-        check_model(chosen.model, "augmenter")
+        model_for(chosen.model, "augmenter")
     from ganlib.data.read import files_of, need_column, read_table
 
     inputs = files_of(str(data.path))
@@ -148,7 +148,7 @@ def _augmenter(settings: Settings, schema: Schema | None, verbose: bool = True) 
     from ganlib.augment import as_augmenter
 
     given = dict[str, Any](verbose=verbose) | ({} if schema is None else {"schema": schema})
-    return as_augmenter(settings.augment.model, **settings.augmenter_parameters() | given)
+    return as_augmenter(model_for(settings.augment.model, "augmenter"), **settings.augmenter_parameters() | given)
 
 
 def _measured(settings: Settings, frame: pd.DataFrame, report: Report) -> Lift | None:

@@ -19,7 +19,7 @@ from pipelines.registry import Registry, check_name
 from pipelines.results import AugmenterData, AugmenterDetails, AugmenterRows, FittedAugmenter, Plan, Trained
 from pipelines.schemas import schema_of, unused_columns
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, check_model, new_job
+from pipelines.steps.common import Runner, model_for, new_job
 from serving.wording import counted
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def train_augmenter(registry: Registry | None, settings: Settings, name: str, ru
     Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
     """
     check_name(name)
-    check_model(settings.augment.model, "augmenter")
+    model = model_for(settings.augment.model, "augmenter")
     registry, runner = registry or Registry(settings=settings.registry), runner or Runner()
     with new_job(registry, settings, name) as job:
         work = str(job.folder)
@@ -44,7 +44,7 @@ def train_augmenter(registry: Registry | None, settings: Settings, name: str, ru
         sizes = f"{data.fit:,} train, {data.test:,} judge"
         runner.report(f"{counted(data.rows, 'row')} of {len(data.classes)} classes: {sizes}")
         registry.client()  # fail before training if the registry is unreachable
-        runner.report(f"training {settings.augment.model}")
+        runner.report(f"training {model}")
         done: FittedAugmenter = runner.call(fit_augmenter, work)
         runner.report(f"{done.model} sealed, parity {done.parity_ratio:.2g} of 1; {_one_split(done.lift, data.test)}")
         trained: Trained = runner.call(register_augmenter, work)
@@ -148,7 +148,7 @@ def fit_augmenter(folder: str) -> FittedAugmenter:
     job = Job.open(folder)
     data, rows, label = job.load("facts", AugmenterData), job.load("rows", AugmenterRows), str(job.settings.data.label)
     frame = job.table(data.fingerprint)
-    schema, model = Schema.load(job.folder / "schema.yaml"), job.settings.augment.model
+    schema, model = Schema.load(job.folder / "schema.yaml"), model_for(job.settings.augment.model, "augmenter")
     augmenter = as_augmenter(model, **job.settings.augmenter_parameters() | {"schema": schema, "verbose": True})
     used = frame.drop(columns=unused_columns(job.settings.data, frame))
     real = used.iloc[rows.fit].reset_index(drop=True)

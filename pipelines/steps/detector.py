@@ -24,7 +24,7 @@ from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, 
 from pipelines.rows import read_labels, split_for_detection
 from pipelines.schemas import differences, print_findings, schema_of
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, check_model, new_job
+from pipelines.steps.common import Runner, model_for, new_job
 from serving.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
         data: DetectorData = runner.call(prepare, work)
         _report_data(data, runner)
         registry.client()  # fail before training if the registry is unreachable
-        for model in models:
+        for model, named in models.items():
             runner.report(f"training {model}")
-            done: Candidate = runner.call(train_candidate, work, model)
+            done: Candidate = runner.call(train_candidate, work, named)
             figures = f"{done.measure} {done.value:.4f}, sealed, parity {done.parity_ratio:.2g} of 1"
             runner.report(f"{model}: {figures}")
         choice: Choice = runner.call(choose, work, list(models))
@@ -78,12 +78,13 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
     return Plan(facts, columns, data.findings)
 
 
-def candidates_of(settings: Settings) -> tuple[str, ...]:
-    """The models to train: one name, or the candidates for ``auto``; raises ConfigError or UsageError on others."""
+def candidates_of(settings: Settings) -> dict[str, str]:
+    """The models to train, by registry name as the settings name them: one, or the candidates for ``auto``.
+
+    Raises ConfigError or UsageError on others.
+    """
     names = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
-    for name in names:
-        check_model(name, "detector")
-    return tuple(dict.fromkeys(names))
+    return {model_for(name, "detector"): name for name in names}
 
 
 def prepare(folder: str) -> DetectorData:
@@ -129,12 +130,13 @@ def _check_usable(features: pd.DataFrame) -> None:
 def train_candidate(folder: str, model: str) -> Candidate:
     """Fit one model on the training rows, measure it, and seal it through the parity gate.
 
-    A fraction of the training rows is held out for calibration.
+    ``model`` is named as in the settings: a process that runs only this step loads a user's own code by it. A fraction
+    of the training rows is held out for calibration.
     """
     from ganlib.detect import as_detector
     from ganlib.export import seal
 
-    job = Job.open(folder)
+    job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
     parameters = job.settings.detector_parameters() | {"schema": parts.schema, "verbose": True}
     parameters.pop("group")
