@@ -1,16 +1,20 @@
-"""Registering versions that were trained elsewhere: from a file, or from another registry."""
+"""Copying versions: registering those trained elsewhere (from a file or another registry), and exporting."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.card import PICTURES, card
 from pipelines.connection import masked
 from pipelines.errors import UsageError
+from pipelines.files import written
+from pipelines.following import located
 from pipelines.registry import ModelVersion, Registry, check_name
+from pipelines.sections import RegistrySettings
 from serving.artifact import load_artifact
 from serving.errors import IntegrityError
 
@@ -64,6 +68,31 @@ def checked(file: Path) -> Artifact:
     if not ratio <= 1:
         raise IntegrityError(f"{file}: its scores differ from torch's by {ratio:.3g} of the bound; seal it again")
     return artifact
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A copy of an artifact; ``version`` is empty if it was copied from a file."""
+
+    output: str
+    name: str
+    version: str
+    sha256: str
+
+
+def export(registry: Registry | None, settings: RegistrySettings, model: str, output: Path) -> Exported:
+    """Copy a registered artifact or a sealed file, verified, to ``output``, with its sha-256 beside it.
+
+    Raises UsageError, IntegrityError, RegistryDown; TryAgain if the disk is full. No file is written then.
+    """
+    found = located(registry, settings, model)
+    artifact = load_artifact(found.path, found.sha256 or None)
+    content = found.path.read_bytes()
+    with written(output) as file:
+        file.write_bytes(content)
+        with written(output.with_name(output.name + ".sha256")) as beside:
+            beside.write_text(f"{artifact.sha256}  {output.name}\n", encoding="utf-8")
+    return Exported(str(output), found.name, found.version, artifact.sha256)
 
 
 def register_file(registry: Registry, file: Path, name: str) -> ModelVersion:

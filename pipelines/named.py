@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
 from pipelines.files import close_files
+from pipelines.references import in_registry
 
 if TYPE_CHECKING:
     from ganlib.registry import Entry
@@ -28,7 +29,7 @@ _REFERENCE = re.compile(r"(?P<place>.+):(?P<name>[^:/\\]+)")
 
 def is_reference(model: str) -> bool:
     """Whether a model is named as ``module:NAME`` or ``FILE.py:NAME``, rather than by its name in the registry."""
-    return not model.startswith("models:/") and _REFERENCE.fullmatch(model) is not None
+    return not in_registry(model) and _REFERENCE.fullmatch(model) is not None
 
 
 def entry_of(model: str) -> Entry:

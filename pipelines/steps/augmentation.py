@@ -11,8 +11,10 @@ import numpy as np
 
 from pipelines.errors import GateRefused, UsageError
 from pipelines.files import check_output
+from pipelines.following import located
 from pipelines.formulas import checked
 from pipelines.real_rows import FORMATS, check_real_rows, check_unchanged, write_augmented
+from pipelines.references import in_registry
 from pipelines.registry import Registry
 from pipelines.results import Augmented, Plan
 from pipelines.schemas import schema_of, unused_columns, with_schema
@@ -202,7 +204,7 @@ def _with_report(done: Augmented, lift: Lift) -> Augmented:
 
 
 def _is_sealed(model: str) -> bool:
-    return model.startswith("models:/") or model.endswith(".onnx")
+    return in_registry(model) or model.endswith(".onnx")
 
 
 def _sealed_rows(
@@ -218,11 +220,8 @@ def _sealed_rows(
     from serving.generator import Generator
 
     chosen, label, seed = settings.augment, settings.data.label, settings.training.random_state
-    path, sha256 = Path(chosen.model), None
-    if chosen.model.startswith("models:/"):
-        found = (registry or Registry(settings=settings.registry)).resolve(chosen.model)
-        path, sha256 = found.path, found.sha256
-    artifact = load_artifact(path, sha256)
+    found = located(registry, settings.registry, chosen.model)
+    artifact = load_artifact(found.path, found.sha256 or None)
     generator, likes = Generator(artifact), likes_of(frame, Schema.from_dict(artifact.schema))
     if not generator.conditions:
         if chosen.rows is None:
