@@ -77,7 +77,7 @@ class ModelSettings(Section):
 
     name: str = Field(
         "auto",
-        description="auto compares the candidates below; or one: a name (`ganlib models`), FILE.py:CLASS, module:CLASS.",
+        description="auto compares candidates; or one: a name (`ganlib models`), FILE.py:CLASS or module:CLASS.",
     )
     candidates: tuple[str, ...] = Field(
         ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."

@@ -128,6 +128,5 @@ def export(
     if as_json:
         show(asdict(done))
         return
-    print(
-        f"{done.output}: {done.name} {f'version {done.version}' if done.version else '(file)'}, sha-256 {done.sha256}"
-    )
+    which = f"version {done.version}" if done.version else "(file)"
+    print(f"{done.output}: {done.name} {which}, sha-256 {done.sha256}")
