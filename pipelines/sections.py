@@ -57,6 +57,9 @@ class DataSettings(Section):
     date: Day | None = Field(
         None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
     )
+    modality: Literal["image", "series"] | None = Field(
+        None, description="What arrays of numbers are, if they could be either; a table or images are recognised."
+    )
     label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
     normal: Text | None = Field(
         None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."
@@ -79,8 +82,8 @@ class ModelSettings(Section):
         "auto",
         description="auto compares candidates; or one: a name (`ganlib models`), FILE.py:CLASS or module:CLASS.",
     )
-    candidates: tuple[str, ...] = Field(
-        ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."
+    candidates: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="Models that auto trains and compares; a few for the kind of data if empty."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 

@@ -12,6 +12,7 @@ import typer
 from pipelines.errors import Interrupted, UsageError, cannot_write
 from pipelines.references import in_registry
 from serving.cli_support import Options, Terminated
+from serving.options import LOCATION
 from serving.secrets import without_secrets
 from serving.wording import shown
 
@@ -29,6 +30,8 @@ Config = Annotated[Path | None, typer.Option(help="Configuration file; `ganlib c
 Tracking = Annotated[
     str | None, typer.Option(help="MLflow tracking URI. Default: MLFLOW_TRACKING_URI, or sqlite:///runs/mlflow.db.")
 ]
+EXAMPLES = f"{LOCATION} Or images and series: a folder of images, .npz, .npy."
+Modality = Annotated[str | None, typer.Option(help="image or series: what arrays are that could be either.")]
 ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
 
 

@@ -64,30 +64,37 @@ def new_job(registry: Registry | None, settings: Settings, name: str) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_DATA = {"table": "tables", "image": "images", "series": "series"}
+
+
 def tasks_of(model: str) -> tuple[str, ...]:
-    """The tasks for which a model can be trained on tables; raises what ``entry_of`` raises."""
+    """The tasks for which a model can be trained; raises what ``entry_of`` raises."""
     return _able(entry_of(model))
 
 
-def _able(found: Entry) -> tuple[str, ...]:
-    able = {
-        "detector": "detector" in found.tasks and "scorer" in found.exports,
-        "augmenter": "augmenter" in found.tasks and "table" in found.modalities,
-    }
-    return tuple(task for task, can in able.items() if can)
+def _able(found: Entry, modality: str | None = None) -> tuple[str, ...]:
+    """The tasks that a model can do with a kind of data, or with any that jobs read."""
+    if not set(found.modalities) & ({modality} if modality else _DATA.keys()):
+        return ()
+    able = {"detector": "scorer" in found.exports, "augmenter": True}
+    return tuple(task for task, can in able.items() if can and task in found.tasks)
 
 
-def model_for(model: str, task: str) -> str:
+def model_for(model: str, task: str, modality: str | None = None) -> str:
     """The registry name of a model that does a task, given its name or ``module:NAME`` or ``FILE.py:NAME``.
 
-    Raises UsageError if it cannot do the task, and what ``entry_of`` raises.
+    ``modality`` None accepts any kind of data that jobs read. Raises UsageError if it cannot do the task, and what
+    ``entry_of`` raises.
     """
     found = entry_of(model)
-    if task in (able := _able(found)):
+    if task in (able := _able(found, modality)):
         return found.name
-    other = f"--task {able[0]} trains it; " if able else ""
-    what = {"detector": "does not detect", "augmenter": "does not generate tables"}[task]
-    raise UsageError(f"model {model!r} {what}; {other}`ganlib models --task {task}` lists those that do")
+    other, kind = f"--task {able[0]} trains it; " if able else "", f" --modality {modality}" if modality else ""
+    data = _DATA[modality] if modality else "tables, images or series"
+    what = {"detector": "detect anomalies in", "augmenter": "generate"}[task]
+    raise UsageError(
+        f"model {model!r} does not {what} {data}; {other}`ganlib models --task {task}{kind}` lists those that do"
+    )
 
 
 def task_of(model: str | None, task: str | None, report: Report = silent) -> str:
