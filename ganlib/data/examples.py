@@ -70,9 +70,7 @@ def read_examples(location: str | Path, date: str | None = None, modality: str |
 def _pieces(source: Input) -> Iterator[Piece]:
     names = source.names()
     if EXAMPLE not in names:
-        raise DataError(
-            f"{source.path} has no column or array {EXAMPLE!r} of images or series; it has {listed(names)}"
-        )
+        raise DataError(f"{source.path} has no column or array {EXAMPLE!r} of images or series; it has {listed(names)}")
     for piece in source.pieces(names, 0, None, [EXAMPLE], [EXAMPLE]):
         if piece.broken:
             first = piece.broken[0]

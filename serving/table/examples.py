@@ -19,7 +19,7 @@ import pyarrow as pa
 from serving.table.pictures import PictureRefused, decode
 from serving.table.tensors import stacked
 
-Column = pa.Array | pa.ChunkedArray | Sequence[Any]
+Column = pa.Array | pa.ChunkedArray | np.ndarray | Sequence[Any]
 # Rounding may carry a pixel a little beyond its range (ganlib.data.images).
 SLACK = 1e-5
 
@@ -76,6 +76,8 @@ def read(column: Column, layout: Layout, most: int) -> tuple[np.ndarray, list[tu
     Stops once more than ``most`` rows do not fit. Raises UsageError for image files without Pillow.
     """
     whole = stacked(column) if isinstance(column, pa.Array | pa.ChunkedArray) else None
+    if isinstance(column, np.ndarray) and column.dtype != object:
+        whole = column
     if whole is not None:
         made, bad = _fitted(whole, layout, True)
         return (made if not bad else np.delete(made, [row for row, _ in bad], 0)), bad
