@@ -16,18 +16,18 @@ from pipelines.sections import DataSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from serving.artifact import Artifact
+
 MOST_FIT = 1000  # examples that the baselines learn from
 MOST_NUMBERS = 1024  # numbers of an example that the baselines and the forests of the lift read
 TILES = 3
-COPIES = 256  # generated examples that are compared with the training examples
-NEAR = 0.05  # a copy is closer to a training example than this share of the usual distance
 _FOR_TABLES = {
     "schema_file": "--schema", "drop": "--drop", "ids": "--id", "group": "data.group",
 }  # fmt: skip
 
 
-def opened(path: str, modality: str | None) -> tuple[tuple[str, np.ndarray, pd.DataFrame], str]:
-    """(modality, examples, columns), and the fingerprint."""
+def opened(path: str, modality: str | None) -> tuple[tuple[Any, np.ndarray, pd.DataFrame], str]:
+    """(library reader, examples, columns), and the fingerprint."""
     import pandas as pd
 
     from ganlib.data.arrays import ArrayReader
@@ -38,11 +38,11 @@ def opened(path: str, modality: str | None) -> tuple[tuple[str, np.ndarray, pd.D
     found = read_examples(path, modality=modality)
     x = found.pop("x")
     try:
-        kind = ArrayReader(x, modality).modality
+        reader = ArrayReader(x, modality)
     except DataError as error:
         raise DataError(f"{path}: {_as_options(str(error))}") from error
     columns = pd.DataFrame({name: list(values) for name, values in found.items()}, index=range(len(x)))
-    return (kind, x, columns), fingerprint(columns.assign(content=_digests(x)))
+    return (reader, x, columns), fingerprint(columns.assign(content=_digests(x)))
 
 
 def _as_options(text: str) -> str:
@@ -61,9 +61,10 @@ class ExampleReader:
 
     candidates: ClassVar[tuple[str, ...]] = ("reconstruction_vae", "ebgan")
 
-    def __init__(self, settings: DataSettings, content: tuple[str, np.ndarray, pd.DataFrame], fingerprint: str) -> None:
+    def __init__(self, settings: DataSettings, content: tuple[Any, np.ndarray, pd.DataFrame], fingerprint: str) -> None:
         self.settings, self.fingerprint = settings, fingerprint
-        self.modality, self.x, self.columns = content
+        self._format, self.x, self.columns = content
+        self.modality: str = self._format.modality
         for name, option in _FOR_TABLES.items():
             if getattr(settings, name):
                 raise UsageError(f"{option} is for tables, but {settings.path} holds {self._what}; leave it out")
@@ -143,9 +144,36 @@ class ExampleReader:
 
     def privacy(self, file: Path, fit: Sequence[int]) -> str:
         """Training examples in the file, and generated examples that copy one."""
-        from pipelines.privacy import check_examples
+        from pipelines.privacy import SAMPLED, check_examples
 
-        return check_examples(file, self.part(fit), self._numbers)
+        part = self.part(fit)
+
+        def made(artifact: Artifact) -> np.ndarray:
+            names = list(artifact.metadata["conditions"] or [])
+            classes = [names[i % len(names)] for i in range(SAMPLED)] if names else None
+            return self._numbers(self.generated(artifact, SAMPLED, classes, seed=0))
+
+        return check_examples(file, part, self._numbers(part), made)
+
+    def generated(self, artifact: Artifact, rows: int, classes: Sequence[str] | None, seed: int) -> np.ndarray:
+        """Examples of a sealed augmenter, in the axes, type and range of the data; raises DataError if they differ."""
+        import torch
+
+        from ganlib.errors import DataError
+        from serving.generator import Generator
+
+        made = Generator(artifact).sample(rows, classes, seed)
+        if self.modality == "image" and made.dtype == np.uint8:
+            tensor = torch.from_numpy(made.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
+        else:
+            tensor = torch.from_numpy(made)
+        found = self._format.restore(tensor)
+        if artifact.modality != self.modality or found.shape[1:] != self.x.shape[1:]:
+            raise DataError(
+                f"the augmenter generates {artifact.modality} data of shape {artifact.shape}, and {self.settings.path} "
+                f"holds {self._what} of shape {self.x.shape[1:]}; choose another model"
+            )
+        return found
 
     def labelled(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Examples and their classes, as text."""
