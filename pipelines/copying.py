@@ -57,8 +57,8 @@ def texts(tags: dict[str, Any]) -> dict[str, str]:
 def checked(file: Path) -> Artifact:
     """Open an artifact that is to be registered.
 
-    Raises UsageError (2) if it is no detector or augmenter of tables, images or series, IntegrityError (6) if it is damaged or its scores
-    differ from torch's by more than the parity gate allows.
+    Raises UsageError (2) if it is no detector or augmenter of tables, images or series, IntegrityError (6) if it is
+    damaged or its scores differ from torch's by more than the parity gate allows.
     """
     if file.suffix != ".onnx":
         raise UsageError(f"{file} is no sealed artifact: its name must end in .onnx")
