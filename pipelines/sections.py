@@ -196,4 +196,4 @@ class AugmentSettings(Section):
         "report", description="on: write only if rows help; report: measure; off."
     )
     repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
+    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")

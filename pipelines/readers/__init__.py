@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pipelines.sections import DataSettings
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipelines.sections import DataSettings
+    from pipelines.readers.generation import Generation
+    from pipelines.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ class Reader(Protocol):
     def labelled(self, rows: Sequence[int]) -> tuple[Any, Any]:
         """Rows and their classes, as an augmenter is fitted on them."""
 
+    def generation(self, settings: Settings, output: Path) -> Generation:
+        """How the data is augmented."""
+
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Each arm's figure on the held-out rows (``ganlib.augment.lift``); empty if it cannot be measured."""
 
@@ -101,12 +107,17 @@ def read_data(settings: DataSettings) -> Reader:
     return build(settings, content, mark)  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=1)
-def _read(path: str, modality: str | None, stamp: tuple[Any, ...]) -> tuple[Any, Any, str]:
-    """(reader, content, fingerprint)."""
+def kind_of(settings: DataSettings) -> Any:
+    """The module that reads the data: of tables, or of images and series."""
     from ganlib.data.read import holds_examples
     from pipelines.readers import arrays, table
 
-    kind = arrays if modality is not None or holds_examples(path) else table
+    return arrays if settings.modality is not None or holds_examples(str(settings.path)) else table
+
+
+@lru_cache(maxsize=1)
+def _read(path: str, modality: str | None, stamp: tuple[Any, ...]) -> tuple[Any, Any, str]:
+    """(reader, content, fingerprint)."""
+    kind = kind_of(DataSettings(path=path, modality=modality))
     content, mark = kind.opened(path, modality)
     return kind.READER, content, mark

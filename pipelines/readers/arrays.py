@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pipelines.errors import UsageError
+from pipelines.files import check_output as check_file
 from pipelines.readers import Contrast, Learned
 from pipelines.sections import DataSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipelines.readers.array_rows import ExampleGeneration
+    from pipelines.settings import Settings
     from serving.artifact import Artifact
 
 MOST_FIT = 1000  # examples that the baselines learn from
@@ -54,6 +57,15 @@ def _as_options(text: str) -> str:
 
 def _digests(x: np.ndarray) -> list[str]:
     return [hashlib.sha256(np.ascontiguousarray(example).tobytes()).hexdigest() for example in x]
+
+
+def check_output(output: Path, source: str) -> None:
+    """Raise UsageError, before any work, if augmented examples cannot be written there."""
+    if output.suffix and output.suffix.lower() != ".npz":
+        raise UsageError(f"the output {output} must end in .npz, or be a folder of PNG files, for images and series")
+    if not output.suffix and output.exists():
+        raise UsageError(f"{output} exists already; choose another --output")
+    check_file(output, source=source)
 
 
 class ExampleReader:
@@ -181,18 +193,30 @@ class ExampleReader:
 
         return self.part(rows), as_strings(self.columns[str(self.settings.label)]).astype(str)[np.asarray(rows)]
 
+    def generation(self, settings: Settings, output: Path) -> ExampleGeneration:
+        """An .npz file, or a folder of PNG files."""
+        from pipelines.readers.array_rows import ExampleGeneration
+
+        return ExampleGeneration(settings, self, output)
+
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Generated examples that balance the classes, and the figures of forests trained on block means."""
         from ganlib.augment.counts import to_balance
-        from ganlib.augment.lift import judge_split
 
         wanted = to_balance(augmenter.class_counts_)
         if len(test) == 0 or not wanted.any():
             return {}
-        x, y = augmenter.sample(conditions={c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n})
-        return judge_split(
-            self._as_table(*self.labelled(fit)), self._as_table(x, y), self._as_table(*self.labelled(test)), "label"
-        )
+        counts = {c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n}
+        return self.judged(fit, augmenter.sample(conditions=counts), test, 0)
+
+    def judged(
+        self, fit: Sequence[int], made: tuple[np.ndarray, np.ndarray], test: Sequence[int], seed: int
+    ) -> dict[str, float]:
+        """The figures of ``ganlib.augment.lift.judge_split`` on block means; ``made`` are examples and classes."""
+        from ganlib.augment.lift import judge_split
+
+        real, judged = self._as_table(*self.labelled(fit)), self._as_table(*self.labelled(test))
+        return judge_split(real, self._as_table(*made), judged, "label", seed)
 
     def _as_table(self, x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
         import pandas as pd

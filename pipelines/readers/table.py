@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from pipelines.files import check_output as check_file
 from pipelines.readers import Contrast, Learned
+from pipelines.real_rows import FORMATS
 from pipelines.schemas import differences, schema_of, unused_columns
 from pipelines.sections import DataSettings
 from serving.wording import listed
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ganlib.data.schema import Schema
+    from pipelines.readers.table_rows import TableGeneration
+    from pipelines.settings import Settings
 
 FILE = "schema.yaml"
 
@@ -31,6 +35,11 @@ def opened(path: str, _: str | None) -> tuple[pd.DataFrame, str]:
     frame = read_table(path)
     check_frame(frame)
     return frame, fingerprint(frame)
+
+
+def check_output(output: Path, source: str) -> None:
+    """Raise UsageError, before any work, if augmented rows cannot be written there."""
+    check_file(output, tuple(FORMATS), source=source)
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,12 @@ class TableReader:
 
         label, used = str(self.settings.label), self._used(rows)
         return used.drop(columns=[label]), pd.Series(used[label].to_numpy(), name=label)
+
+    def generation(self, settings: Settings, output: Path) -> TableGeneration:
+        """Real rows of the files, then generated ones."""
+        from pipelines.readers.table_rows import TableGeneration
+
+        return TableGeneration(settings, self.columns, output)
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Generated rows that balance the classes, and the figures of forests trained with them."""

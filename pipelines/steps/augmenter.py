@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.card import card
+from pipelines.classes import LEAST_CLASS, learnable_classes
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
 from pipelines.job import Job
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEST_SHARE = 0.25
-LEAST_CLASS = 4  # rows that a class needs before one of them can be held out
 
 
 def train_augmenter(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
@@ -89,31 +89,6 @@ def prepare_augmenter(folder: str) -> AugmenterData:
     )
     job.save("facts", facts)
     return facts
-
-
-def learnable_classes(frame: pd.DataFrame, label: str) -> dict[str, int]:
-    """Rows by class; raises DataError if the column is absent or none of its classes can be learned."""
-    from ganlib.data.read import need_column
-    from ganlib.data.values import as_strings
-    from ganlib.errors import DataError
-
-    texts = as_strings(need_column(frame, label)).astype(str)
-    names, counts = np.unique(texts[texts != ""], return_counts=True)
-    if len(names) == 0:
-        raise DataError(
-            f"label column {label!r} holds no value: all of them are missing; name another column with --label"
-        )
-    if len(names) == 1:
-        raise DataError(
-            f"label column {label!r} holds one class, {str(names[0])!r}; an augmenter needs two or more: name another "
-            "column with --label"
-        )
-    if counts.max() < LEAST_CLASS:
-        raise DataError(
-            f"label column {label!r} divides {counted(len(frame), 'row')} into {len(names)} classes, and none has "
-            f"{LEAST_CLASS} rows or more: no class can be learned; add rows, or name another column with --label"
-        )
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _hold_out(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
