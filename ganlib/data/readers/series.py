@@ -17,7 +17,8 @@ class SeriesReader(ArrayReader):
     """Series ``(n, channels, length)`` of finite numbers; each channel is centred and scaled to deviation 1.
 
     After ``fit``, beside what ``ArrayReader`` states: ``scale``, mean and standard deviation of each channel, two
-    float32 tensors ``(channels, 1)``, and ``mean`` and ``deviation``, the same in the examples' own precision. Raises DataError for constant channels and values that are not finite.
+    float32 tensors ``(channels, 1)``, and ``mean`` and ``deviation``, the same in the examples' own precision. Raises
+    DataError for constant channels and values that are not finite.
     """
 
     modality = "series"
