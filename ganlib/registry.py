@@ -24,7 +24,7 @@ _KINDS = {"table": "vector", "points": "vector", "trajectory": "vector"}  # othe
 # What the conformance suite checks, by name; ``known_gaps`` names what a model does not pass yet.
 LAWS = (
     "config", "abilities", "gradients", "updates", "players", "bfloat16", "pickle", "drawing", "seed", "other_seed",
-    "save", "resume", "scoring", "sampling", "export", "inverse", "log_determinant", "density", "level",
+    "save", "resume", "scoring", "sampling", "translating", "export", "inverse", "log_determinant", "density", "level",
 )  # fmt: skip
 
 
@@ -76,6 +76,8 @@ class Entry:
         if spec.attributes and "attributes" not in self.takes:
             able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
             raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")
+        if "c" in spec.fields and not spec.attributes and "attributes" in self.takes:
+            raise ConfigError(f"model {self.name!r} is told attributes c, a Vector; this spec has {spec.fields['c']!r}")
         model = self.build(spec, self.options(config))
         model.registered = self.name
         return model
