@@ -26,7 +26,7 @@ from serving.scorer import Scorer
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
-FILES = [GOLDEN / "v2" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx"]
+FILES = [GOLDEN / "v2" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx", GOLDEN / "v3" / "image.onnx"]
 
 
 @pytest.fixture
