@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -70,7 +70,9 @@ def layout_of(reader: ArrayReader) -> Layout:
     """How the arrays that a detector was fitted on are laid out."""
     if reader.modality == "series":
         return Layout("series", tuple(reader.axes), "uint8" if reader.kind == np.uint8 else "float64")
-    channels = None if len(reader.axes) == 2 else "first" if reader._first else "last"
+    channels: Literal["first", "last"] | None = None
+    if len(reader.axes) == 3:
+        channels = "first" if reader._first else "last"
     if reader.kind == np.uint8:
         return Layout("image", tuple(reader.axes), "uint8", channels)
     return Layout("image", tuple(reader.axes), "float32", channels, -1.0 if reader._signed else 0.0)
