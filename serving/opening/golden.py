@@ -13,7 +13,7 @@ from serving.opening.entries import CELLS, TABLE_ROWS
 from serving.opening.interface import Port, expected_ports
 from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector
 from serving.opening.session import run
-from serving.table.artificial import examples
+from serving.table.artificial import examples, spread
 
 NO_DATE = np.iinfo(np.int64).min
 POSITIONS, EXPLAINED = 64, 4
