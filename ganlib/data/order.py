@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from ganlib.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,9 @@ class Order:
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
     """Seed of what is drawn in an epoch; another ``stream`` for each independent purpose."""
     return ((seed * 1_000_003 + epoch) ^ stream) % 2**63
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise ConfigError unless it is a whole number of at least 1."""
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ConfigError(f"batch_size must be a whole number, at least 1, not {batch_size!r}")
