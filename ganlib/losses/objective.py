@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganlib.errors import ConfigError
+from ganlib.losses.divergence import wide
 
 
 class Play:
@@ -36,14 +37,14 @@ class Play:
     def real(self) -> Tensor:
         """The critic's score of the data."""
         if "real" not in self._memo:
-            self._memo["real"] = self.score(self.x)
+            self._memo["real"] = wide(self.score(self.x))
         return self._memo["real"]
 
     @property
     def fake(self) -> Tensor:
         """The critic's score of the generated examples."""
         if "fake" not in self._memo:
-            self._memo["fake"] = self.score(self.made)
+            self._memo["fake"] = wide(self.score(self.made))
         return self._memo["fake"]
 
     @property

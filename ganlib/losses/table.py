@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ganlib.data.fields import Block, runs
 from ganlib.data.spec import DataSpec
-from ganlib.losses.divergence import gaussian_nll
+from ganlib.losses.divergence import gaussian_nll, wide
 
 
 def positions(blocks: Sequence[Block], kind: str, dim: int) -> Tensor:
@@ -27,7 +27,7 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
     ``output`` and ``x`` are ``(n, d)``: means for numbers, logits for flags and categories. ``log_variance``
     broadcasts to ``(n, d)`` and is used at the numbers only.
     """
-    log_variance = log_variance.expand_as(x)
+    output, log_variance = wide(output), wide(log_variance).expand_as(x)
     if not blocks:
         return gaussian_nll(x, output, log_variance)
     parts = []

@@ -74,6 +74,7 @@ class Batch:
         self, tensors: Mapping[str, Tensor], generator: torch.Generator | None = None, ranks: Ranks = ALONE
     ) -> None:
         self.tensors, self.generator, self.ranks = dict(tensors), generator, ranks
+        self.averages = False  # whether a mean over ranks is part of the batch's graphs
         self._memo: dict[str, tuple[Any, tuple[str, ...]]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -128,6 +129,7 @@ class Batch:
         A mean that is a whole term of a loss may be taken over the rank's own rows; one that goes through anything
         but a sum on its way into the loss must be this one.
         """
+        self.averages = True
         return self.ranks.mean(values.mean(0))
 
     def permutation(self) -> Tensor:

@@ -67,15 +67,16 @@ class TensorBatches:
         return TensorBatches(moved, self.batch_size, self.seed, self.shuffle, self.ranks if ranks is None else ranks)
 
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch, or this rank's slices of them."""
-        if self.shuffle:
-            order = self._order.of(number).to(next(iter(self.tensors.values())).device)
-            shuffled = {name: value[order] for name, value in self.tensors.items()}
-        else:
-            shuffled = self.tensors
+        """The batches of one epoch, or this rank's slices of them; only one batch is copied at a time."""
+        device = next(iter(self.tensors.values())).device
+        order = self._order.of(number).to(device) if self.shuffle else None
         for i in range(len(self)):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            yield {name: self.ranks.own(value[part]) for name, value in shuffled.items()}
+            if order is None:
+                yield {name: self.ranks.own(value[part]) for name, value in self.tensors.items()}
+            else:
+                rows = self.ranks.own(order[part])
+                yield {name: value.index_select(0, rows) for name, value in self.tensors.items()}
 
 
 class Stream:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganlib.data.spec import DataSpec
+from ganlib.data.images import from_bytes
+from ganlib.data.spec import DataSpec, Field, Image
 from ganlib.errors import ConfigError, DataError
 from ganlib.nn.layers import has_batch_norm
 from ganlib.training.algorithm import Algorithm
@@ -33,14 +34,21 @@ def _named(value: Any) -> str:
     return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
-def training_tensors(data: Any) -> dict[str, Tensor]:
-    """Tensors or arrays by name as networks take them: numbers float32, labels int64; raises DataError on others."""
+def training_tensors(data: Any, spec: DataSpec | None = None) -> dict[str, Tensor]:
+    """Tensors or arrays by name: numbers as float32, labels as int64, and bytes of image fields unchanged.
+
+    Raises DataError on others.
+    """
     if not isinstance(data, Mapping):
         raise DataError(f"training data are tensors by name, such as {{'x': x, 'y': y}}; got {type(data).__name__}")
-    return {name: _tensor(name, value) for name, value in data.items()}
+    return {name: _tensor(name, value, _field(spec, name)) for name, value in data.items()}
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _field(spec: DataSpec | None, name: str) -> Field | None:
+    return None if spec is None else spec.field_of(name)
+
+
+def _tensor(name: str, value: Any, field: Field | None) -> Tensor:
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -51,6 +59,8 @@ def _tensor(name: str, value: Any) -> Tensor:
         return tensor.float()
     if name in ("y", "labelled_y"):
         return tensor.long()
+    if tensor.dtype == torch.uint8 and isinstance(field, Image):
+        return tensor
     if tensor.dtype in (torch.uint8, torch.bool):
         raise DataError(
             f"training data {name!r} are {tensor.dtype}; networks take numbers: images come from "
@@ -62,9 +72,13 @@ def _tensor(name: str, value: Any) -> Tensor:
 def check_training_data(spec: DataSpec | None, data: Mapping[str, Tensor]) -> None:
     """Raise DataError on training data that do not fit the fields they belong to."""
     for name, values in data.items():
-        field = None if spec is None else spec.field_of(name)
-        if field is not None and len(values):
-            field.check(values, name)
+        field = _field(spec, name)
+        if field is None or not len(values):
+            continue
+        if values.dtype == torch.uint8 and isinstance(field, Image):
+            # All bytes are in range; the float images of two are enough to check the rest.
+            values = from_bytes(values[: 2 if bool((values == values[:1]).all()) else 1])
+        field.check(values, name)
 
 
 def check_known_labels(spec: DataSpec | None, data: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ganlib.training.algorithm import Algorithm
 from ganlib.training.config import TrainerConfig
 from ganlib.training.ema import Average
 from ganlib.training.progress import Progress
+from ganlib.training.ranks import ALONE, Ranks
 
 EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
 READ_EVERY = 50  # steps after which losses are read within an epoch
@@ -52,13 +53,23 @@ def _numbers(scalars: Sequence[Tensor]) -> list[float]:
     return [numbers[index] for index in range(len(scalars))]
 
 
+class _Watched(NamedTuple):
+    """The losses of one update."""
+
+    step: int
+    epoch: int
+    terms: dict[str, Tensor]
+    total: Tensor
+    verdict: Tensor
+
+
 class Guard:
     """Keeps copies of the weights, and ends a run that diverges or stops improving."""
 
-    def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress) -> None:
-        self.algorithm, self.config, self.progress = algorithm, config, progress
+    def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress, ranks: Ranks = ALONE) -> None:
+        self.algorithm, self.config, self.progress, self.ranks = algorithm, config, progress, ranks
         self.best_state: State | None = None
-        self._unread: list[tuple[int, int, dict[str, Tensor], Tensor]] = []
+        self._unread: list[_Watched] = []
 
     def start(self) -> None:
         """Take the current weights, those before the run's first step, for good."""
@@ -74,10 +85,16 @@ class Guard:
         self._good, self._newest = self._newest, (self.progress.history.steps, self.snapshot())
 
     # ---------------------------------------------------------------- divergence
-    def watch(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
-        """Remember an update's losses, to be read later: reading each would make the CPU wait for the device."""
-        position = (self.progress.history.steps + 1, self.progress.epoch + 1)
-        self._unread.append((*position, {name: value.detach() for name, value in terms.items()}, total.detach()))
+    def watch(self, terms: Mapping[str, Tensor], total: Tensor, verdict: Tensor | None = None) -> None:
+        """Remember an update's losses, to be read later: reading each would make the CPU wait for the device.
+
+        ``verdict`` is a number that is not sane if the update was not on any rank; by default ``total``.
+        """
+        plain = {name: value.detach() for name, value in terms.items()}
+        total = total.detach()
+        judged = total if verdict is None else verdict.detach()
+        steps, epoch = self.progress.history.steps + 1, self.progress.epoch + 1
+        self._unread.append(_Watched(steps, epoch, plain, total, judged))
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -85,23 +102,25 @@ class Guard:
         try:
             yield
         except Exception:
-            self.read()
+            self.read(together=False)
             raise
-        if self._unread and self._unread[-1][0] - self._unread[0][0] >= READ_EVERY:
+        if self._unread and self._unread[-1].step - self._unread[0].step >= READ_EVERY:
             self.read()
 
-    def read(self) -> None:
-        """Raise DivergenceError for the first update since the last reading whose weighted sum is not sane."""
-        unread, self._unread = self._unread, []
-        numbers = iter(_numbers([value for *_, terms, total in unread for value in (*terms.values(), total)]))
-        for step, epoch, terms, total in unread:
-            values = [next(numbers) for _ in (*terms, total)]
-            if not sane(values[-1]):
-                self._fail("loss", culprit(terms, total), step, epoch)
+    def read(self, together: bool = True) -> None:
+        """Raise DivergenceError for the first update since the last reading that was not sane.
 
-    def loss_diverged(self, name: str) -> NoReturn:
-        """Restore the last good weights and raise DivergenceError for a loss of the step under way."""
-        self._fail("loss", name, self.progress.history.steps + 1, self.progress.epoch + 1)
+        The ranks name the losses of all if they read ``together``, as at the end of an epoch.
+        """
+        unread, self._unread = self._unread, []
+        verdicts = _numbers([update.verdict for update in unread])
+        for update, verdict in zip(unread, verdicts, strict=True):
+            if not sane(verdict):
+                named = [culprit(update.terms, update.total)]
+                if together:
+                    named = self.ranks.texts(named[0])
+                names = {name for text in named if text for name in text.split(", ")}
+                self._fail("loss", ", ".join(sorted(names)) or "of another process", update.step, update.epoch)
 
     def check_weights(self) -> None:
         """Raise DivergenceError if a player's weights are not finite: no loss has judged the last update."""

@@ -6,11 +6,10 @@ slice of each global batch. Slices are equally long, so a mean over the global b
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,23 +60,16 @@ class Ranks:
         """Mean over the ranks, differentiable by the update; see ``_Mean`` for the gradient."""
         return values if self.alone else _Mean.apply(values, self)
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter], bad: Tensor) -> bool:
-        """Replace each gradient by its mean over the ranks, in one message; False if any rank's flag ``bad`` is set.
+    def start_sum(self, values: Tensor) -> Callable[[], Tensor]:
+        """Begin to add up ``values`` over the ranks; the function returned waits for the sum and gives it back."""
+        sent = values.detach().to(self._wire).contiguous()
+        work = dist.all_reduce(sent, async_op=True)
 
-        The message also says who has which gradient: one that no rank has stays None, and is not stepped.
-        """
-        dtype = functools.reduce(torch.promote_types, (p.dtype for p in parameters), torch.float32)
-        pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        notes = torch.tensor([float(p.grad is not None) for p in parameters])
-        flags = torch.cat([bad.detach().reshape(1).to(self.device, dtype), notes.to(self.device, dtype)])
-        message = [flags, *(piece.reshape(-1).to(dtype) for piece in pieces)]
-        sizes = [len(part) for part in message]
-        first, *means = self.averaged(torch.cat(message)).split(sizes)
-        failed, *held = first.tolist()
-        for parameter, piece, mean, holders in zip(parameters, pieces, means, held, strict=True):
-            if holders:
-                parameter.grad = piece.copy_(mean.view(piece.shape))
-        return not failed
+        def finish() -> Tensor:
+            work.wait()
+            return sent.to(values.device)
+
+        return finish
 
     def share(self, module: nn.Module) -> None:
         """Give rank 0's parameters and buffers to all ranks, in place."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ganlib.data.images import from_bytes
 from ganlib.training.algorithm import Algorithm
 from ganlib.training.config import TrainerConfig
 
@@ -75,7 +76,8 @@ class Runtime:
                 value.data = value.data.contiguous(memory_format=layout)
 
     def laid_out(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """A batch's tensors, images in the run's layout."""
+        """A batch's tensors, image bytes as floats in [-1, 1], and images in the run's layout."""
+        tensors = {n: from_bytes(v) if v.dtype == torch.uint8 else v for n, v in tensors.items()}
         if self.layout == torch.contiguous_format:
             return tensors
         return {n: v.contiguous(memory_format=self.layout) if v.ndim == _IMAGES else v for n, v in tensors.items()}

@@ -120,7 +120,7 @@ class Run:
         self.average = Average(algorithm, config.ema) if config.ema else None
         self.progress = Progress()
         self._stepped = self._logged = False
-        self.guard = Guard(algorithm, config, self.progress)
+        self.guard = Guard(algorithm, config, self.progress, ranks)
         self.updater = Updater(algorithm, config, ranks, self.guard, self.runtime.autocast)
 
     @cached_property
@@ -138,11 +138,12 @@ class Run:
         """Check the data and turn them into batches: ``default`` to train on, ``held_out`` to validate on."""
         if is_lazy(validation):
             raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
-        held_out = training_tensors(validation or {})
+        spec = getattr(self.algorithm, "spec", None)
+        held_out = training_tensors(validation or {}, spec)
         if not is_lazy(data):
-            data = training_tensors(data)
+            data = training_tensors(data, spec)
             for given in (data, held_out):
-                check_training_data(getattr(self.algorithm, "spec", None), given)
+                check_training_data(spec, given)
             self.agreement.on_start(self.config, data, held_out)
         self.default = training_source(self.algorithm, data, self.config, self.ranks)
         self.held_out: TensorBatches | None = None

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganlib.errors import ConfigError
-from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
+from ganlib.training.algorithm import Algorithm, Batch, Item, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.config import TrainerConfig
-from ganlib.training.guard import Guard, culprit, exploded
+from ganlib.training.gradients import Gradients
+from ganlib.training.guard import Guard, exploded
 from ganlib.training.optim import build_optimiser, set_rates
 from ganlib.training.progress import Meter
 from ganlib.training.ranks import Ranks
@@ -39,6 +40,7 @@ class Updater:
         self.meter, self.autocast = Meter(), autocast
         self._own = dict(algorithm.optimisers())
         self._parameters: dict[tuple[str, ...], list[nn.Parameter]] = {}
+        self._gradients: dict[tuple[str, ...], Gradients] = {}
         self._rate = 1.0
 
     def set_rate(self, factor: float) -> None:
@@ -86,27 +88,21 @@ class Updater:
                     hook(batch)
 
     def _backward(self, phase: Phase, batch: Batch, retain: bool) -> None:
-        """Gradients of the global batch's loss, or the same DivergenceError on all ranks."""
+        """Gradients of the global batch's loss; the guard is given whether it was sane on every rank."""
         with self.autocast():
             losses = phase.loss(batch)
             total = losses.total
+        parameters, verdict = self._parameters_of(phase.players), total
         if self.ranks.alone:
-            self.guard.watch(losses.terms, total)
-        parameters = self._parameters_of(phase.players)
-        total.backward(inputs=parameters, retain_graph=retain)
-        if not self.ranks.alone:
-            self._average(losses, total, parameters)
+            total.backward(inputs=parameters, retain_graph=retain)
+        else:
+            gradients = self._gradients_of(phase.players)
+            with gradients.during_backward(overlap=not batch.averages):
+                total.backward(inputs=parameters, retain_graph=retain)
+            verdict = torch.where(gradients.average(bad=exploded(total)), math.nan, total.detach())
+        self.guard.watch(losses.terms, total, verdict)
         for name, value in losses.terms.items():
             self.meter.log(name, value.detach())
-
-    def _average(self, losses: Losses, total: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Mean gradients over the ranks; whether all losses were sane travels with them.
-
-        That saves a message, and no rank leaves while others wait.
-        """
-        if not self.ranks.average_gradients(parameters, bad=exploded(total)):
-            named = self.ranks.texts(culprit(losses.terms, total))
-            self.guard.loss_diverged(", ".join(sorted({name for text in named if text for name in text.split(", ")})))
 
     def _clip(self, players: tuple[str, ...]) -> None:
         """Clip the players' joint gradient, and log its norm as it was before."""
@@ -125,6 +121,11 @@ class Updater:
 
     def _optimisers_of(self, phase: Phase) -> list[torch.optim.Optimizer]:
         return [self.optimiser(name, phase.optimiser) for name in phase.players]
+
+    def _gradients_of(self, players: tuple[str, ...]) -> Gradients:
+        if players not in self._gradients:
+            self._gradients[players] = Gradients(self._parameters_of(players), self.ranks)
+        return self._gradients[players]
 
     def _parameters_of(self, players: tuple[str, ...]) -> list[nn.Parameter]:
         if players not in self._parameters:

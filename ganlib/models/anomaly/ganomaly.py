@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
+from ganlib.losses.divergence import wide
 from ganlib.nn.mlp import MLP
 from ganlib.nn.table import activate
 from ganlib.registry import register
@@ -123,7 +124,7 @@ class GANomaly(Algorithm):
         """``(z, x^, z^)``."""
         z = self.encoder(x)
         rebuilt = activate(self.spec.blocks, self.decoder(z))
-        return z, rebuilt, self.second_encoder(rebuilt)
+        return wide(z), rebuilt, wide(self.second_encoder(rebuilt))
 
     def generator_loss(self, batch: Batch) -> Losses:
         """The three terms; also keeps the running means by which the score is scaled."""
@@ -131,7 +132,7 @@ class GANomaly(Algorithm):
         code_error = (z - again).square()
         with torch.no_grad():
             if self.training:
-                self.latent_scale.lerp_(code_error.mean(0).float(), _MEMORY)
+                self.latent_scale.lerp_(code_error.mean(0), _MEMORY)
                 self.context_scale.lerp_((batch.x - rebuilt).square().mean(0), _MEMORY)
         return Losses(
             weights={
@@ -139,7 +140,7 @@ class GANomaly(Algorithm):
                 "contextual": self.config.contextual,
                 "encoder": self.config.encoder,
             },
-            adversarial=(self.critic.features(batch.x) - self.critic.features(rebuilt)).square().mean(),
+            adversarial=(wide(self.critic.features(batch.x)) - self.critic.features(rebuilt)).square().mean(),
             contextual=(batch.x - rebuilt).abs().mean(),
             encoder=code_error.mean(),
         )

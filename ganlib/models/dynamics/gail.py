@@ -33,6 +33,7 @@ from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import objective
+from ganlib.losses.divergence import wide
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -165,7 +166,7 @@ class GAIL(Algorithm):
         """The surrogate whose gradient is the policy gradient on the critic's reward, which is only logged."""
         states, actions, moving = self.walk(self.config.walks, batch.generator)
         with torch.no_grad():
-            reward = F.softplus(self.critic(self.pairs(states, actions)).squeeze(-1))
+            reward = F.softplus(wide(self.critic(self.pairs(states, actions))).squeeze(-1))
             # Arriving must not cost reward: the walk's mean reward stands in for the steps it saved.
             reward = torch.where(moving, reward, reward[moving].mean())
             value = torch.zeros_like(reward)
@@ -175,7 +176,7 @@ class GAIL(Algorithm):
                 value[t] = running
             value = value - value.mean(1, keepdim=True)
             value = value / value.std().clamp_min(1e-6)
-        log_p = self.policy(states).log_softmax(-1)
+        log_p = wide(self.policy(states)).log_softmax(-1)
         chosen = log_p.gather(2, actions[..., None]).squeeze(2)
         entropy = -(log_p.exp() * log_p).sum(2)
         loss = -(chosen * value + self.config.entropy * entropy)[moving].mean()

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
+from ganlib.losses.divergence import wide
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -125,15 +126,20 @@ class Glow(Algorithm):
     def flow(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(z, log|det dz/dx|)``, shapes ``(n, d)`` and ``(n,)``."""
         total = torch.zeros(len(x), device=x.device)
-        for step in self.steps:
-            x, log_det = step(x)
-            total = total + log_det
+        # Each step's rounding adds up in the inverse and in the likelihood: half precision leaves two digits.
+        with torch.autocast(x.device.type, enabled=False):
+            x = wide(x)
+            for step in self.steps:
+                x, log_det = step(x)
+                total = total + log_det
         return x, total
 
     def inverse(self, z: Tensor) -> Tensor:
         """x with ``flow(x)[0] == z``."""
-        for step in reversed(self.steps):
-            z = step.inverse(z)
+        with torch.autocast(z.device.type, enabled=False):
+            z = wide(z)
+            for step in reversed(self.steps):
+                z = step.inverse(z)
         return z
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from ganlib.config import Config, Count, Rate, Share
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
+from ganlib.losses.divergence import wide
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
 
@@ -156,7 +157,7 @@ class SeqGAN(Algorithm):
         """The surrogate whose gradient is the policy gradient; the mean reward is only logged."""
         tokens = self.sample(batch)
         value = self.action_values(tokens, batch.generator)
-        log_p = self.generator.logits(tokens).log_softmax(2).gather(2, tokens[..., None]).squeeze(2)
+        log_p = wide(self.generator.logits(tokens)).log_softmax(2).gather(2, tokens[..., None]).squeeze(2)
         loss = -(log_p * (value - value.mean(0))).mean()
         return Losses(weights={"reward": 0.0}, policy=loss, reward=value[:, -1].mean())
 
@@ -172,6 +173,6 @@ class SeqGAN(Algorithm):
         for t in range(1, length):
             prefix = tokens[:, :t].repeat(self.config.rollouts, 1)
             finished = self.generator.complete(prefix, length, generator)
-            values.append(torch.sigmoid(self.critic(finished)).view(self.config.rollouts, n).mean(0))
-        values.append(torch.sigmoid(self.critic(tokens)).view(n))
+            values.append(torch.sigmoid(wide(self.critic(finished))).view(self.config.rollouts, n).mean(0))
+        values.append(torch.sigmoid(wide(self.critic(tokens))).view(n))
         return torch.stack(values, 1)

@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 
 from ganlib.config import Rate, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.losses.divergence import gaussian_kl
+from ganlib.losses.divergence import gaussian_kl, wide
 from ganlib.losses.table import positions
 from ganlib.models.vae.vae import VAE, VAEConfig
 from ganlib.nn.gaussian import reparameterise
@@ -86,7 +86,7 @@ class AAVAE(VAE):
     def critic_loss(self, batch: Batch) -> Losses:
         """Telling real examples from generated ones."""
         return Losses(
-            critic=softplus(-self.critic(batch.x)).mean() + softplus(self.critic(self.made(batch))).mean()
+            critic=softplus(-wide(self.critic(batch.x))).mean() + softplus(wide(self.critic(self.made(batch)))).mean()
         )  # fmt: skip
 
     def _bound(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
