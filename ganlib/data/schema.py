@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from ganlib.data.constraints import GUIDE, UNUSED, Constraint, check_constraints, read_constraints
 from ganlib.data.gaps import check_gaps, without_gaps
 from ganlib.errors import ConfigError
+from ganlib.files import write_whole
 from serving.table.layouts import number_layout
 from serving.table.words import Missing, missing_words
 from serving.table.zones import zone
@@ -268,13 +268,9 @@ class Schema:
         del values["label"], values["group"]
         text = yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
         text = _HEADING + _commented(text, [tuple((comments or {}).get(c.name, ())) for c in self.columns])
-        target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(target)
+            write_whole(Path(path), text.encode())
         except OSError as error:
-            part.unlink(missing_ok=True) if part.parent.is_dir() else None
             raise ConfigError(f"schema file {path} cannot be written: {error.strerror or error}") from error
 
     @classmethod

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ganlib.data.images import to_uint8
 from ganlib.errors import ConfigError, DataError
+from ganlib.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -362,13 +362,5 @@ def _save(figure: Figure, path: str | Path) -> Path:
         raise ConfigError(f"there is no folder {path.parent} to write {path.name} into; make it")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, buffer.getvalue())
     return path

@@ -1,12 +1,11 @@
 """Checkpoints without pickle: tensors in safetensors, everything else as JSON inside the same file's header.
 
-A checkpoint is written under a temporary name, fsynced and renamed, so that a crash leaves the old one whole.
+A crash while one is written leaves the old one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ganlib.errors import ConfigError, DataError
+from ganlib.files import write_whole
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write tensors and JSON metadata atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    temporary = path.with_suffix(f".tmp-{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(save(whole, metadata={"meta": json.dumps(meta)}))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_whole(path, save(whole, metadata={"meta": json.dumps(meta)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

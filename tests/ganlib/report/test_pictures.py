@@ -1,6 +1,7 @@
 """Pictures have the size, the pixels and the words they should, and are written whole or not at all."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -257,7 +258,7 @@ def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
     def full(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pictures.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
         sample_grid(-images, path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["grid.png"]
