@@ -19,8 +19,7 @@ from ganlib.data.image_files import Header
 from ganlib.data.image_values import MAX_SIDE, MIN_SIDE, from_bytes, spec_of_sides
 from ganlib.data.order import check_batch_size
 from ganlib.errors import ConfigError, DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from serving.table.pictures import SUFFIXES
 
 
 class ImageFolder:

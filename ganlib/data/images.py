@@ -3,8 +3,7 @@
 Pillow decodes the files and is imported only then. Grey images have one channel, colour images three (RGB).
 """
 
-from ganlib.data.image_files import MAX_PIXELS
-from ganlib.data.image_folder import SUFFIXES, ImageFolder
+from ganlib.data.image_folder import ImageFolder
 from ganlib.data.image_values import (
     MAX_SIDE,
     MIN_SIDE,
@@ -16,6 +15,7 @@ from ganlib.data.image_values import (
     to_uint8,
 )
 from ganlib.data.lazy_images import ByteSource, ImageSource, LazyImages
+from serving.table.pictures import MAX_PIXELS, SUFFIXES
 
 __all__ = [
     "MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "SUFFIXES", "ByteSource", "Channels", "ImageFolder", "ImageSource",

@@ -18,6 +18,7 @@ import ganlib
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
+from ganlib.export.array_detector import seal_array_detector
 from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
@@ -25,7 +26,10 @@ from ganlib.export.parity import check_opens
 from ganlib.export.parts import Sealed
 from ganlib.files import write_whole
 from ganlib.training import Algorithm
-from serving.opening.metadata import FORMAT_VERSION, hashes_of
+from serving.opening.metadata import hashes_of
+
+# Detectors of arrays say their own (ganlib.export.array_detector); everything else is readable by earlier releases.
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ def seal(
     name); missing entries are taken from the estimator's ``training_``, or are null. Equal estimators give equal
     bytes. Parent folders are created.
 
-    Augmenters of images output bytes ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions
-    is conditioned on their embeddings, ``augmenter.arrays_.embed(captions)``.
+    Detectors of images and series take arrays as they were fitted on. Augmenters of images output bytes
+    ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions is conditioned on their embeddings,
+    ``augmenter.arrays_.embed(captions)``.
 
     Raises ConfigError for an estimator that is not fitted, a column whose name the graph needs, or an invalid path;
     ParityError if the graph does not reproduce torch. Nothing is written then.
@@ -97,9 +102,10 @@ def save_sealed(
 def _parts(estimator: Any) -> Sealed:
     """The estimator's graph with its metadata."""
     if getattr(estimator, "arrays_", None) is not None:
-        if hasattr(estimator, "calibration_"):
-            raise ConfigError("detectors of images and series are not sealed yet; the format holds those of tables")
-        return _array_parts(estimator)
+        if not hasattr(estimator, "calibration_"):
+            return _array_parts(estimator)
+        parts = seal_array_detector(estimator)
+        return replace(parts, metadata={**parts.metadata, "model": _model_card(estimator)})
     if hasattr(estimator, "calibration_"):
         parts = seal_detector(estimator)
     elif hasattr(estimator, "conditions_"):
@@ -152,7 +158,7 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
         "onnx": onnx.__version__,
         "python": platform.python_version(),
     }
-    entries = dict(facts) | {"format_version": FORMAT_VERSION, "versions": versions}
+    entries = {"format_version": FORMAT_VERSION, **facts, "versions": versions}
     written = {key: _json(value) for key, value in entries.items()}
     written["hashes"] = _json(hashes_of(model.graph.SerializeToString(deterministic=True), written))
     model.producer_version = ganlib.__version__

@@ -19,14 +19,14 @@ from serving.artifact import Limits, load_artifact
 from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
 from serving.opening import child
 from serving.opening.cost import cost
-from serving.opening.metadata import FORMAT_VERSION, read_metadata
+from serving.opening.metadata import read_metadata
 from serving.opening.session import run
 from serving.opening.whole import examine
 from serving.scorer import Scorer
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
-FILES = [GOLDEN / f"v{FORMAT_VERSION}" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx"]
+FILES = [GOLDEN / "v2" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx"]
 
 
 @pytest.fixture
@@ -368,7 +368,7 @@ def scorer(artifact):
     ],
 )
 def test_feeds_that_do_not_fit_are_named(scorer, edit, words):
-    feeds = dict(scorer.adapter.feeds(table(60)))
+    feeds = dict(scorer.reader.feeds(table(60)))
     feeds = {} if edit(feeds) == {} else feeds
     with pytest.raises(DataError, match=words):
         scorer.score(feeds)
