@@ -26,12 +26,13 @@ import numpy as np
 import pandas as pd
 
 from ganlib.data.codes import ColumnCode, soft_clip
+from ganlib.data.column import Column
 from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
 from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, rounded, rounding_unit, to_scores
-from ganlib.data.schema import Column, Schema
+from ganlib.data.schema import Schema
 from ganlib.data.shares import Shares, training_shares
 from ganlib.data.spec import Block, BlockKind, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
