@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,12 +13,37 @@ from torch import Tensor
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.training.algorithm import Item, Phase, Routine
+from ganlib.training.algorithm import Algorithm, Item, Phase, Routine, Stage
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
+from ganlib.training.config import TrainerConfig
+from ganlib.training.ema import Average
+from ganlib.training.guard import Guard
 from ganlib.training.progress import Progress
+from ganlib.training.ranks import Ranks
+from ganlib.training.updater import Updater
 
-if TYPE_CHECKING:
-    from ganlib.training.trainer import Run
+
+class Run(Protocol):
+    """The state of a training run that a checkpoint holds."""
+
+    config: TrainerConfig
+    algorithm: Algorithm
+    ranks: Ranks
+    device: torch.device
+    generator: torch.Generator
+    default: Any
+    stages: Sequence[Stage]
+    average: Average | None
+    progress: Progress
+    guard: Guard
+    updater: Updater
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings, data and model that a checkpoint must agree with."""
+
+    def part_ways(self) -> None:
+        """Seed torch's global generator differently on each rank."""
 
 
 def save_run(run: Run, path: Path) -> None:
