@@ -20,9 +20,14 @@ Score = Callable[[Tensor], Tensor]
 def slopes(score: Score, at: Tensor) -> Tensor:
     """Norm of the critic's gradient at each point of ``(n, *shape)``, ``(n,)``; differentiable."""
     at = at.detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(score(at).sum(), at, create_graph=True)
+    (slope,) = torch.autograd.grad(_of_examples(score, at).sum(), at, create_graph=True)
     # The norm's own gradient is infinite at 0.
     return (slope.flatten(1).square().sum(1) + 1e-16).sqrt()
+
+
+def _of_examples(score: Score, at: Tensor) -> Tensor:
+    """One score an example, ``(n,)``: the mean over a patch critic's."""
+    return score(at).reshape(len(at), -1).mean(1)
 
 
 def _between(x: Tensor, made: Tensor, batch: Batch) -> Tensor:
@@ -41,7 +46,7 @@ def _one_sided(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
 def _difference_quotient(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
     points, other = _between(x, made, batch).detach(), batch.permutation()
     # Both ends of all chords are judged in one forward, which is what makes this cheaper than a slope.
-    scores = score(points).view(len(x))
+    scores = _of_examples(score, points)
     rise, run = (scores - scores[other]).abs(), (points - points[other]).flatten(1).norm(dim=1)
     return (rise / (run + 1e-6) - 1).square().mean()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganlib.abilities import (
     EXPORTS,
@@ -19,6 +19,7 @@ from ganlib.abilities import (
     Translates,
     can,
 )
+from ganlib.data.fields import Field
 from ganlib.registry import Entry
 from ganlib.testing.law import Case, expect, law
 from ganlib.training import Trainer, TrainerConfig
@@ -44,7 +45,8 @@ def abilities(case: Case) -> None:
         if isinstance(model, HasDensity):
             expect(model.log_prob(x).shape == (5,), "log_prob does not give one number for each example")
         if isinstance(model, Translates):
-            expect(model.translate(x).shape == x.shape, "translate does not give one counterpart for each example")
+            found, wanted = tuple(model.translate(x).shape), (5, *_other(case).shape)
+            expect(found == wanted, f"counterparts of 5 examples have shape {found}, not {wanted}")
         if isinstance(model, Encodes) and can(model, Encodes):
             codes = model.encode(x, *told)
             expect(codes.ndim == 2 and len(codes) == 5, f"codes of 5 examples have shape {tuple(codes.shape)}")
@@ -71,6 +73,36 @@ def scoring(case: Case) -> None:
     expect(whole.shape == (40,), f"40 examples have scores of shape {tuple(whole.shape)}")
     expect(torch.equal(whole, again), "two calls give different scores")
     expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "scores depend on the other examples of the batch")
+
+
+def _other(case: Case) -> Field:
+    """The field that a translator translates to."""
+    found = case.toy.spec.field_of("x_b")
+    return case.toy.spec.x if found is None else found
+
+
+class Translation(nn.Module):
+    """A translator as a module, for export."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate."""
+        return self.model.translate(x)
+
+
+@law("translating", _has(Translates))
+def translating(case: Case) -> None:
+    """Counterparts are pure, finite, and do not depend on the batch."""
+    model, x = case.trained().eval(), case.data()["x"][:40]
+    with torch.no_grad():
+        whole, again = model.translate(x), model.translate(x)
+        pieces = torch.cat([model.translate(x[:1]), model.translate(x[1:8]), model.translate(x[8:])])
+    expect(torch.equal(whole, again), "two calls give different counterparts")
+    expect(bool(whole.isfinite().all()), "counterparts are not finite")
+    expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "counterparts depend on the batch's other examples")
 
 
 def _asked(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
@@ -100,8 +132,11 @@ def export(case: Case) -> None:
     """Something can be sealed: what the model exports becomes an ONNX graph that agrees with torch."""
     from ganlib.export.network import export_network
 
-    expect(bool(case.entry.exports), "it exports nothing")
+    translates = Translates in case.entry.abilities
+    expect(bool(case.entry.exports) or translates, "it exports nothing")
     algorithm = case.make()
+    if translates:
+        export_network(Translation(case.make().eval()), case.data(rows=2)["x"])
     if "scorer" in case.entry.exports:
         export_network(algorithm.scorer(), case.data(rows=2)["x"])
     if "sampler" in case.entry.exports:

@@ -70,6 +70,9 @@ class Batch:
     therefore not be drawn row by row.
     """
 
+    # Whether a repeated phase drew it beyond its step's own batch, so that no other phase will see it.
+    further = False
+
     def __init__(
         self, tensors: Mapping[str, Tensor], generator: torch.Generator | None = None, ranks: Ranks = ALONE
     ) -> None:

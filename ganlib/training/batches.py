@@ -105,4 +105,6 @@ class Stream:
             self._refills += 1
             self._tensors = iter(self._batches.epoch(self._number + 1_000_000 * self._refills))
             tensors = next(self._tensors)
-        return self._wrap(tensors)
+        batch = self._wrap(tensors)
+        batch.further = True
+        return batch

@@ -24,6 +24,7 @@ from ganlib.config import Weight
 from ganlib.data.spec import DataSpec
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
+from ganlib.models.gan.networks import Networks
 from ganlib.nn.architecture import Headed, activate_output
 from ganlib.nn.layers import bake
 from ganlib.registry import register
@@ -49,12 +50,13 @@ class ModeRegularisedGAN(GAN):
 
     config: ModeRegularisedGANConfig
 
-    def build(self) -> None:
+    def build(self, networks: Networks) -> nn.Module | None:
         """As GAN, with an encoder."""
-        super().build()
-        options = replace(self.net_options(critic=True), norm="none")
-        trunk = self.networks(critic=True).trunk(self.spec.shape, 0, options)
+        critic = super().build(networks)
+        options = replace(networks.options(critic=True), norm="none")
+        trunk = networks.row(critic=True).trunk(self.spec.shape, 0, options)
         self.encoder = Headed(trunk, self.config.latent_dim)
+        return critic
 
     def players(self) -> dict[str, nn.Module]:
         """Critic, generator and encoder."""
@@ -75,7 +77,7 @@ class ModeRegularisedGAN(GAN):
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The game against drawn and against rebuilt examples."""
-        rebuilt = self.play(batch, self.rebuilt(batch).detach())
+        rebuilt = self.game.play(batch, self.sides(batch, self.rebuilt(batch).detach()))
         return super().critic_loss(batch) | Losses(
             weights={"critic_rebuilt": self.config.fool}, critic_rebuilt=self.objective.critic(rebuilt)
         )
@@ -86,7 +88,7 @@ class ModeRegularisedGAN(GAN):
         terms = Losses(
             weights={"rebuild": self.config.rebuild, "fool": self.config.fool},
             rebuild=(batch.x - rebuilt).square().mean(),
-            fool=self.objective.generator(self.play(batch, rebuilt)),
+            fool=self.objective.generator(self.game.play(batch, self.sides(batch, rebuilt))),
         )
         return super().generator_loss(batch) | terms
 
