@@ -65,7 +65,6 @@ class CVAEConfig(Config):
     modalities=("table", "points", "image", "series"),
     paper="Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative Models, "
     "NIPS 2015",
-    trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAE(Algorithm):
     """Encoder and decoder, both given the class, trained together as one player."""
