@@ -25,7 +25,7 @@ LEAST_GROUP = 100
 # The parity bound, relative to max(|score|, median): closer scores may differ by arithmetic only.
 TIE = 1e-5
 FADE = 2e-4  # relative width over which the weight of a tie falls to 0
-REACH = 1e30  # keeps inf - tie infinite
+REACH = 1e30  # so that inf - tie stays infinite
 
 
 def as_scores(scores: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Adversarial objectives as rows of one table. Critics return logits; the row owns the link function.
 
-A row maps a ``Play`` (data, generated examples and the critic's view of both) to scalars that are minimised, and
-carries what its source trains it with. A critic's score is high for real examples in every row; an energy critic's
-score is minus its energy.
+A row maps a ``Play`` (data, generated examples and the critic's scores of both) to scalars that are minimised, and
+holds the training recipe of its source. In every row a critic's score is high for real examples; the score of an
+energy critic is minus its energy.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _f_gan(name: str, **toy: Any) -> Objective:
     )
 
 
-# Bounds that grow without limit: without a penalty their critics run away on most seeds.
+# These bounds grow without limit; without a penalty their critics diverge on most seeds.
 _STEADY = {"learning_rate": 1e-3, "penalty": "zero_centred", "penalty_weight": 1.0}
 _ADAM_WGAN = Recipe(learning_rate=1e-4, betas=(0.5, 0.9), critic_steps=5, penalty="two_sided")
 _LEAST_SQUARES = Objective(
@@ -251,7 +251,7 @@ _ROWS = (
         state={"k": 0.0},
         update=_equilibrium_update,
         watch=_equilibrium_measure,
-        couples="the equilibrium follows the mean energy of the batch",
+        couples="the equilibrium depends on the mean energy of the batch",
         detects=True,
         model="began",
         toy={
@@ -318,20 +318,20 @@ _SHIPPED = frozenset(OBJECTIVES)
 
 
 def add_objective(row: Objective) -> Objective:
-    """Add a row of your own, to be named like the others, or replace it.
+    """Add a custom objective, which can then be used by name, or replace one.
 
-    Raises ConfigError on the name of one of the library's, and on a ``kind`` that is none.
+    Raises ConfigError for the name of one of the library's objectives, and for an unknown ``kind``.
     """
     if row.name in _SHIPPED:
-        raise ConfigError(f"an objective of the library is called {row.name!r}: choose another name")
+        raise ConfigError(f"an objective of the library is called {row.name!r}; choose another name")
     if row.kind not in ("logit", "energy", "none"):
-        raise ConfigError(f"the kind of an objective is logit, energy or none, not {row.kind!r}")
+        raise ConfigError(f"the kind of an objective must be logit, energy or none, not {row.kind!r}")
     OBJECTIVES[row.name] = row
     return row
 
 
 def objective(name: str) -> Objective:
-    """The row of this name; raises ConfigError naming all, and both meanings of "lsgan"."""
+    """The row of this name; raises ConfigError, listing the names, if there is none."""
     if name in OBJECTIVES:
         return OBJECTIVES[name]
     if name == "lsgan":
@@ -340,8 +340,10 @@ def objective(name: str) -> Objective:
 
 
 def score_objective(name: str) -> Objective:
-    """The row of this name, where scores alone play it (``critic_of``, ``generator_of``); raises ConfigError where it
-    needs an auto-encoder, the examples, a state, or a bound on the critic's slopes."""
+    """The row of this name, if it needs only critic scores (``critic_of``, ``generator_of``).
+
+    Raises ConfigError if it needs an auto-encoder, the examples, a state, or a bound on the critic's slopes.
+    """
     row = objective(name)
     able = [row.name for row in OBJECTIVES.values() if _by_scores(row)]
     if row.name not in able:

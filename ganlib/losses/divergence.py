@@ -1,4 +1,4 @@
-"""Divergences between distributions, in float32 or wider also under autocast."""
+"""Divergences between distributions, computed in float32 or wider, also under autocast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def wide(values: Tensor) -> Tensor:
     """The values in float32 if they are in half precision, else unchanged.
 
-    Losses are computed from them: a mean of bfloat16 values keeps three digits, and a sum over many terms fewer.
+    Losses need it: a mean of bfloat16 values has three correct digits, and a sum of many terms fewer.
     """
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 

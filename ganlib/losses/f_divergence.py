@@ -18,8 +18,8 @@ from ganlib.losses.objective import Play, scored
 class Divergence:
     """An f-divergence: the critic's output activation g_f(v), and the conjugate f*(g_f(v)), both of logits.
 
-    ``scale`` turns the bound into the divergence's usual value. ``original``: the generator minimises the bound itself,
-    where maximising E g_f(V(G(z))) (the paper's section 3.2) has slopes that grow exponentially.
+    ``scale`` converts the bound to the divergence's usual value. ``original``: the generator minimises the bound
+    itself, because the gradient of E g_f(V(G(z))) (the paper's section 3.2) would grow exponentially.
     """
 
     activation: Callable[[Tensor], Tensor]
@@ -28,7 +28,7 @@ class Divergence:
     original: bool = False
 
     def bound(self, play: Play) -> Tensor:
-        """E g_f(V(x)) - E f*(g_f(V(G(z)))): never above the divergence (arXiv 1606.00709, equation 4)."""
+        """E g_f(V(x)) - E f*(g_f(V(G(z)))): at most the divergence (arXiv 1606.00709, equation 4)."""
         return self.activation(play.real).mean() - self.conjugate(play.fake).mean()
 
 
@@ -48,7 +48,7 @@ DIVERGENCES: dict[str, Divergence] = {
 def divergence_bound(name: str, real: Tensor, fake: Tensor) -> Tensor:
     """Lower bound of a named f-divergence D(P || Q), a scalar, from logits of samples of P and Q; to be maximised.
 
-    Source: Nowozin et al., f-GAN, arXiv 1606.00709, equation 4 and table 2. Raises ConfigError on an unknown name.
+    Source: Nowozin et al., f-GAN, arXiv 1606.00709, equation 4 and table 2. Raises ConfigError for an unknown name.
     """
     if name not in DIVERGENCES:
         raise ConfigError(f"no f-divergence is called {name!r}; choose {', '.join(sorted(DIVERGENCES))}")

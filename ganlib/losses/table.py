@@ -14,7 +14,7 @@ from ganlib.losses.divergence import gaussian_nll, wide
 
 
 def positions(blocks: Sequence[Block], kind: str, dim: int) -> Tensor:
-    """Indices of the positions that belong to blocks of a kind; with no blocks at all, every position is a number."""
+    """Indices of the positions in blocks of a kind; without blocks, every position is a number."""
     if not blocks:
         return torch.arange(dim if kind == "number" else 0)
     chosen = [i for block in blocks if block.kind == kind for i in range(block.start, block.stop)]
@@ -49,7 +49,7 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
 def example_nll(spec: DataSpec, output: Tensor, log_variance: Tensor, x: Tensor) -> Tensor:
     """-log p(x | output) in nats, ``(n, terms)``: by column for table rows, by value for images and series.
 
-    Images are Gaussian round tanh(output), series round output; ``log_variance`` broadcasts to ``(n, d)``.
+    Images are Gaussian around tanh(output), series around output; ``log_variance`` broadcasts to ``(n, d)``.
     """
     if len(spec.shape) == 1:
         return row_nll(spec.blocks, output, log_variance, x)

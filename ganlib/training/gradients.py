@@ -1,4 +1,4 @@
-"""Gradients averaged over the ranks of a run, while the backward pass that computes them is still running."""
+"""Averages gradients over the ranks of a run while the backward pass is still running."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ganlib.training.ranks import Ranks
 
-BUCKET = 1 << 23  # values in one message: large enough that its start costs little
+BUCKET = 1 << 23  # values in one message, large enough to make its start-up cost negligible
 
 
 @dataclass
 class _Bucket:
-    """Parameters whose gradients travel in one message, all of one type."""
+    """Parameters of one type, whose gradients are sent in one message."""
 
     parameters: list[nn.Parameter]
     waiting: int = 0
@@ -27,8 +27,8 @@ class _Bucket:
 class Gradients:
     """The gradients of one phase's parameters, replaced by their means over the ranks.
 
-    Messages leave in a fixed order, the last layers' first, since a backward pass reaches those first. Nothing is read
-    from the device unless a parameter has no gradient on this rank.
+    Messages are sent in a fixed order, those of the last layers first, as the backward pass computes them. Nothing is
+    read from the device unless a parameter has no gradient on this rank.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], ranks: Ranks, size: int = BUCKET) -> None:
@@ -46,8 +46,8 @@ class Gradients:
     def during_backward(self, overlap: bool) -> Iterator[None]:
         """Run the backward pass in this context, and with ``overlap`` send each bucket as soon as it is complete.
 
-        Without it, buckets are sent in ``average``. Needed if the loss communicates in its own backward
-        (``Batch.mean``): its messages and these could then leave in another order on another rank.
+        Otherwise, buckets are sent by ``average``. This is needed if the loss itself communicates in the backward pass
+        (``Batch.mean``), because the order of its messages and these could then differ between ranks.
         """
         self._sent, handles = 0, []
         for bucket in self.buckets:
@@ -76,9 +76,9 @@ class Gradients:
 
     @torch.no_grad()
     def average(self, bad: Tensor) -> Tensor:
-        """Send what is left, wait, and set the means; returns a flag on the device: whether any rank's ``bad`` is set.
+        """Send the remaining buckets, wait, and set the means; returns whether ``bad`` is set on any rank, as a tensor.
 
-        A parameter that has no gradient on any rank keeps none, so that it is not stepped.
+        A parameter without a gradient on any rank stays without one, so that its optimiser skips it.
         """
         while self._sent < len(self.buckets):
             self._send()

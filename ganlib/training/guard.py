@@ -1,4 +1,4 @@
-"""Sane losses and the weights to go back to: the last good ones after a divergence, the best ones at the end."""
+"""Detects divergence, and holds the weights to restore: the last good ones after it, the best ones at the end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ganlib.training.ema import Average
 from ganlib.training.progress import Progress
 from ganlib.training.ranks import ALONE, Ranks
 
-EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
+EXPLODED = 1e12  # far above the losses of sensible data; here float32 has steps of 65,536
 READ_EVERY = 50  # steps after which losses are read within an epoch
 
 State = dict[str, Tensor]
 
 
 def sane(loss: float) -> bool:
-    """Whether a loss is a number and not beyond 1e12."""
-    return abs(loss) <= EXPLODED  # which is false of NaN
+    """Whether a loss is finite and at most 1e12 in size."""
+    return abs(loss) <= EXPLODED  # False for NaN
 
 
 def exploded(loss: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def exploded(loss: Tensor) -> Tensor:
 
 
 def culprit(terms: Mapping[str, Tensor], total: Tensor) -> str:
-    """The terms that are not sane if their weighted sum is not, or the sum if each of them is; else nothing."""
+    """Names of the terms that are not sane, or "the weighted sum" if only that is not; empty if the sum is sane."""
     *numbers, judged = _numbers([*terms.values(), total])
     if sane(judged):
         return ""
@@ -42,7 +42,7 @@ def culprit(terms: Mapping[str, Tensor], total: Tensor) -> str:
 
 
 def _numbers(scalars: Sequence[Tensor]) -> list[float]:
-    """The values of scalar tensors, read at once from each device."""
+    """The values of scalar tensors, with one read per device."""
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, value in enumerate(scalars):
         kinds.setdefault((value.device, value.dtype), []).append(index)
@@ -53,7 +53,7 @@ def _numbers(scalars: Sequence[Tensor]) -> list[float]:
     return [numbers[index] for index in range(len(scalars))]
 
 
-class _Watched(NamedTuple):
+class _Update(NamedTuple):
     """The losses of one update."""
 
     step: int
@@ -64,16 +64,16 @@ class _Watched(NamedTuple):
 
 
 class Guard:
-    """Keeps copies of the weights, and ends a run that diverges or stops improving."""
+    """Holds copies of the weights, and ends a run that diverges or stops improving."""
 
     def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress, ranks: Ranks = ALONE) -> None:
         self.algorithm, self.config, self.progress, self.ranks = algorithm, config, progress, ranks
         self.best_state: State | None = None
-        self._unread: list[_Watched] = []
+        self._unread: list[_Update] = []
 
     def start(self) -> None:
-        """Take the current weights, those before the run's first step, for good."""
-        # The newest state from which a sane step was taken, and a later one from which that is not known yet.
+        """Take the weights before the first step as good."""
+        # The newest state known to precede a sane step, and a later one for which this is not known yet.
         self._good = self._newest = (self.progress.history.steps, self.snapshot())
 
     def snapshot(self) -> State:
@@ -81,24 +81,24 @@ class Guard:
         return {name: value.detach().clone() for name, value in self.algorithm.state_dict().items()}
 
     def keep(self) -> None:
-        """Remember the current weights; called at the end of an epoch, all losses of which were sane."""
+        """Copy the current weights; called at the end of an epoch whose losses were all sane."""
         self._good, self._newest = self._newest, (self.progress.history.steps, self.snapshot())
 
     # ---------------------------------------------------------------- divergence
-    def watch(self, terms: Mapping[str, Tensor], total: Tensor, verdict: Tensor | None = None) -> None:
-        """Remember an update's losses, to be read later: reading each would make the CPU wait for the device.
+    def record(self, terms: Mapping[str, Tensor], total: Tensor, verdict: Tensor | None = None) -> None:
+        """Store an update's losses and read them later, because reading each makes the CPU wait for the device.
 
-        ``verdict`` is a number that is not sane if the update was not on any rank; by default ``total``.
+        ``verdict`` is not sane if the update was not sane on any rank; defaults to ``total``.
         """
         plain = {name: value.detach() for name, value in terms.items()}
         total = total.detach()
         judged = total if verdict is None else verdict.detach()
         steps, epoch = self.progress.history.steps + 1, self.progress.epoch + 1
-        self._unread.append(_Watched(steps, epoch, plain, total, judged))
+        self._unread.append(_Update(steps, epoch, plain, total, judged))
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Run a step in this context; an error that an exploded loss led to is raised as DivergenceError."""
+        """Run a step in this context; an error caused by an exploded loss is raised as DivergenceError."""
         try:
             yield
         except Exception:
@@ -123,7 +123,7 @@ class Guard:
                 self._fail("loss", ", ".join(sorted(names)) or "of another process", update.step, update.epoch)
 
     def check_weights(self) -> None:
-        """Raise DivergenceError if a player's weights are not finite: no loss has judged the last update."""
+        """Raise DivergenceError if a player's weights are not finite; no loss shows this after the last update."""
         for player in self.algorithm.players():
             if not all(bool(value.isfinite().all()) for value in self.algorithm.parameters_of(player)):
                 self._fail("weights of", player, self.progress.history.steps, self.progress.epoch)
@@ -139,7 +139,7 @@ class Guard:
 
     # ---------------------------------------------------------------- early stopping
     def judge(self, value: float) -> None:
-        """Record a validation loss; keep the weights if it is the best, stop after ``patience`` without a gain."""
+        """Record a validation loss; copy the weights if it is the best, stop after ``patience`` without improvement."""
         progress, patience = self.progress, self.config.patience
         progress.history.record({"validation": value})
         margin = self.config.min_delta * abs(progress.best) if math.isfinite(progress.best) else 0.0
@@ -153,7 +153,7 @@ class Guard:
             progress.history.stopped = "patience"
 
     def finish(self, average: Average | None) -> None:
-        """Leave the best weights in the algorithm, else the averaged ones, if there are such."""
+        """Load the best weights into the algorithm, or else the averaged ones, if there are any."""
         self.check_weights()
         if self.best_state is not None:
             self.algorithm.load_state_dict(self.best_state)

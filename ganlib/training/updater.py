@@ -1,4 +1,4 @@
-"""One item of a stage on one batch: a phase, a simultaneous tuple of phases, or a routine."""
+"""Runs one item of a stage on one batch: a phase, a simultaneous tuple of phases, or a routine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ganlib.training.ranks import Ranks
 
 
 class Updater:
-    """Moves the players: loss, gradient, clipping, optimiser, memo and hooks of each item.
+    """Updates the players: loss, gradient, clipping, optimiser, memo and hooks of each item.
 
-    ``meter`` collects the losses by name. Gradients go to a phase's own parameters only. Losses and hooks run in the
-    context that ``autocast`` gives.
+    ``meter`` collects the losses by name. Only the parameters of a phase's players get gradients. Losses and hooks run
+    in the context of ``autocast()``.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Updater:
                 self._update([item], more() if index and item.fresh else batch)
 
     def optimiser(self, player: str, override: Optimiser | None = None) -> torch.optim.Optimizer:
-        """The optimiser of a player, or the one that a phase overrides it by; built when first needed."""
+        """The optimiser of a player, or the phase's override; built when first needed."""
         key = player if override is None else f"{player}@{override}"
         if key not in self.optimisers:
             spec = override or self._own.get(player, Optimiser())
@@ -88,7 +88,7 @@ class Updater:
                     hook(batch)
 
     def _backward(self, phase: Phase, batch: Batch, retain: bool) -> None:
-        """Gradients of the global batch's loss; the guard is given whether it was sane on every rank."""
+        """Compute the gradients of the global batch's loss; passes to the guard whether it was sane on every rank."""
         with self.autocast():
             losses = phase.loss(batch)
             total = losses.total
@@ -100,12 +100,12 @@ class Updater:
             with gradients.during_backward(overlap=not batch.averages):
                 total.backward(inputs=parameters, retain_graph=retain)
             verdict = torch.where(gradients.average(bad=exploded(total)), math.nan, total.detach())
-        self.guard.watch(losses.terms, total, verdict)
+        self.guard.record(losses.terms, total, verdict)
         for name, value in losses.terms.items():
             self.meter.log(name, value.detach())
 
     def _clip(self, players: tuple[str, ...]) -> None:
-        """Clip the players' joint gradient, and log its norm as it was before."""
+        """Clip the players' joint gradient, and log its norm before clipping."""
         if not (self.config.gradient_clip or self.config.gradient_norms):
             return
         norm = nn.utils.clip_grad_norm_(self._parameters_of(players), self.config.gradient_clip or math.inf)
@@ -115,7 +115,7 @@ class Updater:
     def _routine(self, routine: Routine, context: RoutineContext) -> None:
         for name, value in routine.run(context).items():
             number = torch.as_tensor(value).detach()
-            self.guard.watch({f"{routine.name}.{name}": number}, number)
+            self.guard.record({f"{routine.name}.{name}": number}, number)
             self.meter.log(name, number)
         context.batch.forget(routine.trains or tuple(self.algorithm.players()))
 
@@ -134,7 +134,7 @@ class Updater:
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
-    """Raise ConfigError on a simultaneous tuple that cannot be one update."""
+    """Raise ConfigError for a simultaneous tuple that cannot be one update."""
     for stage in stages:
         for item in stage.phases:
             if isinstance(item, tuple):
@@ -148,8 +148,8 @@ def _check_simultaneous(phases: tuple[Phase, ...], stage: str) -> None:
         names = " and ".join(phase.players)
         if phase.repeat != 1:
             raise ConfigError(
-                f"{where}, so its phase of {names} cannot repeat: take it out of the tuple, or the repeat"
+                f"{where}, so its phase of {names} cannot repeat; take it out of the tuple, or remove the repeat"
             )
         for name in phase.players:
             if optimisers.setdefault(name, phase.optimiser) != phase.optimiser:
-                raise ConfigError(f"{where}, but two of its phases move {name} by different optimisers: give them one")
+                raise ConfigError(f"{where}, but two of its phases give {name} different optimisers; use one")
