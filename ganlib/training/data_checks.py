@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganlib.data.images import from_bytes
+from ganlib.data.image_values import from_bytes
 from ganlib.data.spec import DataSpec, Field, Image
 from ganlib.errors import ConfigError, DataError
 from ganlib.nn.layers import has_batch_norm

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ganlib.data.images import from_bytes
+from ganlib.data.image_values import from_bytes
 from ganlib.training.algorithm import Algorithm
 from ganlib.training.config import TrainerConfig
 
