@@ -23,11 +23,11 @@ def label_column(series: pd.Series, max_categories: int = 100) -> Column:
 
 
 def as_category(series: pd.Series, role: str, max_categories: int, dtype: str = "") -> Column:
-    """A category column with the common values, sorted or in their own order; a label keeps all if they are few."""
+    """A category column of the common values, sorted or in their given order; of all values for a label with few."""
     dtype = dtype or name_of(series)
     raw = as_strings(series)
-    kept = word_values(pd.Series(np.unique(raw.astype(str)))) if role == "feature" else set()
-    missing, levels = Missing(MISSING_WORDS, kept), _levels_of(series, raw, role)
+    words = word_values(pd.Series(np.unique(raw.astype(str)))) if role == "feature" else set()
+    missing, levels = Missing(MISSING_WORDS, words), _levels_of(series, raw, role)
     texts = as_strings(series, missing, levels)
     counts = pd.Series(texts[texts != ""]).value_counts(sort=False)
     values = counts.index
@@ -39,8 +39,8 @@ def as_category(series: pd.Series, role: str, max_categories: int, dtype: str = 
     notes = ["constant"] if len(values) == 1 else []
     if role == "label" and not listed:
         notes.append(f"{len(values)} different values: only those seen {COMMON} times or more are listed")
-    if kept:
-        notes.append(f"{', '.join(sorted(kept))} read as a value, not as missing (not_missing)")
+    if words:
+        notes.append(f"{', '.join(sorted(words))} read as a value, not as missing (not_missing)")
     return Column(
         str(series.name),
         "category",
@@ -51,7 +51,7 @@ def as_category(series: pd.Series, role: str, max_categories: int, dtype: str = 
         rare=len(common) < len(values),
         note="; ".join(notes),
         levels=levels,
-        not_missing=tuple(sorted(kept)),
+        not_missing=tuple(sorted(words)),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 AHEAD = 2  # batches that are ready before they are needed
-_POLL = 0.1  # seconds after which a waiting thread looks whether its reader is gone
+_POLL = 0.1  # seconds between checks of a waiting thread whether its reader is gone
 Item = TypeVar("Item")
 
 
@@ -19,8 +19,8 @@ def delivered(batches: Iterator[dict[str, Tensor]], device: torch.device) -> Ite
     """The batches on a device, in their order.
 
     On a CPU each is computed when it is needed. For CUDA a thread computes up to three batches ahead, in pinned memory,
-    from which they are copied while the device computes. The thread must not draw from torch's global generator, which
-    the training uses meanwhile.
+    from which they are copied while the device computes. The thread must not use torch's global generator, because
+    training uses it at the same time.
     """
     if device.type == "cuda":
         batches = ahead({name: value.pin_memory() for name, value in tensors.items()} for tensors in batches)

@@ -58,7 +58,7 @@ def diff_augment(images: Tensor, generator: torch.Generator, policy: Sequence[Po
 def diff_augment_pair(
     real: Tensor, fake: Tensor, generator: torch.Generator, policy: Sequence[Policy] = POLICY
 ) -> tuple[Tensor, Tensor]:
-    """``diff_augment`` of both, with the same random draw for the i-th real and the i-th generated image.
+    """``diff_augment`` of both, with the same random numbers for the i-th real and the i-th generated image.
 
     Raises DataError if the shapes differ.
     """

@@ -77,8 +77,8 @@ class TableEncoder:
             codes.append(code)
             start += code.width
         self.codes = tuple(codes)
-        watched = [c for c in self.columns() if not c.missing and c.kind != "text"]
-        if watched and not self.for_generation:
+        flagged = [c for c in self.columns() if not c.missing and c.kind != "text"]
+        if flagged and not self.for_generation:
             self.unexpected_position, start = start, start + 1
         self.width = start
         if not self.for_generation:
@@ -88,8 +88,8 @@ class TableEncoder:
 
     def columns(self) -> tuple[Column, ...]:
         """The columns encoded, in order."""
-        kept = self.schema.features
-        return tuple(c for c in kept if c.kind != "text") if self.for_generation else kept
+        features = self.schema.features
+        return tuple(c for c in features if c.kind != "text") if self.for_generation else features
 
     def _fit_column(self, column: Column, feed: np.ndarray, start: int) -> ColumnCode:
         if column.kind == "category":

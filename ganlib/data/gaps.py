@@ -28,9 +28,9 @@ def is_date(column: Column) -> bool:
 
 def without_gaps(columns: Iterable[Column]) -> tuple[Column, ...]:
     """The columns, without gaps from dates that are not features among them."""
-    kept = tuple(columns)
-    dates = {c.name for c in kept if c.role == "feature" and is_date(c)}
-    return tuple(replace(c, gap_from=None) if c.gap_from and c.gap_from not in dates else c for c in kept)
+    columns = tuple(columns)
+    dates = {c.name for c in columns if c.role == "feature" and is_date(c)}
+    return tuple(replace(c, gap_from=None) if c.gap_from and c.gap_from not in dates else c for c in columns)
 
 
 def check_gaps(columns: Sequence[Column]) -> None:

@@ -127,7 +127,7 @@ def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Colu
     if series.isna().all():
         return Column(name, "number", "dropped", dtype, True, note="every value is missing")
     if is_nested(series):
-        return Column(name, "text", "dropped", dtype, note="lists or mappings; spread them over columns of their own")
+        return Column(name, "text", "dropped", dtype, note="lists or mappings; spread them over separate columns")
     objects = object_kind(series)
     if types.is_bool_dtype(series.dtype) or objects == "boolean":
         return _boolean_column(series, dtype)

@@ -65,9 +65,9 @@ def decode_feeds(encoder: Encoding, rows: np.ndarray, rare: Rare | None = None) 
             names = [*code.categories, "", ""]  # a rare word and a missing one
             chosen = rows[:, code.start : code.start + code.width].argmax(1)
             texts = np.array(names, dtype=object)[chosen]
-            drawn = np.flatnonzero(code.has_rare & (chosen == len(code.categories)))
-            if rare is not None and len(drawn):
-                texts[drawn] = rare(code.column, drawn)
+            unknown = np.flatnonzero(code.has_rare & (chosen == len(code.categories)))
+            if rare is not None and len(unknown):
+                texts[unknown] = rare(code.column, unknown)
             out[code.input] = texts
             continue
         values = _raw_numbers(code, column, rows[:, code.start].astype(np.float64))

@@ -15,7 +15,7 @@ from ganlib.data.order import Order, check_batch_size, epoch_seed
 from ganlib.data.transforms import check_transform
 from ganlib.errors import ConfigError, DataError
 
-_TRANSFORMS = 0x6175676D  # the stream of random numbers that transforms draw
+_TRANSFORMS = 0x6175676D  # the stream of random numbers of transforms
 
 
 class ImageSource(Protocol):
@@ -63,7 +63,7 @@ class LazyImages:
         if transform is not None:
             check_transform(transform, "LazyImages takes")
         if not len(source):
-            raise DataError("there are no images to draw from")
+            raise DataError("there are no images to load")
         self._order = Order(len(source), min(batch_size, len(source)), seed, shuffle)
         self.source, self.seed, self.shuffle, self.transform = source, seed, shuffle, transform
         self.rows, self.batch_size, self.device = self._order.rows, self._order.batch_size, torch.device(device)
@@ -78,10 +78,10 @@ class LazyImages:
 
         A transform is identified by its repr without addresses, and thus a function by its name.
         """
-        drawn = {name: str(getattr(self, name)) for name in ("batch_size", "seed", "shuffle")}
-        drawn["transform"] = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.transform))
+        options = {name: str(getattr(self, name)) for name in ("batch_size", "seed", "shuffle")}
+        options["transform"] = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.transform))
         digests = getattr(self.source, "digests", dict)
-        return {"images": str(len(self.source)), **drawn, **digests()}
+        return {"images": str(len(self.source)), **options, **digests()}
 
     def to(self, device: torch.device | str) -> LazyImages:
         """The same batches, delivered on a device."""

@@ -16,7 +16,7 @@ from ganlib.errors import ConfigError
 class Order:
     """Batches of ``batch_size`` row numbers out of ``rows``.
 
-    Shuffled, an epoch's smaller rest is dropped: batch statistics of a handful of rows do more harm than good.
+    With ``shuffle``, an epoch's smaller rest is dropped, because statistics of a few rows harm batch norm.
     """
 
     rows: int
@@ -42,7 +42,7 @@ class Order:
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
-    """Seed of what is drawn in an epoch; another ``stream`` for each independent purpose."""
+    """Seed of an epoch's random numbers; use another ``stream`` for each independent purpose."""
     return ((seed * 1_000_003 + epoch) ^ stream) % 2**63
 
 

@@ -77,9 +77,11 @@ class Schema:
 
     def only(self, columns: Iterable[Column]) -> Schema:
         """A copy with only these columns, and the constraints and gaps among them."""
-        kept = without_gaps(columns)
-        names = {c.name for c in kept}
-        return replace(self, columns=kept, constraints=tuple(c for c in self.constraints if names >= set(c.columns)))
+        remaining = without_gaps(columns)
+        names = {c.name for c in remaining}
+        return replace(
+            self, columns=remaining, constraints=tuple(c for c in self.constraints if names >= set(c.columns))
+        )
 
     def with_column(self, name: str, **changes: Any) -> Schema:
         """A copy with one column changed; drops the constraints on it if it becomes unused."""

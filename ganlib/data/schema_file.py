@@ -19,7 +19,7 @@ _HEADING = f"""\
 #   dtype       pandas' type in training; generated columns come back in it
 #   missing     whether training rows lacked the value
 #   minimum, maximum   bounds of generated values (dates: microseconds since 1970 UTC)
-#   quantiles   0/5/50/95/100 % points, rounded; only for made-up test rows
+#   quantiles   0/5/50/95/100 % points, rounded; only for generated test rows
 #   categories  quoted strings; other values are read as rare or unseen
 #   levels      categories only: what their strings are: text, number, boolean or date (1, 1.0 and 01 are one number)
 #   not_missing words of the list missing_words that are values in this column

@@ -54,7 +54,7 @@ class RandomCrop(TransformOptions):
     fill: Pixel = -1.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Windows ``(n, c, size, size)``, or of the images' own shape."""
+        """Windows ``(n, c, size, size)``, or of the images' shape."""
         n, _, height, width = shape_of(images)
         tall, wide = (self.size, self.size) if self.size else (height, width)
         down, across = height + 2 * self.padding - tall, width + 2 * self.padding - wide
@@ -86,8 +86,8 @@ class RandomTranslation(TransformOptions):
 class RandomResizedCrop(TransformOptions):
     """A random part of the image, stretched to the image's size.
 
-    The part has a share of the area drawn from ``scale`` in (0, 1] and a width-to-height ratio (relative to the
-    image's) drawn log-uniformly from ``ratio`` in [0.1, 10], cut off where a side would exceed the image.
+    Its share of the area is sampled from ``scale`` in (0, 1], and its width-to-height ratio (relative to the image's)
+    log-uniformly from ``ratio`` in [0.1, 10]; sides are clipped to those of the image.
     """
 
     scale: tuple[Area, Area] = (0.5, 1.0)

@@ -47,7 +47,7 @@ class RandomContrast(TransformOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSaturation(TransformOptions):
-    """Distance from each pixel's own grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped.
+    """Distance from each pixel's grey times a factor within ``1 ± amount``; ``amount`` in [0, 1]; clipped.
 
     Grey images are unchanged.
     """
@@ -76,7 +76,7 @@ class GaussianNoise(TransformOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianBlur(TransformOptions):
-    """Convolution with a normal bell whose ``sigma`` in pixels, in [0.05, 20], is drawn per image; edges replicated."""
+    """Gaussian blur, with ``sigma`` in pixels, in [0.05, 20], sampled per image; edges are replicated."""
 
     sigma: tuple[Sigma, Sigma] = (0.1, 2.0)
 
@@ -112,7 +112,7 @@ class Cutout(TransformOptions):
 class MixUp(TransformOptions):
     """Blend each image and its label with another one of the batch; called with labels as a third argument.
 
-    The weight is drawn per image from Beta(alpha, alpha), ``alpha`` in [0.01, 100]; ``classes`` at least 1.
+    The weight is sampled per image from Beta(alpha, alpha), ``alpha`` in [0.01, 100]; ``classes`` at least 1.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
     """
 
@@ -131,8 +131,8 @@ class MixUp(TransformOptions):
         partner = torch.randperm(n, generator=generator, device=generator.device).to(images.device)
         # torch cannot sample Beta with a generator, so NumPy does, seeded by the generator.
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
-        drawn = np.random.default_rng(seed).beta(self.alpha, self.alpha, n)
-        weight = torch.from_numpy(drawn).to(images)
+        sampled = np.random.default_rng(seed).beta(self.alpha, self.alpha, n)
+        weight = torch.from_numpy(sampled).to(images)
         hard = F.one_hot(labels.long(), self.classes).to(images)
         share = weight.view(n, 1, 1, 1)
         return (

@@ -1,4 +1,4 @@
-"""Augmentation of image batches ``(n, channels, height, width)`` in [-1, 1], with a separate random draw per image.
+"""Augmentation of image batches ``(n, channels, height, width)`` in [-1, 1], with random numbers for each image.
 
 A transform is a frozen configuration, called with (images, generator). Equal generators give equal output on any
 device. All except ``mixup``, which also blends labels, can be chained with ``Compose``. All are differentiable in the

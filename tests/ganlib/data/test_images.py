@@ -406,7 +406,7 @@ class TestLazy:
             def load(self, indices=None):
                 return {}
 
-        with pytest.raises(DataError, match="no images to draw from"):
+        with pytest.raises(DataError, match="no images to load"):
             LazyImages(Nothing(), 4)
 
     @pytest.mark.parametrize(
