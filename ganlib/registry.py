@@ -76,6 +76,8 @@ class Entry:
         if spec.attributes and "attributes" not in self.takes:
             able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
             raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")
+        if "c" in spec.fields and not spec.attributes and "attributes" in self.takes:
+            raise ConfigError(f"model {self.name!r} is told attributes c, a Vector; this spec has {spec.fields['c']!r}")
         model = self.build(spec, self.options(config))
         model.registered = self.name
         return model

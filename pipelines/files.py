@@ -99,14 +99,14 @@ def read_yaml(path: str | Path, what: str, fix: str) -> Any:
     try:
         return documents.read_yaml(path)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no {what} {path}; {_near(path) or fix}") from error
+        raise UsageError(f"there is no {what} {path}; {close_files(path) or fix}") from error
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read ({error.strerror}); {fix}") from error
     except ValueError as error:
         raise UsageError(f"{what} {path} cannot be read: {error}; fix it there, or {fix}") from error
 
 
-def _near(path: Path) -> str:
+def close_files(path: Path) -> str:
     """The closest file names in its folder, as a question."""
     names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.8)

@@ -48,8 +48,9 @@ def _defaults(found: list[Entry]) -> list[str]:
     common = GANConfig().to_dict()
     page = [
         "", "## Defaults",
-        "Options, then what estimators train the model with beyond the common `TrainerConfig` (batch_size 128, ema 0.99, "
-        "gradient_clip 5; fewer steps for very few examples, more for many). Models built on `gan` share these, and below say only where they "
+        "Options, then what estimators train the model with beyond the common `TrainerConfig` (batch_size 128, ema "
+        "0.99, gradient_clip 5; fewer steps for very few examples, more for many). Models built on `gan` share these, "
+        "and below say only where they "
         f"differ: {_said(common)}. An option that is null follows the objective's recipe; the critic's networks and "
         "learning rate then are the generator's, and CGAN's go by the kind of data.", "",
         "| name | options | training |", "|---|---|---|",

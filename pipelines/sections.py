@@ -57,6 +57,9 @@ class DataSettings(Section):
     date: Day | None = Field(
         None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
     )
+    modality: Literal["image", "series"] | None = Field(
+        None, description="What arrays of numbers are, if they could be either; a table or images are recognised."
+    )
     label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
     normal: Text | None = Field(
         None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."
@@ -75,9 +78,12 @@ class DataSettings(Section):
 class ModelSettings(Section):
     """Which models are trained."""
 
-    name: str = Field("auto", description="auto compares the candidates below; or one registry name (`ganlib models`).")
-    candidates: tuple[str, ...] = Field(
-        ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."
+    name: str = Field(
+        "auto",
+        description="auto compares candidates; or one: a name (`ganlib models`), FILE.py:CLASS or module:CLASS.",
+    )
+    candidates: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="Models that auto trains and compares; a few for the kind of data if empty."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 
@@ -190,4 +196,4 @@ class AugmentSettings(Section):
         "report", description="on: write only if rows help; report: measure; off."
     )
     repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
+    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")

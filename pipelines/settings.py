@@ -81,7 +81,7 @@ class Settings(BaseModel):
         """Constructor parameters of a detector."""
         training, calibration = self.training, self.calibration
         chosen = training.model_dump() | {"alpha": calibration.alpha, "calibration_fraction": calibration.fraction}
-        return chosen | {"group": self.data.group} | self.model.options
+        return chosen | self.model.options
 
     def augmenter_parameters(self) -> dict[str, Any]:
         """Constructor parameters of an augmenter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Any
 
@@ -193,10 +193,11 @@ class Game(nn.Module):
         made, told = sides.made, None
         if self.replay is not None:
             made, told = self.replay(made, sides.condition, batch)
-        play = self.play(batch, Sides(sides.real, made, sides.condition, told))
-        losses = Losses(**{f"critic{self.suffix}": self.objective.critic(play)}) | self._drift("critic")
-        if self.rules.penalty != "none" and not self.rules.lazy:
-            losses |= self._penalty(batch, play, sides.condition, self.rules.penalty_weight)
+        sides = Sides(sides.real, made, sides.condition, told)
+        play = self.play(batch, sides)
+        losses = Losses(None, **{f"critic{self.suffix}": self.objective.critic(play)}) | self._drift("critic")
+        if not self.rules.lazy:
+            losses |= self.penalty_loss(batch, sides)
         if self.objective.watch is not None:
             watched = {f"{name}{self.suffix}": value for name, value in self.objective.watch(play).items()}
             losses |= Losses(weights=dict.fromkeys(watched, 0.0), **watched)
@@ -204,13 +205,16 @@ class Game(nn.Module):
 
     def lazy_penalty(self, batch: Batch, sides: Sides) -> Losses:
         """The penalty alone, its weight multiplied by the steps between its updates."""
-        weight = self.rules.penalty_weight * self.rules.options.penalty_every
-        return self._penalty(batch, self.play(batch, sides), sides.condition, weight)
+        return self.penalty_loss(batch, sides, self.rules.options.penalty_every)
 
-    def _penalty(self, batch: Batch, play: Play, condition: Tensor | None, weight: float) -> Losses:
+    def penalty_loss(self, batch: Batch, sides: Sides, times: int = 1) -> Losses:
+        """The penalty with ``times`` its weight, for models that compute the critic's loss themselves; nothing if there
+        is no penalty."""
+        if self.rules.penalty == "none":
+            return Losses()
         row, name = penalty(self.rules.penalty), f"penalty{self.suffix}"
-        value = row(lambda x: self.outcome(_told(self.critic, x, condition)), play.x, play.made, batch)
-        return Losses(weights={name: weight}, **{name: value})
+        value = row(lambda x: self.outcome(_told(self.critic, x, sides.condition)), sides.real, sides.made, batch)
+        return Losses(weights={name: self.rules.penalty_weight * times}, **{name: value})
 
     def mismatch_loss(self, batch: Batch, sides: Sides, wrong: Tensor, differs: Tensor) -> Tensor:
         """The critic's loss if its negatives are real data under ``wrong`` conditions, a scalar.
@@ -256,16 +260,21 @@ class Game(nn.Module):
 
     # ---------------------------------------------------------------- updates
     @torch.no_grad()
-    def after(self, batch: Batch, sides: Sides) -> None:
-        """After each update of the critic: clipping, the objective's own state, and the tricks'."""
+    def after(self, batch: Batch, sides: Sides | None = None) -> None:
+        """After each update of the critic: clipping, the objective's own state, and the tricks'.
+
+        ``sides`` may be left out if the objective has no state and nothing is replayed.
+        """
         if self.critic is None:
             return
         if self.rules.clip:
             for parameter in self.critic.parameters():
                 parameter.clamp_(-self.rules.clip, self.rules.clip)
         if self.objective.update is not None:
+            assert sides is not None
             self.objective.update(self.play(batch, sides), self.state)
         if self.replay is not None:
+            assert sides is not None
             self.replay.push(sides.made, sides.condition)
         self.noise.step()
         self._remember("critic")
@@ -305,8 +314,7 @@ def phases(
 
     def dealt(batch: Batch) -> list[tuple[Game, Sides]]:
         return [
-            (game, batch.once(f"sides{game.suffix}", lambda deal=deal: deal(batch), of=(game.against,)))
-            for game, deal in games
+            (game, batch.once(f"sides{game.suffix}", partial(deal, batch), of=(game.against,))) for game, deal in games
         ]
 
     def lose(batch: Batch) -> Losses:

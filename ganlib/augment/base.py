@@ -178,7 +178,8 @@ class BaseAugmenter(BaseOverSampler):
         """
         table, back = open_table(X)
         labels = Labels.read(y)
-        rows, made = super().fit_resample(table, labels.plain, **params)
+        with kept_when_refused(self):
+            rows, made = super().fit_resample(table, labels.plain, **params)
         return back(rows), labels.restored(made)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:

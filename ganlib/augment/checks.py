@@ -81,7 +81,7 @@ def warn_of_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> N
             )
     if absent:
         named = "; ".join(f"{name!r} ({note})" for name, note in absent.items())
-        warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=4)
+        warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=6)
 
 
 def warn_of_collapse(real: np.ndarray, made: np.ndarray) -> None:

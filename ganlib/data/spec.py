@@ -185,6 +185,7 @@ def _field(name: str, given: dict[str, Any]) -> Field:
     try:
         if "blocks" in given:
             given["blocks"] = tuple(Block(**block) for block in given["blocks"])
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         made: Field = KINDS[kind](**given)
     except TypeError as error:
         raise ConfigError(f"field {name!r} of kind {kind}: {error}") from error

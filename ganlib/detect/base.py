@@ -334,11 +334,6 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """The encoder of the table."""
         return cast("TableReader", self.reader_).encoder
 
-    @property
-    def arrays_(self) -> Reader | None:
-        """The reader of images or series; None for tables."""
-        return None if self.reader_.tabular else self.reader_
-
 
 def _offset(table: Table, alpha: float) -> float:
     """Minus the largest float32 score of this calibration that raises no alarm."""

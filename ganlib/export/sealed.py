@@ -101,7 +101,8 @@ def save_sealed(
 
 def _parts(estimator: Any) -> Sealed:
     """The estimator's graph with its metadata."""
-    if getattr(estimator, "arrays_", None) is not None:
+    reader = getattr(estimator, "reader_", None)
+    if reader is not None and not reader.tabular:
         if not hasattr(estimator, "calibration_"):
             return _array_parts(estimator)
         parts = seal_array_detector(estimator)

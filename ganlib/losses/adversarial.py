@@ -136,7 +136,7 @@ _LOSS_SENSITIVE = Objective(
     "the margin is a mean over positions (the authors' 2e-4 times their 12,288 is 2.5 for values in [-1, 1])",
     Recipe(learning_rate=1e-4, weight_decay=1e-5),
     options={"margin": 1.0, "real_weight": 0.0, "leak": 0.0},
-    detects=True,
+    # No detector: away from data and generated examples alike, the loss that it learns means nothing.
     examples=True,
     model="loss_sensitive_gan",
 )
@@ -186,7 +186,6 @@ _ROWS = (
         name="loss_sensitive_generalised",
         source="Qi, arXiv 1701.06264, section 5 (GLS-GAN: leak 0 is LS-GAN, 1 is WGAN)",
         options={"margin": 1.0, "real_weight": 0.0, "leak": 0.5},
-        detects=True,
         model="generalised_loss_sensitive_gan",
         toy={"config": {"learning_rate": 1e-3, "penalty": "zero_centred", "penalty_weight": 0.1}},
     ),
@@ -219,7 +218,7 @@ _ROWS = (
         _cross_entropy,
         _non_saturating,
         "Kodali et al., On Convergence and Stability of GANs, arXiv 1705.07215, algorithm 1",
-        Recipe(penalty="dragan"),
+        Recipe(penalty="dragan", vector_penalty_weight=10.0),
         options={"real_target": 1.0},
         model="dragan",
     ),
@@ -337,26 +336,6 @@ def objective(name: str) -> Objective:
     if name == "lsgan":
         raise ConfigError("'lsgan' names two objectives: choose least_squares (Mao) or loss_sensitive (Qi)")
     raise ConfigError(f"no adversarial objective is called {name!r}; choose {', '.join(sorted(OBJECTIVES))}")
-
-
-def score_objective(name: str) -> Objective:
-    """The row of this name, if it needs only critic scores (``critic_of``, ``generator_of``).
-
-    Raises ConfigError if it needs an auto-encoder, the examples, a state, or a bound on the critic's slopes.
-    """
-    row = objective(name)
-    able = [row.name for row in OBJECTIVES.values() if _by_scores(row)]
-    if row.name not in able:
-        raise ConfigError(
-            f"objective {name!r} needs more than the critic's scores, which is all that this model gives it; choose "
-            f"{', '.join(able)}"
-        )
-    return row
-
-
-def _by_scores(row: Objective) -> bool:
-    bounded = row.recipe.penalty != "none" or row.recipe.clip
-    return row.kind == "logit" and not (row.state or row.examples or bounded)
 
 
 def list_objectives() -> list[str]:

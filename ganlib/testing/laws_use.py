@@ -96,7 +96,8 @@ class Translation(nn.Module):
 @law("translating", _has(Translates))
 def translating(case: Case) -> None:
     """Counterparts are pure, finite, and do not depend on the batch."""
-    model, x = case.trained().eval(), case.data()["x"][:40]
+    model: Any = case.trained().eval()
+    x = case.data()["x"][:40]
     with torch.no_grad():
         whole, again = model.translate(x), model.translate(x)
         pieces = torch.cat([model.translate(x[:1]), model.translate(x[1:8]), model.translate(x[8:])])

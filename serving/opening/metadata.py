@@ -175,7 +175,8 @@ class ArrayDetector(Metadata):
         if self.shape != _network_shape(self.layout):
             raise ValueError(f"an example of shape {self.example.shape} is not of the network's shape {self.shape}")
         ranged = self.modality == "image" and self.example.dtype == "float32"
-        if (self.example.low is not None) != ranged or (self.example.dtype == "float64") != (self.modality == "series"):
+        known = ("uint8", "float32" if self.modality == "image" else "float64")
+        if (self.example.low is not None) != ranged or self.example.dtype not in known:
             raise ValueError(f"an example of {self.example.dtype} is no {self.modality} of this format")
         sides = self.shape[0] if self.modality == "series" else 1
         if [len(self.golden.low), len(self.golden.high)] != [sides, sides]:

@@ -33,7 +33,7 @@ class Layout:
     """The arrays that a model takes: axes and type of one example as its user has it.
 
     Images are bytes (``uint8``) or floats in [0, 1] or [-1, 1] (``float32`` with ``low``), of shape ``(h, w)``, or with
-    an axis of 1 or 3 ``channels`` first or last. Series are ``float64``, of shape ``(channels, length)``.
+    an axis of 1 or 3 ``channels`` first or last. Series are ``float64`` or bytes, of shape ``(channels, length)``.
     """
 
     modality: Literal["image", "series"]
@@ -56,7 +56,7 @@ class Layout:
     @property
     def said(self) -> str:
         """The type and range, for messages."""
-        if self.modality == "series":
+        if self.dtype == "float64":
             return "finite numbers"
         return "bytes from 0 to 255" if self.dtype == "uint8" else f"floats from {self.low:g} to 1"
 

@@ -68,8 +68,8 @@ TOY = Toy(
     at_least=0.2,
     measure="valid sequences of a ring automaton",
     baseline=lambda seed: valid_share(torch.randint(8, (1000, 12), generator=torch.Generator().manual_seed(seed))),
-    config={"latent_dim": 16, "networks": "mlp", "learning_rate": 1e-3},
-    trainer={"steps": 600, "batch_size": 64, "ema": 0.99},
+    config={"latent_dim": 16, "networks": "mlp", "hidden": (64, 64), "learning_rate": 2e-3},
+    trainer={"steps": 300, "batch_size": 64, "ema": 0.99},
 )
 
 

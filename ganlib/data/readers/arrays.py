@@ -77,7 +77,7 @@ def kind_of(data: Any, able: Sequence[str] = ()) -> str:
     rows, columns = X.shape[1:]
     if rows == columns:
         warnings.warn(
-            f"{rows} x {columns} numbers were read as grey images; say modality='series' if not", stacklevel=4
+            f"{rows} x {columns} numbers were read as grey images; say modality='series' if not", stacklevel=5
         )
         return "image"
     if 0.5 <= rows / columns <= 2:

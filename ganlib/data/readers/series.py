@@ -17,7 +17,8 @@ class SeriesReader(ArrayReader):
     """Series ``(n, channels, length)`` of finite numbers; each channel is centred and scaled to deviation 1.
 
     After ``fit``, beside what ``ArrayReader`` states: ``scale``, mean and standard deviation of each channel, two
-    float32 tensors ``(channels, 1)``. Raises DataError for constant channels and values that are not finite.
+    float32 tensors ``(channels, 1)``, and ``mean`` and ``deviation``, the same in the examples' own precision. Raises
+    DataError for constant channels and values that are not finite.
     """
 
     modality = "series"
@@ -26,12 +27,12 @@ class SeriesReader(ArrayReader):
 
     def _learn(self, examples: np.ndarray) -> None:
         self.field = Series(*examples.shape[1:])
-        self._mean, self._deviation = _scale_of(examples)
-        self.scale = torch.as_tensor(self._mean[0]).float(), torch.as_tensor(self._deviation[0]).float()
+        self.mean, self.deviation = _scale_of(examples)
+        self.scale = torch.as_tensor(self.mean[0]).float(), torch.as_tensor(self.deviation[0]).float()
 
     def _encode(self, examples: np.ndarray) -> Tensor:
         _check_numbers(examples)
-        return torch.as_tensor((examples - self._mean) / self._deviation, dtype=torch.float32)
+        return torch.as_tensor((examples - self.mean) / self.deviation, dtype=torch.float32)
 
     def _decode(self, made: Tensor) -> np.ndarray:
         values = made.numpy()
@@ -53,7 +54,9 @@ def _scale_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"shape {X.shape} would be series of {X.shape[2]} steps, but {LEAST_STEPS} are needed; give one colour "
             "image as array[None]"
         )
-    mean, deviation = X.mean((0, 2), keepdims=True), X.std((0, 2), keepdims=True)
+    # In float32 at least: half precision would overflow, and round values that its scale was learned from.
+    kind = np.result_type(X.dtype, np.float32)
+    mean, deviation = (measure((0, 2), keepdims=True, dtype=kind) for measure in (X.mean, X.std))
     if not np.isfinite(deviation).all():
         raise DataError(f"values up to {np.abs(X).max():g} are too large to be computed with: scale them down")
     constant = X.max((0, 2)) == X.min((0, 2))  # deviations of equal values may round to more than 0

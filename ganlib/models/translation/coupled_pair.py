@@ -43,7 +43,6 @@ class CoupledPairConfig(GameConfig):
     modalities=("points", "table"),
     paper="Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, "
     "arXiv 1703.10593, 2017",
-    known_gaps={"export": "small proving model: its full catalogue check and export come with the translation family"},
 )
 class CoupledPair(Algorithm):
     """Players ``generators`` (both at once) and ``critics``."""

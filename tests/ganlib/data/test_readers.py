@@ -131,13 +131,13 @@ def test_a_new_kind_of_data_is_one_reader_and_its_row(monkeypatch):
     detector = VAEDetector(modality="ratings", hidden=(8,), latent_dim=2, steps=5).fit(X)
     assert isinstance(detector.reader_, Ratings) and detector.p_value(X[:4]).shape == (4,)
     assert np.array_equal(detector.reader_.restore(detector.reader_.read(X)), X)
-    assert detector.arrays_ is detector.reader_ and not hasattr(detector, "schema_")
+    assert not detector.reader_.tabular and not hasattr(detector, "schema_")
 
 
 def test_a_fit_to_other_data_leaves_nothing_of_the_table():
     from ganlib.detect import Detector
 
     detector = Detector("reconstruction_vae", hidden=(8,), latent_dim=2, steps=2).fit(FRAME)
-    assert detector.arrays_ is None and detector.schema_ is detector.reader_.schema
+    assert detector.reader_.tabular and detector.schema_ is detector.reader_.schema
     detector.fit(BYTES)
-    assert detector.arrays_ is detector.reader_ and not hasattr(detector, "encoder_")
+    assert not detector.reader_.tabular and not hasattr(detector, "encoder_")

@@ -65,7 +65,9 @@ def test_attributes_are_told_with_the_classes_in_turn(tmp_path):
     spec = DataSpec.image(1, 8, 8, classes=10, attributes=1)
     model, history = train("cgan", spec, {"x": x[:96], "y": y[:96], "c": ink[:96]}, width=4, latent_dim=4)
     whole = torch.cat([torch.eye(10)[:5], ink[:5]], 1)
-    one, other = (picture_run(model, history, tmp_path / str(told.shape[1]), conditions=told) for told in (ink[:5], whole))
+    one, other = (
+        picture_run(model, history, tmp_path / str(told.shape[1]), conditions=told) for told in (ink[:5], whole)
+    )
     assert set(one) == {"curves", "samples", "walk", "swap"}
     assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)
     for bad in (x[:5], torch.zeros(5, 2), ink[:0], y[:5, None], ink[:5].tolist()):
