@@ -157,7 +157,7 @@ def test_a_swap_has_latents_down_and_classes_across(tmp_path, figures):
     assert pixels(class_swap(decode, torch.zeros(1, 1), 3, tmp_path / "swap.png")).shape[0] == TOP + 96 + MARGIN
     with pytest.raises(ConfigError, match="at least one class"):
         class_swap(decode, torch.zeros(1, 1), [], tmp_path / "swap.png")
-    with pytest.raises(DataError, match="made 1 images of 2 latents"):
+    with pytest.raises(DataError, match="returned 1 images of 2 latents"):
         class_swap(lambda z, y: flat(z)[:1], torch.zeros(1, 1), 2, tmp_path / "swap.png")
     with pytest.raises(DataError, match=r"\(rows, d\)"):
         class_swap(decode, torch.zeros(3), 2, tmp_path / "swap.png")
