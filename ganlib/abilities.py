@@ -51,7 +51,7 @@ class Translates(Protocol):
     """Maps examples of one domain to another."""
 
     def translate(self, x: Tensor) -> Tensor:
-        """The counterparts ``(n, *shape)`` of examples ``(n, *shape)``."""
+        """The counterparts of examples ``(n, *shape)`` in domain ``x_b``, ``(n, *its shape)``."""
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, is_url, read_checked, write_checked
 from serving.inputs import Input, check_separator, place_date
 from serving.keep import kept_columns, names_to_keep
-from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, read_manifest
+from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
 from serving.lease import Lease
 from serving.plan import Plan, Settings, Unit, data_files, make_plan
 from serving.progress import Progress
@@ -251,7 +251,7 @@ class _Tally:
 
     def add(self, unit: Unit) -> None:
         """Count the dead letters of a unit; raises DataError above the limit."""
-        commit = read_checked(self.job.folder / COMMITS / f"{unit.id}.json", again)
+        commit = read_checked(note(self.job.folder / COMMITS, unit.id), again)
         if not commit["dead"]:
             return
         self.dead += commit["dead"]

@@ -24,7 +24,7 @@ from serving.errors import DataError
 from serving.files import disk_errors, temporary
 from serving.inputs import Input, Piece, Reading
 from serving.keep import Kept
-from serving.layout import COMMITS, DEAD, VERSION, attempt, part_name
+from serving.layout import COMMITS, DEAD, VERSION, attempt, letters_name, note, part_name
 from serving.lease import Claim
 from serving.plan import Unit
 from serving.readers import Sifted
@@ -199,7 +199,7 @@ class _Output:
         self.path = self.job.inputs[self.unit.source].path
         tail = attempt(self.unit.id)
         self.part = self.job.place / part_name(self.job.numbers[self.unit.id], tail)
-        self.letters = self.job.folder / DEAD / f"dead-{tail}.jsonl"
+        self.letters = self.job.folder / DEAD / letters_name(tail)
         self.temporary, self.temporary_letters = temporary(self.part), temporary(self.letters)
 
     def add(self, scored: _Scored) -> None:
@@ -254,7 +254,7 @@ class _Output:
             files.insert(0, Naming(self.temporary_letters, self.letters, "dead_letters_renamed"))
         job.inputs[unit.source].check_unchanged(job.identities[unit.source])
         crash_point("input_checked")
-        publish(job.claim, files, job.folder / COMMITS / f"{unit.id}.json", commit | part)
+        publish(job.claim, files, note(job.folder / COMMITS, unit.id), commit | part)
 
     def discard(self) -> None:
         """Delete the temporary files."""

@@ -59,6 +59,7 @@ class Field:
     """One named part of an example. Its sizes are whole numbers above 0; ConfigError is raised for others."""
 
     kind: ClassVar[str]
+    integral: ClassVar[bool] = False  # whether its values are whole numbers, int64
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
@@ -154,6 +155,7 @@ class Tokens(Field):
     """Sequences of ``length`` token ids from ``0`` to ``vocabulary - 1``."""
 
     kind: ClassVar[str] = "tokens"
+    integral: ClassVar[bool] = True
     length: int
     vocabulary: int
 
@@ -177,6 +179,7 @@ class Classes(Field):
     """One of ``count`` classes, an index from 0."""
 
     kind: ClassVar[str] = "classes"
+    integral: ClassVar[bool] = True
     count: int
 
     @property
@@ -197,4 +200,57 @@ class Classes(Field):
             )
 
 
-KINDS: dict[str, type[Any]] = {field.kind: field for field in (Vector, Series, Image, Tokens, Classes)}
+@dataclass(frozen=True)
+class Lengths(Field):
+    """How much of a padded sequence is data: a number from 1 to ``most``, the length of the padded one."""
+
+    kind: ClassVar[str] = "lengths"
+    integral: ClassVar[bool] = True
+    most: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``()``: one number an example."""
+        return ()
+
+    def check(self, values: Tensor, name: str) -> None:
+        """Whole numbers from 1 to ``most``."""
+        if values.is_floating_point() or values.ndim != 1:
+            found = f"{values.dtype} of {tuple(values.shape)}"
+            raise DataError(f"lengths {name!r} are whole numbers, int64 of shape (n,); these are {found}")
+        low, high = int(values.min()), int(values.max())
+        if low < 1 or high > self.most:
+            raise DataError(
+                f"lengths {name!r} run from {low} to {high}, and sequences have from 1 to {self.most} steps"
+            )
+
+    def mask(self, lengths: Tensor) -> Tensor:
+        """1 where a padded sequence is data and 0 where it is padding, ``(n, most)``, from ``lengths (n,)``."""
+        return (lengths.new_ones(self.most).cumsum(0) <= lengths.unsqueeze(1)).float()
+
+
+@dataclass(frozen=True)
+class Mask(Field):
+    """1 where a field is data and 0 where it is missing or padding, of that field's ``sides``."""
+
+    kind: ClassVar[str] = "mask"
+    sides: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        wrong = not isinstance(self.sides, tuple) or not self.sides
+        if wrong or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in self.sides):
+            raise ConfigError(f"sides of Mask must be a tuple of whole numbers above 0; got {self.sides!r}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``sides``."""
+        return self.sides
+
+    def check(self, values: Tensor, name: str) -> None:
+        """As every field; nothing but 0 and 1."""
+        super().check(values, name)
+        if bool(((values != 0) & (values != 1)).any()):
+            raise DataError(f"mask {name!r} holds other values than 0 and 1: give mask.float() of a boolean mask")
+
+
+KINDS: dict[str, type[Any]] = {field.kind: field for field in (Vector, Series, Image, Tokens, Classes, Lengths, Mask)}

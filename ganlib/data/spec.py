@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from ganlib.data.fields import KINDS, Block, BlockKind, Classes, Field, Image, Series, Tokens, Vector
+from ganlib.data.fields import (
+    KINDS,
+    Block,
+    BlockKind,
+    Classes,
+    Field,
+    Image,
+    Lengths,
+    Mask,
+    Series,
+    Tokens,
+    Vector,
+)
 from ganlib.errors import ConfigError
 
 __all__ = [
-    "Block", "BlockKind", "Classes", "DataSpec", "Field", "Image", "Series", "Tokens", "Vector",
+    "Block", "BlockKind", "Classes", "DataSpec", "Field", "Image", "Lengths", "Mask", "Series", "Tokens", "Vector",
 ]  # fmt: skip
+F = TypeVar("F", bound=Field)
 _LABELLED = "labelled_"
 
 
@@ -20,8 +33,9 @@ class DataSpec:
     """The fields of one example by name, such as ``DataSpec({"x": Image(1, 28, 28), "y": Classes(10)})``.
 
     ``x`` is what a model learns to detect, generate or translate; every spec has it. By convention ``y`` is the class,
-    ``c`` a vector of attributes (or of an embedded text) that examples are described by, and ``x_b`` the second domain
-    of a translator. Other names are free: a model reads the fields it knows. The kind of a field is stated, never
+    ``c`` a vector of attributes (or of an embedded text) that examples are described by, ``x_b`` the second domain of a
+    translator, and ``NAME_length`` or ``NAME_mask`` how much of field NAME is data rather than padding. Other names are
+    free: a model reads the fields it knows (``need``). The kind of a field is stated, never
     inferred from a shape. Raises ConfigError if ``x`` is missing or a value is not a field.
     """
 
@@ -90,6 +104,18 @@ class DataSpec:
         name = name.removeprefix(_LABELLED)
         return self.fields.get(name) or (self.fields["x"] if name == "x_b" else None)
 
+    def need(self, name: str, *kinds: type[F]) -> F:
+        """The field of this name, for a model that cannot do without it; ConfigError if it is missing or of a kind that
+        is not among ``kinds``."""
+        field, wanted = self.fields.get(name), " or ".join(kind.__name__ for kind in kinds)
+        if not isinstance(field, kinds):
+            found = "this spec has none" if field is None else f"this spec has {field!r}"
+            raise ConfigError(
+                f'this model needs a field {name!r} of kind {wanted}, and {found}: give DataSpec({{"x": ..., '
+                f"{name!r}: {kinds[0].__name__}(...)}})"
+            )
+        return field
+
     @property
     def x(self) -> Field:
         """The field of the data itself."""
@@ -127,9 +153,9 @@ class DataSpec:
 
     @property
     def attributes(self) -> int:
-        """Width of the attributes ``c (n, attributes)``, 0 if there are none."""
+        """Width of the attributes ``c (n, attributes)``, 0 if there are none or ``c`` is not a Vector."""
         found = self.fields.get("c")
-        return found.dim if found is not None else 0
+        return found.dim if isinstance(found, Vector) else 0
 
     @property
     def condition(self) -> int:
@@ -159,6 +185,7 @@ def _field(name: str, given: dict[str, Any]) -> Field:
     try:
         if "blocks" in given:
             given["blocks"] = tuple(Block(**block) for block in given["blocks"])
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         made: Field = KINDS[kind](**given)
     except TypeError as error:
         raise ConfigError(f"field {name!r} of kind {kind}: {error}") from error

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import torch
 
-from ganlib.data.arrays import ArrayReader
+from ganlib.data.readers.image import ImageReader
+from ganlib.data.readers.series import SeriesReader
 from ganlib.errors import ParityError
 from ganlib.export.builder import DOUBLE, FLOAT, UINT8, GraphBuilder
 from ganlib.export.decision import add_decision
@@ -35,7 +36,7 @@ def seal_array_detector(estimator: Any) -> Sealed:
 
 
 def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
-    reader, calibration = estimator.arrays_, estimator.calibration_
+    reader, calibration = estimator.reader_, estimator.calibration_
     layout, bounds = layout_of(reader), _bounds(reader)
     model, exporter = _graph(estimator, layout, precision)
     session = open_session(model.SerializeToString())
@@ -66,23 +67,23 @@ def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
 
 
-def layout_of(reader: ArrayReader) -> Layout:
+def layout_of(reader: ImageReader | SeriesReader) -> Layout:
     """How the arrays that a detector was fitted on are laid out."""
-    if reader.modality == "series":
+    if isinstance(reader, SeriesReader):
         return Layout("series", tuple(reader.axes), "uint8" if reader.kind == np.uint8 else "float64")
     channels: Literal["first", "last"] | None = None
     if len(reader.axes) == 3:
-        channels = "first" if reader._first else "last"
+        channels = "first" if reader.channels_first else "last"
     if reader.kind == np.uint8:
         return Layout("image", tuple(reader.axes), "uint8", channels)
-    return Layout("image", tuple(reader.axes), "float32", channels, -1.0 if reader._signed else 0.0)
+    return Layout("image", tuple(reader.axes), "float32", channels, -1.0 if reader.signed else 0.0)
 
 
-def _bounds(reader: ArrayReader) -> tuple[list[float], list[float]]:
+def _bounds(reader: ImageReader | SeriesReader) -> tuple[list[float], list[float]]:
     """The range of artificial examples: that of pixels, or two deviations about the mean of each channel, rounded."""
-    if reader.modality == "image":
-        return [-1.0 if reader._signed else 0.0], [1.0]
-    mean, deviation = (np.asarray(v, np.float64).reshape(-1) for v in (reader._mean, reader._deviation))
+    if isinstance(reader, ImageReader):
+        return [-1.0 if reader.signed else 0.0], [1.0]
+    mean, deviation = (np.asarray(v, np.float64).reshape(-1) for v in (reader.mean, reader.deviation))
     low, high = mean - 2 * deviation, mean + 2 * deviation
     return [float(f"{v:.6g}") for v in low], [float(f"{v:.6g}") for v in high]
 
@@ -90,7 +91,7 @@ def _bounds(reader: ArrayReader) -> tuple[list[float], list[float]]:
 def _graph(estimator: Any, layout: Layout, precision: type[Single]) -> tuple[onnx.ModelProto, str]:
     builder = GraphBuilder(["x"])
     x = builder.input("x", _PORTS[layout.dtype], "batch", *layout.shape)
-    reader: ArrayReader = estimator.arrays_
+    reader = estimator.reader_
     read = _read_series(builder, x, reader) if layout.modality == "series" else _read_image(builder, x, layout)
     network = export_network(precision(estimator.scorer_), torch.zeros(2, *reader.field.shape))
     weights = network.add_weights(builder, f"{builder.prefix}weights/")
@@ -116,8 +117,8 @@ def _read_image(b: GraphBuilder, x: str, layout: Layout) -> str:
     return pixels if layout.channels == "first" else b.op("Transpose", pixels, perm=[0, 3, 1, 2])
 
 
-def _read_series(b: GraphBuilder, x: str, reader: ArrayReader) -> str:
+def _read_series(b: GraphBuilder, x: str, reader: SeriesReader) -> str:
     """Values over the scale of each channel of the training data."""
-    mean, deviation = (b.constant(v, np.float64) for v in (reader._mean, reader._deviation))
+    mean, deviation = (b.constant(v, np.float64) for v in (reader.mean, reader.deviation))
     values = b.cast(x, DOUBLE) if reader.kind == np.uint8 else x
     return b.cast(b.op("Div", b.op("Sub", values, mean), deviation), FLOAT)

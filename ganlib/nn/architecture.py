@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.nn.layers import CONV, MinibatchDiscrimination, SelfAttention, norm_layer, parametrise
+from ganlib.nn.resize import beside
 from ganlib.nn.table import activate
 
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -99,7 +100,7 @@ class MLPTrunk(Trunk):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Features."""
         flat = x.flatten(1)
-        return self.body(flat if condition is None else torch.cat([flat, condition], 1))
+        return self.body(flat if condition is None else torch.cat([flat, condition.flatten(1)], 1))
 
 
 class MLPGenerator(nn.Module):
@@ -117,7 +118,7 @@ class MLPGenerator(nn.Module):
         return out.unflatten(1, self.shape)
 
 
-def _pyramid(side: Sequence[int]) -> list[tuple[int, ...]]:
+def pyramid(side: Sequence[int]) -> list[tuple[int, ...]]:
     """Sides at each level, halved (upwards) while the shorter one stays at least 4; at least twice."""
     levels = [tuple(side)]
     while min(levels[-1]) >= 2 * LEAST_SIDE - 1 or len(levels) < 3:
@@ -130,7 +131,8 @@ def _attended(levels: Sequence[tuple[int, ...]]) -> list[int]:
     return [level for level in range(1, len(levels)) if math.prod(levels[level]) <= MOST_ATTENDED][:2]
 
 
-def _check_sides(shape: tuple[int, ...]) -> None:
+def check_sides(shape: tuple[int, ...]) -> None:
+    """Raise ConfigError unless convolutions can halve the sides of ``(channels, *sides)`` twice."""
     if len(shape) not in (2, 3) or min(shape[1:]) < LEAST_SIDE:
         raise ConfigError(
             f"convolutions need examples of (channels, length) or (channels, height, width), sides from {LEAST_SIDE}; "
@@ -172,8 +174,8 @@ class ConvTrunk(Trunk):
         self, shape: tuple[int, ...], condition: int, options: NetOptions, residual: bool, attention: bool
     ) -> None:
         super().__init__()
-        _check_sides(shape)
-        dims, levels = len(shape) - 1, _pyramid(shape[1:])
+        check_sides(shape)
+        dims, levels = len(shape) - 1, pyramid(shape[1:])
         conv = cast("Any", CONV[dims])
         layers: list[nn.Module] = []
         inputs, attended = shape[0] + condition, _attended(levels) if attention else []
@@ -202,10 +204,7 @@ class ConvTrunk(Trunk):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Features."""
-        if condition is not None:
-            planes = condition.view(*condition.shape, *(1 for _ in x.shape[2:])).expand(-1, -1, *x.shape[2:])
-            x = torch.cat([x, planes], 1)
-        return self.body(x).flatten(1)
+        return self.body(beside(x, condition)).flatten(1)
 
 
 def _even(sides: tuple[int, ...]) -> bool:
@@ -225,8 +224,8 @@ class ConvGenerator(nn.Module):
         attention: bool,
     ) -> None:
         super().__init__()
-        _check_sides(shape)
-        dims, self.levels = len(shape) - 1, _pyramid(shape[1:])
+        check_sides(shape)
+        dims, self.levels = len(shape) - 1, pyramid(shape[1:])
         depth = len(self.levels) - 1
         channels = [options.width * min(8, 2**level) for level in range(depth)][::-1]
         self.base = (channels[0], *self.levels[-1])

@@ -22,9 +22,14 @@ def condition_of(spec: DataSpec, batch: Batch) -> Tensor:
     return torch.cat([*parts, *([batch["c"]] if spec.attributes else [])], 1)
 
 
-def where_wrong(scores: Tensor, wrong: Tensor, told: Tensor) -> Tensor:
-    """Scores ``(n, 1)`` under wrong conditions ``(n, k)``, without gradient if a condition is right by chance."""
-    return torch.where((wrong != told).any(1, keepdim=True), scores, scores.detach())
+def where_wrong(scores: Tensor, differs: Tensor) -> Tensor:
+    """Scores ``(n, k)`` under wrong conditions, without gradient in rows where ``differs (n,)`` is False."""
+    return torch.where(differs.unsqueeze(1), scores, scores.detach())
+
+
+def differ(wrong: Tensor, told: Tensor) -> Tensor:
+    """Which of the conditions ``(n, ...)`` are not equal, ``(n,)``."""
+    return (wrong != told).flatten(1).any(1)
 
 
 class ClassPrior(nn.Module):

@@ -31,7 +31,9 @@ def test_a_density_is_claimed_only_with_log_prob():
         ("ganomaly", {Scores}),
         ("gan", {Samples}),
         ("began", {Samples, Scores}),
-        ("mode_regularised_gan", {Samples, Scores, Encodes}),
+        ("mode_regularised_gan", {Samples, Encodes}),
+        ("loss_sensitive_gan", {Samples}),
+        ("generalised_loss_sensitive_gan", {Samples}),
         ("cgan", {Samples}),
         ("semi_supervised_gan", {Samples, Encodes, Predicts}),
         ("gail", {Acts}),
@@ -46,5 +48,5 @@ def test_options_take_abilities_away_and_give_them():
     assert not can(create("gan", POINTS), Scores) and can(create("gan", POINTS, objective="ebgan"), Scores)
     assert can(create("infogan", POINTS), Encodes) and not can(create("infogan", POINTS, categories=0), Encodes)
     assert not can(create("cgan", DataSpec.vector(2, 3), objective="ebgan"), Scores)
-    assert can(create("mode_regularised_gan", POINTS), Scores)
+    assert not can(create("mode_regularised_gan", POINTS), Scores)
     assert not can(object(), Samples)

@@ -160,13 +160,15 @@ def test_the_old_layout_is_replaced_whenever_that_is_stopped(kept, tmp_path, mon
     assert verify(out)["rows"] == 20 and not (out / "plan.json").exists()
 
 
-LAYOUT_2 = HERE / "layout2"
+LAYOUTS = HERE / "layout2", HERE / "layout3"
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda path: path.name)
 @pytest.mark.parametrize(("which", "fdr"), [("plain", None), ("selected", 0.4)])
-def test_scores_of_layout_2_are_verified_read_and_continued(tmp_path, monkeypatch, which, fdr):
-    """Its parts had no attempt in their names, its JSON files no checksum and no name of the model."""
-    shutil.copytree(LAYOUT_2, tmp_path, dirs_exist_ok=True)
+def test_scores_of_earlier_layouts_are_verified_read_and_continued(tmp_path, monkeypatch, layout, which, fdr):
+    """Parts of layout 2 had no attempt in their names, its JSON files no checksum and no name of the model; up to
+    layout 3 the files in subfolders had no underscore before their names."""
+    shutil.copytree(layout, tmp_path, dirs_exist_ok=True)
     for path in (tmp_path / "input").iterdir():
         os.utime(path, ns=(0, 10**18))  # as when the folders were made: it is part of a file's identity
     monkeypatch.chdir(tmp_path)

@@ -155,7 +155,7 @@ def _tell_apart(model: Any, batch: Batch, made: Tensor, steps: int, rate: float)
     """Train a model's critic against fakes that stay."""
     optimiser = torch.optim.Adam(model.critic.parameters(), rate)
     for _ in range(steps):
-        loss = model.objective.critic(model.play(batch, made))
+        loss = model.objective.critic(model.game.play(batch, model.sides(batch, made)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

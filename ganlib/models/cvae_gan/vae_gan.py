@@ -9,7 +9,8 @@ Idea: encoder, decoder and critic are updated simultaneously from one shared for
     encoder: L_prior + L_like;   decoder: gamma · L_like - L_GAN;   critic: L_GAN
 
 and, as in the authors' code, an equilibrium rule holds a side back while the other is too weak: the critic rests
-while its losses are below ``equilibrium - margin``, the decoder while they are above ``equilibrium + margin``.
+while a loss of its own is below ``equilibrium - margin``, the decoder while one is above ``equilibrium + margin``;
+if that holds both back, both move.
 Defaults: equilibrium 0.68, margin 0.35 (authors' code), RMSProp there, Adam here.
 Deviations: the rule looks at the step before, since players are chosen before the losses are known; the decoder uses
 the non-saturating loss; gamma 1 with features averaged over units.
@@ -18,11 +19,13 @@ the non-saturating loss; gamma 1 with features averaged over units.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ganlib.adversarial import Game, GameConfig, Sides
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_kl
@@ -36,7 +39,8 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class VAEGANConfig(Config):
-    """``gamma`` weighs feature reconstruction against the critic in the decoder; ``kl`` weighs the prior term."""
+    """``gamma`` weighs feature reconstruction against the critic in the decoder; ``kl`` weighs the prior term;
+    ``penalty``, ``penalty_weight`` and ``clip`` of the critic as in ``GameConfig``."""
 
     latent_dim: Count = 4
     hidden: tuple[Count, ...] = (128, 128)
@@ -44,6 +48,9 @@ class VAEGANConfig(Config):
     kl: Weight = 0.01
     equilibrium: Weight = 0.68
     margin: Weight = 0.35
+    penalty: str = "none"
+    penalty_weight: Weight | None = None
+    clip: Weight = 0.0
     learning_rate: Rate = 5e-4
 
 
@@ -67,14 +74,20 @@ class VAEGAN(Algorithm):
         self.spec, self.config = spec, config
         self.encoder = MLP(spec.dim, config.hidden, 2 * config.latent_dim)
         self.generator = MLP(config.latent_dim, config.hidden, spec.dim)
-        self.critic = MLP(spec.dim, config.hidden, 1, "leaky_relu")
+        options = GameConfig(penalty=config.penalty, penalty_weight=config.penalty_weight, clip=config.clip)
+        self.game = Game(MLP(spec.dim, config.hidden, 1, "leaky_relu"), options, spec.x)
         self.register_buffer("real_loss", torch.tensor(config.equilibrium))
         self.register_buffer("fake_loss", torch.tensor(config.equilibrium))
         self._read: Tensor | None = None
 
     def players(self) -> dict[str, nn.Module]:
         """Encoder, decoder and critic."""
-        return {"encoder": self.encoder, "generator": self.generator, "critic": self.critic}
+        return {"encoder": self.encoder, "generator": self.generator} | self.game.players()
+
+    @property
+    def critic(self) -> Any:
+        """The game's critic."""
+        return self.game.critic
 
     def optimisers(self) -> dict[str, Optimiser]:
         """One Adam for all."""
@@ -86,19 +99,25 @@ class VAEGAN(Algorithm):
             (
                 Phase("encoder", self.encoder_loss),
                 Phase("generator", self.generator_loss, when=lambda _: self.generator_moves()),
-                Phase("critic", self.critic_loss, when=lambda _: self.critic_moves()),
+                Phase("critic", self.critic_loss, when=lambda _: self.critic_moves(), after=(self.game.after,)),
             ),
         )
 
     def critic_moves(self) -> bool:
-        """The critic rests while it wins by the margin; it never rests together with the decoder."""
-        low = self.config.equilibrium - self.config.margin
-        return not bool((self._losses() < low).any()) or not self.generator_moves()
+        """The critic rests while it wins by the margin, unless the decoder would rest too: then both move."""
+        return not self._winning() or self._lost()
 
     def generator_moves(self) -> bool:
-        """The decoder rests while the critic is lost."""
-        high = self.config.equilibrium + self.config.margin
-        return not bool((self._losses() > high).any())
+        """The decoder rests while the critic is lost, unless the critic would rest too: then both move."""
+        return not self._lost() or self._winning()
+
+    def _winning(self) -> bool:
+        """Whether one of the critic's losses is below the margin."""
+        return bool((self._losses() < self.config.equilibrium - self.config.margin).any())
+
+    def _lost(self) -> bool:
+        """Whether one of the critic's losses is above the margin."""
+        return bool((self._losses() > self.config.equilibrium + self.config.margin).any())
 
     def _losses(self) -> Tensor:
         """The critic's losses on real and fake rows at the step before: ``(2,)``, read from the device once a step."""
@@ -116,6 +135,7 @@ class VAEGAN(Algorithm):
         features = self.critic.features(batch.x)
         out["like"] = 0.5 * (features.detach() - self.critic.features(rebuilt)).square().mean()
         real, fake = self.critic.head(features), torch.cat([self.critic(rebuilt), self.critic(drawn)])
+        out["drawn"] = drawn.detach()
         out["real"], out["fake"], out["fool"] = softplus(-real).mean(), softplus(fake).mean(), softplus(-fake).mean()
         self.real_loss.copy_(out["real"].detach())
         self.fake_loss.copy_(out["fake"].detach())
@@ -139,7 +159,8 @@ class VAEGAN(Algorithm):
     def critic_loss(self, batch: Batch) -> Losses:
         """Telling real rows from rebuilt and drawn ones."""
         out = self.forward_once(batch)
-        return Losses(real=out["real"], fake=out["fake"])
+        penalty = self.game.penalty_loss(batch, Sides(batch.x, out["drawn"]))
+        return Losses(real=out["real"], fake=out["fake"]) | penalty
 
     def couples_batch(self) -> str:
         """The equilibrium rule reads the batch's mean losses."""

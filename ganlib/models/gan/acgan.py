@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ganlib.adversarial.game import first
 from ganlib.config import Weight
+from ganlib.data.spec import DataSpec
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
+from ganlib.models.gan.networks import Wiring
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
 
@@ -40,31 +43,20 @@ class ACGANConfig(GANConfig):
     config=ACGANConfig,
     modalities=("table", "points", "image", "series"),
     paper="Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, arXiv 1610.09585, 2016",
-    trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
+    trainer={"steps": 3000},
 )
 class ACGAN(ConditionalGAN):
     """The critic's outputs are the score and the class logits."""
 
     config: ACGANConfig
     takes = ("classes",)
-    needs_logits = True
-    critic_condition_dim = 0  # type: ignore[assignment]
 
-    @property
-    def critic_outputs(self) -> int:  # type: ignore[override]
-        """The score and a logit for each class."""
-        return 1 + self.spec.classes
-
-    def critic_condition(self, batch: Batch) -> None:
-        """Nothing: naming the class is the critic's task."""
-
-    def logit(self, output: Tensor) -> Tensor:
-        """The source score."""
-        return output[:, :1]
+    def __init__(self, spec: DataSpec, config: ACGANConfig) -> None:
+        super().__init__(spec, config, Wiring(told=False, outputs=1 + spec.classes, score=first, logits=True))
 
     def class_loss(self, batch: Batch, x: Tensor) -> Tensor:
         """-L_C: cross-entropy of the batch's classes for examples ``x``."""
-        return cross_entropy(self.judged(batch, x)[:, 1:], batch.y)
+        return cross_entropy(self.judge(batch, x)[:, 1:], batch.y)
 
     def critic_loss(self, batch: Batch) -> Losses:
         """-L_S and -L_C of real and generated examples."""

@@ -21,7 +21,7 @@ G and 2e-4 for D with beta1 0.5: at equal rates D wins before G has learned what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -31,6 +31,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
+from ganlib.models.gan.networks import Wiring
 from ganlib.nn.conditional import ByClass, condition_of
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import register
@@ -57,19 +58,15 @@ class ConditionalGAN(GAN):
 
     needs = "generates by class: it needs classes=...; use gan for data without labels"
 
-    def __init__(self, spec: DataSpec, config: GANConfig) -> None:
+    def __init__(self, spec: DataSpec, config: GANConfig, wiring: Wiring | None = None) -> None:
         if spec.condition < 1:
             raise ConfigError(f"this model {self.needs}")
-        super().__init__(spec, config)
-
-    @property
-    def condition_dim(self) -> int:  # type: ignore[override]
-        """Width of what both players are told."""
-        return self.spec.condition
+        wiring = wiring or Wiring()
+        super().__init__(spec, config, replace(wiring, condition=wiring.condition or spec.condition))
 
     def condition(self, batch: Batch) -> Tensor:
-        """One-hot classes and attributes, ``(n, spec.condition)``."""
-        return condition_of(self.spec, batch)
+        """One-hot classes and attributes, ``(n, spec.condition)``; one tensor until a player moves."""
+        return batch.once("condition", lambda: condition_of(self.spec, batch))
 
     @classmethod
     def lacks(cls, config: GANConfig) -> tuple[type, ...]:
@@ -87,7 +84,7 @@ class ConditionalGAN(GAN):
     config=CGANConfig,
     modalities=("table", "points", "image", "series"),
     paper="Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014",
-    trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
+    trainer={"steps": 3000},
 )
 class CGAN(ConditionalGAN):
     """Players ``critic`` and ``generator``, both given the condition."""
@@ -96,14 +93,9 @@ class CGAN(ConditionalGAN):
 
     def __init__(self, spec: DataSpec, config: CGANConfig) -> None:
         usual = _TABLES if spec.kind == "vector" else _IMAGES
-        super().__init__(spec, config.replace(**{k: v for k, v in usual.items() if getattr(config, k) is None}))
-
-    @property
-    def critic_projection(self) -> int:  # type: ignore[override]
-        """Width of the condition where it is projected."""
-        chosen = self.config.projection
-        wanted = self.spec.kind != "vector" if chosen is None else chosen
-        return self.spec.condition if wanted else 0
+        config = config.replace(**{k: v for k, v in usual.items() if getattr(config, k) is None})
+        projected = spec.kind != "vector" if config.projection is None else config.projection
+        super().__init__(spec, config, Wiring(projection=spec.condition if projected else 0))
 
 
 _TABLES = {"instance_noise": 0.3, "learning_rate": 5e-4, "betas": (0.0, 0.99)}

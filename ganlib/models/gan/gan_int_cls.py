@@ -15,18 +15,18 @@ network; any objective; a wrong caption that by chance equals the right one move
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ganlib.adversarial import Sides
 from ganlib.config import Count, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.objective import Play
 from ganlib.models.gan.cgan import ConditionalGAN
 from ganlib.models.gan.config import GANConfig
-from ganlib.nn.conditional import where_wrong
+from ganlib.models.gan.networks import Networks, Wiring
+from ganlib.nn.conditional import differ
 from ganlib.nn.layers import WithReference
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
@@ -65,57 +65,42 @@ class Told(nn.Module):
     config=GANINTCLSConfig,
     modalities=("image", "points"),
     paper="Reed et al., Generative Adversarial Text to Image Synthesis, arXiv 1605.05396, ICML 2016",
-    trainer={"batch_size": 64},
 )
 class GANINTCLS(ConditionalGAN):
     """Players ``critic`` and ``generator``, both told the caption."""
 
     takes = ("attributes",)
     config: GANINTCLSConfig
-    needs_logits = True
     needs = "generates from captions: its batches need embeddings 'c' and its spec their number of attributes"
 
     def __init__(self, spec: DataSpec, config: GANINTCLSConfig) -> None:
         if not spec.attributes:
             raise ConfigError(f"gan_int_cls {self.needs}")
-        super().__init__(spec, config)
+        # The inner networks are told the projected caption.
+        super().__init__(spec, config, Wiring(condition=config.text_dim, logits=True))
 
-    @property
-    def condition_dim(self) -> int:  # type: ignore[override]
-        """Width of the projected caption, as the inner networks see it."""
-        return self.config.text_dim
-
-    def build(self) -> None:
+    def build(self, networks: Networks) -> nn.Module | None:
         """As GAN, each network with its own projection of the caption."""
-        super().build()
+        critic = super().build(networks)
+        assert critic is not None  # it needs one
         net, width = self.generator, self.config.text_dim
         if isinstance(net, WithReference):  # the reference is of captions as they are given
             told = Told(net.net, self.spec.condition, width)
             self.generator = WithReference(told, self.code_dim, self.spec.condition, net.rows)
         else:
             self.generator = Told(net, self.spec.condition, width)
-        self.critic = Told(self.critic, self.spec.condition, width)  # type: ignore[assignment]
+        return Told(critic, self.spec.condition, width)
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The game against generated examples, and against real ones under wrong captions."""
         losses, share = super().critic_loss(batch), self.config.mismatch
         if not share:
             return losses
-        condition = self.condition(batch)
+        sides, condition = self.dealt(batch), self.condition(batch)
         wrong = condition[batch.permutation()]
-
-        def score(x: Tensor) -> Tensor:
-            if x is batch.x:
-                return self.score(batch, x)
-            return where_wrong(self.critic(self.seen(x, batch), wrong), wrong, condition)
-
-        told = self.objective.critic(self._play(batch, score, batch.x.clone(), wrong))
+        mismatch = self.game.mismatch_loss(batch, sides, wrong, differ(wrong, condition))
         weights = {**losses.weights, "critic": 1 - share, "mismatch": share}
-        return Losses(weights=weights, mismatch=told, **losses.terms)
-
-    def _play(self, batch: Batch, score: Callable[[Tensor], Tensor], made: Tensor, told: Tensor) -> Play:
-        """The game on examples under captions that are not the batch's own."""
-        return Play(score, batch.x, made, self.options, self.state, lambda x: self.critic.features(x, told))
+        return Losses(weights=weights, mismatch=mismatch, **losses.terms)
 
     def generator_loss(self, batch: Batch) -> Losses:
         """The game, and the same for captions between two."""
@@ -125,8 +110,7 @@ class GANINTCLS(ConditionalGAN):
         condition = self.condition(batch)
         between = 0.5 * (condition + condition[batch.permutation()])
         made = self.generate(self.draw(batch), between)
-        play = self._play(batch, lambda x: self.critic(self.seen(x, batch), between), made, between)
-        fooled = self.objective.generator(play)
+        fooled = self.objective.generator(self.game.play(batch, Sides(batch.x, made, between)))
         return losses | Losses(weights={"interpolation": self.config.interpolation}, interpolation=fooled)
 
     def couples_batch(self) -> str:

@@ -25,10 +25,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ganlib.abilities import Encodes
+from ganlib.adversarial.game import first
 from ganlib.config import Count, Rate, Weight, Whole
+from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import gaussian_nll
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
+from ganlib.models.gan.networks import Wiring
 from ganlib.nn.sampler import Sampler, sampler_for
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
@@ -80,21 +83,13 @@ class InfoGAN(GAN):
     """The critic's outputs are the score and what Q says of the codes."""
 
     config: InfoGANConfig
-    needs_logits = True
 
-    @property
-    def code_dim(self) -> int:
-        """Noise, one-hot category and uniform codes."""
-        return self.config.latent_dim + self.config.categories + self.config.continuous
-
-    @property
-    def critic_outputs(self) -> int:  # type: ignore[override]
-        """The score, category logits, means, and log-variances where they are learned."""
-        return 1 + self.config.categories + (1 if self.config.unit_variance else 2) * self.config.continuous
-
-    def logit(self, output: Tensor) -> Tensor:
-        """The score."""
-        return output[:, :1]
+    def __init__(self, spec: DataSpec, config: InfoGANConfig) -> None:
+        codes = config.categories + config.continuous
+        # The score, then category logits, means, and log-variances if they are learned.
+        outputs = 1 + codes + (0 if config.unit_variance else config.continuous)
+        wiring = Wiring(inputs=config.latent_dim + codes, outputs=outputs, score=first, logits=True)
+        super().__init__(spec, config, wiring)
 
     def draw(self, batch: Batch) -> Tensor:
         """Noise and codes."""
@@ -107,7 +102,7 @@ class InfoGAN(GAN):
     def information(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
         """E log Q(c|x) of the category plus its entropy, in nats (at most log categories), and -E log Q of the rest."""
         config, codes = self.config, self.latents(batch)[:, self.config.latent_dim :]
-        guess = self.judged(batch, x)[:, 1:]
+        guess = self.judge(batch, x)[:, 1:]
         nats = x.new_zeros(())
         if config.categories:
             category = codes[:, : config.categories].argmax(1)

@@ -25,9 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.config import Count, Weight
+from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
+from ganlib.models.gan.networks import Networks, Wiring
 from ganlib.nn.architecture import Headed
 from ganlib.nn.layers import bake
 from ganlib.nn.sampler import Sampler
@@ -82,20 +84,22 @@ class LocalizedGAN(GAN):
 
     config: LocalizedGANConfig
 
-    def _norm(self, chosen: str, critic: bool, pyramid: bool) -> str:
-        if not critic and chosen in ("batch", "virtual"):
+    def __init__(self, spec: DataSpec, config: LocalizedGANConfig) -> None:
+        if config.generator_norm in ("batch", "virtual"):
             raise ConfigError("generator_norm 'batch' and 'virtual' mix examples, and a chart is one example's own")
-        return "none" if not critic and chosen == "auto" else super()._norm(chosen, critic, pyramid)
+        norm = "none" if config.generator_norm == "auto" else config.generator_norm
+        super().__init__(spec, config, Wiring(generator={"norm": norm}))
 
-    def build(self) -> None:
+    def build(self, networks: Networks) -> nn.Module | None:
         """A chart in the generator's place."""
-        super().build()
-        nets, options = self.networks(critic=False), self.net_options(critic=False)
+        critic = super().build(networks)
         # ReLU layers that die leave no tangent to grow from.
-        options = replace(options, activation="elu")
-        trunk = Headed(nets.trunk(self.spec.shape, 0, options), self.config.hidden[-1])
-        inner = nets.generator(self.config.latent_dim + self.config.hidden[-1], self.spec.shape, 0, options)
+        options = replace(networks.options(critic=False), activation="elu")
+        row, width = networks.row(critic=False), self.config.hidden[-1]
+        trunk = Headed(row.trunk(self.spec.shape, 0, options), width)
+        inner = row.generator(self.config.latent_dim + width, self.spec.shape, 0, options)
         self.generator = Chart(trunk, inner, self.config.reach)
+        return critic
 
     def neighbours(self, x: Tensor, z: Tensor) -> Tensor:
         """G(x, z), ``(n, *shape)``."""

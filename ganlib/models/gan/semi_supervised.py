@@ -32,7 +32,8 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
 from ganlib.models.gan.config import GANConfig
 from ganlib.models.gan.gan import GAN
-from ganlib.nn.architecture import Energy, Headed, NetOptions, Noise, Trunk
+from ganlib.models.gan.networks import Networks, Wiring
+from ganlib.nn.architecture import Headed, Noise, Trunk
 from ganlib.nn.layers import parametrise, standardise_outputs
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Optimiser
@@ -82,6 +83,11 @@ class ZeroToOne(Trunk):
         return self.trunk((x + 1) / 2, condition)
 
 
+def log_sum(output: Tensor) -> Tensor:
+    """log Z, the logit of "real", ``(n, 1)``."""
+    return output.logsumexp(1, keepdim=True)
+
+
 @register(
     "semi_supervised_gan",
     config=SemiSupervisedGANConfig,
@@ -94,30 +100,25 @@ class SemiSupervisedGAN(GAN):
     """The wanted product is the critic: ``classify`` names classes."""
 
     config: SemiSupervisedGANConfig
-    needs_logits = True
 
     def __init__(self, spec: DataSpec, config: SemiSupervisedGANConfig) -> None:
         if spec.classes < 2:
             raise ConfigError(
                 "semi_supervised_gan names classes: it needs two or more; use gan for data without labels"
             )
-        super().__init__(spec, config)
+        wiring = Wiring(
+            outputs=spec.classes,
+            score=log_sum,
+            logits=True,
+            generator={"hidden": config.generator_hidden, "activation": "softplus"},
+            critic={"activation": "relu"},
+        )
+        super().__init__(spec, config, wiring)
 
-    @property
-    def critic_outputs(self) -> int:  # type: ignore[override]
-        """One logit a class."""
-        return self.spec.classes
-
-    def net_options(self, critic: bool) -> NetOptions:
-        """Generator and critic have their own widths and activations."""
-        options = super().net_options(critic)
-        if not critic:
-            return replace(options, hidden=self.config.generator_hidden, activation="softplus")
-        return replace(options, activation="relu")
-
-    def build_critic(self) -> Headed | Energy:
-        """As GAN, with noise before the head, and norms of weights as the authors'."""
-        critic = super().build_critic()
+    def build(self, networks: Networks) -> nn.Module | None:
+        """As GAN; the critic has noise before its head, and norms of weights as the authors'."""
+        self.generator = networks.generator()
+        critic = networks.critic()
         assert isinstance(critic, Headed)  # it needs logits
         if self.spec.kind != "vector":
             critic.trunk = ZeroToOne(critic.trunk)
@@ -126,7 +127,7 @@ class SemiSupervisedGAN(GAN):
             parametrise(critic.trunk, "fixed")
             parametrise(head, "weight")
         critic.head = nn.Sequential(Noise(self.config.critic_noise[-1]), head) if self.config.critic_noise else head
-        return critic
+        return networks.finished(critic)
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
@@ -135,15 +136,11 @@ class SemiSupervisedGAN(GAN):
         if self.config.weight_norm:
             standardise_outputs(self.critic, batch.x)
 
-    def logit(self, output: Tensor) -> Tensor:
-        """log Z, the logit of "real"."""
-        return output.logsumexp(1, keepdim=True)
-
     def critic_loss(self, batch: Batch) -> Losses:
         """The game on all examples, cross-entropy on the labelled ones."""
         with cached():  # weights from their norms once, not for each of three forwards
             game = super().critic_loss(batch)
-            named = cross_entropy(self.critic(self.seen(batch["labelled_x"], batch), None), batch["labelled_y"])
+            named = cross_entropy(self.critic(self.game.seen(batch["labelled_x"], batch), None), batch["labelled_y"])
         game.weights["critic"] = self.config.unlabelled
         return game | Losses(weights={"labelled": self.config.labelled}, labelled=named)
 

@@ -20,20 +20,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, one_hot
 
-from ganlib.adversarial import Game
-from ganlib.config import Config, Count, Rate, Share, Weight
-from ganlib.data.spec import DataSpec
+from ganlib.adversarial import Game, GameConfig, Sides
+from ganlib.adversarial.rules import Rules
+from ganlib.config import Count, Rate, Share, Weight
+from ganlib.data.spec import DataSpec, Image
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import gaussian_kl
 from ganlib.nn.architecture import Headed, NetOptions, architecture, dcgan_weights
-from ganlib.nn.conditional import condition_of
+from ganlib.nn.conditional import condition_of, differ
 from ganlib.nn.gaussian import reparameterise
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import register
@@ -41,22 +42,20 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackGANConfig(Config):
+class StackGANConfig(GameConfig):
     """``augmented`` is the width of c, ``kl`` the weight lambda; ``first`` the share of steps that stage I gets;
-    ``mismatch`` the share of the critics' loss that is wrong conditions' (0: without)."""
+    ``mismatch`` the share of the critics' loss that is wrong conditions' (0: without). The rest are both games'."""
 
     latent_dim: Count = 100
     augmented: Count = 128
     networks: str = "auto"
     width: Count = 32
     hidden: tuple[Count, ...] = (128, 128)
-    objective: str = "gan"
     kl: Weight = 2.0
     first: Share = 0.5
     mismatch: Share = 0.5
-    learning_rate: Rate = 2e-4
-    critic_learning_rate: Rate | None = None
-    betas: tuple[Share, Share] = (0.5, 0.999)
+    learning_rate: Rate | None = 2e-4
+    betas: tuple[Share, Share] | None = (0.5, 0.999)
 
 
 class Augmentation(nn.Module):
@@ -124,7 +123,6 @@ class Stacked(Sampler):
     config=StackGANConfig,
     modalities=("image",),
     paper="Zhang et al., StackGAN, arXiv 1612.03242, ICCV 2017",
-    trainer={"batch_size": 64},
 )
 class StackGAN(Algorithm):
     """Players ``critic_one``, ``generator_one``, ``critic_two`` and ``generator_two``."""
@@ -138,25 +136,40 @@ class StackGAN(Algorithm):
         if spec.kind != "image" or spec.condition < 1 or any(side % 2 for side in spec.shape[1:]):
             raise ConfigError("stackgan makes images of even sides by class or attributes; this data has none of these")
         self.spec, self.config = spec, config
-        self.games = nn.ModuleDict({stage: Game(config.objective) for stage in ("one", "two")})
         small = (spec.shape[0], *(side // 2 for side in spec.shape[1:]))
+        rules = Rules(config, spec.x)
+        rules.check()
         nets = architecture(config.networks, spec)
-        made, judged = (
-            NetOptions(hidden=config.hidden, width=config.width, norm="batch", activation=name)
-            for name in ("relu", "leaky_relu")
-        )
+        made = NetOptions(hidden=config.hidden, width=config.width, norm="batch", activation="relu")
+        judged = replace(made, norm="batch" if rules.penalty == "none" else "layer", activation="leaky_relu")
         wide = config.augmented
         self.generator_one = First(spec.condition, nets.generator(config.latent_dim, small, wide, made), wide)
         trunk = nets.trunk(small, wide, made)
         self.generator_two = Second(
             spec.condition, trunk, nets.generator(trunk.width, spec.shape, wide, made), wide
         )  # fmt: skip
-        self.critic_one = Headed(nets.trunk(small, wide, judged), 1)
-        self.critic_two = Headed(nets.trunk(spec.shape, wide, judged), 1)
-        for net in self.players().values():
+        critics = {
+            stage: Headed(nets.trunk(shape, wide, judged), 1) for stage, shape in (("one", small), ("two", spec.shape))
+        }
+        for net in (critics["one"], self.generator_one, critics["two"], self.generator_two):
             dcgan_weights(net)
-        self.game("one").finish(self.critic_one)
-        self.game("two").finish(self.critic_two)
+        self.games = nn.ModuleDict({stage: self._game(stage, critic) for stage, critic in critics.items()})
+
+    def _game(self, stage: str, critic: nn.Module) -> Game:
+        channels, *sides = self.spec.shape
+        return Game(
+            critic,
+            self.config,
+            Image(channels, *(side // 2 for side in sides)) if stage == "one" else self.spec.x,
+            generator=self._generator(stage),
+            condition=(self.config.augmented,),
+            player=f"critic_{stage}",
+            against=f"generator_{stage}",
+            suffix=f"_{stage}",
+        )
+
+    def _generator(self, stage: str) -> First | Second:
+        return self.generator_one if stage == "one" else self.generator_two
 
     def game(self, stage: str) -> Game:
         """The adversarial game of stage ``one`` or ``two``."""
@@ -164,28 +177,27 @@ class StackGAN(Algorithm):
 
     def players(self) -> dict[str, nn.Module]:
         """Two critics, two generators."""
-        return {
-            "critic_one": self.critic_one,
-            "generator_one": self.generator_one,
-            "critic_two": self.critic_two,
-            "generator_two": self.generator_two,
-        }
+        one, two = self.game("one"), self.game("two")
+        return (
+            one.players()
+            | {"generator_one": self.generator_one}
+            | two.players()
+            | {"generator_two": self.generator_two}
+        )
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """Adam; the critics may have a rate of their own."""
-        config = self.config
-        rates = {"generator": config.learning_rate, "critic": config.critic_learning_rate or config.learning_rate}
-        betas = (config.betas[0], config.betas[1])
-        return {name: Optimiser("adam", rates[name.split("_")[0]], betas) for name in self.players()}
+        """Those of the games."""
+        return self.game("one").optimisers() | self.game("two").optimisers()
 
     def phases(self) -> Sequence[Phase]:
         """Both stages' updates; ``stages`` orders them."""
         return (*self._phases("one"), *self._phases("two"))
 
-    def _phases(self, stage: str) -> tuple[Phase, Phase]:
-        return (
-            Phase(f"critic_{stage}", lambda batch: self.critic_loss(batch, stage)),
-            Phase(f"generator_{stage}", lambda batch: self.generator_loss(batch, stage)),
+    def _phases(self, stage: str) -> tuple[Phase, ...]:
+        return self.game(stage).phases(
+            lambda batch: self.dealt(batch, stage),
+            lambda batch: self.generator_loss(batch, stage),
+            lambda batch: self.critic_loss(batch, stage),
         )
 
     def stages(self, budget: int) -> Sequence[Stage]:
@@ -197,58 +209,53 @@ class StackGAN(Algorithm):
         """One-hot classes and attributes."""
         return condition_of(self.spec, batch)
 
-    def _small(self, batch: Batch) -> Tensor:
-        return self.generator_one(
-            batch.randn(self.config.latent_dim), self.condition(batch), batch.randn(self.config.augmented)
-        )
-
-    def _made(self, batch: Batch, stage: str) -> Tensor:
+    def examples(self, batch: Batch, stage: str) -> Tensor:
+        """A forward of one stage's generator; stage II refines images of stage I, which get no gradient."""
         if stage == "one":
-            return batch.once("small", lambda: self._small(batch), of=("generator_one",))
+            noise = batch.randn(self.config.latent_dim), batch.randn(self.config.augmented)
+            return self.generator_one(noise[0], self.condition(batch), noise[1])
+        with torch.no_grad():
+            small = self.examples(batch, "one")
+        return self.generator_two(small, self.condition(batch), batch.randn(self.config.augmented))
 
-        def refine() -> Tensor:
-            with torch.no_grad():
-                small = self._small(batch)
-            return self.generator_two(small, self.condition(batch), batch.randn(self.config.augmented))
+    def _mean(self, batch: Batch, stage: str, condition: Tensor) -> Tensor:
+        """mu(t) as a critic is told it."""
+        return self._generator(stage).augmentation(condition)[0].detach()
 
-        return batch.once("large", refine, of=("generator_two",))
+    def sides(self, batch: Batch, stage: str, made: Tensor) -> Sides:
+        """One stage's images against those it ``made``, each under mu(t)."""
+        real = avg_pool2d(batch.x, 2) if stage == "one" else batch.x
+        return Sides(real, made, self._mean(batch, stage, self.condition(batch)))
 
-    def _score(self, condition: Tensor, x: Tensor, stage: str) -> Tensor:
-        generator = self.generator_one if stage == "one" else self.generator_two
-        critic = self.critic_one if stage == "one" else self.critic_two
-        return critic(x, generator.augmentation(condition)[0].detach())
+    def dealt(self, batch: Batch, stage: str) -> Sides:
+        """One stage's game as its critic plays it."""
+        made = self.game(stage).fakes(batch, lambda: self.examples(batch, stage))
+        return batch.once(f"dealt_{stage}", lambda: self.sides(batch, stage, made), of=(f"generator_{stage}",))
 
     def critic_loss(self, batch: Batch, stage: str) -> Losses:
         """One stage's critic, against generated images and against real ones under wrong conditions."""
-        x, told, share = (
-            avg_pool2d(batch.x, 2) if stage == "one" else batch.x,
-            self.condition(batch),
-            self.config.mismatch,
-        )
-        real = self._score(told, x, stage)
-        fake = self._score(told, self._made(batch, stage).detach(), stage)
-        terms, weights = {f"critic_{stage}": self.game(stage).critic_loss(real, fake)}, {f"critic_{stage}": 1 - share}
-        if share:
-            wrong = told[batch.permutation()]
-            score = self._score(wrong, x, stage)
-            terms[f"mismatch_{stage}"], weights[f"mismatch_{stage}"] = (
-                self.game(stage).mismatch_loss(real, score, wrong, told),
-                share,
-            )
-        return Losses(weights=weights, **terms)
+        game, sides, share = self.game(stage), self.dealt(batch, stage), self.config.mismatch
+        losses = game.critic_loss(batch, sides)
+        if not share:
+            return losses
+        told = self.condition(batch)
+        wrong = told[batch.permutation()]
+        mismatch = game.mismatch_loss(batch, sides, self._mean(batch, stage, wrong), differ(wrong, told))
+        weights = losses.weights | {f"critic_{stage}": 1 - share, f"mismatch_{stage}": share}
+        return Losses(weights=weights, **losses.terms, **{f"mismatch_{stage}": mismatch})
 
     def generator_loss(self, batch: Batch, stage: str) -> Losses:
         """One stage's generator and its neighbourhood's KL (a mean over c)."""
-        generator = self.generator_one if stage == "one" else self.generator_two
-        value = self.game(stage).generator_loss(self._score(self.condition(batch), self._made(batch, stage), stage))
+        game, generator = self.game(stage), self._generator(stage)
+        made = game.made(batch, lambda: self.examples(batch, stage))
         kl = gaussian_kl(*generator.augmentation(self.condition(batch))).mean() / self.config.augmented
-        return Losses(
-            weights={f"kl_{stage}": self.config.kl}, **{f"generator_{stage}": value, f"kl_{stage}": kl}
-        )  # fmt: skip
+        name = f"kl_{stage}"
+        fooled = game.generator_loss(batch, self.sides(batch, stage, made))
+        return fooled | Losses(weights={name: self.config.kl}, **{name: kl})
 
     def couples_batch(self) -> str:
         """Batch norm in every network."""
-        return "batch norm"
+        return self.game("one").couples() or "batch norm"
 
     def sampler(self) -> Sampler:
         """Both stages."""

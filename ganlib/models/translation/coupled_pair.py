@@ -7,8 +7,8 @@ Paper: Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Ad
     critics:    each its own domain, least-squares objective
 
 Shapes: x ``(n, d)`` from domain A and x_b ``(n, e)`` from domain B, unpaired; e is d unless the DataSpec has ``x_b``.
-Defaults: cycle 10, Adam 2e-4 with beta1 0.5 in the paper. Deviations: MLPs on vectors, no replay buffer, no identity
-term.
+Defaults: cycle 10, Adam 2e-4 with beta1 0.5 in the paper. Deviations: MLPs on vectors, a replay pool only if ``replay``
+gives its size (50 in the paper), no identity term.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ganlib.adversarial import Game
-from ganlib.config import Config, Count, Rate, Weight
+from ganlib.adversarial import Game, GameConfig, Sides, phases
+from ganlib.config import Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
@@ -27,13 +27,14 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoupledPairConfig(Config):
-    """``cycle`` weighs the reconstruction after a round trip."""
+class CoupledPairConfig(GameConfig):
+    """``cycle`` weighs the reconstruction after a round trip; the rest are both games'."""
 
     hidden: tuple[Count, ...] = (128, 128)
     objective: str = "least_squares"
     cycle: Weight = 10.0
-    learning_rate: Rate = 2e-4
+    learning_rate: Rate | None = 2e-4
+    betas: tuple[Share, Share] | None = (0.5, 0.999)
 
 
 @register(
@@ -42,7 +43,6 @@ class CoupledPairConfig(Config):
     modalities=("points", "table"),
     paper="Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, "
     "arXiv 1703.10593, 2017",
-    known_gaps={"export": "small proving model: its full catalogue check and export come with the translation family"},
 )
 class CoupledPair(Algorithm):
     """Players ``generators`` (both at once) and ``critics``."""
@@ -52,12 +52,25 @@ class CoupledPair(Algorithm):
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        self.game_a, self.game_b = Game(config.objective), Game(config.objective)
-        other = spec.fields.get("x_b", spec.x).dim
-        self.forward_generator = MLP(spec.dim, config.hidden, other)
-        self.backward_generator = MLP(other, config.hidden, spec.dim)
-        self.critic_a = self.game_a.finish(MLP(spec.dim, config.hidden, 1, "leaky_relu"))
-        self.critic_b = self.game_b.finish(MLP(other, config.hidden, 1, "leaky_relu"))
+        a, b = spec.x, spec.fields.get("x_b", spec.x)
+        self.forward_generator = MLP(a.dim, config.hidden, b.dim)
+        self.backward_generator = MLP(b.dim, config.hidden, a.dim)
+        self.game_a, self.game_b = (
+            Game(
+                MLP(field.dim, config.hidden, 1, "leaky_relu"),
+                config,
+                field,
+                generator=generator,
+                player="critics",
+                against="generators",
+                suffix=suffix,
+                leads=False,
+            )
+            for field, generator, suffix in (
+                (a, self.backward_generator, "_a"),
+                (b, self.forward_generator, "_b"),
+            )
+        )
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
@@ -66,41 +79,35 @@ class CoupledPair(Algorithm):
 
     def players(self) -> dict[str, list[nn.Module]]:
         """Both generators; both critics."""
-        return {
-            "generators": [self.forward_generator, self.backward_generator],
-            "critics": [self.critic_a, self.critic_b],
-        }
+        critics = [critic for game in (self.game_a, self.game_b) for critic in game.players().values()]
+        return {"generators": [self.forward_generator, self.backward_generator], "critics": critics}
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """Adam for both sides."""
-        return dict.fromkeys(self.players(), Optimiser("adam", self.config.learning_rate))
+        """Those of the games."""
+        return self.game_a.optimisers()
 
     def phases(self) -> tuple[Phase, ...]:
         """Generators first, as in the authors' code, then critics."""
-        return (Phase("generators", self.generator_loss), Phase("critics", self.critic_loss))
+        *critics, generators = phases([(self.game_a, self.sides_a), (self.game_b, self.sides_b)], self.generator_loss)
+        return (generators, *critics)
 
-    def _fakes(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        def translate() -> tuple[Tensor, Tensor]:
-            return self.forward_generator(batch.x), self.backward_generator(batch["x_b"])
+    def sides_a(self, batch: Batch) -> Sides:
+        """Domain A against translations into it."""
+        return Sides(batch.x, self.game_a.fakes(batch, lambda: self.backward_generator(batch["x_b"])))
 
-        return batch.once("fakes", translate, of=("generators",))
+    def sides_b(self, batch: Batch) -> Sides:
+        """Domain B against translations into it."""
+        return Sides(batch["x_b"], self.game_b.fakes(batch, lambda: self.forward_generator(batch.x)))
 
     def generator_loss(self, batch: Batch) -> Losses:
         """Fool both critics; come back after a round trip."""
-        fake_b, fake_a = self._fakes(batch)
-        cycle = (self.backward_generator(fake_b) - batch.x).abs().mean()
-        cycle = cycle + (self.forward_generator(fake_a) - batch["x_b"]).abs().mean()
-        return Losses(
-            weights={"cycle": self.config.cycle},
-            fool_a=self.game_a.generator_loss(self.critic_a(fake_a)),
-            fool_b=self.game_b.generator_loss(self.critic_b(fake_b)),
-            cycle=cycle,
-        )
+        a, b = batch.x, batch["x_b"]
+        fake_a, fake_b = self.backward_generator(b), self.forward_generator(a)
+        cycle = (self.backward_generator(fake_b) - a).abs().mean() + (self.forward_generator(fake_a) - b).abs().mean()
+        games = (self.game_a, Sides(a, fake_a)), (self.game_b, Sides(b, fake_b))
+        fooled = [game.generator_loss(batch, sides) for game, sides in games]
+        return fooled[0] | fooled[1] | Losses(weights={"cycle": self.config.cycle}, cycle=cycle)
 
-    def critic_loss(self, batch: Batch) -> Losses:
-        """Each critic on its own domain."""
-        fake_b, fake_a = (fake.detach() for fake in self._fakes(batch))
-        return Losses(
-            critic_a=self.game_a.critic_loss(self.critic_a(batch.x), self.critic_a(fake_a)),
-            critic_b=self.game_b.critic_loss(self.critic_b(batch["x_b"]), self.critic_b(fake_b)),
-        )
+    def couples_batch(self) -> str:
+        """What the games couple."""
+        return self.game_a.couples()

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ganlib.data.fields import KINDS
-from ganlib.data.spec import Block, Classes, DataSpec, Image, Series, Tokens, Vector
+from ganlib.data.spec import Block, Classes, DataSpec, Image, Lengths, Mask, Series, Tokens, Vector
 from ganlib.errors import ConfigError, DataError
+from ganlib.registry import create
 
 COLUMNS = (Block("a", "number", 0), Block("b", "category", 1, 3))
 SPECS = [
@@ -61,7 +62,11 @@ def test_the_kind_of_a_field_is_stated(fields, message):
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "a", None])
 def test_sizes_are_whole_numbers_above_0(kind, size):
-    sizes = {"vector": 1, "series": 2, "image": 3, "tokens": 2, "classes": 1}[kind.kind]
+    if kind is Mask:
+        with pytest.raises(ConfigError, match="sides of Mask must be a tuple of whole numbers above 0"):
+            Mask((4, size))
+        return
+    sizes = {"vector": 1, "series": 2, "image": 3, "tokens": 2, "classes": 1, "lengths": 1}[kind.kind]
     for place in range(sizes):
         given = [4] * sizes
         given[place] = size
@@ -101,3 +106,36 @@ def test_each_field_accepts_what_it_is():
     }  # fmt: skip
     for field, values in fine.items():
         field.check(values, "x")
+
+
+def test_a_spec_of_padded_sequences_says_how_long_they_are():
+    fields = {"x": Tokens(6, 4), "x_length": Lengths(6), "x_mask": Mask((6,))}
+    spec = DataSpec(fields)
+    assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    lengths, mask = torch.tensor([1, 4, 6]), fields["x_length"].mask(torch.tensor([1, 4, 6]))
+    assert mask.tolist() == [[1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
+    fields["x_length"].check(lengths, "x_length")
+    fields["x_mask"].check(mask, "x_mask")
+    for wrong, message in ((torch.tensor([0, 3]), "from 1 to 6"), (torch.tensor([7]), "from 1 to 6"), (mask, "int64")):
+        with pytest.raises(DataError, match=message):
+            fields["x_length"].check(wrong, "x_length")
+    with pytest.raises(DataError, match="other values than 0 and 1"):
+        fields["x_mask"].check(0.5 * mask, "x_mask")
+    with pytest.raises(ConfigError, match="sides of Mask must be a tuple"):
+        Mask(6)
+
+
+def test_a_model_says_which_field_it_cannot_do_without():
+    pair = DataSpec({"x": Image(1, 8, 8), "x_b": Image(3, 16, 16)})
+    assert pair.need("x_b", Image).shape == (3, 16, 16)
+    with pytest.raises(ConfigError, match="needs a field 'x_b' of kind Image, and this spec has none"):
+        DataSpec.image(1, 8, 8).need("x_b", Image)
+    with pytest.raises(ConfigError, match=r"of kind Image, and this spec has Vector"):
+        DataSpec({"x": Image(1, 8, 8), "x_b": Vector(3)}).need("x_b", Image)
+
+
+def test_a_condition_that_is_no_vector_is_not_counted_as_attributes():
+    spec = DataSpec({"x": Vector(2), "y": Classes(3), "c": Image(1, 8, 8)})
+    assert (spec.attributes, spec.condition) == (0, 3)
+    with pytest.raises(ConfigError, match="attributes c, a Vector; this spec has Image"):
+        create("cgan", spec)

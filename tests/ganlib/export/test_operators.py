@@ -24,6 +24,7 @@ from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.network import export_network
 from ganlib.export.reference import prepared
+from ganlib.models.gan.gan import CriticScorer
 from ganlib.registry import entries
 from serving.opening.operators import ACTIVATIONS, ALLOWED, EMITTED, ML
 
@@ -76,7 +77,7 @@ def of_networks(spec):
         yield sampler, torch.zeros(2, sampler.latent_dim)
         if norm != "virtual":
             yield (
-                build("loss_sensitive_gan", shaped, critic_norm=norm, **config).scorer(),
+                CriticScorer(build("gan", shaped, critic_norm=norm, **config).critic).eval(),
                 torch.zeros(2, *shaped.shape),
             )
 

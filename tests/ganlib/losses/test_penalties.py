@@ -1,5 +1,7 @@
 """Slope penalties on critics whose slope is known."""
 
+import math
+
 import pytest
 import torch
 
@@ -37,6 +39,28 @@ def test_chords_of_a_linear_critic_are_no_steeper_than_its_slope():
     rows = Batch({"x": isotropic}, torch.Generator().manual_seed(4))
     value = penalty("difference_quotient").value(linear(1.0, 0.0, 0.0), isotropic, isotropic, rows)
     assert value.item() == pytest.approx(1 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize("dim", [2, 16, 784])
+def test_the_difference_quotient_does_not_aim_at_slope_1(dim):
+    """Its card's formula against the linear critic of least penalty, by least squares of 1 on the chords' slopes."""
+    points = torch.randn(4000, dim, generator=torch.Generator().manual_seed(5))
+    rows = Batch({"x": points}, torch.Generator().manual_seed(6))
+
+    def value(slope):
+        rows.generator.manual_seed(6)
+        weight = torch.zeros(dim)
+        weight[0] = slope
+        return penalty("difference_quotient").value(linear(*weight), points, points, rows).item()
+
+    # The penalty is a quadratic a s² - 2 b s + 1 of the slope s, least at b / a.
+    half, whole = value(0.5), value(1.0)
+    a = 2 * (whole - 2 * half + 1)
+    b = (a + 1 - whole) / 2
+    wanted = dim * math.exp(math.lgamma(dim / 2) - math.lgamma((dim + 1) / 2)) / math.sqrt(math.pi)
+    assert b / a == pytest.approx(wanted, rel=0.05)
+    card = PENALTIES["difference_quotient"].source
+    assert dim == 16 or f"{wanted:.{2 if dim == 2 else 0}f} for {dim}" in card
 
 
 def moved(weight, index, by, value):

@@ -76,7 +76,7 @@ def test_options_that_were_given_are_kept_whatever_their_value():
     assert rates == {"critic": 2e-4, "generator": 1e-3}
     chosen = CGAN(images, CGANConfig(learning_rate=5e-4, critic_learning_rate=5e-4)).optimisers()
     assert {o.learning_rate for o in chosen.values()} == {5e-4}
-    assert CGAN(DataSpec.vector(2, 2), CGANConfig()).noise.deviation == 0.3
+    assert CGAN(DataSpec.vector(2, 2), CGANConfig()).game.noise.deviation == 0.3
 
 
 def told(**config):
@@ -120,7 +120,7 @@ def test_replayed_examples_are_judged_under_what_they_were_told():
     model.critic.register_forward_hook(lambda _, given, __: seen.append((given[0].clone(), given[1].clone())))
     batch = Batch({"x": torch.randn(32, 2), "y": torch.ones(32, dtype=torch.int64)}, torch.Generator().manual_seed(0))
     old = torch.full((32, 2), 7.0)
-    model.replay.push(old, torch.tensor([1.0, 0.0]).expand(32, 2))
+    model.game.replay.push(old, torch.tensor([1.0, 0.0]).expand(32, 2))
     model.critic_loss(batch)
     rows, conditions = (torch.cat(part) for part in zip(*seen, strict=True))
     replayed = (rows == 7).all(1)

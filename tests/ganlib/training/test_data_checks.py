@@ -67,8 +67,9 @@ def test_data_that_cannot_be_learned(spec, data, name, message):
         ("gan", {"objective": "mmd", "replay": 5}, "replay has no meaning"),
         ("gan", {"objective": "mmd", "critic_networks": "mlp"}, "critic_networks has no meaning"),
         ("gan", {"critic_norm": "virtual"}, "for generators"),
-        ("coupled_pair", {"objective": "wgan_gp"}, "more than the critic's scores"),
-        ("coupled_pair", {"objective": "fisher"}, "more than the critic's scores"),
+        ("coupled_pair", {"objective": "began"}, "is an auto-encoder"),
+        ("coupled_pair", {"objective": "mmd"}, "has no critic, which this model needs"),
+        ("coupled_pair", {"noise_steps": 3}, "no meaning without instance_noise"),
         ("gan", {"width": 0}, "'width' must be at least 1"),
         ("gan", {"hidden": (8, 0)}, "'hidden' must be at least 1"),
         ("gan", {"betas": (0.5,)}, "a list of 2"),
@@ -221,7 +222,7 @@ def test_every_label_of_a_folder_is_checked_before_the_first_step(folder):
     ("model", "message"),
     [
         ("cvae", r"not 'cvae': ganlib.create\('cvae', spec\)"),
-        (as_augmenter("cvae"), "by its own fit"),
+        (as_augmenter("cvae"), "trained by its fit"),
         (None, "not a NoneType"),
     ],
 )
@@ -231,7 +232,7 @@ def test_what_is_no_model_is_not_trained(model, message):
 
 
 def test_what_is_no_configuration_is_refused():
-    with pytest.raises(ConfigError, match="config is a TrainerConfig"):
+    with pytest.raises(ConfigError, match="config must be a TrainerConfig"):
         Trainer({"steps": 4})
 
 

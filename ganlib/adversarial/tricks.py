@@ -38,7 +38,7 @@ class InstanceNoise(nn.Module):
 class Replay(nn.Module):
     """A pool of earlier generated examples; about half of what it hands out comes from there.
 
-    A conditional model keeps what each example was told beside it, in ``told``.
+    A conditional model keeps the condition of each example beside it, in ``told``; ``condition`` is the shape of one.
 
     Source: Shrivastava et al., arXiv 1612.07828, section 2.3.
     """
@@ -47,10 +47,16 @@ class Replay(nn.Module):
     told: Tensor
     seen: Tensor
 
-    def __init__(self, size: int, shape: tuple[int, ...], condition: int = 0) -> None:
+    def __init__(
+        self,
+        size: int,
+        shape: tuple[int, ...],
+        condition: tuple[int, ...] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        self.register_buffer("pool", torch.zeros(size, *shape))
-        self.register_buffer("told", torch.zeros(size, condition))
+        self.register_buffer("pool", torch.zeros(size, *shape, dtype=dtype))
+        self.register_buffer("told", torch.zeros(size, *(condition or (0,))))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._filled = False  # known without reading the device
 
@@ -59,15 +65,15 @@ class Replay(nn.Module):
         self._filled = False
 
     def forward(self, made: Tensor, condition: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Examples ``(n, *shape)`` and what they were told ``(n, k)``, about half of them replaced by earlier ones."""
+        """Examples ``(n, *shape)`` and their conditions, about half of them replaced by earlier ones."""
         self._filled = self._filled or bool(self.seen)
         if not self._filled:
             return made, condition
         held = self.seen.clamp(max=len(self.pool))
         index = torch.minimum((batch.rand() * held).long(), held - 1)
         old = batch.rand() < 0.5
-        mixed = torch.where(old.view(-1, *(1 for _ in made.shape[1:])), self.pool[index], made)
-        return mixed, None if condition is None else torch.where(old.unsqueeze(1), self.told[index], condition)
+        mixed = _where(old, self.pool[index], made)
+        return mixed, None if condition is None else _where(old, self.told[index], condition)
 
     def push(self, made: Tensor, condition: Tensor | None) -> None:
         """Keep these, over the oldest."""
@@ -80,7 +86,7 @@ class Replay(nn.Module):
 
 
 class PastWeights(nn.Module):
-    """The mean of a player's past weights, and the squared distance from it.
+    """The mean of a player's past weights, and the squared distance from it. The player is not registered as a part.
 
     Source: Salimans et al., arXiv 1606.03498, section 3.3.
     """
@@ -89,22 +95,24 @@ class PastWeights(nn.Module):
 
     def __init__(self, player: nn.Module) -> None:
         super().__init__()
+        self._player = (player,)
         for name, value in player.named_parameters():
             self.register_buffer(name.replace(".", "/"), value.detach().clone())
         self.register_buffer("count", torch.ones(()))
 
-    def _pairs(self, player: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        return [(value, self.get_buffer(name.replace(".", "/"))) for name, value in player.named_parameters()]
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        named = self._player[0].named_parameters()
+        return [(value, self.get_buffer(name.replace(".", "/"))) for name, value in named]
 
-    def drift(self, player: nn.Module) -> Tensor:
+    def drift(self) -> Tensor:
         """||theta - mean of its past||², a scalar."""
-        return torch.stack([(value - past).square().sum() for value, past in self._pairs(player)]).sum()
+        return torch.stack([(value - past).square().sum() for value, past in self._pairs()]).sum()
 
-    def remember(self, player: nn.Module) -> None:
+    def remember(self) -> None:
         """Fold the current weights in."""
         self.count += 1
         share = 1 / self.count
-        for value, past in self._pairs(player):
+        for value, past in self._pairs():
             past.lerp_(value, share)
 
 
@@ -133,7 +141,13 @@ def unrolled(
     return Functional(critic, weights)
 
 
-def feature_matching(real: Tensor, made: Tensor, batch: Batch, weight: float) -> Losses:
+def feature_matching(real: Tensor, made: Tensor, batch: Batch, weight: float, suffix: str = "") -> Losses:
     """||E f(x) - E f(G(z))||² of features ``(n, f)`` (Salimans et al., arXiv 1606.03498, section 3.1)."""
     gap = batch.mean(real.detach()) - batch.mean(made)
-    return Losses(weights={"feature_matching": weight}, feature_matching=gap.square().sum())
+    name = f"feature_matching{suffix}"
+    return Losses(weights={name: weight}, **{name: gap.square().sum()})
+
+
+def _where(old: Tensor, kept: Tensor, new: Tensor) -> Tensor:
+    """Rows of ``kept`` if ``old (n,)``, otherwise of ``new``."""
+    return torch.where(old.view(-1, *(1 for _ in new.shape[1:])), kept, new)
