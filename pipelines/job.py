@@ -11,6 +11,7 @@ from pipelines.errors import UsageError
 from pipelines.readers import Reader, read_data
 from pipelines.registry import Registry, check_name
 from pipelines.settings import Settings
+from serving.files import replacing
 
 Result = TypeVar("Result")
 
@@ -55,10 +56,8 @@ class Job:
     def save(self, step: str, result: Any) -> None:
         """Write a step's result, a dataclass or JSON values, to ``STEP.json``."""
         values = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
-        target = self.folder / f"{step}.json"
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
-        temporary.replace(target)
+        with replacing(self.folder / f"{step}.json") as temporary:
+            temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
     def load(self, step: str, kind: type[Result]) -> Result:
         """A step's result, as the dataclass that it was saved from."""

@@ -250,11 +250,11 @@ def _rounded_up(value: float) -> float:
     return float(np.ceil(value / unit) * unit)
 
 
-def _losses(made: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _losses(curves: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Squared distance of curves ``(k, n)``, plus weighted differences in mean, spread and median: ``(k,)``."""
     half = len(target) // 2
-    moments = 20 * (made.mean(1) - target.mean()) ** 2 + np.abs((made**2).mean(1) - np.mean(target**2))
-    return ((made - target) ** 2).mean(1) + moments + 2 * (made[:, half] - target[half]) ** 2
+    moments = 20 * (curves.mean(1) - target.mean()) ** 2 + np.abs((curves**2).mean(1) - np.mean(target**2))
+    return ((curves - target) ** 2).mean(1) + moments + 2 * (curves[:, half] - target[half]) ** 2
 
 
 def _spread(run: _Run, span: float) -> _Points:
@@ -274,7 +274,7 @@ def _spread(run: _Run, span: float) -> _Points:
 
 
 def rounded(value: float, span: float) -> float:
-    """``value`` to three significant digits, of its own or of the column's ``span`` if that is less."""
+    """``value`` to three significant digits, of the value or of the column's ``span`` if that is less."""
     unit = rounding_unit(value, span)
     return float(np.round(value / unit) * unit) if unit else 0.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.parity import check_opens
 from ganlib.export.parts import Sealed
+from ganlib.files import write_whole
 from ganlib.training import Algorithm
 from serving.opening.metadata import hashes_of
 
@@ -182,23 +182,6 @@ def write_sealed(model: onnx.ModelProto, path: Path) -> str:
         raise ConfigError(f"{str(path)!r} lies in a file, not in a folder: name a file to seal into") from None
     if path.is_dir():
         raise ConfigError(f"{str(path)!r} is a folder: name a file to seal into, such as {str(path / 'model.onnx')!r}")
-    _write(path, data)
-    _write(path.with_name(path.name + ".sha256"), f"{sha256}  {path.name}\n".encode())
+    write_whole(path, data)
+    write_whole(path.with_name(path.name + ".sha256"), f"{sha256}  {path.name}\n".encode())
     return sha256
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

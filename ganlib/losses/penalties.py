@@ -1,4 +1,4 @@
-"""Penalties on a critic's slope, as rows of one table. All are per example: no layer may couple the batch."""
+"""Penalties on a critic's slope, as rows of one table. All are per example, so no layer may couple the batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def slopes(score: Score, at: Tensor) -> Tensor:
     """Norm of the critic's gradient at each point of ``(n, *shape)``, ``(n,)``; differentiable."""
     at = at.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(_of_examples(score, at).sum(), at, create_graph=True)
-    # The norm's own gradient is infinite at 0.
+    # The gradient of the norm is infinite at 0.
     return (slope.flatten(1).square().sum(1) + 1e-16).sqrt()
 
 
@@ -45,7 +45,7 @@ def _one_sided(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
 
 def _difference_quotient(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
     points, other = _between(x, made, batch).detach(), batch.permutation()
-    # Both ends of all chords are judged in one forward, which is what makes this cheaper than a slope.
+    # One forward scores both ends of all chords, so that this is cheaper than a slope.
     scores = _of_examples(score, points)
     rise, run = (scores - scores[other]).abs(), (points - points[other]).flatten(1).norm(dim=1)
     return (rise / (run + 1e-6) - 1).square().mean()
@@ -83,10 +83,9 @@ PENALTIES: dict[str, Penalty] = {
         Penalty(
             "difference_quotient",
             _difference_quotient,
-            "slopes of chords between interpolates, whatever their condition; no paper known. It does not aim at slope 1: "
-            "a random chord is nearly orthogonal to the gradient, so the linear critic of least penalty on chords in "
-            "all directions of d dimensions has slope d·Γ(d/2)/(√π·Γ((d+1)/2)), 1.27 for 2 and 22 for 784. It bounds "
-            "the slope, and the bound grows with √d",
+            "slopes of chords between interpolates, whatever their condition; no paper known. It does not aim at slope "
+            "1, since a random chord is nearly orthogonal to the gradient: on chords in all directions of d dimensions "
+            "the linear critic of least penalty has slope d·Γ(d/2)/(√π·Γ((d+1)/2)), 1.27 for 2 and 22 for 784",
         ),
         Penalty("dragan", _dragan, "Kodali et al., arXiv 1705.07215, algorithm 1 (points around the data)"),
         Penalty("zero_centred", _zero_centred, "Mescheder et al., arXiv 1801.04406, equation 9 (R1)"),
@@ -95,7 +94,7 @@ PENALTIES: dict[str, Penalty] = {
 
 
 def penalty(name: str) -> Penalty:
-    """The row of this name; raises ConfigError naming all."""
+    """The row of this name; raises ConfigError, listing the names, if there is none."""
     if name not in PENALTIES:
         raise ConfigError(f"no penalty is called {name!r}; choose none, {', '.join(sorted(PENALTIES))}")
     return PENALTIES[name]

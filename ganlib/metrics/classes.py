@@ -132,7 +132,7 @@ def _spread(name: str, data: _Labelled, c: int) -> float:
 class SyntheticReport:
     """Accuracies on real test rows after training on: synthetic rows (``tstr``), real rows (``trtr``) and baselines.
 
-    The baselines: samples of one Gaussian a class, and the class means alone. A generator whose ``tstr`` is under
+    The baselines: samples of one Gaussian per class, and only the class means. A generator whose ``tstr`` is under
     ``gaussians`` adds nothing that a covariance matrix does not.
     """
 
@@ -170,12 +170,12 @@ def train_on_synthetic(
         )
     classes = [int(c) for c in np.unique(reals.y)]
     counts = {c: int((fakes.y == c).sum()) or int((reals.y == c).sum()) for c in classes}
-    draws, drawn_y = class_gaussians(reals.x, reals.y, counts, random_state)
+    rows, labels = class_gaussians(reals.x, reals.y, counts, random_state)
     # A Gaussian's tails leave the range of images.
-    drawn = _Labelled(draws.clip(-1, 1) if learner == "cnn" else draws, drawn_y)
+    control = _Labelled(rows.clip(-1, 1) if learner == "cnn" else rows, labels)
     means = _Labelled(np.stack([reals.x[reals.y == c].mean(0) for c in classes]), np.asarray(classes))
     tstr, trtr, gaussians, only_means = (
-        data.fit(learner, random_state).accuracy(test) for data in (fakes, reals, drawn, means)
+        data.fit(learner, random_state).accuracy(test) for data in (fakes, reals, control, means)
     )
     return SyntheticReport(tstr, trtr, gaussians, only_means)
 
@@ -189,25 +189,25 @@ def class_gaussians(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Baseline generator: ``counts`` rows of each class from a Gaussian fitted to it, with their class numbers.
 
-    Full covariance per class, shrunk by ``shrinkage`` towards the diagonal of the classes' mean variance: that keeps
-    a class of few rows, even one, from having none. Rows are ``(sum of counts, ...)`` in the shape of ``x``. Raises
-    DataError on a class that ``y`` lacks.
+    Full covariance per class, shrunk by ``shrinkage`` towards the diagonal of the classes' mean variance, so that a
+    class of few rows, even one, has a covariance. Rows are ``(sum of counts, ...)`` in the shape of ``x``. Raises
+    DataError for a class without rows.
     """
     data = _labelled("x", x, y)
     rows, rng = data.x.reshape(len(data.x), -1), np.random.default_rng(random_state)
     pooled = np.mean([rows[data.y == c].var(0) for c in np.unique(data.y)], 0)
-    drawn = []
+    parts = []
     for c, count in counts.items():
-        own = rows[data.y == c]
-        if not len(own):
+        members = rows[data.y == c]
+        if not len(members):
             raise DataError(f"class {c} has no rows in x: leave it out of counts")
-        centred = own - own.mean(0)
-        covariance = (1 - shrinkage) * centred.T @ centred / max(1, len(own) - 1) + shrinkage * np.diag(pooled)
+        centred = members - members.mean(0)
+        covariance = (1 - shrinkage) * centred.T @ centred / max(1, len(members) - 1) + shrinkage * np.diag(pooled)
         values, vectors = np.linalg.eigh(covariance)
         factor = vectors * np.sqrt(values.clip(0))
-        drawn.append(own.mean(0) + rng.standard_normal((count, rows.shape[1])) @ factor.T)
+        parts.append(members.mean(0) + rng.standard_normal((count, rows.shape[1])) @ factor.T)
     labels = np.repeat(np.fromiter(counts, dtype=np.int64), list(counts.values()))
-    return np.concatenate(drawn).reshape(-1, *data.x.shape[1:]), labels
+    return np.concatenate(parts).reshape(-1, *data.x.shape[1:]), labels
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def rare_class_recall(
 
     Source: Chawla et al., SMOTE, 1106.1813, section 4.2 (interpolation, up to 5 neighbours). Raises DataError on
     fewer than ``keep`` or 2 rows of the class, none of it among the test rows, generated rows of a wrong shape, or,
-    for the learner "cnn", images beyond [-1, 1]; ConfigError on an unknown learner or a ``keep`` that is no count.
+    for the learner "cnn", images beyond [-1, 1]; ConfigError on an unknown learner or a ``keep`` below 1.
     """
     keep = as_count("keep", keep)
     reals, seeds = _labelled("train", train, train_y, learner=learner), tuple(seeds)
@@ -276,20 +276,20 @@ def _treatments(
 ) -> dict[str, _Labelled]:
     """The four training sets of one seed."""
     rng = np.random.default_rng(seed)
-    kept = rng.choice(np.flatnonzero(reals.y == rare), keep, replace=False)
-    rows = np.concatenate([np.flatnonzero(reals.y != rare), kept])
+    chosen = rng.choice(np.flatnonzero(reals.y == rare), keep, replace=False)
+    rows = np.concatenate([np.flatnonzero(reals.y != rare), chosen])
     cut = _Labelled(reals.x[rows], reals.y[rows])
     count = int(np.unique(cut.y, return_counts=True)[1].max()) - keep
     if count < 1:
         raise DataError(f"class {rare} is not the smaller one at keep {keep}: keep fewer rows")
-    made = _samples("synthesise(...)", synthesise(cut.x, cut.y, count, seed), learner)
-    if made.shape != (count, *cut.x.shape[1:]):
-        raise DataError(f"synthesise returned shape {made.shape}: it must return {(count, *cut.x.shape[1:])}")
-    own = cut.x[cut.y == rare]
+    synthetic = _samples("synthesise(...)", synthesise(cut.x, cut.y, count, seed), learner)
+    if synthetic.shape != (count, *cut.x.shape[1:]):
+        raise DataError(f"synthesise returned shape {synthetic.shape}: it must return {(count, *cut.x.shape[1:])}")
+    members = cut.x[cut.y == rare]
     filled = {
-        "copies": own[rng.integers(keep, size=count)],
+        "copies": members[rng.integers(keep, size=count)],
         "interpolation": _interpolated(cut, rare, keep, count, seed),
-        "synthetic": made,
+        "synthetic": synthetic,
     }
     return {"none": cut} | {name: _with(cut, extra, rare) for name, extra in filled.items()}
 

@@ -194,7 +194,7 @@ def precision_recall_density_coverage(
 
     neighbours = as_count("neighbours", neighbours)
     a, b = as_pair(("real", "fake"), real, fake, least=neighbours + 1)
-    # A sample is its own nearest neighbour: the k-th other stands at index k.
+    # A sample is its nearest neighbour itself, so the k-th other is at index k.
     radius_a = np.partition(cdist(a, a), neighbours, axis=1)[:, neighbours]
     radius_b = np.partition(cdist(b, b), neighbours, axis=1)[:, neighbours]
     gaps = cdist(a, b)

@@ -95,7 +95,7 @@ def _nearest(a: np.ndarray, b: np.ndarray, same: bool, part: int = 1024) -> np.n
     for start in range(0, len(a), part):
         gaps = cdist(a[start : start + part], b)
         if same:
-            own = np.arange(len(gaps))
-            gaps[own, start + own] = np.inf
+            rows = np.arange(len(gaps))
+            gaps[rows, start + rows] = np.inf
         found.append(gaps.min(1))
     return np.concatenate(found)

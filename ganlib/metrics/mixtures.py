@@ -1,4 +1,4 @@
-"""Mode counting on synthetic mixtures whose centres are known: how many a generator found, and how evenly."""
+"""Counts the modes of synthetic mixtures that a generator found, and how evenly; their centres must be known."""
 
 from __future__ import annotations
 

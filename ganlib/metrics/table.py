@@ -12,7 +12,7 @@ BETTER = ("higher", "lower", "nearer")
 
 @dataclass(frozen=True)
 class Metric:
-    """One number: ``better`` is "higher", "lower" or "nearer": to ``ideal``, where None is the real data's own.
+    """One number: ``better`` is "higher", "lower" or "nearer": to ``ideal``; None is the value of the real data.
 
     ``function`` is where it is computed, "module.function" below ``ganlib.metrics``; ``field`` names the value in the
     function's result, empty where the result is the number itself. ``low`` and ``high`` bound what it can return.
@@ -157,7 +157,7 @@ _ROWS = (
     ),
     Metric(
         "class_consistency",
-        "share of fakes in the class asked for",
+        "share of fakes in the requested class",
         0.0,
         1.0,
         "higher",

@@ -104,8 +104,8 @@ def classifier_two_sample(
 
     ``real`` and ``fake`` are ``(n, ...)``, flattened. The longer one is subsampled to the length of the shorter one, so
     that chance is 0.5. Half of each is used for training. ``model`` is "forest", "neural" (one hidden layer of 20) or
-    "neighbours" (k = the square root of the training rows, made odd). The p-value is the exact binomial's upper tail,
-    and the interval is Wilson's.
+    "neighbours" (k = the square root of the training rows, rounded to an odd number). The p-value is the exact upper
+    tail of the binomial, and the interval is Wilson's.
 
     Source: Lopez-Paz and Oquab, 1610.06545, section 3 (the binomial replaces its normal approximation). Raises
     DataError on fewer than 10 samples a side, mismatched or non-finite values; ConfigError on an unknown model.

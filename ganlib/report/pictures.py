@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ganlib.data.images import to_uint8
 from ganlib.errors import ConfigError, DataError
+from ganlib.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,11 +111,11 @@ def latent_walk(decode: Decoder, start: Tensor, end: Tensor, steps: int, path: s
 
 
 def class_swap(
-    decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path, asked: str = "class"
+    decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path, title: str = "class"
 ) -> Path:
     """Draw one row per latent of ``z`` ``(rows, d)``, and one column per class (given by number or by names).
 
-    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``asked`` is the title of
+    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``title`` is the title of
     the columns. Raises ConfigError without classes, and the errors of ``sample_grid``.
     """
     names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
@@ -127,7 +127,7 @@ def class_swap(
     with torch.no_grad():
         images = decode(z.repeat_interleave(len(names), 0), labels)
     page = _table(images, len(z), len(names))
-    page.name_columns(names, asked)
+    page.name_columns(names, title)
     page.name_rows([str(i + 1) for i in range(len(z))], "latent")
     return page.save(path)
 
@@ -251,11 +251,11 @@ class _Page:
             rotation=rotation,
             parse_math=False,
         )
-        kept = " ".join(text.split())
-        placed.set_text(kept)
-        while len(kept) > 1 and self._length(placed, rotation) > room:
-            kept = kept[:-1]
-            placed.set_text(kept.rstrip() + "…")
+        shown = " ".join(text.split())
+        placed.set_text(shown)
+        while len(shown) > 1 and self._length(placed, rotation) > room:
+            shown = shown[:-1]
+            placed.set_text(shown.rstrip() + "…")
 
     def _length(self, text: Any, rotation: int) -> float:
         box = text.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
@@ -270,7 +270,9 @@ def _table(images: Tensor, rows: int, columns: int) -> _Page:
     """A page with room for names of rows and columns."""
     pixels = to_uint8(images)
     if len(pixels) != rows * columns:
-        raise DataError(f"the decoder made {len(pixels)} images of {rows * columns} latents; it must return one each")
+        raise DataError(
+            f"the decoder returned {len(pixels)} images of {rows * columns} latents; it must return one for each"
+        )
     return _Page(pixels, columns, header=2 * LINE, side=2 * LINE)
 
 
@@ -362,13 +364,5 @@ def _save(figure: Figure, path: str | Path) -> Path:
         raise ConfigError(f"there is no folder {path.parent} to write {path.name} into; make it")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, buffer.getvalue())
     return path

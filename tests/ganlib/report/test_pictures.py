@@ -1,6 +1,7 @@
 """Pictures have the size, the pixels and the words they should, and are written whole or not at all."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -156,7 +157,7 @@ def test_a_swap_has_latents_down_and_classes_across(tmp_path, figures):
     assert pixels(class_swap(decode, torch.zeros(1, 1), 3, tmp_path / "swap.png")).shape[0] == TOP + 96 + MARGIN
     with pytest.raises(ConfigError, match="at least one class"):
         class_swap(decode, torch.zeros(1, 1), [], tmp_path / "swap.png")
-    with pytest.raises(DataError, match="made 1 images of 2 latents"):
+    with pytest.raises(DataError, match="returned 1 images of 2 latents"):
         class_swap(lambda z, y: flat(z)[:1], torch.zeros(1, 1), 2, tmp_path / "swap.png")
     with pytest.raises(DataError, match=r"\(rows, d\)"):
         class_swap(decode, torch.zeros(3), 2, tmp_path / "swap.png")
@@ -257,7 +258,7 @@ def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
     def full(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pictures.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
         sample_grid(-images, path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["grid.png"]
