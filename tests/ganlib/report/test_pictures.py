@@ -240,7 +240,11 @@ def test_many_points_are_thinned_and_the_legend_says_so(tmp_path, figures):
 
 def test_points_refuse(tmp_path):
     good = torch.zeros(3, 2)
-    for bad, message in ((torch.zeros(3, 3), "real points must have the shape"), (good[:0], "n > 0"), (good / 0, "finite")):
+    for bad, message in (
+        (torch.zeros(3, 3), "real points must have the shape"),
+        (good[:0], "n > 0"),
+        (good / 0, "finite"),
+    ):
         with pytest.raises(DataError, match=message):
             scatter_points(bad, good, tmp_path / "points.png")
 
