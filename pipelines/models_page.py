@@ -43,21 +43,22 @@ def _exports(model: Entry) -> str:
 
 def _defaults(found: list[Entry]) -> list[str]:
     """Options and training of every model; of adversarial ones what differs from the common options."""
+    from ganlib.adversarial import GameConfig
     from ganlib.models.gan.config import GANConfig
 
     common = GANConfig().to_dict()
     page = [
         "", "## Defaults",
         "Options, then what estimators train the model with beyond the common `TrainerConfig` (batch_size 128, ema "
-        "0.99, gradient_clip 5; fewer steps for very few examples, more for many). Models built on `gan` share these, "
-        "and below say only where they "
+        "0.99, gradient_clip 5; fewer steps for very few examples, more for many). Models built on `gan`, and others "
+        "that hold a game as far as they have them, share these options, and below say only where they "
         f"differ: {_said(common)}. An option that is null follows the objective's recipe; the critic's networks and "
         "learning rate then are the generator's, and CGAN's go by the kind of data.", "",
         "| name | options | training |", "|---|---|---|",
     ]  # fmt: skip
     for model in found:
         options = model.options().to_dict()
-        if issubclass(model.config, GANConfig):
+        if issubclass(model.config, GameConfig):
             options = {name: value for name, value in options.items() if name not in common or value != common[name]}
         page.append(f"| `{model.name}` | {_said(options) or '-'} | {_said(model.trainer) or '-'} |")
     return page

@@ -221,6 +221,8 @@ _ROWS = (
         Recipe(penalty="dragan", vector_penalty_weight=10.0),
         options={"real_target": 1.0},
         model="dragan",
+        # On points the paper's weight of 10 is too much for this network and rate: levels .13 .14 .49 of the .4 needed.
+        toy={"config": {"learning_rate": 1e-3, "penalty_weight": 0.1}},
     ),
     Objective(
         "hinge",
@@ -277,7 +279,8 @@ _ROWS = (
         _raise_score,
         "Mroueh & Sercu, Fisher GAN, arXiv 1705.09675, equation 9 and algorithm 1",
         Recipe(learning_rate=2e-4),
-        options={"rho": 1e-2},
+        # Two replications use 1e-5 and 1e-6; with 1e-6 two of three seeds reached no level on the ring.
+        options={"rho": 1e-5},
         state={"multiplier": 0.0},
         update=_fisher_update,
         couples="the constraint is on the batch's second moment",

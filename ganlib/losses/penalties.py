@@ -83,10 +83,9 @@ PENALTIES: dict[str, Penalty] = {
         Penalty(
             "difference_quotient",
             _difference_quotient,
-            "slopes of chords between interpolates of any conditions; no paper known. It does not aim at slope 1: "
-            "a random chord is nearly orthogonal to the gradient, so the linear critic of least penalty on chords in "
-            "all directions of d dimensions has slope d·Γ(d/2)/(√π·Γ((d+1)/2)), 1.27 for 2 and 22 for 784. It bounds "
-            "the slope, and the bound grows with √d",
+            "slopes of chords between interpolates, whatever their condition; no paper known. It does not aim at slope "
+            "1, since a random chord is nearly orthogonal to the gradient: on chords in all directions of d dimensions "
+            "the linear critic of least penalty has slope d·Γ(d/2)/(√π·Γ((d+1)/2)), 1.27 for 2 and 22 for 784",
         ),
         Penalty("dragan", _dragan, "Kodali et al., arXiv 1705.07215, algorithm 1 (points around the data)"),
         Penalty("zero_centred", _zero_centred, "Mescheder et al., arXiv 1801.04406, equation 9 (R1)"),

@@ -93,7 +93,7 @@ class ExampleGeneration:
         if classes is None:
             made = augmenter.fit(self.reader.x).sample(self.chosen.rows)
             return self._made(made, None)
-        augmenter.fit(*self.reader.labelled(np.flatnonzero(classes != "")))
+        augmenter.fit(*self.reader.labelled(np.flatnonzero(classes != "").tolist()))
         return self._made(*augmenter.sample(conditions=self._wanted(augmenter)))
 
     def sealed(self, artifact: Artifact) -> Made:

@@ -32,16 +32,16 @@ _FOR_TABLES = {
 def opened(path: str, modality: str | None) -> tuple[tuple[Any, np.ndarray, pd.DataFrame], str]:
     """(library reader, examples, columns), and the fingerprint."""
     import pandas as pd
-    from ganlib.data.arrays import ArrayReader
 
     from ganlib.data.read import read_examples
+    from ganlib.data.readers import reader_for
     from ganlib.errors import DataError
     from ganlib.export import fingerprint
 
     found = read_examples(path, modality=modality)
     x = found.pop("x")
     try:
-        reader = ArrayReader(x, modality)
+        reader = reader_for(x, modality).fit(x)
     except DataError as error:
         raise DataError(f"{path}: {_as_options(str(error))}") from error
     columns = pd.DataFrame({name: list(values) for name, values in found.items()}, index=range(len(x)))

@@ -99,6 +99,8 @@ def _request(settings: Settings) -> tuple[AugmentSettings, Path]:
         raise UsageError(f"--spreadsheet-safe is for CSV, but {output} is not CSV; leave the option out")
     if data.label is None and chosen.gate == "on":
         raise UsageError("--gate on needs classes: name the column with --label, or leave --gate at report")
+    if settings.training.checkpoint and chosen.gate != "off" and data.label is not None:
+        raise UsageError("training.checkpoint holds one training, but measuring trains several: set --gate off")
     if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):
         raise UsageError("without --label there are no classes to balance: give --label COLUMN, or --rows N")
     return chosen, output

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.card import PICTURES, card
 from pipelines.copying import artifact_tags, texts
+from pipelines.errors import UsageError
 from pipelines.figures import (
     Parts,
     baseline_figures,
@@ -83,6 +84,8 @@ def candidates_of(settings: Settings, reader: Reader | None = None) -> dict[str,
     """
     named = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
     names = named or (reader.candidates if reader else ())
+    if settings.training.checkpoint and len(set(names)) > 1:
+        raise UsageError("training.checkpoint holds the training of one model: name it by --model or model.name")
     return {model_for(name, "detector", reader.modality if reader else None): name for name in names}
 
 

@@ -13,7 +13,7 @@ from serving.opening.entries import CELLS, TABLE_ROWS
 from serving.opening.interface import Port, expected_ports
 from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector
 from serving.opening.session import run
-from serving.table.artificial import examples
+from serving.table.artificial import examples, spread
 
 NO_DATE = np.iinfo(np.int64).min
 POSITIONS, EXPLAINED = 64, 4
@@ -148,10 +148,10 @@ def _arrays(session: Any, checked: Arrays) -> None:
     (output,) = [o.name for o in session.get_outputs()]
     golden, inputs = checked.golden, expected_ports(checked)[0]
     feeds = _fed(golden, inputs)
-    if spread := inputs.keys() & {"x", "example"}:
+    for name in inputs.keys() & {"x", "example"}:
         if golden.rows is None:
             raise IntegrityError("golden rows lack 'rows'")
-        feeds[spread.pop()] = spread(golden.rows, tuple(checked.shape))
+        feeds[name] = spread(golden.rows, tuple(checked.shape))
     (made,) = _made(session, [output], feeds)
     flat = made.reshape(len(made), -1).astype(np.float64)
     count = min(POSITIONS, flat.shape[1])

@@ -140,7 +140,7 @@ class _Example(Entry):
     shape: Annotated[list[Positive], Field(min_length=2, max_length=3)]
     dtype: Literal["uint8", "float32", "float64"]
     channels: Literal["first", "last"] | None
-    low: Literal[0.0, -1.0] | None
+    low: Annotated[float, Field(ge=-1, le=0, multiple_of=1)] | None
 
 
 class _ExampleGolden(Entry):

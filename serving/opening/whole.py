@@ -50,6 +50,6 @@ def vouch(data: bytes) -> None:
 def _most(checked: Checked) -> int:
     if isinstance(checked, Detector):
         return CHUNK
-    arrays = isinstance(checked, Arrays | ArrayDetector)
     most = CHUNK if isinstance(checked, ArrayDetector) else GENERATED_CHUNK
-    return max(1, min(most, CHUNK_VALUES // math.prod(checked.shape) if arrays else most))
+    values = math.prod(checked.shape) if isinstance(checked, Arrays | ArrayDetector) else 1
+    return max(1, min(most, CHUNK_VALUES // values))

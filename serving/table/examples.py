@@ -11,7 +11,7 @@ import binascii
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow as pa
 from serving.table.pictures import PictureRefused, decode
 from serving.table.tensors import stacked
 
-Column = pa.Array | pa.ChunkedArray | np.ndarray | Sequence[Any]
+Column: TypeAlias = "pa.Array | pa.ChunkedArray | np.ndarray | Sequence[Any]"
 # Rounding may carry a pixel a little beyond its range (ganlib.data.images).
 SLACK = 1e-5
 

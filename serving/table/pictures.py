@@ -99,7 +99,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
         mode = "L" if is_grey(image) else "RGB"
         pixels = np.array(upright(image).convert(mode))
         if size is not None and pixels.shape[:2] != size:
-            raise _other_size(*pixels.shape[:2], size)
+            raise _other_size(len(pixels), pixels.shape[1], size)
         return pixels
 
 

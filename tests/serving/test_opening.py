@@ -26,7 +26,7 @@ from serving.scorer import Scorer
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
-FILES = [GOLDEN / "v2" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx"]
+FILES = [GOLDEN / "v2" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx", GOLDEN / "v3" / "image.onnx"]
 
 
 @pytest.fixture
@@ -249,7 +249,8 @@ def test_every_needed_entry_is_missed_by_name(path):
         kept = [e for e in changed.metadata_props if e.key != key]
         del changed.metadata_props[:]
         changed.metadata_props.extend(kept)
-        words = "no sealed artifact" if key == "format_version" else f"lacks '{key}'"
+        # Without a modality, a file is for a table.
+        words = {"format_version": "no sealed artifact", "modality": "lacks 'schema'"}.get(key, f"lacks '{key}'")
         with pytest.raises(IntegrityError, match=words):
             examine(resealed(changed) if key != "hashes" else changed.SerializeToString(), Limits())
 

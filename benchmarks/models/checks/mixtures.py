@@ -162,7 +162,7 @@ ROWS = (
             ("C6", "loss_sensitive_gan", "", {}),
             ("C11", "mode_regularised_gan", "", {}),
             ("C12 EBGAN", "ebgan", ", repelling 1, instance noise .3", _REPELLED),
-            ("C12 DRAGAN", "dragan", "", {}),
+            ("C12 DRAGAN", "dragan", ", penalty weight .1", {"penalty_weight": 0.1}),
         )
     ),
     *(

@@ -45,11 +45,11 @@ class FlowStep(nn.Module):
 
     def __init__(self, dim: int, hidden: tuple[int, ...], generator: torch.Generator) -> None:
         super().__init__()
-        self.cut = dim // 2
+        self.first = dim // 2
         self.shift, self.log_scale = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
         rotation, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator))
         self.weight = nn.Parameter(rotation.contiguous())
-        self.coupling = MLP(self.cut, hidden, 2 * (dim - self.cut))
+        self.coupling = MLP(self.first, hidden, 2 * (dim - self.first))
         nn.init.zeros_(self.coupling.head.weight)
         nn.init.zeros_(self.coupling.head.bias)
 
@@ -67,7 +67,7 @@ class FlowStep(nn.Module):
         """Towards the latent."""
         x = (x + self.shift) * self.log_scale.exp()
         x = x @ self.weight.T
-        first, second = x[:, : self.cut], x[:, self.cut :]
+        first, second = x[:, : self.first], x[:, self.first :]
         log_scale, shift = self._affine(first)
         y = torch.cat([first, second * log_scale.exp() + shift], 1)
         constant = self.log_scale.sum() + torch.linalg.slogdet(self.weight).logabsdet
@@ -75,7 +75,7 @@ class FlowStep(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Back to the data."""
-        first, second = y[:, : self.cut], y[:, self.cut :]
+        first, second = y[:, : self.first], y[:, self.first :]
         log_scale, shift = self._affine(first)
         x = torch.cat([first, (second - shift) * (-log_scale).exp()], 1)
         x = torch.linalg.solve(self.weight, x.T).T

@@ -113,7 +113,8 @@ def test_ebgan_repels_codes_that_point_one_way():
 
 def test_fisher_lagrangian():
     row, state = objective("fisher"), {"multiplier": torch.tensor(0.5)}
-    play = Play(lambda v: v, REAL, FAKE, row.options, state)
+    assert row.options == {"rho": 1e-5}
+    play = Play(lambda v: v, REAL, FAKE, {"rho": 1e-2}, state)
     excess = 0.5 * (2.5 + mean(0.25, 4)) - 1
     assert row.critic(play).item() == pytest.approx(0.75 + 0.5 * excess + 0.005 * excess**2, abs=1e-6)
     row.update(play, state)
