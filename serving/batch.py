@@ -110,7 +110,8 @@ def score_batch(
 
     - ``fdr`` (0 to 1) adds the column ``fdr_selected``; at most this share of the selected rows is expected to be
       normal.
-    - ``keep``: input columns to copy to each score row; defaults to the identifiers of the model's schema.
+    - ``keep``: input columns to copy to each score row; defaults to the identifiers of the model's schema, or to all
+      columns of single values beside images and series.
     - ``bad_rows``: write rows that cannot be scored as dead letters, or stop at the first one.
     - ``max_bad_share``: raise DataError if more than this share of all rows are dead letters.
     - ``require_rows``: raise DataError if the input, or one of its files, has no rows.

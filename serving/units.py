@@ -121,6 +121,8 @@ class UnitScorer:
         self.job, self.scorer = job, scorer
         self._reading = Reading()
         self.columns = list(dict.fromkeys([*scorer.reader.names, *(k.column for k in job.kept)]))
+        # Where examples are lists, so may be what is kept beside them.
+        self.nested = self.columns if scorer.reader.nested else []
 
     def score(self, units: Sequence[Unit]) -> Iterator[Unit]:
         """Score units one after another; yields each unit once it is committed.
@@ -163,7 +165,7 @@ class UnitScorer:
         source = job.inputs[unit.source]
         columns = [name for name in self.columns if name in reader.names or name in source.types()]
         stop, dead = unit.start_row + unit.rows, 0
-        for piece in self._reading.pieces(source, columns, unit.start_row, stop, reader.names, reader.nested):
+        for piece in self._reading.pieces(source, columns, unit.start_row, stop, reader.names, self.nested):
             dead += len(piece.broken)
             try:
                 sifted = reader.sift(piece.table, job.bad_rows.allowed - dead)

@@ -71,7 +71,7 @@ def _pieces(source: Input) -> Iterator[Piece]:
     names = source.names()
     if EXAMPLE not in names:
         raise DataError(f"{source.path} has no column or array {EXAMPLE!r} of images or series; it has {listed(names)}")
-    for piece in source.pieces(names, 0, None, [EXAMPLE], [EXAMPLE]):
+    for piece in source.pieces(names, 0, None, [EXAMPLE], names):
         if piece.broken:
             first = piece.broken[0]
             raise DataError(f"{source.path}, row {first.row}: {first.reason}; fix it, or drop the row")

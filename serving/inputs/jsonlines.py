@@ -20,6 +20,8 @@ from serving.wording import listed
 if TYPE_CHECKING:
     from serving.inputs.base import Input
 
+BYTES = 32 << 20
+
 
 def types(source: Input) -> list[tuple[str, pa.DataType]]:
     """Every key of its records, in the order of their first appearance."""
@@ -63,8 +65,8 @@ def _records(source: Input) -> Iterator[tuple[str, Any, str]]:
 def pieces(
     source: Input, columns: list[str], start: int, needed: Collection[str], nested: Collection[str] = ()
 ) -> Iterator[Piece]:
-    """All rows, from the first."""
-    at = 0
+    """All rows, from the first, about 32 MB at a time."""
+    at, size = 0, 0
     values: dict[str, list[str | None]] = {name: [] for name in columns}
     broken: list[Broken] = []
     row = 0
@@ -75,9 +77,10 @@ def pieces(
         else:
             for name, kept in values.items():
                 kept.append(_text(record.get(name)))
-        if row - at == ROWS:
+        size += len(line)
+        if row - at == ROWS or size >= BYTES:
             yield _piece(values, at, row, broken)
-            at, values, broken = row, {name: [] for name in columns}, []
+            at, size, values, broken = row, 0, {name: [] for name in columns}, []
     if row > at:
         yield _piece(values, at, row, broken)
 

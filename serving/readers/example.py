@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,9 +83,9 @@ class ExampleReader:
     def raw_text(self, table: pa.Table, row: int) -> str:
         """A row as JSON; a long example is left out."""
         values = table.slice(row, 1).to_pylist()[0]
-        if len(json.dumps(values.get(EXAMPLE), default=str)) > _LONGEST:
+        if len(json.dumps(values.get(EXAMPLE), default=_plain)) > _LONGEST:
             values[EXAMPLE] = "[left out]"
-        return json.dumps(values, ensure_ascii=False, default=str)
+        return json.dumps(values, ensure_ascii=False, default=_plain)
 
     def _column(self, data: Any) -> Column:
         if isinstance(data, np.ndarray):
@@ -95,6 +96,11 @@ class ExampleReader:
             raise DataError(f"a table, a list of records or an array is needed, not {type(data).__name__}")
         self.check_columns(arrow.column_names(data))
         return arrow.cells(data, EXAMPLE)
+
+
+def _plain(value: Any) -> str:
+    """A value for JSON: bytes in base64, as they can be scored again; others as text."""
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
 
 
 def _is_single(kind: pa.DataType) -> bool:

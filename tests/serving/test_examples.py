@@ -99,6 +99,25 @@ def test_a_sealed_detector_scores_as_its_estimator(tmp_path, name):
         assert np.array_equal(open_scores(out)["anomaly_score"].to_numpy(), scores.anomaly_score), file.name
 
 
+def detecting(modality):
+    from ganlib.registry import list_models
+
+    return list_models("detector", modality)
+
+
+@pytest.mark.parametrize(("name", "kind"), [(n, kind) for kind in ("image", "series") for n in detecting(kind)])
+def test_every_detector_of_arrays_is_sealed(tmp_path, name, kind):
+    """Its convolutions in float32 agree with torch's in double."""
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+
+    data = pictures(60) if kind == "image" else waves(60)
+    detector = as_detector(name, steps=3, latent_dim=4, alpha=0.2).fit(data)
+    seal(detector, tmp_path / "d.onnx")
+    scores = Scorer(load_artifact(tmp_path / "d.onnx")).score(data)
+    assert scores.is_anomaly.tolist() == (detector.predict(data) < 0).tolist()
+
+
 def test_a_folder_of_images_is_scored_with_names_and_classes(detectors, tmp_path):
     detector, file = detectors["image"]
     images = pictures(40, 3)
@@ -119,7 +138,9 @@ def test_a_folder_of_images_is_scored_with_names_and_classes(detectors, tmp_path
         letters(tmp_path / "out"), (30, 31, 32), ("readable", "8 x 6", "colours"), strict=True
     ):
         assert (letter["source_row"], letter["column"]) == (row, "x") and words in letter["reason"]
-        assert json.loads(letter["raw"])["name"] == f"b/{row:04}.png"
+        raw = json.loads(letter["raw"])
+        assert raw["name"] == f"b/{row:04}.png"
+        assert base64.b64decode(raw["x"]) == (tmp_path / "in" / raw["name"]).read_bytes()
 
 
 def test_images_are_scored_for_a_model_of_floats(tmp_path):
@@ -230,6 +251,49 @@ def test_a_file_larger_than_a_unit_is_read_in_parts(detectors, tmp_path, monkeyp
         assert (summary.units, summary.rows) == (4, 100)
         np.testing.assert_allclose(
             open_scores(tmp_path / name)["anomaly_score"], detector.anomaly_score(data), rtol=1e-5
+        )
+
+
+def test_lists_beside_the_examples_are_kept_as_text(detectors, tmp_path):
+    _, file = detectors["series"]
+    lines = [json.dumps({"x": x.tolist(), "meta": {"tags": [i]}}) for i, x in enumerate(waves(4))]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    assert score_batch(file, tmp_path / "x.jsonl", tmp_path / "out").dead == 0
+    assert open_scores(tmp_path / "out")["meta"][3].as_py() == '{"tags": [3]}'
+
+
+def test_images_at_a_url(detectors, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    detector, file = detectors["image"]
+    images, store = pictures(6, 9), fsspec.filesystem("memory")
+    for i, image in enumerate(images):
+        store.pipe(f"/photos/day=2026-01-0{1 + i % 2}/{i}.png", encoded(image))
+    try:
+        score_batch(file, "memory://photos", tmp_path / "out")
+    finally:
+        store.rm("/photos", recursive=True)
+    table = open_scores(tmp_path / "out")
+    order = [0, 2, 4, 1, 3, 5]
+    assert table["day"].to_pylist() == ["2026-01-01"] * 3 + ["2026-01-02"] * 3 and "y" not in table.column_names
+    assert table["name"].to_pylist() == [f"day=2026-01-0{1 + i % 2}/{i}.png" for i in order]
+    np.testing.assert_allclose(table["anomaly_score"], detector.anomaly_score(images[order]), rtol=1e-5)
+
+
+def test_long_files_are_read_in_parts(tmp_path, monkeypatch):
+    """No more than a few megabytes of examples are held at once, whatever the format."""
+    values = np.random.default_rng(0).integers(0, 256, (50, 64, 64), dtype=np.uint8)
+    for module in ("jsonlines", "arrays"):
+        monkeypatch.setattr(f"serving.inputs.{module}.BYTES", 1 << 16)
+    monkeypatch.setattr("serving.inputs.parquet.NESTED_BYTES", 1 << 16)
+    monkeypatch.setattr("serving.inputs.images.BYTES", 1 << 16)
+    for file in [*stored(tmp_path, values), folder(tmp_path / "in", values)]:
+        (source,) = list_inputs(file)
+        sizes = [piece.table.num_rows for piece in source.pieces(["x"], 0, None, ["x"], ["x"])]
+        assert sum(sizes) == 50 and max(sizes) <= 50 * (1 << 16) / values.nbytes + 1, file.name
+        middle = pa.concat_tables(piece.table for piece in source.pieces(["x"], 17, 44, ["x"], ["x"]))
+        whole = pa.concat_tables(source.tables(["x"])) if file.suffix != ".jsonl" else None
+        assert middle.num_rows == 27 and (
+            whole is None or middle.combine_chunks() == whole.slice(17, 27).combine_chunks()
         )
 
 

@@ -8,7 +8,6 @@ from sklearn.utils._param_validation import InvalidParameterError
 from ganlib.detect import as_detector
 from ganlib.detect.selection import compare_detectors, contrast
 from ganlib.errors import ConfigError, DataError
-from ganlib.export import seal
 from ganlib.testing.problems import digits
 
 
@@ -99,7 +98,6 @@ def test_energies_of_images():
         (lambda d: d.anomaly_score(blobs(9, 0, side=12)), DataError, r"fitted on uint8 of shape \(n, 8, 8\)"),
         (lambda d: d.anomaly_score(blobs(9, 0) / 255), DataError, "got float64"),
         (lambda d: d.explain(blobs(9, 0)), ConfigError, "images and series have none"),
-        (lambda d: seal(d, "never.onnx"), ConfigError, "not sealed yet"),
         (lambda d: contrast(d, blobs(20, 0)), ConfigError, "give a y that marks anomalies"),
         (lambda d: compare_detectors({"a": d}, blobs(20, 0)), ConfigError, "give a y that marks anomalies"),
     ],
