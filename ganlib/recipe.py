@@ -23,7 +23,7 @@ from ganlib.training.callbacks import Callback, ProgressBar
 BATCH = 128
 BUDGET = ("steps", "epochs")
 LEAST_EPOCHS, MOST_STEPS = 30, 20_000  # of large tables: as many epochs, but no more steps than that
-# Averaged weights and clipped gradients make a run of any model on any table more likely to end well.
+# Of all models and data alike; no paper's choice.
 STEADY: Mapping[str, Any] = {"ema": 0.99, "gradient_clip": 5.0}
 
 
@@ -49,8 +49,8 @@ class Recipe:
 
 
 DETECTION = Recipe(steps=3000, every=50, wait=600, whole_epochs=True)
-# A generator's bound goes on falling in small steps, and samples get better with it: it is given longer. A handful of
-# rows is learned by heart in 2,000 steps.
+# A detector stops as soon as its loss stands still. A generator's loss may fall slowly for long: it waits longer, but
+# not on a handful of rows, which the budget would have it learn by heart.
 GENERATION = Recipe(steps=2000, every=100, wait=1000, few=600)
 
 

@@ -72,6 +72,7 @@ class VAEAugmenter(BaseAugmenter):
 class Augmenter(BaseAugmenter):
     """Any registered generator: ``model`` is its registry name, the other parameters are ``BaseAugmenter``'s."""
 
+    # Editors and scikit-learn read signatures, which cannot be inherited and extended: a test compares the two.
     def __init__(
         self,
         model: str = "cvae",

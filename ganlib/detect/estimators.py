@@ -38,6 +38,7 @@ class Detector(BaseDetector):
 
     default_model = "vae"
 
+    # Editors and scikit-learn read signatures, which cannot be inherited and extended: a test compares the two.
     def __init__(
         self,
         model: str = "vae",
