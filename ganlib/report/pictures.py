@@ -77,11 +77,11 @@ def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
     steps, and DataError if the shapes differ.
     """
     if steps < 2:
-        raise ConfigError(f"a walk has at least 2 steps, not {steps}")
+        raise ConfigError(f"a walk must have at least 2 steps, not {steps}")
     a, b = torch.atleast_2d(start), torch.atleast_2d(end)
     if a.shape != b.shape or a.ndim != 2:
         raise DataError(
-            f"the ends of a walk must be alike, (d,) or (rows, d); got {tuple(start.shape)}, {tuple(end.shape)}"
+            f"the ends of a walk must have one shape, (d,) or (rows, d); got {tuple(start.shape)}, {tuple(end.shape)}"
         )
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
     angle = torch.acos(cosine)[:, None, None]
@@ -122,7 +122,7 @@ def class_swap(
     if not names:
         raise ConfigError("classes must name or count at least one class")
     if z.ndim != 2:
-        raise DataError(f"latents have the shape (rows, d); got {tuple(z.shape)}")
+        raise DataError(f"latents must have the shape (rows, d); got {tuple(z.shape)}")
     labels = torch.arange(len(names), device=z.device).repeat(len(z))
     with torch.no_grad():
         images = decode(z.repeat_interleave(len(names), 0), labels)
@@ -338,9 +338,9 @@ def _plain_axis(axis: Axes) -> None:
 def _points(points: Tensor | np.ndarray, what: str) -> np.ndarray:
     array = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points, dtype=float)
     if array.ndim != 2 or array.shape[1] != 2 or not len(array):
-        raise DataError(f"{what} points have the shape (n, 2) with n > 0; got {tuple(array.shape)}")
+        raise DataError(f"{what} points must have the shape (n, 2) with n > 0; got {tuple(array.shape)}")
     if not np.isfinite(array).all():
-        raise DataError(f"{what} points hold values that are not finite")
+        raise DataError(f"{what} points contain values that are not finite")
     return array
 
 
@@ -359,9 +359,9 @@ def _figure(width: int, height: int, layout: Any = "constrained") -> Figure:
 def _save(figure: Figure, path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() != ".png":
-        raise ConfigError(f"{path} is a picture; give it a name ending in .png")
+        raise ConfigError(f"{path} must end in .png")
     if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} to write {path.name} into; make it")
+        raise ConfigError(f"there is no folder {path.parent} to write {path.name} into; create it")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     write_whole(path, buffer.getvalue())

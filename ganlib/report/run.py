@@ -31,10 +31,10 @@ def picture_run(
     - ``samples``, ``walk``: for generators of images; ``swap``: for conditional ones.
     - ``points``: for points in the plane, over ``real`` ``(n, 2)`` if given.
 
-    ``seed`` determines the latents. ``conditions`` are attributes ``(k, attributes)``, combined with the
-    classes in turn if the model has both, or examples ``(k, *shape)``, by default ``real``. A class-conditional model
-    needs none. Raises ConfigError if conditions are missing, for a wrong model or history, and if the folder cannot be
-    created; DataError for ``conditions`` of another shape.
+    ``seed`` determines the latents. ``conditions`` are attributes ``(k, attributes)``, combined with the classes in
+    turn if the model has both, or examples ``(k, *shape)``, by default ``real``. A class-conditional model needs none.
+    Raises ConfigError if conditions are missing, for a wrong model or history, and if the folder cannot be created;
+    DataError for ``conditions`` of another shape.
     """
     check_model(algorithm)
     if not isinstance(history, History):
@@ -63,7 +63,7 @@ def _conditions_of(algorithm: Algorithm, real: Tensor | None, conditions: Tensor
         return torch.arange(spec.classes) if algorithm.by_class else None
     conditions = real if conditions is None and by_example else conditions
     if conditions is None:
-        raise ConfigError(f"{type(algorithm).__name__} needs attributes or examples: give some as conditions")
+        raise ConfigError(f"{type(algorithm).__name__} needs attributes or examples; give some as conditions")
     _check_conditions(conditions, [spec.shape] if by_example else [(spec.attributes,), (spec.condition,)])
     if not by_example and conditions.shape[1] < spec.condition:
         conditions = torch.cat(

@@ -37,7 +37,7 @@ def _named(value: Any) -> str:
 def training_tensors(data: Any, spec: DataSpec | None = None) -> dict[str, Tensor]:
     """Tensors or arrays by name: numbers as float32, labels as int64, and bytes of image fields unchanged.
 
-    Raises DataError on others.
+    Raises DataError for others.
     """
     if not isinstance(data, Mapping):
         raise DataError(f"training data must be tensors by name, such as {{'x': x, 'y': y}}; got {type(data).__name__}")

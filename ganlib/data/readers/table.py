@@ -102,7 +102,7 @@ class TableReader:
 
     # ---------------------------------------------------------------- reading
     def again(self, X: Any) -> Any:
-        """A frame without columns that are not read, or an array as it is."""
+        """A frame without columns that are not read, or an array unchanged."""
         X = _pandas(X)
         if not isinstance(X, pd.DataFrame):
             return _checked(X)

@@ -81,7 +81,7 @@ class AAVAE(VAE):
             rows[:, numbers] += noise[:, numbers]
             return rows
 
-        return batch.once("made", generate, of=("vae",))
+        return batch.once("generated", generate, of=("vae",))
 
     def critic_loss(self, batch: Batch) -> Losses:
         """Cross-entropy of real against generated examples."""
@@ -97,15 +97,15 @@ class AAVAE(VAE):
         """The weighted negative bound; in evaluation the VAE's, on real examples only."""
         if not self.training:
             return super().loss(batch)
-        made = self.generated(batch)
+        generated = self.generated(batch)
         with torch.no_grad():
-            real_weight, made_weight = (torch.sigmoid(self.critic(x)).squeeze(1) for x in (batch.x, made))
+            real_weight, generated_weight = (torch.sigmoid(self.critic(x)).squeeze(1) for x in (batch.x, generated))
             scale = real_weight.mean().clamp(min=1e-3)
-        real, taught = self._bound(batch, batch.x), self._bound(batch, made)
+        real, fake = self._bound(batch, batch.x), self._bound(batch, generated)
         terms = {
             "reconstruction": (real_weight / scale * real[0]).mean(),
             "kl": (real_weight / scale * real[1]).mean(),
-            "generated": (made_weight / scale * (taught[0] + self.config.beta * taught[1])).mean(),
+            "generated": (generated_weight / scale * (fake[0] + self.config.beta * fake[1])).mean(),
         }
         return Losses(weights={"kl": self.config.beta, "generated": self.config.generated}, **terms)
 
