@@ -12,6 +12,7 @@ import types
 import typing
 from typing import Annotated, Any, Self
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
 
@@ -37,14 +38,25 @@ _WORDING = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), 
 class Config:
     """Base of every configuration. Subclasses are frozen keyword-only dataclasses of plain values.
 
-    Lists become tuples and whole numbers floats where an option's type asks for it; nothing else is converted. Raises
-    ConfigError on a value of another type or out of the option's range.
+    Lists become tuples, NumPy's numbers Python's, and whole numbers floats where an option's type asks for it; nothing
+    else is converted. Raises ConfigError on a value of another type or out of the option's range.
     """
+
+    def __new__(cls, **given: Any) -> Self:
+        """Remember which options were given."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "_given", frozenset(given))
+        return made
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
         for name, hint in _hints(kind).items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
+            object.__setattr__(self, name, checked(name, getattr(self, name), hint))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that were given by name, even with their default value, as JSON values."""
+        return {name: value for name, value in self.to_dict().items() if name in self._given}  # type: ignore[attr-defined]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of JSON values; ``from_dict`` restores an equal object."""
@@ -70,7 +82,7 @@ class Config:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some values changed; raises ConfigError on an unknown name."""
-        return type(self).from_dict({**self.to_dict(), **changes})
+        return type(self).from_dict({**self.given, **changes})
 
 
 @functools.cache
@@ -84,19 +96,22 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
+def checked(name: str, value: Any, hint: Any, what: str = "option") -> Any:
+    """The value of an option whose type and range are ``hint``; raises ConfigError, naming ``what``, on others."""
     try:
-        return _adapter(hint).validate_python(_tuples(value))
+        return _adapter(hint).validate_python(_plain_python(value))
     except ValidationError as error:
         found = {e["type"] for e in error.errors()}
         ranged = found & {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
         wanted = _describe_range(hint) if ranged else _describe(hint)
-        raise ConfigError(f"option {name!r} must be {wanted}, not {value!r}") from None
+        raise ConfigError(f"{what} {name!r} must be {wanted}, not {value!r}") from None
 
 
-def _tuples(value: Any) -> Any:
-    """Tuples for lists, as JSON has none."""
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+def _plain_python(value: Any) -> Any:
+    """Tuples for lists, as JSON has none, and Python's numbers for NumPy's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain_python, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

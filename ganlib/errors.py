@@ -1,20 +1,20 @@
-"""Errors that a person can cause or mend; each knows its exit code (docs/architecture.md, "Exit codes")."""
+"""Errors that users can cause or fix, each with its exit code (docs/architecture.md, "Exit codes")."""
 
 
 class GanlibError(Exception):
-    """Base of all refusals; the message names the thing and the mend."""
+    """Base of the errors of this package; the message names the problem and the fix."""
 
     exit_code = 1
 
 
 class ConfigError(GanlibError, ValueError):
-    """An option, model name or configuration value that does not exist or does not fit."""
+    """An option, model name or configuration value that does not exist or is not valid."""
 
     exit_code = 2
 
 
 class DataError(GanlibError, ValueError):
-    """Input data that is broken, empty, too small or against the schema."""
+    """Input data that is corrupted, empty, too small or does not match the schema."""
 
     exit_code = 4
 
@@ -26,7 +26,7 @@ class DependencyError(GanlibError, RuntimeError):
 
 
 class DivergenceError(GanlibError, RuntimeError):
-    """A loss exploded or became no number; the algorithm was set back to its last good state."""
+    """A loss exploded or became NaN; the algorithm has its last good state again."""
 
     exit_code = 1
 

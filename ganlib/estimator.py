@@ -1,43 +1,55 @@
-"""What estimators share: refusing an option given twice, and what a refused fit leaves behind."""
+"""What estimators share: ranges of parameters, options given twice, the training run, and a refused fit."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import typing
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from numbers import Integral, Real
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from sklearn.utils._param_validation import Interval, StrOptions
+import numpy as np
+from annotated_types import Ge, Le
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import InvalidParameterError
 
-from ganlib.data.schema import Schema
+from ganlib.config import checked
 from ganlib.errors import ConfigError
 from ganlib.registry import Entry, options_of
+from ganlib.training import TrainerConfig
 
-# What scikit-learn checks of the parameters that detectors and augmenters share.
-SHARED_CONSTRAINTS: Mapping[str, Any] = {
-    "options": [dict, None],
-    "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
-    "hidden": [tuple, list, None],
-    "epochs": [Interval(Integral, 1, None, closed="left"), None],
-    "steps": [Interval(Integral, 1, None, closed="left"), None],
-    "batch_size": [Interval(Integral, 1, None, closed="left")],
-    "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-    "patience": [Interval(Integral, 0, None, closed="left")],
-    "schema": [Schema, str, Path, None],
-    "modality": [StrOptions({"image", "series"}), None],
-    "random_state": ["random_state"],
-    "device": [str],
-    "verbose": ["boolean"],
-}
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)] | np.random.RandomState | None
+"""A random state of scikit-learn."""
+TrainerOptions = TrainerConfig | Mapping[str, Any] | None
+"""A training configuration, or its options by name (and ``callbacks``)."""
 
 
-def refuse_twice(parameters: Mapping[str, Any], options: Mapping[str, Any] | None) -> None:
+class ParameterError(ConfigError, InvalidParameterError):
+    """A parameter of an estimator that is out of its range; also scikit-learn's InvalidParameterError."""
+
+
+def check_parameters(estimator: Any) -> None:
+    """Raise ParameterError unless each parameter has the type and range with which ``__init__`` declares it."""
+    for name, hint in _ranges(estimator.__class__).items():
+        try:
+            checked(name, getattr(estimator, name), hint, "parameter")
+        except ConfigError as error:
+            raise ParameterError(f"{type(estimator).__name__}: {error}") from None
+
+
+@functools.cache
+def _ranges(kind: Any) -> dict[str, Any]:
+    """The types of the parameters, with their ranges."""
+    hints = typing.get_type_hints(kind.__init__, include_extras=True)
+    return {name: hints[name] for name in kind._get_param_names()}
+
+
+def refuse_twice(parameters: Mapping[str, Any], options: Mapping[str, Any] | None, within: str = "options") -> None:
     """Raise ConfigError where an option is given both by itself and within ``options``."""
     if both := sorted(parameters.keys() & (options or {}).keys()):
-        raise ConfigError(f"{both[0]} is given twice, by itself and in options: leave one out")
+        raise ConfigError(f"{both[0]} is given twice, by itself and in {within}: leave one out")
 
 
 def estimator_parameters(
@@ -68,10 +80,13 @@ def estimator_parameters(
     return parameters
 
 
-def modality_of(stated: str | None, model: Entry) -> str | None:
-    """The kind of arrays an estimator reads: as stated, or the only one its model reads; None if still open."""
-    able = [kind for kind in ("image", "series") if kind in model.modalities]
-    return stated or (able[0] if len(able) == 1 else None)
+def seed_of(random_state: Any) -> int:
+    """The seed of a run: the number itself, or one drawn from a random state of scikit-learn."""
+    if isinstance(random_state, int | np.integer):
+        if random_state < 0:
+            raise ConfigError(f"random_state must be 0 or more, not {random_state}")
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 @contextmanager

@@ -61,11 +61,15 @@ class Entry:
         """The model's configuration: its defaults, changed by the ``given`` options; raises ConfigError on others."""
         return self.config.from_dict({**self.defaults, **(given or {})})
 
+    def reads(self, spec: DataSpec) -> bool:
+        """Whether the model is for data of this kind."""
+        return spec.kind in {_KINDS.get(modality, modality) for modality in self.modalities}
+
     def create(self, spec: DataSpec, **config: Any) -> Algorithm:
         """An untrained algorithm for this data; raises ConfigError on an unknown option, and on data it cannot use."""
         if not isinstance(spec, DataSpec):
             raise ConfigError(f"a model is built for a DataSpec, such as DataSpec.image(1, 28, 28); got {spec!r}")
-        if spec.kind not in {_KINDS.get(modality, modality) for modality in self.modalities}:
+        if not self.reads(spec):
             raise ConfigError(
                 f"model {self.name!r} reads {', '.join(self.modalities)}, not {spec.kind} data {spec.shape}"
             )
@@ -99,12 +103,13 @@ def register(
 
     ``paper`` is "Authors, title, arXiv id or venue, year". ``tasks`` and ``exports``
     follow from the class's methods (``ganlib.abilities``); name them to claim fewer, or the task "sequence".
-    ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the paper's or
-    our defaults for the Trainer (steps, batch size), ``defaults`` the options that differ from the configuration's
-    (``sagan`` is a GAN with attention and the hinge objective). ``toy`` is the problem on which ``ganlib.testing``
+    ``known_gaps`` maps laws (``LAWS``) that the model does not pass yet to the reason. ``trainer`` holds the
+    options of TrainerConfig with which estimators train the model where the caller says nothing (``ganlib.recipe``);
+    ``defaults`` the options that differ from the configuration's (``sagan`` is a GAN with attention and the hinge
+    objective). ``toy`` is the problem on which ``ganlib.testing``
     checks the model; those of the library's models are in ``ganlib.testing.toys``. Registering a class again, as a
     re-imported module does, replaces its entry. Raises ValueError if another class has the name, and on an unknown
-    task, modality or law: these are programming errors.
+    task, modality, law or training option: these are programming errors.
     """
 
     def add(build: type) -> type:
@@ -118,6 +123,7 @@ def register(
         _check_words(name, exports or (), tuple(abilities.EXPORTS), "exports")
         _check_words(name, modalities, MODALITIES, "modalities")
         _check_words(name, known_gaps or (), LAWS, "laws in known_gaps")
+        _check_trainer(name, trainer or {})
         package = build.__module__.removeprefix("ganlib.models.")
         family = package.split(".")[0] if package != build.__module__ else "custom"
         _ENTRIES[name] = Entry(
@@ -159,6 +165,15 @@ def _source(build: Any) -> str:
 def _check_words(name: str, given: Iterable[str], known: tuple[str, ...], what: str) -> None:
     if bad := [word for word in given if word not in known]:
         raise ValueError(f"model {name!r} names unknown {what}: {', '.join(bad)}; choose {', '.join(known)}")
+
+
+def _check_trainer(name: str, trainer: Mapping[str, Any]) -> None:
+    from ganlib.training.config import TrainerConfig
+
+    try:
+        TrainerConfig.from_dict(dict(trainer))
+    except ConfigError as error:
+        raise ValueError(f"the training defaults of model {name!r}: {error}") from error
 
 
 @functools.cache

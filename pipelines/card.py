@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.model_card import input_columns
+from pipelines.model_card import column_kinds, input_columns, input_tensor
 from serving.wording import listed
 
 if TYPE_CHECKING:
@@ -16,12 +16,17 @@ LIMIT = 5000  # longest description that MLflow's databases store, in characters
 COLUMNS = 20
 _GATES = "### Gates"
 PICTURES = {"calibration.png": "Alarms on held-out rows, by alarm budget", "curves.png": "Losses by epoch"}
-_WHAT = {"detector": "Anomaly detector", "augmenter": "Generator of table rows"}
+_WHAT = {"detector": "Anomaly detector", "augmenter": "Generator"}
 _QUALITY = {"quality_chance": "chance", "baseline_pca": "PCA reconstruction", "champion_quality": "champion"}
 _CALL = """```python
 model = mlflow.pyfunc.load_model("models:/NAME@champion")
 types = model.metadata.get_input_schema()
 model.predict(frame.astype(dict(zip(types.input_names(), types.pandas_types()))))
+```"""
+
+_CALL_TENSOR = """```python
+model = mlflow.pyfunc.load_model("models:/NAME@champion")
+model.predict(examples)
 ```"""
 
 
@@ -34,7 +39,7 @@ def card(
 ) -> str:
     """The card in Markdown, without gates; ``pictures`` are files of the run."""
     shown = [f"![{PICTURES[file]}](get-artifact?path={file}&run_uuid={run_id})" for file in pictures if run_id]
-    call = f"### Call\n{_CALL.replace('NAME', name)}"
+    call = f"### Call\n{(_CALL_TENSOR if input_tensor(artifact) else _CALL).replace('NAME', name)}"
     return _fitting([_head(artifact, tags), _quality(tags), *shown, _data(artifact, tags), call])
 
 
@@ -60,7 +65,10 @@ def _fitting(parts: Iterable[str]) -> str:
 
 
 def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
-    lines = [f"**{_WHAT[artifact.kind]}** `{artifact.metadata['model']['name']}`, sha-256 `{artifact.sha256[:12]}`"]
+    of = {"table": "table rows", "image": "images"}.get(artifact.modality, "series")
+    lines = [
+        f"**{_WHAT[artifact.kind]} of {of}** `{artifact.metadata['model']['name']}`, sha-256 `{artifact.sha256[:12]}`"
+    ]
     if artifact.kind == "detector":
         known = artifact.calibration
         budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
@@ -89,8 +97,8 @@ def _figure(value: str) -> str:
 
 
 def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
-    trained, kinds = artifact.metadata["training"], {c["name"]: c["kind"] for c in artifact.schema["columns"]}
-    columns = input_columns(artifact)
+    trained, kinds = artifact.metadata["training"], column_kinds(artifact)
+    columns = _inputs(artifact)
     rows = [[name, kinds.get(name, ""), kind] for name, kind in columns[:COLUMNS]]
     if len(columns) > COLUMNS:
         rows.append([f"and {len(columns) - COLUMNS} more", "", ""])
@@ -103,8 +111,17 @@ def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
     return _table("### Data", ["column", "kind", "MLflow type"], rows, found)
 
 
+def _inputs(artifact: Artifact) -> list[tuple[str, str]]:
+    """(name, MLflow type) of each input."""
+    if tensor := input_tensor(artifact):
+        return [("x", f"tensor({tensor[0]}, {(-1, *tensor[1])})")]
+    return input_columns(artifact)
+
+
 def _lost_in_csv(artifact: Artifact) -> list[str]:
     """Categories that MLflow's server, which reads CSV with pandas, reads as missing values."""
+    if artifact.modality != "table":
+        return []
     import io
 
     import pandas as pd

@@ -1,16 +1,20 @@
-"""Registering versions that were trained elsewhere: from a file, or from another registry."""
+"""Copying versions: registering those trained elsewhere (from a file or another registry), and exporting."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.card import PICTURES, card
 from pipelines.connection import masked
 from pipelines.errors import UsageError
+from pipelines.files import written
+from pipelines.following import located
 from pipelines.registry import ModelVersion, Registry, check_name
+from pipelines.sections import RegistrySettings
 from serving.artifact import load_artifact
 from serving.errors import IntegrityError
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from serving.artifact import Artifact
 
 # Tags that hold in the registry of origin only.
+HELD = ("table", "image", "series")
 _THERE = ("champion_version", "champion_quality", "last_scored")
 
 
@@ -26,7 +31,8 @@ def artifact_tags(artifact: Artifact) -> dict[str, Any]:
     metadata, parity = artifact.metadata, artifact.metadata["parity"]
     tags = {
         "model": metadata["model"]["name"],
-        "schema_sha256": metadata["hashes"]["schema"],
+        # Images and series have no schema: the hash of the metadata, which holds their shape, stands for it.
+        "schema_sha256": metadata["hashes"].get("schema") or metadata["hashes"]["metadata"],
         "data_fingerprint": metadata["training"]["fingerprint"],
         "data": metadata["training"]["data"],
         "ganlib_version": metadata["versions"]["ganlib"],
@@ -51,19 +57,47 @@ def texts(tags: dict[str, Any]) -> dict[str, str]:
 def checked(file: Path) -> Artifact:
     """Open an artifact that is to be registered.
 
-    Raises UsageError (2) if it is no detector or augmenter of tables, IntegrityError (6) if it is damaged or its scores
-    differ from torch's by more than the parity gate allows.
+    Raises UsageError (2) if it is no detector or augmenter of tables, images or series, IntegrityError (6) if it is
+    damaged or its scores differ from torch's by more than the parity gate allows.
     """
     if file.suffix != ".onnx":
         raise UsageError(f"{file} is no sealed artifact: its name must end in .onnx")
     artifact = load_artifact(file)
-    if artifact.kind not in ("detector", "augmenter") or "modality" in artifact.metadata:
-        what = f"{artifact.kind} of {artifact.metadata.get('modality', 'tables')}"
-        raise UsageError(f"{file} is an {what}; the registry holds detectors and augmenters of tables")
+    asked = [word for word in ("attributes", "examples") if artifact.metadata.get(word)]
+    if artifact.kind not in ("detector", "augmenter") or artifact.modality not in HELD or asked:
+        what = f"{artifact.kind} of modality {artifact.modality}" + (f" that needs {asked[0]}" if asked else "")
+        raise UsageError(
+            f"{file} is an {what}; the registry holds detectors, and augmenters by class, of tables, images and series"
+        )
     ratio = artifact_tags(artifact)["parity_ratio"]
     if not ratio <= 1:
         raise IntegrityError(f"{file}: its scores differ from torch's by {ratio:.3g} of the bound; seal it again")
     return artifact
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A copy of an artifact; ``version`` is empty if it was copied from a file."""
+
+    output: str
+    name: str
+    version: str
+    sha256: str
+
+
+def export(registry: Registry | None, settings: RegistrySettings, model: str, output: Path) -> Exported:
+    """Copy a registered artifact or a sealed file, verified, to ``output``, with its sha-256 beside it.
+
+    Raises UsageError, IntegrityError, RegistryDown; TryAgain if the disk is full. No file is written then.
+    """
+    found = located(registry, settings, model)
+    artifact = load_artifact(found.path, found.sha256 or None)
+    content = found.path.read_bytes()
+    with written(output) as file:
+        file.write_bytes(content)
+        with written(output.with_name(output.name + ".sha256")) as beside:
+            beside.write_text(f"{artifact.sha256}  {output.name}\n", encoding="utf-8")
+    return Exported(str(output), found.name, found.version, artifact.sha256)
 
 
 def register_file(registry: Registry, file: Path, name: str) -> ModelVersion:

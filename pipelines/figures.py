@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pipelines.job import Job
 from pipelines.results import DetectorData, DetectorRows
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 class Parts:
-    """The parts ``fit``, ``validation`` and ``test`` as frames of features, with the known anomalies of each."""
+    """The parts ``fit``, ``validation`` and ``test`` without labels, with the known anomalies of each."""
 
     def __init__(self, job: Job) -> None:
-        from ganlib.data.schema import Schema
-
         self.data, rows = job.load("facts", DetectorData), job.load("rows", DetectorRows)
-        frame = job.table(self.data.fingerprint)
-        label = job.settings.data.label
-        self._features = frame.drop(columns=[label]) if label else frame
-        self._rows = rows.parts
+        self.reader, self.folder = job.read(self.data.fingerprint), job.folder
+        self.rows = rows.parts
         self.anomalous = {part: np.array(flags, dtype=bool) for part, flags in rows.anomalous.items()}
-        self.schema = Schema.load(job.folder / "schema.yaml")
         self.seed = job.settings.training.random_state
 
-    def part(self, name: str) -> pd.DataFrame:
-        """Features of a part."""
-        return self._features.iloc[self._rows[name]].reset_index(drop=True)
+    def part(self, name: str) -> Any:
+        """A part's rows, as estimators read them."""
+        return self.reader.part(self.rows[name])
 
     def truth(self, name: str) -> np.ndarray | None:
         """Known anomalies of a part as a mask; None unless it holds both normal and anomalous rows."""
         anomalous = self.anomalous[name]
         return anomalous if anomalous.any() and not anomalous.all() else None
 
-    def judged(self, name: str) -> tuple[pd.DataFrame, np.ndarray, str, float]:
+    def judged(self, name: str) -> tuple[Any, np.ndarray, str, float]:
         """What candidates are measured on: rows, their truth, the measure's name and its chance level.
 
-        These are the part's rows if it holds known anomalies, else its rows and the same rows with permuted columns.
+        These are the part's rows if it holds known anomalies, else its rows and the same rows altered.
         """
-        import pandas as pd
-
-        from ganlib.detect import permuted_columns
-
         rows, truth = self.part(name), self.truth(name)
         if truth is not None:
             return rows, truth, "AUPRC", float(truth.mean())
-        columns = [c.name for c in self.schema.features]
-        permuted = permuted_columns(rows, self.seed, columns=columns)
-        both = pd.concat([rows, permuted], ignore_index=True)
-        return both, np.repeat([False, True], len(rows)), "AUROC against permuted columns", 0.5
+        return *self.reader.contrast(rows, self.folder, self.seed), 0.5
 
 
 def measured(measure: str, scores: np.ndarray, truth: np.ndarray) -> float:
@@ -93,23 +78,13 @@ def calibration_figures(detector: Any, parts: Parts) -> dict[str, Any]:
     return {"budgets": budgets.tolist(), "shares": shares, "rows": {kind: len(p) for kind, p in kinds.items()}}
 
 
-def baseline_figures(parts: Parts, judged: pd.DataFrame, truth: np.ndarray, measure: str) -> dict[str, float]:
-    """PCA reconstruction and IsolationForest on the same encoded rows."""
-    import torch
-    from sklearn.ensemble import IsolationForest
-
-    from ganlib.data.encoder import TableEncoder
-    from ganlib.metrics.detection import pca_scores
-
-    fit = parts.part("fit")
-    encoder = TableEncoder(parts.schema).fit(fit)
-    x, z = encoder.transform(fit), encoder.transform(judged)
-    pca = pca_scores(torch.from_numpy(x), torch.from_numpy(z)).numpy()
-    forest = -IsolationForest(random_state=parts.seed).fit(x).score_samples(z)
-    return {"PCA": measured(measure, pca, truth), "IsolationForest": measured(measure, forest, truth)}
+def baseline_figures(parts: Parts, judged: Any, truth: np.ndarray, measure: str) -> dict[str, float]:
+    """Figures of simple detectors on the same rows."""
+    scores = parts.reader.baselines(parts.part("fit"), judged, parts.folder, parts.seed)
+    return {name: measured(measure, values, truth) for name, values in scores.items()}
 
 
-def champion_figures(job: Job, judged: pd.DataFrame, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
+def champion_figures(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
     """The current champion's version and figure on the same rows; None if there is none or it needs other columns."""
     from serving.artifact import load_artifact
     from serving.errors import DataError, UsageError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import fnmatch
 import glob
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError, cannot_write
-from serving.files import is_url, is_utf8
+from serving.files import is_url, is_utf8, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,19 +33,8 @@ def placing(path: str | Path, fix: str = ANOTHER) -> Iterator[None]:
 @contextmanager
 def written(path: Path, fix: str = ANOTHER) -> Iterator[Path]:
     """A temporary file to write; it replaces ``path`` at the end of the block, and is removed if that fails."""
-    from serving.files import sync_folder
-
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with placing(path, fix):
-        try:
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            sync_folder(path.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with placing(path, fix), replacing(path) as temporary:
+        yield temporary
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -111,14 +99,14 @@ def read_yaml(path: str | Path, what: str, fix: str) -> Any:
     try:
         return documents.read_yaml(path)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no {what} {path}; {_near(path) or fix}") from error
+        raise UsageError(f"there is no {what} {path}; {close_files(path) or fix}") from error
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read ({error.strerror}); {fix}") from error
     except ValueError as error:
         raise UsageError(f"{what} {path} cannot be read: {error}; fix it there, or {fix}") from error
 
 
-def _near(path: Path) -> str:
+def close_files(path: Path) -> str:
     """The closest file names in its folder, as a question."""
     names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=2, cutoff=0.8)

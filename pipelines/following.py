@@ -10,11 +10,23 @@ from pathlib import Path
 
 from pipelines.errors import RegistryDown
 from pipelines.ledger import Ledger
+from pipelines.references import in_registry
 from pipelines.registry import Registry, Resolved
+from pipelines.sections import RegistrySettings
 
 LAST_SCORED = "last_scored"
 NOTE_EVERY = 3600.0
 log = logging.getLogger("ganlib.pipelines")
+
+
+def located(registry: Registry | None, settings: RegistrySettings, model: str) -> Resolved:
+    """The file behind ``models:/…`` (``registry`` None opens the one of the settings), or a file itself.
+
+    A file has no version and no sha-256 to compare with. Raises what ``Registry.resolve`` raises.
+    """
+    if not in_registry(model):
+        return Resolved(Path(model), "", Path(model).stem, "")
+    return (registry or Registry(settings=settings)).resolve(model)
 
 
 def followed(registry: Registry, uri: str) -> Resolved:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, is_dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pipelines.errors import UsageError
+from pipelines.readers import Reader, read_data
 from pipelines.registry import Registry, check_name
 from pipelines.settings import Settings
-
-if TYPE_CHECKING:
-    import pandas as pd
+from serving.files import replacing
 
 Result = TypeVar("Result")
 
@@ -58,45 +56,19 @@ class Job:
     def save(self, step: str, result: Any) -> None:
         """Write a step's result, a dataclass or JSON values, to ``STEP.json``."""
         values = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
-        target = self.folder / f"{step}.json"
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
-        temporary.replace(target)
+        with replacing(self.folder / f"{step}.json") as temporary:
+            temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
     def load(self, step: str, kind: type[Result]) -> Result:
         """A step's result, as the dataclass that it was saved from."""
         return kind(**json.loads((self.folder / f"{step}.json").read_text(encoding="utf-8")))
 
-    def table(self, expected: str | None = None) -> pd.DataFrame:
-        """The data; raises DataError if its fingerprint is not ``expected``, that of the table in the first step."""
+    def read(self, expected: str | None = None) -> Reader:
+        """The data; raises DataError if its fingerprint is not ``expected``, that of the data in the first step."""
         from ganlib.errors import DataError
 
-        path = str(self.settings.data.path)
-        frame, mark = _read(path, _stamp(path))
-        if expected is not None and mark != expected:
+        found = read_data(self.settings.data)
+        if expected is not None and found.fingerprint != expected:
+            path = self.settings.data.path
             raise DataError(f"{path} changed while the job ran; run it again when nothing else writes to the data")
-        return frame
-
-    def fingerprint(self) -> str:
-        """sha-256 of the data's content."""
-        path = str(self.settings.data.path)
-        return _read(path, _stamp(path))[1]
-
-
-def _stamp(path: str) -> tuple[str, ...]:
-    """The identity of each of the data's files: it changes when a file is written."""
-    from ganlib.data.read import files_of
-
-    return tuple(source.identity() for source in files_of(path))
-
-
-@lru_cache(maxsize=1)
-def _read(path: str, stamp: tuple[Any, ...]) -> tuple[pd.DataFrame, str]:
-    """The table and its fingerprint; the steps of one process read it once."""
-    from ganlib.data.inference import check_frame
-    from ganlib.data.read import read_table
-    from ganlib.export import fingerprint
-
-    frame = read_table(path)
-    check_frame(frame)
-    return frame, fingerprint(frame)
+        return found

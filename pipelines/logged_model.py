@@ -6,11 +6,20 @@ import importlib.metadata
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.model_card import alpha_default, example_of, input_columns, output_columns, runtime_pins
+from pipelines.model_card import (
+    alpha_default,
+    column_kinds,
+    example_of,
+    input_columns,
+    input_tensor,
+    output_columns,
+    output_tensor,
+    runtime_pins,
+)
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
@@ -22,6 +31,8 @@ def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
     params: dict[str, Any] = {"seed": 0}
     if artifact.kind == "detector":
         params = {"alpha": alpha_default(artifact), "explain": False}
+        if input_tensor(artifact):
+            del params["explain"]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MLflow's advice on type hints, which its models may lack
         return mlflow.pyfunc.log_model(
@@ -33,7 +44,7 @@ def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
             signature=_signature(artifact, params),
             input_example=(example, params),
             model_config={"artifact_sha256": artifact.sha256},
-            metadata={"columns": {c["name"]: c["kind"] for c in artifact.schema["columns"]}},
+            metadata={"columns": column_kinds(artifact)},
         )
 
 
@@ -60,11 +71,17 @@ def _code_copy(source: Path, folder: Path) -> Path:
 
 
 def _signature(artifact: Artifact, params: Mapping[str, Any]) -> Any:
-    """Columns by name and type, results by type, ``alpha`` and ``explain`` (or ``seed``) as parameters."""
+    """Columns by name and type, or a tensor, results by type, ``alpha`` and ``explain`` (or ``seed``) as parameters."""
+    import numpy as np
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    inputs = Schema([ColSpec(kind, name) for name, kind in input_columns(artifact)])
-    outputs = Schema([ColSpec(kind, name) for name, kind in output_columns(artifact)])
+    def schema(tensor: tuple[str, tuple[int, ...]] | None, columns: Callable[[Artifact], list[tuple[str, str]]]) -> Any:
+        if tensor is not None:
+            return Schema([TensorSpec(np.dtype(tensor[0]), (-1, *tensor[1]))])
+        return Schema([ColSpec(kind, name) for name, kind in columns(artifact)])
+
+    inputs = schema(input_tensor(artifact), input_columns)
+    outputs = schema(output_tensor(artifact), output_columns)
     kinds = {bool: "boolean", float: "double", int: "long"}
     return ModelSignature(inputs, outputs, ParamSchema([ParamSpec(n, kinds[type(v)], v) for n, v in params.items()]))

@@ -32,15 +32,19 @@ def alpha_default(artifact: Artifact) -> float:
     return float(Scorer(artifact).alpha)
 
 
-def example_of(artifact: Artifact) -> pd.DataFrame:
+def example_of(artifact: Artifact) -> pd.DataFrame | np.ndarray:
     """A few rows to call the model with, built from the golden rows, which are not training data.
 
     Rows without missing values are preferred. Text columns get an invented text, since golden rows hold only their
-    features.
+    features. Images and series are artificial ones.
     """
     import pandas as pd
 
+    from serving.artifact import golden_feeds
+
     golden = artifact.metadata["golden"]
+    if input_tensor(artifact):
+        return golden_feeds(artifact)["x"][:EXAMPLE_ROWS]
     if artifact.kind == "augmenter":
         conditions = artifact.metadata["conditions"]
         name, values = ("condition", conditions) if conditions else ("row", list(range(EXAMPLE_ROWS)))
@@ -74,6 +78,39 @@ def _readable(kind: str, values: list[Any]) -> Any:
     if kind == "category":
         return [str(v) or None for v in values]
     return np.array([np.nan if v is None else float(v) for v in values])
+
+
+def input_tensor(artifact: Artifact) -> tuple[str, tuple[int, ...]] | None:
+    """(type, shape of one example) of what a detector of images or series reads; None for other artifacts."""
+    if artifact.kind != "detector" or artifact.modality == "table":
+        return None
+    return artifact.layout.dtype, tuple(artifact.layout.shape)
+
+
+def output_tensor(artifact: Artifact) -> tuple[str, tuple[int, ...]] | None:
+    """(type, shape of one example) of what an augmenter of images or series returns; None for other artifacts."""
+    from serving.artifact import array_output
+
+    if artifact.kind != "augmenter" or artifact.modality == "table":
+        return None
+    name, shape = array_output(artifact)
+    return ("uint8" if name == "image" else "float32"), tuple(shape)
+
+
+def schema_entry(artifact: Artifact) -> dict[str, Any]:
+    """The inputs as MLflow's data set schema: columns, or a tensor."""
+    if tensor := input_tensor(artifact):
+        spec = {"dtype": tensor[0], "shape": [-1, *tensor[1]]}
+        return {"mlflow_tensorspec": {"features": [{"type": "tensor", "tensor-spec": spec}], "targets": None}}
+    columns = [{"name": n, "type": kind, "required": True} for n, kind in input_columns(artifact)]
+    return {"mlflow_colspec": columns}
+
+
+def column_kinds(artifact: Artifact) -> dict[str, str]:
+    """The kind of each input: those of the schema, or that of the examples."""
+    if artifact.modality != "table":
+        return {"x": artifact.modality}
+    return {c["name"]: c["kind"] for c in artifact.schema["columns"]}
 
 
 def input_columns(artifact: Artifact) -> list[tuple[str, str]]:

@@ -49,10 +49,10 @@ def _defaults(found: list[Entry]) -> list[str]:
     common = GANConfig().to_dict()
     page = [
         "", "## Defaults",
-        "Options, then the training that is advised (for a `TrainerConfig`; augmenters take its steps, fewer for very "
-        "few examples and more for many). Models built on `gan`, and others that hold a game as far as they have "
-        f"them, share these, and below say only where they differ: {_said(common)}. "
-        "An option that is null follows the objective's recipe; the critic's networks and "
+        "Options, then what estimators train the model with beyond the common `TrainerConfig` (batch_size 128, ema "
+        "0.99, gradient_clip 5; fewer steps for very few examples, more for many). Models built on `gan`, and others "
+        "that hold a game as far as they have them, share these options, and below say only where they "
+        f"differ: {_said(common)}. An option that is null follows the objective's recipe; the critic's networks and "
         "learning rate then are the generator's, and CGAN's go by the kind of data.", "",
         "| name | options | training |", "|---|---|---|",
     ]  # fmt: skip

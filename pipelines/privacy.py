@@ -1,7 +1,8 @@
-"""Whether a sealed artifact reveals its training data."""
+"""Whether a sealed artifact reveals its training data: rows of a table, images or series."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 COMMON = 5
 SHORTEST = 6
 MOST_VALUES = 20_000
+MOST_SEARCHED = 1 << 32  # bytes that are searched for training examples, over all of them
+SAMPLED = 256  # generated examples that are compared with the training examples
+NEAR = 0.05  # a copy is closer to a training example than this share of the usual distance between two of them
 
 
 def check_privacy(file: Path, frame: pd.DataFrame) -> str:
@@ -35,6 +39,41 @@ def check_privacy(file: Path, frame: pd.DataFrame) -> str:
     rows = _copied_rows(frame, [c for c in columns if c["kind"] in ("number", "integer")], golden)
     found = [counted(n, what) for n, what in ((texts, "rare text"), (rows, "training row")) if n]
     return f"found {' and '.join(found)} in the artifact" if found else "passed"
+
+
+def check_examples(file: Path, fit: np.ndarray, real: np.ndarray, made: Callable[[Artifact], np.ndarray]) -> str:
+    """``passed``, or what was found: training examples in a file, or generated examples that nearly equal one.
+
+    ``fit`` holds the training examples ``(n, ...)`` and ``real`` their numbers ``(n, k)``; ``made(artifact)`` returns
+    those of ``SAMPLED`` generated examples, for an augmenter.
+    """
+    from serving.artifact import golden_feeds, load_artifact
+
+    artifact, data = load_artifact(file), file.read_bytes()
+    step = max(1, len(fit) * len(data) // MOST_SEARCHED)
+    # A constant example occurs by chance.
+    held = sum(example.tobytes() in data for example in fit[::step] if len(np.unique(example)) > 2)
+    copies = 0
+    if artifact.kind == "detector":
+        known = {np.ascontiguousarray(example).tobytes() for example in fit.astype(artifact.layout.dtype)}
+        held += sum(np.ascontiguousarray(row).tobytes() in known for row in golden_feeds(artifact)["x"])
+    else:
+        copies = near_copies(real, made(artifact))
+    kinds = ((held, "training example", None), (copies, "copy of a training example", "copies of training examples"))
+    found = [counted(n, *filter(None, words)) for n, *words in kinds if n]
+    return f"found {' and '.join(found)} in the artifact" if found else "passed"
+
+
+def near_copies(real: np.ndarray, made: np.ndarray) -> int:
+    """Generated examples ``(m, k)`` that are closer to a training example ``(n, k)`` than these usually are."""
+    from sklearn.neighbors import NearestNeighbors
+
+    distinct = np.unique(real, axis=0)
+    if len(distinct) < 3:
+        return 0
+    nearest = NearestNeighbors(n_neighbors=2).fit(distinct)
+    usual = float(np.median(nearest.kneighbors(distinct)[0][:, 1]))
+    return int((nearest.kneighbors(made, 1)[0][:, 0] < NEAR * usual).sum())
 
 
 def _format_words(data: bytes, artifact: Artifact) -> str:

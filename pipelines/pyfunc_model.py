@@ -23,20 +23,23 @@ class SealedModel(PythonModel):
         self.artifact = load_artifact(context.artifacts["onnx"], (context.model_config or {}).get("artifact_sha256"))
 
     # MLflow accepts this type hint without adding checks or advice.
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> and top_reasons too.
 
         ``alpha`` is the alarm budget. Augmenters: the generated columns, sampled with ``seed``; only the input
-        column ``condition`` is read. Raises serving's DataError on data that does not fit the schema,
+        column ``condition`` is read. Detectors of images and series read an array ``(n, ...)``, and their augmenters
+        return one. Raises serving's DataError on data that does not fit the schema,
         UsageError on an alpha that the calibration does not support.
         """
-        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
         params = params or {}
+        if self.artifact.kind == "detector" and self.artifact.modality != "table":
+            return self._score(model_input, params)
+        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
         if self.artifact.kind == "augmenter":
             return self._generate(frame, int(params.get("seed", 0)))
         return self._score(frame, params)
 
-    def _score(self, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+    def _score(self, frame: Any, params: dict[str, Any]) -> pd.DataFrame:
         from serving.scorer import Scorer
 
         scores = Scorer(self.artifact, params.get("alpha")).score(frame, explain=bool(params.get("explain", False)))
@@ -49,9 +52,9 @@ class SealedModel(PythonModel):
             for position, feature in enumerate(self.artifact.features):
                 out[f"contribution.{feature}"] = scores.contributions[:, position]
             out["top_reasons"] = scores.top_reasons.to_pylist() if scores.top_reasons is not None else None
-        return pd.DataFrame(out, index=frame.index)
+        return pd.DataFrame(out, index=getattr(frame, "index", None))
 
-    def _generate(self, frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    def _generate(self, frame: pd.DataFrame, seed: int) -> Any:
         from serving.errors import DataError
         from serving.generator import Generator
 
@@ -60,6 +63,8 @@ class SealedModel(PythonModel):
             known = generator.conditions[:20]
             raise DataError(f"the column 'condition' is missing; it names the class of each row, one of {known}")
         conditions = frame["condition"].astype(str).tolist() if generator.conditions else None
+        if self.artifact.modality != "table":
+            return generator.sample(len(frame), conditions, seed)
         return generator.frame(len(frame), conditions, seed).set_axis(frame.index)
 
 

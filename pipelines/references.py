@@ -38,9 +38,14 @@ def _local(value: str) -> str:
     return value
 
 
+def in_registry(model: str) -> bool:
+    """Whether a model is named by the registry's URI, rather than as a file."""
+    return model.startswith("models:/")
+
+
 def model_place(value: str) -> str:
     """A model's location unchanged; raises ValueError unless it is in a registry or a local file."""
-    if is_url(value) and not value.startswith("models:/"):
+    if is_url(value) and not in_registry(value):
         raise ValueError("a model is models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx; download the file first")
     return value
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.files import written
 from pipelines.job import Job
-from pipelines.model_card import input_columns
+from pipelines.model_card import schema_entry
 from pipelines.registry import Logged, Measured, Registry
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ def log_dataset(registry: Registry, logged: Logged, artifact: Artifact, profile:
     """Log the training data in the run, so that figures refer to it: columns and counts, no rows."""
     trained = artifact.metadata["training"]
     name, digest = trained["data"], trained["fingerprint"][:36]
-    columns = [{"name": n, "type": kind, "required": True} for n, kind in input_columns(artifact)]
     registry.log_dataset(logged.run_id, {
         "name": name, "digest": digest, "source_type": "local", "source": json.dumps({"uri": name}),
-        "schema": json.dumps({"mlflow_colspec": columns}), "profile": json.dumps(profile),
+        "schema": json.dumps(schema_entry(artifact)), "profile": json.dumps(profile),
     })  # fmt: skip
     return Measured(logged.model_id, name, digest)
 
@@ -118,7 +117,8 @@ def log_training(
     plot_calibration(best.calibration, job.settings.calibration.alpha, job.folder / "calibration.png")
     job.save("settings", job.settings.to_json())
     names = ("curves.png", "calibration.png", "schema.yaml", "choice.json", "settings.json", "findings.json")
-    registry.log_files(run_id, [job.folder / name for name in names])
+    # Images and series have no schema file.
+    registry.log_files(run_id, [job.folder / name for name in names if (job.folder / name).exists()])
 
 
 def log_augmenter(
@@ -136,7 +136,7 @@ def log_augmenter(
     registry.log_metrics(run_id, figures, log_dataset(registry, logged, artifact, {"num_rows": data.rows}))
     curves = job.folder / "curves.png"
     plot_curves({done.model: done.curves}, curves)
-    registry.log_files(run_id, [curves, job.folder / "schema.yaml"])
+    registry.log_files(run_id, [file for file in (curves, job.folder / "schema.yaml") if file.exists()])
     return logged
 
 

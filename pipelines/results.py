@@ -19,6 +19,7 @@ class DetectorData:
     parts: Mapping[str, int]
     findings: Sequence[Mapping[str, Any]]
     differences: Sequence[str]
+    modality: str = "table"
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
+from ganlib.config import Count, Number, Rate, Share, Weight, Whole
 from pipelines.references import Local, Model, Place, Reference, Uri, reveal
 
 
 def _text(value: Any) -> Any:
     """A label value is text, but YAML reads ``normal: false`` as a boolean."""
     return ("true" if value else "false") if isinstance(value, bool) else value
-
-
-def _number(value: Any) -> Any:
-    """Reject ``true``, which Python counts as 1."""
-    if isinstance(value, bool):
-        raise ValueError("a number, without quotes, is needed here")
-    return value
 
 
 def _day(value: Any) -> Any:
@@ -29,13 +24,9 @@ def _day(value: Any) -> Any:
 
 Day = Annotated[str, BeforeValidator(_day)]
 Text = Annotated[str, BeforeValidator(_text)]
-# An integer, and a finite number; booleans are neither.
-Whole = Annotated[int, BeforeValidator(_number)]
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Share = Annotated[Real, Field(gt=0, lt=1)]
-Alpha = Annotated[Real, Field(ge=1e-12, lt=1)]
-Limit = Annotated[Real, Field(ge=0, le=1)]
-Count = Annotated[Whole, Field(ge=1)]
+Part = Annotated[Number, Field(gt=0, lt=1)]
+Alpha = Annotated[Number, Field(ge=1e-12, lt=1)]
+Limit = Annotated[Number, Field(ge=0, le=1)]
 
 
 def _revealed(text: str) -> str:
@@ -45,9 +36,24 @@ def _revealed(text: str) -> str:
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are immutable."""
+    """Base of all sections: unknown keys are errors, values are immutable, ``true`` is not the number 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)]) if isinstance(value, bool) else set()
+        if kinds & {int, float} and bool not in kinds:
+            raise ValueError("a number, without quotes, is needed here")
+        return value
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The plain types in an annotation."""
+    inner = hint.annotation if isinstance(hint, FieldInfo) else hint
+    args = get_args(inner)[:1] if get_origin(inner) is Annotated else get_args(inner)
+    return {inner} if not args else {kind for arg in args for kind in _kinds(arg)}
 
 
 class DataSettings(Section):
@@ -56,6 +62,9 @@ class DataSettings(Section):
     path: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
     date: Day | None = Field(
         None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
+    )
+    modality: Literal["image", "series"] | None = Field(
+        None, description="What arrays of numbers are, if they could be either; a table or images are recognised."
     )
     label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
     normal: Text | None = Field(
@@ -68,42 +77,77 @@ class DataSettings(Section):
     ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
     split: Literal["hash", "group", "time"] = Field("hash", description="Rows are split by content, group or time.")
     split_column: str | None = Field(None, description="Column for a split by group or time.")
-    validation_fraction: Share = Field(0.15, description="Share of normal rows for comparing candidates.")
-    test_fraction: Share = Field(0.15, description="Share of normal rows for the reported figures.")
+    validation_fraction: Part = Field(0.15, description="Share of normal rows for comparing candidates.")
+    test_fraction: Part = Field(0.15, description="Share of normal rows for the reported figures.")
 
 
 class ModelSettings(Section):
     """Which models are trained."""
 
-    name: str = Field("auto", description="auto compares the candidates below; or one registry name (`ganlib models`).")
-    candidates: tuple[str, ...] = Field(
-        ("ganomaly", "vae", "reconstruction_vae"), min_length=1, description="Models that auto trains and compares."
+    name: str = Field(
+        "auto",
+        description="auto compares candidates; or one: a name (`ganlib models`), FILE.py:CLASS or module:CLASS.",
+    )
+    candidates: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="Models that auto trains and compares; a few for the kind of data if empty."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 
 
 class TrainingSettings(Section):
-    """Training."""
+    """Training, as in TrainerConfig; an empty key is the model's own, or chosen from the data."""
 
     epochs: Count | None = Field(None, description="Passes over the data; chosen from its size if empty.")
     steps: Count | None = Field(None, description="Updates in all; wins over epochs.")
     batch_size: Count = Field(128, description="Rows per update.")
-    learning_rate: Annotated[Real, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
-    latent_dim: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
+    learning_rate: Annotated[Number, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
+    latent_dim: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="Width of the latent space; chosen from the data if empty."
     )
-    patience: Annotated[Whole, Field(ge=0)] = Field(
-        12, description="Validations without gain before it stops; 0: never."
+    patience: Whole | None = Field(
+        None, description="Validations without gain before it stops; 0: never; 12 for detectors, 10 for generators."
     )
-    random_state: Annotated[Whole, Field(ge=0, lt=1 << 32)] = Field(0, description="Seed of splits, weights, samples.")
+    random_state: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(0, description="Seed of splits, weights, samples.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N.")
+    precision: Literal["auto", "fp32", "bf16"] | None = Field(
+        None, description="bf16 autocasts on CUDA; auto does so there; fp32 does not."
+    )
+    compile: bool | None = Field(None, description="Compile the networks (CUDA only).")
+    deterministic: bool | None = Field(None, description="Use only operations that repeat bit by bit.")
+    gradient_clip: Weight | None = Field(
+        None, description="Largest global norm of an update's gradient; 0: none; 5 if empty."
+    )
+    gradient_norms: bool | None = Field(None, description="Log the norm of each update's gradient.")
+    ema: Share | None = Field(None, description="Decay of the averaged weights; 0: none; 0.99 if empty.")
+    schedule: Literal["constant", "linear", "cosine"] | None = Field(
+        None, description="How learning rates fall to 0 over each stage; constant: they do not."
+    )
+    decay_from: Share | None = Field(None, description="Share of the steps from which the rates fall.")
+    warm_up: Whole | None = Field(None, description="Steps over which the rates rise at first.")
+    min_delta: Number | None = Field(None, description="Relative gain that counts as better when validating.")
+    validate_every: Count | None = Field(None, description="Epochs between validations; about 50 steps if empty.")
+    checkpoint: Local | None = Field(None, description="File to resume from, and to write; needs one model.")
+    checkpoint_every: Count | None = Field(None, description="Epochs between checkpoints.")
+    distributed: Literal["auto", "off"] | None = Field(None, description="off: alone, even under torchrun.")
+    threads: Count | Literal["auto"] | None = Field(None, description="Threads of torch on a CPU; auto measures.")
+
+    def parameters(self) -> dict[str, Any]:
+        """Constructor parameters of an estimator: those of its own, and the other options that are given as trainer."""
+        values = self.model_dump()
+        own = {name: values.pop(name) for name in _OWN}
+        stated = {name: value for name, value in values.items() if value is not None}
+        return own | ({"trainer": stated} if stated else {})
+
+
+# Parameters that estimators have by themselves.
+_OWN = ("epochs", "steps", "batch_size", "learning_rate", "latent_dim", "patience", "random_state", "device")
 
 
 class CalibrationSettings(Section):
     """How scores become p-values and alarms."""
 
     alpha: Alpha = Field(0.01, description="Alarm budget: share of normal rows that may alarm.")
-    fraction: Share = Field(0.2, description="Share of the training rows held out for calibration.")
+    fraction: Part = Field(0.2, description="Share of the training rows held out for calibration.")
 
 
 class RegistrySettings(Section):
@@ -118,8 +162,8 @@ class RegistrySettings(Section):
     username: str | None = Field(None, description="User at an MLflow server with basic authentication.")
     password: Reference | None = Field(None, description="Password, by reference: env:NAME or file:PATH.")
     token: Reference | None = Field(None, description="Bearer token, by reference: env:NAME or file:PATH.")
-    retries: Annotated[Whole, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
-    timeout: Annotated[Whole, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
+    retries: Annotated[int, Field(ge=1, le=20)] = Field(3, description="Attempts before the registry counts as down.")
+    timeout: Annotated[int, Field(ge=1)] = Field(30, description="Seconds that a server may take to answer.")
     cache: Local | None = Field(None, description="Folder of downloaded artifacts; chosen automatically if empty.")
     gates: Local | None = Field(None, description="Gates file of promotions; the shipped policy if empty.")
 
@@ -135,7 +179,7 @@ class ScoreSettings(Section):
     input: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
     output: Local | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
     alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
-    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
+    fdr: Part | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add one contribution column per feature.")
     keep: tuple[str, ...] | None = Field(
         None, description="Columns that each score row carries; the identifiers of the model's schema if empty."
@@ -151,7 +195,7 @@ class ScoreSettings(Section):
     )
     date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
     workers: Count = Field(1, description="Processes that share the units of the input.")
-    wait: Annotated[Real, Field(ge=0)] = Field(0.0, description="Seconds to wait for another run of the same folder.")
+    wait: Weight = Field(0.0, description="Seconds to wait for another run of the same folder.")
 
 
 class StreamSettings(Section):
@@ -161,10 +205,10 @@ class StreamSettings(Section):
     input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
     output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
     alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
-    fdr: Share | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
+    fdr: Part | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Add contributions per feature.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
-    deadline: Annotated[Real, Field(gt=0)] = Field(0.2, description="Seconds that a row may wait for its batch.")
+    deadline: Rate = Field(0.2, description="Seconds that a row may wait for its batch.")
     on_alarm: Uri | None = Field(
         None, description="Program or URL that is given each anomaly; env:NAME or file:PATH if it holds a password."
     )
@@ -189,5 +233,5 @@ class AugmentSettings(Section):
     gate: Literal["on", "report", "off"] = Field(
         "report", description="on: write only if rows help; report: measure; off."
     )
-    repeats: Annotated[Whole, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
-    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; {date} as in data.path.")
+    repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
+    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")

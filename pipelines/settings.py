@@ -80,12 +80,12 @@ class Settings(BaseModel):
     def detector_parameters(self) -> dict[str, Any]:
         """Constructor parameters of a detector."""
         training, calibration = self.training, self.calibration
-        chosen = training.model_dump() | {"alpha": calibration.alpha, "calibration_fraction": calibration.fraction}
-        return chosen | {"group": self.data.group} | self.model.options
+        chosen = training.parameters() | {"alpha": calibration.alpha, "calibration_fraction": calibration.fraction}
+        return chosen | self.model.options
 
     def augmenter_parameters(self) -> dict[str, Any]:
         """Constructor parameters of an augmenter."""
-        return self.training.model_dump() | self.model.options
+        return self.training.parameters() | self.model.options
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; secrets stay references."""

@@ -10,7 +10,9 @@ from serving.files import disk_errors, read_checked, sync_folder, write_checked
 from serving.layout import (
     COMMITS,
     DEAD,
+    LETTERS,
     MANIFEST,
+    NOTES,
     OLD_MANIFEST,
     OLD_PARTS,
     OLD_PLAN,
@@ -21,6 +23,7 @@ from serving.layout import (
     THRESHOLD,
     check_version,
     is_run,
+    noted,
     unit_of,
 )
 from serving.plan import Plan
@@ -80,13 +83,13 @@ def adopt_plan(folder: Path, plan: Plan, new_run: bool) -> None:
     old = old_plan(folder, new_run)
     if old is not None and old.same_as(plan):
         return
-    begun = any((folder / COMMITS).glob("*.json"))
+    begun = any((folder / COMMITS).glob(NOTES))
     why = _objection(folder, old, plan)
     if begun and why and not new_run:
         raise DataError(f"{folder} {why}; choose another --output, or --new-run to replace it")
     # A false discovery rate decides over all rows of a run, and the scores it was computed from are deleted.
     decided = old is None or (old.settings.fdr is not None and (folder / THRESHOLD).exists())
-    wanted = set() if decided else {p.stem for p in (folder / COMMITS).glob("*.json")} & plan.ids
+    wanted = set() if decided else {noted(p) for p in (folder / COMMITS).glob(NOTES)} & plan.ids
     if begun and old is not None and not why:
         say(_changes(old, plan, wanted))
     with disk_errors(f"in {folder}"):
@@ -134,8 +137,8 @@ def _clear(folder: Path, wanted: Collection[str]) -> None:
 
 
 def _delete(place: Path, wanted: Collection[str]) -> None:
-    pattern = "*.json" if place.name in (COMMITS, SELECTED) else "part-*.parquet"
-    for file in place.glob("dead-*.jsonl" if place.name == DEAD else pattern):
+    pattern = NOTES if place.name in (COMMITS, SELECTED) else "part-*.parquet"
+    for file in place.glob(LETTERS if place.name == DEAD else pattern):
         if unit_of(file) not in wanted:
             file.unlink()
     if place.is_dir():

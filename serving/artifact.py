@@ -15,10 +15,12 @@ import numpy as np
 
 from serving.errors import IntegrityError, ServingError, UsageError
 from serving.opening import child, golden
-from serving.opening.metadata import FORMAT_VERSION, Checked
+from serving.opening.entries import FORMAT_VERSION
+from serving.opening.metadata import ArrayDetector, Checked
 from serving.opening.scan import Limits
 from serving.opening.session import run
 from serving.opening.whole import examine
+from serving.table.examples import Layout
 
 __all__ = ["FORMAT_VERSION", "Artifact", "Limits", "array_output", "golden_feeds", "load_artifact"]
 log = logging.getLogger("serving")
@@ -57,6 +59,13 @@ class Artifact:
         if self.modality == "table":
             raise UsageError(f"this {self.kind} is for tables; see its schema")
         return tuple(self.metadata["shape"])
+
+    @property
+    def layout(self) -> Layout:
+        """How a detector of images or series takes an example; raises UsageError for other artifacts."""
+        if not isinstance(self.checked, ArrayDetector):
+            raise UsageError(f"this {self.kind} of modality {self.modality!r} is no detector of images or series")
+        return self.checked.layout
 
     @property
     def schema(self) -> dict[str, Any]:

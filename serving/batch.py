@@ -24,10 +24,11 @@ from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, is_url, read_checked, write_checked
 from serving.inputs import Input, check_separator, place_date
 from serving.keep import kept_columns, names_to_keep
-from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, read_manifest
+from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
 from serving.lease import Lease
 from serving.plan import Plan, Settings, Unit, data_files, make_plan
 from serving.progress import Progress
+from serving.readers import Reader
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, Job, Lineage, Source
@@ -109,7 +110,8 @@ def score_batch(
 
     - ``fdr`` (0 to 1) adds the column ``fdr_selected``; at most this share of the selected rows is expected to be
       normal.
-    - ``keep``: input columns to copy to each score row; defaults to the identifiers of the model's schema.
+    - ``keep``: input columns to copy to each score row; defaults to the identifiers of the model's schema, or to all
+      columns of single values beside images and series.
     - ``bad_rows``: write rows that cannot be scored as dead letters, or stop at the first one.
     - ``max_bad_share``: raise DataError if more than this share of all rows are dead letters.
     - ``require_rows``: raise DataError if the input, or one of its files, has no rows.
@@ -128,12 +130,13 @@ def score_batch(
     check_output(folder, Path(location))
     artifact = load_artifact(model, sha256)
     scorer = Scorer(artifact, alpha)
+    scorer.check_explain(explain)
     name = model_name or (Path(model).stem if isinstance(model, str | Path) else "artifact")
     lineage = Lineage(name, model_version, artifact.sha256)
     inputs = data_files(location)
     _check_columns(inputs, scorer)
-    _warn_of_types(inputs, artifact.schema)
-    names = names_to_keep(keep, artifact.schema, inputs)
+    _warn_of_types(inputs, scorer.reader)
+    names = names_to_keep(keep, scorer.reader, inputs)
     settings = Settings(artifact.sha256, scorer.alpha, explain, check_rate(fdr), names, name, model_version)
     plan = make_plan(location, inputs, settings, kept_columns(names, inputs), old_plan(folder, new_run))
     _check_rows(plan, location, require_rows)
@@ -194,15 +197,16 @@ def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
         names = source.names()
         if not names:
             continue
-        check_separator(source, scorer.adapter.names)
+        check_separator(source, scorer.reader.names)
         try:
-            scorer.adapter.check_columns(names)
+            scorer.reader.check_columns(names)
         except DataError as error:
             raise DataError(f"{source.path}: {error}") from error
 
 
-def _warn_of_types(inputs: Sequence[Input], schema: dict[str, Any]) -> None:
-    changed = {said: source.path for source in reversed(inputs) for said in watch.changed_types(schema, source.types())}
+def _warn_of_types(inputs: Sequence[Input], reader: Reader) -> None:
+    columns = reader.watched
+    changed = {said: f.path for f in reversed(inputs) for said in watch.changed_types(columns, f.types())}
     for said, path in list(changed.items())[:MOST]:
         say(f"warning: {path}: {said}")
 
@@ -247,7 +251,7 @@ class _Tally:
 
     def add(self, unit: Unit) -> None:
         """Count the dead letters of a unit; raises DataError above the limit."""
-        commit = read_checked(self.job.folder / COMMITS / f"{unit.id}.json", again)
+        commit = read_checked(note(self.job.folder / COMMITS, unit.id), again)
         if not commit["dead"]:
             return
         self.dead += commit["dead"]

@@ -11,7 +11,19 @@ from typing import Any
 from serving.crash import crash_point
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, read_checked, sync_and_hash, sync_folder, write_checked
-from serving.layout import COMMITS, DEAD, SCORED, SELECTED, THRESHOLD, part_name, tail_of
+from serving.layout import (
+    COMMITS,
+    DEAD,
+    LETTERS,
+    NOTES,
+    SCORED,
+    SELECTED,
+    THRESHOLD,
+    note,
+    noted,
+    part_name,
+    tail_of,
+)
 from serving.lease import Claim
 from serving.plan import Plan
 from serving.wording import listed
@@ -60,8 +72,8 @@ def settle(folder: Path, plan: Plan, place: Path) -> set[str]:
     """
     with disk_errors(f"in {folder}"):
         kept = _Kept(folder, plan, place)
-        files = {folder / COMMITS / f"{unit}.json" for unit in kept.scored}
-        files |= {folder / SELECTED / f"{unit}.json" for unit in kept.selected}
+        files = {note(folder / COMMITS, unit) for unit in kept.scored}
+        files |= {note(folder / SELECTED, unit) for unit in kept.selected}
         files |= {folder / DEAD / c["dead_letters"]["file"] for c in kept.scored.values() if c.get("dead")}
         files |= set(kept.parts)
         for where, pattern in _OURS.items():
@@ -75,7 +87,7 @@ def settle(folder: Path, plan: Plan, place: Path) -> set[str]:
 
 
 _OURS = {
-    "": "part-*.parquet", SCORED: "part-*.parquet", COMMITS: "*.json", SELECTED: "*.json", DEAD: "dead-*.jsonl",
+    "": "part-*.parquet", SCORED: "part-*.parquet", COMMITS: NOTES, SELECTED: NOTES, DEAD: LETTERS,
 }  # fmt: skip
 
 
@@ -109,8 +121,8 @@ class _Kept:
         for file in sorted(place.glob("part-*.parquet")):
             held.setdefault(tail_of(file.name), []).append(file)
         sound: dict[str, tuple[Commit, Path | None]] = {}
-        for path in sorted((self.folder / where).glob("*.json")):
-            if (unit := path.stem) not in self.numbers:
+        for path in sorted((self.folder / where).glob(NOTES)):
+            if (unit := noted(path)) not in self.numbers:
                 continue
             try:
                 commit = read_checked(path, DataError)
@@ -127,7 +139,7 @@ class _Kept:
     def _lacks(self, commit: Commit, unit: str, whole: bool) -> str:
         """The missing file that a commit names; empty if none is missing."""
         if commit["unit"] != unit:
-            return f"{unit}.json"
+            return note(self.folder / COMMITS, unit).name
         letters = commit["dead_letters"] if commit.get("dead") else None
         if letters and not _sized(self.folder / DEAD / letters["file"], letters):
             return letters["file"]
@@ -159,8 +171,7 @@ def _sweep(found: list[Path], wanted: set[Path]) -> None:
 def read_commits(folder: Path, plan: Plan) -> list[Commit]:
     """The commits of all units in the order of the plan, with the current part names."""
     return [
-        numbered(read_checked(folder / COMMITS / f"{unit.id}.json", again), number)
-        for number, unit in enumerate(plan.units)
+        numbered(read_checked(note(folder / COMMITS, unit.id), again), number) for number, unit in enumerate(plan.units)
     ]
 
 

@@ -10,7 +10,7 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,33 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write; at the end of the block it is synced and replaces ``path``. Removed if the block fails."""
+    unnamed = temporary(path)
+    try:
+        yield unnamed
+        sync_and_place(unnamed, path)
+    finally:
+        with suppress(OSError):
+            unnamed.unlink(missing_ok=True)
+
+
+def sync_and_place(unnamed: Path, path: Path, exclusive: bool = False) -> bool:
+    """Sync a finished file and give it its name, with ``exclusive`` only if that is free; returns whether it was."""
+    with unnamed.open("rb") as file:
+        os.fsync(file.fileno())
+    if exclusive:
+        try:
+            os.link(unnamed, path)
+        except FileExistsError:
+            return False
+    else:
+        unnamed.replace(path)
+    sync_folder(path.parent)
+    return True
+
+
 def write_json(path: Path, value: Any, exclusive: bool = False) -> bool:
     """Write JSON atomically, with ``exclusive`` only if the file does not exist. Returns whether it was written."""
     unnamed = temporary(path)
@@ -96,13 +123,7 @@ def write_json(path: Path, value: Any, exclusive: bool = False) -> bool:
         try:
             with unnamed.open("w", encoding="utf-8") as file:
                 json.dump(value, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            if exclusive:
-                return _link(unnamed, path)
-            unnamed.replace(path)
-            sync_folder(path.parent)
-            return True
+            return sync_and_place(unnamed, path, exclusive)
         finally:
             unnamed.unlink(missing_ok=True)
 
@@ -129,15 +150,6 @@ def read_checked(path: Path, broken: Callable[[str], Exception]) -> dict[str, An
 
 def _checksum(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(json.loads(json.dumps(value)), sort_keys=True).encode()).hexdigest()
-
-
-def _link(temporary: Path, path: Path) -> bool:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    sync_folder(path.parent)
-    return True
 
 
 def read_json(path: Path, broken: Callable[[str], Exception]) -> Any:

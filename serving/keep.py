@@ -6,12 +6,12 @@ import csv
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from serving.errors import DataError, UsageError
 from serving.inputs import Input
+from serving.readers import Reader
 from serving.wording import listed, say
 
 # The columns that every score row has.
@@ -61,14 +61,13 @@ def split_names(given: Sequence[str] | None) -> tuple[str, ...] | None:
         ) from error
 
 
-def names_to_keep(asked: Iterable[str] | None, schema: dict[str, Any], inputs: Sequence[Input]) -> tuple[str, ...]:
-    """The requested columns; defaults to the schema's identifiers that the input has.
+def names_to_keep(asked: Iterable[str] | None, reader: Reader, inputs: Sequence[Input]) -> tuple[str, ...]:
+    """The requested columns; defaults to those that the reader chooses, such as a schema's identifiers.
 
     Raises DataError if a file lacks a requested column.
     """
     if asked is None:
-        present = {name for source in inputs for name in source.names()}
-        return tuple(c["name"] for c in schema["columns"] if c["role"] == "id" and c["name"] in present)
+        return tuple(reader.kept({name: kind for source in inputs for name, kind in source.types().items()}))
     names = tuple(dict.fromkeys(asked))
     for source in inputs:
         has = source.names()

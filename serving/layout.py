@@ -1,4 +1,5 @@
-"""The file names in an output folder. All but the score parts begin with ``_``, so that other readers skip them."""
+"""The file names in an output folder. All but the score parts begin with ``_``, in subfolders too, so that other
+readers skip them."""
 
 from __future__ import annotations
 
@@ -15,8 +16,10 @@ PLAN, MANIFEST, THRESHOLD, LEASE = "_plan.json", "_manifest.json", "_threshold.j
 COMMITS, DEAD, SCORED, SELECTED = "_commits", "_dead", "_scored", "_selected"
 # Layout 1, written by earlier releases, with parts in subfolders.
 OLD_PLAN, OLD_MANIFEST, OLD_PARTS, OLD_SELECTED = "plan.json", "manifest.json", "parts", "selected"
-# 2: parts in the folder itself. 3: the attempt in the names of parts, and checksums in the JSON files.
-VERSION = 3
+# 2: parts in the folder itself. 3: the attempt in the names of parts, and checksums in the JSON files. 4: ``_`` before
+# the names in subfolders: polars looks at the name of a file alone.
+VERSION = 4
+NOTES, LETTERS = "*.json", "*dead-*.jsonl"
 _UNIT = re.compile(r"[0-9a-f]{20}")
 
 
@@ -28,6 +31,22 @@ def part_name(number: int, tail: str) -> str:
 def attempt(unit: str) -> str:
     """A unit with a random token, so that two runs scoring the same unit never write the same file."""
     return f"{unit}-{secrets.token_hex(4)}"
+
+
+def note(place: Path, unit: str) -> Path:
+    """The record of a unit in ``COMMITS`` or ``SELECTED``, by the name of an earlier layout if that file exists."""
+    old = place / f"{unit}.json"
+    return old if old.exists() else place / f"_{unit}.json"
+
+
+def noted(path: Path) -> str:
+    """The unit that a record's file name states."""
+    return path.stem.removeprefix("_")
+
+
+def letters_name(tail: str) -> str:
+    """The file name of a unit's dead letters; the tail is unit and attempt."""
+    return f"_dead-{tail}.jsonl"
 
 
 def tail_of(name: str) -> str:

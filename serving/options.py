@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-LOCATION = "CSV, TSV, JSON lines or Parquet: a file, folder, glob or URL (s3://, gs://); {date} stands for --date."
+LOCATION = (
+    "CSV, TSV, JSON lines, Parquet, NumPy files or images: a file, folder, glob or URL (s3://, gs://); {date} stands "
+    "for --date."
+)
 STREAM = "JSON lines: - (stdin), a file that grows, a FIFO, or sqlite:PATH (a queue)."
 OUTPUT = "Folder for the score parts and _manifest.json; {date} stands for --date."
 STREAM_OUTPUT = "FILE.db (SQLite) or FILE.jsonl (JSON lines)."
@@ -29,7 +32,8 @@ Keep = Annotated[
     typer.Option(
         "--keep",
         metavar="COL,…",
-        help="Columns of the input that each score row carries; '' for none. Default: the identifiers of the schema.",
+        help="Columns of the input that each score row carries; '' for none. Default: the identifiers of the schema; "
+        "beside images and series, all columns.",
     ),
 ]
 BadRows = Annotated[

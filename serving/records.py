@@ -11,7 +11,7 @@ from typing import Any
 
 from serving import watch
 from serving.discovery import Lond
-from serving.errors import DataError, IntegrityError, TemporaryError
+from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
 from serving.frame import missing
 from serving.scorer import Scorer
 from serving.sinks import DeadLetter
@@ -39,7 +39,7 @@ class Scoring:
 
 def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], list[DeadLetter]]:
     """Score rows for the valid records and dead letters for all others; raises only if scoring itself fails."""
-    names = scoring.scorer().adapter.names
+    names = scoring.scorer().reader.names
     good: list[tuple[Record, Row]] = []
     dead: list[DeadLetter] = []
     for record in records:
@@ -50,7 +50,7 @@ def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], l
             good.append((record, value))
     try:
         return _score(good, scoring), dead
-    except (TemporaryError, IntegrityError):
+    except (TemporaryError, IntegrityError, UsageError):
         raise
     except Exception:
         # One bad value fails the whole batch, so score the records one by one.
@@ -69,10 +69,10 @@ def _letter(record: Record, reason: str) -> DeadLetter:
 def _alone(one: tuple[Record, Row], scoring: Scoring) -> tuple[list[Row], str]:
     """The score of one record, or why there is none."""
     try:
-        if reason := scoring.scorer().adapter.check_row(one[1]):
+        if reason := scoring.scorer().reader.check_row(one[1]):
             return [], reason
         return _score([one], scoring), ""
-    except (TemporaryError, IntegrityError):
+    except (TemporaryError, IntegrityError, UsageError):
         raise
     except Exception as error:
         return [], f"cannot be scored: {type(error).__name__}: {str(error)[:200]}"
@@ -98,11 +98,11 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
     if not good:
         return []
     scorer = scoring.scorer()
-    feeds = scorer.adapter.feeds([value for _, value in good])
+    feeds = scorer.reader.feeds([value for _, value in good])
     result = scorer.score(feeds, scoring.explain)
     if not all(map(math.isfinite, result.anomaly_score.tolist())):
         raise DataError("the model gives no finite score for it")
-    counts = watch.count(scorer.adapter.columns, feeds, int(result.is_anomaly.sum()))
+    counts = watch.count(scorer.reader.watched, feeds, int(result.is_anomaly.sum()))
     scoring.counts = watch.add(scoring.counts, counts)
     (name, version), now = scoring.lineage(), datetime.now(UTC).isoformat()
     rows = []

@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from serving.artifact import Artifact
 from serving.errors import UsageError
-from serving.frame import Feeds, FrameAdapter
 from serving.opening.session import check_feeds, check_strings
-from serving.reasons import reasons_of_anomalies
+from serving.readers import Feeds, reader_of
 
 LEAST_ALPHA = 1e-12  # as in pipelines/settings.py; no calibration supports less
 
@@ -42,7 +41,7 @@ class Scorer:
     def __init__(self, artifact: Artifact, alpha: float | None = None) -> None:
         if artifact.kind != "detector":
             raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
-        self.artifact, self.adapter = artifact, FrameAdapter(artifact.schema)
+        self.artifact, self.reader = artifact, reader_of(artifact)
         least = float(artifact.calibration["alpha_min"])
         self.alpha = max(float(artifact.calibration.get("alpha", 0.01)), least) if alpha is None else float(alpha)
         if not LEAST_ALPHA <= self.alpha < 1:
@@ -57,9 +56,11 @@ class Scorer:
     def score(self, data: Any, explain: bool = False) -> ScoreBatch:
         """Score an Arrow table or batch, a pandas frame, a list of records, or feeds by input name.
 
-        Raises DataError if the data does not fit the schema, and the errors of ``Artifact.run``.
+        A detector of images or series also takes an array ``(n, ...)``. Raises DataError if the data does not fit the
+        model, UsageError if it has no contributions to ``explain``, and the errors of ``Artifact.run``.
         """
-        feeds = data if isinstance(data, dict) else self.adapter.feeds(data)
+        self.check_explain(explain)
+        feeds = data if isinstance(data, dict) else self.reader.feeds(data)
         if isinstance(data, dict):
             check_strings(feeds)
         check_feeds(self.artifact.session, feeds)
@@ -71,12 +72,22 @@ class Scorer:
         columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
         if not explain:
             return ScoreBatch(columns[0], columns[1], columns[2], None)
-        words = reasons_of_anomalies(columns[3], columns[2], self.artifact.schema, data)
+        words = self.reader.reasons(columns[3], columns[2], data)
         return ScoreBatch(columns[0], columns[1], columns[2], columns[3], words)
+
+    def check_explain(self, explain: bool) -> None:
+        """Raise UsageError if contributions are asked for that the model does not have."""
+        if explain and not self.reader.explains:
+            raise UsageError(
+                "--explain divides a score among columns; this detector of "
+                f"{'images' if self.artifact.modality == 'image' else 'series'} has one input; leave it out"
+            )
 
     def _chunk(self, feeds: Feeds, explain: bool) -> list[np.ndarray]:
         names = ["anomaly_score", "p_value", "is_anomaly"] + ["contributions"] * explain
-        options = {"alpha": np.array(self.alpha, np.float32), "explain": np.array(explain)}
+        options = {"alpha": np.array(self.alpha, np.float32)}
+        if self.reader.explains:
+            options["explain"] = np.array(explain)
         return self.artifact.run(names, {**feeds, **options})
 
     def _empty(self, explain: bool) -> list[np.ndarray]:

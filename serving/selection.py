@@ -15,7 +15,7 @@ from serving.crash import crash_point
 from serving.discovery import batch_threshold
 from serving.errors import DataError
 from serving.files import disk_errors, read_checked, temporary, write_checked
-from serving.layout import SCORED, SELECTED, THRESHOLD, VERSION, attempt, part_name
+from serving.layout import SCORED, SELECTED, THRESHOLD, VERSION, attempt, note, part_name
 from serving.lease import Claim
 
 ROWS = 65_536
@@ -58,9 +58,9 @@ def _p_values(part: Path) -> Iterator[pa.Array]:
 
 
 def _select_part(folder: Path, number: int, commit: Commit, threshold: float, claim: Claim) -> Commit:
-    note = folder / SELECTED / f"{commit['unit']}.json"
-    if note.exists():
-        return numbered(read_checked(note, again), number)
+    record = note(folder / SELECTED, commit["unit"])
+    if record.exists():
+        return numbered(read_checked(record, again), number)
     target = folder / part_name(number, attempt(commit["unit"]))
     unnamed = temporary(target)
     selected = 0
@@ -74,7 +74,7 @@ def _select_part(folder: Path, number: int, commit: Commit, threshold: float, cl
                     writer.write_batch(pa.record_batch([*batch.columns, chosen], schema=schema))
                     selected += int(pc.sum(chosen).as_py() or 0)
             done = commit | described(unnamed, target, "part") | {"selected": selected}
-        publish(claim, [Naming(unnamed, target, "part_selected")], note, done)
+        publish(claim, [Naming(unnamed, target, "part_selected")], record, done)
     finally:
         unnamed.unlink(missing_ok=True)
     crash_point("unit_selected")

@@ -14,7 +14,18 @@ from typing import Any
 
 from serving.errors import DataError
 from serving.files import read_json
-from serving.layout import COMMITS, LEASE, MANIFEST, OLD_MANIFEST, OLD_PLAN, PLAN, is_run, read_manifest
+from serving.layout import (
+    COMMITS,
+    LEASE,
+    MANIFEST,
+    NOTES,
+    OLD_MANIFEST,
+    OLD_PLAN,
+    PLAN,
+    is_run,
+    noted,
+    read_manifest,
+)
 from serving.lease import holder_of
 from serving.readonly import ask, tables
 from serving.sinks import REPLAY, lease_of, state_of
@@ -170,8 +181,8 @@ def _finished(folder: Path, manifest: Path) -> Row:
 def _unfinished(folder: Path) -> Row:
     plan = read_json(next(p for p in (folder / PLAN, folder / OLD_PLAN) if p.exists()), DataError)
     units = {unit["id"]: unit["rows"] for unit in plan["units"]}
-    commits = [(path, commit) for path in (folder / COMMITS).glob("*.json")
-               if path.stem in units and (commit := _commit(path)) is not None]  # fmt: skip
+    commits = [(path, commit) for path in (folder / COMMITS).glob(NOTES)
+               if noted(path) in units and (commit := _commit(path)) is not None]  # fmt: skip
     scored, dead, anomalies = (sum(c.get(key, 0) for _, c in commits) for key in ("rows", "dead", "anomalies"))
     return {
         "units": len(commits), "units_in_all": len(units), "rows": scored + dead, "rows_in_all": sum(units.values()),

@@ -59,13 +59,15 @@ class Totals:
 class _Model:
     """The current scorer. It is replaced between micro-batches when the source names another model."""
 
-    def __init__(self, source: ModelSource, alpha: float | None, events: Events) -> None:
-        self.source, self.alpha, self.events = source, alpha, events
+    def __init__(self, source: ModelSource, alpha: float | None, explain: bool, events: Events) -> None:
+        self.source, self.alpha, self.explain, self.events = source, alpha, explain, events
         self._load(source.current())
 
     def _load(self, current: tuple[Path, str | None, str, str]) -> None:
         path, sha256, name, version = current
-        self.scorer = Scorer(load_artifact(path, sha256), self.alpha)
+        scorer = Scorer(load_artifact(path, sha256), self.alpha)
+        scorer.check_explain(self.explain)
+        self.scorer = scorer
         self.identity, self.name, self.version = (str(path), sha256, name, version), name, version
         self.checked = time.monotonic()
 
@@ -148,7 +150,7 @@ def run_stream(
     check_rate(fdr)
     events, output = Events(log_format), Path(output)
     hook = None if on_alarm is None else hook_of(on_alarm)
-    current = _Model(model, alpha, events)
+    current = _Model(model, alpha, explain, events)
     sink_of(output)
     source = None if replay else find_source(input, follow)
     try:

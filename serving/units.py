@@ -19,14 +19,15 @@ from serving import watch
 from serving.artifact import load_artifact
 from serving.commits import Commit, Naming, described, publish
 from serving.crash import crash_point
-from serving.dead import DeadRow, Sifted, raw_text, sift, write_dead
+from serving.dead import DeadRow, write_dead
 from serving.errors import DataError
 from serving.files import disk_errors, temporary
 from serving.inputs import Input, Piece, Reading
 from serving.keep import Kept
-from serving.layout import COMMITS, DEAD, VERSION, attempt, part_name
+from serving.layout import COMMITS, DEAD, VERSION, attempt, letters_name, note, part_name
 from serving.lease import Claim
 from serving.plan import Unit
+from serving.readers import Sifted
 from serving.scorer import ScoreBatch, Scorer
 from serving.wording import counted
 
@@ -119,7 +120,9 @@ class UnitScorer:
     def __init__(self, job: Job, scorer: Scorer) -> None:
         self.job, self.scorer = job, scorer
         self._reading = Reading()
-        self.columns = list(dict.fromkeys([*scorer.adapter.names, *(k.column for k in job.kept)]))
+        self.columns = list(dict.fromkeys([*scorer.reader.names, *(k.column for k in job.kept)]))
+        # Where examples are lists, so may be what is kept beside them.
+        self.nested = self.columns if scorer.reader.nested else []
 
     def score(self, units: Sequence[Unit]) -> Iterator[Unit]:
         """Score units one after another; yields each unit once it is committed.
@@ -158,19 +161,19 @@ class UnitScorer:
 
     def _prepared(self, unit: Unit) -> Iterator[_Ready]:
         """A unit's pieces as feeds; ends after the piece that exceeds the limit on dead letters."""
-        job, adapter = self.job, self.scorer.adapter
+        job, reader = self.job, self.scorer.reader
         source = job.inputs[unit.source]
-        columns = [name for name in self.columns if name in adapter.names or name in source.types()]
+        columns = [name for name in self.columns if name in reader.names or name in source.types()]
         stop, dead = unit.start_row + unit.rows, 0
-        for piece in self._reading.pieces(source, columns, unit.start_row, stop, adapter.names):
+        for piece in self._reading.pieces(source, columns, unit.start_row, stop, reader.names, self.nested):
             dead += len(piece.broken)
             try:
-                sifted = sift(self.scorer.artifact.schema, adapter, piece.table, job.bad_rows.allowed - dead)
+                sifted = reader.sift(piece.table, job.bad_rows.allowed - dead)
             except DataError as error:
                 raise DataError(f"{source.path}: {error}") from error
             dead += len(sifted.bad)
             beyond = dead > job.bad_rows.allowed
-            counts = watch.no_counts() if beyond else watch.count(adapter.columns, sifted.feeds, 0)
+            counts = watch.no_counts() if beyond else watch.count(reader.watched, sifted.feeds, 0)
             yield _Ready(piece, sifted, counts, beyond)
             if beyond:
                 return
@@ -196,7 +199,7 @@ class _Output:
         self.path = self.job.inputs[self.unit.source].path
         tail = attempt(self.unit.id)
         self.part = self.job.place / part_name(self.job.numbers[self.unit.id], tail)
-        self.letters = self.job.folder / DEAD / f"dead-{tail}.jsonl"
+        self.letters = self.job.folder / DEAD / letters_name(tail)
         self.temporary, self.temporary_letters = temporary(self.part), temporary(self.letters)
 
     def add(self, scored: _Scored) -> None:
@@ -206,7 +209,7 @@ class _Output:
         for broken in piece.broken:
             self._dead_row(broken.row, broken.column, broken.reason, broken.raw)
         for row, column, reason in sorted(sifted.bad):
-            self._dead_row(int(rows[row]), column, reason, raw_text(table, row))
+            self._dead_row(int(rows[row]), column, reason, self.scorer.reader.raw_text(table, row))
         if scored.scores is None:
             return
         if sifted.bad:
@@ -251,7 +254,7 @@ class _Output:
             files.insert(0, Naming(self.temporary_letters, self.letters, "dead_letters_renamed"))
         job.inputs[unit.source].check_unchanged(job.identities[unit.source])
         crash_point("input_checked")
-        publish(job.claim, files, job.folder / COMMITS / f"{unit.id}.json", commit | part)
+        publish(job.claim, files, note(job.folder / COMMITS, unit.id), commit | part)
 
     def discard(self) -> None:
         """Delete the temporary files."""
@@ -262,9 +265,7 @@ class _Output:
 
     def _no_rows(self) -> pa.Table:
         """A table without rows, so that the part still shows its columns."""
-        adapter = self.scorer.adapter
-        feeds = adapter.feeds(pa.table({name: pa.nulls(0) for name in adapter.names}))
-        scores = self.scorer.score(feeds, self.job.explain)
+        scores = self.scorer.score(self.scorer.reader.nothing(), self.job.explain)
         return score_rows(scores, self.unit.source, np.arange(0), pa.table({}), self.job, self.scorer)
 
 

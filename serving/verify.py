@@ -27,6 +27,7 @@ from serving.layout import (
     SELECTED,
     THRESHOLD,
     check_version,
+    note,
     read_manifest,
 )
 from serving.wording import counted
@@ -94,7 +95,7 @@ class _Run:
         found = []
         for number, unit in enumerate(self.plan["units"]):
             for place in (self.folder / COMMITS, self.notes):
-                commit = _read(path := place / f"{unit['id']}.json")
+                commit = _read(path := note(place, unit["id"]))
                 rows = commit["rows"] + commit.get("dead", 0)
                 # Layout 1 did not count the rows of text files in the plan.
                 planned = [unit["id"], unit["source"], unit["start_row"], unit["rows"] if unit["rows"] >= 0 else rows]
@@ -227,7 +228,7 @@ def _check_cover(run: _Run, commits: list[Commit]) -> None:
 def _check_strays(run: _Run, commits: list[Commit]) -> None:
     """Check that the folder holds no files beyond those of the run, because readers open the whole folder."""
     known = {run.plan_path, run.manifest_path, *map(run.part, commits)}
-    known |= {place / f"{c['unit']}.json" for c in commits for place in (run.folder / COMMITS, run.notes)}
+    known |= {note(place, c["unit"]) for c in commits for place in (run.folder / COMMITS, run.notes)}
     known |= {run.folder / DEAD / c["dead_letters"]["file"] for c in commits if c.get("dead")}
     if run.plan["fdr"] is not None:
         known.add(run.folder / THRESHOLD)

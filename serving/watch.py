@@ -96,7 +96,7 @@ def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[st
         return []
     now, then = shares(counts), metadata.get("shares", {})
     found = []
-    for column in metadata["schema"]["columns"]:
+    for column in metadata.get("schema", {"columns": ()})["columns"]:  # images and series have no columns
         if column["role"] in ("feature", "group"):
             name = column["name"]
             found += _column_doubts(column, now.get(name, {}), then.get(name), rows)
@@ -177,12 +177,12 @@ def exceeded(
 _TEXT = ("object", "str", "string")
 
 
-def changed_types(schema: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> list[str]:
+def changed_types(columns: Iterable[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> list[str]:
     """Columns that were text in training and now have another type, so that values would be read as text."""
     found = []
-    for column in schema["columns"]:
+    for column in columns:
         kind = types.get(column["name"])
-        if kind is None or column["kind"] not in ("text", "category") or column["role"] not in ("feature", "group"):
+        if kind is None or column["kind"] not in ("text", "category"):
             continue
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if column["dtype"].split("[")[0] in _TEXT and (pa.types.is_primitive(kind) or pa.types.is_decimal(kind)):

@@ -1,4 +1,4 @@
-"""Generators of images and series from plain arrays, for ``BaseAugmenter`` and data with three or more axes."""
+"""Generators of images and series from plain arrays: by class, or by description."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ganlib.augment.checks import PROBE, one_axis
+from ganlib.augment.classes import Classes
 from ganlib.augment.counts import check_rows
 from ganlib.augment.generator import Plan, fit_prior, is_conditional, merged, train_plan
-from ganlib.data.arrays import ArrayReader
 from ganlib.data.captions import CaptionEncoder
+from ganlib.data.readers import Reader
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DataError
-from ganlib.estimator import modality_of
 from ganlib.nn.sampler import InUnits, OnlyClass, Sampler
 from ganlib.registry import Entry
 from ganlib.training import Algorithm, History
@@ -27,23 +28,23 @@ Scale = tuple[Tensor, Tensor]
 class Arrays:
     """Base of array generators: converts the training data for the network, and samples back to its format.
 
-    ``X`` is images or series (``data.arrays.ArrayReader``). ``models`` are the trained models, and ``samplers`` their
-    samplers in the units of the series. Raises DataError for other shapes or ranges, and ConfigError for a model that
-    does not generate such data.
+    ``X`` is what ``reader`` opened. ``models`` are the trained models, and ``samplers`` their samplers in the units of
+    the series.
     """
 
+    classes: Classes
     models: list[Algorithm]
     history: History
 
-    def __init__(self, X: np.ndarray, plan: Plan) -> None:
-        self.reader = ArrayReader(X, modality_of(plan.modality, plan.model))
+    def __init__(self, reader: Reader, X: np.ndarray) -> None:
+        self.reader = reader.fit(X)
         self.attribute_scale: Scale | None = None
-        if self.reader.modality not in plan.model.modalities:
-            raise ConfigError(
-                f"model {plan.model.name!r} does not generate {self.reader.modality} data; "
-                f"`ganlib models --task augmenter` lists what each generates"
-            )
         self.x = self.reader.read(X)
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The first model."""
+        return self.models[0]
 
     def in_units(self, sampler: Sampler) -> Sampler:
         """A model's sampler in the units of the training data; unchanged for images."""
@@ -63,12 +64,13 @@ class ArrayGenerator(Arrays):
     training examples, sampled at random.
     """
 
-    def __init__(self, X: np.ndarray, codes: np.ndarray | None, plan: Plan) -> None:
-        super().__init__(X, plan)
-        self.conditional, self.labelled = is_conditional(plan.model), codes is not None
-        self.codes = np.zeros(len(X), dtype=np.int64) if codes is None else codes
+    def __init__(self, reader: Reader, X: np.ndarray, y: Any, plan: Plan) -> None:
+        super().__init__(reader, X)
+        self.classes = Classes.read(one_axis(y, plan.model), len(X), plan.spread)
+        self.conditional, self.labelled = is_conditional(plan.model), self.classes.codes is not None
+        self.codes = np.zeros(len(X), dtype=np.int64) if self.classes.codes is None else self.classes.codes
         classes = int(self.codes.max()) + 1
-        self.spec = DataSpec.of(self.reader.field, classes if self.conditional else 0)
+        self.spec = DataSpec.of(self.reader.spec.x, classes if self.conditional else 0)
         self._keep(*self._train(self.x, torch.as_tensor(self.codes), plan))
         if not self.samplers[0].by_example:
             del self.x
@@ -83,11 +85,23 @@ class ArrayGenerator(Arrays):
             if plan.class_prior:
                 fit_prior(model, x, y)
             return [model], history
+        plan.training.check_models(int(y.max()) + 1)
         groups = [train_plan(self.spec, plan, {"x": x[y == c]}, {"x": x[:0]}) for c in range(int(y.max()) + 1)]
         return [model for model, _ in groups], merged([history for _, history in groups])
 
+    def sample(self, n: int | None, conditions: Any, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Examples by class, in the order asked for, and their labels."""
+        counts, order, labels = self.classes.asked(n, conditions)
+        return self.by_class(counts, seed)[order], labels
+
+    def probe(self, X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Real examples of the largest class, and a few generated ones."""
+        largest = self.classes.largest
+        counts = np.bincount([largest] * PROBE, minlength=len(self.classes.counts))
+        return X[self.codes == largest], self.by_class(counts, seed)
+
     @torch.no_grad()
-    def sample(self, counts: np.ndarray, seed: int) -> np.ndarray:
+    def by_class(self, counts: np.ndarray, seed: int) -> np.ndarray:
         """``counts[c]`` examples of each class, in class order."""
         rng = np.random.Generator(np.random.Philox(seed))
         parts = [self._draw(label, int(n), rng) for label, n in enumerate(counts) if n]
@@ -117,8 +131,9 @@ class DescribedGenerator(Arrays):
     conditioned on them.
     """
 
-    def __init__(self, X: np.ndarray, descriptions: Any, plan: Plan) -> None:
-        super().__init__(X, plan)
+    def __init__(self, reader: Reader, X: np.ndarray, descriptions: Any, plan: Plan) -> None:
+        super().__init__(reader, X)
+        self.classes = Classes.none(len(X))
         self.captions: CaptionEncoder | None = None
         self.seen = np.asarray(descriptions)
         if len(self.seen) != len(X):
@@ -133,7 +148,7 @@ class DescribedGenerator(Arrays):
         embedded = self.embed(self.seen)
         if self.attribute_scale is not None:
             embedded = (embedded - self.attribute_scale[0]) / self.attribute_scale[1]
-        self.spec = DataSpec.of(self.reader.field, attributes=embedded.shape[1])
+        self.spec = DataSpec.of(self.reader.spec.x, attributes=embedded.shape[1])
         model, history = train_plan(self.spec, plan, {"x": self.x, "c": embedded}, {"x": self.x[:0]})
         self._keep([model], history)
         del self.x
@@ -160,6 +175,10 @@ class DescribedGenerator(Arrays):
             z = torch.from_numpy(rng.standard_normal((len(part), sampler.latent_dim), dtype=np.float32))
             made.append(sampler(z, part))
         return self.reader.restore(torch.cat(made) if len(embedded) else torch.zeros(0, *self.spec.shape)), asked
+
+    def probe(self, X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The real examples, and a few generated ones."""
+        return X, self.sample(PROBE, None, seed)[0]
 
     def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
         check_rows(n)

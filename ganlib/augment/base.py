@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
 import pandas as pd
-import torch
+from annotated_types import Ge, Le
 from imblearn.over_sampling.base import BaseOverSampler
 from imblearn.utils import check_target_type
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
-from ganlib.augment.arrays import ArrayGenerator, Arrays, DescribedGenerator, is_described
-from ganlib.augment.checks import PROBE, check_labels, one_axis, reject_sparse, warn_of_collapse, warn_of_left_out
-from ganlib.augment.constraints import check_written, keeper_of
+from ganlib.augment.checks import check_labels, reject_sparse, warn_of_collapse
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
-from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
-from ganlib.augment.generator import Plan, fit_generator
+from ganlib.augment.generator import Plan
 from ganlib.augment.labels import Labels
-from ganlib.augment.originals import Originals
+from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
-from ganlib.data.arrays import examples_of
+from ganlib.augment.strategies import ExampleGenerator, generator_for
+from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.encoder import TableEncoder
-from ganlib.data.frames import Back, check_names, open_table
-from ganlib.data.inference import infer_schema, with_public
-from ganlib.data.inverse import decode_feeds, to_frame
+from ganlib.data.frames import Back, check_names, close_names, open_table
+from ganlib.data.readers import Reader, TableReader, reader_for
 from ganlib.data.schema import Schema
-from ganlib.data.values import category_text, reading
+from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
-from ganlib.estimator import SHARED_CONSTRAINTS, kept_when_refused, refuse_twice
+from ganlib.estimator import Seed, TrainerOptions, check_parameters, kept_when_refused, refuse_twice, seed_of
+from ganlib.recipe import GENERATION, Training
 from ganlib.registry import entry
-from ganlib.training.callbacks import ProgressBar
+from serving.table.relations import Keeper
 
-POOL = 4
-SCARCE = 0.5
-CHUNK = 4096
+Fraction = Annotated[float, Ge(0), Le(1)]
+"""A share from 0 to 1."""
 
 
 class BaseAugmenter(BaseOverSampler):
@@ -55,6 +49,9 @@ class BaseAugmenter(BaseOverSampler):
     - ``options``: the model's configuration; ``latent_dim``, ``hidden`` and ``learning_rate`` are shortcuts for it.
     - ``steps``, ``epochs``: training budget; ``None`` derives it from the size of the data.
     - ``patience``: stop after this many validations without improvement, if classes are large enough for held-out rows.
+      ``None``: 10, which are 1,000 steps. ``batch_size``: ``None`` is 128, or the model's default.
+    - ``trainer``: a TrainerConfig, or a mapping of its options and ``callbacks``: what it states wins over what is
+      derived from the data (``ganlib.recipe``).
     - ``balance`` (0 to 1): oversample small classes in training; shares are proportional to count^(1 - balance).
     - ``class_prior``: sample latents from a Gaussian fitted per class (a mixture for images and series) instead of
       N(0, I), for models that support it.
@@ -71,47 +68,41 @@ class BaseAugmenter(BaseOverSampler):
     missing in generated rows. For images and series, ``y`` may also hold attributes ``(n, k)`` or captions
     (gan_int_cls). The sealed artifact contains the generator and the constraints, but not the filters.
 
-    Fitted attributes: ``algorithm_`` (the first one, if arrays have per-class models), ``history_``, ``classes_``
-    (empty without labels), ``class_counts_``; for tables also ``schema_``, ``encoder_`` and ``constraint_report_``,
-    which counts the rows of the last call that were broken, redrawn and repaired, by constraint (``generate`` does not
-    enforce constraints).
+    Fitted attributes: ``reader_``, ``generator_``, ``algorithm_`` (the first one, if arrays have per-class models),
+    ``history_``, ``classes_`` (empty without labels), ``class_counts_``; for tables also ``schema_``, ``encoder_`` and
+    ``constraint_report_``, which counts the rows of the last call that were broken, redrawn and repaired, by constraint
+    (``generate`` does not enforce constraints).
     """
 
-    _parameter_constraints = {
-        **BaseOverSampler._parameter_constraints,
-        **SHARED_CONSTRAINTS,
-        "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
-        "balance": [Interval(Real, 0, 1, closed="both")],
-        "class_prior": ["boolean"],
-        "curation": [Interval(Real, 0, 1, closed="left")],
-        "near_copies": [Interval(Real, 0, 1, closed="both")],
-    }
+    _parameter_constraints = {"sampling_strategy": BaseOverSampler._parameter_constraints["sampling_strategy"]}
     default_model: str = ""
     model: str | None = None
+    _defaults: Mapping[str, Mapping[str, Any]] = {}  # options of the model, by kind of data
     algorithm_: Any
-    _defaults: Mapping[str, Any] = {}
-    _array_defaults: Mapping[str, Any] = {}
+    reader_: Reader
+    generator_: ExampleGenerator
 
     def __init__(
         self,
         *,
         sampling_strategy: Any = "auto",
-        options: dict[str, Any] | None = None,
-        latent_dim: int | None = None,
-        hidden: tuple[int, ...] | None = None,
-        epochs: int | None = None,
-        steps: int | None = None,
-        batch_size: int = 128,
-        learning_rate: float | None = None,
-        patience: int = 10,
-        validation_fraction: float = 0.1,
-        balance: float = 0.3,
+        options: Mapping[str, Any] | None = None,
+        latent_dim: Count | None = None,
+        hidden: tuple[Count, ...] | None = None,
+        epochs: Count | None = None,
+        steps: Count | None = None,
+        batch_size: Count | None = None,
+        learning_rate: Rate | None = None,
+        patience: Whole | None = None,
+        trainer: TrainerOptions = None,
+        validation_fraction: Annotated[float, Ge(0), Le(0.5)] = 0.1,
+        balance: Fraction = 0.3,
         class_prior: bool = True,
-        curation: float = 0.5,
-        near_copies: float = 0.05,
-        schema: Schema | str | None = None,
+        curation: Share = 0.5,
+        near_copies: Fraction = 0.05,
+        schema: Schema | str | Path | None = None,
         modality: str | None = None,
-        random_state: Any = 0,
+        random_state: Seed = 0,
         device: str = "auto",
         verbose: bool = False,
     ) -> None:
@@ -124,6 +115,7 @@ class BaseAugmenter(BaseOverSampler):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.patience = patience
+        self.trainer = trainer
         self.validation_fraction = validation_fraction
         self.balance = balance
         self.class_prior = class_prior
@@ -134,6 +126,11 @@ class BaseAugmenter(BaseOverSampler):
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+
+    def _validate_params(self) -> None:
+        """Check the parameters against the ranges of ``__init__``; scikit-learn's hook."""
+        super()._validate_params()
+        check_parameters(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -148,27 +145,31 @@ class BaseAugmenter(BaseOverSampler):
         """Learn to generate rows like ``X``, by class if ``y`` is given.
 
         Raises DataError for fewer than two rows, unusable columns, missing labels or a single class; ConfigError for an
-        unknown model or option; scikit-learn's InvalidParameterError (a ValueError) for a parameter out of range.
+        unknown model or option, and for a parameter out of range, which is scikit-learn's InvalidParameterError, too.
         """
         self._validate_params()
         with kept_when_refused(self):
-            self.arrays_: Arrays | None = None
-            X, self._back = open_table(X)
-            self._like_array = not hasattr(X, "columns")
-            if (examples := examples_of(X)) is not None:
-                return self._fit_arrays(examples, y)
-            frame = self._accept(X)
-            if y is None:
-                return self._fit(frame, None, "label")
-            self._labels = Labels.read(y)
-            y, name = self._labels.plain, self._labels.name
-            if name is not None and str(name) in frame.columns:
-                warnings.warn(
-                    f"y, {name!r}, is also a column of X, so it is generated twice: drop it from X", stacklevel=2
-                )
-            check_labels(y)
-            labels, _ = check_target_type(y, indicate_one_vs_all=True)
-            return self._fit(frame, labels, "label" if name is None or name == "" else name)
+            table, self._back = open_table(X)
+            reader = self._reader_for(table)
+            if not reader.tabular:
+                self._like_array, self._label = True, "label"
+                return self._fit(reader, reader.open(table), y)
+            self._like_array = not hasattr(table, "columns")
+            frame = self._accept(table)
+            return self._fit(reader, frame, self._named_labels(y, frame))
+
+    def _named_labels(self, y: Any, frame: pd.DataFrame) -> np.ndarray | None:
+        """The labels of a table's rows; remembers their type, and a name that no column has."""
+        self._labels = Labels.read(y)
+        plain, name = self._labels.plain, self._labels.name
+        self._label = _free("label" if name is None or name == "" else name, frame)
+        if y is None:
+            return None
+        if name is not None and str(name) in frame.columns:
+            warnings.warn(f"y, {name!r}, is also a column of X, so it is generated twice: drop it from X", stacklevel=3)
+        check_labels(plain)
+        labels: np.ndarray = check_target_type(plain, indicate_one_vs_all=True)[0]
+        return labels
 
     def fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
         """Return the given rows followed by generated ones, and their labels, in the types of the input.
@@ -177,11 +178,12 @@ class BaseAugmenter(BaseOverSampler):
         """
         table, back = open_table(X)
         labels = Labels.read(y)
-        rows, made = super().fit_resample(table, labels.plain, **params)
+        with kept_when_refused(self):
+            rows, made = super().fit_resample(table, labels.plain, **params)
         return back(rows), labels.restored(made)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
-        if examples_of(X) is not None:
+        if not self._reader_for(X).tabular:
             raise ConfigError("fit_resample() is for tables; with images and series use fit() and sample()")
         labels, binarize = check_target_type(y, indicate_one_vs_all=True)
         if not hasattr(X, "columns"):
@@ -191,140 +193,52 @@ class BaseAugmenter(BaseOverSampler):
 
     def _fit_resample(self, X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
         """The hook that imbalanced-learn's ``fit_resample`` calls."""
-        self.arrays_, self._like_array, self._back = None, not hasattr(X, "columns"), Back()
+        self._labels, self._like_array, self._back = Labels(y), not hasattr(X, "columns"), Back()
         frame = self._accept(X)
-        self._fit(frame, y, "label", resampling=True)
-        wanted = [self.sampling_strategy_.get(c, 0) for c in self.classes_]
-        made, codes = self._generate(np.array(wanted, dtype=np.int64), self.random_state)
-        labels = np.concatenate([y, self.classes_[codes].astype(y.dtype)])
+        self._label = _free("label", frame)
+        self._fit(self._reader_for(X), frame, y, resampling=True)
+        wanted = np.array([self.sampling_strategy_.get(c, 0) for c in self.classes_], dtype=np.int64)
+        made = self._rows.by_class(wanted, seed_of(self.random_state))
+        labels = np.concatenate([y, np.repeat(self.classes_, wanted).astype(y.dtype)])
         if hasattr(X, "columns"):
             made.columns = X.columns
             return stack(X, made), labels
         return np.vstack([X, like_array(made, X.dtype)]), labels
 
-    def _fit(self, frame: pd.DataFrame, labels: np.ndarray | None, label_name: Any, resampling: bool = False) -> Self:
-        if len(frame) < 2:
-            raise DataError(f"an augmenter needs at least 2 rows (samples); got {len(frame)}")
-        plan = self._plan()
-        codes = self._read_labels(labels, len(frame), plan)
-        while str(label_name) in frame.columns:
-            label_name = f"{label_name}_"
-        self._label = label_name
-        self.label_ = None if labels is None else str(label_name)
-        self.schema_ = self._schema_for(frame)
-        made = tuple(c for c in self.schema_.features if c.kind != "text")
-        if not made:
-            raise DataError("no column can be generated: every one is text, an identifier or empty")
-        self.encoder_ = TableEncoder(self.schema_.only(made), for_generation=True).fit(frame)
-        if all(frame[c.name].nunique(dropna=False) == 1 for c in made):
-            raise DataError("every column holds a single value: there is nothing to learn")
-        warn_of_left_out(self.schema_, frame, resampling)
-        self._originals = Originals(frame, self.encoder_, codes)
-        self.constraint_report_: dict[str, dict[str, int]] = {}
-        self._keeper = keeper_of(self._kept_schema(), frame, codes)
-        x = self.encoder_.transform(frame)
-        self.algorithm_, self.history_ = fit_generator(self.encoder_, x, codes, plan)
-        self._fit_filters(x, codes, plan.seed)
-        largest = int(np.argmax(self.class_counts_))
-        warn_of_collapse(x, codes, largest, self._pool(largest, PROBE, np.random.default_rng(plan.seed)))
+    def _fit(self, reader: Reader, examples: Any, y: Any, resampling: bool = False) -> Self:
+        """Train a generator of opened examples, by their labels or descriptions ``y``; None learns them all alike."""
+        plan = self._plan(reader, resampling)
+        if len(examples) < 2:
+            raise DataError(f"an augmenter needs at least 2 examples (samples); got {len(examples)}")
+        self.generator_ = generator = generator_for(reader, examples, y, plan)
+        self.reader_, self.algorithm_, self.history_ = reader, generator.algorithm, generator.history
+        classes = generator.classes
+        self.classes_, self.conditions_, self.class_counts_ = classes.values, list(classes.texts), classes.counts
+        self.label_ = None if y is None else str(self._label)
+        warn_of_collapse(*generator.probe(examples, plan.seed))
         return self
 
-    def _fit_arrays(self, X: np.ndarray, y: Any) -> Self:
-        """Fit to images or series, by class or by description; without schema and filters."""
-        plan = self._plan("image", "series")
-        if self.schema is not None:
-            raise ConfigError("a schema is for tables; leave it out for images and series")
-        if len(X) < 2:
-            raise DataError(f"an augmenter needs at least 2 examples; got {len(X)}")
-        self.label_ = None if y is None else "label"
-        if is_described(plan.model, y):
-            self._read_labels(None, len(X), plan)
-            self.arrays_ = DescribedGenerator(X, y, plan)
-            warn_of_collapse(X, None, 0, self.arrays_.sample(PROBE, None, plan.seed)[0])
-        else:
-            codes = self._read_labels(one_axis(y, plan), len(X), plan)
-            self.arrays_ = ArrayGenerator(X, codes, plan)
-            largest = int(np.argmax(self.class_counts_))
-            counts = np.bincount([largest] * PROBE, minlength=len(self.class_counts_))
-            warn_of_collapse(X, codes, largest, self.arrays_.sample(counts, plan.seed))
-        self.algorithm_ = self.arrays_.models[0]
-        self.history_ = self.arrays_.history
-        return self
+    def _reader_for(self, X: Any) -> Reader:
+        reads = entry(self.model or self.default_model).modalities
+        return reader_for(X, self.modality, reads, schema=self.schema, for_generation=True)
 
-    def _read_labels(self, labels: np.ndarray | None, rows: int, plan: Plan) -> np.ndarray | None:
-        """Return class indices, and set ``classes_``, ``conditions_`` and ``class_counts_``."""
-        if labels is None:
-            self.classes_, self.conditions_, self.class_counts_ = np.array([]), [], np.array([rows])
-            return None
-        if len(labels) != rows:
-            raise DataError(f"X has {rows} rows and y {len(labels)}")
-        if pd.isna(labels).any():
-            raise DataError(f"y lacks {int(pd.isna(labels).sum())} labels; leave these rows out or use augment()")
-        self.classes_, codes, self.class_counts_ = np.unique(labels, return_inverse=True, return_counts=True)
-        self.conditions_ = [category_text(c) for c in self.classes_]
-        if len(self.classes_) < 2:
-            raise DataError(
-                f"y holds one class, {self.conditions_[0]!r}; an augmenter needs two or more, "
-                "or no y at all to learn the whole table"
-            )
-        if single := [c for c, n in zip(self.conditions_, self.class_counts_, strict=True) if n == 1]:
-            how = "spread around it with the covariance of the other classes"
-            if not (plan.class_prior and hasattr(plan.model.build, "fit_prior")):
-                how = "close copies of it"
-            warnings.warn(f"one row only in class {', '.join(single)}: its generated rows are {how}", stacklevel=4)
-        return codes.astype(np.int64)
-
-    def _plan(self, *modalities: str) -> Plan:
-        name, wanted = self.model or self.default_model, modalities or ("table",)
-        model = entry(name)
-        if "augmenter" not in model.tasks or not set(wanted) & set(model.modalities):
-            what = {"table": "tables"}.get(wanted[0], "images or series")
+    def _plan(self, reader: Reader, resampling: bool = False) -> Plan:
+        model = entry(self.model or self.default_model)
+        if "augmenter" not in model.tasks or reader.modality not in model.modalities:
             raise ConfigError(
-                f"model {name!r} does not generate {what}; `ganlib models --task augmenter` lists those that do"
+                f"model {model.name!r} does not generate {reader.plural}; `ganlib models --task augmenter` lists what "
+                "each generates"
             )
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
-        defaults = self._defaults if wanted == ("table",) else self._array_defaults
         given = {k: v for k, v in chosen.items() if v is not None}
         refuse_twice(given, self.options)
-        options = {**defaults, **given, **(self.options or {})}
+        options = {**self._defaults.get(reader.modality, {}), **given, **(self.options or {})}
         model.options(options)
-        seed = self._seed(self.random_state)
-        callbacks = (ProgressBar(f"training {name}"),) if self.verbose else ()
+        training = Training.of(self, model, GENERATION, seed_of(self.random_state))
         return Plan(
-            model, options, self.steps, self.epochs, self.batch_size, self.patience, self.validation_fraction,
-            self.balance, self.class_prior, seed, self.device, self.modality, callbacks,
+            model, options, training, self.validation_fraction, self.balance, self.class_prior, self.curation,
+            self.near_copies, resampling,
         )  # fmt: skip
-
-    def _schema_for(self, frame: pd.DataFrame) -> Schema:
-        if self.schema is None:
-            return infer_schema(frame, for_generation=True)
-        return with_public(self.schema if isinstance(self.schema, Schema) else Schema.load(Path(self.schema)), frame)
-
-    def _kept_schema(self) -> Schema:
-        """The schema of the generated columns; raises ConfigError if it lacks a column of a constraint."""
-        kept = self.encoder_.schema
-        if lost := [c for c in self.schema_.constraints if c not in kept.constraints]:
-            names = [n for n in lost[0].columns if n not in {c.name for c in kept.columns}]
-            raise ConfigError(
-                f"constraint {lost[0].describe()!r} names {', '.join(map(repr, names))}, which is not generated: "
-                "remove the constraint from the schema, or give the column the role feature"
-            )
-        return kept
-
-    def _fit_filters(self, x: np.ndarray, codes: np.ndarray | None, seed: int) -> None:
-        """Fit the filters, which use real rows; they stay in memory and are never sealed."""
-        self._real = x
-        self._scarce = self.class_counts_ < SCARCE * self.class_counts_.max()
-        wanted = self.curation > 0 and self._scarce.any()
-        self._curator = Curator(x, codes, seed) if codes is not None and wanted else None
-
-    @staticmethod
-    def _seed(random_state: Any) -> int:
-        if isinstance(random_state, int | np.integer):
-            if random_state < 0:
-                raise ConfigError(f"random_state must be 0 or more, not {random_state}")
-            return int(random_state)
-        return int(check_random_state(random_state).randint(2**31 - 1))
 
     # ---------------------------------------------------------------- sampling
     def sample(self, n: int | None = None, conditions: Any = None, *, random_state: Any = None) -> Any:
@@ -339,26 +253,14 @@ class BaseAugmenter(BaseOverSampler):
         Raises ConfigError for an unknown class or counts that do not add up.
         """
         check_is_fitted(self, "algorithm_")
-        state = self.random_state if random_state is None else random_state
-        if isinstance(self.arrays_, DescribedGenerator):
-            return self.arrays_.sample(n, conditions, self._seed(state))
-        per_row, counts = counts_for(n, conditions, self.classes_, self.conditions_, self.class_counts_)
-        made: Any
-        if isinstance(self.arrays_, ArrayGenerator):
-            made, codes = self.arrays_.sample(counts, self._seed(state)), np.repeat(np.arange(len(counts)), counts)
-        else:
-            made, codes = self._generate(counts, state)
-        order = np.arange(len(codes))
-        if per_row is not None:
-            # The k-th requested row of a class is the k-th generated one.
-            order[np.argsort(per_row, kind="stable")] = np.arange(len(per_row))
-        labels = None if self.label_ is None else self.classes_[codes[order]]
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        made, labels = self.generator_.sample(n, conditions, seed)
         if self._like_array:
-            rows = (made if self.arrays_ is not None else made.to_numpy())[order]
+            rows = made.to_numpy() if self.reader_.tabular else made
             return rows if labels is None else (rows, labels)
-        made = made.iloc[order].reset_index(drop=True).rename(columns=self._names)
+        made = made.rename(columns=self._names)
         if labels is not None:
-            made[self._label] = self._labels.restored(labels) if self._labels.dtype is not None else labels
+            made[self._label] = self._labels.restored(labels)
         return self._back(made)
 
     def augment(
@@ -402,8 +304,6 @@ class BaseAugmenter(BaseOverSampler):
         self, real: pd.DataFrame, label: str, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
     ) -> pd.DataFrame:
         if label not in real.columns:
-            from ganlib.data.inference import close_names
-
             raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
         known = real[label].notna().to_numpy()
         y = real.loc[known, label]
@@ -428,76 +328,42 @@ class BaseAugmenter(BaseOverSampler):
         after fitting on images or series.
         """
         check_is_fitted(self, "algorithm_")
-        if self.arrays_ is not None:
+        if not self.reader_.tabular:
             raise ConfigError("generate() returns table rows; use sample() for images and series")
-        return self.encoder_.inverse(self._encoded(z, None if conditions is None else np.asarray(conditions)))
+        codes = None if conditions is None else np.asarray(conditions)
+        return cast("TableReader", self.reader_).restore(self._rows.encoded(z, codes))
 
-    @torch.no_grad()
-    def _encoded(self, z: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
-        sampler, parts = self.algorithm_.sampler(), []
-        for start in range(0, len(z), CHUNK):
-            part = torch.from_numpy(z[start : start + CHUNK])
-            extra = () if codes is None else (torch.from_numpy(codes[start : start + CHUNK].astype(np.int64)),)
-            parts.append(sampler(part, *extra).numpy())
-        if not all(np.isfinite(part).all() for part in parts):
-            raise DataError("the generated rows are not finite: the model has diverged; try a lower learning_rate")
-        return np.concatenate(parts) if parts else np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
+    # ---------------------------------------------------------------- what was fitted
+    @property
+    def _rows(self) -> RowGenerator:
+        return cast("RowGenerator", self.generator_)
 
-    def _generate(self, counts: np.ndarray, random_state: Any) -> tuple[pd.DataFrame, np.ndarray]:
-        """Filtered rows, ``counts[c]`` of each class in class order, and their class indices."""
-        seed = self._seed(random_state)
-        rng = np.random.default_rng(np.random.Philox(seed))
-        codes = np.repeat(np.arange(len(counts)), counts)
-        feeds = self._chosen(codes, rng)
-        if self._keeper is not None:
-            keep = reading(self._keeper.keep)
-            feeds, self.constraint_report_ = keep(feeds, codes, lambda more: self._chosen(more, rng), rng)
-        made = self._frame(feeds)
-        if self._keeper is not None:
-            check_written(self._keeper, self.encoder_.schema, made)
-        return self._complete(made), codes
+    @property
+    def _keeper(self) -> Keeper | None:
+        """The constraints of the table, for sealing; None without constraints."""
+        return self._rows.keeper
 
-    def _chosen(self, codes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Filtered rows of these ascending class indices, as raw values by column."""
-        parts = [self._pool(label, int(n), rng) for label, n in enumerate(np.bincount(codes)) if n]
-        empty = np.zeros((0, self.encoder_.spec.dim), dtype=np.float32)
-        return self._decoded(np.concatenate([empty, *parts]), codes, rng)
+    @property
+    def schema_(self) -> Schema:
+        """The schema of the table."""
+        return cast("TableReader", self.reader_).schema
 
-    def _decoded(self, rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Encoded rows of these classes as raw values by column, with rare levels sampled from the real ones."""
+    @property
+    def encoder_(self) -> TableEncoder:
+        """The encoder of the generated columns."""
+        return cast("TableReader", self.reader_).encoder
 
-        def rare(name: str, chosen: np.ndarray) -> np.ndarray:
-            return self._originals.rare_words(name, codes[chosen], rng)
+    @property
+    def constraint_report_(self) -> Mapping[str, Mapping[str, int]]:
+        """Rows of the last call that were broken, redrawn and repaired, by constraint."""
+        return self._rows.report
 
-        feeds = decode_feeds(self.encoder_, rows, rare)
-        return {c.name: feeds[c.input] for c in self.encoder_.columns()}
+    @property
+    def arrays_(self) -> ExampleGenerator | None:
+        """The generator of images or series; None for tables."""
+        return None if self.reader_.tabular else self.generator_
 
-    def _frame(self, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """Raw values by column as a frame of the real columns' types."""
-        feeds = {c.input: values[c.name] for c in self.encoder_.columns()}
-        return to_frame(self.encoder_, feeds, self._originals.likes)
-
-    def _pool(self, label: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
-        """``wanted`` encoded rows of one class, selected from an oversized pool."""
-        curator = self._curator if self._scarce[label] else None
-        filtered = curator is not None or self.near_copies > 0
-        size = wanted * (POOL if filtered else 1)
-        z = rng.standard_normal((size, self.algorithm_.sampler().latent_dim), dtype=np.float32)
-        rows = self._encoded(z, np.full(size, label) if self.conditions_ else None)
-        if not filtered:
-            return rows
-        made = self._frame(self._decoded(rows, np.full(size, label), rng))
-        unfit = schema_breaches(self.encoder_.schema, made)
-        coded = self.encoder_.transform(made)
-        if self.near_copies:
-            unfit |= near_copies(self._real, coded, self.near_copies)
-        typicality = curator.typicality(coded, label) if curator is not None else None
-        return rows[choose(wanted, unfit, typicality, 1 - self.curation, rng)]
-
-    def _complete(self, made: pd.DataFrame) -> pd.DataFrame:
-        """All columns of the training frame in their order; columns that are not generated are missing."""
-        return made.reindex(columns=[c.name for c in self.schema_.columns if c.role != "label"])
-
+    # ---------------------------------------------------------------- input
     def _accept(self, X: Any) -> pd.DataFrame:
         """A frame with string column names."""
         if isinstance(X, pd.DataFrame):
@@ -512,3 +378,10 @@ class BaseAugmenter(BaseOverSampler):
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
         return frame
+
+
+def _free(name: Any, frame: pd.DataFrame) -> Any:
+    """A name for a new column; the given one unless the frame has it."""
+    while str(name) in frame.columns:
+        name = f"{name}_"
+    return name

@@ -10,10 +10,9 @@ import pandas as pd
 from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 
-from ganlib.augment.generator import Plan
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError, DataError
-from ganlib.registry import entries
+from ganlib.registry import Entry, entries
 
 PROBE, SEEN = 32, 256  # examples generated after a fit, and real ones to compare them with
 COLLAPSED = 0.01  # smallest acceptable spread, relative to the real rows
@@ -39,7 +38,7 @@ def check_labels(y: Any) -> None:
         raise DataError(f"y mixes labels of several kinds, which cannot be put in order: {error}") from error
 
 
-def one_axis(y: Any, plan: Plan) -> np.ndarray | None:
+def one_axis(y: Any, model: Entry) -> np.ndarray | None:
     """Class names ``(n,)`` for array examples; raises ConfigError for other shapes."""
     if y is None:
         return None
@@ -50,7 +49,7 @@ def one_axis(y: Any, plan: Plan) -> np.ndarray | None:
         able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
         raise ConfigError(
             f"y names a class for each example, shape (n,), and has shape {shape}: give y.argmax(1) for one-hot "
-            f"labels; model {plan.model.name!r} cannot be conditioned on attributes, {able} can"
+            f"labels; model {model.name!r} cannot be conditioned on attributes, {able} can"
         )
     check_labels(y)
     return np.asarray(y)
@@ -82,13 +81,12 @@ def warn_of_left_out(schema: Schema, frame: pd.DataFrame, resampling: bool) -> N
             )
     if absent:
         named = "; ".join(f"{name!r} ({note})" for name, note in absent.items())
-        warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=4)
+        warnings.warn(f"not generated, and missing in generated rows: {named}", stacklevel=6)
 
 
-def warn_of_collapse(real: np.ndarray, codes: np.ndarray | None, label: int, made: np.ndarray) -> None:
+def warn_of_collapse(real: np.ndarray, made: np.ndarray) -> None:
     """Warn about mode collapse: generated examples of a class hardly differ, unlike a sample of real ones."""
-    rows = np.arange(len(real)) if codes is None else np.flatnonzero(codes == label)
-    some = real[rows[:: -(-len(rows) // SEEN)]]
+    some = real[:: -(-len(real) // SEEN)]
     own, usual = (float(np.asarray(values, dtype=np.float64).std(0).mean()) for values in (made, some))
     if own < COLLAPSED * usual:
         warnings.warn(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from ganlib.augment.base import BaseAugmenter
+from annotated_types import Ge, Le
+
+from ganlib.augment.base import BaseAugmenter, Fraction
+from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
-from ganlib.estimator import estimator_parameters
+from ganlib.estimator import Seed, TrainerOptions, estimator_parameters
 from ganlib.registry import Entry, resolve
 from ganlib.training.algorithm import Algorithm
 
@@ -26,8 +30,11 @@ class CVAEGANAugmenter(BaseAugmenter):
     """
 
     default_model = "cvae_gan"
-    _defaults: Mapping[str, Any] = {"kl": 1.0, "reconstruction": "likelihood", "features": "mean", "dropout": 0.1}
-    _array_defaults: Mapping[str, Any] = {"kl": 1.0, "reconstruction": "likelihood"}
+    _defaults: Mapping[str, Mapping[str, Any]] = {
+        "table": {"kl": 1.0, "reconstruction": "likelihood", "features": "mean", "dropout": 0.1},
+        "image": {"kl": 1.0, "reconstruction": "likelihood"},
+        "series": {"kl": 1.0, "reconstruction": "likelihood"},
+    }
 
 
 class CVAEAugmenter(BaseAugmenter):
@@ -37,7 +44,7 @@ class CVAEAugmenter(BaseAugmenter):
     """
 
     default_model = "cvae"
-    _defaults: Mapping[str, Any] = {"dropout": 0.1}
+    _defaults: Mapping[str, Mapping[str, Any]] = {"table": {"dropout": 0.1}}
 
 
 class CGANAugmenter(BaseAugmenter):
@@ -48,7 +55,7 @@ class CGANAugmenter(BaseAugmenter):
     """
 
     default_model = "cgan"
-    _defaults: Mapping[str, Any] = {"critic_steps": 2}
+    _defaults: Mapping[str, Mapping[str, Any]] = {"table": {"critic_steps": 2}}
 
 
 class VAEAugmenter(BaseAugmenter):
@@ -59,29 +66,60 @@ class VAEAugmenter(BaseAugmenter):
     """
 
     default_model = "vae"
-    _defaults: Mapping[str, Any] = {"variance_pace": 10.0}
+    _defaults: Mapping[str, Mapping[str, Any]] = {"table": {"variance_pace": 10.0}}
 
 
 class Augmenter(BaseAugmenter):
     """Any registered generator: ``model`` is its registry name, the other parameters are ``BaseAugmenter``'s."""
 
-    _parameter_constraints = {**BaseAugmenter._parameter_constraints, "model": [str]}
-
+    # Editors and scikit-learn read signatures, which cannot be inherited and extended: a test compares the two.
     def __init__(
-        self, model: str = "cvae", *, sampling_strategy: Any = "auto", options: dict[str, Any] | None = None,
-        latent_dim: int | None = None, hidden: tuple[int, ...] | None = None, epochs: int | None = None,
-        steps: int | None = None, batch_size: int = 128, learning_rate: float | None = None, patience: int = 10,
-        validation_fraction: float = 0.1, balance: float = 0.3, class_prior: bool = True, curation: float = 0.5,
-        near_copies: float = 0.05, schema: Schema | str | None = None, modality: str | None = None,
-        random_state: Any = 0, device: str = "auto", verbose: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        model: str = "cvae",
+        *,
+        sampling_strategy: Any = "auto",
+        options: Mapping[str, Any] | None = None,
+        latent_dim: Count | None = None,
+        hidden: tuple[Count, ...] | None = None,
+        epochs: Count | None = None,
+        steps: Count | None = None,
+        batch_size: Count | None = None,
+        learning_rate: Rate | None = None,
+        patience: Whole | None = None,
+        trainer: TrainerOptions = None,
+        validation_fraction: Annotated[float, Ge(0), Le(0.5)] = 0.1,
+        balance: Fraction = 0.3,
+        class_prior: bool = True,
+        curation: Share = 0.5,
+        near_copies: Fraction = 0.05,
+        schema: Schema | str | Path | None = None,
+        modality: str | None = None,
+        random_state: Seed = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
         super().__init__(
-            sampling_strategy=sampling_strategy, options=options, latent_dim=latent_dim, hidden=hidden,
-            epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, patience=patience,
-            validation_fraction=validation_fraction, balance=balance, class_prior=class_prior, curation=curation,
-            near_copies=near_copies, schema=schema, modality=modality, random_state=random_state, device=device,
+            sampling_strategy=sampling_strategy,
+            options=options,
+            latent_dim=latent_dim,
+            hidden=hidden,
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            trainer=trainer,
+            validation_fraction=validation_fraction,
+            balance=balance,
+            class_prior=class_prior,
+            curation=curation,
+            near_copies=near_copies,
+            schema=schema,
+            modality=modality,
+            random_state=random_state,
+            device=device,
             verbose=verbose,
-        )  # fmt: skip
+        )
         self.model = model
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,9 +15,9 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import DivergenceError
 from ganlib.nn.marginals import Marginals
 from ganlib.nn.sampler import Sampler
+from ganlib.recipe import Training
 from ganlib.registry import Entry
-from ganlib.training import Algorithm, History, Trainer, TrainerConfig
-from ganlib.training.callbacks import Callback
+from ganlib.training import Algorithm, History
 
 HOLD_OUT_FROM = 50  # smaller classes use all of their rows for training
 LEAST_VALIDATION = 20
@@ -75,21 +74,30 @@ class TableGenerator(nn.Module):
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: the model's options and the run's."""
+    """How to generate: the model with its options, the training runs, and what is done with classes and samples.
+
+    ``resampling`` is whether the generated rows must take the real columns' types.
+    """
 
     model: Entry
     options: Mapping[str, Any]
-    steps: int | None
-    epochs: int | None
-    batch_size: int
-    patience: int
+    training: Training
     validation_fraction: float
     balance: float
     class_prior: bool
-    seed: int
-    device: str
-    modality: str | None = None
-    callbacks: tuple[Callback, ...] = ()
+    curation: float
+    near_copies: float
+    resampling: bool = False
+
+    @property
+    def seed(self) -> int:
+        """The seed of the fit."""
+        return self.training.seed
+
+    @property
+    def spread(self) -> bool:
+        """Whether a class is sampled from a Gaussian (or a mixture) that is fitted to its latents."""
+        return self.class_prior and hasattr(self.model.build, "fit_prior")
 
 
 def fit_generator(
@@ -108,6 +116,7 @@ def fit_generator(
     scores = torch.from_numpy(marginals.fit_transform(x, labels, encoder.codes, draws, rng))
     drawn = torch.from_numpy(labels[draws])
     held = _held_out(labels, plan.validation_fraction, rng)
+    plan.training.check_models(1 if given_class else classes)
     models, histories = [], []
     for group in [None] if given_class else range(classes):
         member = np.ones(len(draws), dtype=bool) if group is None else (labels == group)[draws]
@@ -168,31 +177,7 @@ def train_plan(
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model = plan.model.create(spec, **plan.options)
-    watched = len(validation["x"]) >= LEAST_VALIDATION and model.validates
-    history = Trainer(_trainer_config(plan, len(data["x"]), watched), plan.callbacks).fit(
-        model, data, validation if watched else None
-    )
-    return model, history
-
-
-def _trainer_config(plan: Plan, rows: int, watched: bool) -> TrainerConfig:
-    """Training configuration; without a budget: the model's steps, more for large tables, fewer for tiny ones."""
-    batches = max(1, rows // min(plan.batch_size, rows))
-    steps = plan.steps
-    if steps is None and plan.epochs is None:
-        usual = int(plan.model.trainer.get("steps", 2000))
-        steps = min(usual, 600) if rows < 2 * plan.batch_size else max(usual, min(30 * batches, 20_000))
-    return TrainerConfig(
-        steps=steps,
-        epochs=plan.epochs or math.ceil((steps or 1) / batches),
-        batch_size=plan.batch_size,
-        random_state=plan.seed,
-        device=plan.device,
-        patience=plan.patience if watched else 0,
-        validate_every=max(1, 100 // batches),
-        ema=0.99,
-        gradient_clip=5.0,
-    )
+    return model, plan.training.run(model, data, validation, LEAST_VALIDATION)
 
 
 def merged(histories: Sequence[History]) -> History:

@@ -25,7 +25,7 @@ LEAST_GROUP = 100
 # The parity bound, relative to max(|score|, median): closer scores may differ by arithmetic only.
 TIE = 1e-5
 FADE = 2e-4  # relative width over which the weight of a tie falls to 0
-REACH = 1e30  # keeps inf - tie infinite
+REACH = 1e30  # so that inf - tie stays infinite
 
 
 def as_scores(scores: np.ndarray) -> np.ndarray:
@@ -74,8 +74,8 @@ class Table:
         p = (1 + self.n - below) / (self.n + 1)
         if self.tail is not None:
             beyond = self.tail.p_value(scores.astype(np.float64))
-            kept = np.minimum(weight, 1.0)
-            p = np.where(below == self.n, kept * p + (1.0 - kept) * np.minimum(p, beyond), p)
+            tied = np.minimum(weight, 1.0)
+            p = np.where(below == self.n, tied * p + (1.0 - tied) * np.minimum(p, beyond), p)
         return np.minimum(p + weight / (self.n + 1), 1.0).astype(np.float32)
 
     def _faded(self, floor: np.ndarray, fade: np.ndarray, below: np.ndarray) -> np.ndarray:

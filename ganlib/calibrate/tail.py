@@ -85,8 +85,8 @@ def _goodness(excess: np.ndarray, shape: float, scale: float) -> float:
     worse = 0
     for _ in range(_BOOTSTRAPS):
         u = rng.random(len(excess))
-        drawn = scale * np.expm1(-shape * np.log(u)) / shape
-        worse += _anderson_darling(drawn, *_fit(drawn)) >= observed
+        sample = scale * np.expm1(-shape * np.log(u)) / shape
+        worse += _anderson_darling(sample, *_fit(sample)) >= observed
     return (1 + worse) / (1 + _BOOTSTRAPS)
 
 

@@ -26,12 +26,13 @@ import numpy as np
 import pandas as pd
 
 from ganlib.data.codes import ColumnCode, soft_clip
+from ganlib.data.column import Column
 from ganlib.data.feeds import make_feeds
 from ganlib.data.frames import as_frame
 from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, rounded, rounding_unit, to_scores
-from ganlib.data.schema import Column, Schema
+from ganlib.data.schema import Schema
 from ganlib.data.shares import Shares, training_shares
 from ganlib.data.spec import Block, BlockKind, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
@@ -76,8 +77,8 @@ class TableEncoder:
             codes.append(code)
             start += code.width
         self.codes = tuple(codes)
-        watched = [c for c in self.columns() if not c.missing and c.kind != "text"]
-        if watched and not self.for_generation:
+        flagged = [c for c in self.columns() if not c.missing and c.kind != "text"]
+        if flagged and not self.for_generation:
             self.unexpected_position, start = start, start + 1
         self.width = start
         if not self.for_generation:
@@ -87,8 +88,8 @@ class TableEncoder:
 
     def columns(self) -> tuple[Column, ...]:
         """The columns encoded, in order."""
-        kept = self.schema.features
-        return tuple(c for c in kept if c.kind != "text") if self.for_generation else kept
+        features = self.schema.features
+        return tuple(c for c in features if c.kind != "text") if self.for_generation else features
 
     def _fit_column(self, column: Column, feed: np.ndarray, start: int) -> ColumnCode:
         if column.kind == "category":

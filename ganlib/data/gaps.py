@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ganlib.data.column import Column
 from ganlib.data.values import NO_DATE, as_microseconds
 from ganlib.errors import ConfigError
 from serving.table.layouts import is_clock
-
-if TYPE_CHECKING:
-    from ganlib.data.schema import Column
 
 LEAST_ROWS = 20  # rows with both dates needed to detect a steady gap
 STEADY = 0.1  # largest spread of a steady gap, relative to the spread of either date
@@ -31,9 +28,9 @@ def is_date(column: Column) -> bool:
 
 def without_gaps(columns: Iterable[Column]) -> tuple[Column, ...]:
     """The columns, without gaps from dates that are not features among them."""
-    kept = tuple(columns)
-    dates = {c.name for c in kept if c.role == "feature" and is_date(c)}
-    return tuple(replace(c, gap_from=None) if c.gap_from and c.gap_from not in dates else c for c in kept)
+    columns = tuple(columns)
+    dates = {c.name for c in columns if c.role == "feature" and is_date(c)}
+    return tuple(replace(c, gap_from=None) if c.gap_from and c.gap_from not in dates else c for c in columns)
 
 
 def check_gaps(columns: Sequence[Column]) -> None:

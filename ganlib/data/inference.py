@@ -14,23 +14,24 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from ganlib.data.categories import COMMON, as_category, word_values
+from ganlib.data.categories import label_column as label_column
+from ganlib.data.column import Column, known_zone
 from ganlib.data.constraints import find_constraints
-from ganlib.data.disguise import all_numbers, read_texts
+from ganlib.data.disguise import read_texts
 from ganlib.data.dtypes import date_mark, is_nested, name_of, object_kind, plain
 from ganlib.data.frames import as_frame, close_names
 from ganlib.data.frames import check_frame as check_frame
 from ganlib.data.gaps import with_gaps
 from ganlib.data.roles import assign_roles, with_requests
-from ganlib.data.schema import Column, Schema, known_zone
-from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings, category_text
+from ganlib.data.schema import Schema
+from ganlib.data.values import ALL_WORDS, NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings
 from ganlib.errors import ConfigError, DataError
-from serving.table.arrow import is_missing
 from serving.table.layouts import NumberLayout, find_step, is_clock, number_layout, resolution
 from serving.table.spans import SpanLayout
 from serving.table.values import whole_dates
 from serving.table.words import AMBIGUOUS, MISSING_WORDS, Missing
 
-COMMON = 5
 TEXT_BUCKETS = 32
 _DAY = 86_400_000_000  # microseconds: dates are stored to the day only
 _POINTS = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -79,7 +80,7 @@ def infer_schema(
     columns, unused = [], {*drop, *ids}
     for name in frame.columns:
         if name in (label, group):
-            columns.append(_as_category(frame[name], "label" if name == label else "group", max_categories))
+            columns.append(as_category(frame[name], "label" if name == label else "group", max_categories))
         else:
             columns.append(_inferred(frame[name], timezone, max_categories, name in unused))
     columns = assign_roles(frame, with_requests(columns, drop, ids), timezone, for_generation)
@@ -126,7 +127,7 @@ def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Colu
     if series.isna().all():
         return Column(name, "number", "dropped", dtype, True, note="every value is missing")
     if is_nested(series):
-        return Column(name, "text", "dropped", dtype, note="lists or mappings; spread them over columns of their own")
+        return Column(name, "text", "dropped", dtype, note="lists or mappings; spread them over separate columns")
     objects = object_kind(series)
     if types.is_bool_dtype(series.dtype) or objects == "boolean":
         return _boolean_column(series, dtype)
@@ -146,7 +147,7 @@ def _categorical(series: pd.Series, max_categories: int, timezone: str) -> Colum
     if series.nunique() <= max_categories and not timed:
         if series.isna().all():
             return Column(str(series.name), "category", "dropped", "category", True, note="every value is missing")
-        return _as_category(series, "feature", max_categories)
+        return as_category(series, "feature", max_categories)
     values = series.astype(levels) if timed else series.astype(object).infer_objects()
     return _infer_column(values, timezone, max_categories)
 
@@ -162,12 +163,12 @@ def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: in
     if len(filled) and (disguised := _disguised(series, filled, dtype, timezone)):
         return disguised
     # In text columns, NA and None are values: a country, a grade.
-    values = _word_values(texts)
+    values = word_values(texts)
     present = np.array([text not in Missing(MISSING_WORDS, values) for text in texts], dtype=bool)
     filled, rows = texts[present], int(counts.to_numpy()[present].sum())
     distinct = len(filled)
     if distinct <= max_categories and (distinct < rows or distinct <= 2):
-        return _as_category(series, "feature", max_categories, dtype)
+        return as_category(series, "feature", max_categories, dtype)
     lacks = rows < len(series)
     if distinct == rows and not filled.str.contains(" ").any() and filled.str.len().std() < 3:
         return Column(name, "text", "dropped", dtype, lacks, note="every value is different: an identifier")
@@ -175,11 +176,6 @@ def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: in
     return Column(
         name, "text", "feature", dtype, lacks, buckets=TEXT_BUCKETS, note=note, not_missing=tuple(sorted(values))
     )
-
-
-def _word_values(texts: pd.Series) -> set[str]:
-    """Words such as NA that may also be values; in text columns they are read as values."""
-    return {text.strip() for text in texts if text.strip().lower() in AMBIGUOUS}
 
 
 def _disguised(series: pd.Series, filled: pd.Series, dtype: str, timezone: str) -> Column | None:
@@ -306,84 +302,6 @@ def zone_of(series: pd.Series) -> str | None:
     except ConfigError:
         minutes = int((zone.utcoffset(None) or timedelta()).total_seconds() // 60)
         return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
-
-
-def label_column(series: pd.Series, max_categories: int = 100) -> Column:
-    """The column of a label, with all of its values if they are few."""
-    return _as_category(series, "label", max_categories)
-
-
-def _as_category(series: pd.Series, role: str, max_categories: int, dtype: str = "") -> Column:
-    """A category column with the common values, sorted or in their own order; a label keeps all if they are few."""
-    dtype = dtype or name_of(series)
-    raw = as_strings(series)
-    kept = _word_values(pd.Series(np.unique(raw.astype(str)))) if role == "feature" else set()
-    missing, levels = Missing(MISSING_WORDS, kept), _levels_of(series, raw, role)
-    texts = as_strings(series, missing, levels)
-    counts = pd.Series(texts[texts != ""]).value_counts(sort=False)
-    values = counts.index
-    listed = role == "label" and len(values) <= max_categories
-    common = {str(v) for v in values[counts.to_numpy() >= (1 if listed else COMMON)]}
-    order = sorted(common)
-    if dtype.endswith(":ordered"):
-        order = [v for v in as_strings(pd.Series(series.cat.categories), missing, levels) if v in common]
-    notes = ["constant"] if len(values) == 1 else []
-    if role == "label" and not listed:
-        notes.append(f"{len(values)} different values: only those seen {COMMON} times or more are listed")
-    if kept:
-        notes.append(f"{', '.join(sorted(kept))} read as a value, not as missing (not_missing)")
-    return Column(
-        str(series.name),
-        "category",
-        role,
-        dtype,
-        bool((texts == "").any()),
-        categories=tuple(order),
-        rare=len(common) < len(values),
-        note="; ".join(notes),
-        levels=levels,
-        not_missing=tuple(sorted(kept)),
-    )
-
-
-def _levels_of(series: pd.Series, texts: np.ndarray, role: str) -> str:
-    """The type of category strings, so that each level has one string however it is written.
-
-    Raises DataError if objects of different types have the same text.
-    """
-    dtype = series.cat.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else plain(series).dtype
-    if types.is_bool_dtype(dtype):
-        return "boolean"
-    numeric = types.is_numeric_dtype(dtype) or types.is_timedelta64_dtype(dtype)
-    if numeric or object_kind(series) in ("integer", "floating", "decimal", "timedelta"):
-        return "number"
-    dated = types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype)
-    if dated or object_kind(series) in ("date", "datetime"):
-        return "date"
-    _check_alike(series)
-    filled = pd.Series([t for t in np.unique(texts.astype(str)) if t not in ALL_WORDS], dtype=object)
-    if role == "feature" or len(filled) == 0:
-        return "text"
-    if all_numbers(filled):
-        return "number"
-    return "boolean" if set(filled.str.lower()) <= {"true", "false"} else "text"
-
-
-def _check_alike(series: pd.Series) -> None:
-    if not types.is_object_dtype(series.dtype):
-        return
-    known: dict[str, object] = {}
-    for value in series:
-        if isinstance(value, str) or is_missing(value):
-            continue
-        known.setdefault(category_text(value), value)
-    both = known.keys() & {v for v in series if isinstance(v, str)} if known else set()
-    if both:
-        text = min(both)
-        raise DataError(
-            f"column {series.name!r} holds {known[text]!r} and {text!r}, different values that are written alike; give "
-            "the column one type"
-        )
 
 
 def _outward(values: np.ndarray, bound: float, rounding: np.ufunc, whole: bool) -> float:

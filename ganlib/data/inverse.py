@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from ganlib.data.codes import ColumnCode, soft_unclip
+from ganlib.data.column import Column
 from ganlib.data.normal_scores import from_scores
-from ganlib.data.schema import Column
+from ganlib.data.schema import Schema
 from ganlib.data.values import NO_DATE
 from ganlib.errors import DataError
 from serving.table.decode import Like, decode
 from serving.table.layouts import on_grid
 
-if TYPE_CHECKING:
-    from ganlib.data.encoder import TableEncoder
-
-
 Rare = Callable[[str, np.ndarray], np.ndarray]
 
 
+class Encoding(Protocol):
+    """The fitted state of a ``TableEncoder`` that decoding reads."""
+
+    schema: Schema
+    for_generation: bool
+    codes: tuple[ColumnCode, ...]
+    width: int
+
+    def columns(self) -> tuple[Column, ...]:
+        """The columns encoded, in order."""
+
+
 def decode_rows(
-    encoder: TableEncoder, rows: np.ndarray, likes: Mapping[str, Like] | None = None, rare: Rare | None = None
+    encoder: Encoding, rows: np.ndarray, likes: Mapping[str, Like] | None = None, rare: Rare | None = None
 ) -> pd.DataFrame:
     """A frame of the encoder's columns from ``(n, d)`` encoded rows (see ``decode_feeds``).
 
@@ -34,13 +43,13 @@ def decode_rows(
     return to_frame(encoder, decode_feeds(encoder, rows, rare), likes)
 
 
-def to_frame(encoder: TableEncoder, feeds: Mapping[str, np.ndarray], likes: Mapping[str, Like] | None) -> pd.DataFrame:
+def to_frame(encoder: Encoding, feeds: Mapping[str, np.ndarray], likes: Mapping[str, Like] | None) -> pd.DataFrame:
     """A frame of the encoder's columns from raw feeds; ``likes`` as in ``decode_rows``."""
     zone, known = encoder.schema.timezone, likes or {}
     return pd.DataFrame({c.name: to_series(c, feeds[c.input], zone, known.get(c.name)) for c in encoder.columns()})
 
 
-def decode_feeds(encoder: TableEncoder, rows: np.ndarray, rare: Rare | None = None) -> dict[str, np.ndarray]:
+def decode_feeds(encoder: Encoding, rows: np.ndarray, rare: Rare | None = None) -> dict[str, np.ndarray]:
     """Decode encoded rows to raw feeds: flags are compared with 0.5, categories use argmax, numbers are clipped.
 
     Rare categories are missing, unless ``rare`` samples a level from the column's name and the row numbers. Raises
@@ -56,9 +65,9 @@ def decode_feeds(encoder: TableEncoder, rows: np.ndarray, rare: Rare | None = No
             names = [*code.categories, "", ""]  # a rare word and a missing one
             chosen = rows[:, code.start : code.start + code.width].argmax(1)
             texts = np.array(names, dtype=object)[chosen]
-            drawn = np.flatnonzero(code.has_rare & (chosen == len(code.categories)))
-            if rare is not None and len(drawn):
-                texts[drawn] = rare(code.column, drawn)
+            unknown = np.flatnonzero(code.has_rare & (chosen == len(code.categories)))
+            if rare is not None and len(unknown):
+                texts[unknown] = rare(code.column, unknown)
             out[code.input] = texts
             continue
         values = _raw_numbers(code, column, rows[:, code.start].astype(np.float64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ganlib.data.schema import Column
+from ganlib.data.column import Column
 from ganlib.data.values import NO_DATE, as_booleans, as_microseconds, as_numbers, as_strings
 
 LEAST_ANOMALIES = 5  # known anomalies needed to detect a leak

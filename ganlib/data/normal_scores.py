@@ -9,9 +9,10 @@ can compute as well. It preserves the main features of a column's distribution:
 - Between edges, each group of neighbouring rows has a knot that restores the group's mean. Groups shrink to five rows
   towards the ends; the outermost also keep their spread. A heavy tail thus keeps its mean, deviation and quantiles.
 
-Privacy: every knot is a statistic of at least five rows, a value that five rows share, or a bound of the schema. For a
-stretch of fewer rows between two atoms, the mean and spread are stored; for an outermost row, its value. These are
-rounded to three significant digits (of the value, or of the column's range if that is smaller).
+Privacy: every knot is a statistic of at least five rows, a value that five rows share, a bound of the schema, or a
+0.5 or 99.5 % point with five rows beyond it, rounded as in schemas. For a stretch of fewer rows between two atoms, the
+mean and spread are stored; for an outermost row, its value. These are rounded to three significant digits (of the
+value, or of the column's range if that is smaller).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 LEAST = 5
 MOST_GROUPS = 32
 ATOM = 1 / 128  # smallest share of the rows for a shared value to be an atom
-QUANTILES = (0.005, 0.995)  # used as edges of groups, so that they are preserved exactly
+QUANTILES = (0.005, 0.995)  # used as edges of groups, so that they are preserved
 FAR = 8.0  # the outermost scores; samples do not exceed them
 _GROWTH = 1.3
 _WINDOW = 20
@@ -138,9 +139,13 @@ def _run_points(run: _Run, span: float, groups: int) -> _Points:
         return [(float(rows[0]), _score(run.low)), (float(rows[0]), _score(run.high))]
     if len(rows) < 2 * LEAST:
         return _spread(run, span)
-    bounds = _with_edges(_bounds(len(rows), groups), (np.array(QUANTILES) - run.low) / (run.high - run.low))
+    kept = _kept(len(rows), (np.array(QUANTILES) - run.low) / (run.high - run.low))
+    bounds = _with_edges(_bounds(len(rows), groups), kept)
     shares = run.low + (run.high - run.low) * np.array(bounds) / len(rows)
-    edges = [_mean(rows[b - 3 : b + 3]) for b in bounds[1:-1]]
+    edges = [
+        _edge(rows, b, float(share), span) if b in kept else _mean(rows[b - 3 : b + 3])
+        for b, share in zip(bounds[1:-1], shares[1:-1], strict=True)
+    ]
     points = _outer(-rows[: bounds[1]][::-1], 1 - shares[1], 1 - shares[0], -edges[0], -run.floor)
     points = [(-value, -score) for value, score in reversed(points)]
     for k in range(1, len(bounds) - 2):
@@ -163,13 +168,25 @@ def _bounds(n: int, groups: int) -> list[int]:
     return sorted({*ends, *other})
 
 
-def _with_edges(bounds: list[int], shares: np.ndarray) -> list[int]:
-    """Bounds with one at each share of the rows, if groups keep five rows."""
+def _kept(n: int, shares: np.ndarray) -> list[int]:
+    """Row numbers of these shares, if five rows lie on either side."""
+    at = np.round(np.clip(shares, 0, 1) * (n - 1) + 0.5).astype(int)
+    return [int(b) for b in at if LEAST <= b <= n - LEAST]
+
+
+def _with_edges(bounds: list[int], kept: list[int]) -> list[int]:
+    """Bounds with those of ``kept``, and without their neighbours of less than five rows."""
     n = bounds[-1]
-    for at in np.round(np.clip(shares, 0, 1) * (n - 1) + 0.5).astype(int):
-        if LEAST <= at <= n - LEAST:
-            bounds = sorted({*(b for b in bounds if b in (0, n) or abs(b - at) >= LEAST), int(at)})
+    for at in kept:
+        bounds = sorted({*(b for b in bounds if b in (0, n) or abs(b - at) >= LEAST), at})
     return bounds
+
+
+def _edge(rows: np.ndarray, at: int, share: float, span: float) -> float:
+    """The quantile at a share of the column, rounded as in schemas; the mean of six rows where these lie closer."""
+    near = rows[at - 3 : at + 3]
+    value = rounded(float(np.interp(at - share, np.arange(at - 3, at + 3), near)), span)
+    return value if near[0] < value < near[-1] else _mean(near)
 
 
 def _mean(rows: np.ndarray) -> float:
@@ -233,11 +250,11 @@ def _rounded_up(value: float) -> float:
     return float(np.ceil(value / unit) * unit)
 
 
-def _losses(made: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _losses(curves: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Squared distance of curves ``(k, n)``, plus weighted differences in mean, spread and median: ``(k,)``."""
     half = len(target) // 2
-    moments = 20 * (made.mean(1) - target.mean()) ** 2 + np.abs((made**2).mean(1) - np.mean(target**2))
-    return ((made - target) ** 2).mean(1) + moments + 2 * (made[:, half] - target[half]) ** 2
+    moments = 20 * (curves.mean(1) - target.mean()) ** 2 + np.abs((curves**2).mean(1) - np.mean(target**2))
+    return ((curves - target) ** 2).mean(1) + moments + 2 * (curves[:, half] - target[half]) ** 2
 
 
 def _spread(run: _Run, span: float) -> _Points:
@@ -257,7 +274,7 @@ def _spread(run: _Run, span: float) -> _Points:
 
 
 def rounded(value: float, span: float) -> float:
-    """``value`` to three significant digits, of its own or of the column's ``span`` if that is less."""
+    """``value`` to three significant digits, of the value or of the column's ``span`` if that is less."""
     unit = rounding_unit(value, span)
     return float(np.round(value / unit) * unit) if unit else 0.0
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from ganlib.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Order:
     """Batches of ``batch_size`` row numbers out of ``rows``.
 
-    Shuffled, an epoch's smaller rest is dropped: batch statistics of a handful of rows do more harm than good.
+    With ``shuffle``, an epoch's smaller rest is dropped, because statistics of a few rows harm batch norm.
     """
 
     rows: int
@@ -39,5 +42,11 @@ class Order:
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
-    """Seed of what is drawn in an epoch; another ``stream`` for each independent purpose."""
+    """Seed of an epoch's random numbers; use another ``stream`` for each independent purpose."""
     return ((seed * 1_000_003 + epoch) ^ stream) % 2**63
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise ConfigError unless it is a whole number of at least 1."""
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ConfigError(f"batch_size must be a whole number, at least 1, not {batch_size!r}")

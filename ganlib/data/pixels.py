@@ -1,5 +1,5 @@
 """Building blocks of the transforms: random numbers from a generator on any device, and pixel operations on images
-``(n, channels, height, width)`` with a separate random draw per image."""
+``(n, channels, height, width)`` with separate random numbers for each image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def shape_of(images: Tensor) -> tuple[int, int, int, int]:
     if images.ndim != 4 or not images.is_floating_point():
         raise DataError(
             f"transforms take float images of shape (n, channels, height, width), not {tuple(images.shape)} of "
-            f"{str(images.dtype).removeprefix('torch.')}; ganlib.data.images.to_tensor makes them"
+            f"{str(images.dtype).removeprefix('torch.')}; convert them with ganlib.data.images.to_tensor"
         )
     n, c, height, width = images.shape
     return n, c, height, width
 
 
-# -------------------------------------------------------------------- draws
+# -------------------------------------------------------------------- random numbers
 def uniform(
     size: int | tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator, like: Tensor
 ) -> Tensor:
-    """Uniform values, drawn on the generator's device, converted to the images' type and device."""
+    """Uniform values, sampled on the generator's device and converted to the images' type and device."""
     low, high = bounds
     return (low + (high - low) * torch.rand(size, generator=generator, device=generator.device)).to(like)
 

@@ -1,4 +1,7 @@
-"""Reads tables for training, with the formats, locations and rules of scoring (``serving.inputs``)."""
+"""Reads tables for training, with the formats, locations and rules of scoring (``serving.inputs``).
+
+``read_examples`` reads images and series (``ganlib.data.examples``).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ganlib.data.examples import holds_examples as holds_examples
+from ganlib.data.examples import read_examples as read_examples
 from ganlib.data.frames import close_names
 from ganlib.data.values import reading
 from ganlib.errors import DataError
@@ -19,6 +24,7 @@ from serving.inputs import Input, check_separator, list_inputs
 from serving.inputs import base as inputs
 from serving.inputs.listing import no_data_in
 from serving.inputs.opening import open_file
+from serving.table.tensors import is_encoded, is_nested
 from serving.wording import listed
 
 _EMPTY = "is empty; give it a header and rows"
@@ -76,7 +82,19 @@ def _read(source: Input) -> pd.DataFrame:
     if not source.names():
         return pd.DataFrame()
     check_separator(source)
-    return _text(source) if source.is_text else _parquet(source)
+    if source.is_text:
+        return _text(source)
+    return _parquet(source) if source.format == "parquet" else _columns(source)
+
+
+def _columns(source: Input) -> pd.DataFrame:
+    """The plain columns of a NumPy file; raises DataError for images and arrays of several axes."""
+    if nested := [name for name, kind in source.types().items() if is_nested(kind) or is_encoded(kind)]:
+        raise DataError(
+            f"{source.path} holds images or arrays in {listed(nested)}, not a table of single values; give it to a "
+            "model of images or series"
+        )
+    return pa.concat_tables(source.tables()).to_pandas()
 
 
 def _text(source: Input) -> pd.DataFrame:

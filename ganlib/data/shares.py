@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ganlib.data.schema import Column
+from ganlib.data.column import Column
 from ganlib.data.values import NO_DATE
 
 Shares = dict[str, dict[str, float]]

@@ -169,7 +169,7 @@ class DataSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Mapping[str, Any]]) -> DataSpec:
-        """Inverse of ``to_dict``; raises ConfigError on unknown kinds or sizes."""
+        """Inverse of ``to_dict``; raises ConfigError for unknown kinds or sizes."""
         return cls({name: _field(name, dict(given)) for name, given in values.items()})
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ganlib.detect.base import BaseDetector
+from ganlib.config import Count, Rate, Share, Whole
+from ganlib.data.schema import Schema
+from ganlib.detect.base import BaseDetector, Part
+from ganlib.estimator import Seed, TrainerOptions
 
 
 class GANomalyDetector(BaseDetector):
@@ -33,25 +38,27 @@ class Detector(BaseDetector):
 
     default_model = "vae"
 
+    # Editors and scikit-learn read signatures, which cannot be inherited and extended: a test compares the two.
     def __init__(
         self,
         model: str = "vae",
         *,
-        options: dict[str, Any] | None = None,
-        latent_dim: int | None = None,
-        hidden: tuple[int, ...] | None = None,
-        epochs: int | None = None,
-        steps: int | None = None,
-        batch_size: int = 128,
-        learning_rate: float | None = None,
-        patience: int = 12,
-        alpha: float = 0.01,
-        calibration_fraction: float = 0.2,
-        validation_fraction: float = 0.1,
-        schema: Any = None,
+        options: Mapping[str, Any] | None = None,
+        latent_dim: Count | None = None,
+        hidden: tuple[Count, ...] | None = None,
+        epochs: Count | None = None,
+        steps: Count | None = None,
+        batch_size: Count | None = None,
+        learning_rate: Rate | None = None,
+        patience: Whole | None = None,
+        trainer: TrainerOptions = None,
+        alpha: Part = 0.01,
+        calibration_fraction: Part = 0.2,
+        validation_fraction: Share = 0.1,
+        schema: Schema | str | Path | None = None,
         group: str | None = None,
         modality: str | None = None,
-        random_state: int | None = 0,
+        random_state: Seed = 0,
         device: str = "auto",
         verbose: bool = False,
     ) -> None:
@@ -64,6 +71,7 @@ class Detector(BaseDetector):
             batch_size=batch_size,
             learning_rate=learning_rate,
             patience=patience,
+            trainer=trainer,
             alpha=alpha,
             calibration_fraction=calibration_fraction,
             validation_fraction=validation_fraction,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ganlib.data.content import row_hash
 from ganlib.data.split import mixed, seeded
 from ganlib.errors import ConfigError, DataError
 
@@ -50,7 +49,7 @@ def normal_rows(y: Any, rows: int) -> np.ndarray:
             f"y was ignored: it holds {shown}, but a detector reads 0 (normal) and 1 (anomaly), or words of which "
             "'normal' marks normal rows",
             UserWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
         return np.ones(rows, dtype=bool)
     if anomalous.all():
@@ -60,35 +59,31 @@ def normal_rows(y: Any, rows: int) -> np.ndarray:
     return ~anomalous.to_numpy()
 
 
-def hold_out(frame: pd.DataFrame, validation: float, calibration: float, seed: int) -> HeldOut:
-    """Split by row content, so that the split hardly depends on row order or on rows added later.
+def hold_out(content: np.ndarray, validation: float, calibration: float, seed: int) -> HeldOut:
+    """Split examples by ``content``, their hashes uint64 ``(n,)``: the split hardly depends on order or later rows.
 
     Copies of a row are numbered and split independently. The parts are thus exchangeable, as conformal p-values
     require, and the most common row of a table is not confined to one part. Positions are in hash order, so that
-    training does not depend on the order of the table. Raises ConfigError for bad fractions, DataError for fewer than
-    10 rows.
+    training does not depend on the order of the table. Raises ConfigError for fractions that leave nothing to train
+    on, DataError for fewer than 10 rows.
     """
-    for name, share, low in (("validation", validation, True), ("calibration", calibration, False)):
-        if not (0 <= share < 1) or (share == 0 and not low):
-            raise ConfigError(f"{name}_fraction must lie between 0 and 1, not {share}")
     if validation + calibration >= 1:
         raise ConfigError(
             f"validation_fraction and calibration_fraction leave nothing to train on: {validation} + {calibration}"
         )
-    n = len(frame)
+    n = len(content)
     if n < LEAST_ROWS:
         raise DataError(
             f"a detector needs at least {LEAST_ROWS} normal rows, to train and to calibrate; got n_samples={n}"
         )
-    order = _hash_order(frame, seed)
+    order = _hash_order(content, seed)
     held = max(1, round(n * calibration))
     watched = max(1, round(n * validation)) if validation else 0
     return HeldOut(order[held + watched :], order[held : held + watched], order[:held])
 
 
-def _hash_order(frame: pd.DataFrame, seed: int) -> np.ndarray:
+def _hash_order(content: np.ndarray, seed: int) -> np.ndarray:
     """Positions sorted by a seeded hash of (row content, number of the copy)."""
-    content = row_hash(frame)
     copies = pd.Series(content).groupby(content).cumcount().to_numpy(dtype=np.uint64)
     keys = seeded(content, seed)
     keys = mixed(keys + mixed(copies + np.uint64(0x632BE59BD9B4E019)))

@@ -79,7 +79,7 @@ def compare_detectors(
 
 def contrast(detector: BaseDetector, X: Any, random_state: int = 0) -> float:
     """AUROC of held-out rows against themselves with a random third of their columns permuted; 0.5 is chance."""
-    if detector.arrays_ is not None:
+    if not detector.reader_.tabular:
         raise ConfigError("detectors of images and series are compared with labels: give a y that marks anomalies")
     features = [c.name for c in detector.schema_.features]
     broken = permuted_columns(X, random_state, columns=features)

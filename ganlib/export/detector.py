@@ -8,19 +8,17 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from torch import Tensor, nn
 
 from ganlib.calibrate import Calibration
-from ganlib.calibrate.conformal import TIE, as_scores
-from ganlib.errors import ParityError
+from ganlib.calibrate.conformal import as_scores
 from ganlib.explain.occlusion import by_residual, column_weights, contributions, score_base, unexpected_missing
 from ganlib.export.builder import GraphBuilder
 from ganlib.export.decision import add_decision
 from ganlib.export.explain_graph import add_contributions
-from ganlib.export.golden import ROWS, schema_feeds, to_json
+from ganlib.export.golden import ROWS, firm_rows, schema_feeds, to_json
 from ganlib.export.network import Network, export_network
 from ganlib.export.parity import check_contributions, check_detector, open_session
-from ganlib.export.parts import Sealed, check_names
+from ganlib.export.parts import Sealed, Single, alarm_budget, check_names, in_either_precision
 from ganlib.export.preprocess import encode_columns
 
 RESERVED = ("alpha", "explain", "anomaly_score", "p_value", "is_anomaly", "contributions")
@@ -37,16 +35,10 @@ def seal_detector(estimator: Any) -> Sealed:
     """
     encoder = estimator.encoder_
     check_names((c for c in encoder.schema.columns if c.role in ("feature", "group")), RESERVED)
-    try:
-        return _seal_in(estimator, _Single)
-    except ParityError as coarse:
-        try:
-            return _seal_in(estimator, _Double)
-        except ParityError:
-            raise coarse from None
+    return in_either_precision(lambda precision: _seal_in(estimator, precision))
 
 
-def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
+def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
     encoder, calibration = estimator.encoder_, estimator.calibration_
     model, exporter = _graph(estimator, precision)
     session = open_session(model.SerializeToString())
@@ -56,7 +48,7 @@ def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
     _check_explanations(estimator, session, {n: v[:_EXPLAINED] for n, v in feeds.items()}, scores[:_EXPLAINED])
     metadata = {
         "features": [c.input for c in encoder.codes],
-        "calibration": calibration.to_dict() | {"group_column": encoder.schema.group, "alpha": _alpha(estimator)},
+        "calibration": calibration.to_dict() | {"group_column": encoder.schema.group, "alpha": alarm_budget(estimator)},
         "contributions": {"property": PROPERTY, "base": score_base(calibration)},
         "golden": _golden(estimator, session),
     }
@@ -65,12 +57,7 @@ def _seal_in(estimator: Any, precision: type[_Single]) -> Sealed:
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
 
 
-def _alpha(estimator: Any) -> float:
-    """The default alarm budget: that of the fit, as far as the calibration supports it."""
-    return float(getattr(estimator, "alpha_", 0.01))
-
-
-def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, str]:
+def _graph(estimator: Any, precision: type[Single]) -> tuple[onnx.ModelProto, str]:
     encoder, calibration = estimator.encoder_, estimator.calibration_
     group = encoder.schema.group
     group_input = None if group is None else encoder.schema.column(group).input
@@ -79,7 +66,7 @@ def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, s
     network = export_network(precision(estimator.scorer_), torch.zeros(2, encoder.width))
     weights = network.add_weights(builder, f"{builder.prefix}weights/")
     raw = network.add_nodes(builder, weights, f"{builder.prefix}net/", encoded.x)
-    alpha = builder.option("alpha", _alpha(estimator), np.float32)
+    alpha = builder.option("alpha", alarm_budget(estimator), np.float32)
     explain = builder.option("explain", False, np.bool_)
     add_decision(builder, calibration, raw, group_input, alpha)
     residual = _residual(estimator, precision)
@@ -90,49 +77,7 @@ def _graph(estimator: Any, precision: type[_Single]) -> tuple[onnx.ModelProto, s
     return builder.model("detector"), network.exporter
 
 
-class _Single(nn.Module):
-    """A scorer, or another ``method`` of it, as a module."""
-
-    def __init__(self, scorer: Any, method: str = "forward") -> None:
-        super().__init__()
-        self.scorer, self.method = copy.deepcopy(scorer), method
-
-    def forward(self, x: Tensor) -> Tensor:
-        return getattr(self.scorer, self.method)(x)
-
-
-class _Double(_Single):
-    """The same in double precision, float32 outside."""
-
-    def __init__(self, scorer: Any, method: str = "forward") -> None:
-        super().__init__(scorer, method)
-        self.scorer = _without_leaky_relu(self.scorer).double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.double()).float()
-
-
-class _Slope(nn.Module):
-    """LeakyReLU as a maximum: onnxruntime has no LeakyRelu in double."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        self.slope = slope
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.maximum(x, self.slope * x)
-
-
-def _without_leaky_relu(module: nn.Module) -> nn.Module:
-    for name, child in module.named_children():
-        if isinstance(child, nn.LeakyReLU) and child.negative_slope <= 1:
-            setattr(module, name, _Slope(child.negative_slope))
-        else:
-            _without_leaky_relu(child)
-    return module
-
-
-def _residual(estimator: Any, precision: type[_Single]) -> Network | None:
+def _residual(estimator: Any, precision: type[Single]) -> Network | None:
     if not by_residual(estimator.scorer_, estimator.encoder_):
         return None
     return export_network(precision(estimator.scorer_, "residual"), torch.zeros(2, estimator.encoder_.width))
@@ -159,11 +104,8 @@ def _golden(estimator: Any, session: Any) -> dict[str, Any]:
     feeds = schema_feeds(estimator.encoder_, _CANDIDATES, seed=2)
     scores, groups = _torch_scores(estimator, feeds), estimator._groups(feeds)
     p = calibration.p_value(scores, groups)
-    reach = np.float32(0.9 * TIE) * np.maximum(np.abs(scores), np.float32(calibration.median_score))
-    near = [calibration.p_value(scores + sign * reach, groups) for sign in (-1, 1)]
     (got,) = session.run(["anomaly_score"], feeds)
-    # Other machines round differently, so choose rows with a margin.
-    stable = (np.abs(got - scores) <= 0.25 * reach) & (np.abs(near - p).max(0) < 5e-5)
+    stable = firm_rows(calibration, got, scores, groups)
     rows = np.resize(np.flatnonzero(stable) if stable.any() else np.arange(ROWS), ROWS)
     chosen = {name: feed[rows] for name, feed in feeds.items()}
     check_detector(session, chosen, scores[rows], calibration, None if groups is None else groups[rows])

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ganlib.calibrate import Calibration
+from ganlib.calibrate.conformal import TIE
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS, text_features
 
-ROWS = 32
+ROWS, ARRAY_ROWS = 32, 8
 UNSEEN = "never seen: \u00e9\u4e2d"
 _WORDS = ("alpha", "beta 12", "Gamma-Delta", "0042", "The quick brown fox", "\u00fcber", "a", "X" * 40)
 _DATES = (NO_DATE, 0, -1, -2_208_988_800_000_000, 4_102_444_800_000_000)
@@ -88,3 +90,11 @@ def _value(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
     return None if value == NO_DATE else value
+
+
+def firm_rows(calibration: Calibration, got: np.ndarray, scores: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Mask of the rows whose score and p-value agree with a margin, because other machines round differently."""
+    reach = np.float32(0.9 * TIE) * np.maximum(np.abs(scores), np.float32(calibration.median_score))
+    near = [calibration.p_value(scores + sign * reach, groups) for sign in (-1, 1)]
+    p = calibration.p_value(scores, groups)
+    return (np.abs(got - scores) <= 0.25 * reach) & (np.abs(near - p).max(0) < 5e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.export.golden import to_json
 from ganlib.export.parity import Parity
+from serving.table.artificial import spread as spread
 
 GOLDEN, POSITIONS = 8, 64
 TOLERANCE = 1e-4
@@ -197,14 +197,3 @@ def positions(width: int) -> np.ndarray:
     """At most 64 positions, evenly spread over ``width``."""
     count = min(POSITIONS, width)
     return np.arange(count) * width // count
-
-
-def spread(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Inputs that any reader can recompute: float32 ``(n, *shape)`` in [-1, 1), rows of a Weyl sequence.
-
-    Position j of row r is ((r · size + j) · 2654435769 mod 2^32) / 2^31 - 1.
-    """
-    size = math.prod(shape)
-    index = rows.astype(np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
-    turned = (index * np.uint64(2654435769)) % np.uint64(2**32)
-    return (turned.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(len(rows), *shape)

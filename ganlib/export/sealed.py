@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Mapping
@@ -19,13 +18,18 @@ import ganlib
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
+from ganlib.export.array_detector import seal_array_detector
 from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.parity import check_opens
 from ganlib.export.parts import Sealed
+from ganlib.files import write_whole
 from ganlib.training import Algorithm
-from serving.opening.metadata import FORMAT_VERSION, hashes_of
+from serving.opening.metadata import hashes_of
+
+# Detectors of arrays say their own (ganlib.export.array_detector); everything else is readable by earlier releases.
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ def seal(
     name); missing entries are taken from the estimator's ``training_``, or are null. Equal estimators give equal
     bytes. Parent folders are created.
 
-    Augmenters of images output bytes ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions
-    is conditioned on their embeddings, ``augmenter.arrays_.embed(captions)``.
+    Detectors of images and series take arrays as they were fitted on. Augmenters of images output bytes
+    ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions is conditioned on their embeddings,
+    ``augmenter.arrays_.embed(captions)``.
 
     Raises ConfigError for an estimator that is not fitted, a column whose name the graph needs, or an invalid path;
     ParityError if the graph does not reproduce torch. Nothing is written then.
@@ -96,10 +101,12 @@ def save_sealed(
 
 def _parts(estimator: Any) -> Sealed:
     """The estimator's graph with its metadata."""
-    if getattr(estimator, "arrays_", None) is not None:
-        if hasattr(estimator, "calibration_"):
-            raise ConfigError("detectors of images and series are not sealed yet; the format holds those of tables")
-        return _array_parts(estimator)
+    reader = getattr(estimator, "reader_", None)
+    if reader is not None and not reader.tabular:
+        if not hasattr(estimator, "calibration_"):
+            return _array_parts(estimator)
+        parts = seal_array_detector(estimator)
+        return replace(parts, metadata={**parts.metadata, "model": _model_card(estimator)})
     if hasattr(estimator, "calibration_"):
         parts = seal_detector(estimator)
     elif hasattr(estimator, "conditions_"):
@@ -152,7 +159,7 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
         "onnx": onnx.__version__,
         "python": platform.python_version(),
     }
-    entries = dict(facts) | {"format_version": FORMAT_VERSION, "versions": versions}
+    entries = {"format_version": FORMAT_VERSION, **facts, "versions": versions}
     written = {key: _json(value) for key, value in entries.items()}
     written["hashes"] = _json(hashes_of(model.graph.SerializeToString(deterministic=True), written))
     model.producer_version = ganlib.__version__
@@ -175,23 +182,6 @@ def write_sealed(model: onnx.ModelProto, path: Path) -> str:
         raise ConfigError(f"{str(path)!r} lies in a file, not in a folder: name a file to seal into") from None
     if path.is_dir():
         raise ConfigError(f"{str(path)!r} is a folder: name a file to seal into, such as {str(path / 'model.onnx')!r}")
-    _write(path, data)
-    _write(path.with_name(path.name + ".sha256"), f"{sha256}  {path.name}\n".encode())
+    write_whole(path, data)
+    write_whole(path.with_name(path.name + ".sha256"), f"{sha256}  {path.name}\n".encode())
     return sha256
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

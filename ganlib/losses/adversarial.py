@@ -1,15 +1,14 @@
 """Adversarial objectives as rows of one table. Critics return logits; the row owns the link function.
 
-A row maps a ``Play`` (data, generated examples and the critic's view of both) to scalars that are minimised, and
-carries what its source trains it with. A critic's score is high for real examples in every row; an energy critic's
-score is minus its energy.
+A row maps a ``Play`` (data, generated examples and the critic's scores of both) to scalars that are minimised, and
+holds the training recipe of its source. In every row a critic's score is high for real examples; the score of an
+energy critic is minus its energy.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,8 +16,11 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu, softplus
 
 from ganlib.errors import ConfigError
+from ganlib.losses.f_divergence import DIVERGENCES
+from ganlib.losses.f_divergence import Divergence as Divergence
+from ganlib.losses.f_divergence import divergence_bound as divergence_bound
 from ganlib.losses.kernels import energy_distance, rbf_mmd
-from ganlib.losses.objective import Objective, Play, Recipe, scored
+from ganlib.losses.objective import Objective, Play, Recipe
 
 
 def _cross_entropy(play: Play) -> Tensor:
@@ -100,47 +102,6 @@ def _fisher_update(play: Play, state: Mapping[str, Tensor]) -> None:
     state["multiplier"].add_(play.options["rho"] * excess.detach())
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """An f-divergence: the critic's output activation g_f(v), and the conjugate f*(g_f(v)), both of logits.
-
-    ``scale`` turns the bound into the divergence's usual value. ``original``: the generator minimises the bound itself,
-    where maximising E g_f(V(G(z))) (the paper's section 3.2) has slopes that grow exponentially.
-    """
-
-    activation: Callable[[Tensor], Tensor]
-    conjugate: Callable[[Tensor], Tensor]
-    scale: float = 1.0
-    original: bool = False
-
-    def bound(self, play: Play) -> Tensor:
-        """E g_f(V(x)) - E f*(g_f(V(G(z)))): never above the divergence (arXiv 1606.00709, equation 4)."""
-        return self.activation(play.real).mean() - self.conjugate(play.fake).mean()
-
-
-_LOG2 = math.log(2)
-DIVERGENCES: dict[str, Divergence] = {
-    "kl": Divergence(lambda v: v, lambda v: torch.exp(v - 1)),
-    "reverse_kl": Divergence(lambda v: -torch.exp(-v), lambda v: v - 1, original=True),
-    "pearson": Divergence(lambda v: v, lambda v: 0.25 * v.square() + v),
-    "squared_hellinger": Divergence(lambda v: 1 - torch.exp(-v), lambda v: torch.exp(v) - 1),
-    # The paper's f is that of twice the Jensen-Shannon divergence.
-    "jensen_shannon": Divergence(lambda v: _LOG2 - softplus(-v), lambda v: softplus(v) - _LOG2, 0.5),
-    # D = 2 JS - log 4.
-    "gan": Divergence(lambda v: -softplus(-v), softplus),
-}
-
-
-def divergence_bound(name: str, real: Tensor, fake: Tensor) -> Tensor:
-    """Lower bound of a named f-divergence D(P || Q), a scalar, from logits of samples of P and Q; to be maximised.
-
-    Source: Nowozin et al., f-GAN, arXiv 1606.00709, equation 4 and table 2. Raises ConfigError on an unknown name.
-    """
-    if name not in DIVERGENCES:
-        raise ConfigError(f"no f-divergence is called {name!r}; choose {', '.join(sorted(DIVERGENCES))}")
-    return DIVERGENCES[name].scale * DIVERGENCES[name].bound(scored(real, fake))
-
-
 def _f_gan(name: str, **toy: Any) -> Objective:
     """One row for an f-divergence."""
     f = DIVERGENCES[name]
@@ -156,7 +117,7 @@ def _f_gan(name: str, **toy: Any) -> Objective:
     )
 
 
-# Bounds that grow without limit: without a penalty their critics run away on most seeds.
+# These bounds grow without limit; without a penalty their critics diverge on most seeds.
 _STEADY = {"learning_rate": 1e-3, "penalty": "zero_centred", "penalty_weight": 1.0}
 _ADAM_WGAN = Recipe(learning_rate=1e-4, betas=(0.5, 0.9), critic_steps=5, penalty="two_sided")
 _LEAST_SQUARES = Objective(
@@ -291,7 +252,7 @@ _ROWS = (
         state={"k": 0.0},
         update=_equilibrium_update,
         watch=_equilibrium_measure,
-        couples="the equilibrium follows the mean energy of the batch",
+        couples="the equilibrium depends on the mean energy of the batch",
         detects=True,
         model="began",
         toy={
@@ -360,20 +321,20 @@ _SHIPPED = frozenset(OBJECTIVES)
 
 
 def add_objective(row: Objective) -> Objective:
-    """Add a row of your own, to be named like the others, or replace it.
+    """Add a custom objective, which can then be used by name, or replace one.
 
-    Raises ConfigError on the name of one of the library's, and on a ``kind`` that is none.
+    Raises ConfigError for the name of one of the library's objectives, and for an unknown ``kind``.
     """
     if row.name in _SHIPPED:
-        raise ConfigError(f"an objective of the library is called {row.name!r}: choose another name")
+        raise ConfigError(f"an objective of the library is called {row.name!r}; choose another name")
     if row.kind not in ("logit", "energy", "none"):
-        raise ConfigError(f"the kind of an objective is logit, energy or none, not {row.kind!r}")
+        raise ConfigError(f"the kind of an objective must be logit, energy or none, not {row.kind!r}")
     OBJECTIVES[row.name] = row
     return row
 
 
 def objective(name: str) -> Objective:
-    """The row of this name; raises ConfigError naming all, and both meanings of "lsgan"."""
+    """The row of this name; raises ConfigError, listing the names, if there is none."""
     if name in OBJECTIVES:
         return OBJECTIVES[name]
     if name == "lsgan":

@@ -1,4 +1,4 @@
-"""Distances between samples by kernels, as differentiable losses (``ganlib.metrics.two_sample`` tests with them)."""
+"""Kernel distances between samples, as differentiable losses; ``ganlib.metrics.two_sample`` has the tests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def rbf_mmd(x: Tensor, y: Tensor, scales: tuple[float, ...] = SCALES) -> Tensor:
     """
     n, m = len(x), len(y)
     squared = torch.cdist(x, x).square()
-    # All but the diagonal, without a mask, for whose size a CPU would wait: each row from behind a diagonal entry.
+    # All but the diagonal: rows that start behind each diagonal entry, because a CPU would wait for a mask's size.
     off_diagonal = squared.flatten()[1:].view(n - 1, n + 1)[:, :-1]
     median = off_diagonal.median().detach().clamp(min=1e-12)
 
     def kernel(distance: Tensor) -> Tensor:
         return torch.stack([torch.exp(-distance / (scale * median)) for scale in scales]).mean(0)
 
-    # Squared distances by the binomial formula: cdist's gradient is infinite at 0.
+    # Squared distances by the binomial formula, because cdist's gradient is infinite at 0.
     xx, yy, xy = kernel(squared), kernel(_squared(y, y)), kernel(_squared(x, y))
     off_x = (xx.sum() - xx.diagonal().sum()) / (n * (n - 1))
     off_y = (yy.sum() - yy.diagonal().sum()) / (m * (m - 1))
@@ -46,7 +46,7 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:
-    # Differences of large numbers: half precision would leave nothing of them.
+    # Differences of large numbers would be lost in half precision.
     with torch.autocast(a.device.type, enabled=False):
         a, b = (v if v.dtype == torch.float64 else v.float() for v in (a, b))
         product = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T

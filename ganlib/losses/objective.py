@@ -1,4 +1,4 @@
-"""What an adversarial objective is: how it sees a batch of the game, and what its source trains it with."""
+"""Adversarial objectives: the losses of both players, and the training recipe of the source."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from ganlib.errors import ConfigError
+from ganlib.losses.divergence import wide
 
 
 class Play:
-    """One batch of the game as an objective sees it.
+    """One batch of the game: the arguments of an objective.
 
-    ``x`` is data and ``made`` generated, both ``(n, *shape)``; ``real`` and ``fake`` are the critic's scores ``(n, 1)``
-    of both, computed when first asked for; ``options`` are the row's numbers, ``state`` its scalar buffers by name.
+    ``x`` are data and ``made`` generated examples, both ``(n, *shape)``. ``real`` and ``fake`` are the critic's scores
+    ``(n, 1)`` of them, computed on first use. ``options`` are the objective's numbers, ``state`` its scalar buffers.
     """
 
     def __init__(
@@ -36,14 +37,14 @@ class Play:
     def real(self) -> Tensor:
         """The critic's score of the data."""
         if "real" not in self._memo:
-            self._memo["real"] = self.score(self.x)
+            self._memo["real"] = wide(self.score(self.x))
         return self._memo["real"]
 
     @property
     def fake(self) -> Tensor:
         """The critic's score of the generated examples."""
         if "fake" not in self._memo:
-            self._memo["fake"] = self.score(self.made)
+            self._memo["fake"] = wide(self.score(self.made))
         return self._memo["fake"]
 
     @property
@@ -54,13 +55,13 @@ class Play:
     def features(self, x: Tensor) -> Tensor:
         """The critic's last hidden features ``(n, f)``."""
         if self._features is None:
-            raise ConfigError("this objective needs the critic's features, which were not given")
+            raise ConfigError("this objective needs the critic's features; pass features= to Play")
         return self._features(x)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a source trains an objective with; a model's own options win.
+    """The settings with which a source trains an objective; a model's options override them.
 
     ``critic_steps`` per generator step; ``warm_up``: 100 critic steps for each of the first 25 generator steps and
     every 500th. ``clip`` bounds the critic's weights, 0 for none. ``penalty`` names a row of
@@ -84,12 +85,15 @@ class Recipe:
 class Objective:
     """One adversarial game. ``critic(play)`` and ``generator(play)`` are minimised by their players.
 
-    ``kind`` says what the critic is: a network with one ``logit``, an auto-encoder whose reconstruction error is an
-    ``energy``, or ``none``. ``options`` are the row's numbers with their defaults. ``state`` names scalar buffers and
-    their start; ``update(play, state)`` moves them after each critic step. ``watch(play)`` is logged, not minimised.
-    ``detects``: the trained critic's score is an anomaly score with its sign turned. ``examples``: the row looks at the
-    examples themselves, not at scores alone. ``couples`` says why examples of a batch depend on each other, where they
-    do. ``model`` is the registry name under which the row is also a model; ``toy`` changes that model's toy.
+    - ``kind``: the critic is a network with one ``logit``, an auto-encoder whose reconstruction error is an
+      ``energy``, or ``none``.
+    - ``options``: the objective's numbers, with their defaults.
+    - ``state``: initial values of scalar buffers, by name; ``update(play, state)`` changes them after each critic step.
+    - ``watch(play)``: values that are logged, not minimised.
+    - ``detects``: minus the trained critic's score is an anomaly score.
+    - ``examples``: the losses read the examples, not only their scores.
+    - ``couples``: the reason why examples of a batch depend on each other, empty if they do not.
+    - ``model``: the registry name of the model with this objective; ``toy`` changes that model's toy.
     """
 
     name: str
@@ -109,14 +113,14 @@ class Objective:
     toy: Mapping[str, Any] = field(default_factory=dict)
 
     def critic_of(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The critic's side from scores alone, for games that are part of a larger model."""
+        """The critic's loss from scores, for games within a larger model."""
         return self.critic(scored(real, fake, self.options))
 
     def generator_of(self, fake: Tensor) -> Tensor:
-        """The generator's side from scores alone."""
+        """The generator's loss from scores."""
         return self.generator(scored(fake, fake, self.options))
 
 
 def scored(real: Tensor, fake: Tensor, options: Mapping[str, float] | None = None) -> Play:
-    """A play whose scores are known."""
+    """A play with known scores."""
     return Play(lambda scores: scores, real, fake, options)

@@ -1,4 +1,4 @@
-"""Penalties on a critic's slope, as rows of one table. All are per example: no layer may couple the batch."""
+"""Penalties on a critic's slope, as rows of one table. All are per example, so no layer may couple the batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def slopes(score: Score, at: Tensor) -> Tensor:
     """Norm of the critic's gradient at each point of ``(n, *shape)``, ``(n,)``; differentiable."""
     at = at.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(_of_examples(score, at).sum(), at, create_graph=True)
-    # The norm's own gradient is infinite at 0.
+    # The gradient of the norm is infinite at 0.
     return (slope.flatten(1).square().sum(1) + 1e-16).sqrt()
 
 
@@ -30,49 +30,49 @@ def _of_examples(score: Score, at: Tensor) -> Tensor:
     return score(at).reshape(len(at), -1).mean(1)
 
 
-def _between(x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+def _between(x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
     mix = batch.rand(*(1 for _ in x.shape[1:]))
-    return mix * x + (1 - mix) * made
+    return mix * x + (1 - mix) * generated
 
 
-def _two_sided(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
-    return (slopes(score, _between(x, made, batch)) - 1).square().mean()
+def _two_sided(score: Score, x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
+    return (slopes(score, _between(x, generated, batch)) - 1).square().mean()
 
 
-def _one_sided(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
-    return (slopes(score, _between(x, made, batch)) - 1).relu().square().mean()
+def _one_sided(score: Score, x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
+    return (slopes(score, _between(x, generated, batch)) - 1).relu().square().mean()
 
 
-def _difference_quotient(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
-    points, other = _between(x, made, batch).detach(), batch.permutation()
-    # Both ends of all chords are judged in one forward, which is what makes this cheaper than a slope.
+def _difference_quotient(score: Score, x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
+    points, other = _between(x, generated, batch).detach(), batch.permutation()
+    # One forward scores both ends of all chords, so that this is cheaper than a slope.
     scores = _of_examples(score, points)
     rise, run = (scores - scores[other]).abs(), (points - points[other]).flatten(1).norm(dim=1)
     return (rise / (run + 1e-6) - 1).square().mean()
 
 
-def _dragan(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+def _dragan(score: Score, x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
     reach = batch.rand(*(1 for _ in x.shape[1:]))
     at = x + reach * 0.5 * x.std() * batch.rand(*x.shape[1:])
     return (slopes(score, at) - 1).square().mean()
 
 
-def _zero_centred(score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+def _zero_centred(score: Score, x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
     return 0.5 * slopes(score, x).square().mean()
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """``value(score, x, made, batch)``: a scalar without its weight; ``batch`` is the source of noise."""
+    """``value(score, x, generated, batch)``: a scalar without its weight; ``batch`` is the source of noise."""
 
     name: str
     value: Callable[[Score, Tensor, Tensor, Batch], Tensor]
     source: str
 
-    def __call__(self, score: Score, x: Tensor, made: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, score: Score, x: Tensor, generated: Tensor, batch: Batch) -> Tensor:
         """The value in float32, also under autocast, where second derivatives would lose too much precision."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.value(score, x.float(), made.float(), batch)
+            return self.value(score, x.float(), generated.float(), batch)
 
 
 PENALTIES: dict[str, Penalty] = {
@@ -94,7 +94,7 @@ PENALTIES: dict[str, Penalty] = {
 
 
 def penalty(name: str) -> Penalty:
-    """The row of this name; raises ConfigError naming all."""
+    """The row of this name; raises ConfigError, listing the names, if there is none."""
     if name not in PENALTIES:
         raise ConfigError(f"no penalty is called {name!r}; choose none, {', '.join(sorted(PENALTIES))}")
     return PENALTIES[name]

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from ganlib.data.fields import Block, runs
 from ganlib.data.spec import DataSpec
-from ganlib.losses.divergence import gaussian_nll
+from ganlib.losses.divergence import gaussian_nll, wide
 
 
 def positions(blocks: Sequence[Block], kind: str, dim: int) -> Tensor:
-    """Indices of the positions that belong to blocks of a kind; with no blocks at all, every position is a number."""
+    """Indices of the positions in blocks of a kind; without blocks, every position is a number."""
     if not blocks:
         return torch.arange(dim if kind == "number" else 0)
     chosen = [i for block in blocks if block.kind == kind for i in range(block.start, block.stop)]
@@ -27,7 +27,7 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
     ``output`` and ``x`` are ``(n, d)``: means for numbers, logits for flags and categories. ``log_variance``
     broadcasts to ``(n, d)`` and is used at the numbers only.
     """
-    log_variance = log_variance.expand_as(x)
+    output, log_variance = wide(output), wide(log_variance).expand_as(x)
     if not blocks:
         return gaussian_nll(x, output, log_variance)
     parts = []
@@ -49,7 +49,7 @@ def row_nll(blocks: Sequence[Block], output: Tensor, log_variance: Tensor, x: Te
 def example_nll(spec: DataSpec, output: Tensor, log_variance: Tensor, x: Tensor) -> Tensor:
     """-log p(x | output) in nats, ``(n, terms)``: by column for table rows, by value for images and series.
 
-    Images are Gaussian round tanh(output), series round output; ``log_variance`` broadcasts to ``(n, d)``.
+    Images are Gaussian around tanh(output), series around output; ``log_variance`` broadcasts to ``(n, d)``.
     """
     if len(spec.shape) == 1:
         return row_nll(spec.blocks, output, log_variance, x)

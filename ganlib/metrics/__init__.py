@@ -1,1 +1,1 @@
-"""Metrics with known answers."""
+"""Metrics of detectors, generators and augmenters."""

@@ -18,7 +18,7 @@ TREATMENTS = ("none", "copies", "interpolation", "synthetic")
 
 
 class Predictor(Protocol):
-    """Anything that gives class numbers for samples."""
+    """A classifier with ``predict``."""
 
     def predict(self, x: Any) -> np.ndarray:
         """Class numbers ``(n,)`` for ``x`` ``(n, ...)``."""
@@ -82,8 +82,8 @@ def class_consistency(classifier: Predictor, x: np.ndarray | Tensor, y: np.ndarr
 
     In [0, 1]; 1 / classes is chance. The classifier must be trained on real rows and not be part of the generator.
 
-    Source: the accuracy of AC-GAN samples, Odena et al., 1610.09585. Raises DataError on no samples,
-    mismatched labels or non-finite values; ConfigError on a classifier that does not ``predict`` class numbers.
+    Source: the accuracy of AC-GAN samples, Odena et al., 1610.09585. Raises DataError for no samples,
+    mismatched labels or non-finite values; ConfigError for a classifier that does not ``predict`` class numbers.
     """
     labels = as_labels("y", y, len(as_array("x", x)))
     if not callable(getattr(classifier, "predict", None)):
@@ -103,8 +103,8 @@ def class_diversity(
     1 is the same spread, 0 a class collapsed to one sample. ``real`` ``(m, ...)`` and ``fake`` ``(n, ...)`` are
     flattened; the distance is Euclidean, on raw values or on features.
 
-    Source: within-class diversity as in Odena et al., 1610.09585, with this distance in the place of
-    MS-SSIM. Raises DataError on a class with fewer than 2 samples or with no spread among its reals, mismatched or
+    Source: within-class diversity as in Odena et al., 1610.09585, with this distance instead of
+    MS-SSIM. Raises DataError for a class with fewer than 2 samples or with no spread among its reals, mismatched or
     non-finite values.
     """
     reals = _labelled("real", real, real_y)
@@ -132,8 +132,8 @@ def _spread(name: str, data: _Labelled, c: int) -> float:
 class SyntheticReport:
     """Accuracies on real test rows after training on: synthetic rows (``tstr``), real rows (``trtr``) and baselines.
 
-    The baselines: samples of one Gaussian a class, and the class means alone. A generator whose ``tstr`` is under
-    ``gaussians`` adds nothing that a covariance matrix does not.
+    The baselines: samples of one Gaussian per class, and only the class means. A generator with ``tstr`` below
+    ``gaussians`` is no better than a covariance matrix.
     """
 
     tstr: float
@@ -158,7 +158,7 @@ def train_on_synthetic(
     columns of a table first) or "cnn" (images in [-1, 1]). The Gaussian baseline samples as many rows per class as the
     fakes have, clipped to [-1, 1] for "cnn"; for a class without fakes, as many as the training rows have.
 
-    Source: Esteban et al., 1706.02633 (TSTR). Raises DataError on a training set of one class, test rows of a class
+    Source: Esteban et al., 1706.02633 (TSTR). Raises DataError for a training set of one class, test rows of a class
     without training rows, mismatched or non-finite values, images beyond [-1, 1]; ConfigError on an unknown learner.
     """
     reals = _labelled("real_train", real_train, real_train_y, learner=learner)
@@ -170,12 +170,12 @@ def train_on_synthetic(
         )
     classes = [int(c) for c in np.unique(reals.y)]
     counts = {c: int((fakes.y == c).sum()) or int((reals.y == c).sum()) for c in classes}
-    draws, drawn_y = class_gaussians(reals.x, reals.y, counts, random_state)
-    # A Gaussian's tails leave the range of images.
-    drawn = _Labelled(draws.clip(-1, 1) if learner == "cnn" else draws, drawn_y)
+    rows, labels = class_gaussians(reals.x, reals.y, counts, random_state)
+    # A Gaussian's tails exceed the range of images.
+    control = _Labelled(rows.clip(-1, 1) if learner == "cnn" else rows, labels)
     means = _Labelled(np.stack([reals.x[reals.y == c].mean(0) for c in classes]), np.asarray(classes))
     tstr, trtr, gaussians, only_means = (
-        data.fit(learner, random_state).accuracy(test) for data in (fakes, reals, drawn, means)
+        data.fit(learner, random_state).accuracy(test) for data in (fakes, reals, control, means)
     )
     return SyntheticReport(tstr, trtr, gaussians, only_means)
 
@@ -189,33 +189,33 @@ def class_gaussians(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Baseline generator: ``counts`` rows of each class from a Gaussian fitted to it, with their class numbers.
 
-    Full covariance per class, shrunk by ``shrinkage`` towards the diagonal of the classes' mean variance: that keeps
-    a class of few rows, even one, from having none. Rows are ``(sum of counts, ...)`` in the shape of ``x``. Raises
-    DataError on a class that ``y`` lacks.
+    Full covariance per class, shrunk by ``shrinkage`` towards the diagonal of the classes' mean variance, so that a
+    class of few rows, even one, has a covariance. Rows are ``(sum of counts, ...)`` in the shape of ``x``. Raises
+    DataError for a class without rows.
     """
     data = _labelled("x", x, y)
     rows, rng = data.x.reshape(len(data.x), -1), np.random.default_rng(random_state)
     pooled = np.mean([rows[data.y == c].var(0) for c in np.unique(data.y)], 0)
-    drawn = []
+    parts = []
     for c, count in counts.items():
-        own = rows[data.y == c]
-        if not len(own):
+        members = rows[data.y == c]
+        if not len(members):
             raise DataError(f"class {c} has no rows in x: leave it out of counts")
-        centred = own - own.mean(0)
-        covariance = (1 - shrinkage) * centred.T @ centred / max(1, len(own) - 1) + shrinkage * np.diag(pooled)
+        centred = members - members.mean(0)
+        covariance = (1 - shrinkage) * centred.T @ centred / max(1, len(members) - 1) + shrinkage * np.diag(pooled)
         values, vectors = np.linalg.eigh(covariance)
         factor = vectors * np.sqrt(values.clip(0))
-        drawn.append(own.mean(0) + rng.standard_normal((count, rows.shape[1])) @ factor.T)
+        parts.append(members.mean(0) + rng.standard_normal((count, rows.shape[1])) @ factor.T)
     labels = np.repeat(np.fromiter(counts, dtype=np.int64), list(counts.values()))
-    return np.concatenate(drawn).reshape(-1, *data.x.shape[1:]), labels
+    return np.concatenate(parts).reshape(-1, *data.x.shape[1:]), labels
 
 
 @dataclass(frozen=True)
 class RareClassReport:
     """Recall of the rare class, and accuracy over all classes, on real test rows: by treatment, a value per seed.
 
-    The treatments: "none", "copies", "interpolation", "synthetic". Accuracy stands beside recall because rows that
-    flood the learner with the rare class buy recall with errors elsewhere.
+    Treatments are "none", "copies", "interpolation" and "synthetic". Accuracy is reported too, because many rows of the
+    rare class can raise recall at the cost of errors in other classes.
     """
 
     recall: Mapping[str, tuple[float, ...]]
@@ -223,7 +223,7 @@ class RareClassReport:
 
     @property
     def gain(self) -> float:
-        """Mean recall with synthetic rows less the best mean without; at or below 0 reads "no gain"."""
+        """Mean recall with synthetic rows minus the best mean without; there is no gain if it is 0 or less."""
         means = {name: float(np.mean(values)) for name, values in self.recall.items()}
         return means.pop("synthetic") - max(means.values())
 
@@ -242,15 +242,15 @@ def rare_class_recall(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     learner: str = "logistic",
 ) -> RareClassReport:
-    """Does augmentation help a class that is cut to ``keep`` real rows? Recall in [0, 1] on real ``test`` rows.
+    """Whether augmentation helps a class of only ``keep`` real rows: recall in [0, 1] on real ``test`` rows.
 
-    Per seed, ``keep`` training rows of class ``rare`` are chosen at random. The class is then left as it is or filled
+    Per seed, ``keep`` training rows of class ``rare`` are chosen at random. The class is then left unchanged, or filled
     up to the largest class by copies, by interpolation between neighbours, or by
     ``synthesise(cut, cut_y, count, seed)``: ``count`` new rows of the class from a generator of the cut rows.
 
-    Source: Chawla et al., SMOTE, 1106.1813, section 4.2 (interpolation, up to 5 neighbours). Raises DataError on
+    Source: Chawla et al., SMOTE, 1106.1813, section 4.2 (interpolation, up to 5 neighbours). Raises DataError for
     fewer than ``keep`` or 2 rows of the class, none of it among the test rows, generated rows of a wrong shape, or,
-    for the learner "cnn", images beyond [-1, 1]; ConfigError on an unknown learner or a ``keep`` that is no count.
+    for the learner "cnn", images beyond [-1, 1]; ConfigError on an unknown learner or a ``keep`` below 1.
     """
     keep = as_count("keep", keep)
     reals, seeds = _labelled("train", train, train_y, learner=learner), tuple(seeds)
@@ -276,20 +276,20 @@ def _treatments(
 ) -> dict[str, _Labelled]:
     """The four training sets of one seed."""
     rng = np.random.default_rng(seed)
-    kept = rng.choice(np.flatnonzero(reals.y == rare), keep, replace=False)
-    rows = np.concatenate([np.flatnonzero(reals.y != rare), kept])
+    chosen = rng.choice(np.flatnonzero(reals.y == rare), keep, replace=False)
+    rows = np.concatenate([np.flatnonzero(reals.y != rare), chosen])
     cut = _Labelled(reals.x[rows], reals.y[rows])
     count = int(np.unique(cut.y, return_counts=True)[1].max()) - keep
     if count < 1:
-        raise DataError(f"class {rare} is not the smaller one at keep {keep}: keep fewer rows")
-    made = _samples("synthesise(...)", synthesise(cut.x, cut.y, count, seed), learner)
-    if made.shape != (count, *cut.x.shape[1:]):
-        raise DataError(f"synthesise returned shape {made.shape}: it must return {(count, *cut.x.shape[1:])}")
-    own = cut.x[cut.y == rare]
+        raise DataError(f"class {rare} is not the smaller one at keep {keep}; use a smaller keep")
+    synthetic = _samples("synthesise(...)", synthesise(cut.x, cut.y, count, seed), learner)
+    if synthetic.shape != (count, *cut.x.shape[1:]):
+        raise DataError(f"synthesise returned shape {synthetic.shape}: it must return {(count, *cut.x.shape[1:])}")
+    members = cut.x[cut.y == rare]
     filled = {
-        "copies": own[rng.integers(keep, size=count)],
+        "copies": members[rng.integers(keep, size=count)],
         "interpolation": _interpolated(cut, rare, keep, count, seed),
-        "synthetic": made,
+        "synthetic": synthetic,
     }
     return {"none": cut} | {name: _with(cut, extra, rare) for name, extra in filled.items()}
 

@@ -1,4 +1,4 @@
-"""Detection metrics and the baselines printed beside them (scikit-learn does the counting)."""
+"""Detection metrics, computed by scikit-learn, and the baselines reported with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ganlib.metrics.two_sample import as_array
 def auroc(scores: np.ndarray | Tensor, anomalous: np.ndarray | Tensor) -> float:
     """Area under the ROC curve of scores (higher = more anomalous) against 0/1 truths; 0.5 is chance.
 
-    Raises DataError on unequal lengths, scores that are not finite, and truths that are not 0 and 1, some of each.
+    Raises DataError for unequal lengths, scores that are not finite, and truths other than 0 and 1 or of only one kind.
     """
     from sklearn.metrics import roc_auc_score
 

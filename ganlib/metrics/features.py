@@ -1,7 +1,7 @@
 """Distances and scores on features, and the small classifier that supplies them.
 
-The classifier is an instrument, not a model of the product: it is trained by a plain short loop, is in no registry
-and is never sealed. Figures taken with it compare runs of this project, not with papers that used another network.
+The classifier is a measuring instrument, not a model of the library: it is trained by a short loop, not registered and
+never sealed. Figures computed with it are comparable within this project, but not with papers that use another network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST_STEPS = 200
 class SmallClassifier(nn.Module):
     """A classifier of images ``(n, c, h, w)`` in [-1, 1] (three convolutions) or of vectors ``(n, d)`` (an MLP).
 
-    Vectors are standardised inside. Rows are scored one by one: no result depends on the rest of the batch.
+    Vectors are standardised inside. Rows are scored independently of the rest of the batch.
     """
 
     shift: Tensor
@@ -56,8 +56,10 @@ class SmallClassifier(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, x: np.ndarray | Tensor) -> np.ndarray:
-        """Class probabilities ``(n, classes)``, columns in the order of ``classes``; DataError on a foreign shape or
-        images beyond [-1, 1]."""
+        """Class probabilities ``(n, classes)``, columns in the order of ``classes``.
+
+        Raises DataError for samples of another shape and for images beyond [-1, 1].
+        """
         return torch.cat([self(part).softmax(1) for part in self._read(x)]).numpy()
 
     @torch.no_grad()
@@ -66,7 +68,7 @@ class SmallClassifier(nn.Module):
         return torch.cat([self._embed(part) for part in self._read(x)]).numpy()
 
     def predict(self, x: np.ndarray | Tensor) -> np.ndarray:
-        """The likeliest class's number, ``(n,)``."""
+        """The number of the most probable class, ``(n,)``."""
         return self.classes[self.probabilities(x).argmax(1)]
 
     def accuracy(self, x: np.ndarray | Tensor, y: np.ndarray | Tensor) -> float:
@@ -92,8 +94,8 @@ def train_classifier(
 ) -> SmallClassifier:
     """Train a ``SmallClassifier`` on vectors ``(n, d)`` or images ``(n, c, h, w)`` in [-1, 1], classes ``y`` ``(n,)``.
 
-    Adam at 2e-3, batches of 64, cross-entropy; few rows get more passes than ``epochs``, for 200 steps in all. The
-    global random state is left as it was. Raises DataError on other shapes or ranges, non-finite values or one class.
+    Adam at 2e-3, batches of 64, cross-entropy; few rows get more passes than ``epochs``, at least 200 steps. The global
+    random state is unchanged. Raises DataError for other shapes or ranges, non-finite values or one class.
     """
     data = as_array("x", x, 2)
     classes, target = np.unique(as_labels("y", y, len(data)), return_inverse=True)
@@ -128,10 +130,10 @@ def frechet_distance(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
     """Squared Fréchet distance between Gaussians fitted to features ``a`` ``(m, f)`` and ``b`` ``(n, f)``; 0 is best.
 
     |mean_a - mean_b|² + tr(A + B - 2 (A B)^½) with covariances A, B, in float64. The trace of the root is the sum of
-    the roots of the eigenvalues of A^½ B A^½, which are real, so no complex number can arise. With fewer samples than
-    a few times f the distance is biased upwards: compare only figures of equal sample sizes.
+    the roots of the eigenvalues of A^½ B A^½, which are real. With fewer samples than a few times f, the distance is
+    biased upwards; compare only figures of equal sample sizes.
 
-    Source: Heusel et al., 1706.08500, equation 6. Raises DataError on fewer than 2 samples a side, mismatched or
+    Source: Heusel et al., 1706.08500, equation 6. Raises DataError for fewer than 2 samples a side, mismatched or
     non-finite values.
     """
     first, second = as_pair(("a", "b"), a, b, least=2)
@@ -152,10 +154,10 @@ def pca_frechet(real: np.ndarray | Tensor, fake: np.ndarray | Tensor, components
     """``frechet_distance`` on the real sample's leading principal components; needs no classifier; 0 is best.
 
     ``real`` ``(m, ...)`` and ``fake`` ``(n, ...)`` are flattened and projected, not whitened; directions in which
-    only the fakes vary are not seen. Raises DataError as ``frechet_distance``, ConfigError on more components than
+    only the fakes vary are ignored. Raises DataError as ``frechet_distance``, ConfigError on more components than
     the real sample has.
 
-    Source: Heusel et al., 1706.08500, equation 6, with principal components in the place of the network.
+    Source: Heusel et al., 1706.08500, equation 6, with principal components instead of the network.
     """
     first, second = as_pair(("real", "fake"), real, fake, least=2)
     most = min(len(first) - 1, first.shape[1])
@@ -168,7 +170,7 @@ def pca_frechet(real: np.ndarray | Tensor, fake: np.ndarray | Tensor, components
 
 @dataclass(frozen=True)
 class ManifoldReport:
-    """``precision``, ``recall`` and ``coverage`` in [0, 1]; ``density`` in [0, ∞), 1 expected of equal laws."""
+    """``precision``, ``recall`` and ``coverage`` in [0, 1]; ``density`` in [0, ∞), 1 for equal distributions."""
 
     precision: float
     recall: float
@@ -179,22 +181,22 @@ class ManifoldReport:
 def precision_recall_density_coverage(
     real: np.ndarray | Tensor, fake: np.ndarray | Tensor, neighbours: int = 5
 ) -> ManifoldReport:
-    """How far fakes lie where reals lie, and the reverse, by balls that reach each sample's k-th neighbour.
+    """Precision, recall, density and coverage, by balls around each sample that reach its k-th neighbour.
 
     ``real`` ``(m, ...)`` and ``fake`` ``(n, ...)``: features, or raw rows, flattened. Precision: share of fakes in
     some real ball. Recall: share of reals in some fake ball. Density: real balls around a fake, over k, on average.
-    Coverage: share of real balls that hold a fake; for equal laws its expectation is not 1 but
+    Coverage: share of real balls that hold a fake; for equal distributions its expectation is not 1 but
     1 - Π_{i=1..k} (m - i) / (m + n - i), .97 for k = 5 and m = n. Memory is quadratic in the samples.
 
     Source: Kynkäänniemi et al., 1904.06991, equations 1 and 2 (precision, recall); Naeem et al., 2002.09797,
-    section 3 (density, coverage and its expectation). Raises DataError on no more than k samples a side, mismatched
-    or non-finite values; ConfigError on ``neighbours`` that are no whole number above 0.
+    section 3 (density, coverage and its expectation). Raises DataError for no more than k samples a side, mismatched
+    or non-finite values; ConfigError unless ``neighbours`` is a whole number above 0.
     """
     from scipy.spatial.distance import cdist
 
     neighbours = as_count("neighbours", neighbours)
     a, b = as_pair(("real", "fake"), real, fake, least=neighbours + 1)
-    # A sample is its own nearest neighbour: the k-th other stands at index k.
+    # A sample is its nearest neighbour itself, so the k-th other is at index k.
     radius_a = np.partition(cdist(a, a), neighbours, axis=1)[:, neighbours]
     radius_b = np.partition(cdist(b, b), neighbours, axis=1)[:, neighbours]
     gaps = cdist(a, b)
@@ -210,11 +212,11 @@ def precision_recall_density_coverage(
 def classifier_score(probabilities: np.ndarray | Tensor) -> float:
     """exp of the mean KL(p(y|x) || p(y)) over rows of class probabilities ``(n, k)``, in [1, k]; higher is better.
 
-    High when each row is of one certain class and the classes are even; blind to collapse within a class. This is the
-    inception score with ``SmallClassifier`` in the place of the Inception network, on one split.
+    High if each row has one certain class and the classes are balanced; collapse within a class has no effect. This is
+    the inception score with ``SmallClassifier`` instead of the Inception network, on one split.
 
-    Source: Salimans et al., 1606.03498, section 4. Raises DataError on fewer than 2 rows or rows that are no
-    probabilities.
+    Source: Salimans et al., 1606.03498, section 4. Raises DataError for fewer than 2 rows or rows that are
+    not probabilities.
     """
     p = as_array("probabilities", probabilities, 2)
     if p.ndim != 2 or (p < 0).any() or (np.abs(p.sum(1) - 1) > 1e-3).any():

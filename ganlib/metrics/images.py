@@ -1,4 +1,4 @@
-"""Image checks: sharpness against blur, nearest real neighbours against memorisation."""
+"""Image checks: sharpness, to detect blur, and nearest real neighbours, to detect memorisation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def sharpness(images: np.ndarray | Tensor) -> float:
     """Variance of the Laplacian's response, a mean over images ``(n, c, h, w)`` and channels, in [0, ∞).
 
     The 3x3 Laplacian (-4 in the middle, 1 at its four sides) without padding; the variance is over an image's pixels.
-    Blur lowers it, noise raises it: compare with real images, do not maximise.
+    Blur lowers it and noise raises it, so compare it with real images instead of maximising it.
 
-    Source: Pech-Pacheco et al., ICPR 2000 (LAPV). Raises DataError on other shapes, channels last, sides under 3
+    Source: Pech-Pacheco et al., ICPR 2000 (LAPV). Raises DataError for other shapes, channels last, sides under 3
     pixels, images with one response only or non-finite values.
     """
     return _sharpness("images", images)
@@ -73,7 +73,7 @@ def nearest_real(fake: np.ndarray | Tensor, real: np.ndarray | Tensor) -> Neares
     Flattened values; an exact copy has distance 0. ``real`` must be the rows that the generator was trained on.
 
     Source: nearest neighbours in training data, as in Goodfellow et al., 1406.2661, figure 2; the reference among
-    reals is this project's. Raises DataError on fewer than 2 samples a side, mismatched or non-finite values,
+    reals is this project's. Raises DataError for fewer than 2 samples a side, mismatched or non-finite values,
     images of integers beside floats, or reals of which most are copies of each other.
     """
     a, b = as_pair(("fake", "real"), fake, real, least=2)
@@ -95,7 +95,7 @@ def _nearest(a: np.ndarray, b: np.ndarray, same: bool, part: int = 1024) -> np.n
     for start in range(0, len(a), part):
         gaps = cdist(a[start : start + part], b)
         if same:
-            own = np.arange(len(gaps))
-            gaps[own, start + own] = np.inf
+            rows = np.arange(len(gaps))
+            gaps[rows, start + rows] = np.inf
         found.append(gaps.min(1))
     return np.concatenate(found)

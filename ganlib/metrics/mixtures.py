@@ -1,4 +1,4 @@
-"""Mode counting on synthetic mixtures whose centres are known: how many a generator found, and how evenly."""
+"""Counts the modes of synthetic mixtures that a generator found, and how evenly; their centres must be known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganlib.metrics.two_sample import as_pair
 
 @dataclass(frozen=True)
 class ModeReport:
-    """What ``mode_report`` counted.
+    """The result of ``mode_report``.
 
     ``found`` of ``total`` modes; ``high_quality``, the share of points within reach of a centre, in [0, 1]; ``kl``,
     KL(frequencies of the modes among those points || uniform) in nats, in [0, log total]; ``counts`` per mode.
@@ -37,13 +37,13 @@ def mode_report(
 ) -> ModeReport:
     """Count the modes of a mixture that generated ``points`` ``(n, d)`` reach; ``centres`` is ``(m, d)``.
 
-    A point counts for its nearest centre if it lies at most ``within`` standard deviations away. A mode is found
-    when at least ``least_share`` of all points count for it: by default 0.2 / m, a fifth of its fair share, so that a
-    stray point is no mode. A perfect sampler in two dimensions has a high-quality share of 1 - exp(-within² / 2),
-    .989 at three deviations. With no point in reach ``kl`` is log m, its worst value.
+    A point counts for its nearest centre if it lies at most ``within`` standard deviations away. A mode is found if at
+    least ``least_share`` of all points count for it, by default 0.2 / m, a fifth of its fair share, so that a single
+    stray point is not enough. A perfect sampler in two dimensions has a high-quality share of 1 - exp(-within² / 2),
+    .989 at three deviations. Without points in reach, ``kl`` is log m, its worst value.
 
     Source: the protocol of Srivastava et al., VEEGAN, 1705.07761 (ring and grid, three deviations), with
-    the KL of Lin et al., PacGAN, 1712.04086. Raises DataError on empty, non-finite or mismatched arrays, ConfigError
+    the KL of Lin et al., PacGAN, 1712.04086. Raises DataError for empty, non-finite or mismatched arrays, ConfigError
     on a deviation, reach or share that is not positive.
     """
     rows, middles = as_pair(("points", "centres"), points, centres)

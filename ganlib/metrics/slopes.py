@@ -11,7 +11,7 @@ from ganlib.errors import ConfigError
 from ganlib.nn.architecture import Noise
 from ganlib.nn.layers import WEIGHTED, bake
 
-# Layers that never stretch a distance, in evaluation mode.
+# Layers that never increase a distance, in evaluation mode.
 _SHORT = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Identity, nn.Flatten, nn.Dropout, Noise)
 
 
@@ -26,15 +26,15 @@ def steepest_slope(score: Callable[[Tensor], Tensor], x: Tensor) -> float:
 def lipschitz_bound(net: nn.Module, x: Tensor, iterations: int = 100) -> float:
     """Upper bound of a feed-forward network's Lipschitz constant: the product of its layers' operator norms.
 
-    Each linear or convolutional layer's norm, bias aside, is found by power iteration on the sizes it meets with
-    ``x (1, *shape)``. Source: Szegedy et al., arXiv 1312.6199, section 4.3. Raises ConfigError on layers whose stretch
-    this does not bound: normalisation, attention, residual blocks.
+    Each linear or convolutional layer's norm, bias aside, is found by power iteration on the input sizes for
+    ``x (1, *shape)``. Source: Szegedy et al., arXiv 1312.6199, section 4.3. Raises ConfigError for layers without a
+    bound: normalisation, attention, residual blocks.
     """
     net = bake(net).eval()
     leaves = [layer for layer in net.modules() if not list(layer.children())]
     if unknown := [layer for layer in leaves if not isinstance(layer, (*WEIGHTED, *_SHORT))]:
         name = type(unknown[0]).__name__
-        raise ConfigError(f"{name} has no known stretch; the bound is for plain feed-forward networks")
+        raise ConfigError(f"{name} has no known bound; this works for plain feed-forward networks")
     norms: list[float] = []
     calls: dict[nn.Module, int] = {layer: 0 for layer in leaves if isinstance(layer, WEIGHTED)}
 
@@ -47,7 +47,7 @@ def lipschitz_bound(net: nn.Module, x: Tensor, iterations: int = 100) -> float:
     for handle in handles:
         handle.remove()
     if any(count != 1 for count in calls.values()):
-        raise ConfigError("the bound is for networks that use each layer once, one after the other")
+        raise ConfigError("the bound needs a network that uses each layer once, in sequence")
     return float(torch.tensor(norms, dtype=torch.float64).prod())
 
 

@@ -1,4 +1,4 @@
-"""The registry of metrics: what each number measures, its range, which way is better, and where it comes from."""
+"""The registry of metrics: what each number measures, its range, whether higher is better, and its source."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BETTER = ("higher", "lower", "nearer")
 
 @dataclass(frozen=True)
 class Metric:
-    """One number: ``better`` is "higher", "lower" or "nearer": to ``ideal``, where None is the real data's own.
+    """One number: ``better`` is "higher", "lower" or "nearer": to ``ideal``; None is the value of the real data.
 
-    ``function`` is where it is computed, "module.function" below ``ganlib.metrics``; ``field`` names the value in the
-    function's result, empty where the result is the number itself. ``low`` and ``high`` bound what it can return.
+    ``function`` computes it, "module.function" below ``ganlib.metrics``; ``field`` names the value in the function's
+    result, empty if the result is the number itself. ``low`` and ``high`` are bounds of the value.
     """
 
     name: str
@@ -87,7 +87,7 @@ _ROWS = (
     ),
     Metric(
         "c2st",
-        "held-out accuracy of telling real from fake",
+        "held-out accuracy of distinguishing real from fake",
         0.0,
         1.0,
         "nearer",
@@ -157,7 +157,7 @@ _ROWS = (
     ),
     Metric(
         "class_consistency",
-        "share of fakes in the class asked for",
+        "share of fakes in the requested class",
         0.0,
         1.0,
         "higher",

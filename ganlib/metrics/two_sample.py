@@ -1,4 +1,4 @@
-"""Two-sample tests of equal distributions, and the functions with which all metrics check their arrays."""
+"""Two-sample tests of equal distributions, and the checks of arrays that all metrics use."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def as_images(name: str, data: np.ndarray | Tensor, signed: bool = False) -> np.
     x = as_array(name, data)
     if x.ndim != 4:
         raise DataError(f"{name} has shape {x.shape}: give images (n, c, h, w), as ganlib.data.images.to_tensor does")
-    # Sides are never so short: the last axis counts channels, as in images that an augmenter returns.
+    # Sides are never so short; the last axis is that of channels, as in images that an augmenter returns.
     if x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3):
         fix = "give (n, c, h, w), by x.transpose(0, 3, 1, 2) or ganlib.data.images.to_tensor"
         raise DataError(f"{name} has shape {x.shape}, channels last: {fix}")
@@ -87,7 +87,7 @@ def as_labels(name: str, labels: np.ndarray | Tensor, samples: int) -> np.ndarra
 class ClassifierTest:
     """Held-out ``accuracy`` of real against fake with its 95% interval ``low`` to ``high``.
 
-    ``p_value`` is the chance of so many hits or more among the ``rows`` held out if both samples have one law.
+    ``p_value`` is the probability of at least as many hits among the ``rows`` held out if the distributions are equal.
     """
 
     accuracy: float
@@ -104,11 +104,11 @@ def classifier_two_sample(
 
     ``real`` and ``fake`` are ``(n, ...)``, flattened. The longer one is subsampled to the length of the shorter one, so
     that chance is 0.5. Half of each is used for training. ``model`` is "forest", "neural" (one hidden layer of 20) or
-    "neighbours" (k = the square root of the training rows, made odd). The p-value is the exact binomial's upper tail,
-    and the interval is Wilson's.
+    "neighbours" (k = the square root of the training rows, rounded to an odd number). The p-value is the exact upper
+    tail of the binomial, and the interval is Wilson's.
 
     Source: Lopez-Paz and Oquab, 1610.06545, section 3 (the binomial replaces its normal approximation). Raises
-    DataError on fewer than 10 samples a side, mismatched or non-finite values; ConfigError on an unknown model.
+    DataError for fewer than 10 samples a side, mismatched or non-finite values; ConfigError for an unknown model.
     """
     from scipy.stats import binomtest
 
@@ -119,7 +119,7 @@ def classifier_two_sample(
     half = size // 2
     learner = _discriminator(model, 2 * half, random_state)
     with warnings.catch_warnings():
-        # A fixed number of epochs is the method here, not a failure to converge.
+        # The method uses a fixed number of epochs, so not converging is not an error.
         warnings.simplefilter("ignore")
         learner.fit(np.concatenate([a[:half], b[:half]]), np.repeat([0, 1], half))
     held = np.concatenate([a[half:], b[half:]])
@@ -157,12 +157,12 @@ def _pooled_kernel(a: np.ndarray, b: np.ndarray, bandwidths: Sequence[float] | N
         raise ConfigError(f"bandwidths must be a sequence of numbers such as [1.0], not {bandwidths!r}") from error
     if widths.ndim != 1 or not widths.size or not (np.isfinite(widths) & (widths > 0)).all():
         raise ConfigError("bandwidths must be finite and above 0, at least one")
-    # The unbiased statistic leaves the diagonal out: zeros there let plain sums do so.
+    # The unbiased statistic omits the diagonal; with zeros there, plain sums do.
     return squareform(sum(np.exp(squares * (-0.5 / w**2)) for w in widths) / widths.size)
 
 
 def _median_widths(squares: np.ndarray) -> np.ndarray:
-    """Multiples of the median distance; of the mean distance where most points coincide."""
+    """Multiples of the median distance; of the mean distance if most points coincide."""
     scale = float(np.sqrt(np.median(squares))) or float(np.sqrt(squares).mean()) or 1.0
     return scale * np.asarray(MULTIPLES)
 
@@ -182,10 +182,10 @@ def kernel_mmd(x: np.ndarray | Tensor, y: np.ndarray | Tensor, bandwidths: Seque
     """Unbiased squared maximum mean discrepancy of ``x`` ``(m, ...)`` and ``y`` ``(n, ...)``, flattened; at most 2.
 
     The kernel is the mean of exp(-|a - b|² / 2w²) over ``bandwidths`` w; by default a quarter to four times the median
-    distance of the pooled sample. 0 is expected of equal laws, so that values slightly below 0 occur.
+    distance of the pooled sample. Its expectation for equal distributions is 0, so that values slightly below 0 occur.
 
     Source: Gretton et al., JMLR 13, 2012, equation 3; a mix of widths as in Li et al., GMMN, 1502.02761.
-    Raises DataError on fewer than 2 samples a side, mismatched or non-finite values; ConfigError on bad bandwidths.
+    Raises DataError for fewer than 2 samples a side, mismatched or non-finite values; ConfigError for bad bandwidths.
     """
     a, b = as_pair(("x", "y"), x, y, least=2)
     first = np.repeat([1.0, 0.0], [len(a), len(b)])[:, None]
@@ -207,13 +207,13 @@ def mmd_test(
     random_state: int = 0,
     bandwidths: Sequence[float] | None = None,
 ) -> PermutationTest:
-    """``kernel_mmd`` with a p-value: the share of random splits of the pooled sample whose MMD² is as large.
+    """``kernel_mmd`` with a p-value: the share of random splits of the pooled sample with at least as large an MMD².
 
-    The observed split counts among them, which makes the test exact at any size. The kernel matrix, ``(m + n)²``
-    values, is computed once; the default widths see the pooled sample only, so no split changes them.
+    The observed split is one of them, so that the test is exact at any size. The kernel matrix, ``(m + n)²``
+    values, is computed once; the default widths depend only on the pooled sample, so they are the same for all splits.
 
     Source: Gretton et al., JMLR 13, 2012, section 5 (null distribution by permutation). Raises as ``kernel_mmd``,
-    and ConfigError on ``permutations`` that are no whole number above 0.
+    and ConfigError unless ``permutations`` is a whole number above 0.
     """
     a, b = as_pair(("x", "y"), x, y, least=2)
     permutations = as_count("permutations", permutations)
@@ -221,7 +221,7 @@ def mmd_test(
     first = np.tile(np.repeat([1.0, 0.0], [len(a), len(b)]), (permutations + 1, 1))
     first[1:] = np.random.default_rng(random_state).permuted(first[1:], axis=1)
     values = _mmd(kernel, first.T)
-    # Equal splits may differ in the last digits: they must count as equal.
+    # Equal splits may differ in the last digits, but must count as equal.
     as_large = int((values[1:] >= values[0] - 1e-12).sum())
     return PermutationTest(float(values[0]), (1 + as_large) / (1 + permutations))
 
@@ -229,10 +229,10 @@ def mmd_test(
 def energy_distance(x: np.ndarray | Tensor, y: np.ndarray | Tensor) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'| of ``x`` ``(m, ...)`` and ``y`` ``(n, ...)``, flattened, in units of the data.
 
-    Estimated without bias (pairs of different samples), so 0 is expected of equal laws and values slightly below 0
+    Unbiased (pairs of different samples): its expectation for equal distributions is 0, and values slightly below 0
     occur. It has no width to choose.
 
-    Source: Székely and Rizzo, J. Stat. Plan. Inference 143, 2013. Raises DataError on fewer than 2 samples a
+    Source: Székely and Rizzo, J. Stat. Plan. Inference 143, 2013. Raises DataError for fewer than 2 samples a
     side, mismatched or non-finite values.
     """
     from scipy.spatial.distance import cdist, pdist

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ganlib.data.images import to_uint8
 from ganlib.errors import ConfigError, DataError
+from ganlib.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,11 +77,11 @@ def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
     steps, and DataError if the shapes differ.
     """
     if steps < 2:
-        raise ConfigError(f"a walk has at least 2 steps, not {steps}")
+        raise ConfigError(f"a walk must have at least 2 steps, not {steps}")
     a, b = torch.atleast_2d(start), torch.atleast_2d(end)
     if a.shape != b.shape or a.ndim != 2:
         raise DataError(
-            f"the ends of a walk must be alike, (d,) or (rows, d); got {tuple(start.shape)}, {tuple(end.shape)}"
+            f"the ends of a walk must have one shape, (d,) or (rows, d); got {tuple(start.shape)}, {tuple(end.shape)}"
         )
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
     angle = torch.acos(cosine)[:, None, None]
@@ -111,23 +111,23 @@ def latent_walk(decode: Decoder, start: Tensor, end: Tensor, steps: int, path: s
 
 
 def class_swap(
-    decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path, asked: str = "class"
+    decode: ClassDecoder, z: Tensor, classes: int | Sequence[str], path: str | Path, title: str = "class"
 ) -> Path:
     """Draw one row per latent of ``z`` ``(rows, d)``, and one column per class (given by number or by names).
 
-    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``asked`` is the title of
+    ``decode`` maps latents ``(n, d)`` and class indices ``(n,)`` to images ``(n, c, h, w)``; ``title`` is the title of
     the columns. Raises ConfigError without classes, and the errors of ``sample_grid``.
     """
     names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
     if not names:
         raise ConfigError("classes must name or count at least one class")
     if z.ndim != 2:
-        raise DataError(f"latents have the shape (rows, d); got {tuple(z.shape)}")
+        raise DataError(f"latents must have the shape (rows, d); got {tuple(z.shape)}")
     labels = torch.arange(len(names), device=z.device).repeat(len(z))
     with torch.no_grad():
         images = decode(z.repeat_interleave(len(names), 0), labels)
     page = _table(images, len(z), len(names))
-    page.name_columns(names, asked)
+    page.name_columns(names, title)
     page.name_rows([str(i + 1) for i in range(len(z))], "latent")
     return page.save(path)
 
@@ -251,11 +251,11 @@ class _Page:
             rotation=rotation,
             parse_math=False,
         )
-        kept = " ".join(text.split())
-        placed.set_text(kept)
-        while len(kept) > 1 and self._length(placed, rotation) > room:
-            kept = kept[:-1]
-            placed.set_text(kept.rstrip() + "…")
+        shown = " ".join(text.split())
+        placed.set_text(shown)
+        while len(shown) > 1 and self._length(placed, rotation) > room:
+            shown = shown[:-1]
+            placed.set_text(shown.rstrip() + "…")
 
     def _length(self, text: Any, rotation: int) -> float:
         box = text.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
@@ -270,7 +270,9 @@ def _table(images: Tensor, rows: int, columns: int) -> _Page:
     """A page with room for names of rows and columns."""
     pixels = to_uint8(images)
     if len(pixels) != rows * columns:
-        raise DataError(f"the decoder made {len(pixels)} images of {rows * columns} latents; it must return one each")
+        raise DataError(
+            f"the decoder returned {len(pixels)} images of {rows * columns} latents; it must return one for each"
+        )
     return _Page(pixels, columns, header=2 * LINE, side=2 * LINE)
 
 
@@ -336,9 +338,9 @@ def _plain_axis(axis: Axes) -> None:
 def _points(points: Tensor | np.ndarray, what: str) -> np.ndarray:
     array = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points, dtype=float)
     if array.ndim != 2 or array.shape[1] != 2 or not len(array):
-        raise DataError(f"{what} points have the shape (n, 2) with n > 0; got {tuple(array.shape)}")
+        raise DataError(f"{what} points must have the shape (n, 2) with n > 0; got {tuple(array.shape)}")
     if not np.isfinite(array).all():
-        raise DataError(f"{what} points hold values that are not finite")
+        raise DataError(f"{what} points contain values that are not finite")
     return array
 
 
@@ -357,18 +359,10 @@ def _figure(width: int, height: int, layout: Any = "constrained") -> Figure:
 def _save(figure: Figure, path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() != ".png":
-        raise ConfigError(f"{path} is a picture; give it a name ending in .png")
+        raise ConfigError(f"{path} must end in .png")
     if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} to write {path.name} into; make it")
+        raise ConfigError(f"there is no folder {path.parent} to write {path.name} into; create it")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, buffer.getvalue())
     return path

@@ -23,7 +23,7 @@ def picture_run(
     folder: str | Path,
     real: Tensor | None = None,
     seed: int = 0,
-    told: Tensor | None = None,
+    conditions: Tensor | None = None,
 ) -> dict[str, Path]:
     """Write the pictures of a run to ``folder``, which is created; returns the PNG files by name.
 
@@ -31,10 +31,10 @@ def picture_run(
     - ``samples``, ``walk``: for generators of images; ``swap``: for conditional ones.
     - ``points``: for points in the plane, over ``real`` ``(n, 2)`` if given.
 
-    ``seed`` determines the latents. ``told`` holds the conditions: attributes ``(k, attributes)``, combined with the
-    classes in turn if the model has both, or examples ``(k, *shape)``, by default ``real``. A class-conditional model
-    needs none. Raises ConfigError if conditions are missing, for a wrong model or history, and if the folder cannot be
-    created; DataError for ``told`` of another shape.
+    ``seed`` determines the latents. ``conditions`` are attributes ``(k, attributes)``, combined with the classes in
+    turn if the model has both, or examples ``(k, *shape)``, by default ``real``. A class-conditional model needs none.
+    Raises ConfigError if conditions are missing, for a wrong model or history, and if the folder cannot be created;
+    DataError for ``conditions`` of another shape.
     """
     check_model(algorithm)
     if not isinstance(history, History):
@@ -44,60 +44,66 @@ def picture_run(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot create folder {folder} ({error.strerror}); name another") from error
-    made = {"curves": loss_curves(history.curves, folder / "curves.png")}
+    files = {"curves": loss_curves(history.curves, folder / "curves.png")}
     spec = algorithm.spec
     if not can(algorithm, Samples):
-        return made
+        return files
     if spec.kind == "image":
-        made |= _images(algorithm, folder, seed, _asked(algorithm, real, told))
+        files |= _images(algorithm, folder, seed, _conditions_of(algorithm, real, conditions))
     elif spec.shape == (2,) and not spec.condition:
-        points = _decode(algorithm, _noise(algorithm, 2000, seed), _asked(algorithm, real, told))
-        made["points"] = scatter_points(real, points, folder / "points.png")
-    return made
+        points = _decode(algorithm, _noise(algorithm, 2000, seed), _conditions_of(algorithm, real, conditions))
+        files["points"] = scatter_points(real, points, folder / "points.png")
+    return files
 
 
-def _asked(algorithm: Algorithm, real: Tensor | None, told: Tensor | None) -> Tensor | None:
+def _conditions_of(algorithm: Algorithm, real: Tensor | None, conditions: Tensor | None) -> Tensor | None:
     """The sampler's conditions, one per column of a grid; None for an unconditional sampler."""
     spec, by_example = algorithm.spec, algorithm.sampler().by_example
     if not (spec.attributes or by_example):
         return torch.arange(spec.classes) if algorithm.by_class else None
-    told = real if told is None and by_example else told
-    if told is None:
-        raise ConfigError(f"{type(algorithm).__name__} needs attributes or examples: give some as told")
-    _check_told(told, [spec.shape] if by_example else [(spec.attributes,), (spec.condition,)])
-    if not by_example and told.shape[1] < spec.condition:
-        told = torch.cat([one_hot(torch.arange(len(told)) % spec.classes, spec.classes).to(told), told], 1)
-    return told if spec.kind == "vector" else told[:COLUMNS]
+    conditions = real if conditions is None and by_example else conditions
+    if conditions is None:
+        raise ConfigError(f"{type(algorithm).__name__} needs attributes or examples; give some as conditions")
+    _check_conditions(conditions, [spec.shape] if by_example else [(spec.attributes,), (spec.condition,)])
+    if not by_example and conditions.shape[1] < spec.condition:
+        conditions = torch.cat(
+            [one_hot(torch.arange(len(conditions)) % spec.classes, spec.classes).to(conditions), conditions], 1
+        )
+    return conditions if spec.kind == "vector" else conditions[:COLUMNS]
 
 
-def _check_told(told: Tensor, shapes: list[tuple[int, ...]]) -> None:
-    fits = isinstance(told, Tensor) and told.is_floating_point() and tuple(told.shape[1:]) in shapes and len(told) > 0
-    if not fits:
-        wanted = ", ".join(["k", *map(str, shapes[0])])
-        found = f"{told.dtype} of {tuple(told.shape)}" if isinstance(told, Tensor) else f"a {type(told).__name__}"
-        raise DataError(f"told is a tensor of floats of shape ({wanted}), a row per condition; got {found}")
+def _check_conditions(conditions: Tensor, shapes: list[tuple[int, ...]]) -> None:
+    found = f"a {type(conditions).__name__}"
+    if isinstance(conditions, Tensor):
+        found = f"{conditions.dtype} of {tuple(conditions.shape)}"
+        if conditions.is_floating_point() and tuple(conditions.shape[1:]) in shapes and len(conditions):
+            return
+    wanted = ", ".join(["k", *map(str, shapes[0])])
+    raise DataError(f"conditions must be a tensor of floats of shape ({wanted}), a row per condition; got {found}")
 
 
-def _images(algorithm: Algorithm, folder: Path, seed: int, asked: Tensor | None) -> dict[str, Path]:
-    columns = COLUMNS if asked is None else len(asked)
+def _images(algorithm: Algorithm, folder: Path, seed: int, conditions: Tensor | None) -> dict[str, Path]:
+    columns = COLUMNS if conditions is None else len(conditions)
     z = _noise(algorithm, max(ROWS * columns, 2 * WALKS), seed)
-    made = {
-        "samples": sample_grid(_decode(algorithm, z[: ROWS * columns], asked), folder / "samples.png", columns=columns)
+    files = {
+        "samples": sample_grid(
+            _decode(algorithm, z[: ROWS * columns], conditions), folder / "samples.png", columns=columns
+        )
     }
 
     def walk(latents: Tensor) -> Tensor:
-        return _decode(algorithm, latents, None if asked is None else asked[:1])
+        return _decode(algorithm, latents, None if conditions is None else conditions[:1])
 
-    made["walk"] = latent_walk(walk, z[:WALKS], z[WALKS : 2 * WALKS], STEPS, folder / "walk.png")
-    if asked is not None:
-        made["swap"] = class_swap(
-            lambda latents, y: _decode(algorithm, latents, asked[torch.as_tensor(y)]),
+    files["walk"] = latent_walk(walk, z[:WALKS], z[WALKS : 2 * WALKS], STEPS, folder / "walk.png")
+    if conditions is not None:
+        files["swap"] = class_swap(
+            lambda latents, y: _decode(algorithm, latents, conditions[torch.as_tensor(y)]),
             z[:6],
-            len(asked),
+            len(conditions),
             folder / "swap.png",
-            asked="asked" if asked.is_floating_point() else "class",
+            title="condition" if conditions.is_floating_point() else "class",
         )
-    return made
+    return files
 
 
 def _noise(algorithm: Algorithm, n: int, seed: int) -> Tensor:
@@ -105,7 +111,7 @@ def _noise(algorithm: Algorithm, n: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def _decode(algorithm: Algorithm, z: Tensor, asked: Tensor | None = None) -> Tensor:
-    """Decode these latents, conditioned on the rows of ``asked`` in turn."""
+def _decode(algorithm: Algorithm, z: Tensor, conditions: Tensor | None = None) -> Tensor:
+    """Decode these latents, conditioned on the rows of ``conditions`` in turn."""
     sampler = algorithm.sampler()
-    return sampler(z) if asked is None else sampler(z, asked[torch.arange(len(z)) % len(asked)])
+    return sampler(z) if conditions is None else sampler(z, conditions[torch.arange(len(z)) % len(conditions)])

@@ -1,7 +1,7 @@
 """Checks for models: a toy problem for each, and the laws that every registered model obeys.
 
-``check_model(MyModel)`` checks a registered model; ``laws_of(entry)`` yields its laws, to be run one by one by any test
-runner (``law(entry)`` raises AssertionError).
+``check_model(MyModel)`` checks a registered model; ``laws_of(entry)`` yields its laws, so that any test runner can
+run them one by one (``law(entry)`` raises AssertionError).
 """
 
 from __future__ import annotations

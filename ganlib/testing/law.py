@@ -1,4 +1,4 @@
-"""What a law is: a named check of one registered model, on its toy problem."""
+"""Laws: named checks of a registered model on its toy problem."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SHORT = {"steps": 6, "batch_size": 32, "device": "cpu"}
 
 
 class Case:
-    """One model and its toy, as laws use them."""
+    """One model and its toy, the argument of a law."""
 
     def __init__(self, entry: Entry) -> None:
         self.entry, self.toy = entry, entry.toy
 
     def make(self, seed: int = 0) -> Algorithm:
-        """An untrained model for the toy, its weights drawn from ``seed``."""
+        """An untrained model for the toy, with weights from ``seed``."""
         torch.manual_seed(seed)
         return self.entry.create(self.toy.spec, **self.toy.config)
 
@@ -47,10 +47,10 @@ class Case:
 
 
 class Law:
-    """A check that holds for every model to which it ``applies``.
+    """A check that must hold for every model for which ``applies(entry)`` is True.
 
-    ``check(case)`` raises AssertionError where it does not hold; it may return what it measured, in words. ``long``
-    marks a law that trains a hundred steps or more.
+    ``check(case)`` raises AssertionError if it does not hold; it may return its measurements as text. ``long`` marks a
+    law that trains 100 steps or more.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Law:
     ) -> None:
         if name not in LAWS:
             raise ValueError(
-                f"law {name!r} is not in ganlib.registry.LAWS: add it there, so that known_gaps may name it"
+                f"law {name!r} is not in ganlib.registry.LAWS; add it there, so that known_gaps may name it"
             )
         self.name, self.check, self.applies, self.long = name, check, applies, long
 
@@ -84,7 +84,7 @@ class Law:
 def law(
     name: str, applies: Callable[[Entry], bool] = lambda entry: True, long: bool = False
 ) -> Callable[[Callable[[Case], str | None]], Law]:
-    """Decorator that makes a law of a check; ``applies(entry)`` says which models it is for."""
+    """Decorator that turns a check into a law, for models for which ``applies(entry)`` is True."""
     return lambda check: Law(name, check, applies, long)
 
 
@@ -100,7 +100,7 @@ def weights(algorithm: Algorithm) -> dict[str, Tensor]:
 
 
 def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
-    """Names under which two states differ in a bit, or that one of them lacks."""
+    """Names of values that differ between two states, or that only one of them has."""
     return sorted(
         name for name in a.keys() | b.keys() if name not in a or name not in b or not torch.equal(a[name], b[name])
     )

@@ -1,4 +1,4 @@
-"""All laws, which of them a model must obey, and the check of one model."""
+"""All laws, the laws of a model, and the check of one model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ALL = tuple(value for module in (laws_training, laws_use) for value in vars(modu
 
 
 def laws_of(entry: Entry) -> Iterator[Law]:
-    """The laws of a model's abilities, those in its ``known_gaps`` too.
+    """The laws for a model's abilities, including those in its ``known_gaps``.
 
-    Raises ConfigError if ``known_gaps`` names a law that is not among them: nothing would check such a gap.
+    Raises ConfigError if ``known_gaps`` names another law, because nothing would check such a gap.
     """
     found = [law for law in ALL if law.applies(entry)]
     if idle := entry.known_gaps.keys() - {law.name for law in found}:
         raise ConfigError(
-            f"known_gaps of model {entry.name!r} name laws that it need not obey: {', '.join(sorted(idle))}"
+            f"known_gaps of model {entry.name!r} name laws that do not apply to it: {', '.join(sorted(idle))}"
         )
     yield from found
 
@@ -32,8 +32,9 @@ def laws_of(entry: Entry) -> Iterator[Law]:
 def check_model(model: str | type | Entry | Algorithm, laws: Collection[str] | None = None) -> None:
     """Check a registered model against all its laws, or against those named in ``laws``.
 
-    Raises AssertionError naming the first law that is broken; also if a law in ``known_gaps`` holds, so that a gap that
-    is closed is removed. Raises ConfigError if the model is not registered, has no toy, or ``laws`` names no law of it.
+    Raises AssertionError, naming the law, for the first law that is broken, and for a law in ``known_gaps`` that holds,
+    so that closed gaps are removed. Raises ConfigError if the model is not registered or has no toy, or if ``laws``
+    names a law that does not apply.
     """
     entry = resolve(model)
     own = {law.name: law for law in laws_of(entry)}
@@ -43,7 +44,7 @@ def check_model(model: str | type | Entry | Algorithm, laws: Collection[str] | N
         if name not in entry.known_gaps:
             own[name](entry)
         elif _holds(own[name], entry):
-            raise AssertionError(f"model {entry.name!r} obeys law {name!r}: remove it from known_gaps")
+            raise AssertionError(f"model {entry.name!r} obeys law {name!r}; remove it from known_gaps")
 
 
 def _holds(law: Law, entry: Entry) -> bool:

@@ -19,13 +19,13 @@ from ganlib.training.algorithm import Algorithm, Item, Stage
 
 @law("config")
 def config(case: Case) -> None:
-    """The options survive a round trip through a dictionary."""
+    """The options are equal after a round trip through a dictionary."""
     options = case.entry.options(case.toy.config)
-    expect(case.entry.options(options.to_dict()) == options, f"{options} does not come back")
+    expect(case.entry.options(options.to_dict()) == options, f"{options} is not restored")
 
 
 def _items(algorithm: Algorithm) -> list[Phase | Routine]:
-    """Every phase and routine of all stages, simultaneous ones one by one."""
+    """Every phase and routine of all stages, with tuples unpacked."""
     found: list[Phase | Routine] = []
     for stage in algorithm.stages(6):
         for item in stage.phases:
@@ -58,7 +58,7 @@ def gradients(case: Case) -> None:
 
 @law("updates")
 def updates(case: Case) -> None:
-    """An update moves parameters of its own players, and of no other."""
+    """An update changes parameters of its players, and of no other."""
     for index in range(len(_phases(case.make()))):
         algorithm, before = case.make(), dict[str, Tensor]()
         phase = _phases(algorithm)[index]
@@ -74,11 +74,11 @@ def updates(case: Case) -> None:
         case.short(steps=1, ema=0.0).fit(algorithm, case.data())
         own = {id(p) for p in algorithm.parameters_of(*phase.players)}
         now = dict(algorithm.named_parameters())
-        expect(before.keys() == now.keys(), "the parameters are not those there were before the update")
+        expect(before.keys() == now.keys(), "the update changes the names of the parameters")
         moved = [name for name, p in now.items() if not torch.equal(p, before[name])]
-        expect(bool(moved), f"the update of {phase.players} moves nothing")
+        expect(bool(moved), f"the update of {phase.players} changes nothing")
         foreign = [name for name in moved if id(now[name]) not in own]
-        expect(not foreign, f"the update of {phase.players} moves {foreign}")
+        expect(not foreign, f"the update of {phase.players} changes {foreign}")
 
 
 def _stage(algorithm: Algorithm, stages: Callable[..., Sequence[Stage]]) -> None:
@@ -88,18 +88,18 @@ def _stage(algorithm: Algorithm, stages: Callable[..., Sequence[Stage]]) -> None
 
 @law("players")
 def players(case: Case) -> None:
-    """Players are disjoint, and together hold every trainable parameter."""
+    """Players are disjoint and together have every trainable parameter."""
     algorithm = case.make()
     ids = [id(p) for player in algorithm.players() for p in algorithm.parameters_of(player)]
     expect(len(ids) == len(set(ids)), "two players share a parameter")
     left = [name for name, p in algorithm.named_parameters() if p.requires_grad and id(p) not in ids]
     expect(not left, f"no player has {left}")
-    expect(len(ids) == sum(p.requires_grad for p in algorithm.parameters()), "a player holds parameters of no module")
+    expect(len(ids) == sum(p.requires_grad for p in algorithm.parameters()), "a player has parameters of no module")
 
 
 @law("bfloat16")
 def bfloat16(case: Case) -> None:
-    """Losses, hooks and buffers bear the mixed types of half precision, a GPU's default."""
+    """Losses, hooks and buffers work with the mixed types of half precision, the default on a GPU."""
     algorithm = case.make()
     stages = algorithm.stages
     _stage(algorithm, lambda budget: [replace(s, phases=[_halved(item) for item in s.phases]) for s in stages(budget)])
@@ -109,7 +109,7 @@ def bfloat16(case: Case) -> None:
 
 
 def _halved(item: Item) -> Item:
-    """A phase whose loss and hooks run in half precision; routines choose their own."""
+    """A phase whose loss and hooks run in half precision; routines choose their precision."""
     if isinstance(item, tuple):
         return tuple(_half_phase(phase) for phase in item)
     return _half_phase(item) if isinstance(item, Phase) else item
@@ -127,9 +127,9 @@ def pickles(case: Case) -> None:
     """A trained model pickles to an equal one."""
     algorithm = case.trained(steps=1)
     other = pickle.loads(pickle.dumps(algorithm))
-    expect(type(other) is type(algorithm), f"it comes back as {type(other)}")
+    expect(type(other) is type(algorithm), f"it is restored as {type(other)}")
     expect(other.config == algorithm.config, "its options changed")
-    expect(other.training == algorithm.training, "it changed between training and evaluation")
+    expect(other.training == algorithm.training, "its training mode changed")
     changed = differing(weights(algorithm), weights(other))
     expect(not changed, f"{changed} changed")
 
@@ -143,7 +143,7 @@ def seed(case: Case) -> None:
 
 @law("other_seed")
 def other_seed(case: Case) -> None:
-    """Another seed gives other weights, from the same start."""
+    """Another seed gives other weights from the same initial ones."""
     expect(bool(differing(*(weights(case.trained(random_state=s)) for s in range(2)))), "two seeds gave equal weights")
 
 
@@ -176,7 +176,7 @@ class _Interrupt:
 
 @law("resume")
 def resume(case: Case) -> None:
-    """An interrupted and resumed training ends bit-equal to one without a break."""
+    """An interrupted and resumed training ends bit-equal to an uninterrupted one."""
     data, whole, cut, resumed = case.data(rows=96), case.make(), case.make(), case.make(seed=7)
     options = {"steps": None, "epochs": 4, "checkpoint_every": 1, "schedule": "cosine", "warm_up": 2}
     case.short(**options).fit(whole, data)
@@ -193,4 +193,4 @@ def resume(case: Case) -> None:
         history = case.short(**options).fit(resumed, data)
     expect(history.epochs >= 4, f"the resumed training ended after {history.epochs} epochs of 4")
     changed = differing(weights(whole), weights(resumed))
-    expect(not changed, f"{changed} differ from the training without a break")
+    expect(not changed, f"{changed} differ from the uninterrupted training")

@@ -1,4 +1,4 @@
-"""Laws of what a trained model is used for: scores, samples, densities, its level on the toy."""
+"""Laws of using a trained model: scores, samples, densities, its level on the toy."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ def _has(ability: type) -> Callable[[Entry], bool]:
 
 @law("abilities")
 def abilities(case: Case) -> None:
-    """The model has the abilities that its entry claims, and answers each example."""
+    """The model has the abilities that its entry states, with one result for each example."""
     model, entry = case.make().eval(), case.entry
     claimed = {TASKS[task] for task in entry.tasks if task in TASKS} | {EXPORTS[name] for name in entry.exports}
     for ability in claimed | set(entry.abilities):
-        expect(can(model, ability), f"its entry claims {ability.__name__}, which it has not")
+        expect(can(model, ability), f"its entry states the ability {ability.__name__}, which it does not have")
     data = case.data(rows=5)
-    x, told = data["x"], (data["y"],) if model.by_class and "y" in data else ()
+    x, labels = data["x"], (data["y"],) if model.by_class and "y" in data else ()
     with torch.no_grad():
         if isinstance(model, Predicts):
-            expect(model.classify(x).shape == (5,), "classify does not name one class for each example")
+            expect(model.classify(x).shape == (5,), "classify does not return one class for each example")
         if isinstance(model, HasDensity):
-            expect(model.log_prob(x).shape == (5,), "log_prob does not give one number for each example")
+            expect(model.log_prob(x).shape == (5,), "log_prob does not return one number for each example")
         if isinstance(model, Translates):
             found, wanted = tuple(model.translate(x).shape), (5, *_other(case).shape)
             expect(found == wanted, f"counterparts of 5 examples have shape {found}, not {wanted}")
         if isinstance(model, Encodes) and can(model, Encodes):
-            codes = model.encode(x, *told)
+            codes = model.encode(x, *labels)
             expect(codes.ndim == 2 and len(codes) == 5, f"codes of 5 examples have shape {tuple(codes.shape)}")
 
 
 @law("drawing", _has(Samples))
 def drawing(case: Case) -> None:
-    """A sampler is a copy in evaluation mode, and taking it leaves the model in training."""
+    """A sampler is a copy in evaluation mode; the model stays in training mode."""
     algorithm = case.make().train()
     sampler = algorithm.sampler()
     expect(not sampler.training, "the sampler is in training mode")
-    expect(all(module.training for module in algorithm.modules()), "the model has left training mode")
+    expect(all(module.training for module in algorithm.modules()), "the model is no longer in training mode")
     shared = {id(p) for p in algorithm.parameters()} & {id(p) for p in sampler.parameters()}
     expect(not shared, "the sampler shares parameters with the model")
 
 
 @law("scoring", _has(Scores))
 def scoring(case: Case) -> None:
-    """Scores are pure, and do not depend on the batch."""
+    """Scores are pure and do not depend on the batch."""
     scorer, x = case.trained().scorer(), case.data()["x"][:40]
     with torch.no_grad():
         whole, again = scorer(x), scorer(x)
@@ -106,8 +106,8 @@ def translating(case: Case) -> None:
     expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "counterparts depend on the batch's other examples")
 
 
-def _asked(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
-    """What the sampler is given besides noise."""
+def _conditions(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
+    """The sampler's conditions."""
     if algorithm.sampler().by_example:
         return (case.data(rows=rows)["x"],)
     if algorithm.spec.attributes:
@@ -119,10 +119,10 @@ def _asked(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
 def sampling(case: Case) -> None:
     """Equal noise gives equal samples, finite and of the data's shape."""
     algorithm = case.trained()
-    sampler, asked = algorithm.sampler(), _asked(case, algorithm, 9)
+    sampler, given = algorithm.sampler(), _conditions(case, algorithm, 9)
     z = torch.randn(9, sampler.latent_dim, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        first, second = sampler(z, *asked), sampler(z, *asked)
+        first, second = sampler(z, *given), sampler(z, *given)
     expect(first.shape == (9, *case.toy.spec.shape), f"9 samples have shape {tuple(first.shape)}")
     expect(torch.equal(first, second), "two calls give different samples")
     expect(bool(first.isfinite().all()), "samples are not finite")
@@ -130,7 +130,7 @@ def sampling(case: Case) -> None:
 
 @law("export")
 def export(case: Case) -> None:
-    """Something can be sealed: what the model exports becomes an ONNX graph that agrees with torch."""
+    """The model's exports become ONNX graphs that agree with torch."""
     from ganlib.export.network import export_network
 
     translates = Translates in case.entry.abilities
@@ -142,7 +142,7 @@ def export(case: Case) -> None:
         export_network(algorithm.scorer(), case.data(rows=2)["x"])
     if "sampler" in case.entry.exports:
         sampler = algorithm.sampler()
-        export_network(sampler, torch.randn(2, sampler.latent_dim), *_asked(case, algorithm, 2))
+        export_network(sampler, torch.randn(2, sampler.latent_dim), *_conditions(case, algorithm, 2))
 
 
 def _invertible(entry: Entry) -> bool:
@@ -150,7 +150,7 @@ def _invertible(entry: Entry) -> bool:
 
 
 def _fitted(case: Case) -> tuple[Any, Tensor]:
-    """A model after 20 epochs, and fresh data."""
+    """A model after 20 epochs, and new data."""
     algorithm = case.make()
     Trainer(TrainerConfig(epochs=20, batch_size=256, device="cpu")).fit(algorithm, case.data())
     return algorithm, case.data(1)["x"]
@@ -158,22 +158,22 @@ def _fitted(case: Case) -> tuple[Any, Tensor]:
 
 @law("inverse", _invertible, long=True)
 def inverse(case: Case) -> None:
-    """A trained flow inverts."""
+    """A trained flow can be inverted."""
     algorithm, x = _fitted(case)
     with torch.no_grad():
         gap = float((algorithm.inverse(algorithm.flow(x)[0]) - x).abs().max())
-    expect(gap < 1e-4, f"examples come back {gap:.2g} away")
+    expect(gap < 1e-4, f"inverted examples differ by {gap:.2g}")
 
 
 @law("log_determinant", _invertible, long=True)
 def log_determinant(case: Case) -> None:
-    """A trained flow's log-determinants are those of its Jacobian."""
+    """A trained flow's log-determinants equal those of its Jacobian."""
     algorithm, x = _fitted(case)
     for row in x[:8]:
         jacobian = torch.autograd.functional.jacobian(lambda v: algorithm.flow(v[None])[0][0], row)
         wanted = float(torch.linalg.slogdet(jacobian).logabsdet)
         given = float(algorithm.flow(row[None])[1].detach())
-        expect(abs(given - wanted) < 1e-4, f"{given:.6g}, where the Jacobian has {wanted:.6g}")
+        expect(abs(given - wanted) < 1e-4, f"{given:.6g}, but the Jacobian has {wanted:.6g}")
 
 
 @law("density", lambda entry: HasDensity in entry.abilities and entry.toy.spec.shape == (2,), long=True)
@@ -189,7 +189,7 @@ def density(case: Case) -> None:
 
 @law("level", long=True)
 def level(case: Case) -> str:
-    """The toy's level is reached by the worst of three seeds (or two of five), and not by the trivial answer."""
+    """The worst of three seeds (or two of five) reaches the toy's level, and the trivial answer does not."""
     toy, levels, baselines = case.toy, list[float](), list[float]()
     for seed in range(5 if toy.two_of_five else 3):
         algorithm = case.make(seed)

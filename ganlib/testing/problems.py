@@ -1,4 +1,4 @@
-"""Small problems with known answers, for the conformance suite and for documentation."""
+"""Small problems with known answers, for the conformance suite and the documentation."""
 
 from __future__ import annotations
 
@@ -86,8 +86,10 @@ def twin_blobs(n: int, seed: int, side: int = 16) -> Tensor:
 
 
 def blobs_agree(images: Tensor) -> float:
-    """Cohen's kappa of the orientations of the two blobs in ``twin_blobs`` images: 1 for the data, 0 for independent
-    blobs or if one never changes."""
+    """Cohen's kappa of the orientations of the two blobs in ``twin_blobs`` images.
+
+    1 for the data; 0 if the blobs are independent or one never changes.
+    """
     weight = (images.squeeze(1) + 1).clamp(min=0)
     half = images.shape[-1] // 2
     position = torch.arange(half, dtype=weight.dtype)
@@ -107,8 +109,10 @@ def blobs_agree(images: Tensor) -> float:
 
 
 def stroke(images: Tensor) -> Tensor:
-    """Thickness and slant of digits ``(n, 1, h, w)`` in [-1, 1], as ``(n, 2)``: the mean ink in [0, 1], and the shift
-    of the ink to the right, in columns per row upwards."""
+    """Thickness and slant of digits ``(n, 1, h, w)`` in [-1, 1], as ``(n, 2)``.
+
+    Thickness is the mean ink in [0, 1]; slant the shift of the ink to the right, in columns per row upwards.
+    """
     ink = (images.squeeze(1) + 1) / 2
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=ink.dtype) for side in ink.shape[1:]), indexing="ij")
     weight = ink / ink.sum((1, 2), keepdim=True).clamp(min=1e-6)

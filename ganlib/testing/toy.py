@@ -1,4 +1,4 @@
-"""A small problem on which a model is trained and measured by the laws."""
+"""Toys: small problems on which laws train and measure a model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ganlib.data.spec import DataSpec
 class Toy:
     """A small problem and the level that a model must reach on it.
 
-    ``data(seed)`` returns training tensors by name; ``spec`` describes them; ``level(algorithm, seed)`` measures the
-    trained model (higher is better) and must reach ``at_least`` for the worst of three seeds; ``baseline(seed)`` is
-    the same measure for the trivial answer, which must stay below; ``measure`` says in words what is measured.
-    ``config`` and ``trainer`` override the model's options and the TrainerConfig. ``two_of_five`` requires the level of
-    two seeds out of five instead: for trainings that settle in one of several states, whichever the model.
+    - ``data(seed)``: training tensors by name; ``spec`` describes them.
+    - ``level(algorithm, seed)``: measure of the trained model, higher is better. The worst of three seeds must reach
+      ``at_least``. ``measure`` describes it in words.
+    - ``baseline(seed)``: the same measure of the trivial answer, which must be below ``at_least``.
+    - ``config``, ``trainer``: override the model's options and the TrainerConfig.
+    - ``two_of_five``: require the level for two of five seeds instead, if training ends in one of several states.
     """
 
     data: Callable[[int], Mapping[str, Any]]

@@ -1,4 +1,4 @@
-"""The training core: what an algorithm declares, and the one loop that runs it."""
+"""The training core: what a model declares, and the loop that trains it."""
 
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Routine, Stage
 from ganlib.training.batches import TensorBatches

@@ -1,4 +1,4 @@
-"""What processes that train one model together must have in common, compared before, during and after training."""
+"""Checks that processes training one model have the same inputs and weights, before, during and after training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ganlib.training.ranks import Ranks, coupling_layer, digests
 
 
 class Agreement:
-    """Compares the ranks of a run; with one process, every check passes at once."""
+    """Compares the ranks of a run; all checks pass if there is only one process."""
 
     def __init__(self, algorithm: Algorithm, ranks: Ranks) -> None:
         self.algorithm, self.ranks = algorithm, ranks
 
     def on_start(self, config: TrainerConfig, data: Mapping[str, Tensor], validation: Mapping[str, Tensor]) -> None:
-        """Raise ConfigError if the model cannot be split over ranks or they were given different arguments.
+        """Give all ranks the first one's weights.
 
-        All ranks get the first one's weights.
+        Raises ConfigError if the model cannot be split over ranks, or if their arguments differ.
         """
         if self.ranks.alone:
             return
@@ -35,28 +35,28 @@ class Agreement:
         given |= {f"the model's {name}": f"{value.dtype} {tuple(value.shape)}" for name, value in state.items()}
         if differing := self.ranks.differing(given):
             raise ConfigError(
-                f"the processes were given different things ({', '.join(differing[:5])}): each must build the same "
+                f"the processes have different arguments ({', '.join(differing[:5])}): each must build the same "
                 "model and read the same rows in the same order (seed what shuffles or samples them)"
             )
         self.ranks.share(self.algorithm)
 
     def on_stages(self, stages: Sequence[Stage]) -> None:
-        """Raise ConfigError on a Routine under several processes."""
+        """Raise ConfigError for a Routine in several processes."""
         routines = [item.name for stage in stages for item in stage.phases if isinstance(item, Routine)]
         if routines and not self.ranks.alone:
             raise self._rejected(f"its routine {routines[0]!r} runs its own optimisation")
 
     def after_first_step(self) -> None:
-        """Raise ConfigError on a buffer that follows the rank's own rows; weights are alike by construction."""
+        """Raise ConfigError if a buffer depends on the rank's rows; weights are equal by construction."""
         if differing := self._differing():
-            raise self._rejected(f"what it keeps follows each process's own rows ({', '.join(differing[:5])})")
+            raise self._rejected(f"buffers depend on each process's rows ({', '.join(differing[:5])})")
 
     def at_step(self, step: int) -> None:
         """Raise GanlibError if weights or buffers are no longer bit-equal."""
         if differing := self._differing():
             raise GanlibError(
-                f"the processes' weights came apart by step {step} ({', '.join(differing[:5])}), so this "
-                "is no longer one model. Does anything depend on the rank? Else train with deterministic=True"
+                f"the processes' weights differ at step {step} ({', '.join(differing[:5])}), so this is no longer one "
+                "model. Check that nothing depends on the rank, or train with deterministic=True"
             )
 
     def _differing(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a model declares so that the Trainer can train it: losses, phases, stages, players.
+"""The declarations of a model that the Trainer reads: losses, phases, stages, players.
 
-A model is networks + named losses + a schedule of phases. It owns no optimiser, loop, device, logging or file access.
+A model is networks + named losses + a schedule of phases. It has no optimiser, loop, device, logging or file access.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ganlib.training.ranks import ALONE, Ranks
 class Losses(Mapping[str, Tensor]):
     """Named scalar losses that add up.
 
-    ``Losses(reconstruction=a, kl=b, weights={"kl": 0.1})``: every term is logged unweighted under its name;
-    ``total`` is the weighted sum that is differentiated; a weight of 0 only logs. ``a | b`` merges two with disjoint
-    names.
+    ``Losses(reconstruction=a, kl=b, weights={"kl": 0.1})``: every term is logged unweighted under its name,
+    and ``total`` is the weighted sum that is differentiated. A term of weight 0 is only logged. ``a | b`` merges two
+    with different names.
     """
 
     def __init__(self, weights: Mapping[str, float] | None = None, **terms: Tensor) -> None:
@@ -39,7 +39,7 @@ class Losses(Mapping[str, Tensor]):
         parts = [t if w == 1.0 else w * t for w, t in weighed if w]
         if not parts:
             named = f" ({', '.join(sorted(self.terms))})" if self.terms else ""
-            raise ConfigError(f"a player has no loss{named} of a weight above 0: raise an option that weighs one")
+            raise ConfigError(f"a player has no loss{named} with a weight above 0; raise the option that is its weight")
         result = parts[0]
         for part in parts[1:]:
             result = result + part
@@ -61,22 +61,23 @@ class Losses(Mapping[str, Tensor]):
 
 
 class Batch:
-    """Tensors of one mini-batch by name, with a memo for forwards shared between losses and one source of noise.
+    """Tensors of one mini-batch by name, with a memo for forward passes that losses share, and the source of noise.
 
-    ``x`` is the data, ``y`` the labels where there are any. All tensors have the same first dimension ``n``.
+    ``x`` is the data, ``y`` the labels if there are any. All tensors have the same first dimension ``n``.
 
-    In data-parallel training these are one rank's rows of a global batch. Noise is then drawn for the whole of it on
-    every rank, so that each row gets what it would get in one process; what is drawn from ``generator`` directly must
-    therefore not be drawn row by row.
+    In data-parallel training these are one rank's rows of a global batch. Every rank then samples the noise of the
+    whole global batch, so that each row gets the noise that it would get in one process. Code that samples from
+    ``generator`` directly must not do so row by row.
     """
 
-    # Whether a repeated phase drew it beyond its step's own batch, so that no other phase will see it.
+    # Whether a repeated phase loaded it in addition to the step's batch, so that no other phase reads it.
     further = False
 
     def __init__(
         self, tensors: Mapping[str, Tensor], generator: torch.Generator | None = None, ranks: Ranks = ALONE
     ) -> None:
         self.tensors, self.generator, self.ranks = dict(tensors), generator, ranks
+        self.averages = False  # whether a mean over ranks is part of the batch's graphs
         self._memo: dict[str, tuple[Any, tuple[str, ...]]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -104,9 +105,9 @@ class Batch:
         return self["y"]
 
     def once(self, name: str, compute: Callable[[], Any], of: Sequence[str] = ()) -> Any:
-        """``compute()`` the first time, its memo afterwards.
+        """The result of ``compute()``, stored under ``name`` for later calls.
 
-        The memo is dropped when a player named in ``of`` is updated; with an empty ``of``, when any player is.
+        It is dropped when a player in ``of`` is updated; if ``of`` is empty, when any player is.
         """
         if name not in self._memo:
             self._memo[name] = (compute(), tuple(of))
@@ -128,13 +129,14 @@ class Batch:
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the batch, ``(...)`` from ``(n, ...)``; over the rows of all ranks, and differentiable.
 
-        A mean that is a whole term of a loss may be taken over the rank's own rows; one that goes through anything
-        but a sum on its way into the loss must be this one.
+        Required for a mean that enters the loss by anything but a sum. A mean that is a whole term of the loss may be
+        taken over the rank's rows.
         """
+        self.averages = True
         return self.ranks.mean(values.mean(0))
 
     def permutation(self) -> Tensor:
-        """A random permutation of the batch's rows; raises ConfigError where they are spread over several ranks."""
+        """A random permutation of the batch's rows; raises ConfigError if they are spread over several ranks."""
         if not self.ranks.alone:
             raise ConfigError(
                 "cannot be trained data-parallel: this model mixes the batch's examples (it permutes them); train it "
@@ -170,18 +172,20 @@ def always(_: int) -> bool:
 
 @dataclass(frozen=True)
 class Phase:
-    """One player's (or several players') update inside a step.
+    """The update of one or several players within a step.
 
-    ``trains`` names players; ``loss`` maps a batch to Losses; ``repeat`` updates per step, each on a fresh batch if
-    ``fresh``; ``every`` n-th step only; ``when(step)`` decides; ``optimiser`` overrides the players' own;
-    ``after`` callables run after each update with the batch (clipping, equilibrium updates, replay pushes).
+    - ``trains``: names of the players; ``loss`` maps a batch to Losses.
+    - ``repeat``: number of updates per step, each on another batch if ``fresh``.
+    - ``every``: run at every n-th step only; ``when(step)``: run only if it returns True.
+    - ``optimiser``: overrides the players' optimisers.
+    - ``after``: functions of the batch that run after each update (clipping, equilibrium rules, replay pools).
 
-    A tuple of phases is a simultaneous update: all gradients are taken before any player moves, and a player that
-    several of its phases train moves once, by the sum of their gradients. Such phases cannot repeat, since one update
-    is one batch; nor can they move one player by different optimisers. Both raise ConfigError before the first step.
+    A tuple of phases is a simultaneous update: all gradients are computed before any player changes, and a player that
+    several of them train changes once, by the sum of their gradients. Such phases cannot repeat, because one update
+    uses one batch, and cannot give a player different optimisers. Both raise ConfigError before the first step.
 
-    A policy gradient is a phase too. Its loss is the surrogate ``-(log pi(a) * advantage).mean()``, with actions and
-    advantages computed under ``torch.no_grad()``; the Trainer then clips, averages and logs it as any other.
+    A policy gradient is also a phase. Its loss is the surrogate ``-(log pi(a) * advantage).mean()``, with actions and
+    advantages computed under ``torch.no_grad()``; the Trainer clips, averages and logs it like any other.
     """
 
     trains: str | tuple[str, ...]
@@ -209,7 +213,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class RoutineContext:
-    """What a Routine may use: the step's batch, a source of further batches, optimisers by player, the step number."""
+    """Arguments of a Routine: the step's batch, a source of more batches, optimisers by player, the step number."""
 
     batch: Batch
     next_batch: Callable[[], Batch]
@@ -219,11 +223,11 @@ class RoutineContext:
 
 @dataclass(frozen=True)
 class Routine:
-    """An update that runs its own optimisation (several inner steps, a line search); returns what to log.
+    """An update with an optimisation of its own (several inner steps, a line search); returns values to log.
 
-    ``trains`` names the players it may move, so that memos are dropped and laws can be checked. The Trainer neither
-    clips its gradients, nor autocasts it, nor averages it over processes: data-parallel training rejects it. Whatever
-    can be written as a loss, a policy gradient included, is better a Phase.
+    ``trains`` names the players it may change, so that memos are dropped and laws can be checked. The Trainer does not
+    clip its gradients, autocast it, or average it over processes; data-parallel training rejects it. Prefer a Phase
+    for everything that can be written as a loss, including policy gradients.
     """
 
     name: str
@@ -241,7 +245,7 @@ Item = Phase | tuple[Phase, ...] | Routine
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training with its own phases: pre-training before adversarial training, say.
+    """A part of training with separate phases, such as pre-training before adversarial training.
 
     ``batches`` replaces the training batches during this stage.
     """
@@ -255,21 +259,21 @@ class Stage:
 class Algorithm(nn.Module):
     """Networks, their losses and the order in which they are trained.
 
-    Every piece of state is a parameter or a buffer, so ``state_dict`` is the whole truth.
+    All state is in parameters and buffers, so that ``state_dict`` is complete.
     """
 
     config: Any
     spec: DataSpec
     registered: str = ""  # name of the registry entry that it was created from
-    # What its sampler can be told: "classes" (``spec.classes``), "attributes" (``spec.attributes``; captions too).
+    # Conditions of its sampler: "classes" (``spec.classes``), "attributes" (``spec.attributes``; also captions).
     takes: tuple[str, ...] = ()
-    # Declared for callers only: defined by models that detect, that generate, and that have a prior per class.
+    # For type checkers: defined by models that detect, that generate, and that have a prior per class.
     scorer: Callable[[], nn.Module]
     sampler: Callable[[], Sampler]
     fit_prior: Callable[[Tensor, Tensor], None]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Parametrised weights (spectral norm) cannot be pickled, so such a model is built anew and given its state."""
+        """Rebuild a model with parametrised weights (spectral norm) from its state, because they cannot be pickled."""
         if any(map(parametrize.is_parametrized, self.modules())):
             return _rebuild, (type(self), self.spec, self.config, self.state_dict(), self.training, self.registered)
         return super().__reduce_ex__(protocol)
@@ -294,7 +298,7 @@ class Algorithm(nn.Module):
         """Data-dependent initialisation on the first batch (ActNorm, codebooks)."""
 
     def validation_loss(self, batch: Batch) -> Tensor | None:
-        """Scalar that early stopping watches on held-out batches (lower is better), or None for no early stop."""
+        """Scalar for early stopping on held-out batches, lower is better; None if the model has none."""
         return None
 
     @property
@@ -304,19 +308,19 @@ class Algorithm(nn.Module):
 
     @property
     def by_class(self) -> bool:
-        """Whether the sampler is asked by class index."""
+        """Whether the sampler is conditioned on class indices."""
         return self.spec.classes > 0
 
     @classmethod
     def lacks(cls, config: Any) -> tuple[type, ...]:
-        """Abilities (``ganlib.abilities``) whose method the class defines, but that these options take away."""
+        """Abilities (``ganlib.abilities``) whose method the class defines, but that these options disable."""
         return ()
 
     def couples_batch(self) -> str:
-        """Why the examples of a batch depend on each other, or nothing; data-parallel training refuses with it.
+        """The reason why examples of a batch depend on each other, for which data-parallel training rejects the model.
 
-        So do buffers that follow the batch (moving means, replay pools, equilibrium rules). What goes through
-        ``Batch.mean`` is not coupled in this sense.
+        Empty if they do not. Buffers that depend on the batch (moving means, replay pools, equilibrium rules) are a
+        reason; means by ``Batch.mean`` are not.
         """
         return ""
 

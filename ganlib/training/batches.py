@@ -1,4 +1,4 @@
-"""Mini-batches from tensors held in memory (or on the device), in an order that a seed and an epoch fix."""
+"""Mini-batches of tensors in memory or on the device, in an order determined by seed and epoch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ganlib.training.ranks import ALONE, Ranks, digests
 class TensorBatches:
     """Shuffled mini-batches of equally long tensors, without a DataLoader (an index is 10 times cheaper).
 
-    The order depends on (seed, epoch) only, so a resumed run sees the same batches. The last, smaller batch of an
-    epoch is dropped unless it is the only one: batch statistics of a handful of rows do more harm than good.
-    With ``ranks``, ``batch_size`` is the global batch, and each rank gets its slice of it.
-    Raises DataError where tensors differ in length or are empty, ConfigError where a batch cannot be split evenly.
+    The order depends only on (seed, epoch), so a resumed run gets the same batches. The last, smaller batch of an
+    epoch is dropped unless it is the only one, because statistics of a few rows harm batch norm. With ``ranks``,
+    ``batch_size`` is that of the global batch, and each rank gets its slice.
+
+    Raises DataError if the tensors differ in length or are empty, and ConfigError if batches cannot be split evenly.
     """
 
     def __init__(
@@ -44,13 +45,15 @@ class TensorBatches:
         """Batches per epoch."""
         return len(self._order)
 
-    def _check_split(self, asked: int) -> None:
+    def _check_split(self, requested: int) -> None:
         size, ranks = self.batch_size, self.ranks.size
         if size % ranks:
-            what = f"the data's {size} rows, fewer than batch_size {asked}," if size < asked else f"batch_size {size}"
+            what = f"batch_size {size}"
+            if size < requested:
+                what = f"the data's {size} rows, fewer than batch_size {requested},"
             below, above = size - size % ranks, size - size % ranks + ranks
-            mend = " or ".join(str(n) for n in (below, above) if 0 < n <= self.rows) or "one process"
-            raise ConfigError(f"{what} cannot be split evenly over {ranks} processes: choose batch_size {mend}")
+            choices = " or ".join(str(n) for n in (below, above) if 0 < n <= self.rows) or "one process"
+            raise ConfigError(f"{what} cannot be split evenly over {ranks} processes: choose batch_size {choices}")
         if not self.shuffle and (left := self.rows % size) % ranks:
             raise ConfigError(
                 f"the last {left} of {self.rows} rows cannot be split evenly over {ranks} processes: shuffle, or leave "
@@ -58,31 +61,32 @@ class TensorBatches:
             )
 
     def digests(self) -> dict[str, str]:
-        """A digest of each tensor; equal data have equal ones."""
+        """A digest of each tensor."""
         return digests(self.tensors)
 
     def to(self, device: torch.device, ranks: Ranks | None = None) -> TensorBatches:
-        """The same batches with the data kept on a device, and sliced for these ranks where given."""
+        """The same batches with the data on a device, and sliced for these ranks if given."""
         moved = {name: value.to(device) for name, value in self.tensors.items()}
         return TensorBatches(moved, self.batch_size, self.seed, self.shuffle, self.ranks if ranks is None else ranks)
 
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch, or this rank's slices of them."""
-        if self.shuffle:
-            order = self._order.of(number).to(next(iter(self.tensors.values())).device)
-            shuffled = {name: value[order] for name, value in self.tensors.items()}
-        else:
-            shuffled = self.tensors
+        """The batches of one epoch, or this rank's slices of them; only one batch is copied at a time."""
+        device = next(iter(self.tensors.values())).device
+        order = self._order.of(number).to(device) if self.shuffle else None
         for i in range(len(self)):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            yield {name: self.ranks.own(value[part]) for name, value in shuffled.items()}
+            if order is None:
+                yield {name: self.ranks.own(value[part]) for name, value in self.tensors.items()}
+            else:
+                rows = self.ranks.own(order[part])
+                yield {name: value.index_select(0, rows) for name, value in self.tensors.items()}
 
 
 class Stream:
-    """The batches of one epoch: ``next`` for steps, ``more`` for what a step needs beyond its own.
+    """The batches of one epoch: iterating gives one per step, ``more`` further ones that a step needs.
 
-    Both take from the same epoch. Steps end with it; ``more`` then goes through the data again, in another order.
-    ``batches`` is anything with ``epoch(number)``, and ``wrap`` turns its tensors into a Batch.
+    Both take from the same epoch, and iteration ends with it. ``more`` then goes through the data again, in another
+    order. ``batches`` has ``epoch(number)``, and ``wrap`` converts its tensors to a Batch.
     """
 
     def __init__(self, batches: Any, number: int, wrap: Callable[[dict[str, Tensor]], Batch]) -> None:

@@ -1,4 +1,4 @@
-"""What may watch a training run: a progress bar, a recorder of your own."""
+"""Observers of a training run, such as a progress bar."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 
 class Callback(Protocol):
-    """Called by the Trainer; every method may raise to stop the run."""
+    """Called by the Trainer; any method may raise an exception to stop the run."""
 
     def on_step(self, step: int, budget: int, losses: dict[str, float] | None) -> None:
-        """After each step; ``losses`` holds means since the last report, or None between reports."""
+        """Called after each step; ``losses`` are the means since the last report, None between reports."""
 
     def on_end(self) -> None:
-        """After the last step, also when training fails."""
+        """Called after the last step, also if training fails."""
 
 
 class ProgressBar:
@@ -28,7 +28,7 @@ class ProgressBar:
         self._quiet = not sys.stderr.isatty()
 
     def on_step(self, step: int, budget: int, losses: dict[str, float] | None) -> None:
-        """Advance the bar; show the losses where they are reported."""
+        """Advance the bar; show the losses when they are reported."""
         if self._quiet or (self._bar is None and time.monotonic() - self._start < self.delay):
             return
         if self._bar is None:
@@ -50,6 +50,6 @@ class ProgressBar:
         self._bar.update(self._task, completed=step, **fields)
 
     def on_end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()

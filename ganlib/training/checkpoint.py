@@ -1,12 +1,11 @@
 """Checkpoints without pickle: tensors in safetensors, everything else as JSON inside the same file's header.
 
-A checkpoint is written under a temporary name, fsynced and renamed, so that a crash leaves the old one whole.
+A crash while one is written leaves the old one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,24 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ganlib.errors import ConfigError, DataError
+from ganlib.files import write_whole
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write tensors and JSON metadata atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    temporary = path.with_suffix(f".tmp-{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(save(whole, metadata={"meta": json.dumps(meta)}))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_whole(path, save(whole, metadata={"meta": json.dumps(meta)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a checkpoint; raises DataError where the file is broken, ConfigError on a folder."""
+    """Tensors and metadata of a checkpoint; raises DataError for a corrupted file, ConfigError for a folder."""
     if path.is_dir():
-        raise ConfigError(f"checkpoint {path} is a folder: name a file in it")
+        raise ConfigError(f"checkpoint {path} is a folder; name a file in it")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["meta"])  # noqa: SIM118
-    except Exception as error:  # safetensors raises its own type for each kind of damage
+    except Exception as error:  # safetensors has an exception type for each kind of damage
         raise DataError(f"checkpoint {path} cannot be read ({error}); delete it to start again") from error
 
 
@@ -55,13 +50,13 @@ def flatten_optimiser(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[st
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Undo ``flatten_optimiser`` into an optimiser over the same parameters."""
+    """Inverse of ``flatten_optimiser``, for an optimiser of the same parameters."""
     state: dict[int, dict[str, Any]] = {int(i): dict(values) for i, values in meta["plain"].items()}
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         like = parameters[int(index)]
-        if value.shape == like.shape:  # fused optimisers walk memory: a state must be strided as its parameter
+        if value.shape == like.shape:  # fused optimisers need a state to have its parameter's strides
             value = torch.empty_like(like).copy_(value)
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": meta["groups"]})

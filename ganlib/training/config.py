@@ -1,4 +1,4 @@
-"""How long and on what to train, and what then happened."""
+"""Options of a training run, and its history."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from ganlib.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig(Config):
-    """How long and on what to train.
+    """Options of a training run.
 
-    ``steps`` wins over ``epochs``. ``patience``: stop after so many validations without an improvement of
-    ``min_delta`` (relative) and keep the best weights; 0 trains to the end. ``validate_every`` counts epochs.
-    ``ema`` is a decay in [0, 1), 0 for none. ``precision`` bf16 autocasts on CUDA, with TF32 for products left in
-    float32; auto does so there; fp32 leaves both at torch's defaults. ``compile`` compiles the players (CUDA only),
-    except those that a loss differentiates twice. ``gradient_clip`` is a global norm per update, 0 for none;
-    ``gradient_norms`` logs it for each phase. ``schedule``: learning rates stay constant, or fall to 0 over each
-    stage, linear or by cosine, from the share ``decay_from`` of its steps on; before that they rise over ``warm_up``
-    steps.
-    ``checkpoint_every`` counts epochs. ``distributed``: auto trains with the other processes where torchrun started
-    several, off never does; ``batch_size`` is that of all processes together.
+    - ``steps``: number of steps; takes precedence over ``epochs``.
+    - ``patience``: stop after this many validations without a relative improvement of ``min_delta``, and keep the best
+      weights; 0 trains to the end. ``validate_every`` and ``checkpoint_every`` count epochs.
+    - ``ema``: decay of the averaged weights, in [0, 1); 0 for none.
+    - ``precision``: bf16 autocasts on CUDA and uses TF32 for products left in float32; auto does the same; fp32 leaves
+      both at torch's defaults. ``compile`` compiles the players (CUDA only), except those that a loss differentiates
+      twice.
+    - ``gradient_clip``: largest global norm of an update's gradient, 0 for none; ``gradient_norms`` logs the norms.
+    - ``schedule``: learning rates stay constant, or fall to 0 over each stage, linearly or by cosine, starting at the
+      share ``decay_from`` of its steps. They first rise over ``warm_up`` steps.
+    - ``distributed``: auto trains together with the other processes that torchrun started, off never does.
+      ``batch_size`` is that of all processes together.
+    - ``threads``: torch's number of threads on a CPU while training; the previous number is restored at the end.
 
-    ``threads``: torch's number of threads on a CPU while training. auto times up to ten steps of the run, alternately
-    with one thread and with torch's default, and keeps the default only if it is clearly faster; History has the number
-    as ``threads``. Other numbers of threads round sums differently. A second run of the same model and batch size in a
-    process repeats the first one's choices, so that equal seeds give equal weights; another process may choose
-    otherwise and end with slightly different weights: ``threads=1`` (or any number) pins it. Nothing is timed on CUDA,
-    with ``deterministic``, in several processes, or if torch's default is 1 (``OMP_NUM_THREADS=1``). The former number
-    is set back at the end.
+    ``threads="auto"`` times up to ten steps of the run, alternating between one thread and torch's default, and uses
+    the default only if it is clearly faster. ``History.threads`` holds the choice. Sums round differently with another
+    number of threads. A second run of the same model and batch size in a process repeats the first run's choices, so
+    that equal seeds give equal weights; another process may choose differently and end with slightly different
+    weights. ``threads=1`` (or any number) avoids this. Nothing is timed on CUDA, with ``deterministic``, in several
+    processes, or if torch's default is 1 (``OMP_NUM_THREADS=1``).
     """
 
     steps: Count | None = None
@@ -61,9 +63,9 @@ class TrainerConfig(Config):
 
 @dataclass
 class History:
-    """What happened: mean losses per epoch by ``term`` (``validation`` where watched), and why training ended.
+    """The history of a run: mean losses per epoch by name (``validation`` if computed), and why training ended.
 
-    ``threads`` is the number of threads trained with, None if too few steps were taken to choose it.
+    ``threads`` is the number of threads used, None if the run was too short to choose it.
     """
 
     curves: dict[str, list[float]] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class History:
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one; raises ConfigError where a named device is not there."""
+    """The device of this name; ``auto`` is CUDA if available. Raises ConfigError if the device does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,4 +1,4 @@
-"""What a model and its training data must be, said before the first step instead of by a tensor's shape later."""
+"""Validates a model and its training data before the first step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganlib.data.spec import DataSpec
+from ganlib.data.image_values import from_bytes
+from ganlib.data.spec import DataSpec, Field, Image
 from ganlib.errors import ConfigError, DataError
 from ganlib.nn.layers import has_batch_norm
 from ganlib.training.algorithm import Algorithm
@@ -18,29 +19,36 @@ from ganlib.training.ranks import Ranks
 
 
 def check_model(model: Any) -> None:
-    """Raise ConfigError on what is no model but a model's name, or an estimator that holds one."""
+    """Raise ConfigError unless ``model`` is an Algorithm, for example for a model's name or an estimator."""
     if isinstance(model, Algorithm):
         return
-    mend = "ganlib.create(name, spec) builds one"
+    fix = "ganlib.create(name, spec) builds one"
     if isinstance(model, str):
-        mend = f"ganlib.create({model!r}, spec) builds it"
+        fix = f"ganlib.create({model!r}, spec) builds it"
     elif callable(getattr(model, "fit", None)):
-        mend = "an estimator trains by its own fit, then holds its model as algorithm_; ganlib.export.seal seals it"
-    raise ConfigError(f"a model is needed, not {_named(model)}: {mend}")
+        fix = "an estimator is trained by its fit, and then has its model as algorithm_; ganlib.export.seal seals it"
+    raise ConfigError(f"a model is needed, not {_named(model)}: {fix}")
 
 
 def _named(value: Any) -> str:
     return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
-def training_tensors(data: Any) -> dict[str, Tensor]:
-    """Tensors or arrays by name as networks take them: numbers float32, labels int64; raises DataError on others."""
+def training_tensors(data: Any, spec: DataSpec | None = None) -> dict[str, Tensor]:
+    """Tensors or arrays by name: numbers as float32, labels as int64, and bytes of image fields unchanged.
+
+    Raises DataError for others.
+    """
     if not isinstance(data, Mapping):
-        raise DataError(f"training data are tensors by name, such as {{'x': x, 'y': y}}; got {type(data).__name__}")
-    return {name: _tensor(name, value) for name, value in data.items()}
+        raise DataError(f"training data must be tensors by name, such as {{'x': x, 'y': y}}; got {type(data).__name__}")
+    return {name: _tensor(name, value, _field(spec, name)) for name, value in data.items()}
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _field(spec: DataSpec | None, name: str) -> Field | None:
+    return None if spec is None else spec.field_of(name)
+
+
+def _tensor(name: str, value: Any, field: Field | None) -> Tensor:
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -51,6 +59,8 @@ def _tensor(name: str, value: Any) -> Tensor:
         return tensor.float()
     if name in ("y", "labelled_y"):
         return tensor.long()
+    if tensor.dtype == torch.uint8 and isinstance(field, Image):
+        return tensor
     if tensor.dtype in (torch.uint8, torch.bool):
         raise DataError(
             f"training data {name!r} are {tensor.dtype}; networks take numbers: images come from "
@@ -60,33 +70,37 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def check_training_data(spec: DataSpec | None, data: Mapping[str, Tensor]) -> None:
-    """Raise DataError on training data that do not fit the fields they belong to."""
+    """Raise DataError if training data do not match their fields."""
     for name, values in data.items():
-        field = None if spec is None else spec.field_of(name)
-        if field is not None and len(values):
-            field.check(values, name)
+        field = _field(spec, name)
+        if field is None or not len(values):
+            continue
+        if values.dtype == torch.uint8 and isinstance(field, Image):
+            # All bytes are in range; the float images of two are enough to check the rest.
+            values = from_bytes(values[: 2 if bool((values == values[:1]).all()) else 1])
+        field.check(values, name)
 
 
 def check_known_labels(spec: DataSpec | None, data: Any) -> None:
-    """Raise DataError on labels out of range, where what draws batches lazily knows all ``labels`` beforehand."""
+    """Raise DataError for labels out of range, if a lazy source has its ``labels`` in memory."""
     if (labels := getattr(data, "labels", None)) is not None:
         check_training_data(spec, training_tensors({"y": labels}))
 
 
 def is_lazy(data: object) -> bool:
-    """Whether data are drawn batch by batch (``LazyImages``) instead of given as tensors."""
+    """Whether data are loaded batch by batch (``LazyImages``) instead of given as tensors."""
     return callable(getattr(data, "epoch", None)) and not isinstance(data, Mapping | torch.Tensor)
 
 
 def training_source(algorithm: Algorithm, data: Any, config: TrainerConfig, ranks: Ranks) -> Any:
-    """Batches of tensors that were checked, or lazily drawn data, on the device.
+    """Batches on the device, of validated tensors or of a lazy source.
 
-    Raises DataError on labels out of range, ConfigError on lazy data under several processes and on batches of one
-    row for batch norm.
+    Raises DataError for labels out of range, and ConfigError for a lazy source in several processes and for batches of
+    one row with batch norm.
     """
     if is_lazy(data):
         if not ranks.alone:
-            raise ConfigError("batches drawn lazily cannot be split over processes: load the data as tensors")
+            raise ConfigError("lazily loaded batches cannot be split over processes; load the data as tensors")
         check_known_labels(getattr(algorithm, "spec", None), data)
         return data.to(ranks.device)
     batches = TensorBatches(data, config.batch_size, config.random_state, ranks=ranks)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Average:
     """Moving average ``a <- decay·a + (1 - decay)·p`` of all parameters; buffers are copied.
 
-    The decay is ramped as ``min(decay, (1 + t) / (10 + t))`` so that early weights do not linger.
+    The decay is ``min(decay, (1 + t) / (10 + t))`` after t updates, so that early weights are soon forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -18,7 +18,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Fold the current parameters in."""
+        """Update the averages with the current parameters."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = [p.detach() for _, p in module.named_parameters()]

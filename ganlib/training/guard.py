@@ -1,11 +1,11 @@
-"""Sane losses and the weights to go back to: the last good ones after a divergence, the best ones at the end."""
+"""Detects divergence, and holds the weights to restore: the last good ones after it, the best ones at the end."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,16 +15,17 @@ from ganlib.training.algorithm import Algorithm
 from ganlib.training.config import TrainerConfig
 from ganlib.training.ema import Average
 from ganlib.training.progress import Progress
+from ganlib.training.ranks import ALONE, Ranks
 
-EXPLODED = 1e12  # no loss of examples of sane size comes near; float32 then resolves steps of 65,536
+EXPLODED = 1e12  # far above the losses of sensible data; here float32 has steps of 65,536
 READ_EVERY = 50  # steps after which losses are read within an epoch
 
 State = dict[str, Tensor]
 
 
 def sane(loss: float) -> bool:
-    """Whether a loss is a number and not beyond 1e12."""
-    return abs(loss) <= EXPLODED  # which is false of NaN
+    """Whether a loss is finite and at most 1e12 in size."""
+    return abs(loss) <= EXPLODED  # False for NaN
 
 
 def exploded(loss: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ def exploded(loss: Tensor) -> Tensor:
 
 
 def culprit(terms: Mapping[str, Tensor], total: Tensor) -> str:
-    """The terms that are not sane if their weighted sum is not, or the sum if each of them is; else nothing."""
+    """Names of the terms that are not sane, or "the weighted sum" if only that is not; empty if the sum is sane."""
     *numbers, judged = _numbers([*terms.values(), total])
     if sane(judged):
         return ""
@@ -41,7 +42,7 @@ def culprit(terms: Mapping[str, Tensor], total: Tensor) -> str:
 
 
 def _numbers(scalars: Sequence[Tensor]) -> list[float]:
-    """The values of scalar tensors, read at once from each device."""
+    """The values of scalar tensors, with one read per device."""
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, value in enumerate(scalars):
         kinds.setdefault((value.device, value.dtype), []).append(index)
@@ -52,17 +53,27 @@ def _numbers(scalars: Sequence[Tensor]) -> list[float]:
     return [numbers[index] for index in range(len(scalars))]
 
 
-class Guard:
-    """Keeps copies of the weights, and ends a run that diverges or stops improving."""
+class _Update(NamedTuple):
+    """The losses of one update."""
 
-    def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress) -> None:
-        self.algorithm, self.config, self.progress = algorithm, config, progress
+    step: int
+    epoch: int
+    terms: dict[str, Tensor]
+    total: Tensor
+    verdict: Tensor
+
+
+class Guard:
+    """Holds copies of the weights, and ends a run that diverges or stops improving."""
+
+    def __init__(self, algorithm: Algorithm, config: TrainerConfig, progress: Progress, ranks: Ranks = ALONE) -> None:
+        self.algorithm, self.config, self.progress, self.ranks = algorithm, config, progress, ranks
         self.best_state: State | None = None
-        self._unread: list[tuple[int, int, dict[str, Tensor], Tensor]] = []
+        self._unread: list[_Update] = []
 
     def start(self) -> None:
-        """Take the current weights, those before the run's first step, for good."""
-        # The newest state from which a sane step was taken, and a later one from which that is not known yet.
+        """Take the weights before the first step as good."""
+        # The newest state known to precede a sane step, and a later one for which this is not known yet.
         self._good = self._newest = (self.progress.history.steps, self.snapshot())
 
     def snapshot(self) -> State:
@@ -70,41 +81,49 @@ class Guard:
         return {name: value.detach().clone() for name, value in self.algorithm.state_dict().items()}
 
     def keep(self) -> None:
-        """Remember the current weights; called at the end of an epoch, all losses of which were sane."""
+        """Copy the current weights; called at the end of an epoch whose losses were all sane."""
         self._good, self._newest = self._newest, (self.progress.history.steps, self.snapshot())
 
     # ---------------------------------------------------------------- divergence
-    def watch(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
-        """Remember an update's losses, to be read later: reading each would make the CPU wait for the device."""
-        position = (self.progress.history.steps + 1, self.progress.epoch + 1)
-        self._unread.append((*position, {name: value.detach() for name, value in terms.items()}, total.detach()))
+    def record(self, terms: Mapping[str, Tensor], total: Tensor, verdict: Tensor | None = None) -> None:
+        """Store an update's losses and read them later, because reading each makes the CPU wait for the device.
+
+        ``verdict`` is not sane if the update was not sane on any rank; defaults to ``total``.
+        """
+        plain = {name: value.detach() for name, value in terms.items()}
+        total = total.detach()
+        judged = total if verdict is None else verdict.detach()
+        steps, epoch = self.progress.history.steps + 1, self.progress.epoch + 1
+        self._unread.append(_Update(steps, epoch, plain, total, judged))
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Run a step in this context; an error that an exploded loss led to is raised as DivergenceError."""
+        """Run a step in this context; an error caused by an exploded loss is raised as DivergenceError."""
         try:
             yield
         except Exception:
-            self.read()
+            self.read(together=False)
             raise
-        if self._unread and self._unread[-1][0] - self._unread[0][0] >= READ_EVERY:
+        if self._unread and self._unread[-1].step - self._unread[0].step >= READ_EVERY:
             self.read()
 
-    def read(self) -> None:
-        """Raise DivergenceError for the first update since the last reading whose weighted sum is not sane."""
-        unread, self._unread = self._unread, []
-        numbers = iter(_numbers([value for *_, terms, total in unread for value in (*terms.values(), total)]))
-        for step, epoch, terms, total in unread:
-            values = [next(numbers) for _ in (*terms, total)]
-            if not sane(values[-1]):
-                self._fail("loss", culprit(terms, total), step, epoch)
+    def read(self, together: bool = True) -> None:
+        """Raise DivergenceError for the first update since the last reading that was not sane.
 
-    def loss_diverged(self, name: str) -> NoReturn:
-        """Restore the last good weights and raise DivergenceError for a loss of the step under way."""
-        self._fail("loss", name, self.progress.history.steps + 1, self.progress.epoch + 1)
+        The ranks name the losses of all if they read ``together``, as at the end of an epoch.
+        """
+        unread, self._unread = self._unread, []
+        verdicts = _numbers([update.verdict for update in unread])
+        for update, verdict in zip(unread, verdicts, strict=True):
+            if not sane(verdict):
+                named = [culprit(update.terms, update.total)]
+                if together:
+                    named = self.ranks.texts(named[0])
+                names = {name for text in named if text for name in text.split(", ")}
+                self._fail("loss", ", ".join(sorted(names)) or "of another process", update.step, update.epoch)
 
     def check_weights(self) -> None:
-        """Raise DivergenceError if a player's weights are not finite: no loss has judged the last update."""
+        """Raise DivergenceError if a player's weights are not finite; no loss shows this after the last update."""
         for player in self.algorithm.players():
             if not all(bool(value.isfinite().all()) for value in self.algorithm.parameters_of(player)):
                 self._fail("weights of", player, self.progress.history.steps, self.progress.epoch)
@@ -120,7 +139,7 @@ class Guard:
 
     # ---------------------------------------------------------------- early stopping
     def judge(self, value: float) -> None:
-        """Record a validation loss; keep the weights if it is the best, stop after ``patience`` without a gain."""
+        """Record a validation loss; copy the weights if it is the best, stop after ``patience`` without improvement."""
         progress, patience = self.progress, self.config.patience
         progress.history.record({"validation": value})
         margin = self.config.min_delta * abs(progress.best) if math.isfinite(progress.best) else 0.0
@@ -134,7 +153,7 @@ class Guard:
             progress.history.stopped = "patience"
 
     def finish(self, average: Average | None) -> None:
-        """Leave the best weights in the algorithm, else the averaged ones, if there are such."""
+        """Load the best weights into the algorithm, or else the averaged ones, if there are any."""
         self.check_weights()
         if self.best_state is not None:
             self.algorithm.load_state_dict(self.best_state)

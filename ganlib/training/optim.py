@@ -1,4 +1,4 @@
-"""Optimisers by name, fused where torch can, and how their learning rates change over a stage."""
+"""Optimisers by name, fused if torch supports it, and the schedules of their learning rates."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def rate_factor(schedule: str, step: int, steps: int, warm_up: int = 0, decay_from: float = 0.0) -> float:
-    """What learning rates are multiplied by at ``step`` (from 0) of a stage's ``steps``, in (0, 1].
+    """The factor of all learning rates at ``step`` (from 0) of a stage's ``steps``, in (0, 1].
 
-    They rise over ``warm_up`` steps; after the share ``decay_from`` of the stage they fall to 0 as ``schedule`` says.
+    Rates rise over ``warm_up`` steps; after the share ``decay_from`` of the stage they fall to 0 by ``schedule``.
     """
     rise = min(1.0, (step + 1) / (warm_up + 1))
     share = max(0.0, (step / steps - decay_from) / (1.0 - decay_from))
@@ -30,14 +30,14 @@ def rate_factor(schedule: str, step: int, steps: int, warm_up: int = 0, decay_fr
 
 
 def set_rates(optimisers: Iterable[torch.optim.Optimizer], factor: float) -> None:
-    """Every learning rate, times ``factor``."""
+    """Set every learning rate to its first value times ``factor``."""
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
 
 def build_optimiser(spec: Optimiser, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """A torch optimiser for these parameters that knows its first rate; raises ConfigError on an unknown name."""
+    """A torch optimiser of these parameters, with ``initial_lr`` set; raises ConfigError for an unknown name."""
     optimiser = _build(spec, parameters)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]

@@ -1,4 +1,4 @@
-"""How far a training run has come: all plain values that change while it trains and that a checkpoint keeps."""
+"""The progress of a training run: plain values that change during training and are saved in checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganlib.training.config import History
 
 
 class Meter:
-    """Mean of each logged value since the last reading; adds up on the values' device, without reading them."""
+    """Mean of each logged value since the last reading; sums stay on the values' device and are not read."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor | float] = {}
@@ -26,7 +26,7 @@ class Meter:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """The means by name; starts anew."""
+        """The means by name; resets the sums."""
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
@@ -34,7 +34,7 @@ class Meter:
 
 @dataclass
 class Progress:
-    """Position in the stages, the History so far, and what early stopping remembers.
+    """Position in the stages, the History so far, and the state of early stopping.
 
     ``stage`` and ``stage_step`` count from 0, ``epoch`` counts finished epochs over all stages. ``best`` is the lowest
     validation loss, ``waited`` the validations since.
@@ -49,11 +49,11 @@ class Progress:
 
     @property
     def going(self) -> bool:
-        """Whether nothing has ended the run before its budget."""
+        """Whether the run has not been stopped early."""
         return self.history.stopped == "budget"
 
     def take(self, other: Progress) -> None:
-        """Become equal to another one."""
+        """Copy the values of another one."""
         self.__dict__.update(other.__dict__)
 
     def step(self) -> None:
@@ -71,7 +71,7 @@ class Progress:
         self.stage, self.stage_step = self.stage + 1, 0
 
     def fits(self, stages: Sequence[Stage]) -> bool:
-        """Whether a run of these stages could have come here.
+        """Whether a run of these stages could have this position.
 
         The stages before must have taken as many steps as they take here, and the current one, unless it is the last,
         at most as many. A run of one stage therefore fits any budget.
@@ -94,7 +94,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Progress:
-        """Undo ``to_dict``; other keys are left alone."""
+        """Inverse of ``to_dict``; ignores other keys."""
         stage, stage_step = values["stage"]
         history = History(**values["history"])
         return cls(stage, stage_step, values["epoch"], values["best"], values["waited"], history)

@@ -1,16 +1,15 @@
-"""The processes that train one model together (data-parallel): who they are and what they tell each other.
+"""The processes that train one model together (data-parallel), and their communication.
 
-Every rank holds the same weights and the same rows, draws the same order and the same noise, and works on its own
-slice of each global batch. Slices are equally long, so a mean over the global batch is the mean of the ranks' means.
+Every rank has the same weights and rows, samples the same order and noise, and works on its slice of each global batch.
+Slices are equally long, so a mean over the global batch is the mean of the ranks' means.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +21,9 @@ from torch import Tensor, nn
 from ganlib.errors import ConfigError
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# One store a process; each group gets its own names in it, since a store never forgets the addresses of an earlier one.
+# One store per process. Each group uses other names in it, because a store keeps the addresses of earlier groups.
 _STORE: list[Any] = []
-_GROUPS_MADE = 0
+_GROUPS = 0
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Ranks:
 
     @property
     def alone(self) -> bool:
-        """Whether this is ordinary training in one process."""
+        """Whether there is only one process."""
         return self.size == 1
 
     def own(self, rows: Tensor) -> Tensor:
-        """This rank's slice ``(n / size, ...)`` of a tensor ``(n, ...)`` with a row for each example of all ranks."""
+        """This rank's slice ``(n / size, ...)`` of a tensor ``(n, ...)`` with the rows of all ranks."""
         if self.alone:
             return rows
         each = len(rows) // self.size
@@ -49,7 +48,7 @@ class Ranks:
 
     # ---------------------------------------------------------------- numbers
     def averaged(self, values: Tensor) -> Tensor:
-        """Mean over the ranks, equal to the last bit on all of them; without a gradient."""
+        """Mean over the ranks, bit-equal on all of them; without a gradient."""
         if self.alone or not values.numel():
             return values
         wide = torch.promote_types(values.dtype, torch.float32)
@@ -58,26 +57,19 @@ class Ranks:
         return (sent / self.size).to(values.device, values.dtype)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the ranks, differentiable by the update; see ``_Mean`` for the gradient."""
+        """Mean over the ranks, differentiable; see ``_Mean`` for the gradient."""
         return values if self.alone else _Mean.apply(values, self)
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter], bad: Tensor) -> bool:
-        """Replace each gradient by its mean over the ranks, in one message; False if any rank's flag ``bad`` is set.
+    def start_sum(self, values: Tensor) -> Callable[[], Tensor]:
+        """Start to sum ``values`` over the ranks; returns a function that waits for the sum and returns it."""
+        sent = values.detach().to(self._wire).contiguous()
+        work = dist.all_reduce(sent, async_op=True)
 
-        The message also says who has which gradient: one that no rank has stays None, and is not stepped.
-        """
-        dtype = functools.reduce(torch.promote_types, (p.dtype for p in parameters), torch.float32)
-        pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        notes = torch.tensor([float(p.grad is not None) for p in parameters])
-        flags = torch.cat([bad.detach().reshape(1).to(self.device, dtype), notes.to(self.device, dtype)])
-        message = [flags, *(piece.reshape(-1).to(dtype) for piece in pieces)]
-        sizes = [len(part) for part in message]
-        first, *means = self.averaged(torch.cat(message)).split(sizes)
-        failed, *held = first.tolist()
-        for parameter, piece, mean, holders in zip(parameters, pieces, means, held, strict=True):
-            if holders:
-                parameter.grad = piece.copy_(mean.view(piece.shape))
-        return not failed
+        def finish() -> Tensor:
+            work.wait()
+            return sent.to(values.device)
+
+        return finish
 
     def share(self, module: nn.Module) -> None:
         """Give rank 0's parameters and buffers to all ranks, in place."""
@@ -85,7 +77,7 @@ class Ranks:
             return
         for value in module.state_dict().values():
             sent = value.detach().to(self._wire, copy=True).contiguous()
-            dist.broadcast(sent.view(-1).view(torch.uint8), 0)  # as bytes: not every backend knows every type
+            dist.broadcast(sent.view(-1).view(torch.uint8), 0)  # bytes: not every backend has all types
             value.copy_(sent)
 
     def gather(self, values: Tensor) -> list[Tensor]:
@@ -99,23 +91,23 @@ class Ranks:
 
     # ---------------------------------------------------------------- words
     def texts(self, text: str) -> list[str]:
-        """What every rank says, by rank."""
+        """The text of every rank, in their order."""
         data = text.encode()
         lengths = [int(n) for n in self.gather(torch.tensor([len(data)]))]
         padded = torch.frombuffer(bytearray(data.ljust(max(*lengths, 1), b" ")), dtype=torch.uint8)
         return [bytes(part[:n].tolist()).decode() for part, n in zip(self.gather(padded), lengths, strict=True)]
 
     def differing(self, values: Mapping[str, str]) -> list[str]:
-        """Names whose value is not the same on all ranks, or that only some ranks have."""
+        """Names with different values on some ranks, or that only some ranks have."""
         if self.alone:
             return []
-        told = [json.loads(text) for text in self.texts(json.dumps(dict(values)))]
-        names = sorted({name for one in told for name in one})
-        return [name for name in names if len({one.get(name) for one in told}) > 1]
+        found = [json.loads(text) for text in self.texts(json.dumps(dict(values)))]
+        names = sorted({name for one in found for name in one})
+        return [name for name in names if len({one.get(name) for one in found}) > 1]
 
     @property
     def _wire(self) -> torch.device:
-        """Where messages must lie: gloo has all its operations on the CPU only."""
+        """The device of messages: gloo supports all operations on the CPU only."""
         return torch.device("cpu") if dist.get_backend() == "gloo" else self.device
 
 
@@ -125,11 +117,12 @@ ALONE = Ranks()
 class _Mean(torch.autograd.Function):
     """m = 1/R Σ_r v_r over R ranks, with the gradient that data-parallel training needs.
 
-    What is minimised is L = 1/R Σ_s L_s(m), and gradients are averaged over ranks afterwards, so rank r must hand back
-    R dL/dv_r = R · 1/R Σ_s dL_s/dm · 1/R = mean over s of dL_s/dm: the operation is its own adjoint. That also holds
-    where the ranks' losses differ, and where all are the same function of m it is plainly dL/dm.
+    The loss is L = 1/R Σ_s L_s(m), and gradients are averaged over the ranks afterwards, so rank r must return
+    R dL/dv_r = R · 1/R Σ_s dL_s/dm · 1/R = mean over s of dL_s/dm: the operation is its own adjoint. This also holds if
+    the ranks' losses differ; if all are the same function of m, it is dL/dm.
 
-    A gradient that a loss takes itself is not averaged afterwards, so the factor R would be wrong there: refused.
+    Gradients that a loss takes itself are not averaged afterwards, so that the factor R would be wrong; they raise
+    ConfigError.
     """
 
     @staticmethod
@@ -139,7 +132,7 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        if torch.is_grad_enabled():  # only while a graph of the gradient is built
+        if torch.is_grad_enabled():  # only if a graph of the gradient is built
             raise ConfigError(
                 "cannot be trained data-parallel: a loss takes a gradient through Batch.mean; train it in one process"
             )
@@ -159,7 +152,7 @@ def _digest(value: Tensor) -> str:
 
 
 def coupling_layer(modules: Iterable[tuple[str, nn.Module]]) -> str:
-    """Why a layer makes a batch's examples depend on each other, or nothing."""
+    """The reason why a layer makes the examples of a batch depend on each other; empty if none does."""
     for name, module in modules:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             return f"batch norm in {name} normalises by the batch's statistics"
@@ -171,8 +164,8 @@ def coupling_layer(modules: Iterable[tuple[str, nn.Module]]) -> str:
 def joined(how: str, device: torch.device) -> Iterator[Ranks]:
     """The ranks of this run: an initialised group, else torchrun's processes, else this one alone.
 
-    ``how`` is auto or off. A group made here is destroyed here; one found is left. Raises ConfigError where torchrun's
-    variables are incomplete or there are more processes than GPUs.
+    ``how`` is auto or off. A group that already exists is used and left; otherwise one is created and destroyed.
+    Raises ConfigError if torchrun's variables are incomplete, or if there are more processes than GPUs.
     """
     found = dist.is_available() and dist.is_initialized()
     if how == "off" or not (found or _launched()):
@@ -191,7 +184,7 @@ def joined(how: str, device: torch.device) -> Iterator[Ranks]:
 
 
 def _launched() -> bool:
-    """Whether torchrun, or something that sets its variables, started this process as one of several."""
+    """Whether this process is one of several, by torchrun's environment variables."""
     if not dist.is_available() or "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return False
     if missing := [name for name in _VARIABLES if name not in os.environ]:
@@ -203,28 +196,28 @@ def _launched() -> bool:
 
 
 def _own_device(device: torch.device, rank: int) -> torch.device:
-    """A GPU for each process of a machine, unless one is named."""
+    """A separate GPU for each process of a machine, unless one is named."""
     if device.type != "cuda" or device.index is not None:
         return device
     count = torch.cuda.device_count()
     local = int(os.environ.get("LOCAL_RANK", rank % count))
     if local >= count:
         raise ConfigError(
-            f"process {local} of this machine has no GPU of its own ({count} here): start at most {count}, or "
+            f"process {local} of this machine has no GPU ({count} here): start at most {count}, or "
             "train with device='cpu'"
         )
     return torch.device("cuda", local)
 
 
 def _make_group(rank: int, size: int, device: torch.device) -> None:
-    global _GROUPS_MADE
+    global _GROUPS
     if not _STORE:
         _STORE.append(next(iter(dist.rendezvous("env://", rank=rank, world_size=size)))[0])
-    _GROUPS_MADE += 1
+    _GROUPS += 1
     nccl = device.type == "cuda" and dist.is_nccl_available()
     dist.init_process_group(
         "nccl" if nccl else "gloo",
-        store=dist.PrefixStore(f"ganlib/{_GROUPS_MADE}", _STORE[0]),
+        store=dist.PrefixStore(f"ganlib/{_GROUPS}", _STORE[0]),
         rank=rank,
         world_size=size,
         device_id=device if nccl else None,

@@ -1,11 +1,11 @@
-"""What of a training run is kept in its checkpoint, and how a run goes on from one."""
+"""Saves a training run to a checkpoint, and resumes one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,12 +13,37 @@ from torch import Tensor
 from ganlib.config import Config
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.training.algorithm import Item, Phase, Routine
+from ganlib.training.algorithm import Algorithm, Item, Phase, Routine, Stage
 from ganlib.training.checkpoint import flatten_optimiser, read_checkpoint, restore_optimiser, write_checkpoint
+from ganlib.training.config import TrainerConfig
+from ganlib.training.ema import Average
+from ganlib.training.guard import Guard
 from ganlib.training.progress import Progress
+from ganlib.training.ranks import Ranks
+from ganlib.training.updater import Updater
 
-if TYPE_CHECKING:
-    from ganlib.training.trainer import Run
+
+class Run(Protocol):
+    """The state of a training run that a checkpoint holds."""
+
+    config: TrainerConfig
+    algorithm: Algorithm
+    ranks: Ranks
+    device: torch.device
+    generator: torch.Generator
+    default: Any
+    stages: Sequence[Stage]
+    average: Average | None
+    progress: Progress
+    guard: Guard
+    updater: Updater
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings, data and model that a checkpoint must agree with."""
+
+    def part_ways(self) -> None:
+        """Seed torch's global generator differently on each rank."""
 
 
 def save_run(run: Run, path: Path) -> None:
@@ -43,25 +68,25 @@ def save_run(run: Run, path: Path) -> None:
 def resume_run(run: Run, path: Path) -> bool:
     """Continue from the checkpoint; returns False if there is none.
 
-    Raises ConfigError if it was made with other settings, if it is not the same for every process, or if the stages
-    of this run's budget differ from those it has been through. A model of one stage may be resumed under another
-    budget. One of several stages may not once a stage has ended that would now have another length: its share of
-    the budget was trained and cannot be trained anew, and going on would leave a schedule that no budget gives.
+    Raises ConfigError if its settings differ, if it is not the same for every process, or if this run's budget gives
+    finished stages another length. A model of one stage may thus be resumed with another budget. A model of several
+    stages may not, once such a stage has ended: it cannot be repeated, and continuing would give a schedule that
+    belongs to no budget.
     """
     tensors, meta = read_checkpoint(path) if path.exists() else ({}, {})
     if run.ranks.differing({"checkpoint": json.dumps(meta)}):
-        raise ConfigError(f"checkpoint {path} is not the same file for every process: put it where all can read it")
+        raise ConfigError(f"checkpoint {path} is not the same file for every process; put it where all can read it")
     if not meta:
         return False
     if meta["config"] != run.identity:
         before = {name: meta["config"].get(name) for name in run.identity}
         changed = ", ".join(_changed(before, run.identity))
-        raise ConfigError(f"checkpoint {path} was made with other settings ({changed}); delete it or restore them")
+        raise ConfigError(f"checkpoint {path} has other settings ({changed}); delete it or restore them")
     _restore_progress(run, meta, path)
     run.algorithm.load_state_dict(_under(tensors, "model"))
     run.guard.best_state = _under(tensors, "best") or None
     if run.average is not None:
-        saved = _under(tensors, "average")  # a file's order is not the parameters' order
+        saved = _under(tensors, "average")  # a file does not preserve the parameters' order
         run.average.values = {n: saved[n].to(run.device) for n in run.average.values}
         run.average.updates = meta["average_updates"]
     _restore_optimisers(run, tensors, meta["optimisers"])
@@ -83,19 +108,19 @@ def _restore_progress(run: Run, meta: dict[str, Any], path: Path) -> None:
 
 
 def identity_of(run: Run) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued; reads all of the data."""
-    kept = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
-    if run.config.schedule != "constant":  # rates then depend on where the end is
-        kept += ["decay_from", "steps", "epochs"]
+    """What must be equal for a checkpoint to be resumed; reads all data."""
+    names = ["batch_size", "random_state", "ema", "gradient_clip", "precision", "schedule", "warm_up"]
+    if run.config.schedule != "constant":  # rates then depend on the total number of steps
+        names += ["decay_from", "steps", "epochs"]
     options, spec = getattr(run.algorithm, "config", None), getattr(run.algorithm, "spec", None)
     model = [type(run.algorithm).__name__, options.to_dict() if isinstance(options, Config) else None]
-    told = {name: run.config.to_dict()[name] for name in kept} | {"data": run.default.digests(), "model": model}
-    # As a checkpoint gives it back, lists for tuples.
-    return told | {"spec": json.loads(json.dumps(spec.to_dict())) if isinstance(spec, DataSpec) else None}
+    found = {name: run.config.to_dict()[name] for name in names} | {"data": run.default.digests(), "model": model}
+    # Lists for tuples, as in a checkpoint.
+    return found | {"spec": json.loads(json.dumps(spec.to_dict())) if isinstance(spec, DataSpec) else None}
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Names of what differs, of the data and their specification by part: ``data seed``."""
+    """Names of settings that differ; parts of the data and their specification by name, such as ``data seed``."""
     for name in now | before:
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
@@ -105,7 +130,7 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
 
 
 def _rng_states(run: Run) -> dict[str, Tensor]:
-    """The common noise, and each rank's own states for what layers draw: ``torch`` is rank 0's, ``torch.1`` ..."""
+    """States of the common noise, and of each rank's global generators: ``torch`` is rank 0's, ``torch.1`` ..."""
     states = {"torch": torch.get_rng_state()}
     if run.device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(run.device)
@@ -119,7 +144,7 @@ def _rng_states(run: Run) -> dict[str, Tensor]:
 def _restore_rng(run: Run, tensors: dict[str, Tensor]) -> None:
     run.generator.set_state(tensors["rng/noise"])
     suffix = f".{run.ranks.index}" if run.ranks.index else ""
-    if f"rng/torch{suffix}" not in tensors:  # the run that was cut short had fewer ranks
+    if f"rng/torch{suffix}" not in tensors:  # the interrupted run had fewer ranks
         run.part_ways()
         return
     torch.set_rng_state(tensors[f"rng/torch{suffix}"])

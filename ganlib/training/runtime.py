@@ -1,4 +1,4 @@
-"""How torch runs a training on its device: precision, memory layout, compilation; and what it is set back to."""
+"""Precision, memory layout and compilation of a run on its device, and restoring torch's settings afterwards."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ganlib.data.image_values import from_bytes
 from ganlib.training.algorithm import Algorithm
 from ganlib.training.config import TrainerConfig
 
 _IMAGES = 4  # dimensions of a batch of images
-# torch.compile keeps one entry per module under the code of ``nn.Module``, and gives up beyond 8 in one process.
+# torch.compile counts every module of a process under the code of ``nn.Module``, and gives up after 8.
 _RECOMPILATIONS = 256
 
 
 @contextmanager
 def torch_settings(config: TrainerConfig, device: torch.device) -> Iterator[None]:
-    """Set torch's global switches for a run and set them back afterwards, also after an error.
+    """Set torch's global switches for a run and restore them afterwards, also after an error.
 
-    On CUDA convolutions are benchmarked and float32 products use TF32 (``precision="fp32"``: not), unless the run is
-    ``deterministic``. The number of threads is only set back.
+    On CUDA, unless the run is ``deterministic``, convolutions are benchmarked, and float32 products use TF32 (not with
+    ``precision="fp32"``). The number of threads is only restored.
     """
     strict, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     benchmark, products = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
@@ -43,7 +44,7 @@ def torch_settings(config: TrainerConfig, device: torch.device) -> Iterator[None
 
 
 class Runtime:
-    """Precision, layout and compilation of one run; everything but a CPU's defaults happens on CUDA alone."""
+    """Precision, layout and compilation of one run; on a CPU, all are torch's defaults."""
 
     def __init__(self, algorithm: Algorithm, config: TrainerConfig, device: torch.device) -> None:
         self.algorithm, self.config, self.device = algorithm, config, device
@@ -55,13 +56,13 @@ class Runtime:
         self.eager: dict[str, str] = {}
 
     def place(self) -> None:
-        """Move the algorithm to the device, in the run's layout and in training mode."""
+        """Move the algorithm to the device, in the run's layout and training mode."""
         self.algorithm.to(self.device).train()
         if self.layout == torch.channels_last:
             self._lay_out(torch.channels_last)
 
     def release(self) -> None:
-        """Move the algorithm back to the CPU, as it came: in torch's own layout, uncompiled; in evaluation mode."""
+        """Move the algorithm back to the CPU, contiguous, uncompiled and in evaluation mode."""
         self.algorithm.to("cpu").eval()
         if self.layout == torch.channels_last:
             self._lay_out(torch.contiguous_format)
@@ -75,19 +76,20 @@ class Runtime:
                 value.data = value.data.contiguous(memory_format=layout)
 
     def laid_out(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """A batch's tensors, images in the run's layout."""
+        """A batch's tensors, image bytes as floats in [-1, 1], and images in the run's layout."""
+        tensors = {n: from_bytes(v) if v.dtype == torch.uint8 else v for n, v in tensors.items()}
         if self.layout == torch.contiguous_format:
             return tensors
         return {n: v.contiguous(memory_format=self.layout) if v.ndim == _IMAGES else v for n, v in tensors.items()}
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Half precision if the run uses it."""
+        """The context of half precision, if the run uses it."""
         return torch.autocast("cuda", dtype=torch.bfloat16) if self.half else nullcontext()
 
     # ---------------------------------------------------------------- compilation
     @contextmanager
     def compilation(self) -> Iterator[None]:
-        """Let compiled players be many, and their graphs be used by more than one backward."""
+        """Allow many compiled players, and several backward passes through their graphs."""
         if not self.compiles:
             yield
             return
@@ -102,10 +104,10 @@ class Runtime:
 
     @contextmanager
     def first_step(self) -> Iterator[None]:
-        """Run the first step uncompiled, then compile the players that can be.
+        """Run the first step uncompiled, then compile the players that can be compiled.
 
-        A player through which a loss differentiates twice (slope penalties, unrolled steps) cannot: torch has no
-        second derivative of a compiled module. ``eager`` names those and why.
+        Torch has no second derivative of a compiled module, so players that a loss differentiates twice (slope
+        penalties, unrolled steps) cannot be. ``eager`` holds their names and the reason.
         """
         if not self.compiles:
             yield
@@ -119,7 +121,7 @@ class Runtime:
                     module.compile()
 
     def __str__(self) -> str:
-        """What was chosen, for the log."""
+        """The choices, for the log."""
         products = torch.get_float32_matmul_precision()
         parts = [f"precision {'bf16' if self.half else 'fp32'} (products {products})"]
         parts.append(f"layout {'channels-last' if self.layout == torch.channels_last else 'contiguous'}")
@@ -129,7 +131,7 @@ class Runtime:
 
 
 class TwiceDifferentiated(TorchFunctionMode):
-    """Notes the players through which losses take gradients that are differentiated again."""
+    """Finds the players that losses differentiate twice."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How many threads torch trains with: given, or the faster of one and its default, measured on steps of the run."""
+"""The number of torch threads of a run: a given one, or the faster of one and torch's default, timed on its steps."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Literal
 
 import torch
 
-# Whose turn it is, the default's (0) or one thread's (1): two steps to warm up, then the Thue-Morse order, by which
-# what recurs every second or fourth step (a lazy penalty) falls on both sides equally often.
+# Which number each step uses, torch's default (0) or one thread (1): two steps to warm up, then the Thue-Morse order,
+# in which work of every second or fourth step (a lazy penalty) falls on both equally often.
 _TURNS = (0, 1, 0, 1, 1, 0, 1, 0, 0, 1)
 _WARM_UP = 2
-_ENOUGH = 2  # measured steps of each, after which a clear loser is not tried again
-# By kind of run, the numbers of its first steps and what was chosen: a second run of the kind rounds as the first did.
+_ENOUGH = 2  # steps timed with each number before one that is clearly slower is dropped
+# By kind of run, the numbers of its first steps and the choice, so that a second run rounds as the first did.
 _MEASURED: dict[Hashable, tuple[tuple[int, ...], int]] = {}
 
 
 class Threads:
     """The number of threads of a run: a given one, else 1 or torch's default.
 
-    Two steps warm up, one with each number, and up to eight are measured. These are ordinary steps of the run: none is
-    added or repeated. The default is kept only if its slowest step was faster than the median with one thread: on a
-    busy machine most of its steps can be fast, and a few many times slower. Measuring ends early if its fastest step is
+    Two steps warm up, one with each number, and up to eight are timed. These are ordinary steps of the run: none is
+    added or repeated. The default is chosen only if its slowest step was faster than the median with one thread: on a
+    busy machine most of its steps can be fast, and a few many times slower. Timing ends early if its fastest step is
     slower than the slowest with one thread.
 
-    Nothing is measured if ``asked`` is a number, if ``measure`` is False, if the default is 1, if ``known`` is a number
-    that a run to be resumed had chosen, or if a run of the same ``kind`` was measured in this process: its numbers are
-    then used again, step by step. ``chosen`` is the number once it is known, None before.
+    Nothing is timed if ``requested`` is a number, if ``measure`` is False, if the default is 1, or if ``known`` is the
+    choice of the run that is resumed. If a run of the same ``kind`` was timed in this process, its numbers are used
+    again, step by step. ``chosen`` is None until the number is known.
     """
 
     def __init__(
-        self, asked: int | Literal["auto"], measure: bool = True, known: int | None = None, kind: Hashable = None
+        self, requested: int | Literal["auto"], measure: bool = True, known: int | None = None, kind: Hashable = None
     ) -> None:
         self._default = torch.get_num_threads()
         self._kind = (kind, self._default)
@@ -43,8 +43,8 @@ class Threads:
         self._seconds: dict[int, list[float]] = {self._default: [], 1: []}
         self._used: list[int] = []
         self.chosen: int | None = None
-        if asked != "auto":
-            self._choose(asked)
+        if requested != "auto":
+            self._choose(requested)
         elif known in self._seconds:
             self._choose(known)
         elif not measure or self._default == 1:
@@ -52,7 +52,7 @@ class Threads:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Run a step in this context: with the number chosen, or with the one whose turn it is."""
+        """Run a step in this context, with the chosen number or the next one to time."""
         if self.chosen is not None:
             yield
             return

@@ -1,4 +1,4 @@
-"""The only training loop of the library; under torchrun, the loop of each of its processes (docs/distributed.md)."""
+"""The only training loop of the library; under torchrun, each process runs it (docs/distributed.md)."""
 
 from __future__ import annotations
 
@@ -41,18 +41,21 @@ class Trainer:
 
     ``fit`` moves the algorithm to the device, trains it, leaves the best (or averaged) weights in it on the CPU and
     in evaluation mode, and returns a History. On a CPU equal seeds and equal first weights (``torch.manual_seed``
-    before the algorithm is built) give equal weights. With ``checkpoint`` set, a run that was cut short resumes from
-    its last checkpoint (every ``checkpoint_every`` epochs and at the end) and ends bit-equal to an uninterrupted one; a
-    checkpoint of other data (their files, or the seed, batch size or transform that they are drawn with), or of a model
-    with other options or another DataSpec, is refused. Raises ConfigError on a ``config`` that is no TrainerConfig.
+    before the algorithm is built) give equal weights.
 
-    Called by each of torchrun's processes with the same arguments, it trains data-parallel: the weights and the
-    History are those of one process with the same ``batch_size``, on every rank; callbacks run on the first only.
+    With ``checkpoint`` set, an interrupted run resumes from its last checkpoint (every ``checkpoint_every`` epochs and
+    at the end) and ends bit-equal to an uninterrupted one. A checkpoint is rejected if the data changed (the files, or
+    the seed, batch size or transform by which batches are sampled), or the model's options or DataSpec.
+
+    If each of torchrun's processes calls it with the same arguments, it trains data-parallel: the weights and the
+    History of every rank are those of one process with the same ``batch_size``. Callbacks run on the first rank only.
+
+    Raises ConfigError if ``config`` is not a TrainerConfig.
     """
 
     def __init__(self, config: TrainerConfig | None = None, callbacks: Sequence[Callback] = ()) -> None:
         if not isinstance(config, TrainerConfig | None):
-            raise ConfigError(f"config is a TrainerConfig, such as TrainerConfig(steps=1000), not {config!r}")
+            raise ConfigError(f"config must be a TrainerConfig, such as TrainerConfig(steps=1000), not {config!r}")
         self.config, self.callbacks = config or TrainerConfig(), tuple(callbacks)
 
     def fit(
@@ -61,19 +64,19 @@ class Trainer:
         data: Mapping[str, Tensor] | LazyImages,
         validation: Mapping[str, Tensor] | None = None,
     ) -> History:
-        """Train on tensors or arrays by name (``x``, ``y``, ...), or on ``LazyImages``, which draw their own batches.
+        """Train on tensors or arrays by name (``x``, ``y``, ...), or on ``LazyImages``, which load batches on demand.
 
-        Numbers of any precision are taken as float32, labels as int64.
+        Numbers are converted to float32, labels to int64; images may be bytes (uint8). ``validation`` holds the rows
+        for ``algorithm.validation_loss``. Warns if ``patience`` is set but there is no validation loss.
 
-        ``validation`` feeds ``algorithm.validation_loss``. Raises DataError on examples of another shape than the
-        model's, labels out of range or data without variance; DivergenceError on a loss that is no number or beyond
-        1e12, naming it and its step, with the last good weights restored; ConfigError on what is no model, on
-        simultaneous phases that cannot be one update, and on a checkpoint of another schedule. Losses are read at the
-        end of an epoch and every 50 steps, so up to 50 steps more may run before the DivergenceError. Warns if
-        ``patience`` is set and there is no validation loss to watch.
+        Raises DataError for examples of the wrong shape, labels out of range, and data without variance. Raises
+        DivergenceError, naming loss and step, if a loss is not finite or exceeds 1e12; the last good weights are
+        restored. Losses are read at the end of an epoch and every 50 steps, so up to 50 more steps may run before.
+        Raises ConfigError if ``algorithm`` is not a model, if simultaneous phases cannot be one update, and if the
+        checkpoint has another schedule.
 
-        Under several processes it also raises ConfigError if the model or the batch size cannot be split over them or
-        their arguments differ, and GanlibError if their weights have come apart.
+        With several processes it also raises ConfigError if the model or the batch size cannot be split over them or
+        their arguments differ, and GanlibError if their weights diverge from each other.
         """
         check_model(algorithm)
         device = choose_device(self.config.device)
@@ -120,16 +123,16 @@ class Run:
         self.average = Average(algorithm, config.ema) if config.ema else None
         self.progress = Progress()
         self._stepped = self._logged = False
-        self.guard = Guard(algorithm, config, self.progress)
+        self.guard = Guard(algorithm, config, self.progress, ranks)
         self.updater = Updater(algorithm, config, ranks, self.guard, self.runtime.autocast)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with; the data are read for it once a run."""
+        """Settings, data and model that must equal a checkpoint's; reads the data once per run."""
         return identity_of(self)
 
     def part_ways(self) -> None:
-        """From here on what layers draw for themselves (dropout) differs from rank to rank, as rows do."""
+        """Seed torch's global generator, which layers such as dropout use, differently on each rank."""
         if self.ranks.index:
             torch.manual_seed(self.config.random_state + self.ranks.index * 1_000_003 + self.progress.epoch * 7_919)
 
@@ -137,12 +140,13 @@ class Run:
     def _read(self, data: Any, validation: Mapping[str, Tensor] | None) -> None:
         """Check the data and turn them into batches: ``default`` to train on, ``held_out`` to validate on."""
         if is_lazy(validation):
-            raise ConfigError("validation rows are given as tensors, not drawn lazily: ImageFolder.load() makes them")
-        held_out = training_tensors(validation or {})
+            raise ConfigError("validation rows must be tensors, not loaded lazily: use ImageFolder.load()")
+        spec = getattr(self.algorithm, "spec", None)
+        held_out = training_tensors(validation or {}, spec)
         if not is_lazy(data):
-            data = training_tensors(data)
+            data = training_tensors(data, spec)
             for given in (data, held_out):
-                check_training_data(getattr(self.algorithm, "spec", None), given)
+                check_training_data(spec, given)
             self.agreement.on_start(self.config, data, held_out)
         self.default = training_source(self.algorithm, data, self.config, self.ranks)
         self.held_out: TensorBatches | None = None
@@ -152,7 +156,7 @@ class Run:
             self._no_validation("no validation rows were given" if self.algorithm.validates else "")
 
     def _no_validation(self, reason: str = "") -> None:
-        """Warn if early stopping was asked for and cannot happen."""
+        """Warn if early stopping was requested but is not possible."""
         self.held_out = None
         if self.config.patience:
             reason = reason or f"{type(self.algorithm).__name__} has no validation loss"
@@ -162,10 +166,10 @@ class Run:
             )
 
     def _prepare(self) -> None:
-        """The first global batch is seen whole by every rank."""
+        """Initialise from the first global batch, the whole of it on every rank."""
         whole = self.default.to(self.device, ALONE) if isinstance(self.default, TensorBatches) else self.default
         first = next(whole.epoch(0))
-        if is_lazy(self.default):  # tensors were checked whole
+        if is_lazy(self.default):  # tensors have been checked already
             check_training_data(getattr(self.algorithm, "spec", None), first)
         with torch.no_grad():
             self.algorithm.prepare(Batch(self.runtime.laid_out(first), self.generator))
@@ -173,7 +177,7 @@ class Run:
 
     # ---------------------------------------------------------------- the loop
     def train(self) -> History:
-        """Run all stages, from the checkpoint on if there is one."""
+        """Run all stages, starting from the checkpoint if there is one."""
         if not (self.config.checkpoint and resume_run(self, Path(self.config.checkpoint))):
             self._prepare()
             self.part_ways()
@@ -204,7 +208,7 @@ class Run:
         return batches.to(self.device, self.ranks)
 
     def _epoch(self, stage: Stage, batches: Any) -> None:
-        """Steps until the epoch's batches or the stage's steps are used up."""
+        """Run steps until the epoch's batches or the stage's steps are used up."""
         stream = Stream(batches, self.progress.epoch, self._batch)
         for batch in stream:
             self._step(stage, batch, stream)
@@ -240,13 +244,13 @@ class Run:
         self.threads = Threads(self.config.threads, measure, self.progress.history.threads, kind)
 
     def _log(self) -> None:
-        """One line on what the run chose, as soon as all of it is known."""
+        """Log the settings that the run chose in one line, once all are known."""
         self._logged, self.progress.history.threads = True, self.threads.chosen
         name = type(self.algorithm).__name__
         logger.info("training %s on %s: %s, %s", name, self.device, self.runtime, self.threads)
 
     def _end_epoch(self, last: bool) -> None:
-        """Report the epoch's means, keep its weights, validate and save if it is time to."""
+        """Report the epoch's means and keep its weights; validate and save if these are due."""
         config, progress = self.config, self.progress
         self.guard.read()
         progress.end_epoch()
@@ -268,7 +272,7 @@ class Run:
 
     @torch.no_grad()
     def _validate(self, held_out: TensorBatches) -> None:
-        """Judge the mean validation loss, with the averaged weights if there are such."""
+        """Judge the mean validation loss, of the averaged weights if there are any."""
         state = self.guard.snapshot() if self.average else None
         if self.average:
             self.average.copy_to(self.algorithm)
@@ -277,7 +281,7 @@ class Run:
         if value is None:
             self._no_validation()
         else:
-            # Computed by all ranks; averaged so that they decide alike even where kernels round differently.
+            # All ranks compute it; the average lets them decide alike even if their kernels round differently.
             self.guard.judge(self.ranks.averaged(torch.tensor(value, dtype=torch.float64)).item())
         self.algorithm.train()
         if state is not None:

@@ -1,4 +1,4 @@
-"""One item of a stage on one batch: a phase, a simultaneous tuple of phases, or a routine."""
+"""Runs one item of a stage on one batch: a phase, a simultaneous tuple of phases, or a routine."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganlib.errors import ConfigError
-from ganlib.training.algorithm import Algorithm, Batch, Item, Losses, Optimiser, Phase, Routine, RoutineContext, Stage
+from ganlib.training.algorithm import Algorithm, Batch, Item, Optimiser, Phase, Routine, RoutineContext, Stage
 from ganlib.training.config import TrainerConfig
-from ganlib.training.guard import Guard, culprit, exploded
+from ganlib.training.gradients import Gradients
+from ganlib.training.guard import Guard, exploded
 from ganlib.training.optim import build_optimiser, set_rates
 from ganlib.training.progress import Meter
 from ganlib.training.ranks import Ranks
 
 
 class Updater:
-    """Moves the players: loss, gradient, clipping, optimiser, memo and hooks of each item.
+    """Updates the players: loss, gradient, clipping, optimiser, memo and hooks of each item.
 
-    ``meter`` collects the losses by name. Gradients go to a phase's own parameters only. Losses and hooks run in the
-    context that ``autocast`` gives.
+    ``meter`` collects the losses by name. Only the parameters of a phase's players get gradients. Losses and hooks run
+    in the context of ``autocast()``.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Updater:
         self.meter, self.autocast = Meter(), autocast
         self._own = dict(algorithm.optimisers())
         self._parameters: dict[tuple[str, ...], list[nn.Parameter]] = {}
+        self._gradients: dict[tuple[str, ...], Gradients] = {}
         self._rate = 1.0
 
     def set_rate(self, factor: float) -> None:
@@ -59,7 +61,7 @@ class Updater:
                 self._update([item], more() if index and item.fresh else batch)
 
     def optimiser(self, player: str, override: Optimiser | None = None) -> torch.optim.Optimizer:
-        """The optimiser of a player, or the one that a phase overrides it by; built when first needed."""
+        """The optimiser of a player, or the phase's override; built when first needed."""
         key = player if override is None else f"{player}@{override}"
         if key not in self.optimisers:
             spec = override or self._own.get(player, Optimiser())
@@ -86,30 +88,24 @@ class Updater:
                     hook(batch)
 
     def _backward(self, phase: Phase, batch: Batch, retain: bool) -> None:
-        """Gradients of the global batch's loss, or the same DivergenceError on all ranks."""
+        """Compute the gradients of the global batch's loss; passes to the guard whether it was sane on every rank."""
         with self.autocast():
             losses = phase.loss(batch)
             total = losses.total
+        parameters, verdict = self._parameters_of(phase.players), total
         if self.ranks.alone:
-            self.guard.watch(losses.terms, total)
-        parameters = self._parameters_of(phase.players)
-        total.backward(inputs=parameters, retain_graph=retain)
-        if not self.ranks.alone:
-            self._average(losses, total, parameters)
+            total.backward(inputs=parameters, retain_graph=retain)
+        else:
+            gradients = self._gradients_of(phase.players)
+            with gradients.during_backward(overlap=not batch.averages):
+                total.backward(inputs=parameters, retain_graph=retain)
+            verdict = torch.where(gradients.average(bad=exploded(total)), math.nan, total.detach())
+        self.guard.record(losses.terms, total, verdict)
         for name, value in losses.terms.items():
             self.meter.log(name, value.detach())
 
-    def _average(self, losses: Losses, total: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Mean gradients over the ranks; whether all losses were sane travels with them.
-
-        That saves a message, and no rank leaves while others wait.
-        """
-        if not self.ranks.average_gradients(parameters, bad=exploded(total)):
-            named = self.ranks.texts(culprit(losses.terms, total))
-            self.guard.loss_diverged(", ".join(sorted({name for text in named if text for name in text.split(", ")})))
-
     def _clip(self, players: tuple[str, ...]) -> None:
-        """Clip the players' joint gradient, and log its norm as it was before."""
+        """Clip the players' joint gradient, and log its norm before clipping."""
         if not (self.config.gradient_clip or self.config.gradient_norms):
             return
         norm = nn.utils.clip_grad_norm_(self._parameters_of(players), self.config.gradient_clip or math.inf)
@@ -119,12 +115,17 @@ class Updater:
     def _routine(self, routine: Routine, context: RoutineContext) -> None:
         for name, value in routine.run(context).items():
             number = torch.as_tensor(value).detach()
-            self.guard.watch({f"{routine.name}.{name}": number}, number)
+            self.guard.record({f"{routine.name}.{name}": number}, number)
             self.meter.log(name, number)
         context.batch.forget(routine.trains or tuple(self.algorithm.players()))
 
     def _optimisers_of(self, phase: Phase) -> list[torch.optim.Optimizer]:
         return [self.optimiser(name, phase.optimiser) for name in phase.players]
+
+    def _gradients_of(self, players: tuple[str, ...]) -> Gradients:
+        if players not in self._gradients:
+            self._gradients[players] = Gradients(self._parameters_of(players), self.ranks)
+        return self._gradients[players]
 
     def _parameters_of(self, players: tuple[str, ...]) -> list[nn.Parameter]:
         if players not in self._parameters:
@@ -133,7 +134,7 @@ class Updater:
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
-    """Raise ConfigError on a simultaneous tuple that cannot be one update."""
+    """Raise ConfigError for a simultaneous tuple that cannot be one update."""
     for stage in stages:
         for item in stage.phases:
             if isinstance(item, tuple):
@@ -147,8 +148,8 @@ def _check_simultaneous(phases: tuple[Phase, ...], stage: str) -> None:
         names = " and ".join(phase.players)
         if phase.repeat != 1:
             raise ConfigError(
-                f"{where}, so its phase of {names} cannot repeat: take it out of the tuple, or the repeat"
+                f"{where}, so its phase of {names} cannot repeat; take it out of the tuple, or remove the repeat"
             )
         for name in phase.players:
             if optimisers.setdefault(name, phase.optimiser) != phase.optimiser:
-                raise ConfigError(f"{where}, but two of its phases move {name} by different optimisers: give them one")
+                raise ConfigError(f"{where}, but two of its phases give {name} different optimisers; use one")

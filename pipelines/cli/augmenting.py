@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, show, table
+from pipelines.cli.common import EXAMPLES, Config, DryRun, Json, Modality, Tracking, example, need, show, table
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
-from serving.options import LOCATION, Day
+from serving.options import Day
 from serving.wording import counted, say
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def augment(
-    data: Annotated[str | None, typer.Option(help=LOCATION)] = None,
+    data: Annotated[str | None, typer.Option(help=EXAMPLES)] = None,
     label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
+    modality: Modality = None,
     condition: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
     rows: Annotated[
         int | None, typer.Option(help="Synthetic rows in all, at least 1; default: as many as balance the classes.")
@@ -31,8 +32,8 @@ def augment(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A name from `ganlib models --task augmenter`, fitted here (default cvae_gan); or a sealed "
-            "augmenter: models:/NAME@ALIAS, FILE.onnx."
+            help="A name from `ganlib models --task augmenter`, fitted here (default cvae_gan); your own, "
+            "FILE.py:CLASS or module:CLASS, whose code is run; or a sealed augmenter: models:/NAME@ALIAS, FILE.onnx."
         ),
     ] = None,
     gate: Annotated[
@@ -50,7 +51,8 @@ def augment(
         ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option(help="FILE.csv, FILE.tsv or FILE.parquet; FILE.report.html beside it.")
+        str | None,
+        typer.Option(help="FILE.csv, .tsv or .parquet; .npz or a folder for images and series. A report is beside it."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
@@ -72,7 +74,8 @@ def augment(
     """  # fmt: skip
     need("torch", "train")
     settings = configured(
-        config, data__path=data, data__date=date, data__label=label, augment__condition=condition,
+        config, data__path=data, data__date=date, data__label=label, data__modality=modality,
+        augment__condition=condition,
         augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
         augment__spreadsheet_safe=spreadsheet_safe,
         augment__output=output, training__steps=steps, training__random_state=seed,

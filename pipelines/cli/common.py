@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.errors import Interrupted, UsageError, cannot_write
+from pipelines.references import in_registry
 from serving.cli_support import Options, Terminated
+from serving.options import LOCATION
 from serving.secrets import without_secrets
 from serving.wording import shown
 
@@ -28,6 +30,8 @@ Config = Annotated[Path | None, typer.Option(help="Configuration file; `ganlib c
 Tracking = Annotated[
     str | None, typer.Option(help="MLflow tracking URI. Default: MLFLOW_TRACKING_URI, or sqlite:///runs/mlflow.db.")
 ]
+EXAMPLES = f"{LOCATION} Or images and series: a folder of images, .npz, .npy."
+Modality = Annotated[str | None, typer.Option(help="image or series: what arrays are that could be either.")]
 ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
 
 
@@ -105,20 +109,9 @@ def need(module: str, extra: str) -> None:
         raise UsageError(f'this verb needs {module.split(".")[0]}; pip install "ganlib[{extra}]"')
 
 
-def open_model(uri: str, chosen: Settings) -> tuple[Path, str | None, str, str]:
-    """(file, sha-256, name, version) of a registered model or a bare file; raises UsageError on any other location."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from pipelines.references import Model
-
-    try:
-        TypeAdapter(Model).validate_python(uri)
-    except ValidationError as error:
-        raise UsageError(f"--model: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    if uri.startswith("models:/"):
-        resolved = registry(chosen).resolve(uri)
-        return resolved.path, resolved.sha256 or None, resolved.name, resolved.version
-    return Path(uri), None, Path(uri).stem, ""
+def registry_for(model: str, chosen: Settings) -> Registry | None:
+    """The registry, if the model is in it; None for a file."""
+    return registry(chosen) if in_registry(model) else None
 
 
 def show(result: Any) -> None:

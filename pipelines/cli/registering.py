@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,15 +15,15 @@ from pipelines.cli.common import (
     ModelUri,
     Tracking,
     example,
-    open_model,
     registry,
+    registry_for,
     required,
     show,
     table,
 )
 from pipelines.cli.common import settings as configured
 from pipelines.errors import GateRefused
-from pipelines.files import check_output, written
+from pipelines.files import check_output
 from serving.wording import say
 
 if TYPE_CHECKING:
@@ -118,18 +119,14 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Copy a registered artifact to a file, verified."""
-    from serving.artifact import load_artifact
+    from pipelines.copying import export as copy
 
     check_output(output, (".onnx",))
-    chosen = configured(config, registry__tracking_uri=tracking)
-    path, sha256, name, version = open_model(required(model, "--model", "score.model"), chosen)
-    artifact = load_artifact(path, sha256)
-    content, mark = path.read_bytes(), f"{artifact.sha256}  {output.name}\n".encode()
-    with written(output) as file:
-        file.write_bytes(content)
-        with written(output.with_name(output.name + ".sha256")) as beside:
-            beside.write_bytes(mark)
+    chosen = configured(config, score__model=model, registry__tracking_uri=tracking)
+    uri = required(chosen.score.model, "--model", "score.model")
+    done = copy(registry_for(uri, chosen), chosen.registry, uri, output)
     if as_json:
-        show({"output": str(output), "name": name, "version": version, "sha256": artifact.sha256})
+        show(asdict(done))
         return
-    print(f"{output}: {name} {'version ' + version if version else '(file)'}, sha-256 {artifact.sha256}")
+    which = f"version {done.version}" if done.version else "(file)"
+    print(f"{done.output}: {done.name} {which}, sha-256 {done.sha256}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry, required, show
+from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry_for, required, show
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from serving import options
@@ -60,8 +60,7 @@ def score(
         score__require_rows=require_rows, score__max_alarm_share=max_alarm_share,
         score__max_missing_share=max_missing_share, score__date=date, registry__tracking_uri=tracking,
     )  # fmt: skip
-    registered = str(settings.score.model).startswith("models:/")
-    summary = run(registry(settings) if registered else None, settings, new_run)
+    summary = run(registry_for(str(settings.score.model), settings), settings, new_run)
     show(summary.to_dict()) if as_json else print(summary.report())
     summary.check()
 
@@ -128,9 +127,8 @@ def stream(
 
 def _source(model: str, settings: Settings) -> Any:
     """A model source that follows an alias; a file name unchanged."""
-    if not model.startswith("models:/"):
+    if (where := registry_for(model, settings)) is None:
         return model
-    where = registry(settings)
     from pipelines.following import RegistrySource
 
     return RegistrySource(where, model)

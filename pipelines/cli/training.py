@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.common import Config, DryRun, Json, Tracking, example, need, registry, show, table
+from pipelines.cli.common import (
+    EXAMPLES,
+    Config,
+    DryRun,
+    Json,
+    Modality,
+    Tracking,
+    example,
+    need,
+    registry,
+    show,
+    table,
+)
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, bare, columns_table, schema_options
-from serving.options import LOCATION, DataDay
+from serving.options import DataDay
 from serving.wording import counted, say
 
 if TYPE_CHECKING:
@@ -84,13 +96,18 @@ def _short(paper: str) -> str:
 
 def train(
     name: Annotated[str, typer.Option(help="Name in the registry.")],
-    data: Annotated[str | None, typer.Option(help=LOCATION)] = None,
+    data: Annotated[str | None, typer.Option(help=EXAMPLES)] = None,
     label: Annotated[
         str | None, typer.Option(help="Column of known anomalies; for an augmenter, of the classes.")
     ] = None,
     normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
+    modality: Modality = None,
     model: Annotated[
-        str | None, typer.Option(help="auto compares several; or a name from `ganlib models`. Default: auto.")
+        str | None,
+        typer.Option(
+            help="auto compares several; or a name from `ganlib models`; or your own, FILE.py:CLASS or module:CLASS, "
+            "whose code is run. Default: auto."
+        ),
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="detector or augmenter. Default: detector, if the model can be one.")
@@ -123,7 +140,8 @@ def train(
     task = jobs.task_of(model, task, say)
     chosen = configured(
         config, data__path=data, data__date=date, data__label=label, data__normal=normal,
-        calibration__alpha=alpha, training__steps=steps, training__random_state=seed, registry__tracking_uri=tracking,
+        data__modality=modality, calibration__alpha=alpha, training__steps=steps, training__random_state=seed,
+        registry__tracking_uri=tracking,
         **{"model__name" if task == "detector" else "augment__model": model}, **schema_options(schema, drop, ids),
     )  # fmt: skip
     where = registry(chosen)
@@ -176,5 +194,6 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         return
     for key, value in plan.facts.items():
         print(f"{key}: {value}")
-    columns_table(plan.columns)
+    if plan.columns:
+        columns_table(plan.columns)
     print("dry run: nothing was trained")

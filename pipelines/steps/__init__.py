@@ -13,16 +13,16 @@ from pipelines.steps.augmenter import (
     register_augmenter,
     train_augmenter,
 )
-from pipelines.steps.common import Runner, check_model, settings_of, task_of, tasks_of
+from pipelines.steps.common import Runner, model_for, settings_of, task_of, tasks_of
 from pipelines.steps.detector import choose, plan_detector, prepare, register, train_candidate, train_detector
 from pipelines.steps.scoring import score
 
 __all__ = [
     "Runner",
     "augment",
-    "check_model",
     "choose",
     "fit_augmenter",
+    "model_for",
     "plan_augmentation",
     "plan_augmenter",
     "plan_detector",

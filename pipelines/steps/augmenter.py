@@ -7,26 +7,25 @@ A step takes the job's folder, reads the results of earlier steps there and save
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.card import card
+from pipelines.classes import LEAST_CLASS, learnable_classes
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.results import AugmenterData, AugmenterDetails, AugmenterRows, FittedAugmenter, Plan, Trained
-from pipelines.schemas import schema_of, unused_columns
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, check_model, new_job
+from pipelines.steps.common import Runner, model_for, new_job
 from serving.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEST_SHARE = 0.25
-LEAST_CLASS = 4  # rows that a class needs before one of them can be held out
 
 
 def train_augmenter(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
@@ -36,7 +35,7 @@ def train_augmenter(registry: Registry | None, settings: Settings, name: str, ru
     Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
     """
     check_name(name)
-    check_model(settings.augment.model, "augmenter")
+    model = model_for(settings.augment.model, "augmenter")
     registry, runner = registry or Registry(settings=settings.registry), runner or Runner()
     with new_job(registry, settings, name) as job:
         work = str(job.folder)
@@ -44,7 +43,7 @@ def train_augmenter(registry: Registry | None, settings: Settings, name: str, ru
         sizes = f"{data.fit:,} train, {data.test:,} judge"
         runner.report(f"{counted(data.rows, 'row')} of {len(data.classes)} classes: {sizes}")
         registry.client()  # fail before training if the registry is unreachable
-        runner.report(f"training {settings.augment.model}")
+        runner.report(f"training {model}")
         done: FittedAugmenter = runner.call(fit_augmenter, work)
         runner.report(f"{done.model} sealed, parity {done.parity_ratio:.2g} of 1; {_one_split(done.lift, data.test)}")
         trained: Trained = runner.call(register_augmenter, work)
@@ -53,14 +52,12 @@ def train_augmenter(registry: Registry | None, settings: Settings, name: str, ru
 
 def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> Plan:
     """Everything that training an augmenter does before the fit."""
-    from ganlib.data.describing import describe_columns
-    from ganlib.data.schema import Schema
-
     check_name(name)
     with new_job(registry, settings, name) as job:
-        data, schema = prepare_augmenter(str(job.folder)), Schema.load(job.folder / "schema.yaml")
-        columns = describe_columns(job.table().drop(columns=[str(job.settings.data.label)]), schema)
-    facts = {"model": settings.augment.model, "rows": data.rows, "classes": data.classes}
+        data, reader = prepare_augmenter(str(job.folder)), job.read()
+        model = model_for(settings.augment.model, "augmenter", reader.modality)
+        columns = reader.described(job.folder, ())
+    facts = {"model": model, **reader.facts(), "rows": data.rows, "classes": data.classes}
     return Plan(facts | {"fit": data.fit, "test": data.test}, columns)
 
 
@@ -75,47 +72,23 @@ def _one_split(lift: Mapping[str, float], test: int) -> str:
 
 
 def prepare_augmenter(folder: str) -> AugmenterData:
-    """Read the data, hold out rows of each class, and infer the schema from the training rows."""
+    """Read the data, hold out rows of each class, and learn from the training rows what the data are."""
     from ganlib.data.values import as_strings
 
     job = Job.open(folder)
-    data, frame = job.settings.data, job.table()
-    if data.label is None:
+    label, reader = job.settings.data.label, job.read()
+    if label is None:
         raise UsageError("an augmenter generates rows by class: name the column with --label or data.label")
-    classes = learnable_classes(frame, data.label)
-    texts = as_strings(frame[data.label])
-    fit, test = _hold_out(frame, texts, np.array(list(classes)), job.settings.training.random_state)
-    schema = schema_of(data, frame, fit.tolist(), for_generation=True)
-    schema.save(job.folder / "schema.yaml")
+    classes = learnable_classes(reader.columns, label)
+    texts = as_strings(reader.columns[label])
+    fit, test = _hold_out(reader.content(True), texts, np.array(list(classes)), job.settings.training.random_state)
+    reader.learn(fit.tolist(), None, job.folder)
     job.save("rows", AugmenterRows(fit.tolist(), test.tolist()))
-    facts = AugmenterData(rows=len(frame), fingerprint=job.fingerprint(), classes=classes, fit=len(fit), test=len(test))
+    facts = AugmenterData(
+        rows=len(reader), fingerprint=reader.fingerprint, classes=classes, fit=len(fit), test=len(test)
+    )
     job.save("facts", facts)
     return facts
-
-
-def learnable_classes(frame: pd.DataFrame, label: str) -> dict[str, int]:
-    """Rows by class; raises DataError if the column is absent or none of its classes can be learned."""
-    from ganlib.data.read import need_column
-    from ganlib.data.values import as_strings
-    from ganlib.errors import DataError
-
-    texts = as_strings(need_column(frame, label)).astype(str)
-    names, counts = np.unique(texts[texts != ""], return_counts=True)
-    if len(names) == 0:
-        raise DataError(
-            f"label column {label!r} holds no value: all of them are missing; name another column with --label"
-        )
-    if len(names) == 1:
-        raise DataError(
-            f"label column {label!r} holds one class, {str(names[0])!r}; an augmenter needs two or more: name another "
-            "column with --label"
-        )
-    if counts.max() < LEAST_CLASS:
-        raise DataError(
-            f"label column {label!r} divides {counted(len(frame), 'row')} into {len(names)} classes, and none has "
-            f"{LEAST_CLASS} rows or more: no class can be learned; add rows, or name another column with --label"
-        )
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _hold_out(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,26 +112,20 @@ def _hold_out(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: 
 
 def fit_augmenter(folder: str) -> FittedAugmenter:
     """Fit on the training rows, measure the lift on the held-out rows, seal through the parity gate."""
-    import pandas as pd
-
     from ganlib.augment import as_augmenter
-    from ganlib.data.schema import Schema
     from ganlib.export import seal
 
     job = Job.open(folder)
-    data, rows, label = job.load("facts", AugmenterData), job.load("rows", AugmenterRows), str(job.settings.data.label)
-    frame = job.table(data.fingerprint)
-    schema, model = Schema.load(job.folder / "schema.yaml"), job.settings.augment.model
-    augmenter = as_augmenter(model, **job.settings.augmenter_parameters() | {"schema": schema, "verbose": True})
-    used = frame.drop(columns=unused_columns(job.settings.data, frame))
-    real = used.iloc[rows.fit].reset_index(drop=True)
-    y = pd.Series(real[label].to_numpy(), name=label)
-    augmenter.fit(real.drop(columns=[label]), y)
-    training = {"fingerprint": data.fingerprint, "rows": len(real), "data": job.data}
+    data, rows = job.load("facts", AugmenterData), job.load("rows", AugmenterRows)
+    reader = job.read(data.fingerprint)
+    model = model_for(job.settings.augment.model, "augmenter", reader.modality)
+    parameters = job.settings.augmenter_parameters() | reader.parameters(job.folder) | {"verbose": True}
+    augmenter = as_augmenter(model, **parameters).fit(*reader.labelled(rows.fit))
+    training = {"fingerprint": data.fingerprint, "rows": len(rows.fit), "data": job.data}
     report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)
     done = FittedAugmenter(
         model=model,
-        lift=_lift(augmenter, real, used.iloc[rows.test], label),
+        lift=reader.lift(augmenter, rows.fit, rows.test),
         config=augmenter.algorithm_.config.to_dict(),
         curves={k: [float(v) for v in values] for k, values in augmenter.history_.curves.items()},
         parity_ratio=report.parity_max_abs / max(report.parity_bound, 1e-30),
@@ -168,29 +135,16 @@ def fit_augmenter(folder: str) -> FittedAugmenter:
     return done
 
 
-def _lift(augmenter: Any, real: pd.DataFrame, test: pd.DataFrame, label: str) -> dict[str, float]:
-    """Each arm's figure on the held-out rows; empty if there are none or the classes are balanced."""
-    from ganlib.augment.counts import to_balance
-    from ganlib.augment.lift import judge_split
-
-    wanted = to_balance(augmenter.class_counts_)
-    if len(test) == 0 or not wanted.any():
-        return {}
-    made = augmenter.sample(conditions={c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n})
-    return judge_split(real, made, test, label)
-
-
 def register_augmenter(folder: str) -> Trained:
     """Log the run and register the augmenter as ``challenger``; each call adds a version."""
-    from pipelines.privacy import check_privacy
     from pipelines.report import log_augmenter
     from serving.artifact import load_artifact
 
     job = Job.open(folder)
     data, done, registry = job.load("facts", AugmenterData), job.load("candidate", FittedAugmenter), job.registry()
     file = job.folder / f"{job.name}.onnx"
-    artifact, rows = load_artifact(file), job.load("rows", AugmenterRows)
-    privacy = check_privacy(file, job.table(data.fingerprint).iloc[rows.fit])
+    artifact = load_artifact(file)
+    privacy = job.read(data.fingerprint).privacy(file, job.load("rows", AugmenterRows).fit)
     with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
         logged = log_augmenter(registry, run.info.run_id, artifact, job, data, done)
         tags = artifact_tags(artifact) | {"privacy": privacy}

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
 from pipelines.job import Job
+from pipelines.named import entry_of
 from pipelines.registry import Registry
 from pipelines.schemas import with_schema
 from pipelines.settings import Settings, load_settings, with_date
+
+if TYPE_CHECKING:
+    from ganlib.registry import Entry
 
 Report = Callable[[str], None]
 
@@ -60,25 +64,37 @@ def new_job(registry: Registry | None, settings: Settings, name: str) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_DATA = {"table": "tables", "image": "images", "series": "series"}
+
+
 def tasks_of(model: str) -> tuple[str, ...]:
-    """The tasks for which a model can be trained on tables; raises ConfigError on an unknown name."""
-    from ganlib.registry import entry
-
-    found = entry(model)
-    able = {
-        "detector": "detector" in found.tasks and "scorer" in found.exports,
-        "augmenter": "augmenter" in found.tasks and "table" in found.modalities,
-    }
-    return tuple(task for task, can in able.items() if can)
+    """The tasks for which a model can be trained; raises what ``entry_of`` raises."""
+    return _able(entry_of(model))
 
 
-def check_model(model: str, task: str) -> None:
-    """Raise UsageError if a model cannot do a task, ConfigError if there is no such model."""
-    if task in (able := tasks_of(model)):
-        return
-    other = f"--task {able[0]} trains it; " if able else ""
-    what = {"detector": "does not detect", "augmenter": "does not generate tables"}[task]
-    raise UsageError(f"model {model!r} {what}; {other}`ganlib models --task {task}` lists those that do")
+def _able(found: Entry, modality: str | None = None) -> tuple[str, ...]:
+    """The tasks that a model can do with a kind of data, or with any that jobs read."""
+    if not set(found.modalities) & ({modality} if modality else _DATA.keys()):
+        return ()
+    able = {"detector": "scorer" in found.exports, "augmenter": True}
+    return tuple(task for task, can in able.items() if can and task in found.tasks)
+
+
+def model_for(model: str, task: str, modality: str | None = None) -> str:
+    """The registry name of a model that does a task, given its name or ``module:NAME`` or ``FILE.py:NAME``.
+
+    ``modality`` None accepts any kind of data that jobs read. Raises UsageError if it cannot do the task, and what
+    ``entry_of`` raises.
+    """
+    found = entry_of(model)
+    if task in (able := _able(found, modality)):
+        return found.name
+    other, kind = f"--task {able[0]} trains it; " if able else "", f" --modality {modality}" if modality else ""
+    data = _DATA[modality] if modality else "tables, images or series"
+    what = {"detector": "detect anomalies in", "augmenter": "generate"}[task]
+    raise UsageError(
+        f"model {model!r} does not {what} {data}; {other}`ganlib models --task {task}{kind}` lists those that do"
+    )
 
 
 def task_of(model: str | None, task: str | None, report: Report = silent) -> str:
@@ -91,7 +107,7 @@ def task_of(model: str | None, task: str | None, report: Report = silent) -> str
     if model is None or model == "auto":
         return task or "detector"
     chosen = task or ("augmenter" if tasks_of(model) == ("augmenter",) else "detector")
-    check_model(model, chosen)
+    model_for(model, chosen)
     if task is None and chosen == "augmenter":
         report(f"{model} is no detector but an augmenter: an augmenter is trained, as by --task augmenter")
     return chosen

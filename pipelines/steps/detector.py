@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.card import PICTURES, card
 from pipelines.copying import artifact_tags, texts
+from pipelines.errors import UsageError
 from pipelines.figures import (
     Parts,
     baseline_figures,
@@ -19,18 +20,17 @@ from pipelines.figures import (
     reported_figures,
 )
 from pipelines.job import Job
+from pipelines.readers import Reader
 from pipelines.registry import Registry, check_name
 from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Plan, Trained
 from pipelines.rows import read_labels, split_for_detection
-from pipelines.schemas import differences, print_findings, schema_of
+from pipelines.schemas import print_findings
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, check_model, new_job
-from serving.wording import counted, listed
+from pipelines.steps.common import Runner, model_for, new_job
+from serving.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pandas as pd
 
     from serving.artifact import Artifact
 
@@ -42,16 +42,18 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
     Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
     """
     check_name(name)
-    models, runner = candidates_of(settings), runner or Runner()
+    candidates_of(settings)
+    runner = runner or Runner()
     registry = registry or Registry(settings=settings.registry)
     with new_job(registry, settings, name) as job:
         work = str(job.folder)
         data: DetectorData = runner.call(prepare, work)
         _report_data(data, runner)
+        models = candidates_of(settings, job.read(data.fingerprint))
         registry.client()  # fail before training if the registry is unreachable
-        for model in models:
+        for model, named in models.items():
             runner.report(f"training {model}")
-            done: Candidate = runner.call(train_candidate, work, model)
+            done: Candidate = runner.call(train_candidate, work, named)
             figures = f"{done.measure} {done.value:.4f}, sealed, parity {done.parity_ratio:.2g} of 1"
             runner.report(f"{model}: {figures}")
         choice: Choice = runner.call(choose, work, list(models))
@@ -63,81 +65,67 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
 
 def plan_detector(registry: Registry | None, settings: Settings, name: str) -> Plan:
     """Everything that training a detector does before the first fit."""
-    from ganlib.data.describing import describe_columns
-    from ganlib.data.roles import Finding
-    from ganlib.data.schema import Schema
-
     check_name(name)
-    models = candidates_of(settings)
+    candidates_of(settings)
     with new_job(registry, settings, name) as job:
-        data, schema = prepare(str(job.folder)), Schema.load(job.folder / "schema.yaml")
-        columns = describe_columns(job.table(), schema, [Finding(**values) for values in data.findings])
+        data, reader = prepare(str(job.folder)), job.read()
+        models = candidates_of(settings, reader)
+        columns = reader.described(job.folder, data.findings)
     doubts = [*([data.doubt] if data.doubt else []), *data.differences]
     facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
-    facts |= {"rows": data.rows, **data.parts, "candidates": ", ".join(models)}
+    facts |= {**reader.facts(), "rows": data.rows, **data.parts, "candidates": ", ".join(models)}
     return Plan(facts, columns, data.findings)
 
 
-def candidates_of(settings: Settings) -> tuple[str, ...]:
-    """The models to train: one name, or the candidates for ``auto``; raises ConfigError or UsageError on others."""
-    names = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
-    for name in names:
-        check_model(name, "detector")
-    return tuple(dict.fromkeys(names))
+def candidates_of(settings: Settings, reader: Reader | None = None) -> dict[str, str]:
+    """The models to train, by registry name as the settings name them: one, or the candidates for ``auto``.
+
+    ``reader`` None checks those that are named before the data is read. Raises ConfigError or UsageError on others.
+    """
+    named = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
+    names = named or (reader.candidates if reader else ())
+    if settings.training.checkpoint and len(set(names)) > 1:
+        raise UsageError("training.checkpoint holds the training of one model: name it by --model or model.name")
+    return {model_for(name, "detector", reader.modality if reader else None): name for name in names}
 
 
 def prepare(folder: str) -> DetectorData:
-    """Read the data, find known anomalies, split, and infer the schema from the training rows."""
-    from ganlib.data.describing import comments
-    from ganlib.data.roles import find_roles
-
+    """Read the data, find known anomalies, split, and learn from the training rows what the data are."""
     job = Job.open(folder)
-    data, frame = job.settings.data, job.table()
-    labels = read_labels(frame, data.label, data.normal)
-    features = frame.drop(columns=[data.label]) if data.label else frame
-    _check_usable(features.drop(columns=[n for n in (*data.drop, *data.ids) if n in features]))
-    parts = split_for_detection(features, labels, data, job.settings.training.random_state)
-    schema = schema_of(data, frame, parts["fit"])
-    found = find_roles(frame, schema, labels.anomalous)
-    schema.save(job.folder / "schema.yaml", comments(found))
+    settings, reader = job.settings.data, job.read()
+    labels = read_labels(reader.columns, settings.label, settings.normal)
+    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state)
+    learned = reader.learn(parts["fit"], labels.anomalous, job.folder)
     anomalous = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
     job.save("rows", DetectorRows(parts, anomalous))
     facts = DetectorData(
         rule=labels.rule,
         doubt=labels.doubt,
-        rows=len(frame),
-        fingerprint=job.fingerprint(),
+        rows=len(reader),
+        fingerprint=reader.fingerprint,
         labelled=any(anomalous["validation"]),
         parts={part: len(rows) for part, rows in parts.items()},
-        findings=[finding.to_dict() for finding in found],
-        differences=differences(schema, frame, data),
+        findings=learned.findings,
+        differences=learned.differences,
+        modality=reader.modality,
     )
     job.save("findings", facts.findings)
     job.save("facts", facts)
     return facts
 
 
-def _check_usable(features: pd.DataFrame) -> None:
-    """Raise DataError if all rows are alike, before a split fails on them with a vaguer message."""
-    from ganlib.errors import DataError
-
-    if features.shape[1] == 0 or features.nunique().max() < 2:
-        names = listed(list(map(str, features.columns)), 5)
-        raise DataError(f"no column distinguishes rows: each is empty or constant ({names}); give other data")
-
-
 def train_candidate(folder: str, model: str) -> Candidate:
     """Fit one model on the training rows, measure it, and seal it through the parity gate.
 
-    A fraction of the training rows is held out for calibration.
+    ``model`` is named as in the settings: a process that runs only this step loads a user's own code by it. A fraction
+    of the training rows is held out for calibration.
     """
     from ganlib.detect import as_detector
     from ganlib.export import seal
 
-    job = Job.open(folder)
+    job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
-    parameters = job.settings.detector_parameters() | {"schema": parts.schema, "verbose": True}
-    parameters.pop("group")
+    parameters = job.settings.detector_parameters() | parts.reader.parameters(job.folder) | {"verbose": True}
     detector = as_detector(model, **parameters).fit(parts.part("fit"))
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
@@ -145,7 +133,6 @@ def train_candidate(folder: str, model: str) -> Candidate:
         job.folder / model / f"{job.name}.onnx",
         training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
     )
-    detector.schema_.save(job.folder / model / "schema.yaml")
     done = Candidate(
         model=model,
         measure=measure,
@@ -171,8 +158,6 @@ def train_candidate(folder: str, model: str) -> Candidate:
 
 def choose(folder: str, models: list[str]) -> Choice:
     """The best candidate on validation rows, compared with baselines and the current champion on the same rows."""
-    from pipelines.privacy import check_privacy
-
     job = Job.open(folder)
     parts = Parts(job)
     values = {model: job.load(f"candidate-{model}", Candidate).value for model in models}
@@ -185,7 +170,7 @@ def choose(folder: str, models: list[str]) -> Choice:
         values=values,
         baselines=baseline_figures(parts, judged, truth, measure),
         champion=champion_figures(job, judged, truth, measure),
-        privacy=check_privacy(job.folder / best / f"{job.name}.onnx", parts.part("fit")),
+        privacy=parts.reader.privacy(job.folder / best / f"{job.name}.onnx", parts.rows["fit"]),
     )
     job.save("choice", choice)
     return choice

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
 from pipelines.following import followed, note_scored
+from pipelines.references import in_registry
 from pipelines.registry import Registry
 from pipelines.settings import Settings
 
@@ -30,7 +31,7 @@ def score(registry: Registry | None, settings: Settings, new_run: bool = False) 
     path: str | Path = str(chosen.model)
     identity: dict[str, Any] = {}
     found = None
-    if str(path).startswith("models:/"):
+    if in_registry(str(path)):
         registry = registry or Registry(settings=settings.registry)
         found = followed(registry, str(path))
         path, identity = found.path, {"sha256": found.sha256, "model_name": found.name, "model_version": found.version}

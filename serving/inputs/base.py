@@ -63,7 +63,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Input:
-    """A file of a known format.
+    """A file of a known format, or all images of a location (``serving.inputs.images``).
 
     ``path`` is a local path or a URL, and ``name`` is relative to the listed location. ``keys`` are the partition keys
     from the folder names (``day=2026-11-26``), read as string columns. A column of the file takes precedence over a
@@ -86,7 +86,12 @@ class Input:
     @property
     def is_text(self) -> bool:
         """Whether the format has no types, so that every value is read as text."""
-        return self.format != "parquet"
+        return self.format in ("csv", "tsv", "jsonl")
+
+    @property
+    def holds_examples(self) -> bool:
+        """Whether the format holds images or arrays."""
+        return self.format in ("images", "npz", "npy")
 
     def names(self) -> list[str]:
         """The columns, then the partition keys; empty for an empty file. Raises DataError if it cannot be read."""
@@ -112,14 +117,14 @@ class Input:
 
     def identity(self) -> str:
         """A hex sha-256 of name, size, modification time and both ends of the file."""
-        ends = b"" if self.remote else _ends(self.path, self.size)
+        ends = b"" if self.remote or self.format == "images" else _ends(self.path, self.size)
         state = f"{self.name}|{self.size}|{self.stamp}|{self.keys}|".encode()
         return hashlib.sha256(state + ends).hexdigest()
 
     def check_unchanged(self, identity: str) -> None:
         """Raise DataError if the file no longer has this identity."""
         with reading(self):
-            if all(replace(self, **state).identity() != identity for state in states(self)):
+            if all(replace(self, **state).identity() != identity for state in _states(self)):
                 raise DataError(f"{self.path} was changed while it was scored; run the same command again")
 
     def tables(
@@ -153,9 +158,13 @@ class Input:
         start: int = 0,
         stop: int | None = None,
         needed: Collection[str] = (),
+        nested: Collection[str] = (),
     ) -> Iterator[Piece]:
-        """As ``tables``, but with positions and malformed rows, such as JSON records without a ``needed`` column."""
-        yield from Reading().pieces(self, columns, start, stop, needed)
+        """As ``tables``, but with positions and malformed rows, such as JSON records without a ``needed`` column.
+
+        Lists in JSON records are malformed except in ``nested`` columns, where they are kept as JSON text.
+        """
+        yield from Reading().pieces(self, columns, start, stop, needed, nested)
 
 
 class Reading:
@@ -176,14 +185,15 @@ class Reading:
         start: int = 0,
         stop: int | None = None,
         needed: Collection[str] = (),
+        nested: Collection[str] = (),
     ) -> Iterator[Piece]:
         """As ``Input.pieces``."""
         if source.size == 0 or (stop is not None and stop <= start):
             return
         wanted = list(source.names() if columns is None else columns)
-        key = (source, tuple(wanted), frozenset(needed))
+        key = (source, tuple(wanted), frozenset(needed), frozenset(nested))
         if not self._goes_on(key, start):
-            self._rest, self._held = _opened(source, wanted, start, needed), None
+            self._rest, self._held = _opened(source, wanted, start, needed, nested), None
         self._at = None  # until this range is read to its end
         with reading(source):
             while (piece := self._held or next(self._rest, None)) is not None:
@@ -207,14 +217,17 @@ class Reading:
         return self._at[-1] <= start if key[0].is_text else self._at[-1] == start
 
 
-def _opened(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
+def _opened(
+    source: Input, columns: list[str], start: int, needed: Collection[str], nested: Collection[str]
+) -> Iterator[Piece]:
     """Pieces from ``start`` or earlier to the end of the file, with the partition keys as columns."""
     keys = {key: value for key, value in source.keys if key in columns}
     if keys:
         for name, _ in _types(source):
             keys.pop(name, None)
     inside = [name for name in columns if name not in keys]
-    for piece in _format(source).pieces(source, inside, start, [name for name in needed if name not in keys]):
+    needed = [name for name in needed if name not in keys]
+    for piece in _format(source).pieces(source, inside, start, needed, nested):
         if not keys:
             yield piece
             continue
@@ -233,9 +246,16 @@ def _types(source: Input) -> tuple[tuple[str, pa.DataType], ...]:
 
 
 def _format(source: Input) -> ModuleType:
-    from serving.inputs import delimited, jsonlines, parquet
+    from serving.inputs import arrays, delimited, images, jsonlines, parquet
 
-    return {"csv": delimited, "tsv": delimited, "jsonl": jsonlines, "parquet": parquet}[source.format]
+    text = {"csv": delimited, "tsv": delimited, "jsonl": jsonlines}
+    return (text | {"parquet": parquet, "npz": arrays, "npy": arrays, "images": images})[source.format]
+
+
+def _states(source: Input) -> Iterator[dict[str, Any]]:
+    from serving.inputs import images
+
+    return images.states(source) if source.format == "images" else states(source)
 
 
 @contextmanager
@@ -259,8 +279,11 @@ def reading(source: Input) -> Iterator[None]:
 
 def _unreadable(source: Input, error: BaseException) -> DataError:
     said = " ".join(str(error).split())[:200]
-    if source.format == "parquet":
-        return DataError(f"{source.path} is not a readable Parquet file ({said}); write it again")
+    if not source.is_text:
+        what = {"parquet": "readable Parquet file", "images": "readable folder of images"}
+        return DataError(
+            f"{source.path} is not a {what.get(source.format, 'readable NumPy file')} ({said}); write it again"
+        )
     if "UTF8" in said:
         return DataError(not_utf8(source))
     if "straddl" in said or "field limit" in said:

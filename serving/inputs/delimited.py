@@ -74,7 +74,9 @@ def count(source: Input) -> int:
     return sum(batch.num_rows for batch in rows.batches(names[:1], pa.binary())) + len(rows.broken)
 
 
-def pieces(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
+def pieces(
+    source: Input, columns: list[str], start: int, needed: Collection[str], nested: Collection[str] = ()
+) -> Iterator[Piece]:
     """All rows, from the first."""
     names, skipped = _header(source)
     if not names:

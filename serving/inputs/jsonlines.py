@@ -1,7 +1,7 @@
 """JSON lines: one object per line. Values become strings, formatted like categories (docs/artifact.md).
 
 Numbers are converted to text; a missing key and ``null`` are missing values. A line is malformed if it is not an
-object, or if a column that is read holds a list or an object.
+object, or if a column that is read holds a list or an object. Lists of ``nested`` columns are kept as JSON text.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from serving.wording import listed
 
 if TYPE_CHECKING:
     from serving.inputs.base import Input
+
+BYTES = 32 << 20
 
 
 def types(source: Input) -> list[tuple[str, pa.DataType]]:
@@ -60,22 +62,25 @@ def _records(source: Input) -> Iterator[tuple[str, Any, str]]:
                 yield line, None, f"is not JSON: {str(error)[:200]}"
 
 
-def pieces(source: Input, columns: list[str], start: int, needed: Collection[str]) -> Iterator[Piece]:
-    """All rows, from the first."""
-    at = 0
+def pieces(
+    source: Input, columns: list[str], start: int, needed: Collection[str], nested: Collection[str] = ()
+) -> Iterator[Piece]:
+    """All rows, from the first, about 32 MB at a time."""
+    at, size = 0, 0
     values: dict[str, list[str | None]] = {name: [] for name in columns}
     broken: list[Broken] = []
     row = 0
     for row, (line, record, why) in enumerate(_records(source), 1):
-        column, reason = _judge(record, why, columns, needed)
+        column, reason = _judge(record, why, columns, needed, nested)
         if reason:
             broken.append(Broken(row - 1, column, reason, line.rstrip("\r\n")))
         else:
             for name, kept in values.items():
                 kept.append(_text(record.get(name)))
-        if row - at == ROWS:
+        size += len(line)
+        if row - at == ROWS or size >= BYTES:
             yield _piece(values, at, row, broken)
-            at, values, broken = row, {name: [] for name in columns}, []
+            at, size, values, broken = row, 0, {name: [] for name in columns}, []
     if row > at:
         yield _piece(values, at, row, broken)
 
@@ -85,7 +90,9 @@ def _piece(values: dict[str, list[str | None]], start: int, stop: int, broken: l
     return Piece(table, start, stop, tuple(broken))
 
 
-def _judge(record: Any, why: str, columns: list[str], needed: Collection[str]) -> tuple[str, str]:
+def _judge(
+    record: Any, why: str, columns: list[str], needed: Collection[str], nested: Collection[str]
+) -> tuple[str, str]:
     """The column at fault and the reason if a record is malformed; two empty strings otherwise."""
     if why or not isinstance(record, dict):
         return "", why or f"is not an object but {type(record).__name__}"
@@ -93,7 +100,7 @@ def _judge(record: Any, why: str, columns: list[str], needed: Collection[str]) -
         return lacking[0], f"missing {'column' if len(lacking) == 1 else 'columns'}: {listed(lacking)}"
     for name in columns:
         value = record.get(name)
-        if isinstance(value, list | dict):
+        if isinstance(value, list | dict) and name not in nested:
             what = "a list" if isinstance(value, list) else "an object"
             return name, f"is {what}, where a single value is needed"
         if isinstance(value, str) and not _encodes(value):
@@ -112,6 +119,8 @@ def _encodes(value: str) -> bool:
 def _text(value: Any) -> str | None:
     if value is None or value != value:
         return None
+    if isinstance(value, list | dict):
+        return json.dumps(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -15,12 +15,16 @@ from urllib.parse import unquote
 
 from serving.errors import DataError, DependencyError, UsageError
 from serving.files import is_utf8
+from serving.inputs import images
 from serving.inputs.base import Input
 from serving.inputs.opening import COMPRESSIONS, file_state, filesystem, object_state
 from serving.secrets import holds_secret, without_secrets
+from serving.table.pictures import SUFFIXES
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-ENDINGS = ".parquet, .csv, .tsv or .jsonl (text also as .gz, .bz2 or .zst)"
+TEXT = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS = TEXT | {".parquet": "parquet", ".pq": "parquet", ".npz": "npz", ".npy": "npy"}
+FORMATS |= dict.fromkeys(SUFFIXES, "images")
+ENDINGS = ".parquet, .csv, .tsv or .jsonl (text also as .gz, .bz2 or .zst), .npz, .npy, or of images, such as .png"
 _NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
 _MAGIC = frozenset("*?[")
 
@@ -43,13 +47,19 @@ def list_inputs(location: str | Path, date: str | None = None) -> list[Input]:
 
     ``location`` is a file, a folder (read recursively), a glob, or a URL of one of these; ``{date}`` in it is replaced
     by ``date``. Files and folders whose names begin with ``_`` or ``.`` are skipped, as in pandas and Spark. An empty
-    folder has no inputs.
+    folder has no inputs. All image files of a location are one input; the images are its rows.
 
     Raises UsageError if the location does not exist, a glob matches nothing or an extra is not installed; DataError if
-    a folder holds only files of other formats; DependencyError if a store does not answer.
+    a folder holds only files of other formats, or images and other data; DependencyError if a store does not answer.
     """
     text = place_date(str(location), date)
     text = text.removeprefix("file://")
+    files = list_files(text)
+    return [images.as_one(text, files)] if any(file.format == "images" for file in files) else files
+
+
+def list_files(text: str) -> list[Input]:
+    """As ``list_inputs``, but with an input for each image file."""
     return _remote(text) if "://" in text else _local(text)
 
 
@@ -141,7 +151,7 @@ def kind_of(name: str) -> tuple[str, str | None] | None:
     if compression:
         ending = posixpath.splitext(stem)[1]
     kind = FORMATS.get(ending)
-    return None if kind is None or (compression and kind == "parquet") else (kind, compression)
+    return None if kind is None or (compression and kind not in TEXT.values()) else (kind, compression)
 
 
 def _single(path: Path) -> Input:

@@ -9,9 +9,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.errors import IntegrityError, ServingError
+from serving.opening.entries import CELLS, TABLE_ROWS
 from serving.opening.interface import Port, expected_ports
-from serving.opening.metadata import CELLS, TABLE_ROWS, Arrays, Augmenter, Checked, Detector
+from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector
 from serving.opening.session import run
+from serving.table.artificial import examples, spread
 
 NO_DATE = np.iinfo(np.int64).min
 POSITIONS, EXPLAINED = 64, 4
@@ -24,12 +26,17 @@ def self_test(session: Any, checked: Checked) -> None:
         _scores(session, checked)
     elif isinstance(checked, Augmenter):
         _columns(session, checked)
+    elif isinstance(checked, ArrayDetector):
+        _compared(session, checked, golden_feeds(checked))
     else:
         _arrays(session, checked)
 
 
-def golden_feeds(checked: Detector) -> Feeds:
+def golden_feeds(checked: Detector | ArrayDetector) -> Feeds:
     """The golden rows of a detector as feeds; raises IntegrityError if they do not match the graph's inputs."""
+    if isinstance(checked, ArrayDetector):
+        golden = checked.golden
+        return {"x": examples(golden.rows, checked.layout, golden.low, golden.high)}
     inputs = {name: port for name, port in expected_ports(checked)[0].items() if port[1] is not None}
     return _read(checked.golden.columns, inputs)
 
@@ -72,8 +79,14 @@ def _made(session: Any, names: list[str], feeds: Feeds) -> list[np.ndarray]:
 
 
 def _scores(session: Any, checked: Detector) -> None:
-    """Score the golden rows again; raises IntegrityError if the scores disagree with those of torch."""
+    """Score the golden rows again, with contributions of a few."""
     feeds = golden_feeds(checked)
+    scores = _compared(session, checked, feeds)
+    _contributions(session, checked, {name: value[:EXPLAINED] for name, value in feeds.items()}, scores[:EXPLAINED])
+
+
+def _compared(session: Any, checked: Detector | ArrayDetector, feeds: Feeds) -> np.ndarray:
+    """The scores of the golden rows; raises IntegrityError if they disagree with those of torch."""
     scores, p = _made(session, ["anomaly_score", "p_value"], feeds)
     expected = _numbers(checked.golden.anomaly_score)
     bound = 1e-5 * np.maximum(np.abs(expected), checked.calibration.median_score)
@@ -82,7 +95,7 @@ def _scores(session: Any, checked: Detector) -> None:
     wrong = ~right | ~(np.abs(p - np.array(checked.golden.p_value)) <= 1e-4)
     if wrong.any():
         raise IntegrityError(f"{int(wrong.sum())} of {len(wrong)} golden rows disagree with what was sealed")
-    _contributions(session, checked, {name: value[:EXPLAINED] for name, value in feeds.items()}, scores[:EXPLAINED])
+    return scores
 
 
 def _contributions(session: Any, checked: Detector, feeds: Feeds, scores: np.ndarray) -> None:
@@ -135,10 +148,10 @@ def _arrays(session: Any, checked: Arrays) -> None:
     (output,) = [o.name for o in session.get_outputs()]
     golden, inputs = checked.golden, expected_ports(checked)[0]
     feeds = _fed(golden, inputs)
-    if spread := inputs.keys() & {"x", "example"}:
+    for name in inputs.keys() & {"x", "example"}:
         if golden.rows is None:
             raise IntegrityError("golden rows lack 'rows'")
-        feeds[spread.pop()] = _spread(golden.rows, tuple(checked.shape))
+        feeds[name] = spread(golden.rows, tuple(checked.shape))
     (made,) = _made(session, [output], feeds)
     flat = made.reshape(len(made), -1).astype(np.float64)
     count = min(POSITIONS, flat.shape[1])
@@ -148,11 +161,3 @@ def _arrays(session: Any, checked: Arrays) -> None:
     for (got, expected), (rtol, atol) in zip(pairs, near, strict=True):
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=rtol, atol=atol):
             raise IntegrityError("golden rows disagree with what was sealed")
-
-
-def _spread(rows: list[int], shape: tuple[int, ...]) -> np.ndarray:
-    """Rows of a Weyl sequence (docs/artifact.md): float32 ``(n, *shape)`` in [-1, 1)."""
-    size = math.prod(shape)
-    index = np.array(rows, dtype=np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
-    turned = (index * np.uint64(2654435769)) % np.uint64(2**32)
-    return (turned.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(len(rows), *shape)

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from serving.errors import IntegrityError
-from serving.opening.metadata import Arrays, Augmenter, Calibration, Checked, Column, Detector
+from serving.opening.entries import Calibration, Column
+from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector
 from serving.textfeatures import CHANNELS
 
 # Type, and shape of one row; None for a scalar input.
 Port = tuple[str, tuple[int, ...] | None]
 Ports = dict[str, Port]
 _TYPES = {"number": "double", "integer": "double", "boolean": "double", "date": "int64", "category": "string"}
+_NUMBERS = {"uint8": "uint8", "float32": "float", "float64": "double"}
 _SCORES: Ports = {"anomaly_score": ("float", ()), "p_value": ("float", ()), "is_anomaly": ("bool", ())}
 
 
@@ -30,6 +32,9 @@ def expected_ports(checked: Checked) -> tuple[Ports, Ports]:
         fed = {c.input: column_port(c) for c in checked.schema_.columns if c.role in ("feature", "group")}
         options: Ports = {"alpha": ("float", None), "explain": ("bool", None)}
         return fed | options, _SCORES | {"contributions": ("float", (len(checked.features),))}
+    if isinstance(checked, ArrayDetector):
+        kind = _NUMBERS[checked.example.dtype], tuple(checked.example.shape)
+        return {"x": kind, "alpha": ("float", None)}, _SCORES
     inputs: Ports = {} if checked.kind == "encoder" else {"z": ("float", (checked.latent_dim,))}
     if checked.conditions:
         inputs["condition"] = ("string", ())
@@ -59,12 +64,13 @@ def check_interface(model: Any, checked: Checked) -> None:
         allowed.append({"image": ("uint8", (height, width, channels))})
     if declared[0] != inputs or declared[1] not in allowed:
         what = _first_difference(declared[0], inputs) or _first_difference(declared[1], outputs)
-        kind = "arrays" if isinstance(checked, Arrays) else "columns"
+        kind = "arrays" if isinstance(checked, Arrays | ArrayDetector) else "columns"
         raise IntegrityError(
             f"the graph takes or returns other {kind} than its metadata say (first: {what!r}); fetch the file again"
         )
-    if isinstance(checked, Detector):
-        _check_constants(model, checked.calibration)
+    if isinstance(checked, Detector | ArrayDetector):
+        options = {"alpha", "explain"} & inputs.keys()
+        _check_constants(model, checked.calibration, options)
     elif free := {t.name for t in model.graph.initializer} & inputs.keys():
         raise IntegrityError(f"gives its input {sorted(free)[0]!r} a default, which this format does not use; rejected")
 
@@ -87,12 +93,12 @@ def _declared(values: Any) -> Ports:
     return ports
 
 
-def _check_constants(model: Any, calibration: Calibration) -> None:
-    """Check that the graph's constants contain the alarm budget, sizes and median of the metadata."""
+def _check_constants(model: Any, calibration: Calibration, options: set[str]) -> None:
+    """Check that the graph's constants contain the ``options``, sizes and median of the metadata."""
     from onnx import numpy_helper
 
     sizes = [calibration.n, *(group.n for group in calibration.groups.values())]
-    found: dict[str, bool] = dict.fromkeys(("alpha", "explain", "n", "median_score"), False)
+    found: dict[str, bool] = dict.fromkeys((*sorted(options), "n", "median_score"), False)
     for tensor in model.graph.initializer:
         if tensor.name not in found and list(tensor.dims) != [len(sizes)]:
             continue

@@ -7,180 +7,31 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from serving.errors import IntegrityError
+from serving.opening.entries import (
+    ARRAY_ROWS,
+    FORMAT_VERSION,
+    TABLE_ROWS,
+    Calibration,
+    Column,
+    Count,
+    Entry,
+    Metadata,
+    Names,
+    Number,
+    Positive,
+    Schema,
+    Share,
+)
 from serving.table import relations
-from serving.table.layouts import number_layout
-from serving.table.zones import zone
+from serving.table.examples import Layout
 
-FORMAT_VERSION = 2
-TABLE_ROWS, ARRAY_ROWS = 32, 8
 _AGAIN = "fetch the file again"
 _RANKS = {"image": 3, "series": 2, "points": 1}
-
-
-def _unique(values: list[str]) -> list[str]:
-    if len(set(values)) < len(values):
-        raise ValueError("holds a value twice")
-    return values
-
-
-def _known_zone(name: str) -> str:
-    try:
-        zone(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"no time zone: {name!r}") from error
-    return name
-
-
-def _sorted(values: list[float]) -> list[float]:
-    if values != sorted(values):
-        raise ValueError("is not in order")
-    return values
-
-
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[list[str], AfterValidator(_unique)]
-Zone = Annotated[str, AfterValidator(_known_zone)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Budget = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1, lt=1 << 31)]
-Kind = Literal["number", "integer", "boolean", "category", "date", "text"]
-Number = float | Literal["inf", "-inf"]
-Stamp = Annotated[int, Field(gt=-(1 << 63), lt=1 << 63)]
-# The values of one golden column, by the type of its input.
-CELLS: dict[str, TypeAdapter[Any]] = {
-    "string": TypeAdapter(list[str], config=ConfigDict(strict=True)),
-    "int64": TypeAdapter(list[Stamp | None], config=ConfigDict(strict=True)),
-    "double": TypeAdapter(list[Number | None], config=ConfigDict(strict=True, allow_inf_nan=False)),
-    "float": TypeAdapter(list[list[float]], config=ConfigDict(strict=True, allow_inf_nan=False)),
-}
-
-
-class _Entry(BaseModel):
-    """Validates types strictly; ignores keys that a later release adds."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
-
-
-class Column(_Entry):
-    """A column of the schema, with the keys that serving reads."""
-
-    name: Name
-    input: Name
-    kind: Kind
-    role: Literal["feature", "label", "group", "id", "dropped"]
-    dtype: str
-    missing: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    quantiles: Annotated[list[float], AfterValidator(_sorted)] | None = None
-    categories: Names | None = None
-    rare: bool = False
-    buckets: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
-    timezone: Zone | None = None
-    levels: Literal["text", "number", "boolean", "date"] | None = None
-    not_missing: list[str] | None = None
-    layout: str | None = None
-    step: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Column:
-        if self.role in ("feature", "group") and self.kind == "text" and self.buckets is None:
-            raise ValueError("a column of text without buckets")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError("the minimum lies above the maximum")
-        if self.layout is not None and self.kind in ("number", "integer"):
-            number_layout(self.layout)
-        return self
-
-
-class Schema(_Entry):
-    """The table's columns."""
-
-    version: Annotated[int, Field(ge=1, le=2)]
-    timezone: Zone
-    missing_words: list[str] | None = None
-    columns: Annotated[list[Column], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Schema:
-        for key in ("name", "input"):
-            _unique([getattr(column, key) for column in self.columns])
-        return self
-
-
-class Group(_Entry):
-    """The calibration table of a group."""
-
-    n: Positive
-    alpha_min: Budget
-
-
-class Tail(_Entry):
-    """The Pareto tail of the pooled table."""
-
-    threshold: float
-    p_threshold: Budget
-    shape: float
-    scale: Annotated[float, Field(gt=0)]
-
-
-class Calibration(_Entry):
-    """The calibration of p-values; ``alpha_min`` is the smallest budget that every table supports."""
-
-    n: Positive
-    alpha_min: Budget
-    alpha: Budget = 0.01
-    median_score: Annotated[float, Field(ge=0)]
-    tail: Tail | None
-    groups: dict[str, Group]
-    group_column: str | None
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Calibration:
-        own = 1 / ((10 if self.tail else 1) * (self.n + 1))
-        if abs(self.alpha_min / max(own, *(g.alpha_min for g in self.groups.values()), 0.0) - 1) > 1e-9:
-            raise ValueError("alpha_min is not what n rows support")
-        if self.groups and self.group_column is None:
-            raise ValueError("groups without a column")
-        return self
-
-
-class _Model(_Entry):
-    name: Name
-    config: dict[str, Any]
-
-
-class _Training(_Entry):
-    fingerprint: str | None = None
-    rows: Count | None = None
-    data: str | None = None
-
-
-class _Versions(_Entry):
-    ganlib: Name
-
-
-class _Parity(_Entry):
-    max_abs: Annotated[float, Field(ge=0)]
-    bound: Annotated[float, Field(ge=0)]
-    rows: Count
-
-
-class Metadata(_Entry):
-    """The metadata of every sealed file."""
-
-    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
-    kind: Literal["detector", "augmenter", "encoder"]
-    model: _Model
-    training: _Training
-    versions: _Versions
-    exporter: str
-    parity: _Parity
-    hashes: dict[str, str]
+# Detectors of arrays came with version 3. Files of all other kinds are still written in version 2.
+ARRAY_DETECTORS = 3
 
 
 class _OfTable(Metadata):
@@ -201,13 +52,13 @@ class _OfTable(Metadata):
         return self
 
 
-class _DetectorGolden(_Entry):
+class _DetectorGolden(Entry):
     columns: dict[str, list[Any]]
     anomaly_score: Annotated[list[Number], Field(min_length=TABLE_ROWS, max_length=TABLE_ROWS)]
     p_value: Annotated[list[Share], Field(min_length=TABLE_ROWS, max_length=TABLE_ROWS)]
 
 
-class _Contributions(_Entry):
+class _Contributions(Entry):
     property: str
     base: float
 
@@ -228,7 +79,7 @@ class Detector(_OfTable):
         return self
 
 
-class _AugmenterGolden(_Entry):
+class _AugmenterGolden(Entry):
     z: Annotated[list[list[float]], Field(min_length=TABLE_ROWS, max_length=TABLE_ROWS)]
     condition: Annotated[list[str], Field(min_length=TABLE_ROWS, max_length=TABLE_ROWS)] | None = None
     columns: dict[str, list[Any]]
@@ -253,7 +104,7 @@ class Augmenter(_OfTable):
         return self
 
 
-class _ArrayGolden(_Entry):
+class _ArrayGolden(Entry):
     values: Annotated[list[list[float]], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
     mean: Annotated[list[float], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
     z: Annotated[list[list[float]], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)] | None = None
@@ -283,7 +134,65 @@ class Arrays(Metadata):
         return self
 
 
-Checked = Detector | Augmenter | Arrays
+class _Example(Entry):
+    """How the graph takes one example, as ``serving.table.examples.Layout``."""
+
+    shape: Annotated[list[Positive], Field(min_length=2, max_length=3)]
+    dtype: Literal["uint8", "float32", "float64"]
+    channels: Literal["first", "last"] | None
+    low: Annotated[float, Field(ge=-1, le=0, multiple_of=1)] | None
+
+
+class _ExampleGolden(Entry):
+    rows: Annotated[list[Count], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
+    low: list[float]
+    high: list[float]
+    anomaly_score: Annotated[list[Number], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
+    p_value: Annotated[list[Share], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
+
+
+class ArrayDetector(Metadata):
+    """A detector of images or series."""
+
+    format_version: Annotated[int, Field(ge=ARRAY_DETECTORS, le=FORMAT_VERSION)]
+    modality: Literal["image", "series"]
+    shape: Annotated[list[Positive], Field(min_length=2, max_length=3)]
+    example: _Example
+    calibration: Calibration
+    contributions: None = None
+    golden: _ExampleGolden
+
+    @property
+    def layout(self) -> Layout:
+        """The arrays that the graph takes."""
+        e = self.example
+        return Layout(self.modality, tuple(e.shape), e.dtype, e.channels, e.low)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ArrayDetector:
+        if self.calibration.groups or self.calibration.group_column is not None:
+            raise ValueError("a detector of arrays has no groups")
+        if self.shape != _network_shape(self.layout):
+            raise ValueError(f"an example of shape {self.example.shape} is not of the network's shape {self.shape}")
+        ranged = self.modality == "image" and self.example.dtype == "float32"
+        known = ("uint8", "float32" if self.modality == "image" else "float64")
+        if (self.example.low is not None) != ranged or self.example.dtype not in known:
+            raise ValueError(f"an example of {self.example.dtype} is no {self.modality} of this format")
+        sides = self.shape[0] if self.modality == "series" else 1
+        if [len(self.golden.low), len(self.golden.high)] != [sides, sides]:
+            raise ValueError("golden rows have other bounds than the examples")
+        return self
+
+
+def _network_shape(layout: Layout) -> list[int]:
+    if layout.modality == "series":
+        return list(layout.shape)
+    if len(layout.shape) != (2 if layout.channels is None else 3):
+        return []
+    return [layout.colours, *layout.size]
+
+
+Checked = Detector | Augmenter | Arrays | ArrayDetector
 _TABLES: dict[str, type[Checked]] = {"detector": Detector, "augmenter": Augmenter}
 
 
@@ -348,7 +257,8 @@ def _checked(metadata: dict[str, Any]) -> Checked:
     for key in ("kind", "hashes"):
         if key not in metadata:
             raise IntegrityError(f"metadata lacks {key!r}; {_AGAIN}")
-    shape: type[Checked] | None = _TABLES.get(str(kind)) if modality == "table" else Arrays
+    arrays: type[Checked] = ArrayDetector if kind == "detector" else Arrays
+    shape: type[Checked] | None = _TABLES.get(str(kind)) if modality == "table" else arrays
     if shape is None or modality not in ("table", *_RANKS) or kind not in ("detector", "augmenter", "encoder"):
         raise IntegrityError(f"a sealed {kind!r} of {modality!r} data is unknown to this release; upgrade it")
     try:

@@ -57,6 +57,7 @@ _NUMPY = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
 

@@ -67,6 +67,13 @@ def as_table(data: Any, names: Iterable[str]) -> pa.Table:
     return pa.table({name: column(name, data.iloc[:, place[name]]) for name in names})
 
 
+def cells(data: Any, name: str) -> pa.ChunkedArray | list[Any]:
+    """A column of examples: an Arrow column as it is, a pandas column as a list of its objects."""
+    if not isinstance(data, pa.Table | pa.RecordBatch) and not _is_pandas(data) and hasattr(data, "__arrow_c_stream__"):
+        data = pa.table(data)
+    return data.column(name) if isinstance(data, pa.Table | pa.RecordBatch) else list(data[name])
+
+
 def without_views(table: pa.Table) -> pa.Table:
     """Cast string and binary views to Arrow's older types, which pandas supports."""
     fields = [f.with_type(_VIEWS.get(f.type, f.type)) for f in table.schema]

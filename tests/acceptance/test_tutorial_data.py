@@ -1,12 +1,14 @@
-"""docs/tutorial-data.md, word for word: every block of it, in its order, in an empty folder."""
+"""docs/tutorial-*.md, word for word: every block of them, in their order, in an empty folder."""
 
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,17 +22,32 @@ def environment():
     return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
-@pytest.mark.timeout(300)
-def test_the_tutorial(tmp_path):
-    page = (ROOT / "docs/tutorial-data.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 8
+def run_page(name, folder):
+    """Run the blocks of a page; returns how many there are."""
+    blocks = re.findall(
+        r"```(sh|python)\n(.*?)```", (ROOT / "docs" / name).read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     for kind, code in blocks:
         command = ["bash", "-ec", code] if kind == "sh" else [sys.executable, "-W", "ignore", "-c", code]
-        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-        assert done.returncode == 0 and "Traceback" not in done.stderr, (code, done.stderr)
+        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, (code, done.stdout, done.stderr)
+    return len(blocks)
+
+
+@pytest.mark.timeout(300)
+def test_the_tutorial(tmp_path):
+    assert run_page("tutorial-data.md", tmp_path) == 8
     scores_hold(tmp_path)
     generated_rows_hold(tmp_path)
+
+
+@pytest.mark.timeout(580)
+@pytest.mark.trained
+def test_the_tutorial_of_images_and_series(tmp_path):
+    assert run_page("tutorial-images-series.md", tmp_path) == 5
+    images_are_scored(tmp_path)
+    series_are_streamed(tmp_path)
+    generated_images_hold(tmp_path)
 
 
 def scores_hold(folder):
@@ -54,3 +71,30 @@ def generated_rows_hold(folder):
     for column, layout in layouts.items():
         assert made[column].str.fullmatch(layout).all(), column
     assert set(made["zip"]) <= set(real["zip"]) and "NA" in set(made["country"]) <= {"NA", "ZA", "BW"}
+
+
+def images_are_scored(folder):
+    scores = pd.read_parquet(folder / "scores").sort_values("name")
+    assert scores["name"].tolist() == [f"{number:03}.png" for number in range(len(scores))]
+    good, bad = scores["is_anomaly"][:28], scores["is_anomaly"][28:]
+    assert len(scores) == 48 and good.mean() < 0.4 and bad.mean() > 0.7
+
+
+def series_are_streamed(folder):
+    with sqlite3.connect(folder / "live.db") as live:
+        flags = [row[0] for row in live.execute("SELECT is_anomaly FROM scores ORDER BY rowid")]
+    assert len(flags) == 20 and sum(flags[:10]) <= 4 and sum(flags[10:]) >= 7
+
+
+def generated_images_hold(folder):
+    from PIL import Image
+
+    from ganlib.data.read import read_examples
+
+    more, real = np.load(folder / "more.npz"), read_examples(folder / "tiles")
+    synthetic = more["_synthetic"]
+    assert np.array_equal(more["x"][:190], real["x"]) and more["y"][:190].tolist() == real["y"].tolist()
+    assert synthetic.sum() == 110 and not synthetic[:190].any() and set(more["y"][190:]) == {"bad"}
+    files = sorted((folder / "synthetic").rglob("*.png"))
+    assert len(files) == 20 and all(file.name.startswith("synthetic-") for file in files)
+    assert all(Image.open(file).text["Synthetic"] == "true" for file in files)

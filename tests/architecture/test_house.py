@@ -1,5 +1,6 @@
 """The house's rules that an import contract cannot say."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,34 @@ def test_import_directions():
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imports_of(package):
+    """The modules of a package that each of them imports, also inside functions and for types only."""
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / package).rglob("*.py")}
+    found = {}
+    for name, path in modules.items():
+        nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.module]
+        named = {f"{n.module}.{a.name}" for n in nodes for a in n.names} | {n.module for n in nodes}
+        found[name] = named & modules.keys()
+    return found
+
+
+def circles(imports):
+    """Modules that import themselves by way of others."""
+    reached = {name: set(named) for name, named in imports.items()}
+    while True:
+        more = {name: set().union(named, *(reached[one] for one in named)) for name, named in reached.items()}
+        if more == reached:
+            return sorted(name for name, named in reached.items() if name in named)
+        reached = more
+
+
+@pytest.mark.parametrize("package", ["ganlib/data", "ganlib/losses", "ganlib/training"])
+def test_modules_do_not_import_each_other_in_circles(package):
+    imports = imports_of(package)
+    assert len(imports) > 3 and not circles(imports)
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
 
 
 def test_mlflow_folder_holds_no_python_and_the_real_package_wins():

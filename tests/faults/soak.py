@@ -298,7 +298,7 @@ class Batch(Episode):
         for part in sorted(out.glob("part-*.parquet")):
             table = pq.read_table(part, columns=["source", "source_row"]).to_pydict()
             got.update(zip(table["source"], table["source_row"], strict=True))
-        for letters in (out / "_dead").glob("dead-*.jsonl"):
+        for letters in (out / "_dead").glob("_dead-*.jsonl"):
             got.update((letter["source"], letter["source_row"]) for letter in read_dead(letters))
         if got != collections.Counter(self.sent):
             lost, more = collections.Counter(self.sent) - got, got - collections.Counter(self.sent)

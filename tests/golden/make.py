@@ -28,7 +28,38 @@ def table(rows, seed):
     return frame
 
 
+def arrays(rows, seed):
+    """Made-up grey images of bytes and series of two channels."""
+    rng = np.random.default_rng(seed)
+    images = (rng.random((rows, 1, 8)) * np.linspace(60, 250, 8)[:, None]).astype(np.uint8)
+    phase, time = rng.uniform(0, 6, (rows, 1, 1)), np.linspace(0, 9, 24)
+    return images, np.concatenate([300 + 20 * np.sin(time + phase), -1 + 0.1 * np.cos(time + phase)], 1)
+
+
+def array_files(folder):
+    """What version 3 added: detectors of images and series."""
+    import torch
+
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+    from serving.artifact import load_artifact
+    from serving.scorer import Scorer
+
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    expected, new = {}, dict(zip(("image", "series"), arrays(20, 2), strict=True))
+    for (name, fresh), data, model in zip(new.items(), arrays(300, 0), ("began", "reconstruction_vae"), strict=True):
+        options = {"width": 2} if model == "began" else {"hidden": (8,)}
+        seal(as_detector(model, steps=50, latent_dim=2, alpha=0.05, **options).fit(data), folder / f"{name}.onnx")
+        scores = Scorer(load_artifact(folder / f"{name}.onnx")).score(fresh)
+        expected[name] = {key: getattr(scores, key).tolist() for key in ("anomaly_score", "p_value", "is_anomaly")}
+    np.savez_compressed(folder / "rows.npz", **new)
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1))
+
+
 def main(folder):
+    if int(folder.name.removeprefix("v")) >= 3:  # tables are still written in version 2
+        return array_files(folder)
     import torch
 
     from ganlib.augment import CVAEAugmenter

@@ -191,7 +191,7 @@ def test_data_in_many_places_has_one_identity_and_is_watched(tmp_path, registry)
         work = tmp_path / f"work{at}"
         work.mkdir()
         jobs.append(Job.create(work, "x", settings_of(location, label="fault"), registry))
-        marks.add(jobs[-1].fingerprint())
+        marks.add(jobs[-1].read().fingerprint)
     assert len(marks) == 1
     (mark,) = marks
     for job, written in zip(jobs, places.values(), strict=True):
@@ -200,7 +200,7 @@ def test_data_in_many_places_has_one_identity_and_is_watched(tmp_path, registry)
         else:
             written.write_text(head + rows[0])
         with pytest.raises(DataError, match="changed while the job ran"):
-            job.table(mark)
+            job.read(mark)
         if written is not None and written.parent == folder:
             written.unlink()
     assert [job.data for job in jobs] == ["data", "*", "data", "watched", "one.csv"]

@@ -42,6 +42,25 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def detectors(tmp_path_factory):
+    """Briefly trained detectors of grey images of 8 x 8 bytes and of series of 2 x 24: (estimator, sealed file)."""
+    import torch
+    from serving_data import pictures, waves
+
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+
+    torch.set_num_threads(1)
+    folder, made = tmp_path_factory.mktemp("detectors"), {}
+    for name, data, options in (("image", pictures(300), {"width": 4}), ("series", waves(300), {})):
+        model = "began" if name == "image" else "reconstruction_vae"
+        detector = as_detector(model, steps=60, latent_dim=4, alpha=0.05, options=options).fit(data)
+        seal(detector, folder / f"{name}.onnx")
+        made[name] = detector, folder / f"{name}.onnx"
+    return made
+
+
+@pytest.fixture(scope="session")
 def environment():
     """For subprocesses: this checkout first, one thread."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -28,6 +28,23 @@ def table(rows, seed=0):
     return frame
 
 
+def pictures(rows, seed=0):
+    """Grey images of 8 x 8 bytes: a bright square at one of four places."""
+    rng = np.random.default_rng(seed)
+    made = rng.integers(0, 30, (rows, 8, 8), dtype=np.uint8)
+    for image, corner in zip(made, rng.integers(0, 4, rows), strict=True):
+        row, column = divmod(int(corner), 2)
+        image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 200
+    return made
+
+
+def waves(rows, seed=0):
+    """Series of 2 channels and 24 steps, in units far from 0."""
+    rng = np.random.default_rng(seed)
+    phase, time = rng.uniform(0, 6, (rows, 1, 1)), np.linspace(0, 9, 24)
+    return np.concatenate([300 + 20 * np.sin(time + phase), -1 + 0.1 * np.cos(time + phase)], 1)
+
+
 def resealed(model):
     """The bytes of a changed model whose hashes are made again, as whoever changes a file on purpose would."""
     entries = {entry.key: entry.value for entry in model.metadata_props}

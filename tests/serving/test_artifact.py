@@ -87,7 +87,7 @@ def drop_golden(model):
         (hidden_loop, "Loop"),
         (weights, "golden rows"),
         (drop_golden, "golden"),
-        (lambda m: set_metadata(m, "format_version", 3), "format version 3"),
+        (lambda m: set_metadata(m, "format_version", 4), "format version 4"),
         (lambda m: set_metadata(m, "format_version", -7), "format_version"),
         (lambda m: set_metadata(m, "format_version", True), "format_version"),
         (lambda m: set_metadata(m, "schema", {}), "lacks 'schema.version'"),
@@ -139,7 +139,7 @@ def test_frames_tables_records_and_feeds_agree(artifact):
     whole = scorer.score(frame)
     records = json.loads(frame.to_json(orient="records", date_format="iso"))
     for other in (pa.Table.from_pandas(frame), records, frame.convert_dtypes(dtype_backend="pyarrow"),
-                  frame.astype({"kind": "category"}), scorer.adapter.feeds(frame)):  # fmt: skip
+                  frame.astype({"kind": "category"}), scorer.reader.feeds(frame)):  # fmt: skip
         assert np.array_equal(scorer.score(other).anomaly_score, whole.anomaly_score)
     assert np.array_equal(whole.is_anomaly, whole.p_value <= np.float32(scorer.alpha))
     assert len(scorer.score(frame.iloc[:0]).p_value) == 0
@@ -154,7 +154,7 @@ def test_alpha_moves_the_alarms_and_not_the_scores(artifact):
 
 
 def test_rows_are_judged_one_by_one(artifact):
-    adapter = Scorer(load_artifact(artifact)).adapter
+    adapter = Scorer(load_artifact(artifact)).reader
     good = {"amount": 1.5, "count": 3, "flag": True, "kind": "new", "when": "2026-02-01T10:00:00+02:00"}
     assert adapter.check_row(good) is None
     assert "missing column: 'kind'" in adapter.check_row({k: v for k, v in good.items() if k != "kind"})

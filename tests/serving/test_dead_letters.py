@@ -13,7 +13,6 @@ from test_batch import run
 
 from serving.artifact import load_artifact
 from serving.batch import open_scores, score_batch
-from serving.dead import sift
 from serving.errors import DataError, IntegrityError
 from serving.scorer import Scorer
 from serving.verify import line, verify
@@ -87,12 +86,12 @@ def test_any_rows_of_any_columns_are_sifted_out_exactly(artifact, seed):
     for row, column in places:
         frame.loc[row, column] = BAD[column] + (str(row) if row % 2 else "")
     scorer = Scorer(load_artifact(artifact))
-    found = sift(scorer.artifact.schema, scorer.adapter, pa.Table.from_pandas(frame), 200)
+    found = scorer.reader.sift(pa.Table.from_pandas(frame), 200)
     assert sorted({row for row, _, _ in found.bad}) == sorted({row for row, _ in places})
     assert len({row for row, _, _ in found.bad}) == len(found.bad) and all(p[:2] in places for p in found.bad)
     assert sorted([*found.good, *(row for row, _, _ in found.bad)]) == list(range(200))
     np.testing.assert_array_equal(
-        found.feeds["amount"], scorer.adapter.feeds(pa.Table.from_pandas(frame.iloc[found.good]))["amount"]
+        found.feeds["amount"], scorer.reader.feeds(pa.Table.from_pandas(frame.iloc[found.good]))["amount"]
     )
 
 

@@ -138,7 +138,7 @@ def drop(model, key):
         (lambda m: tell(m, "modality", lambda _: "smell"), "unknown to this release"),
         (lambda m: tell(m, "kind", lambda _: "oracle"), "unknown to this release"),
         (lambda m: tell(m, "kind", lambda _: ["encoder"]), "unknown to this release"),
-        (lambda m: tell(m, "format_version", lambda _: 3), "format version 3"),
+        (lambda m: tell(m, "format_version", lambda _: 4), "format version 4"),
         (lambda m: drop(m, "shape"), "lacks"),
         (lambda m: drop(m, "modality"), "lacks|of .table. data is unknown"),
         (lambda m: drop(m, "golden"), "lacks"),

@@ -58,21 +58,23 @@ def read(how, folder):
         return pd.read_parquet(folder)
     if how == "dataset":
         return ds.dataset(folder, format="parquet").to_table().to_pandas()
-    if how == "polars":  # it rejects a folder that holds any file of another ending
+    if how == "polars":
+        return pl.scan_parquet(folder, hidden_file_prefix="_").collect().to_pandas()
+    if how == "polars by glob":
         return pl.read_parquet(folder / "*.parquet").to_pandas()
     if how == "duckdb":
         return duckdb.sql(f"SELECT * FROM read_parquet('{folder}')").df()
     return open_scores(folder).to_pandas()
 
 
-@pytest.mark.parametrize("how", ["pandas", "dataset", "polars", "duckdb", "open_scores"])
+@pytest.mark.parametrize("how", ["pandas", "dataset", "polars", "polars by glob", "duckdb", "open_scores"])
 @pytest.mark.parametrize("fdr", [None, 0.4])
 def test_every_reader_reads_each_row_once_and_in_the_order_of_the_input(with_id, three, tmp_path, how, fdr):
     score_batch(with_id, three, tmp_path / "out", fdr=fdr)
     scores = read(how, tmp_path / "out")
     assert scores["ticket"].tolist() == [f"T{i:05d}" for i in range(120)]
     assert ("fdr_selected" in scores) == (fdr is not None)
-    others = [p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("_")]
+    others = [p.name for p in (tmp_path / "out").rglob("*") if not p.name.startswith("_")]
     assert sorted(others) == [p.name for p in sorted((tmp_path / "out").glob("part-00000?-*.parquet"))]
     assert len(others) == 3
 
@@ -190,7 +192,7 @@ def test_a_part_without_its_commit_is_swept(artifact, three, tmp_path):
     score_batch(artifact, three, tmp_path / "out")
     part = sorted((tmp_path / "out").glob("part-*"))[0]
     part.rename(part.with_name("part-000009-0123456789abcdef0123.parquet"))
-    (tmp_path / "out" / "_commits" / f"{unit_of(part)}.json").unlink()
+    (tmp_path / "out" / "_commits" / f"_{unit_of(part)}.json").unlink()
     (tmp_path / "out" / "_manifest.json").unlink()
     score_batch(artifact, three, tmp_path / "out")
     assert verify(tmp_path / "out")["rows"] == len(pd.read_parquet(tmp_path / "out")) == 120

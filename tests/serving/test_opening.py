@@ -19,14 +19,14 @@ from serving.artifact import Limits, load_artifact
 from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
 from serving.opening import child
 from serving.opening.cost import cost
-from serving.opening.metadata import FORMAT_VERSION, read_metadata
+from serving.opening.metadata import read_metadata
 from serving.opening.session import run
 from serving.opening.whole import examine
 from serving.scorer import Scorer
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
-FILES = [GOLDEN / f"v{FORMAT_VERSION}" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx"]
+FILES = [GOLDEN / "v2" / "detector.onnx", GOLDEN / "v1" / "augmenter.onnx", GOLDEN / "v3" / "image.onnx"]
 
 
 @pytest.fixture
@@ -249,7 +249,8 @@ def test_every_needed_entry_is_missed_by_name(path):
         kept = [e for e in changed.metadata_props if e.key != key]
         del changed.metadata_props[:]
         changed.metadata_props.extend(kept)
-        words = "no sealed artifact" if key == "format_version" else f"lacks '{key}'"
+        # Without a modality, a file is for a table.
+        words = {"format_version": "no sealed artifact", "modality": "lacks 'schema'"}.get(key, f"lacks '{key}'")
         with pytest.raises(IntegrityError, match=words):
             examine(resealed(changed) if key != "hashes" else changed.SerializeToString(), Limits())
 
@@ -368,7 +369,7 @@ def scorer(artifact):
     ],
 )
 def test_feeds_that_do_not_fit_are_named(scorer, edit, words):
-    feeds = dict(scorer.adapter.feeds(table(60)))
+    feeds = dict(scorer.reader.feeds(table(60)))
     feeds = {} if edit(feeds) == {} else feeds
     with pytest.raises(DataError, match=words):
         scorer.score(feeds)

@@ -50,7 +50,7 @@ def test_each_kind_of_input_gives_the_same_reasons(artifact, tmp_path):
     assert scorer.score(pa.Table.from_pandas(frame), explain=True).top_reasons.to_pylist() == words
     assert scorer.score(frame[:0], explain=True).top_reasons.to_pylist() == []
     assert scorer.score(frame).top_reasons is None
-    named = scorer.score(scorer.adapter.feeds(frame), explain=True).top_reasons.to_pylist()
+    named = scorer.score(scorer.reader.feeds(frame), explain=True).top_reasons.to_pylist()
     assert [w and w.split()[0] for w in named] == [w and w.split()[0] for w in words]
 
 

@@ -119,8 +119,8 @@ def test_files_that_changed_places_are_found(copied, kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", "more.parquet", "part-000007-x.parquet", "_other.json", ".tmp-part-1", "_commits/x.json",
-             "_commits/notes", "_dead/dead-x.jsonl", "_scored/part-000000-x.parquet", "folder/file", "plan.json"],
+    "name", ["notes.txt", "more.parquet", "part-000007-x.parquet", "_other.json", ".tmp-part-1", "_commits/_x.json",
+             "_commits/notes", "_dead/_dead-x.jsonl", "_scored/part-000000-x.parquet", "folder/file", "plan.json"],
 )  # fmt: skip
 def test_what_does_not_belong_there_is_found(copied, name):
     folder = copied("plain")
@@ -190,7 +190,7 @@ def test_edits_of_commit_and_manifest_together_are_found(copied, kind):
     manifest = folder / "_manifest.json"
     place = "_selected" if kind == "fdr" else "_commits"
     for number, entry in enumerate(json.loads(manifest.read_text())["parts"]):
-        note = folder / place / f"{entry['unit']}.json"
+        note = folder / place / f"_{entry['unit']}.json"
         kept = note.read_text(), manifest.read_text()
         for key in list(leaves(entry))[1:]:
             if edit(note, key, "changed") and edit(manifest, ("parts", number, *key), "changed"):

@@ -1,1 +1,1 @@
-"""Models made for anomaly detection."""
+"""Models for anomaly detection."""

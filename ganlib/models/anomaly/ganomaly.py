@@ -3,20 +3,21 @@
 Paper: Akcay, Atapour-Abarghouei & Breckon, GANomaly: Semi-Supervised Anomaly Detection via Adversarial Training,
 arXiv 1805.06725, 2018 (ACCV).
 
-Idea: an encoder-decoder-encoder generator learns to rebuild normal data and its code; what it cannot re-encode is odd:
+Idea: an encoder-decoder-encoder generator learns to rebuild normal data and its code; data that it cannot re-encode
+are anomalous:
 
     z = GE(x), x^ = GD(z), z^ = E(x^)
     generator: w_adv · ||f(x) - f(x^)||² + w_con · |x - x^| + w_enc · (z - z^)²          (equations 1 to 4)
     critic:    -log D(x) - log(1 - D(x^));   f = its last hidden features (feature matching, authors' code from 2019)
     score:     mean (z - z^)²                                             (equation 5; squared as in the code)
 
-Defaults of the authors: weights 1, 50, 1; Adam 2e-4 with betas (0.5, 0.999); LeakyReLU 0.2; batch 64; the critic starts
-again when its loss falls below 1e-5. Shapes: x ``(n, d)`` encoded rows, z ``(n, latent_dim)``.
+Defaults of the authors: weights 1, 50, 1; Adam 2e-4 with betas (0.5, 0.999); LeakyReLU 0.2; batch 64; the critic is
+initialised again when its loss falls below 1e-5. Shapes: x ``(n, d)`` encoded rows, z ``(n, latent_dim)``.
 Deviations: MLPs for vectors; no batch norm, so that scores do not depend on a batch; learning rate 1e-3; flags and
-categories are rebuilt as probabilities. The default ``score="combined"`` adds the context error, because the code of a
-table is small and forgets columns: every squared error, of code and row, is divided by its mean over training batches
-(floored at 0.01), so that a column which normal rows rebuild exactly weighs as much as it should.
-``score="latent"`` is the paper's, ``"context"`` the row's part alone.
+categories are rebuilt as probabilities. The default ``score="combined"`` adds the context error, because the small
+code of a table loses columns. Every squared error, of code and row, is divided by its mean over training batches
+(floored at 0.01), so that a column that is rebuilt exactly in normal rows has its due weight. ``score="latent"`` is the
+paper's score, ``"context"`` the row's part only.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from ganlib.config import Config, Count, Rate, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
+from ganlib.losses.divergence import wide
 from ganlib.nn.mlp import MLP
 from ganlib.nn.table import activate
 from ganlib.registry import register
@@ -72,7 +74,7 @@ class GANomalyScorer(nn.Module):
         return context + ((z - again).square() / self.model.latent_scale.clamp_min(_FLOOR)).mean(1)
 
     def residual(self, x: Tensor) -> Tensor:
-        """What each position adds to the context error: ``(n, d) -> (n, d)``."""
+        """The contribution of each position to the context error: ``(n, d) -> (n, d)``."""
         return self._errors(x, self.model.passes(x)[1]) / x.shape[1]
 
     def _errors(self, x: Tensor, rebuilt: Tensor) -> Tensor:
@@ -123,15 +125,15 @@ class GANomaly(Algorithm):
         """``(z, x^, z^)``."""
         z = self.encoder(x)
         rebuilt = activate(self.spec.blocks, self.decoder(z))
-        return z, rebuilt, self.second_encoder(rebuilt)
+        return wide(z), rebuilt, wide(self.second_encoder(rebuilt))
 
     def generator_loss(self, batch: Batch) -> Losses:
-        """The three terms; also keeps the running means by which the score is scaled."""
+        """The three terms; also updates the running means that scale the score."""
         z, rebuilt, again = self.passes(batch.x)
         code_error = (z - again).square()
         with torch.no_grad():
             if self.training:
-                self.latent_scale.lerp_(code_error.mean(0).float(), _MEMORY)
+                self.latent_scale.lerp_(code_error.mean(0), _MEMORY)
                 self.context_scale.lerp_((batch.x - rebuilt).square().mean(0), _MEMORY)
         return Losses(
             weights={
@@ -139,7 +141,7 @@ class GANomaly(Algorithm):
                 "contextual": self.config.contextual,
                 "encoder": self.config.encoder,
             },
-            adversarial=(self.critic.features(batch.x) - self.critic.features(rebuilt)).square().mean(),
+            adversarial=(wide(self.critic.features(batch.x)) - self.critic.features(rebuilt)).square().mean(),
             contextual=(batch.x - rebuilt).abs().mean(),
             encoder=code_error.mean(),
         )
@@ -154,9 +156,9 @@ class GANomaly(Algorithm):
 
     @torch.no_grad()
     def restart_critic(self, batch: Batch) -> None:
-        """Draw the critic anew once it has won outright, from the run's noise so that a resumed run does the same.
+        """Initialise the critic again, with the run's noise, if it separates the classes perfectly.
 
-        The noise is drawn at every step, whether it is used or not: to know that, the CPU would wait for the device.
+        The noise is sampled at every step, used or not, because the CPU would wait for the device to know.
         """
         won = self.critic_value < self.config.restart_below
         for layer in (m for m in self.critic.modules() if isinstance(m, nn.Linear)):
@@ -171,9 +173,9 @@ class GANomaly(Algorithm):
         return (batch.x - rebuilt).square().mean() + (z - again).square().mean() / 50
 
     def couples_batch(self) -> str:
-        """The restart rule reads the batch's mean critic loss."""
-        return "the critic's restart follows its mean loss on the batch"
+        """The restart rule depends on the batch's mean critic loss."""
+        return "the critic's restart depends on its mean loss on the batch"
 
     def scorer(self) -> nn.Module:
-        """The score, to be exported."""
+        """The score, for export."""
         return GANomalyScorer(self).eval()

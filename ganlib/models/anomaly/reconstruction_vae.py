@@ -7,12 +7,12 @@ Probability, SNU technical report, 2015.
     bound: E_q(z|x) log N(x; mu(z), diag sigma²(z)) - KL(q(z|x) || N(0, I))
     score: -(1/L) sum_l log N(x; mu(z_l), diag sigma²(z_l)),  z_l ~ q(z|x)
 
-A noisy column has a large sigma, so that its errors weigh less: the reason to learn the variance. Shapes: x ``(n, d)``,
+The variance is learned so that the errors of a noisy column, whose sigma is large, weigh less. Shapes: x ``(n, d)``,
 or images and series, which are flattened.
 Defaults: L = 8 here; layer widths of the paper are not stated in the sources at hand [unverified].
-Deviations: sigma lies within [e^-2.5, 1] in scaled units, for given the code a column cannot vary more than without
-it, and a decoder free to claim more could explain any outlier away; flags and categories have their own likelihoods;
-the draws are a fixed table of noise, so that scoring is pure.
+Deviations: sigma lies within [e^-2.5, 1] in scaled units, because a column cannot vary more given the code than
+without it, and a decoder with larger sigmas could explain away any outlier; flags and categories have likelihoods of
+their kind; the noise is a fixed table, so that scoring is pure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOW = -5.0
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionVAEConfig(BoundConfig):
-    """``kl_in_score`` adds the KL term to the score; the papers leave it out.
+    """``kl_in_score`` adds the KL term to the score; the papers omit it.
 
     ``score_samples`` is the papers' L; ``max_log_variance`` bounds log sigma² above.
     """
@@ -59,12 +59,12 @@ class ReconstructionScorer(VAEScorer):
     "arXiv 1805.12511, 2019",
 )
 class ReconstructionVAE(Bound):
-    """A decoder that gives mean and log-variance."""
+    """A VAE whose decoder outputs mean and log-variance."""
 
     config: ReconstructionVAEConfig
 
     def build_decoder(self) -> None:
-        """One decoder with two outputs a position."""
+        """One decoder with two outputs per position."""
         self.decoder = MLP(self.config.latent_dim, self.config.hidden[::-1], 2 * self.spec.dim)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,5 +75,5 @@ class ReconstructionVAE(Bound):
         return output, _LOW + (high - _LOW) * torch.sigmoid(raw + start)
 
     def scorer(self) -> nn.Module:
-        """Negative reconstruction probability, to be exported."""
+        """Negative reconstruction probability, for export."""
         return (VAEScorer if self.config.kl_in_score else ReconstructionScorer)(self).eval()

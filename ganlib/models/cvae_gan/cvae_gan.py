@@ -109,7 +109,6 @@ class ClassMeans(nn.Module):
     modalities=("table", "points", "image", "series"),
     paper="Bao et al., CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training, arXiv 1703.10155, "
     "ICCV 2017",
-    trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAEGAN(Algorithm):
     """Players ``encoder``, ``generator``, ``critic`` and ``classifier``, moved at once from one forward."""

@@ -1,19 +1,18 @@
-"""Generative adversarial imitation: a policy whose visits a critic cannot tell from the expert's.
+"""Generative adversarial imitation: a policy whose state-action pairs a critic cannot distinguish from an expert's.
 
 Paper: Ho & Ermon, Generative Adversarial Imitation Learning, arXiv 1606.03476, 2016.
 
-Idea: a critic separates the policy's state-action pairs from the expert's; the policy is rewarded for being taken
-for the expert and updated by policy gradient (algorithm 1):
+Idea: a critic separates the policy's state-action pairs from the expert's; the policy is rewarded for pairs that the
+critic takes for the expert's, and updated by policy gradient (algorithm 1):
 
     critic: minimise softplus(-D(expert)) + softplus(D(policy));   reward r(s, a) = softplus(D(s, a))
 
 (in the sign convention D > 0 = expert, softplus(D) = -log(1 - sigmoid(D)), positive and larger for expert-like pairs).
-Shapes: x ``(n, state + actions)``: the state followed by the one-hot action. The environment is any with gymnasium's
-``reset(seed=...)`` and ``step(action)``, observations of numbers and so many actions; its rewards are not
-used.
+Shapes: x ``(n, state + actions)``: the state followed by the one-hot action. The environment has gymnasium's
+``reset(seed=...)`` and ``step(action)``, numeric observations and that number of actions; its rewards are not used.
 Deviations: REINFORCE on discounted returns, centred and scaled over the batch, instead of TRPO with a learned value
 function; the paper's entropy bonus (lambda) is larger, and the policy is averaged over updates (``ema`` of the toy),
-since both sides otherwise chase each other.
+because policy and critic otherwise oscillate.
 """
 
 from __future__ import annotations
@@ -33,34 +32,35 @@ from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.adversarial import objective
+from ganlib.losses.divergence import wide
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
-# A walk of an environment that never ends it is an error, not a run that hangs.
+# A walk that does not end raises an error, so that training does not hang.
 _LONGEST = 10_000
 
 
 class Environment(Protocol):
-    """What GAIL calls of an environment: gymnasium's protocol, which itself need not be installed."""
+    """The methods of an environment that GAIL calls, as in gymnasium, which need not be installed."""
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, Mapping[str, Any]]:
-        """Begin a walk; returns an observation (an array of numbers) and notes."""
+        """Start a walk; returns an observation (an array of numbers) and further information."""
 
     def step(self, action: int) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
-        """Act; returns observation, reward, whether the walk ended, whether it was cut off, and notes."""
+        """Take an action; returns observation, reward, whether the walk ended, whether it was truncated, and notes."""
 
 
 @functools.lru_cache(maxsize=8)
 def environments(path: str, n: int) -> list[Environment]:
     """``n`` environments of the factory ``module:name``; raises ConfigError if there is none.
 
-    They hold nothing from one walk to the next, since every walk begins with a seed, so models share them.
+    Models share them, because every walk starts with a seed and nothing remains of the previous one.
     """
     module, _, name = path.partition(":")
     if not (module and name):
         raise ConfigError(
-            f"gail walks in an environment: set environment='module:factory', not {path!r}. The factory takes no "
+            f"gail needs an environment: set environment='module:factory', not {path!r}. The factory takes no "
             "arguments and returns an object with gymnasium's reset(seed=...) and step(action)"
         )
     try:
@@ -76,8 +76,10 @@ def _flat(observation: Any) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class GAILConfig(Config):
-    """``environment``: ``module:factory`` of what the policy walks in, by gymnasium's protocol; ``walks``: episodes per
-    policy update; ``entropy``: the paper's lambda."""
+    """``environment``: ``module:factory`` of an environment with gymnasium's methods.
+
+    ``walks``: episodes per policy update; ``entropy``: the paper's lambda.
+    """
 
     environment: str = ""
     hidden: tuple[Count, ...] = (64,)
@@ -107,7 +109,7 @@ class GAIL(Algorithm):
         if self.actions < 2:
             raise ConfigError(
                 f"observations of {config.environment} have {seen} values and examples {spec.dim}: an example is an "
-                "observation followed by the one-hot action, of two or more"
+                "observation followed by a one-hot action of two or more"
             )
         self.policy = MLP(seen, config.hidden, self.actions, "tanh")
         self.critic = MLP(spec.dim, config.hidden, 1, "tanh")
@@ -121,7 +123,7 @@ class GAIL(Algorithm):
         return dict.fromkeys(self.players(), Optimiser("adam", self.config.learning_rate, (0.9, 0.999)))
 
     def phases(self) -> tuple[Phase, ...]:
-        """Policy gradient, then the critic on fresh walks."""
+        """Policy gradient, then the critic on new walks."""
         return (Phase("policy", self.policy_loss), Phase("critic", self.critic_loss))
 
     @torch.no_grad()
@@ -144,7 +146,7 @@ class GAIL(Algorithm):
         while any(going):
             if len(states) == _LONGEST:
                 raise ConfigError(
-                    f"a walk in {self.config.environment} has no end after {_LONGEST} steps: limit its time"
+                    f"a walk in {self.config.environment} has not ended after {_LONGEST} steps; give it a time limit"
                 )
             state = torch.from_numpy(np.stack(seen)).to(g.device)
             action = torch.multinomial(self.policy(state).softmax(1), 1, generator=g).squeeze(1)
@@ -165,8 +167,8 @@ class GAIL(Algorithm):
         """The surrogate whose gradient is the policy gradient on the critic's reward, which is only logged."""
         states, actions, moving = self.walk(self.config.walks, batch.generator)
         with torch.no_grad():
-            reward = F.softplus(self.critic(self.pairs(states, actions)).squeeze(-1))
-            # Arriving must not cost reward: the walk's mean reward stands in for the steps it saved.
+            reward = F.softplus(wide(self.critic(self.pairs(states, actions))).squeeze(-1))
+            # Arriving early must not cost reward, so the mean reward replaces the steps after the end.
             reward = torch.where(moving, reward, reward[moving].mean())
             value = torch.zeros_like(reward)
             running = torch.zeros_like(reward[0])
@@ -175,14 +177,14 @@ class GAIL(Algorithm):
                 value[t] = running
             value = value - value.mean(1, keepdim=True)
             value = value / value.std().clamp_min(1e-6)
-        log_p = self.policy(states).log_softmax(-1)
+        log_p = wide(self.policy(states)).log_softmax(-1)
         chosen = log_p.gather(2, actions[..., None]).squeeze(2)
         entropy = -(log_p.exp() * log_p).sum(2)
         loss = -(chosen * value + self.config.entropy * entropy)[moving].mean()
         return Losses(weights={"reward": 0.0}, policy=loss, reward=reward[moving].mean())
 
     def critic_loss(self, batch: Batch) -> Losses:
-        """Expert pairs against those of fresh walks."""
+        """Expert pairs against those of new walks."""
         states, actions, moving = self.walk(self.config.walks, batch.generator)
         fake = self.pairs(states, actions)[moving]
         return Losses(critic=self.objective.critic_of(self.critic(batch.x), self.critic(fake)))

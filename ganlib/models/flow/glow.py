@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
+from ganlib.losses.divergence import wide
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -44,16 +45,16 @@ class FlowStep(nn.Module):
 
     def __init__(self, dim: int, hidden: tuple[int, ...], generator: torch.Generator) -> None:
         super().__init__()
-        self.kept = dim // 2
+        self.first = dim // 2
         self.shift, self.log_scale = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
         rotation, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator))
         self.weight = nn.Parameter(rotation.contiguous())
-        self.coupling = MLP(self.kept, hidden, 2 * (dim - self.kept))
+        self.coupling = MLP(self.first, hidden, 2 * (dim - self.first))
         nn.init.zeros_(self.coupling.head.weight)
         nn.init.zeros_(self.coupling.head.bias)
 
-    def _affine(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self.coupling(kept).chunk(2, 1)
+    def _affine(self, first: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.coupling(first).chunk(2, 1)
         return 2 * torch.tanh(log_scale / 2), shift
 
     @torch.no_grad()
@@ -66,17 +67,17 @@ class FlowStep(nn.Module):
         """Towards the latent."""
         x = (x + self.shift) * self.log_scale.exp()
         x = x @ self.weight.T
-        kept, moved = x[:, : self.kept], x[:, self.kept :]
-        log_scale, shift = self._affine(kept)
-        y = torch.cat([kept, moved * log_scale.exp() + shift], 1)
+        first, second = x[:, : self.first], x[:, self.first :]
+        log_scale, shift = self._affine(first)
+        y = torch.cat([first, second * log_scale.exp() + shift], 1)
         constant = self.log_scale.sum() + torch.linalg.slogdet(self.weight).logabsdet
         return y, constant + log_scale.sum(1)
 
     def inverse(self, y: Tensor) -> Tensor:
         """Back to the data."""
-        kept, moved = y[:, : self.kept], y[:, self.kept :]
-        log_scale, shift = self._affine(kept)
-        x = torch.cat([kept, (moved - shift) * (-log_scale).exp()], 1)
+        first, second = y[:, : self.first], y[:, self.first :]
+        log_scale, shift = self._affine(first)
+        x = torch.cat([first, (second - shift) * (-log_scale).exp()], 1)
         x = torch.linalg.solve(self.weight, x.T).T
         return x * (-self.log_scale).exp() - self.shift
 
@@ -97,7 +98,9 @@ class Glow(Algorithm):
     def __init__(self, spec: DataSpec, config: GlowConfig) -> None:
         super().__init__()
         if spec.dim < 2:
-            raise ConfigError("glow needs at least 2 values per row, since a coupling keeps one half to move the other")
+            raise ConfigError(
+                "glow needs at least 2 values per row, because a coupling transforms one half given the other"
+            )
         self.spec, self.config = spec, config
         generator = torch.Generator().manual_seed(1807)
         steps = nn.ModuleList(FlowStep(spec.dim, config.hidden, generator) for _ in range(config.flow_steps))
@@ -108,7 +111,7 @@ class Glow(Algorithm):
         return {"flow": self}
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """Adam, where the authors use Adamax."""
+        """Adam (the authors use Adamax)."""
         return {"flow": Optimiser("adam", self.config.learning_rate, (0.9, 0.999))}
 
     def phases(self) -> tuple[Phase, ...]:
@@ -125,15 +128,20 @@ class Glow(Algorithm):
     def flow(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(z, log|det dz/dx|)``, shapes ``(n, d)`` and ``(n,)``."""
         total = torch.zeros(len(x), device=x.device)
-        for step in self.steps:
-            x, log_det = step(x)
-            total = total + log_det
+        # Rounding accumulates over the steps; in half precision, inverse and likelihood have two correct digits.
+        with torch.autocast(x.device.type, enabled=False):
+            x = wide(x)
+            for step in self.steps:
+                x, log_det = step(x)
+                total = total + log_det
         return x, total
 
     def inverse(self, z: Tensor) -> Tensor:
         """x with ``flow(x)[0] == z``."""
-        for step in reversed(self.steps):
-            z = step.inverse(z)
+        with torch.autocast(z.device.type, enabled=False):
+            z = wide(z)
+            for step in reversed(self.steps):
+                z = step.inverse(z)
         return z
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class ACGANConfig(GANConfig):
     config=ACGANConfig,
     modalities=("table", "points", "image", "series"),
     paper="Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, arXiv 1610.09585, 2016",
-    trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
+    trainer={"steps": 3000},
 )
 class ACGAN(ConditionalGAN):
     """The critic's outputs are the score and the class logits."""

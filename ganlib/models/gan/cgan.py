@@ -84,7 +84,7 @@ class ConditionalGAN(GAN):
     config=CGANConfig,
     modalities=("table", "points", "image", "series"),
     paper="Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014",
-    trainer={"steps": 3000, "batch_size": 128, "ema": 0.995},
+    trainer={"steps": 3000},
 )
 class CGAN(ConditionalGAN):
     """Players ``critic`` and ``generator``, both given the condition."""

@@ -23,7 +23,6 @@ register(
     defaults={"networks": "dcgan", "latent_dim": 100, "width": 64},
     modalities=("image", "series"),
     paper="Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, arXiv 1511.06434, 2015",
-    trainer={"batch_size": 128},
 )(GAN)
 
 register(
@@ -39,5 +38,4 @@ register(
     },
     modalities=("image", "series"),
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
-    trainer={"batch_size": 64},
 )(GAN)

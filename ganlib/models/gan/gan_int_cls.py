@@ -65,7 +65,6 @@ class Told(nn.Module):
     config=GANINTCLSConfig,
     modalities=("image", "points"),
     paper="Reed et al., Generative Adversarial Text to Image Synthesis, arXiv 1605.05396, ICML 2016",
-    trainer={"batch_size": 64},
 )
 class GANINTCLS(ConditionalGAN):
     """Players ``critic`` and ``generator``, both told the caption."""

@@ -123,7 +123,6 @@ class Stacked(Sampler):
     config=StackGANConfig,
     modalities=("image",),
     paper="Zhang et al., StackGAN, arXiv 1612.03242, ICCV 2017",
-    trainer={"batch_size": 64},
 )
 class StackGAN(Algorithm):
     """Players ``critic_one``, ``generator_one``, ``critic_two`` and ``generator_two``."""

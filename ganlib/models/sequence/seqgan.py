@@ -1,4 +1,4 @@
-"""SeqGAN: a token generator trained by policy gradient on a critic's verdict.
+"""SeqGAN: a token generator trained by policy gradient, with a critic's score as the reward.
 
 Paper: Yu et al., SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, arXiv 1609.05473, 2017.
 
@@ -7,11 +7,11 @@ is the mean reward of ``rollouts`` completions of the prefix (Monte-Carlo search
 
     grad J = E sum_t grad log G(y_t | y_<t) · (Q_t - baseline)                               (equation 7)
 
-Stages: the generator is pre-trained by maximum likelihood, then the critic, then both play (algorithm 1).
+Stages: the generator is pre-trained by maximum likelihood, then the critic, then both are trained (algorithm 1).
 Shapes: x int64 ``(n, length)`` token ids. Defaults: the paper's 120 pre-training epochs, 16 rollouts, LSTM of 32 units.
 Deviations: GRU instead of LSTM; a GRU critic instead of the convolutional one; rewards are centred per position by
-the batch mean; a maximum-likelihood step follows each policy step (Li et al., arXiv 1701.06547), which keeps
-the small model from collapsing; roll-outs use the current generator.
+the batch mean; a maximum-likelihood step follows each policy step (Li et al., arXiv 1701.06547), so that the
+small model does not collapse; roll-outs use the current generator.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from ganlib.config import Config, Count, Rate, Share
 from ganlib.data.spec import DataSpec
 from ganlib.losses.adversarial import objective
+from ganlib.losses.divergence import wide
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase, Stage
 
@@ -54,7 +55,7 @@ class TokenGenerator(nn.Module):
         self.head = nn.Linear(hidden, vocabulary)
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits of each token given those before: ``(n, length, vocabulary)``."""
+        """Logits of each token given the previous ones: ``(n, length, vocabulary)``."""
         start = torch.full_like(tokens[:, :1], self.vocabulary)
         states, _ = self.cell(self.embedding(torch.cat([start, tokens[:, :-1]], 1)))
         return self.head(states)
@@ -84,7 +85,7 @@ class TokenCritic(nn.Module):
         self.head = nn.Linear(hidden, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Judge sequences."""
+        """Score sequences."""
         states, _ = self.cell(self.embedding(tokens))
         return self.head(states.mean(1))
 
@@ -113,7 +114,7 @@ class SeqGAN(Algorithm):
         return {"generator": self.generator, "critic": self.critic}
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """Adam; the policy gradient has its own, smaller rate."""
+        """Adam; the policy gradient has a smaller rate."""
         return {
             "generator": Optimiser("adam", self.config.policy_learning_rate, (0.9, 0.999)),
             "critic": Optimiser("adam", self.config.learning_rate, (0.9, 0.999)),
@@ -145,7 +146,7 @@ class SeqGAN(Algorithm):
         return Losses(likelihood=F.cross_entropy(logits.flatten(0, 1), batch.x.flatten()))
 
     def sample(self, batch: Batch) -> Tensor:
-        """As many sequences as the batch has."""
+        """A sequence for each row of the batch."""
         return self.generator.complete(batch.x[:, :0], batch.x.shape[1], batch.generator)
 
     def critic_loss(self, batch: Batch) -> Losses:
@@ -156,13 +157,13 @@ class SeqGAN(Algorithm):
         """The surrogate whose gradient is the policy gradient; the mean reward is only logged."""
         tokens = self.sample(batch)
         value = self.action_values(tokens, batch.generator)
-        log_p = self.generator.logits(tokens).log_softmax(2).gather(2, tokens[..., None]).squeeze(2)
+        log_p = wide(self.generator.logits(tokens)).log_softmax(2).gather(2, tokens[..., None]).squeeze(2)
         loss = -(log_p * (value - value.mean(0))).mean()
         return Losses(weights={"reward": 0.0}, policy=loss, reward=value[:, -1].mean())
 
     def couples_batch(self) -> str:
-        """Tokens are drawn row by row from the run's generator, which is the same in every process."""
-        return "it samples its sequences from noise that would be the same in every process"
+        """Tokens are sampled row by row from the run's generator, which is the same in every process."""
+        return "it samples sequences from noise that would be the same in every process"
 
     @torch.no_grad()
     def action_values(self, tokens: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -172,6 +173,6 @@ class SeqGAN(Algorithm):
         for t in range(1, length):
             prefix = tokens[:, :t].repeat(self.config.rollouts, 1)
             finished = self.generator.complete(prefix, length, generator)
-            values.append(torch.sigmoid(self.critic(finished)).view(self.config.rollouts, n).mean(0))
-        values.append(torch.sigmoid(self.critic(tokens)).view(n))
+            values.append(torch.sigmoid(wide(self.critic(finished))).view(self.config.rollouts, n).mean(0))
+        values.append(torch.sigmoid(wide(self.critic(tokens))).view(n))
         return torch.stack(values, 1)

@@ -1,9 +1,9 @@
-"""Adversary-activated VAE: a critic weighs real and generated examples in the bound.
+"""Adversary-activated VAE: a critic weights real and generated examples in the bound.
 
 Paper: Hu et al., On Unifying Deep Generative Models, arXiv 1706.00550, ICLR 2018, section 4.2 (equations 17 and 18).
 
-Idea: a VAE learns from real examples alone, as if a perfect critic told them from its own. Here the critic is learned,
-and generated examples that it takes for real teach as well:
+Idea: a VAE learns from real examples only, as if a perfect critic rejected all generated ones. Here the critic is
+learned, and generated examples that it takes for real are also used:
 
     maximise  E_{x real or generated} q(real|x) · [ E_q(z|x) log p(x|z) - KL(q(z|x) || N(0, I)) ]
     critic:   cross-entropy of real against generated
@@ -11,7 +11,7 @@ and generated examples that it takes for real teach as well:
 Shapes as in VAE. Defaults: as VAE; the critic has the encoder's widths and the same rate.
 Deviations: weights are divided by their mean over the real half, so that the step does not shrink as the critic
 learns; generated examples are the decoder's means with the learned noise, detached [unverified: the paper's warm-up of
-the critic and its exact normalisation were not at hand].
+the critic and its exact normalisation were not available].
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 
 from ganlib.config import Rate, Weight
 from ganlib.data.spec import DataSpec
-from ganlib.losses.divergence import gaussian_kl
+from ganlib.losses.divergence import gaussian_kl, wide
 from ganlib.losses.table import positions
 from ganlib.models.vae.vae import VAE, VAEConfig
 from ganlib.nn.gaussian import reparameterise
@@ -36,7 +36,7 @@ from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class AAVAEConfig(VAEConfig):
-    """``generated`` weighs what generated examples teach (1 in the paper, 0 is a VAE)."""
+    """``generated``: weight of the generated examples in the loss (1 in the paper, 0 is a VAE)."""
 
     generated: Weight = 1.0
     critic_learning_rate: Rate = 1e-3
@@ -70,7 +70,7 @@ class AAVAE(VAE):
         return (Phase("critic", self.critic_loss), Phase("vae", self.loss))
 
     @torch.no_grad()
-    def made(self, batch: Batch) -> Tensor:
+    def generated(self, batch: Batch) -> Tensor:
         """Generated examples, without gradient."""
 
         def generate() -> Tensor:
@@ -81,13 +81,12 @@ class AAVAE(VAE):
             rows[:, numbers] += noise[:, numbers]
             return rows
 
-        return batch.once("made", generate, of=("vae",))
+        return batch.once("generated", generate, of=("vae",))
 
     def critic_loss(self, batch: Batch) -> Losses:
-        """Telling real examples from generated ones."""
-        return Losses(
-            critic=softplus(-self.critic(batch.x)).mean() + softplus(self.critic(self.made(batch))).mean()
-        )  # fmt: skip
+        """Cross-entropy of real against generated examples."""
+        real, fake = (wide(self.critic(x)) for x in (batch.x, self.generated(batch)))
+        return Losses(critic=softplus(-real).mean() + softplus(fake).mean())
 
     def _bound(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(x)
@@ -95,21 +94,21 @@ class AAVAE(VAE):
         return self.reconstruction_nll(z, x).sum(1), gaussian_kl(mean, log_variance)
 
     def loss(self, batch: Batch) -> Losses:
-        """The weighed negative bound; in evaluation, on real examples alone, the VAE's."""
+        """The weighted negative bound; in evaluation the VAE's, on real examples only."""
         if not self.training:
             return super().loss(batch)
-        made = self.made(batch)
+        generated = self.generated(batch)
         with torch.no_grad():
-            real_weight, made_weight = (torch.sigmoid(self.critic(x)).squeeze(1) for x in (batch.x, made))
+            real_weight, generated_weight = (torch.sigmoid(self.critic(x)).squeeze(1) for x in (batch.x, generated))
             scale = real_weight.mean().clamp(min=1e-3)
-        real, taught = self._bound(batch, batch.x), self._bound(batch, made)
+        real, fake = self._bound(batch, batch.x), self._bound(batch, generated)
         terms = {
             "reconstruction": (real_weight / scale * real[0]).mean(),
             "kl": (real_weight / scale * real[1]).mean(),
-            "generated": (made_weight / scale * (taught[0] + self.config.beta * taught[1])).mean(),
+            "generated": (generated_weight / scale * (fake[0] + self.config.beta * fake[1])).mean(),
         }
         return Losses(weights={"kl": self.config.beta, "generated": self.config.generated}, **terms)
 
     def couples_batch(self) -> str:
-        """The weights' mean is the batch's."""
+        """The weights are divided by their mean over the batch."""
         return "weights are divided by their mean over the batch"

@@ -11,11 +11,11 @@ Shapes: x ``(n, *shape)``, encoded rows or images; y int64 ``(n,)``; z ``(n, lat
 Defaults: the papers give none for tables; latent 16, batch 128 and Adam 1e-3 are common, widths 128-64 are ours.
 Deviations: numbers have one learned variance per column (floored), flags are Bernoulli, categories categorical; images
 share one learned variance.
-Training uses p(z|y) = N(0, I); after training, ``fit_prior`` may replace it, for sampling only, by a Gaussian fitted
-to the aggregated posterior of each class, its covariance drawn towards the pooled one (see ``ClassPrior``). This
-repairs the mismatch between prior and aggregated posterior, and lets a class of few rows borrow the shape of the
-others; images and series, of many rows, get a mixture of Gaussians a class (``MixturePrior``). With ``condition``
-"latent", networks do not see y and the class speaks through that prior alone.
+Training uses p(z|y) = N(0, I). After training, ``fit_prior`` may replace it, for sampling only, by a Gaussian fitted to
+the aggregated posterior of each class, with a covariance shrunk towards the pooled one (``ClassPrior``). This removes
+the mismatch between prior and aggregated posterior, and a class of few rows gets the shape of the others. Images and
+series, of many rows, get a mixture of Gaussians per class (``MixturePrior``). With ``condition="latent"`` the networks
+do not get y, and the class enters only through that prior.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class CVAEConfig(Config):
-    """``condition``: "both" gives y to the networks, "latent" to the sampling prior alone.
+    """``condition``: "both" passes y to the networks, "latent" only to the sampling prior.
 
-    ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs; ``prior_components``: Gaussians that
-    ``fit_prior`` gives a class, None for one in tables, up to 30 (one for every 50 rows) in images and series.
+    ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs; ``prior_components``: number of Gaussians per
+    class that ``fit_prior`` fits. ``None`` is one for tables, and up to 30 (one per 50 rows) for images and series.
     """
 
     latent_dim: Count = 16
@@ -65,7 +65,6 @@ class CVAEConfig(Config):
     modalities=("table", "points", "image", "series"),
     paper="Sohn, Lee & Yan, Learning Structured Output Representation using Deep Conditional Generative Models, "
     "NIPS 2015",
-    trainer={"steps": 2000, "batch_size": 128},
 )
 class CVAE(Algorithm):
     """Encoder and decoder, both given the class, trained together as one player."""
@@ -77,7 +76,7 @@ class CVAE(Algorithm):
         super().__init__()
         if spec.classes < 1:
             other = "vae" if spec.kind == "vector" else "dcgan"
-            raise ConfigError(f"cvae generates by class: it needs classes=...; use {other} for data without labels")
+            raise ConfigError(f"cvae generates by class and needs classes=...; use {other} for data without labels")
         self.spec, self.config = spec, config
         seen = spec.classes if config.condition == "both" else 0
         nets = architecture(config.networks, spec)
@@ -86,16 +85,16 @@ class CVAE(Algorithm):
         self.encoder = ByClass(Headed(trunk, 2 * config.latent_dim), seen)
         options = replace(options, hidden=config.hidden[::-1])
         self.decoder = ByClass(nets.generator(config.latent_dim, spec.shape, seen, options), seen)
-        # A column's noise is its own; an image's pixels share one.
+        # Each column has its noise; an image's pixels share one.
         self.log_variance = nn.Parameter(torch.full((spec.dim if spec.kind == "vector" else 1,), -1.0))
         self.prior = class_prior(spec, config.latent_dim, config.prior_components)
 
     def players(self) -> dict[str, nn.Module]:
-        """One player: everything."""
+        """One player with all parameters."""
         return {"cvae": self}
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """Adam at the configured rate, decoupled weight decay where set."""
+        """Adam at the configured rate, with decoupled weight decay if set."""
         name = "adamw" if self.config.weight_decay else "adam"
         return {"cvae": Optimiser(name, self.config.learning_rate, (0.9, 0.999), self.config.weight_decay)}
 
@@ -136,7 +135,7 @@ class CVAE(Algorithm):
         self.prior.fit(mean, log_variance.exp(), y)
 
     def sampler(self) -> Sampler:
-        """Ancestral sampling: z from the class's prior, then a draw from p(x|z, y)."""
+        """Ancestral sampling: z from the class's prior, then x from p(x|z, y)."""
         scale = torch.exp(0.5 * self.log_variance.clamp(-6.0, 4.0))
         decoder = Conditioned(self.prior, self.decoder)
         return sampler_for(decoder, self.prior.noise_dim, self.spec, scale)

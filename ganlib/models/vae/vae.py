@@ -11,7 +11,7 @@ Shapes: x ``(n, d)`` encoded rows; z ``(n, latent_dim)``.
 Defaults: the paper used 500 tanh units, Adagrad and batches of 100; ours are two ReLU layers and Adam 1e-3.
 Deviations: numbers have one learned variance per column (floored), flags are Bernoulli, categories categorical, so
 that mixed tables have a proper likelihood. The anomaly score is -ELBO in nats with the expectation taken at the
-posterior mean (one decoder pass), or over a fixed table of ``score_samples`` draws, so that scoring is pure.
+posterior mean (one decoder pass), or over a fixed table of ``score_samples`` samples, so that scoring is pure.
 """
 
 from __future__ import annotations
@@ -48,18 +48,17 @@ class BoundConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig(BoundConfig):
-    """``variance_pace``: how many times as fast as other parameters the log-variances move.
+    """``variance_pace``: learning rate of the log-variances relative to that of other parameters.
 
-    Adam moves a parameter by at most the learning rate a step, so at 1 they stay near their start in a short run, which
-    keeps an almost constant column from owning the anomaly score; rows that are to look real need them to come down,
-    at 10.
+    Adam changes a parameter by at most the learning rate per step. At 1, the log-variances thus stay near their start
+    in a short run, so that an almost constant column does not dominate the anomaly score. Use 10 for realistic samples.
     """
 
     variance_pace: Weight = 1.0
 
 
 class ColumnVariance(nn.Module):
-    """Log-variances ``(dim,)`` within [-6, 4], from -1, that move ``pace`` times as fast as other parameters."""
+    """Log-variances ``(dim,)`` within [-6, 4], starting at -1, learned ``pace`` times as fast as other parameters."""
 
     def __init__(self, dim: int, pace: float) -> None:
         super().__init__()
@@ -71,7 +70,7 @@ class ColumnVariance(nn.Module):
 
 
 class FixedNoise(nn.Module):
-    """A fixed table of standard normal draws, symmetric about zero: ``(samples, latent_dim)``; one zero row for 0."""
+    """A fixed table of standard normal noise, symmetric about zero: ``(samples, latent_dim)``; one zero row for 0."""
 
     table: Tensor
 
@@ -94,7 +93,7 @@ class VAEScorer(nn.Module):
         return self.score(x)
 
     def score(self, x: Tensor, with_kl: bool = True) -> Tensor:
-        """-ELBO, or the reconstruction term alone."""
+        """-ELBO, or only the reconstruction term."""
         x = x.flatten(1)
         mean, log_variance = self.vae.posterior(x)
         noise = self.vae.noise.table
@@ -105,7 +104,7 @@ class VAEScorer(nn.Module):
         return total + nll.view(-1, len(noise)).mean(1)
 
     def residual(self, x: Tensor) -> Tensor:
-        """What each position adds to the score at the posterior mean, not negative: ``(n, d) -> (n, d)``.
+        """Contributions of each position to the score at the posterior mean, at least 0: ``(n, d) -> (n, d)``.
 
         Half the squared error in standard deviations for numbers, -log p for flags and categories.
         """
@@ -124,7 +123,7 @@ class VAEScorer(nn.Module):
 
 
 def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
-    """Positions by kind, in order: neighbouring numbers and flags together, each category alone."""
+    """Positions by kind, in order: neighbouring numbers or flags together, each category separately."""
     runs: list[tuple[str, slice]] = [] if blocks else [("number", slice(0, dim))]
     for block in sorted(blocks, key=lambda b: b.start):
         if runs and runs[-1][0] == block.kind != "category":
@@ -135,7 +134,7 @@ def kinds(blocks: Sequence[Block], dim: int) -> list[tuple[str, slice]]:
 
 
 class Bound(Algorithm):
-    """Encoder and decoder trained together as one player, by the bound; scores by it."""
+    """Encoder and decoder, trained together as one player by the bound, which is also the score."""
 
     config: BoundConfig
 
@@ -147,11 +146,11 @@ class Bound(Algorithm):
         self.noise = FixedNoise(config.score_samples, config.latent_dim)
 
     def build_decoder(self) -> None:
-        """The decoder and what else p(x|z) needs."""
+        """Create the decoder and the other parameters of p(x|z)."""
         raise TypeError(f"{type(self).__name__} must define build_decoder()")
 
     def players(self) -> dict[str, nn.Module]:
-        """One player: everything."""
+        """One player with all parameters."""
         return {"vae": self}
 
     def optimisers(self) -> dict[str, Optimiser]:
@@ -194,7 +193,7 @@ class Bound(Algorithm):
         return self.loss(batch).total
 
     def scorer(self) -> nn.Module:
-        """-ELBO, to be exported."""
+        """-ELBO, for export."""
         return VAEScorer(self).eval()
 
 
@@ -205,7 +204,7 @@ class Bound(Algorithm):
     paper="Kingma & Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114, 2013",
 )
 class VAE(Bound):
-    """One variance a column; generates as well."""
+    """A VAE with one variance per column, which also generates."""
 
     config: VAEConfig
 
@@ -217,7 +216,7 @@ class VAE(Bound):
 
     @property
     def log_variance(self) -> Tensor:
-        """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; of use at the numbers only."""
+        """Log-variance of each position given the code, ``(d,)`` within [-6, 4]; used for numbers only."""
         return self.variance()
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -225,6 +224,6 @@ class VAE(Bound):
         return self.decoder(z), self.log_variance
 
     def sampler(self) -> Sampler:
-        """Ancestral sampling: z, then a draw from p(x|z)."""
+        """Ancestral sampling: z, then x from p(x|z)."""
         scale = torch.exp(0.5 * self.log_variance)
         return TableSampler(bake(self.decoder), self.config.latent_dim, self.spec, scale).eval()

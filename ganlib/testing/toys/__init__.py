@@ -1,4 +1,4 @@
-"""The toys of the library's models: a module for each family of ``ganlib.models``, with ``TOYS`` by model name.
+"""The toys of the library's models: a module per family of ``ganlib.models``, with ``TOYS`` by model name.
 
 Problems that several models share are in ``points``, ``tables`` and ``images``. Models never import from here.
 """
@@ -17,5 +17,5 @@ def toy_of(name: str, family: str) -> Toy:
     if family != "custom":
         toys = importlib.import_module(f"ganlib.testing.toys.{family}").TOYS
     if name not in toys:
-        raise ConfigError(f"model {name!r} has no toy problem; register it with one: register(..., toy=Toy(...))")
+        raise ConfigError(f"model {name!r} has no toy problem; register it with one, register(..., toy=Toy(...))")
     return toys[name]

@@ -18,10 +18,10 @@ Cell = tuple[int, int]
 
 
 class Grid:
-    """A square grid in which one walks to the far corner, by gymnasium's protocol.
+    """A walk through a square grid to the far corner, with gymnasium's methods.
 
-    Four moves, stopped by walls; -1 a step; a walk ends at the goal and is cut off after ``horizon`` steps.
-    Observations are one-hot cells.
+    There are four moves, stopped by walls; each step costs 1. A walk ends at the goal and is truncated after
+    ``horizon`` steps. Observations are one-hot cells.
     """
 
     size, horizon, actions = 5, 12, 4
@@ -33,7 +33,7 @@ class Grid:
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Cell] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin anywhere but at the goal: where ``seed`` says, or in the cell of ``options``."""
+        """Start in a random cell by ``seed``, or in the cell of ``options``; never at the goal."""
         others = self.cells - 1
         start = divmod(random.randrange(others) if seed is None else seed % others, self.size)
         self.cell = options["cell"] if options else start
@@ -56,7 +56,7 @@ class Grid:
 
 
 class _Walks:
-    """``n`` walks side by side from random cells, the goal among them, each ``Grid.horizon`` steps long."""
+    """``n`` walks in parallel from random cells, possibly the goal, each ``Grid.horizon`` steps long."""
 
     def __init__(self, n: int, generator: torch.Generator) -> None:
         self.generator = generator
@@ -70,7 +70,7 @@ class _Walks:
         return torch.from_numpy(np.stack([grid._observed() for grid in self.grids]))
 
     def moving(self) -> Tensor:
-        """Which walks have not arrived, ``(n,)``."""
+        """Whether each walk has not arrived, ``(n,)``."""
         return torch.tensor([grid.cell != grid.goal for grid in self.grids])
 
     def step(self, actions: Sequence[int]) -> None:
@@ -79,7 +79,7 @@ class _Walks:
             grid.step(action)
 
     def expert(self) -> list[int]:
-        """Moves of a shortest path: one of the useful ones at random."""
+        """Moves of a shortest path, at random if there are several."""
         coins = torch.rand(len(self.grids), generator=self.generator) < 0.5
         last = Grid.size - 1
         choices = []
@@ -90,7 +90,7 @@ class _Walks:
 
 
 def expert_pairs(walks: int, seed: int) -> Tensor:
-    """State-action pairs of expert walks until they arrive."""
+    """State-action pairs of expert walks until arrival."""
     world, pairs = _Walks(walks, torch.Generator().manual_seed(seed)), []
     for _ in range(Grid.horizon):
         actions = world.expert()

@@ -28,14 +28,14 @@ _CONDITIONAL = replace(
 
 @torch.no_grad()
 def _chart_level(algorithm: Any, seed: int) -> float:
-    """Smallest over largest singular value of J, times the share of neighbours (reach 0.2) in their example's mode."""
+    """Smallest over largest singular value of J, times the share of neighbours (at 0.2) in their example's mode."""
     x, mode = ring(500, seed + 1000, deviation=0.1)
     values = torch.linalg.svdvals(algorithm.tangents(x))
     z = 0.2 * torch.randn(500, algorithm.config.latent_dim, generator=torch.Generator().manual_seed(seed))
     near = algorithm.neighbours(x, z)
     angle = 2 * torch.pi * torch.arange(8) / 8
-    kept = torch.cdist(near, 2 * torch.stack([angle.cos(), angle.sin()], 1)).argmin(1) == mode
-    return float((values[:, -1] / values[:, 0]).mean() * kept.float().mean())
+    stayed = torch.cdist(near, 2 * torch.stack([angle.cos(), angle.sin()], 1)).argmin(1) == mode
+    return float((values[:, -1] / values[:, 0]).mean() * stayed.float().mean())
 
 
 def _described_data(seed: int) -> dict[str, Tensor]:
@@ -47,11 +47,11 @@ def _described_data(seed: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _described_level(algorithm: Any, seed: int) -> float:
-    """Share of points near the mode that was asked for."""
+    """Share of points near the requested mode."""
     c = _described_data(seed + 1000)["c"][:1000]
     z = torch.randn(len(c), algorithm.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-    made = algorithm.generate(z, c)
-    return float(((made - 2 * c).norm(dim=1) < 0.3).float().mean())
+    points = algorithm.generate(z, c)
+    return float(((points - 2 * c).norm(dim=1) < 0.3).float().mean())
 
 
 def _few_labels(seed: int) -> Mapping[str, Tensor]:
@@ -79,7 +79,7 @@ def _logistic_regression(seed: int) -> float:
 
 
 def _of(row: Objective) -> Toy:
-    """The toy of ``gan`` with the objective's changes; ``images`` asks for digits, judged by the critic's energy."""
+    """The toy of ``gan`` with the objective's changes; ``images`` uses digits, and measures the critic's energy."""
     changes: dict[str, Any] = {"config": {"learning_rate": 1e-3}, **row.toy}
     return replace(ENERGY if changes.pop("images", False) else _GAN, **changes)
 
@@ -107,7 +107,7 @@ TOYS = {
         level=_chart_level,
         at_least=0.5,
         measure="orthonormality of tangents × neighbours that stay in their mode",
-        # A chart that ignores x: its neighbours fall in the right mode one time in eight.
+        # A chart that ignores x has one in eight neighbours in the right mode.
         baseline=lambda seed: 0.125,
         config={"latent_dim": 2, "learning_rate": 1e-3},
         trainer={"steps": 600, "batch_size": 128},

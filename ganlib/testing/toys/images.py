@@ -17,26 +17,26 @@ from ganlib.testing.toy import Toy
 
 @torch.no_grad()
 def sample_images(algorithm: Any, n: int, seed: int) -> Tensor:
-    """Generated images, classes in turn where the model has them."""
+    """Generated images, of each class in turn if the model has classes."""
     sampler = algorithm.sampler()
     z = torch.randn(n, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
     return sampler(z, torch.arange(n) % algorithm.spec.classes) if algorithm.by_class else sampler(z)
 
 
 def digits_level(algorithm: Any, seed: int) -> float:
-    """Coverage of held-out digits by as many generated ones."""
+    """Coverage of held-out digits by the same number of generated ones."""
     real, _ = digits(seed, "test")
     return precision_recall_density_coverage(real, sample_images(algorithm, len(real), seed)).coverage
 
 
 def pixels_level(seed: int) -> float:
-    """The same for images whose pixels are drawn each on its own."""
+    """The same for images of independently sampled pixels."""
     real = digits(seed, "test")[0]
     return precision_recall_density_coverage(real, _shuffled(digits(seed)[0], seed)[: len(real)]).coverage
 
 
 def _shuffled(images: Tensor, seed: int) -> Tensor:
-    """Every pixel from an image of its own."""
+    """Images in which every pixel is from another image."""
     rows = torch.randint(len(images), (len(images), 64), generator=torch.Generator().manual_seed(seed))
     return images.flatten(1).gather(0, rows).view(-1, 1, 8, 8)
 
@@ -54,11 +54,11 @@ DIGITS = Toy(
 
 @torch.no_grad()
 def energy_level(algorithm: Any, seed: int) -> float:
-    """AUROC of the critic's energy: held-out digits against images whose pixels come each from another digit."""
+    """AUROC of the critic's energy for held-out digits against images of shuffled pixels."""
     real = digits(seed, "test")[0]
-    odd = _shuffled(real, seed)
-    scores = algorithm.scorer()(torch.cat([real, odd]))
-    return auroc(scores, torch.cat([torch.zeros(len(real)), torch.ones(len(odd))]))
+    shuffled = _shuffled(real, seed)
+    scores = algorithm.scorer()(torch.cat([real, shuffled]))
+    return auroc(scores, torch.cat([torch.zeros(len(real)), torch.ones(len(shuffled))]))
 
 
 ENERGY = replace(
@@ -71,7 +71,7 @@ ENERGY = replace(
 
 
 def blobs_level(algorithm: Any, seed: int) -> float:
-    """How much oftener than by chance the two blobs agree."""
+    """Agreement of the two blobs beyond chance."""
     return blobs_agree(sample_images(algorithm, 1000, seed))
 
 

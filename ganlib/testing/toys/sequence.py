@@ -22,7 +22,7 @@ def automaton(n: int, seed: int) -> Tensor:
 
 
 def valid_share(tokens: Tensor) -> float:
-    """Share of sequences all of whose moves the automaton allows."""
+    """Share of sequences in which the automaton allows all moves."""
     moves = (tokens[:, 1:] - tokens[:, :-1]) % _TOKENS
     return float(((moves == 1) | (moves == 3)).all(1).float().mean())
 

@@ -15,7 +15,7 @@ from ganlib.testing.toy import Toy
 
 
 def factor_test(seed: int) -> tuple[Tensor, Tensor]:
-    """Held-out rows and rows with broken dependence, and which is which."""
+    """Held-out rows and rows with broken dependence, and a label for each."""
     x = torch.cat([factor_table(500, seed + 1000), factor_table(500, seed + 2000, shift=0.5)])
     return x, torch.cat([torch.zeros(500), torch.ones(500)])
 
@@ -46,9 +46,9 @@ FACTOR = Toy(
 def class_generation_level(algorithm: Any, seed: int) -> float:
     """Train on generated rows, test on real ones (0 to 1): class accuracy × share of the dependence within classes.
 
-    Accuracy is a logistic regression's on 1,000 real rows after training on 300 generated rows a class. Dependence is
-    the R² that a least-squares fit on the generated rows reaches, within classes, for the fourth number of real rows
-    from the other three, divided by what a fit on real rows reaches (capped to [0, 1]).
+    Accuracy is that of a logistic regression on 1,000 real rows, trained on 300 generated rows per class. Dependence is
+    the R² within classes of predicting the fourth number of real rows from the other three by least squares on the
+    generated rows, divided by that of a fit on real rows (clipped to [0, 1]).
     """
     sampler = algorithm.sampler()
     y = torch.arange(3).repeat_interleave(300)
@@ -72,15 +72,15 @@ def transfer_level(x: Tensor, y: Tensor, seed: int) -> float:
 
 
 def class_means_level(seed: int) -> float:
-    """The same for rows drawn column by column from each class's own marginal Gaussians and frequencies."""
+    """The same for rows sampled column by column from each class's marginal Gaussians and frequencies."""
     x, y, _ = labelled_table(2000, seed)
     generator = torch.Generator().manual_seed(seed)
     parts, labels = [], []
     for c in range(3):
         rows = x[y == c]
         numbers = rows[:, :4].mean(0) + rows[:, :4].std(0) * torch.randn(300, 4, generator=generator)
-        drawn = torch.multinomial(rows[:, 4:].mean(0), 300, replacement=True, generator=generator)
-        parts.append(torch.cat([numbers, F.one_hot(drawn, 3).float()], 1))
+        sampled = torch.multinomial(rows[:, 4:].mean(0), 300, replacement=True, generator=generator)
+        parts.append(torch.cat([numbers, F.one_hot(sampled, 3).float()], 1))
         labels.append(torch.full((300,), c))
     return transfer_level(torch.cat(parts), torch.cat(labels), seed)
 

@@ -27,7 +27,7 @@ def _centres(which: str) -> Tensor:
 
 
 def _bijection(translate: nn.Module, seed: int) -> float:
-    """Share of A's modes that go, by majority of their points, to a B mode that no other A mode goes to."""
+    """Share of A's modes that are mapped, by majority of their points, to a B mode of no other A mode."""
     x, mode = _domain(1000, seed + 99, "a")
     with torch.no_grad():
         distance, target = torch.cdist(translate(x), _centres("b")).min(1)
@@ -46,8 +46,8 @@ TOYS = {
         baseline=lambda seed: _bijection(nn.Identity(), seed),
         config={"objective": "gan", "cycle": 1.0, "learning_rate": 5e-4},
         trainer={"steps": 3000, "batch_size": 128},
-        # Which state depends on the seed and on rounding: of nine trainings (seeds 0 to 4; 0 and 1 without AVX; 0 and 1
-        # nudged) eight reached 1.0 and seed 4 stayed at 0.6; the trivial answer has 0.2.
+        # The final state depends on seed and rounding: of nine trainings (seeds 0 to 4; 0 and 1 without AVX; 0 and 1
+        # nudged) eight reached 1.0, and seed 4 stayed at 0.6; the trivial answer has 0.2.
         two_of_five=True,
     )
 }

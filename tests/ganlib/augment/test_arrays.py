@@ -89,7 +89,9 @@ def test_models_by_class_by_entry_and_untrained():
         augmenter = as_augmenter(model)
         assert type(augmenter).__name__ == "CVAEAugmenter"
     assert as_augmenter(untrained).options == {"latent_dim": 7, "hidden": [9]}
-    assert as_augmenter(untrained, latent_dim=3)._plan().options["latent_dim"] == 3
+    assert (
+        as_augmenter(untrained, latent_dim=3, steps=1).fit(np.eye(9), [0, 1, 1] * 3).algorithm_.config.latent_dim == 3
+    )
     assert as_detector(create("vae", DataSpec.vector(3), beta=0.5)).options == {"beta": 0.5}
 
 

@@ -219,7 +219,7 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
     [
         (lambda a, X, y: a.fit(X, np.zeros(len(X))), DataError, "one class"),
         (lambda a, X, y: a.fit(X, y[:5]), DataError, "rows and y"),
-        (lambda a, X, y: a.fit(X.iloc[:1]), DataError, "at least 2 rows"),
+        (lambda a, X, y: a.fit(X.iloc[:1]), DataError, "at least 2 examples"),
         (
             lambda a, X, y: a.set_params(schema=infer_schema(X)).fit(X.drop(columns="b"), y),
             DataError,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganlib.data import images as module
+from ganlib.data import image_files as module
 from ganlib.data.images import ImageFolder, LazyImages, image_spec, to_tensor, to_uint8
 from ganlib.data.transforms import make_transform
 from ganlib.errors import ConfigError, DataError
@@ -211,8 +211,8 @@ class TestFolder:
 
     def test_a_header_is_read_only_where_it_must(self, tree, monkeypatch):
         seen = []
-        header = module._header
-        monkeypatch.setattr(module, "_header", lambda path: seen.append(path) or header(path))
+        header = module.read_header
+        monkeypatch.setattr(module, "read_header", lambda path: seen.append(path) or header(path))
         ImageFolder(tree[0], size=8, channels=1)
         assert not seen
         ImageFolder(tree[0], size=8)
@@ -354,8 +354,8 @@ class TestWrongFolders:
 
 
 def count_decoding(monkeypatch):
-    decoded, decode = [], module._decode
-    monkeypatch.setattr(module, "_decode", lambda path, *rest: decoded.append(path) or decode(path, *rest))
+    decoded, decode = [], module.decode
+    monkeypatch.setattr(module, "decode", lambda path, *rest: decoded.append(path) or decode(path, *rest))
     return decoded
 
 
@@ -406,7 +406,7 @@ class TestLazy:
             def load(self, indices=None):
                 return {}
 
-        with pytest.raises(DataError, match="no images to draw from"):
+        with pytest.raises(DataError, match="no images to load"):
             LazyImages(Nothing(), 4)
 
     @pytest.mark.parametrize(

@@ -38,25 +38,30 @@ def _outward(values):
     return values.min() - 0.01 * span, values.max() + 0.01 * span
 
 
-@pytest.mark.parametrize("n", [500, 5000, 50_000])
+@pytest.mark.parametrize("n", [500, 1000, 2000, 5000, 50_000])
 @pytest.mark.parametrize("shape", list(_SHAPES))
 def test_a_perfect_generator_gives_the_distribution_back(shape, n):
     """Pure noise keeps mean, deviation and 99.5th percentile of the sample within 3 %.
 
-    A percentile is known no better than the rows around it: three rows either way also pass.
+    Under 1,000 rows fewer than five lie beyond the percentile, which is then not stored: three rows either way also
+    pass. Whole numbers are rounded, as decoding rounds them, and may be one off, since there is nothing between.
     """
-    for seed in range(3):
+    for seed in range(10 if n <= 5000 else 3):
         values = _SHAPES[shape](np.random.default_rng(seed), n)
         knots, scores = fit_knots(values, *_outward(values))
         made = from_scores(NOISE, knots, scores)
         deviation = values.std()
         assert abs(made.mean() - values.mean()) < 0.03 * max(abs(values.mean()), 0.5 * deviation)
         assert made.std() == pytest.approx(deviation, rel=0.03)
-        ordered, at = np.sort(values), int(0.995 * (n - 1))
-        low, high = ordered[at - 3], ordered[min(at + 4, n - 1)]
+        made = np.rint(made) if shape == "whole" else made
         middle = np.quantile(values, 0.995)
         margin = 0.03 * min(abs(middle), np.ptp(np.quantile(values, [0.005, 0.995])))
-        assert min(low, middle - margin) <= np.quantile(made, 0.995) <= max(high, middle + margin)
+        margin = max(margin, 1.0) if shape == "whole" else margin
+        low, high = middle - margin, middle + margin
+        if n < 1000:
+            ordered, at = np.sort(values), int(0.995 * (n - 1))
+            low, high = min(low, ordered[at - 3]), max(high, ordered[min(at + 4, n - 1)])
+        assert low <= np.quantile(made, 0.995) <= high
 
 
 @pytest.mark.parametrize("n", [7, 60, 500, 5000])

@@ -108,6 +108,15 @@ def test_ranges(name, options):
         make_transform(name, **options)
 
 
+def test_options_state_their_ranges_as_other_configurations_do():
+    with pytest.raises(ConfigError, match="option 'p' must be at least 0 and at most 1, not 2"):
+        make_transform("horizontal_flip", p=2.0)
+    with pytest.raises(ConfigError, match=r"option 'degrees' must be two rising values, not \(5.0, -5.0\)"):
+        make_transform("rotation", degrees=(5, -5))
+    options = TRANSFORMS["blur"].json_schema()["properties"]["sigma"]["prefixItems"]
+    assert [(one["minimum"], one["maximum"]) for one in options] == 2 * [(0.05, 20)]
+
+
 def test_unknown_names():
     with pytest.raises(ConfigError, match=r"called 'rotate'; did you mean 'rotation'.*\(transforms: horizontal_flip"):
         make_transform("rotate")

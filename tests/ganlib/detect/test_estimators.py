@@ -178,7 +178,7 @@ def test_arrays_take_a_short_way_to_the_same_feeds(numbers):
     detector = VAEDetector(**QUICK).fit(x)
     odd = np.concatenate([x, np.full((1, 6), np.inf), np.full((1, 6), 1e12)])
     feeds, slow = detector._feeds(odd), detector.encoder_.feeds(odd)
-    assert detector._all_numbers() and feeds.keys() == slow.keys()
+    assert detector.reader_._all_numbers() and feeds.keys() == slow.keys()
     for name in slow:
         assert np.array_equal(slow[name], feeds[name], equal_nan=True)
     assert np.array_equal(detector.encoder_.encode(feeds), detector.encoder_.encode(slow))
@@ -240,7 +240,7 @@ def test_constant_and_single_columns():
 
 def test_bad_parameters(numbers):
     for parameters, message in [
-        ({"alpha": 0.0}, "alpha must lie"),
+        ({"alpha": 0.0}, "parameter 'alpha' must be above 0 and below 1, not 0.0"),
         ({"calibration_fraction": 0.0}, "calibration_fraction"),
         ({"calibration_fraction": 0.6, "validation_fraction": 0.5}, "nothing to train on"),
         ({"options": {"betta": 1.0}}, "did you mean 'beta'"),

@@ -256,6 +256,7 @@ class Fitted:
         one = build("cgan", spec, latent_dim=4, width=8)
         facts = {"spec": spec, "models": [one] * models, "in_units": staticmethod(lambda sampler: sampler)}
         self.arrays_ = type("Arrays", (), facts)()
+        self.reader_ = type("Reader", (), {"tabular": False})()
 
 
 def test_an_augmenter_of_images_is_sealed_as_bytes(images, tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -228,7 +229,7 @@ def test_a_failed_write_leaves_the_old_file(sealed, detector, tmp_path, monkeypa
 
     path = tmp_path / "kept.onnx"
     path.write_bytes(b"old")
-    monkeypatch.setattr(module.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         module.write_sealed(onnx.load(sealed[0]), path)
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["kept.onnx"]

@@ -58,7 +58,7 @@ def test_spectral_norm_bounds_a_critic_by_one():
 
 
 def test_what_it_cannot_bound_is_refused():
-    with pytest.raises(ConfigError, match="BatchNorm1d has no known stretch"):
+    with pytest.raises(ConfigError, match="BatchNorm1d has no known bound"):
         lipschitz_bound(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), torch.zeros(1, 2))
     twice = nn.Linear(2, 2)
     with pytest.raises(ConfigError, match="each layer once"):

@@ -76,7 +76,7 @@ def test_an_environment_that_does_not_fit_is_named(environment, spec, message):
 
 def test_a_walk_without_end_is_an_error(monkeypatch):
     monkeypatch.setattr("ganlib.models.dynamics.gail._LONGEST", 20)
-    with pytest.raises(ConfigError, match="no end after 20 steps"):
+    with pytest.raises(ConfigError, match="has not ended after 20 steps"):
         made("worlds:Endless").walk(2, torch.Generator().manual_seed(0))
 
 

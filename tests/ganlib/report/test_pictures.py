@@ -1,6 +1,7 @@
 """Pictures have the size, the pixels and the words they should, and are written whole or not at all."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_slerp_of_parallel_vectors_is_straight():
     assert torch.isfinite(slerp(torch.ones(4), -torch.ones(4), 5)).all()
     with pytest.raises(ConfigError, match="at least 2 steps"):
         slerp(torch.ones(4), torch.ones(4), 1)
-    with pytest.raises(DataError, match="must be alike"):
+    with pytest.raises(DataError, match="must have one shape"):
         slerp(torch.ones(4), torch.ones(2, 5), 3)
 
 
@@ -156,7 +157,7 @@ def test_a_swap_has_latents_down_and_classes_across(tmp_path, figures):
     assert pixels(class_swap(decode, torch.zeros(1, 1), 3, tmp_path / "swap.png")).shape[0] == TOP + 96 + MARGIN
     with pytest.raises(ConfigError, match="at least one class"):
         class_swap(decode, torch.zeros(1, 1), [], tmp_path / "swap.png")
-    with pytest.raises(DataError, match="made 1 images of 2 latents"):
+    with pytest.raises(DataError, match="returned 1 images of 2 latents"):
         class_swap(lambda z, y: flat(z)[:1], torch.zeros(1, 1), 2, tmp_path / "swap.png")
     with pytest.raises(DataError, match=r"\(rows, d\)"):
         class_swap(decode, torch.zeros(3), 2, tmp_path / "swap.png")
@@ -239,7 +240,11 @@ def test_many_points_are_thinned_and_the_legend_says_so(tmp_path, figures):
 
 def test_points_refuse(tmp_path):
     good = torch.zeros(3, 2)
-    for bad, message in ((torch.zeros(3, 3), "real points have the shape"), (good[:0], "n > 0"), (good / 0, "finite")):
+    for bad, message in (
+        (torch.zeros(3, 3), "real points must have the shape"),
+        (good[:0], "n > 0"),
+        (good / 0, "finite"),
+    ):
         with pytest.raises(DataError, match=message):
             scatter_points(bad, good, tmp_path / "points.png")
 
@@ -247,9 +252,9 @@ def test_points_refuse(tmp_path):
 # -------------------------------------------------------------------- files
 def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
     images = noise(1, 1, 8)[1]
-    with pytest.raises(ConfigError, match=r"there is no folder .*missing to write grid\.png into; make it"):
+    with pytest.raises(ConfigError, match=r"there is no folder .*missing to write grid\.png into; create it"):
         sample_grid(images, tmp_path / "missing" / "grid.png")
-    with pytest.raises(ConfigError, match=r"name ending in \.png"):
+    with pytest.raises(ConfigError, match=r"must end in \.png"):
         sample_grid(images, tmp_path / "grid.jpg")
     path = sample_grid(images, str(tmp_path / "grid.png"))
     before = path.read_bytes()
@@ -257,7 +262,7 @@ def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
     def full(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pictures.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
         sample_grid(-images, path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["grid.png"]

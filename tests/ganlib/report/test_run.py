@@ -49,9 +49,9 @@ def test_images_by_attributes_and_neighbours(tmp_path):
     options = {"width": 4, "latent_dim": 4}
     spec = DataSpec.image(1, 8, 8, attributes=1)
     told, history = train("cgan", spec, {"x": x[:96], "c": ink[:96]}, **options)
-    made = picture_run(told, history, tmp_path / "told", told=ink[:5])
+    made = picture_run(told, history, tmp_path / "told", conditions=ink[:5])
     assert set(made) == {"curves", "samples", "walk", "swap"}
-    with pytest.raises(ConfigError, match="give some as told"):
+    with pytest.raises(ConfigError, match="give some as conditions"):
         picture_run(told, history, tmp_path / "none")
     near, history = train("localized_gan", DataSpec.image(1, 8, 8), {"x": x[:96]}, **options)
     made |= picture_run(near, history, tmp_path / "near", real=x[:20])
@@ -65,12 +65,14 @@ def test_attributes_are_told_with_the_classes_in_turn(tmp_path):
     spec = DataSpec.image(1, 8, 8, classes=10, attributes=1)
     model, history = train("cgan", spec, {"x": x[:96], "y": y[:96], "c": ink[:96]}, width=4, latent_dim=4)
     whole = torch.cat([torch.eye(10)[:5], ink[:5]], 1)
-    one, other = (picture_run(model, history, tmp_path / str(told.shape[1]), told=told) for told in (ink[:5], whole))
+    one, other = (
+        picture_run(model, history, tmp_path / str(told.shape[1]), conditions=told) for told in (ink[:5], whole)
+    )
     assert set(one) == {"curves", "samples", "walk", "swap"}
     assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)
     for bad in (x[:5], torch.zeros(5, 2), ink[:0], y[:5, None], ink[:5].tolist()):
-        with pytest.raises(DataError, match=r"told is a tensor of floats of shape \(k, 1\)"):
-            picture_run(model, history, tmp_path / "bad", told=bad)
+        with pytest.raises(DataError, match=r"conditions must be a tensor of floats of shape \(k, 1\)"):
+            picture_run(model, history, tmp_path / "bad", conditions=bad)
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -80,7 +80,7 @@ class Sharing(VAE):
     [
         (Unseeded, "seed", "differ between two trainings"),
         (Frozen, "players", "no player has .*decoder"),
-        (Idle, "updates", "moves nothing"),
+        (Idle, "updates", "changes nothing"),
         (Noisy, "scoring", "two calls give different scores"),
         (Sharing, "drawing", "shares parameters"),
     ],
@@ -92,7 +92,7 @@ def test_a_broken_model_is_told_its_law(build, law, message):
 
 def test_a_closed_gap_must_be_removed():
     model = registered(Sound, known_gaps={"seed": "equal seeds give other weights here"})
-    with pytest.raises(AssertionError, match="obeys law 'seed': remove it from known_gaps"):
+    with pytest.raises(AssertionError, match="obeys law 'seed'; remove it from known_gaps"):
         check_model(model, laws=("seed",))
 
 
@@ -102,7 +102,7 @@ def test_an_open_gap_is_accepted():
 
 def test_a_gap_in_a_law_that_does_not_apply_is_an_error():
     model = registered(VAE, known_gaps={"density": "it has no density, so nothing checks this"})
-    with pytest.raises(ConfigError, match="laws that it need not obey: density"):
+    with pytest.raises(ConfigError, match="laws that do not apply to it: density"):
         check_model(model)
 
 

@@ -222,7 +222,7 @@ def test_every_label_of_a_folder_is_checked_before_the_first_step(folder):
     ("model", "message"),
     [
         ("cvae", r"not 'cvae': ganlib.create\('cvae', spec\)"),
-        (as_augmenter("cvae"), "by its own fit"),
+        (as_augmenter("cvae"), "trained by its fit"),
         (None, "not a NoneType"),
     ],
 )
@@ -232,7 +232,7 @@ def test_what_is_no_model_is_not_trained(model, message):
 
 
 def test_what_is_no_configuration_is_refused():
-    with pytest.raises(ConfigError, match="config is a TrainerConfig"):
+    with pytest.raises(ConfigError, match="config must be a TrainerConfig"):
         Trainer({"steps": 4})
 
 

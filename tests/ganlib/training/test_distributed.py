@@ -114,7 +114,7 @@ def test_one_process_goes_on_with_what_two_began(results):
         ("importance", "normalised over the batch"),
         ("batch_norm", "batch norm"),
         ("permuting", "mixes the batch's examples"),
-        ("remembering", "follows each process's own rows (last)"),
+        ("remembering", "depend on each process's rows (last)"),
         ("inner", "a gradient through Batch.mean"),
         ("routine", "routine 'inwards'"),
         ("sampling", "noise that would be the same in every process"),

@@ -1,11 +1,10 @@
-"""What a run sets in torch and sets back: threads, layout, precision, compilation; and that it never waits."""
+"""What a run sets in torch and sets back: threads, layout, precision, compilation; and what ends a run early."""
 
 import logging
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, DivergenceError
@@ -142,88 +141,7 @@ def test_threads_are_a_number_or_auto(given):
         TrainerConfig(threads=given)
 
 
-# ---------------------------------------------------------------- waiting for the device
-class Reads(TorchDispatchMode):
-    """Counts what makes a CPU wait for a GPU: values and shapes that depend on a tensor's values."""
-
-    waiting = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2")
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        masked = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
-        if masked or name in self.waiting:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("how", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: bool((x > 0).any())])
-def test_reads_are_counted(how):
-    with Reads() as mode:
-        how(POINTS)
-    assert len(mode.found) == 1
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    """The reads of each step."""
-    steps, step = [], Run._step
-
-    def counted(self, *args):
-        with Reads() as mode:
-            step(self, *args)
-        steps.append(mode.found)
-
-    monkeypatch.setattr(Run, "_step", counted)
-    return steps
-
-
-@pytest.mark.parametrize("name", ["gan", "wgan_gp", "mmd_gan", "vae", "ganomaly"])
-def test_a_step_reads_nothing_from_the_device(reads, name):
-    model = create(name, DataSpec.vector(2), hidden=(8,))
-    options = {"ema": 0.9, "gradient_clip": 1.0, "gradient_norms": True, "schedule": "cosine"}
-    fit(model, steps=20, **options)
-    assert reads == 20 * [[]]
-
-
-TRICKS = {
-    "penalty": "two_sided", "penalty_every": 2, "critic_steps": 2, "replay": 16, "instance_noise": 0.1,
-    "noise_steps": 50, "historical_averaging": 0.1, "feature_matching": 0.1, "unrolled_steps": 1,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["gan", "coupled_pair", "stackgan", "gan_int_cls"])
-def test_a_game_with_all_its_tricks_reads_nothing_from_the_device(reads, name):
-    """But for the replay pool, which asks whether it is empty until it is filled, in the first two steps."""
-    told = 2 if name in ("stackgan", "gan_int_cls") else 0  # attributes: one_hot reads its input, on a CPU alone
-    spec = DataSpec.image(1, 8, 8, attributes=2) if name == "stackgan" else DataSpec.vector(2, attributes=told)
-    data = {"x": torch.rand(64, *spec.shape), "x_b": torch.rand(64, 2), "c": torch.rand(64, 2)}
-    own = ("x", "c") if told else ("x", "x_b") if name == "coupled_pair" else ("x",)
-    model = create(name, spec, hidden=(8,), **TRICKS)
-    Trainer(TrainerConfig(steps=6, batch_size=16, device="cpu")).fit(model, {key: data[key] for key in own})
-    stages = 2 if name == "stackgan" else 1
-    per_stage = len(reads) // stages
-    for stage in range(stages):
-        assert reads[stage * per_stage + 2 : (stage + 1) * per_stage] == (per_stage - 2) * [[]]
-
-
-def test_an_equilibrium_rule_reads_the_losses_once_a_step(monkeypatch):
-    """Both players ask for them; on a GPU each answer would wait for it."""
-    model = create("vae_gan", DataSpec.vector(2), hidden=(8,))
-    stack, taken = torch.stack, []
-
-    def counted(tensors, *args):
-        taken.append(tensors[0] is model.real_loss)
-        return stack(tensors, *args)
-
-    monkeypatch.setattr(torch, "stack", counted)
-    fit(model, steps=20)
-    assert sum(taken) == 20
-
-
+# ---------------------------------------------------------------- divergence
 class Poisoned(Plain):
     """Not a number from step ``bad`` on; from ``fatal`` on, the model also chokes on its own weights."""
 

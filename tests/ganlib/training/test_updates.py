@@ -67,7 +67,7 @@ def test_a_phase_of_a_tuple_cannot_repeat(repeat):
 def test_a_tuple_has_one_optimiser_for_a_player():
     model = One()
     model.given = ((Phase("net", model.slope(1.0)), Phase("net", model.slope(2.0), optimiser=Optimiser("sgd"))),)
-    with pytest.raises(ConfigError, match="two of its phases move net by different optimisers"):
+    with pytest.raises(ConfigError, match="two of its phases give net different optimisers"):
         fitted(model)
 
 

@@ -1,0 +1,123 @@
+"""A job's data, whatever its kind: what steps ask of a table, of images and of series.
+
+``read_data`` chooses the reader once; the steps call it and never ask what the data are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pipelines.sections import DataSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.readers.generation import Generation
+    from pipelines.settings import Settings
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was found while learning about the training rows: findings, and differences from a schema file."""
+
+    findings: Sequence[Mapping[str, Any]] = ()
+    differences: Sequence[str] = ()
+
+
+class Contrast(NamedTuple):
+    """Rows followed by as many altered ones, for data without known anomalies; the measure in words."""
+
+    both: Any
+    altered: np.ndarray
+    measure: str
+
+
+class Reader(Protocol):
+    """The data of a job.
+
+    ``columns`` holds what a label may be; ``fingerprint`` is the sha-256 of the content. ``candidates`` are the models
+    that auto compares. A ``part`` is what estimators and artifacts read.
+    """
+
+    modality: str
+    columns: pd.DataFrame
+    fingerprint: str
+    candidates: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of rows or examples."""
+
+    def content(self, with_label: bool = False) -> pd.DataFrame:
+        """What rows are split by; equal content stays together. Raises DataError if all rows are alike."""
+
+    def part(self, rows: Sequence[int]) -> Any:
+        """These rows without their label."""
+
+    def learn(self, fit: Sequence[int], anomalous: np.ndarray | None, folder: Path) -> Learned:
+        """Learn what describes the data from the training rows, for a detector; ``anomalous`` marks known anomalies.
+
+        For a generator, ``anomalous`` is None. What is learned is saved in the job's folder.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """What a dry run says of the data, one line each."""
+
+    def described(self, folder: Path, findings: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The columns as training reads them, for a dry run."""
+
+    def parameters(self, folder: Path) -> dict[str, Any]:
+        """Constructor parameters of the estimators for this data."""
+
+    def contrast(self, part: Any, folder: Path, seed: int) -> Contrast:
+        """Rows, and the same rows with broken dependence."""
+
+    def baselines(self, fit: Any, judged: Any, folder: Path, seed: int) -> dict[str, np.ndarray]:
+        """Scores ``(n,)`` of simple detectors on the rows judged; ``PCA`` is among them."""
+
+    def privacy(self, file: Path, fit: Sequence[int]) -> str:
+        """``passed``, or what a sealed file reveals of its training rows."""
+
+    def labelled(self, rows: Sequence[int]) -> tuple[Any, Any]:
+        """Rows and their classes, as an augmenter is fitted on them."""
+
+    def generation(self, settings: Settings, output: Path) -> Generation:
+        """How the data is augmented."""
+
+    def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
+        """Each arm's figure on the held-out rows (``ganlib.augment.lift``); empty if it cannot be measured."""
+
+
+def read_data(settings: DataSettings) -> Reader:
+    """The data that the settings name, read once in a process as long as its files do not change.
+
+    Raises ConfigError, DataError, DependencyError as ``ganlib.data.read`` does, UsageError on settings that do not fit
+    the kind of data.
+    """
+    from ganlib.data.read import files_of
+
+    path = str(settings.path)
+    stamp = tuple(source.identity() for source in files_of(path))
+    build, content, mark = _read(path, settings.modality, stamp)
+    return build(settings, content, mark)  # type: ignore[no-any-return]
+
+
+def kind_of(settings: DataSettings) -> Any:
+    """The module that reads the data: of tables, or of images and series."""
+    from ganlib.data.read import holds_examples
+    from pipelines.readers import arrays, table
+
+    return arrays if settings.modality is not None or holds_examples(str(settings.path)) else table
+
+
+@lru_cache(maxsize=1)
+def _read(path: str, modality: str | None, stamp: tuple[Any, ...]) -> tuple[Any, Any, str]:
+    """(reader, content, fingerprint)."""
+    kind = kind_of(DataSettings(path=path, modality=modality))
+    content, mark = kind.opened(path, modality)
+    return kind.READER, content, mark

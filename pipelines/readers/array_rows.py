@@ -1,0 +1,176 @@
+"""Augmenting images and series: an .npz file, or a folder of PNG files, whose generated examples are marked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.classes import check_learnable
+from pipelines.errors import UsageError
+from pipelines.files import placing, written
+from pipelines.readers.generation import Build, Made, Report, needs_label, needs_rows, wanted_counts
+
+if TYPE_CHECKING:
+    from ganlib.augment.lift import Lift
+    from pipelines.readers.arrays import ExampleReader
+    from pipelines.settings import Settings
+    from serving.artifact import Artifact
+
+MARK = "_synthetic"
+HELD_OUT = 0.3
+
+
+class ExampleGeneration:
+    """Implements ``Generation`` for the examples of a reader."""
+
+    def __init__(self, settings: Settings, reader: ExampleReader, output: Path) -> None:
+        self.settings, self.chosen, self.reader, self.output = settings, settings.augment, reader, output
+        self.label, self.seed = settings.data.label, settings.training.random_state
+
+    def check(self, sealed: bool) -> None:
+        """Raise UsageError if a folder of PNG files cannot hold the data, DataError if it cannot be learned from."""
+        from ganlib.data.read import need_column
+
+        x = self.reader.x
+        if self.output.suffix.lower() != ".npz" and (self.reader.modality != "image" or x.dtype != np.uint8):
+            raise UsageError(
+                f"the output {self.output} would be a folder of PNG files, which hold images of bytes, not "
+                f"{self.reader.modality} data of type {x.dtype}; end it in .npz"
+            )
+        if not sealed:
+            check_learnable(self.reader.columns, self.label, self.chosen)
+        elif self.label is not None:
+            need_column(self.reader.columns, self.label)
+
+    @property
+    def _classes(self) -> np.ndarray | None:
+        """Each example's class as text, empty if missing."""
+        from ganlib.data.values import as_strings
+
+        return None if self.label is None else as_strings(self.reader.columns[self.label]).astype(str)
+
+    def lift(self, build: Build, tell: Callable[[int, int], None]) -> Lift:
+        """The lift by forests on block means; classes of fewer than four examples are left out."""
+        from sklearn.model_selection import StratifiedShuffleSplit
+
+        from ganlib.augment.lift import Lift
+        from ganlib.errors import DataError
+
+        classes: Any = self._classes
+        names, counts = np.unique(classes, return_counts=True)
+        kept = np.flatnonzero(np.isin(classes, names[(counts >= 4) & (names != "")]))
+        if len(np.unique(classes[kept])) < 2:
+            raise DataError(f"the lift needs two classes of four examples or more in {self.label!r}; add examples")
+        size = max(HELD_OUT, len(np.unique(classes[kept])) / len(kept))
+        repeats = self.chosen.repeats
+        splits = StratifiedShuffleSplit(repeats, test_size=size, random_state=self.seed).split(kept, classes[kept])
+        arms: dict[str, list[float]] = {}
+        for done, (fit, test) in enumerate(splits):
+            augmenter = build(modality=self.reader.modality, verbose=False).fit(*self.reader.labelled(kept[fit]))
+            wanted = self._wanted(augmenter, 1 - size)
+            made = augmenter.sample(conditions=wanted)
+            for arm, figure in self.reader.judged(kept[fit], made, kept[test], self.seed + done).items():
+                arms.setdefault(arm, []).append(figure)
+            tell(done + 1, repeats)
+        return Lift(arms, size)
+
+    def _wanted(self, augmenter: Any, share: float = 1.0) -> dict[Any, int]:
+        """The examples to generate of each class; ``share`` scales the number that was asked for."""
+        chosen, names = self.chosen, augmenter.classes_.astype(str)
+        if chosen.rows is not None:
+            chosen = chosen.model_copy(update={"rows": max(1, round(chosen.rows * share))})
+        counts = wanted_counts(chosen, names, augmenter.class_counts_)
+        return {name: int(count) for name, count in zip(augmenter.classes_, counts, strict=True) if count}
+
+    def fitted(self, build: Build) -> Made:
+        """All examples, and generated ones; those without a class are not learned from."""
+        augmenter, classes = build(modality=self.reader.modality, verbose=True), self._classes
+        if classes is None:
+            made = augmenter.fit(self.reader.x).sample(self.chosen.rows)
+            return self._made(made, None)
+        augmenter.fit(*self.reader.labelled(np.flatnonzero(classes != "").tolist()))
+        return self._made(*augmenter.sample(conditions=self._wanted(augmenter)))
+
+    def sealed(self, artifact: Artifact) -> Made:
+        """All examples, and those of a sealed augmenter, labelled by its classes."""
+        chosen, names = self.chosen, list(artifact.metadata["conditions"] or [])
+        if not names:
+            return self._made(self.reader.generated(artifact, needs_rows(chosen.model, chosen), None, self.seed), None)
+        needs_label(chosen.model, self.label, names)
+        held = np.array([int((self._classes == name).sum()) for name in names])
+        classes = np.repeat(names, wanted_counts(chosen, np.array(names), held)).tolist()
+        return self._made(self.reader.generated(artifact, len(classes), classes, self.seed), np.array(classes))
+
+    def _made(self, made: np.ndarray, labels: np.ndarray | None) -> Made:
+        real = 0 if self.chosen.only_synthetic else len(self.reader)
+        rows = {"x": np.concatenate([self.reader.x[:real], made])}
+        for name, values in self.reader.columns.items():
+            filled = labels if name == self.label and labels is not None else _nothing(values, len(made))
+            rows[str(name)] = _joined(values.to_numpy()[:real], filled)
+        rows[MARK] = np.arange(real + len(made)) >= real
+        names, counts = np.unique([] if labels is None else labels, return_counts=True)
+        return Made(rows, real, dict(zip(map(str, names), counts.tolist(), strict=True)), len(made))
+
+    def write(self, made: Made, report: Report) -> None:
+        """Write the file or the folder; raises DataError if the data has changed meanwhile."""
+        from ganlib.errors import DataError
+        from pipelines.readers import read_data
+
+        if read_data(self.settings.data).fingerprint != self.reader.fingerprint:
+            raise DataError(f"{self.settings.data.path} changed while the job ran; run it again")
+        if self.output.suffix.lower() == ".npz":
+            with written(self.output) as temporary, temporary.open("wb") as file:
+                np.savez(file, **made.rows)
+        else:
+            _write_folder(made.rows, self.label, self.output)
+
+
+def _nothing(values: Any, rows: int) -> np.ndarray:
+    """Missing values for generated examples: NaN among numbers, otherwise empty text."""
+    return np.full(rows, np.nan) if values.dtype.kind in "iufb" else np.full(rows, "", dtype=object)
+
+
+def _joined(real: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Both, as numbers if they are numbers, else as text: an .npz file holds no objects."""
+    if real.dtype.kind in "iufb":
+        numbers = np.array([float(value) if value not in ("", None) else np.nan for value in made.tolist()])
+        whole = real.dtype.kind in "iub" and not np.isnan(numbers).any()
+        return np.concatenate([real, numbers.astype(real.dtype)]) if whole else np.concatenate([real, numbers])
+    texts = ["" if value is None or value != value else str(value) for value in [*real.tolist(), *made.tolist()]]
+    return np.array(texts, dtype=str)
+
+
+def _write_folder(rows: dict[str, np.ndarray], label: str | None, output: Path) -> None:
+    """One PNG file an example, in a folder for each class; generated ones say so in their name and their metadata."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    told = PngInfo()
+    told.add_text("Synthetic", "true")
+    told.add_text("Software", "ganlib")
+    temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
+    images = rows["x"]
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    with placing(output):
+        try:
+            for number, (image, synthetic) in enumerate(zip(images, rows[MARK], strict=True)):
+                folder = temporary if label is None else temporary / _folder_name(str(rows[label][number]))
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"{'synthetic' if synthetic else 'real'}-{number:06d}.png"
+                Image.fromarray(image).save(folder / name, pnginfo=told if synthetic else None)
+            temporary.rename(output)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _folder_name(text: str) -> str:
+    """A class as the name of a folder."""
+    return "".join("_" if letter in "/\\\0" else letter for letter in text).strip(".") or "unlabelled"

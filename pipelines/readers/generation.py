@@ -1,0 +1,91 @@
+"""What augmenting asks of the data, whatever its kind, and counts of rows by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pipelines.errors import UsageError
+from pipelines.sections import AugmentSettings
+from serving.wording import listed
+
+if TYPE_CHECKING:
+    from ganlib.augment.lift import Lift
+    from serving.artifact import Artifact
+
+Build = Callable[..., Any]
+"""An unfitted augmenter with these parameters beside those of the settings."""
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Real rows followed by generated ones, with their numbers, and counts of constraints that were enforced."""
+
+    rows: Any
+    real: int
+    classes: Mapping[str, int]
+    synthetic: int
+    constraints: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class Generation(Protocol):
+    """One augmentation of a job's data."""
+
+    def check(self, sealed: bool) -> None:
+        """Raise before anything is fitted if the output cannot hold the data, or the data cannot be learned from."""
+
+    def lift(self, build: Build, tell: Callable[[int, int], None]) -> Lift:
+        """What generated rows add, over several splits; ``tell(done, total)`` follows each."""
+
+    def fitted(self, build: Build) -> Made:
+        """Fit an augmenter on all rows and generate."""
+
+    def sealed(self, artifact: Artifact) -> Made:
+        """Generate by a sealed augmenter."""
+
+    def write(self, made: Made, report: Report) -> None:
+        """Write the output, complete or not at all."""
+
+
+def wanted_counts(chosen: AugmentSettings, names: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Rows to generate of each class: as many as balance the classes, or ``augment.rows`` of them.
+
+    Raises ConfigError if ``augment.condition`` is not among the classes.
+    """
+    from ganlib.augment.counts import counts_for, share_out, to_balance
+
+    lacking = to_balance(held)
+    if chosen.condition is not None:
+        _, one = counts_for(1, chosen.condition, names, list(names), held)
+        return one * (int((lacking * one).sum()) if chosen.rows is None else chosen.rows)
+    if chosen.rows is not None:
+        return share_out(chosen.rows, lacking if lacking.sum() else np.ones(len(names)))
+    return lacking
+
+
+def lacking_rows(chosen: AugmentSettings, classes: Mapping[str, int]) -> int:
+    """How many rows would balance the classes, or the requested one; raises UsageError if there is no such class."""
+    most, wanted = max(classes.values(), default=0), chosen.condition
+    if wanted is None:
+        return sum(most - held for held in classes.values())
+    if wanted not in classes:
+        raise UsageError(f"there is no class {wanted!r}; the classes are {listed(list(classes))}")
+    return most - classes[wanted]
+
+
+def needs_rows(model: str, chosen: AugmentSettings) -> int:
+    """The rows to generate by a sealed augmenter without classes; raises UsageError if none are given."""
+    if chosen.rows is None:
+        raise UsageError(f"augmenter {model} has no classes to balance: give --rows N")
+    return chosen.rows
+
+
+def needs_label(model: str, label: str | None, conditions: list[str]) -> str:
+    """The label of classes that a sealed augmenter generates; raises UsageError if none is named."""
+    if label is None:
+        raise UsageError(f"augmenter {model} generates the classes {listed(conditions)}: give --label COLUMN")
+    return label

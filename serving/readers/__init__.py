@@ -1,0 +1,85 @@
+"""How a sealed model takes its inputs from tables and records: one protocol, a reader for each kind of data.
+
+The artifact's modality chooses the reader. Batch units, streams and watching use nothing but the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
+
+Feeds = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """The rows of a table that can be scored, as feeds and as indices; the others with column and reason."""
+
+    feeds: Feeds
+    good: np.ndarray
+    bad: list[tuple[int, str, str]]
+
+
+class Reader(Protocol):
+    """Takes the inputs of one model from tables and records."""
+
+    @property
+    def names(self) -> list[str]:
+        """The required columns."""
+
+    @property
+    def nested(self) -> list[str]:
+        """The required columns that may hold lists."""
+
+    @property
+    def watched(self) -> Sequence[Mapping[str, Any]]:
+        """The schema's input columns, whose values are compared with those of training."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether the model divides its scores among columns."""
+
+    def feeds(self, data: Any) -> Feeds:
+        """Convert a table, frame or list of records to feeds by input name.
+
+        Raises DataError for missing or repeated columns and ValueRefused for the first value that does not fit.
+        """
+
+    def sift(self, table: pa.Table, most: int) -> Sifted:
+        """Separate the rows that can be scored from those that cannot; stops once more than ``most`` are bad.
+
+        Raises DataError if the table as a whole does not fit.
+        """
+
+    def nothing(self) -> Feeds:
+        """The feeds of no rows."""
+
+    def check_columns(self, present: list[str]) -> None:
+        """Raise DataError for missing or repeated columns, with close matches; log extra columns once."""
+
+    def check_row(self, record: Any) -> str | None:
+        """Why a record cannot be scored, or None."""
+
+    def kept(self, types: Mapping[str, pa.DataType]) -> list[str]:
+        """The columns of an input that travel with the scores if the user names none."""
+
+    def reasons(self, contributions: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
+        """The reasons for anomalies in words, null for other rows."""
+
+    def raw_text(self, table: pa.Table, row: int) -> str:
+        """A row of a table as JSON, for its dead letter."""
+
+
+def reader_of(artifact: Artifact) -> Reader:
+    """The reader of a detector's inputs."""
+    from serving.readers.example import ExampleReader
+    from serving.readers.table import TableReader
+
+    return TableReader(artifact.schema) if artifact.modality == "table" else ExampleReader(artifact.layout)
