@@ -27,7 +27,7 @@ from serving.options import DataDay
 from serving.wording import counted, say
 
 if TYPE_CHECKING:
-    from pipelines.results import Plan, Trained
+    from pipelines.results import Preview, Trained
     from pipelines.settings import Settings
 
 
@@ -186,7 +186,7 @@ def _next(trained: Trained, chosen: Settings) -> str:
     )
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
+def _show_plan(plan: Preview, as_json: bool) -> None:
     """Print what training would read: every fact, then the columns; example values on a terminal only."""
     if as_json:
         found = {} if plan.findings is None else {"findings": plan.findings}
