@@ -142,7 +142,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preview:
     """What a job would do, without fitting or writing anything.
 
     ``facts`` are printed one a line. ``columns`` hold example values, which are for a terminal only.

@@ -31,7 +31,7 @@ from serving.progress import Progress
 from serving.readers import Reader
 from serving.scorer import Scorer
 from serving.selection import select_rows
-from serving.units import BadRows, Job, Lineage, Source
+from serving.units import BadRows, BatchJob, Lineage, ScorerFile
 from serving.wording import MOST, counted, listed, say
 from serving.workers import EXECUTORS, Executor
 
@@ -157,11 +157,11 @@ def score_batch(
             0 if bad_rows == "stop" else math.floor(max_bad_share * plan.rows + 1e-9), plan.rows, max_bad_share,
             bad_rows == "stop",
         )  # fmt: skip
-        job = Job(
+        job = BatchJob(
             folder, place, {source.name: source for source in inputs},
             {file: identity for file, (identity, _) in plan.files.items()},
-            {unit.id: number for number, unit in enumerate(plan.units)}, Source(model, artifact.sha256, scorer.alpha),
-            lineage, explain, plan.kept, bounds, lease.claim,
+            {unit.id: number for number, unit in enumerate(plan.units)},
+            ScorerFile(model, artifact.sha256, scorer.alpha), lineage, explain, plan.kept, bounds, lease.claim,
         )  # fmt: skip
         executor = EXECUTORS["processes" if workers > 1 else "in turn"](scorer, workers)
         _score_units(job, plan, done, executor)
@@ -230,7 +230,7 @@ def _check_rows(plan: Plan, location: str, required: bool) -> None:
     say(f"{what}; --require-rows makes this exit 4")
 
 
-def _score_units(job: Job, plan: Plan, done: Collection[str], executor: Executor) -> None:
+def _score_units(job: BatchJob, plan: Plan, done: Collection[str], executor: Executor) -> None:
     """Score the units that are not in ``done``."""
     skipped = [u for u in plan.units if u.id in done]
     tally = _Tally(job)
@@ -246,7 +246,7 @@ def _score_units(job: Job, plan: Plan, done: Collection[str], executor: Executor
 class _Tally:
     """Counts dead letters of committed units and stops the run when there are too many."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BatchJob) -> None:
         self.job, self.dead, self.first = job, 0, ""
 
     def add(self, unit: Unit) -> None:
@@ -260,7 +260,7 @@ class _Tally:
             raise DataError(f"{self.first}; {why}")
 
 
-def _write_manifest(job: Job, plan: Plan, metadata: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+def _write_manifest(job: BatchJob, plan: Plan, metadata: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Write the manifest, which names every committed part; also returns False if it was already there."""
     folder, fdr = job.folder, plan.settings.fdr
     commits = read_commits(folder, plan)

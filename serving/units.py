@@ -63,7 +63,7 @@ class BadRows:
 
 
 @dataclass(frozen=True)
-class Source:
+class ScorerFile:
     """What a process needs to open the same scorer: the artifact, its sha-256 and the alarm budget."""
 
     model: str | Path | bytes
@@ -76,7 +76,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """What the units of a run share: inputs, output folder, model and options.
 
     Plain data that can be sent to another process. ``place`` is the folder of the parts. ``identities`` holds the
@@ -88,7 +88,7 @@ class Job:
     inputs: dict[str, Input]
     identities: dict[str, str]
     numbers: dict[str, int]
-    source: Source
+    source: ScorerFile
     lineage: Lineage
     explain: bool
     kept: tuple[Kept, ...]
@@ -117,7 +117,7 @@ class _Scored:
 class UnitScorer:
     """Scores units of a job in this process; writes and commits one part per unit."""
 
-    def __init__(self, job: Job, scorer: Scorer) -> None:
+    def __init__(self, job: BatchJob, scorer: Scorer) -> None:
         self.job, self.scorer = job, scorer
         self._reading = Reading()
         self.columns = list(dict.fromkeys([*scorer.reader.names, *(k.column for k in job.kept)]))
@@ -186,7 +186,7 @@ _DICTIONARY = ["source", "model_name", "model_version", "artifact_sha256"]
 class _Output:
     """Writes the part and the dead letters of a unit."""
 
-    job: Job
+    job: BatchJob
     scorer: Scorer
     unit: Unit
     rows: int = 0
@@ -270,7 +270,7 @@ class _Output:
 
 
 def score_rows(
-    scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Table, job: Job, scorer: Scorer
+    scores: ScoreBatch, source: str, rows: np.ndarray, table: pa.Table, job: BatchJob, scorer: Scorer
 ) -> pa.Table:
     """Build the table of score rows: position in the input, kept columns of ``table``, scores and lineage."""
     n = len(scores.anomaly_score)

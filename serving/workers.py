@@ -17,13 +17,13 @@ from typing import Protocol
 from serving.errors import ServingError, TemporaryError
 from serving.plan import Unit
 from serving.scorer import Scorer
-from serving.units import Job, UnitScorer
+from serving.units import BatchJob, UnitScorer
 
 
 class Executor(Protocol):
     """Scores units. Its arguments are plain data, so that it can send them to any machine that can write the folder."""
 
-    def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
+    def run(self, job: BatchJob, units: Sequence[Unit]) -> Generator[Unit, None, None]:
         """Yield each unit once it is committed, in any order; raises the first error of a unit and stops."""
 
 
@@ -33,7 +33,7 @@ class InTurn:
 
     scorer: Scorer
 
-    def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
+    def run(self, job: BatchJob, units: Sequence[Unit]) -> Generator[Unit, None, None]:
         """As ``Executor.run``."""
         yield from UnitScorer(job, self.scorer).score(units)
 
@@ -44,7 +44,7 @@ class Processes:
 
     workers: int
 
-    def run(self, job: Job, units: Sequence[Unit]) -> Generator[Unit, None, None]:
+    def run(self, job: BatchJob, units: Sequence[Unit]) -> Generator[Unit, None, None]:
         """As ``Executor.run``; raises TemporaryError if a process was killed. Its commits are kept."""
         context = multiprocessing.get_context("spawn")
         waiting = iter(units)
@@ -103,7 +103,7 @@ def _killed() -> TemporaryError:
     return TemporaryError("a scoring process was killed (out of memory?); run the same command again")
 
 
-def _work(job: Job, connection: Connection, parent: int) -> None:
+def _work(job: BatchJob, connection: Connection, parent: int) -> None:
     """The main function of a worker process: score units as they arrive; ignores Ctrl-C and ends with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganlib.augment.checks import PROBE, one_axis
 from ganlib.augment.classes import Classes
 from ganlib.augment.counts import check_rows
-from ganlib.augment.generator import Plan, fit_prior, is_conditional, merged, train_plan
+from ganlib.augment.generator import GenerationPlan, fit_prior, is_conditional, merged, train_plan
 from ganlib.data.captions import CaptionEncoder
 from ganlib.data.readers import Reader
 from ganlib.data.spec import DataSpec
@@ -64,7 +64,7 @@ class ArrayGenerator(Arrays):
     training examples, sampled at random.
     """
 
-    def __init__(self, reader: Reader, X: np.ndarray, y: Any, plan: Plan) -> None:
+    def __init__(self, reader: Reader, X: np.ndarray, y: Any, plan: GenerationPlan) -> None:
         super().__init__(reader, X)
         self.classes = Classes.read(one_axis(y, plan.model), len(X), plan.spread)
         self.conditional, self.labelled = is_conditional(plan.model), self.classes.codes is not None
@@ -79,7 +79,7 @@ class ArrayGenerator(Arrays):
         """As ``Arrays.in_units``; a conditional model fitted without labels always gets class 0."""
         return super().in_units(OnlyClass(sampler) if self.conditional and not self.labelled else sampler)
 
-    def _train(self, x: Tensor, y: Tensor, plan: Plan) -> tuple[list[Algorithm], History]:
+    def _train(self, x: Tensor, y: Tensor, plan: GenerationPlan) -> tuple[list[Algorithm], History]:
         if self.conditional:
             model, history = train_plan(self.spec, plan, {"x": x, "y": y}, {"x": x[:0], "y": y[:0]})
             if plan.class_prior:
@@ -131,7 +131,7 @@ class DescribedGenerator(Arrays):
     conditioned on them.
     """
 
-    def __init__(self, reader: Reader, X: np.ndarray, descriptions: Any, plan: Plan) -> None:
+    def __init__(self, reader: Reader, X: np.ndarray, descriptions: Any, plan: GenerationPlan) -> None:
         super().__init__(reader, X)
         self.classes = Classes.none(len(X))
         self.captions: CaptionEncoder | None = None

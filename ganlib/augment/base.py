@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from ganlib.augment.checks import check_labels, reject_sparse, warn_of_collapse
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
-from ganlib.augment.generator import Plan
+from ganlib.augment.generator import GenerationPlan
 from ganlib.augment.labels import Labels
 from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
@@ -222,7 +222,7 @@ class BaseAugmenter(BaseOverSampler):
         reads = entry(self.model or self.default_model).modalities
         return reader_for(X, self.modality, reads, schema=self.schema, for_generation=True)
 
-    def _plan(self, reader: Reader, resampling: bool = False) -> Plan:
+    def _plan(self, reader: Reader, resampling: bool = False) -> GenerationPlan:
         model = entry(self.model or self.default_model)
         if "augmenter" not in model.tasks or reader.modality not in model.modalities:
             raise ConfigError(
@@ -235,7 +235,7 @@ class BaseAugmenter(BaseOverSampler):
         options = {**self._defaults.get(reader.modality, {}), **given, **(self.options or {})}
         model.options(options)
         training = Training.of(self, model, GENERATION, seed_of(self.random_state))
-        return Plan(
+        return GenerationPlan(
             model, options, training, self.validation_fraction, self.balance, self.class_prior, self.curation,
             self.near_copies, resampling,
         )  # fmt: skip

@@ -73,7 +73,7 @@ class TableGenerator(nn.Module):
 
 
 @dataclass(frozen=True)
-class Plan:
+class GenerationPlan:
     """How to generate: the model with its options, the training runs, and what is done with classes and samples.
 
     ``resampling`` is whether the generated rows must take the real columns' types.
@@ -101,7 +101,7 @@ class Plan:
 
 
 def fit_generator(
-    encoder: TableEncoder, x: np.ndarray, y: np.ndarray | None, plan: Plan
+    encoder: TableEncoder, x: np.ndarray, y: np.ndarray | None, plan: GenerationPlan
 ) -> tuple[TableGenerator, History]:
     """Train on encoded rows ``x (n, d)`` with class indices ``y (n,)`` or None."""
     labels = np.zeros(len(x), dtype=np.int64) if y is None else y
@@ -171,7 +171,7 @@ def _held_out(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> 
 
 
 def train_plan(
-    spec: DataSpec, plan: Plan, data: dict[str, Tensor], validation: dict[str, Tensor]
+    spec: DataSpec, plan: GenerationPlan, data: dict[str, Tensor], validation: dict[str, Tensor]
 ) -> tuple[Algorithm, History]:
     """Train the plan's model on ``data``, with early stopping on ``validation`` if that has enough rows."""
     with torch.random.fork_rng():

@@ -13,7 +13,7 @@ from ganlib.augment.checks import PROBE, warn_of_left_out
 from ganlib.augment.classes import Classes
 from ganlib.augment.constraints import check_written, keeper_of
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
-from ganlib.augment.generator import Plan, fit_generator
+from ganlib.augment.generator import GenerationPlan, fit_generator
 from ganlib.augment.originals import Originals
 from ganlib.data.inverse import decode_feeds, to_frame
 from ganlib.data.readers import TableReader
@@ -34,7 +34,7 @@ class RowGenerator:
     that drop copies of real rows and keep the most typical rows of scarce classes.
     """
 
-    def __init__(self, reader: TableReader, frame: pd.DataFrame, y: np.ndarray | None, plan: Plan) -> None:
+    def __init__(self, reader: TableReader, frame: pd.DataFrame, y: np.ndarray | None, plan: GenerationPlan) -> None:
         self.classes = Classes.read(y, len(frame), plan.spread)
         self.curation, self.near_copies = plan.curation, plan.near_copies
         reader.select(frame)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ganlib.augment.arrays import ArrayGenerator, DescribedGenerator, is_described
 from ganlib.augment.classes import Classes
-from ganlib.augment.generator import Plan
+from ganlib.augment.generator import GenerationPlan
 from ganlib.augment.rows import RowGenerator
 from ganlib.data.readers import Reader, TableReader
 from ganlib.training import History
@@ -34,7 +34,7 @@ class ExampleGenerator(Protocol):
         """Training ``examples`` of the largest class, and a few generated ones, to compare their spread."""
 
 
-def generator_for(reader: Reader, examples: Any, y: Any, plan: Plan) -> ExampleGenerator:
+def generator_for(reader: Reader, examples: Any, y: Any, plan: GenerationPlan) -> ExampleGenerator:
     """Train the generator of this kind of data on opened examples, with labels or descriptions ``y`` or None."""
     if reader.tabular:
         return RowGenerator(cast("TableReader", reader), examples, y, plan)

@@ -26,7 +26,7 @@ from serving.options import DataDay
 from serving.wording import counted, say
 
 if TYPE_CHECKING:
-    from pipelines.results import Plan, Trained
+    from pipelines.results import Preview, Trained
     from pipelines.settings import Settings
 
 
@@ -164,7 +164,7 @@ def _show_trained(trained: Trained, chosen: Settings) -> None:
     print(f"artifact {trained.artifact}\n{next_step(trained, chosen)}")
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
+def _show_plan(plan: Preview, as_json: bool) -> None:
     """Print what training would read: every fact, then the columns; example values on a terminal only."""
     if as_json:
         found = {} if plan.findings is None else {"findings": plan.findings}

@@ -15,7 +15,7 @@ from pipelines.readers import Reader, kind_of, read_data
 from pipelines.readers.generation import Build, Generation, lacking_rows
 from pipelines.references import in_registry
 from pipelines.registry import Registry
-from pipelines.results import Augmented, Plan
+from pipelines.results import Augmented, Preview
 from pipelines.schemas import with_schema
 from pipelines.settings import AugmentSettings, Settings, with_date
 from pipelines.steps.common import Report, Runner, model_for
@@ -56,7 +56,7 @@ def augment(registry: Registry | None, settings: Settings, runner: Runner | None
     return done
 
 
-def plan_augmentation(settings: Settings) -> Plan:
+def plan_augmentation(settings: Settings) -> Preview:
     """How many rows of which classes ``augment`` would add, without fitting anything."""
     from ganlib.data.values import as_strings
 
@@ -64,12 +64,12 @@ def plan_augmentation(settings: Settings) -> Plan:
     facts: dict[str, Any] = {"real rows": len(reader), **reader.facts(), "model": chosen.model, "gate": chosen.gate}
     facts["output"] = str(output)
     if (label := settings.data.label) is None:
-        return Plan(facts | {"synthetic rows": chosen.rows})
+        return Preview(facts | {"synthetic rows": chosen.rows})
     texts = as_strings(reader.columns[label]).astype(str)
     names, counts = np.unique(texts[texts != ""], return_counts=True)
     facts["classes"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
     facts["synthetic rows"] = lacking_rows(chosen, facts["classes"]) if chosen.rows is None else chosen.rows
-    return Plan(facts)
+    return Preview(facts)
 
 
 def _opened(settings: Settings) -> tuple[AugmentSettings, Path, Reader, Generation]:

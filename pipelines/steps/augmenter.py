@@ -17,7 +17,7 @@ from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
 from pipelines.job import Job
 from pipelines.registry import Registry, check_name
-from pipelines.results import AugmenterData, AugmenterDetails, AugmenterRows, FittedAugmenter, Plan, Trained
+from pipelines.results import AugmenterData, AugmenterDetails, AugmenterRows, FittedAugmenter, Preview, Trained
 from pipelines.settings import Settings
 from pipelines.steps.common import Runner, model_for, new_job
 from serving.wording import counted
@@ -50,7 +50,7 @@ def train_augmenter(registry: Registry | None, settings: Settings, name: str, ru
         return trained
 
 
-def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> Plan:
+def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> Preview:
     """Everything that training an augmenter does before the fit."""
     check_name(name)
     with new_job(registry, settings, name) as job:
@@ -58,7 +58,7 @@ def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> 
         model = model_for(settings.augment.model, "augmenter", reader.modality)
         columns = reader.described(job.folder, ())
     facts = {"model": model, **reader.facts(), "rows": data.rows, "classes": data.classes}
-    return Plan(facts | {"fit": data.fit, "test": data.test}, columns)
+    return Preview(facts | {"fit": data.fit, "test": data.test}, columns)
 
 
 def _one_split(lift: Mapping[str, float], test: int) -> str:

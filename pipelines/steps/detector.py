@@ -22,7 +22,7 @@ from pipelines.figures import (
 from pipelines.job import Job
 from pipelines.readers import Reader
 from pipelines.registry import Registry, check_name
-from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Plan, Trained
+from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained
 from pipelines.rows import read_labels, split_for_detection
 from pipelines.schemas import print_findings
 from pipelines.settings import Settings
@@ -63,7 +63,7 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
         return trained
 
 
-def plan_detector(registry: Registry | None, settings: Settings, name: str) -> Plan:
+def plan_detector(registry: Registry | None, settings: Settings, name: str) -> Preview:
     """Everything that training a detector does before the first fit."""
     check_name(name)
     candidates_of(settings)
@@ -74,7 +74,7 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
     doubts = [*([data.doubt] if data.doubt else []), *data.differences]
     facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
     facts |= {**reader.facts(), "rows": data.rows, **data.parts, "candidates": ", ".join(models)}
-    return Plan(facts, columns, data.findings)
+    return Preview(facts, columns, data.findings)
 
 
 def candidates_of(settings: Settings, reader: Reader | None = None) -> dict[str, str]:
