@@ -8,16 +8,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.errors import UsageError
 from pipelines.policies import policy_file, read_policy, registry_policy
 from pipelines.registry import ModelVersion, Registry
+from pipelines.results import DetectorDetails, Trained
 from serving.artifact import Artifact, golden_feeds, load_artifact
 from serving.errors import IntegrityError
 from serving.scorer import Scorer
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -225,3 +229,23 @@ def judge(
     checks = CHECKS[artifact.kind]
     found += [checks[key](case, value) for key, value in asked.items() if key != "integrity"]
     return Verdict(name, challenger.version, tuple(found)), current
+
+
+def next_step(trained: Trained, chosen: Settings) -> str:
+    """What to do after training: promote, or train again if the gate on the alarm budget would reject the version."""
+    extra = trained.extra
+    if not isinstance(extra, DetectorDetails):
+        return f"next: ganlib promote {trained.name}"
+    before = f"warning: {extra.doubt}\n" if extra.doubt else ""
+    asked = load_gates(chosen.registry.gates)["detector"].get("alpha_supported", False)
+    wanted = chosen.calibration.alpha if asked is True else float(asked)
+    if trained.alpha_min is None or asked is False or supported(trained.alpha_min, wanted):
+        return f"{before}next: ganlib promote {trained.name}"
+    # Rounded up, so that the printed value is supported.
+    least = math.ceil(trained.alpha_min * 1000) / 1000
+    larger = f"train again with --alpha {least:g} or more, or" if asked is True else "train again"
+    return (
+        f"{before}`ganlib promote {trained.name}` would be rejected (gate alpha_supported): {wanted:g} needs "
+        f"{rows_for(wanted):,} calibration rows, there were {extra.calibration_rows:,}\n"
+        f"next: {larger} with more rows (or a larger calibration.fraction)"
+    )

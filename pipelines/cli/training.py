@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,35 +154,14 @@ def train(
 
 
 def _show_trained(trained: Trained, chosen: Settings) -> None:
+    from pipelines.gates import next_step
+
     chosen_by = trained.validation or trained.test
     rows = [[k, f"{v:.4f}", "chosen" if k == trained.model else ""] for k, v in chosen_by.items()]
     if rows:
         table(trained.measure, ["model", "figure", ""], rows)
     print(f"registered {trained.name} version {trained.version} as challenger ({trained.model})")
-    print(f"artifact {trained.artifact}\n{_next(trained, chosen)}")
-
-
-def _next(trained: Trained, chosen: Settings) -> str:
-    """What to do next: promote, or train again if the gate on the alarm budget would reject the version."""
-    from pipelines.gates import load_gates, rows_for, supported
-    from pipelines.results import DetectorDetails
-
-    extra = trained.extra
-    if not isinstance(extra, DetectorDetails):
-        return f"next: ganlib promote {trained.name}"
-    before = f"warning: {extra.doubt}\n" if extra.doubt else ""
-    asked = load_gates(chosen.registry.gates)["detector"].get("alpha_supported", False)
-    wanted = chosen.calibration.alpha if asked is True else float(asked)
-    if trained.alpha_min is None or asked is False or supported(trained.alpha_min, wanted):
-        return f"{before}next: ganlib promote {trained.name}"
-    # Rounded up, so that the printed value is supported.
-    least = math.ceil(trained.alpha_min * 1000) / 1000
-    larger = f"train again with --alpha {least:g} or more, or" if asked is True else "train again"
-    return (
-        f"{before}`ganlib promote {trained.name}` would be rejected (gate alpha_supported): {wanted:g} needs "
-        f"{rows_for(wanted):,} calibration rows, there were {extra.calibration_rows:,}\n"
-        f"next: {larger} with more rows (or a larger calibration.fraction)"
-    )
+    print(f"artifact {trained.artifact}\n{next_step(trained, chosen)}")
 
 
 def _show_plan(plan: Preview, as_json: bool) -> None:

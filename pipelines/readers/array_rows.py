@@ -127,7 +127,8 @@ class ExampleGeneration:
             with written(self.output) as temporary, temporary.open("wb") as file:
                 np.savez(file, **made.rows)
         else:
-            _write_folder(made.rows, self.label, self.output)
+            images = self.reader.pictures(made.rows["x"])
+            _write_folder(images, made.rows[MARK], made.rows.get(self.label or ""), self.output)
 
 
 def _nothing(values: Any, rows: int) -> np.ndarray:
@@ -145,7 +146,7 @@ def _joined(real: np.ndarray, made: np.ndarray) -> np.ndarray:
     return np.array(texts, dtype=str)
 
 
-def _write_folder(rows: dict[str, np.ndarray], label: str | None, output: Path) -> None:
+def _write_folder(images: np.ndarray, marks: np.ndarray, classes: np.ndarray | None, output: Path) -> None:
     """One PNG file an example, in a folder for each class; generated ones say so in their name and their metadata."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -154,15 +155,10 @@ def _write_folder(rows: dict[str, np.ndarray], label: str | None, output: Path) 
     told.add_text("Synthetic", "true")
     told.add_text("Software", "ganlib")
     temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
-    images = rows["x"]
-    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-        images = images.transpose(0, 2, 3, 1)
-    if images.ndim == 4 and images.shape[3] == 1:
-        images = images[..., 0]
     with placing(output):
         try:
-            for number, (image, synthetic) in enumerate(zip(images, rows[MARK], strict=True)):
-                folder = temporary if label is None else temporary / _folder_name(str(rows[label][number]))
+            for number, (image, synthetic) in enumerate(zip(images, marks, strict=True)):
+                folder = temporary if classes is None else temporary / _folder_name(str(classes[number]))
                 folder.mkdir(parents=True, exist_ok=True)
                 name = f"{'synthetic' if synthetic else 'real'}-{number:06d}.png"
                 Image.fromarray(image).save(folder / name, pnginfo=told if synthetic else None)

@@ -124,13 +124,17 @@ class ExampleReader:
         both = np.concatenate([part, permuted_parts(part, self._axes, seed)])
         return Contrast(both, np.repeat([False, True], len(part)), f"AUROC against {self._what} with permuted parts")
 
+    def pictures(self, x: np.ndarray) -> np.ndarray:
+        """Images as files hold them: ``(n, h, w)`` if grey, else ``(n, h, w, 3)``."""
+        last = x.transpose(0, 2, 3, 1) if self._format.channels_first else x
+        return last[..., 0] if last.ndim == 4 and last.shape[3] == 1 else last
+
     @property
     def _axes(self) -> tuple[int, ...]:
         """The axes of an example that are height and width, or time."""
         if self.modality == "series":
             return (2,)
-        first = self.x.ndim == 4 and self.x.shape[1] in (1, 3) and self.x.shape[-1] not in (1, 3)
-        return (2, 3) if first else (1, 2)
+        return (2, 3) if self._format.channels_first else (1, 2)
 
     def baselines(self, fit: np.ndarray, judged: np.ndarray, folder: Path, seed: int) -> dict[str, np.ndarray]:
         """PCA reconstruction, and the distance to the fifth nearest training example, on block means."""

@@ -94,15 +94,15 @@ def _request(settings: Settings) -> tuple[AugmentSettings, Path]:
     if "://" in chosen.output:
         raise UsageError(f"--output {chosen.output} is a URL; name a local file and copy it afterwards")
     output = Path(chosen.output)
-    kind_of(data).check_output(output, data.path)
-    if chosen.spreadsheet_safe and output.suffix.lower() not in (".csv", ".tsv"):
-        raise UsageError(f"--spreadsheet-safe is for CSV, but {output} is not CSV; leave the option out")
     if data.label is None and chosen.gate == "on":
         raise UsageError("--gate on needs classes: name the column with --label, or leave --gate at report")
     if settings.training.checkpoint and chosen.gate != "off" and data.label is not None:
         raise UsageError("training.checkpoint holds one training, but measuring trains several: set --gate off")
     if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):
         raise UsageError("without --label there are no classes to balance: give --label COLUMN, or --rows N")
+    kind_of(data).check_output(output, data.path)
+    if chosen.spreadsheet_safe and output.suffix.lower() not in (".csv", ".tsv"):
+        raise UsageError(f"--spreadsheet-safe is for CSV, but {output} is not CSV; leave the option out")
     return chosen, output
 
 
