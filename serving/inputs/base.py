@@ -88,6 +88,11 @@ class Input:
         """Whether the format has no types, so that every value is read as text."""
         return self.format in ("csv", "tsv", "jsonl")
 
+    @property
+    def holds_examples(self) -> bool:
+        """Whether the format holds images or arrays."""
+        return self.format in ("images", "npz", "npy")
+
     def names(self) -> list[str]:
         """The columns, then the partition keys; empty for an empty file. Raises DataError if it cannot be read."""
         return list(self.types())

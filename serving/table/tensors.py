@@ -54,6 +54,8 @@ def stacked(column: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
 
     None if they differ in shape, if a value is missing, or if the column holds no numbers.
     """
+    if not len(column):
+        return None
     array = _whole(column)
     if isinstance(array.type, pa.FixedShapeTensorType):
         kind = array.type
@@ -78,7 +80,7 @@ def stacked(column: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if not isinstance(column, pa.ChunkedArray):
         return column
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def _common_length(array: Any) -> int | None:
@@ -86,7 +88,7 @@ def _common_length(array: Any) -> int | None:
     if pa.types.is_fixed_size_list(array.type):
         return int(array.type.list_size)
     lengths = np.diff(array.offsets.to_numpy())
-    if not len(lengths):
+    if not len(lengths):  # lists in empty lists
         return 0
     return int(lengths[0]) if (lengths == lengths[0]).all() else None
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in (
     "artifact", "constraints", "data", "delivery", "glossary", "install", "licences", "performance", "promotion",
-    "tutorial-data",
+    "tutorial-data", "tutorial-images-series",
 )))  # fmt: skip
 FOLDERS = ("benchmarks", "serving", *(f"ganlib/{name}" for name in (
     "augment", "calibrate", "data", "detect", "explain", "export", "metrics", "nn", "report",

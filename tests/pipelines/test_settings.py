@@ -151,3 +151,68 @@ def test_the_alarm_hook_of_a_stream_keeps_its_password_out_of_the_file(tmp_path,
     with pytest.raises(UsageError, match="env:NAME") as refused:
         load_settings(write(tmp_path, "stream: {on_alarm: 'https://me:hush@host/x'}\n"))
     assert "hush" not in str(refused.value)
+
+
+# ---------------------------------------------------------------- training
+def limits(schema):
+    """The range of the numbers in a JSON schema, its words and its types, None left out."""
+    parts = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    keys = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const")
+    return [{key: part[key] for key in keys if key in part} for part in parts]
+
+
+def test_training_holds_the_whole_configuration_with_its_ranges():
+    from ganlib.training import TrainerConfig
+
+    library = TrainerConfig.json_schema()["properties"]
+    ours = json.loads(schema_json())["$defs"]["TrainingSettings"]["properties"]
+    assert set(ours) - set(library) == {"learning_rate", "latent_dim"} and not set(library) - set(ours)
+    narrower = {"random_state", "device"}
+    assert {k: limits(ours[k]) for k in library if k not in narrower} == {
+        k: limits(library[k]) for k in library if k not in narrower
+    }
+    assert all(ours[key]["description"] for key in ours)
+
+
+def test_training_options_reach_the_trainer(tmp_path, monkeypatch):
+    from ganlib.detect import as_detector
+    from ganlib.recipe import DETECTION, Training
+    from ganlib.registry import entry
+
+    path = write(tmp_path, "training: {steps: 40, ema: 0, schedule: cosine, warm_up: 5, threads: 1}\n")
+    monkeypatch.setenv("GANLIB__TRAINING__GRADIENT_CLIP", "2.5")
+    settings = load_settings(path)
+    origins = {row.key: row.source for row in resolved(settings)}
+    assert origins["training.ema"] == str(path) and origins["training.warm_up"] == str(path)
+    assert origins["training.gradient_clip"] == "GANLIB__TRAINING__GRADIENT_CLIP"
+    assert origins["training.precision"] == "default"
+    for parameters in (settings.detector_parameters(), settings.augmenter_parameters()):
+        stated = {"ema": 0.0, "schedule": "cosine", "warm_up": 5, "threads": 1, "gradient_clip": 2.5}
+        assert parameters["trainer"] == stated and parameters["steps"] == 40
+    monkeypatch.delenv("GANLIB__TRAINING__GRADIENT_CLIP")
+    assert "trainer" not in load_settings().detector_parameters()
+    detector = as_detector("vae", **settings.detector_parameters())
+    config = Training.of(detector, entry("vae"), DETECTION, 0).config(1000, True)
+    assert (config.ema, config.gradient_clip, config.schedule, config.warm_up) == (0.0, 2.5, "cosine", 5)
+    assert (config.steps, config.patience, config.batch_size) == (40, 12, 128)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("ema", "1"), ("ema", "true"), ("gradient_clip", "-1"), ("schedule", "cosin"), ("warm_up", "-1"), ("threads", "0"),
+     ("threads", "true"), ("precision", "fp16"), ("validate_every", "0"), ("compile", "2"), ("min_delta", ".nan")],
+)  # fmt: skip
+def test_training_options_out_of_range_are_named(tmp_path, key, value):
+    with pytest.raises(UsageError, match=rf"training\.{key}.*job\.yaml"):
+        load_settings(write(tmp_path, f"training: {{{key}: {value}}}"))
+
+
+def test_one_checkpoint_is_of_one_training(tmp_path):
+    from pipelines.steps import plan_augmentation, plan_detector
+
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    given = {"data.path": f"{tmp_path}/a.csv", "training.checkpoint": f"{tmp_path}/run.pt"}
+    with pytest.raises(UsageError, match=r"training\.checkpoint .*--model"):
+        plan_detector(None, load_settings(None, given | {"model.candidates": ["vae", "ganomaly"]}), "x")
+    with pytest.raises(UsageError, match=r"training\.checkpoint .*--gate off"):
+        plan_augmentation(load_settings(None, given | {"data.label": "y", "augment.output": f"{tmp_path}/b.csv"}))

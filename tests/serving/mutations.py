@@ -206,6 +206,7 @@ def wide_feeds(opened):
     """As many rows as may be explained, or generated, whatever they mean."""
     session, checked, rows, made = opened.session, opened.checked, opened.explained_rows or opened.rows, {}
     kinds = {"tensor(string)": object, "tensor(float)": np.float32, "tensor(double)": float, "tensor(int64)": np.int64}
+    kinds["tensor(uint8)"] = np.uint8
     for port in session.get_inputs():
         shape = (rows, *port.shape[1:])
         filled = "a" if port.type == "tensor(string)" else 1

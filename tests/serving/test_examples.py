@@ -20,6 +20,7 @@ from serving.batch import open_scores, score_batch
 from serving.errors import DataError, IntegrityError, UsageError
 from serving.inputs import list_inputs
 from serving.scorer import Scorer
+from serving.table.tensors import stacked
 from serving.verify import verify
 
 Image = pytest.importorskip("PIL.Image")
@@ -242,7 +243,7 @@ def test_a_batch_of_several_units_is_shared_killed_and_continued(detectors, tmp_
 
 def test_a_file_larger_than_a_unit_is_read_in_parts(detectors, tmp_path, monkeypatch):
     detector, file = detectors["image"]
-    monkeypatch.setattr("serving.plan.ROWS_PER_UNIT", 33)
+    monkeypatch.setattr("serving.plan.EXAMPLES_PER_UNIT", 33)
     data = pictures(100, 6)
     np.savez_compressed(tmp_path / "x.npz", x=data)
     folder(tmp_path / "in", data)
@@ -292,6 +293,8 @@ def test_long_files_are_read_in_parts(tmp_path, monkeypatch):
         assert sum(sizes) == 50 and max(sizes) <= 50 * (1 << 16) / values.nbytes + 1, file.name
         middle = pa.concat_tables(piece.table for piece in source.pieces(["x"], 17, 44, ["x"], ["x"]))
         whole = pa.concat_tables(source.tables(["x"])) if file.suffix != ".jsonl" else None
+        if file.suffix in (".npz", ".npy", ".parquet"):
+            assert np.array_equal(stacked(middle.column("x")), values[17:44])
         assert middle.num_rows == 27 and (
             whole is None or middle.combine_chunks() == whole.slice(17, 27).combine_chunks()
         )

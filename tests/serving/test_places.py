@@ -198,7 +198,7 @@ def test_long_lists_of_columns_are_cut(artifact):
     with pytest.raises(DataError, match=r"60 columns are missing: .* and 50 more; the data has .* and 90 more") as long:
         adapter.check_columns([f"d{i}" for i in range(100)])
     assert len(str(long.value)) < 1000 and "and 50 more" in adapter.check_row({})
-    adapter.columns = adapter.columns[:1]
+    adapter.adapter.columns = adapter.adapter.columns[:1]
     with pytest.raises(DataError, match="1 column is missing"):
         adapter.check_columns(["d"])
 

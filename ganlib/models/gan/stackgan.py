@@ -206,8 +206,8 @@ class StackGAN(Algorithm):
         return (Stage("one", self._phases("one"), first), Stage("two", self._phases("two"), max(1, budget - first)))
 
     def condition(self, batch: Batch) -> Tensor:
-        """One-hot classes and attributes."""
-        return condition_of(self.spec, batch)
+        """One-hot classes and attributes; one tensor until a player moves."""
+        return batch.once("condition", lambda: condition_of(self.spec, batch))
 
     def examples(self, batch: Batch, stage: str) -> Tensor:
         """A forward of one stage's generator; stage II refines images of stage I, which get no gradient."""

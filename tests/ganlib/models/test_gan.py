@@ -39,6 +39,8 @@ def test_recipes_are_the_sources_and_options_win():
     gp = make(objective="wgan_gp").game.rules
     assert (gp.penalty, gp.penalty_weight, gp.critic_steps) == ("two_sided", 0.1, 5)
     assert make(IMAGES, objective="wgan_gp").game.rules.penalty_weight == 10.0
+    dragan = [make(spec, objective="dragan").game.rules.penalty_weight for spec in (POINTS, IMAGES)]
+    assert dragan == [10.0, 10.0] and make(objective="fisher").game.rules.numbers == {"rho": 1e-5}
     own = make(objective="wgan_gp", learning_rate=1e-2, critic_learning_rate=3e-2, critic_steps=2, penalty="one_sided")
     rates = {name: o.learning_rate for name, o in own.optimisers().items()}
     assert rates == {"generator": 1e-2, "critic": 3e-2} and own.game.rules.critic_steps == 2
