@@ -26,7 +26,7 @@ for law in (lambda: add_objective(OBJECTIVES["gan"]), lambda: add_architecture(A
 @pytest.mark.trained
 def test_the_worked_examples(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     first = "\n".join(blocks[:2]) + (
         "\nimport torch\nsampler = model.sampler()\n"
         "model_points = sampler(torch.randn(2000, sampler.latent_dim)).detach()\n"

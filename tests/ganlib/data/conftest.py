@@ -26,3 +26,17 @@ def table():
     frame.loc[::11, "amount"] = np.nan
     frame.loc[::13, "word"] = None
     return frame
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two classes, five grey images of 12 x 10 pixels (width x height), and things to pass over."""
+    from tests.ganlib.data.image_set import noise, save
+
+    pixels = noise(5, 10, 12)
+    for i, name in enumerate(["cat/a.png", "cat/deep/b.png", "cat/c.bmp", "dog/a.png", "dog/b.tiff"]):
+        save(tmp_path / "set" / name, pixels[i])
+    save(tmp_path / "set" / ".hidden" / "x.png", noise(99, 99))
+    save(tmp_path / "set" / "cat" / "_draft.png", noise(99, 99))
+    (tmp_path / "set" / "cat" / "notes.txt").write_text("no image")
+    return tmp_path / "set", pixels

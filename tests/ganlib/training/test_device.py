@@ -79,6 +79,27 @@ def test_a_step_with_the_tricks_of_the_trade_reads_nothing_either(reads, options
     assert reads[2:] == 18 * [[]] and ("replay" in options or reads[:2] == [[], []])
 
 
+TRICKS = {
+    "penalty": "two_sided", "penalty_every": 2, "critic_steps": 2, "replay": 16, "instance_noise": 0.1,
+    "noise_steps": 50, "historical_averaging": 0.1, "feature_matching": 0.1, "unrolled_steps": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gan", "coupled_pair", "stackgan", "gan_int_cls"])
+def test_a_game_with_all_its_tricks_reads_nothing_from_the_device(reads, name):
+    """But for the replay pool, which asks whether it is empty until it is filled, in the first two steps."""
+    told = 2 if name in ("stackgan", "gan_int_cls") else 0  # attributes: one_hot reads its input, on a CPU alone
+    spec = DataSpec.image(1, 8, 8, attributes=2) if name == "stackgan" else DataSpec.vector(2, attributes=told)
+    data = {"x": torch.rand(64, *spec.shape), "x_b": torch.rand(64, 2), "c": torch.rand(64, 2)}
+    own = ("x", "c") if told else ("x", "x_b") if name == "coupled_pair" else ("x",)
+    model = create(name, spec, hidden=(8,), **TRICKS)
+    Trainer(TrainerConfig(steps=6, batch_size=16, device="cpu")).fit(model, {key: data[key] for key in own})
+    stages = 2 if name == "stackgan" else 1
+    per_stage = len(reads) // stages
+    for stage in range(stages):
+        assert reads[stage * per_stage + 2 : (stage + 1) * per_stage] == (per_stage - 2) * [[]]
+
+
 class Mirrored(Ranks):
     """Two ranks that have the same rows, so that their mean is each one's own gradient."""
 
