@@ -200,6 +200,18 @@ def test_permuted_parts_break_a_third_of_each_example(shape, axes):
         permuted_parts(x[:1], axes, 0)
 
 
+@pytest.mark.parametrize("shape", [(30, 9, 8), (30, 1, 9, 8), (30, 9, 8, 1), (30, 3, 9, 8), (30, 9, 8, 3)])
+def test_images_of_any_axes_are_written_as_files_hold_them(folder, shape):
+    x = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+    np.savez("axes.npz", x=x)
+    reader = read_data(DataSettings(path="axes.npz"))
+    pictures = reader.pictures(x)
+    assert pictures.shape == ((30, 9, 8, 3) if 3 in shape else (30, 9, 8))
+    assert all(Image.fromarray(picture).size == (8, 9) for picture in pictures)
+    both, altered, _ = reader.contrast(x, folder, 0)
+    assert both.shape == (60, *shape[1:]) and altered.sum() == 30 and np.array_equal(both[:30], x)
+
+
 def test_equal_examples_are_never_split(folder):
     np.savez("twice.npz", x=np.repeat(tiles(60), 2, 0))
     content = read_data(DataSettings(path="twice.npz")).content()["content"]
