@@ -52,6 +52,8 @@ DETECTION = Recipe(steps=3000, every=50, wait=600, whole_epochs=True)
 # A generator's bound goes on falling in small steps, and samples get better with it: it is given longer. A handful of
 # rows is learned by heart in 2,000 steps.
 GENERATION = Recipe(steps=2000, every=100, wait=1000, few=600)
+# Without pairs there is no loss to stop by.
+TRANSLATION = Recipe(steps=4000, every=100, wait=1000)
 
 
 @dataclass(frozen=True)
