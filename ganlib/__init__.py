@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganlib.losses.adversarial import list_objectives
     from ganlib.registry import create, list_models
     from ganlib.training import Trainer, TrainerConfig
+    from ganlib.translate import Translator, as_translator
 
 __version__ = "0.1.0"
 
@@ -37,11 +38,13 @@ __all__ = [
     "ReconstructionVAEDetector",
     "Trainer",
     "TrainerConfig",
+    "Translator",
     "VAEAugmenter",
     "VAEDetector",
     "__version__",
     "as_augmenter",
     "as_detector",
+    "as_translator",
     "create",
     "list_models",
     "list_objectives",
@@ -59,6 +62,7 @@ if not TYPE_CHECKING:  # a checker that knew of __getattr__ would accept any nam
         "losses.adversarial": "list_objectives",
         "registry": "create list_models",
         "training": "Trainer TrainerConfig",
+        "translate": "Translator as_translator",
     }
     _HOMES = {name: f"ganlib.{module}" for module, names in _MODULES.items() for name in names.split()}
 

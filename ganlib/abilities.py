@@ -55,6 +55,14 @@ class Translates(Protocol):
 
 
 @runtime_checkable
+class TranslatesBack(Protocol):
+    """Maps examples of the other domain to the first."""
+
+    def translate_back(self, x: Tensor) -> Tensor:
+        """The counterparts of examples of domain ``x_b`` in domain ``x``, ``(n, *its shape)``."""
+
+
+@runtime_checkable
 class HasDensity(Protocol):
     """Knows the density of examples."""
 
@@ -70,7 +78,7 @@ class Acts(Protocol):
         """The most probable action under observations ``(n, k)``, int64 ``(n,)``."""
 
 
-ABILITIES: tuple[type, ...] = (Samples, Scores, Encodes, Predicts, Translates, HasDensity, Acts)
+ABILITIES: tuple[type, ...] = (Samples, Scores, Encodes, Predicts, Translates, TranslatesBack, HasDensity, Acts)
 TASKS: dict[str, type] = {
     "augmenter": Samples,
     "detector": Scores,

@@ -16,7 +16,7 @@ import numpy as np
 from serving.errors import IntegrityError, ServingError, UsageError
 from serving.opening import child, golden
 from serving.opening.entries import FORMAT_VERSION
-from serving.opening.metadata import ArrayDetector, Checked
+from serving.opening.metadata import ArrayDetector, Checked, Translator
 from serving.opening.scan import Limits
 from serving.opening.session import run
 from serving.opening.whole import examine
@@ -45,7 +45,7 @@ class Artifact:
 
     @property
     def kind(self) -> str:
-        """detector, augmenter or encoder."""
+        """detector, augmenter, encoder or translator."""
         return self.metadata["kind"]
 
     @property
@@ -62,8 +62,8 @@ class Artifact:
 
     @property
     def layout(self) -> Layout:
-        """How a detector of images or series takes an example; raises UsageError for other artifacts."""
-        if not isinstance(self.checked, ArrayDetector):
+        """How a detector or translator of images or series takes an example; raises UsageError for other artifacts."""
+        if not isinstance(self.checked, ArrayDetector | Translator):
             raise UsageError(f"this {self.kind} of modality {self.modality!r} is no detector of images or series")
         return self.checked.layout
 

@@ -23,7 +23,7 @@ from serving.table.examples import Layout
 
 FORMAT_VERSION = 3
 _CHECKED, _CANDIDATES, _LARGE = 520, 64, 4096
-_PORTS = {"uint8": UINT8, "float32": FLOAT, "float64": DOUBLE}
+PORTS = {"uint8": UINT8, "float32": FLOAT, "float64": DOUBLE}
 
 
 def seal_array_detector(estimator: Any) -> Sealed:
@@ -37,7 +37,7 @@ def seal_array_detector(estimator: Any) -> Sealed:
 
 def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
     reader, calibration = estimator.reader_, estimator.calibration_
-    layout, bounds = layout_of(reader), _bounds(reader)
+    layout, bounds = layout_of(reader), bounds_of(reader)
     model, exporter = _graph(estimator, layout, precision)
     session = open_session(model.SerializeToString())
     rows = _CHECKED if np.prod(layout.shape) <= _LARGE else _CHECKED // 4
@@ -79,7 +79,7 @@ def layout_of(reader: ImageReader | SeriesReader) -> Layout:
     return Layout("image", tuple(reader.axes), "float32", channels, -1.0 if reader.signed else 0.0)
 
 
-def _bounds(reader: ImageReader | SeriesReader) -> tuple[list[float], list[float]]:
+def bounds_of(reader: ImageReader | SeriesReader) -> tuple[list[float], list[float]]:
     """The range of artificial examples: that of pixels, or two deviations about the mean of each channel, rounded."""
     if isinstance(reader, ImageReader):
         return [-1.0 if reader.signed else 0.0], [1.0]
@@ -90,9 +90,9 @@ def _bounds(reader: ImageReader | SeriesReader) -> tuple[list[float], list[float
 
 def _graph(estimator: Any, layout: Layout, precision: type[Single]) -> tuple[onnx.ModelProto, str]:
     builder = GraphBuilder(["x"])
-    x = builder.input("x", _PORTS[layout.dtype], "batch", *layout.shape)
+    x = builder.input("x", PORTS[layout.dtype], "batch", *layout.shape)
     reader = estimator.reader_
-    read = _read_series(builder, x, reader) if layout.modality == "series" else _read_image(builder, x, layout)
+    read = read_series(builder, x, reader) if layout.modality == "series" else read_image(builder, x, layout)
     network = export_network(precision(estimator.scorer_), torch.zeros(2, *reader.field.shape))
     weights = network.add_weights(builder, f"{builder.prefix}weights/")
     raw = network.add_nodes(builder, weights, f"{builder.prefix}net/", read)
@@ -101,7 +101,7 @@ def _graph(estimator: Any, layout: Layout, precision: type[Single]) -> tuple[onn
     return builder.model("detector"), network.exporter
 
 
-def _read_image(b: GraphBuilder, x: str, layout: Layout) -> str:
+def read_image(b: GraphBuilder, x: str, layout: Layout) -> str:
     """Pixels in [-1, 1], channels first, with the arithmetic of ``ganlib.data.images.to_tensor``."""
 
     def number(value: float) -> str:
@@ -117,7 +117,7 @@ def _read_image(b: GraphBuilder, x: str, layout: Layout) -> str:
     return pixels if layout.channels == "first" else b.op("Transpose", pixels, perm=[0, 3, 1, 2])
 
 
-def _read_series(b: GraphBuilder, x: str, reader: SeriesReader) -> str:
+def read_series(b: GraphBuilder, x: str, reader: SeriesReader) -> str:
     """Values over the scale of each channel of the training data."""
     mean, deviation = (b.constant(v, np.float64) for v in (reader.mean, reader.deviation))
     values = b.cast(x, DOUBLE) if reader.kind == np.uint8 else x

@@ -24,6 +24,7 @@ from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.parity import check_opens
 from ganlib.export.parts import Sealed
+from ganlib.export.translator import seal_translator
 from ganlib.files import write_whole
 from ganlib.training import Algorithm
 from serving.opening.metadata import hashes_of
@@ -51,7 +52,7 @@ class SealReport:
 def seal(
     estimator: Any, path: str | Path, name: str | None = None, training: Mapping[str, Any] | None = None
 ) -> SealReport:
-    """Write a fitted detector or augmenter as one ONNX file with ``FILE.sha256`` beside it.
+    """Write a fitted detector, augmenter or translator as one ONNX file with ``FILE.sha256`` beside it.
 
     ``name`` is the graph's name (default: the model's). ``training`` holds ``fingerprint``, ``rows`` and ``data`` (its
     name); missing entries are taken from the estimator's ``training_``, or are null. Equal estimators give equal
@@ -60,6 +61,8 @@ def seal(
     Detectors of images and series take arrays as they were fitted on. Augmenters of images output bytes
     ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions is conditioned on their embeddings,
     ``augmenter.arrays_.embed(captions)``.
+
+    A translator is sealed as it translates to domain b; the way back is ``save_sealed(seal_translator(t, "a"), path)``.
 
     Raises ConfigError for an estimator that is not fitted, a column whose name the graph needs, or an invalid path;
     ParityError if the graph does not reproduce torch. Nothing is written then.
@@ -101,6 +104,8 @@ def save_sealed(
 
 def _parts(estimator: Any) -> Sealed:
     """The estimator's graph with its metadata."""
+    if hasattr(estimator, "reader_b_"):
+        return seal_translator(estimator)
     reader = getattr(estimator, "reader_", None)
     if reader is not None and not reader.tabular:
         if not hasattr(estimator, "calibration_"):

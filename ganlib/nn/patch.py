@@ -1,9 +1,11 @@
-"""Critics that judge patches of an image, at one or at several scales.
+"""Critics that judge patches of an image or stretches of a series, at one or at several scales.
 
 Sources: Isola et al., arXiv 1611.07004, section 6.1.2 (patches); Wang et al., arXiv 1711.11585, section 3.2 (scales).
 """
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +13,19 @@ from torch.nn.functional import avg_pool2d
 
 from ganlib.errors import ConfigError
 from ganlib.nn.architecture import NetOptions
-from ganlib.nn.layers import norm_layer
+from ganlib.nn.layers import CONV, norm_layer
 from ganlib.nn.resize import Resize, beside
+
+_LEAST = 3  # of a side after the halving layers
+_KINDS = {1: "series", 2: "images"}
 
 
 class PatchCritic(nn.Module):
-    """``(n, *shape)``, and a condition if there is one, to a score for each patch, ``(n, 1, height, width)``.
+    """``(n, *shape)``, and a condition if there is one, to a score for each patch, ``(n, 1, *sides)``.
 
-    ``condition`` is the width of a vector, or the shape of an image, which is resized to the judged one. ``layers``
-    halving convolutions give patches of 16 (1), 34 (2), 70 (3, the paper's) or 142 (4) pixels. Raises ConfigError if
-    the image is too small for them.
+    ``shape`` is an image's or a series'. ``condition`` is the width of a vector, or the shape of its like, which is
+    resized to the judged one. ``layers`` halving convolutions give patches of 16 (1), 34 (2), 70 (3, the paper's) or
+    142 (4) pixels. Raises ConfigError if the example is too small for them.
     """
 
     def __init__(
@@ -32,23 +37,26 @@ class PatchCritic(nn.Module):
     ) -> None:
         super().__init__()
         options = options or NetOptions(width=64, norm="batch")
-        if min(shape[1:]) >> layers < 3:
+        dims = len(shape) - 1
+        if min(shape[1:]) >> layers < _LEAST:
+            fewer = (min(shape[1:]) // _LEAST).bit_length() - 1
             raise ConfigError(
-                f"images of {shape[1]} x {shape[2]} are too small for a patch critic of {layers} halving layers, which "
-                f"needs sides of {3 << layers}: use fewer layers"
+                f"{_KINDS[dims]} of {' x '.join(map(str, shape[1:]))} are too small for a patch critic of {layers} "
+                f"halving layers, which needs sides of {_LEAST << layers}: "
+                + (f"set layers={fewer}" if fewer > 0 else f"bring them to sides of {2 * _LEAST} or more")
             )
         told = condition if isinstance(condition, int) else condition[0]
         self.resize = None
         if not isinstance(condition, int):
-            self.resize = Resize((condition[1], condition[2]), (shape[1], shape[2]))
+            self.resize = Resize(condition[1:], shape[1:])
         widths = [options.width * min(8, 2**level) for level in range(layers + 1)]
-        body: list[nn.Module] = []
+        body, conv = list[nn.Module](), cast("Any", CONV[dims])
         for level, (before, after) in enumerate(zip([shape[0] + told, *widths], widths, strict=False)):
-            body.append(nn.Conv2d(before, after, 4, 2 if level < layers else 1, 1))
+            body.append(conv(before, after, 4, 2 if level < layers else 1, 1))
             if level:
-                body.append(norm_layer(options.norm, after, 2, options.reference))
+                body.append(norm_layer(options.norm, after, dims, options.reference))
             body.append(nn.LeakyReLU(0.2))
-        self.body, self.head = nn.Sequential(*body), nn.Conv2d(widths[-1], 1, 4, 1, 1)
+        self.body, self.head = nn.Sequential(*body), conv(widths[-1], 1, 4, 1, 1)
 
     def _hidden(self, x: Tensor, condition: Tensor | None) -> Tensor:
         if condition is not None and self.resize is not None:
@@ -57,7 +65,7 @@ class PatchCritic(nn.Module):
 
     def features(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Mean of the last hidden layer over positions, ``(n, f)``."""
-        return self._hidden(x, condition).mean((2, 3))
+        return self._hidden(x, condition).flatten(2).mean(2)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Scores of patches."""

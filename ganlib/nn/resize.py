@@ -1,4 +1,4 @@
-"""Images to other sides."""
+"""Images and series to other sides."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from torch.nn.functional import interpolate
 
 
 class Resize(nn.Module):
-    """Images ``(n, c, *before)`` to ``(n, c, *after)``: bilinear, averaging where sides shrink.
+    """Images or series ``(n, c, *before)`` to ``(n, c, *after)``: linear, averaging where sides shrink.
 
-    It multiplies by two constant matrices, so that it can be exported and is deterministic on every device.
+    It multiplies by a constant matrix for each side, so that it can be exported and is deterministic on every device.
     """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+    def __init__(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         super().__init__()
-        self.idle = tuple(before) == tuple(after)
-        for name, old, new in zip(("rows", "columns"), before, after, strict=True):
+        self.idle, self.flat = tuple(before) == tuple(after), len(before) == 1
+        for name, old, new in zip(("rows", "columns")[-len(before) :], before, after, strict=True):
             self.register_buffer(name, _weights(old, new), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Resize."""
-        return x if self.idle else self.rows @ x @ self.columns.T
+        if self.idle:
+            return x
+        return (x if self.flat else self.rows @ x) @ self.columns.T
 
 
 def _weights(before: int, after: int) -> Tensor:

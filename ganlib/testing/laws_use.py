@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,9 +17,11 @@ from ganlib.abilities import (
     Samples,
     Scores,
     Translates,
+    TranslatesBack,
     can,
 )
 from ganlib.data.fields import Field
+from ganlib.nn.translation import Translation
 from ganlib.registry import Entry
 from ganlib.testing.law import Case, expect, law
 from ganlib.training import Trainer, TrainerConfig
@@ -81,29 +83,28 @@ def _other(case: Case) -> Field:
     return case.toy.spec.x if found is None else found
 
 
-class Translation(nn.Module):
-    """A translator as a module, for export."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Translate."""
-        return self.model.translate(x)
+def _directions(case: Case, model: Any) -> Iterator[tuple[nn.Module, Tensor]]:
+    """A translator as a module for each of its directions, with examples of the domain it starts from."""
+    data = case.data()
+    yield Translation(model), data["x"]
+    if TranslatesBack in case.entry.abilities:
+        yield Translation(model, back=True), data["x_b"]
 
 
 @law("translating", _has(Translates))
 def translating(case: Case) -> None:
-    """Counterparts are pure, finite, and do not depend on the batch."""
-    model: Any = case.trained().eval()
-    x = case.data()["x"][:40]
-    with torch.no_grad():
-        whole, again = model.translate(x), model.translate(x)
-        pieces = torch.cat([model.translate(x[:1]), model.translate(x[1:8]), model.translate(x[8:])])
-    expect(torch.equal(whole, again), "two calls give different counterparts")
-    expect(bool(whole.isfinite().all()), "counterparts are not finite")
-    expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "counterparts depend on the batch's other examples")
+    """Counterparts are pure, finite, and do not depend on the batch; a way back leads to the first domain."""
+    for translate, examples in _directions(case, case.trained().eval()):
+        x = examples[:40]
+        with torch.no_grad():
+            whole, again = translate(x), translate(x)
+            pieces = torch.cat([translate(x[:1]), translate(x[1:8]), translate(x[8:])])
+        wanted = case.toy.spec.x if translate.back else _other(case)
+        expect(whole.shape[1:] == wanted.shape, f"counterparts have shape {tuple(whole.shape[1:])}")
+        expect(torch.equal(whole, again), "two calls give different counterparts")
+        expect(bool(whole.isfinite().all()), "counterparts are not finite")
+        alike = torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5)
+        expect(alike, "counterparts depend on the batch's other examples")
 
 
 def _conditions(case: Case, algorithm: Algorithm, rows: int) -> tuple[Tensor, ...]:
@@ -137,7 +138,8 @@ def export(case: Case) -> None:
     expect(bool(case.entry.exports) or translates, "it exports nothing")
     algorithm = case.make()
     if translates:
-        export_network(Translation(case.make().eval()), case.data(rows=2)["x"])
+        for translate, examples in _directions(case, case.make().eval()):
+            export_network(translate, examples[:2])
     if "scorer" in case.entry.exports:
         export_network(algorithm.scorer(), case.data(rows=2)["x"])
     if "sampler" in case.entry.exports:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -267,6 +267,8 @@ class Algorithm(nn.Module):
     registered: str = ""  # name of the registry entry that it was created from
     # Conditions of its sampler: "classes" (``spec.classes``), "attributes" (``spec.attributes``; also captions).
     takes: tuple[str, ...] = ()
+    # Of translators: whether each example ``x`` needs its counterpart ``x_b`` beside it.
+    paired: ClassVar[bool] = False
     # For type checkers: defined by models that detect, that generate, and that have a prior per class.
     scorer: Callable[[], nn.Module]
     sampler: Callable[[], Sampler]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from serving.errors import IntegrityError, ServingError
 from serving.opening.entries import CELLS, TABLE_ROWS
 from serving.opening.interface import Port, expected_ports
-from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector
+from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector, Translator
 from serving.opening.session import run
 from serving.table.artificial import examples, spread
 
@@ -28,13 +28,15 @@ def self_test(session: Any, checked: Checked) -> None:
         _columns(session, checked)
     elif isinstance(checked, ArrayDetector):
         _compared(session, checked, golden_feeds(checked))
+    elif isinstance(checked, Translator):
+        _translated(session, checked)
     else:
         _arrays(session, checked)
 
 
-def golden_feeds(checked: Detector | ArrayDetector) -> Feeds:
-    """The golden rows of a detector as feeds; raises IntegrityError if they do not match the graph's inputs."""
-    if isinstance(checked, ArrayDetector):
+def golden_feeds(checked: Detector | ArrayDetector | Translator) -> Feeds:
+    """The golden rows of a detector or translator as feeds; raises IntegrityError if they do not match its inputs."""
+    if isinstance(checked, ArrayDetector | Translator):
         golden = checked.golden
         return {"x": examples(golden.rows, checked.layout, golden.low, golden.high)}
     inputs = {name: port for name, port in expected_ports(checked)[0].items() if port[1] is not None}
@@ -153,10 +155,24 @@ def _arrays(session: Any, checked: Arrays) -> None:
             raise IntegrityError("golden rows lack 'rows'")
         feeds[name] = spread(golden.rows, tuple(checked.shape))
     (made,) = _made(session, [output], feeds)
+    _few_agree(made, golden, ((0.0, 1.0), (0.0, 0.1)) if output == "image" else ((1e-4, 1e-4), (1e-4, 1e-4)))
+
+
+def _translated(session: Any, checked: Translator) -> None:
+    """Translate the golden examples again: floats must agree within 1e-4 of the largest value, and at least of 1, bytes
+    within one level."""
+    golden = checked.golden
+    (made,) = _made(session, ["y"], golden_feeds(checked))
+    unit = 1e-4 * max(1.0, float(np.abs(_numbers(golden.values)).max()))
+    near = ((0.0, 1.0), (0.0, 0.1)) if checked.result.dtype == "uint8" else ((0.0, unit), (0.0, unit))
+    _few_agree(made, golden, near)
+
+
+def _few_agree(made: np.ndarray, golden: Any, near: tuple[tuple[float, float], ...]) -> None:
+    """Compare the means and a few values of arrays with the golden ones, within ``(relative, absolute)`` bounds."""
     flat = made.reshape(len(made), -1).astype(np.float64)
     count = min(POSITIONS, flat.shape[1])
     values = flat[:, np.arange(count) * flat.shape[1] // count]
-    near = ((0.0, 1.0), (0.0, 0.1)) if output == "image" else ((1e-4, 1e-4), (1e-4, 1e-4))
     pairs = ((values, _numbers(golden.values)), (flat.mean(1), _numbers(golden.mean)))
     for (got, expected), (rtol, atol) in zip(pairs, near, strict=True):
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=rtol, atol=atol):

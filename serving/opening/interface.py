@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.errors import IntegrityError
 from serving.opening.entries import Calibration, Column
-from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector
+from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector, Translator
 from serving.textfeatures import CHANNELS
 
 # Type, and shape of one row; None for a scalar input.
@@ -35,6 +35,9 @@ def expected_ports(checked: Checked) -> tuple[Ports, Ports]:
     if isinstance(checked, ArrayDetector):
         kind = _NUMBERS[checked.example.dtype], tuple(checked.example.shape)
         return {"x": kind, "alpha": ("float", None)}, _SCORES
+    if isinstance(checked, Translator):
+        fed, made = ((_NUMBERS[e.dtype], tuple(e.shape)) for e in (checked.example, checked.result))
+        return {"x": fed}, {"y": made}
     inputs: Ports = {} if checked.kind == "encoder" else {"z": ("float", (checked.latent_dim,))}
     if checked.conditions:
         inputs["condition"] = ("string", ())
@@ -64,7 +67,7 @@ def check_interface(model: Any, checked: Checked) -> None:
         allowed.append({"image": ("uint8", (height, width, channels))})
     if declared[0] != inputs or declared[1] not in allowed:
         what = _first_difference(declared[0], inputs) or _first_difference(declared[1], outputs)
-        kind = "arrays" if isinstance(checked, Arrays | ArrayDetector) else "columns"
+        kind = "arrays" if isinstance(checked, Arrays | ArrayDetector | Translator) else "columns"
         raise IntegrityError(
             f"the graph takes or returns other {kind} than its metadata say (first: {what!r}); fetch the file again"
         )

@@ -143,10 +143,13 @@ class _Example(Entry):
     low: Annotated[float, Field(ge=-1, le=0, multiple_of=1)] | None
 
 
-class _ExampleGolden(Entry):
+class _Bounds(Entry):
     rows: Annotated[list[Count], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
     low: list[float]
     high: list[float]
+
+
+class _ExampleGolden(_Bounds):
     anomaly_score: Annotated[list[Number], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
     p_value: Annotated[list[Share], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
 
@@ -165,23 +168,65 @@ class ArrayDetector(Metadata):
     @property
     def layout(self) -> Layout:
         """The arrays that the graph takes."""
-        e = self.example
-        return Layout(self.modality, tuple(e.shape), e.dtype, e.channels, e.low)
+        return _layout(self.modality, self.example)
 
     @model_validator(mode="after")
     def _agrees(self) -> ArrayDetector:
         if self.calibration.groups or self.calibration.group_column is not None:
             raise ValueError("a detector of arrays has no groups")
-        if self.shape != _network_shape(self.layout):
-            raise ValueError(f"an example of shape {self.example.shape} is not of the network's shape {self.shape}")
-        ranged = self.modality == "image" and self.example.dtype == "float32"
-        known = ("uint8", "float32" if self.modality == "image" else "float64")
-        if (self.example.low is not None) != ranged or self.example.dtype not in known:
-            raise ValueError(f"an example of {self.example.dtype} is no {self.modality} of this format")
-        sides = self.shape[0] if self.modality == "series" else 1
-        if [len(self.golden.low), len(self.golden.high)] != [sides, sides]:
-            raise ValueError("golden rows have other bounds than the examples")
+        _check_example(self.modality, self.example, self.shape)
+        _check_bounds(self.layout, self.golden)
         return self
+
+
+class _TranslatorGolden(_Bounds):
+    values: Annotated[list[list[float]], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
+    mean: Annotated[list[float], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
+
+
+class Translator(Metadata):
+    """One direction of a translator of images or series."""
+
+    kind: Literal["translator"]
+    format_version: Annotated[int, Field(ge=ARRAY_DETECTORS, le=FORMAT_VERSION)]
+    modality: Literal["image", "series"]
+    shape: Annotated[list[Positive], Field(min_length=2, max_length=3)]
+    example: _Example
+    shape_b: Annotated[list[Positive], Field(min_length=2, max_length=3)]
+    result: _Example
+    to: Literal["a", "b"]
+    golden: _TranslatorGolden
+
+    @property
+    def layout(self) -> Layout:
+        """The arrays that the graph takes."""
+        return _layout(self.modality, self.example)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Translator:
+        _check_example(self.modality, self.example, self.shape)
+        _check_example(self.modality, self.result, self.shape_b)
+        _check_bounds(self.layout, self.golden)
+        return self
+
+
+def _layout(modality: Literal["image", "series"], e: _Example) -> Layout:
+    return Layout(modality, tuple(e.shape), e.dtype, e.channels, e.low)
+
+
+def _check_example(modality: Literal["image", "series"], example: _Example, shape: list[int]) -> None:
+    if shape != _network_shape(_layout(modality, example)):
+        raise ValueError(f"an example of shape {example.shape} is not of the network's shape {shape}")
+    ranged = modality == "image" and example.dtype == "float32"
+    known = ("uint8", "float32" if modality == "image" else "float64")
+    if (example.low is not None) != ranged or example.dtype not in known:
+        raise ValueError(f"an example of {example.dtype} is no {modality} of this format")
+
+
+def _check_bounds(layout: Layout, golden: _Bounds) -> None:
+    sides = layout.shape[0] if layout.modality == "series" else 1
+    if [len(golden.low), len(golden.high)] != [sides, sides]:
+        raise ValueError("golden rows have other bounds than the examples")
 
 
 def _network_shape(layout: Layout) -> list[int]:
@@ -192,7 +237,13 @@ def _network_shape(layout: Layout) -> list[int]:
     return [layout.colours, *layout.size]
 
 
-Checked = Detector | Augmenter | Arrays | ArrayDetector
+Checked = Detector | Augmenter | Arrays | ArrayDetector | Translator
+_ARRAYS: dict[str, type[Checked]] = {
+    "detector": ArrayDetector,
+    "augmenter": Arrays,
+    "encoder": Arrays,
+    "translator": Translator,
+}
 _TABLES: dict[str, type[Checked]] = {"detector": Detector, "augmenter": Augmenter}
 
 
@@ -257,9 +308,8 @@ def _checked(metadata: dict[str, Any]) -> Checked:
     for key in ("kind", "hashes"):
         if key not in metadata:
             raise IntegrityError(f"metadata lacks {key!r}; {_AGAIN}")
-    arrays: type[Checked] = ArrayDetector if kind == "detector" else Arrays
-    shape: type[Checked] | None = _TABLES.get(str(kind)) if modality == "table" else arrays
-    if shape is None or modality not in ("table", *_RANKS) or kind not in ("detector", "augmenter", "encoder"):
+    shape = (_TABLES if modality == "table" else _ARRAYS).get(str(kind))
+    if shape is None or modality not in ("table", *_RANKS):
         raise IntegrityError(f"a sealed {kind!r} of {modality!r} data is unknown to this release; upgrade it")
     try:
         return shape.model_validate(metadata)

@@ -11,7 +11,7 @@ from serving.opening import child
 from serving.opening.cost import CHUNK, CHUNK_VALUES, EXPLAIN_CHUNK, GENERATED_CHUNK, rows_at_once
 from serving.opening.golden import self_test
 from serving.opening.interface import check_interface
-from serving.opening.metadata import ArrayDetector, Arrays, Checked, Detector, read_metadata
+from serving.opening.metadata import ArrayDetector, Arrays, Checked, Detector, Translator, read_metadata
 from serving.opening.scan import Limits, parse, scan
 from serving.opening.session import open_session
 
@@ -51,5 +51,5 @@ def _most(checked: Checked) -> int:
     if isinstance(checked, Detector):
         return CHUNK
     most = CHUNK if isinstance(checked, ArrayDetector) else GENERATED_CHUNK
-    values = math.prod(checked.shape) if isinstance(checked, Arrays | ArrayDetector) else 1
+    values = math.prod(checked.shape) if isinstance(checked, Arrays | ArrayDetector | Translator) else 1
     return max(1, min(most, CHUNK_VALUES // values))

@@ -238,7 +238,7 @@ def _axes(shape: tuple[int, ...]) -> str:
 
 
 def _rows(wrong: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(wrong.reshape(len(wrong), -1).any(1))
+    return np.flatnonzero(wrong.any(axis=tuple(range(1, wrong.ndim))))
 
 
 def _beyond(values: np.ndarray, layout: Layout) -> str:

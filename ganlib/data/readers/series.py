@@ -36,7 +36,10 @@ class SeriesReader(ArrayReader):
 
     def _decode(self, made: Tensor) -> np.ndarray:
         values = made.numpy()
-        return (np.rint(values) if self.kind.kind in "iu" else values).astype(self.kind)
+        if self.kind.kind in "iu":
+            kept = np.iinfo(self.kind)
+            values = np.rint(values.astype(np.float64)).clip(kept.min, kept.max)  # else they would wrap around
+        return values.astype(self.kind)
 
 
 def _check_numbers(X: np.ndarray) -> None:

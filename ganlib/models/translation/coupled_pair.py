@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ganlib.adversarial import Game, GameConfig, Sides, phases
 from ganlib.config import Count, Rate, Share, Weight
+from ganlib.data.fields import Field
 from ganlib.data.spec import DataSpec
+from ganlib.nn.architecture import activate_output
+from ganlib.nn.layers import has_batch_norm
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -45,19 +47,22 @@ class CoupledPairConfig(GameConfig):
     "arXiv 1703.10593, 2017",
 )
 class CoupledPair(Algorithm):
-    """Players ``generators`` (both at once) and ``critics``."""
+    """Players ``generators`` (both at once) and ``critics``.
+
+    A model of other networks or another distance overrides ``translator``, ``judge`` and ``gap``.
+    """
 
     config: CoupledPairConfig
 
     def __init__(self, spec: DataSpec, config: CoupledPairConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        a, b = spec.x, spec.fields.get("x_b", spec.x)
-        self.forward_generator = MLP(a.dim, config.hidden, b.dim)
-        self.backward_generator = MLP(b.dim, config.hidden, a.dim)
+        self.a, self.b = spec.x, spec.fields.get("x_b", spec.x)
+        self.forward_generator = self.translator(self.a, self.b)
+        self.backward_generator = self.translator(self.b, self.a)
         self.game_a, self.game_b = (
             Game(
-                MLP(field.dim, config.hidden, 1, "leaky_relu"),
+                self.judge(field),
                 config,
                 field,
                 generator=generator,
@@ -67,16 +72,34 @@ class CoupledPair(Algorithm):
                 leads=False,
             )
             for field, generator, suffix in (
-                (a, self.backward_generator, "_a"),
-                (b, self.forward_generator, "_b"),
+                (self.a, self.backward_generator, "_a"),
+                (self.b, self.forward_generator, "_b"),
             )
         )
 
-    @torch.no_grad()
-    def translate(self, x: Tensor) -> Tensor:
-        """Examples of domain A in domain B, ``(n, e)``."""
-        return self.forward_generator(x)
+    # ---------------------------------------------------------------- what it is made of
+    def translator(self, source: Field, target: Field) -> nn.Module:
+        """A generator from one domain to another, with linear outputs."""
+        return MLP(source.dim, self.config.hidden, target.dim)
 
+    def judge(self, field: Field) -> nn.Module:
+        """The critic of a domain."""
+        return MLP(field.dim, self.config.hidden, 1, "leaky_relu")
+
+    def gap(self, made: Tensor, x: Tensor) -> Tensor:
+        """How far examples are from those that they should equal, a scalar."""
+        return (made - x).abs().mean()
+
+    # ---------------------------------------------------------------- use
+    def translate(self, x: Tensor) -> Tensor:
+        """Examples of domain A in domain B, ``(n, *its shape)``."""
+        return within(self.b, self.forward_generator(x))
+
+    def translate_back(self, x: Tensor) -> Tensor:
+        """Examples of domain B in domain A."""
+        return within(self.a, self.backward_generator(x))
+
+    # ---------------------------------------------------------------- training
     def players(self) -> dict[str, list[nn.Module]]:
         """Both generators; both critics."""
         critics = [critic for game in (self.game_a, self.game_b) for critic in game.players().values()]
@@ -93,21 +116,27 @@ class CoupledPair(Algorithm):
 
     def sides_a(self, batch: Batch) -> Sides:
         """Domain A against translations into it."""
-        return Sides(batch.x, self.game_a.fakes(batch, lambda: self.backward_generator(batch["x_b"])))
+        return Sides(batch.x, self.game_a.fakes(batch, lambda: self.translate_back(batch["x_b"])))
 
     def sides_b(self, batch: Batch) -> Sides:
         """Domain B against translations into it."""
-        return Sides(batch["x_b"], self.game_b.fakes(batch, lambda: self.forward_generator(batch.x)))
+        return Sides(batch["x_b"], self.game_b.fakes(batch, lambda: self.translate(batch.x)))
 
     def generator_loss(self, batch: Batch) -> Losses:
         """Fool both critics; come back after a round trip."""
         a, b = batch.x, batch["x_b"]
-        fake_a, fake_b = self.backward_generator(b), self.forward_generator(a)
-        cycle = (self.backward_generator(fake_b) - a).abs().mean() + (self.forward_generator(fake_a) - b).abs().mean()
+        fake_a, fake_b = self.translate_back(b), self.translate(a)
+        cycle = self.gap(self.translate_back(fake_b), a) + self.gap(self.translate(fake_a), b)
         games = (self.game_a, Sides(a, fake_a)), (self.game_b, Sides(b, fake_b))
         fooled = [game.generator_loss(batch, sides) for game, sides in games]
         return fooled[0] | fooled[1] | Losses(weights={"cycle": self.config.cycle}, cycle=cycle)
 
     def couples_batch(self) -> str:
-        """What the games couple."""
-        return self.game_a.couples()
+        """What the games couple, or batch norm."""
+        norms = any(map(has_batch_norm, (self.forward_generator, self.game_a, self.game_b)))
+        return self.game_a.couples() or ("batch norm" if norms else "")
+
+
+def within(field: Field, output: Tensor) -> Tensor:
+    """A network's linear output in the field's range: images in [-1, 1], flags and categories of table rows."""
+    return activate_output(DataSpec.of(field), output)
