@@ -65,7 +65,7 @@ def test_unknown_words_are_errors(kept, changes, message):
         ("gan", DataSpec.tokens(12, 8), r"reads points, table, image, series, not tokens data \(12,\)"),
         ("vae", DataSpec.tokens(12, 8), "not tokens data"),
         ("seqgan", DataSpec.vector(12), "reads tokens, not vector data"),
-        ("ganomaly", DataSpec.image(1, 8, 8), r"reads table, not image data \(1, 8, 8\)"),
+        ("gail", DataSpec.image(1, 8, 8), r"reads trajectory, not image data \(1, 8, 8\)"),
     ],
 )
 def test_a_model_is_built_only_for_the_kind_of_data_it_reads(name, spec, message):

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ganlib.testing.toys.images import ENERGY
 from ganlib.testing.toys.tables import FACTOR
 
 _DETECTOR = replace(FACTOR, config={"latent_dim": 3}, trainer={"epochs": 80, "batch_size": 64})
-TOYS = {"ganomaly": _DETECTOR, "reconstruction_vae": _DETECTOR}
+_IMAGES = replace(
+    ENERGY,
+    at_least=0.7,
+    measure="8x8 digits: AUROC of the score, images with shuffled pixels",
+    config={"width": 8},
+    trainer={"steps": 200, "batch_size": 64},
+)
+TOYS = {
+    "ganomaly": _DETECTOR,
+    "reconstruction_vae": _DETECTOR,
+    "skip_ganomaly": _IMAGES,
+}

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from ganlib.data.spec import Block, DataSpec
+from ganlib.errors import ConfigError
+from ganlib.export.network import export_network
 from ganlib.models.anomaly.ganomaly import GANomaly, GANomalyConfig
+from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
 
 torch.set_num_threads(1)
@@ -119,6 +122,42 @@ def test_flags_and_categories_are_rebuilt_as_probabilities():
     _, rebuilt, _ = model.passes(3 * torch.randn(20, 5))
     assert rebuilt[:, 1].min() > 0 and rebuilt[:, 1].max() < 1
     assert torch.allclose(rebuilt[:, 2:].sum(1), torch.ones(20))
+
+
+@pytest.mark.parametrize("spec", [DataSpec.image(1, 9, 8), DataSpec.image(3, 16, 16), DataSpec.series(2, 30)])
+def test_images_and_series_are_rebuilt_by_pyramids_and_scored_in_onnx(spec):
+    torch.manual_seed(0)
+    model = GANomaly(spec, GANomalyConfig(width=4))
+    x = 2 * torch.rand(24, *spec.shape) - 1
+    start = {n: v.clone() for n, v in model.state_dict().items()}
+    Trainer(TrainerConfig(steps=3, batch_size=12, device="cpu")).fit(model, {"x": x})
+    assert all(not torch.equal(p, start[n]) for n, p in model.named_parameters())
+    with torch.no_grad():
+        codes, rebuilt, again = model.passes(x)
+        wanted = ((x - rebuilt).square() / model.context_scale.clamp_min(0.01)).flatten(1).mean(1)
+        wanted += ((codes - again).square() / model.latent_scale.clamp_min(0.01)).mean(1)
+        assert torch.allclose(model.scorer()(x), wanted, rtol=1e-5)
+        assert model.scorer().residual(x).shape == x.shape
+    assert rebuilt.shape == x.shape and codes.shape[1] == min(100, spec.dim // 4)
+    assert spec.kind == "series" or rebuilt.abs().max() <= 1
+    export_network(model.scorer(), x[:2])
+
+
+def test_images_too_small_for_a_pyramid_are_rejected_with_the_fix():
+    with pytest.raises(ConfigError, match="below 4: enlarge or pad them"):
+        create("ganomaly", DataSpec.image(1, 3, 8))
+
+
+def test_a_convolutional_critic_restarts_with_dcgan_weights():
+    torch.manual_seed(0)
+    model = GANomaly(DataSpec.image(1, 8, 8), GANomalyConfig(width=4))
+    model.critic_value.fill_(0.0)
+    before = [p.clone() for p in model.critic.parameters()]
+    model.restart_critic(Batch({"x": torch.zeros(2, 1, 8, 8)}, torch.Generator().manual_seed(2)))
+    for parameter, old in zip(model.critic.parameters(), before, strict=True):
+        assert not torch.equal(parameter, old) or bool((old == 0).all())  # biases of norms start at 0
+    first = model.critic.trunk.body[0]
+    assert bool((first.bias == 0).all()) and 0.005 < first.weight.std() < 0.05
 
 
 def test_a_copy_in_memory_scores_the_same():

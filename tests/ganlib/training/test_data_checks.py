@@ -112,7 +112,7 @@ def test_lazily_drawn_images_train_as_tensors_do(folder, tmp_path):
     ("spec", "name", "message"),
     [
         ((3,), "gan", "built for a DataSpec"),
-        (DataSpec.image(1, 8, 8), "ganomaly", "reads table"),
+        (DataSpec.image(1, 8, 8), "gail", "reads trajectory"),
         (DataSpec.vector(3), "dcgan", "reads image, series"),
         (DataSpec.tokens(5, 4), "gan", "not tokens data"),
         (DataSpec.of(Vector(5)), "seqgan", "not vector data"),
