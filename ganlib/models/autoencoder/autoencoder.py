@@ -54,18 +54,32 @@ class AutoencoderConfig(CoderConfig):
 
 
 class Coder(nn.Module):
-    """Encoder, decoder, and the mean squared error of each value of a table row (one for images and series)."""
+    """Encoder, decoder, and the mean squared error of each value of a table row (one for images and series).
+
+    With ``classes``, their probabilities follow the latents in the code.
+    """
 
     scale: Tensor
 
-    def __init__(self, spec: DataSpec, config: CoderConfig, outputs: int | None = None) -> None:
+    def __init__(self, spec: DataSpec, config: CoderConfig, classes: int = 0) -> None:
         super().__init__()
-        nets, self.spec = architecture(config.networks, spec), spec
+        nets, self.spec, self.latent_dim = architecture(config.networks, spec), spec, config.latent_dim
+        width = config.latent_dim + classes
         trunk = nets.trunk(spec.shape, 0, NetOptions(config.hidden, config.width, activation="relu"))
-        self.encoder = Headed(trunk, config.latent_dim if outputs is None else outputs)
+        self.encoder = Headed(trunk, width)
         options = NetOptions(config.hidden[::-1], config.width, activation="relu")
-        self.decoder = nets.generator(config.latent_dim, spec.shape, 0, options)
+        self.decoder = nets.generator(width, spec.shape, 0, options)
         self.register_buffer("scale", torch.ones(spec.dim))
+
+    def code(self, x: Tensor) -> Tensor:
+        """The code ``(n, latent_dim + classes)``."""
+        z, logits = self.split(x)
+        return torch.cat([z, torch.softmax(logits, 1)], 1) if logits.shape[1] else z
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents ``(n, latent_dim)``, and logits of the classes ``(n, classes)``."""
+        out = self.encoder(x)
+        return out[:, : self.latent_dim], out[:, self.latent_dim :]
 
     def decode(self, z: Tensor) -> Tensor:
         """Examples in the data's range."""
@@ -81,7 +95,7 @@ class Coder(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor:
         """The part of each value in the score: ``(n, *shape) -> (n, d)``."""
-        return self.errors(x, self.decode(self.encoder(x))) / self.scale.clamp_min(_FLOOR) / self.spec.dim
+        return self.errors(x, self.decode(self.code(x))) / self.scale.clamp_min(_FLOOR) / self.spec.dim
 
 
 class RebuildingScorer(nn.Module):
@@ -132,7 +146,7 @@ class Autoencoder(Algorithm):
 
     def loss(self, batch: Batch) -> Losses:
         """The mean squared error."""
-        rebuilt = self.coder.decode(self.coder.encoder(self.corrupt(batch)))
+        rebuilt = self.coder.decode(self.coder.code(self.corrupt(batch)))
         return Losses(reconstruction=self.coder.errors(batch.x, rebuilt, batch).mean())
 
     def validation_loss(self, batch: Batch) -> Tensor:
@@ -141,7 +155,7 @@ class Autoencoder(Algorithm):
 
     def encode(self, x: Tensor) -> Tensor:
         """The code."""
-        return self.coder.encoder(x)
+        return self.coder.code(x)
 
     def scorer(self) -> nn.Module:
         """The error of rebuilding."""
