@@ -6,7 +6,7 @@ et al., Extracting and Composing Robust Features with Denoising Autoencoders, IC
 Idea: data is pressed through a small code and rebuilt; what cannot be rebuilt is anomalous. The denoising one sees a
 corrupted copy and must rebuild the clean example, so that its error also points back to where data lie:
 
-    minimise  E ||x - g(f(c(x)))||² / d;   c(x): values set to zero (share ``mask``), Gaussian noise (deviation ``noise``)
+    minimise  E ||x - g(f(c(x)))||² / d;  c(x): values set to zero (share ``mask``), noise (deviation ``noise``)
     score     mean over values of (x - g(f(x)))², each divided by its mean in training for table rows
 
 Shapes: x ``(n, *shape)``; code ``(n, latent_dim)``.
@@ -35,8 +35,8 @@ _FLOOR, _MEMORY = 0.01, 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class CoderConfig(Config):
-    """``networks``: a row of ``nn.architecture.ARCHITECTURES``; ``hidden`` are an MLP's widths, mirrored in the decoder,
-    ``width`` the first convolution's channels."""
+    """``networks``: a row of ``nn.architecture.ARCHITECTURES``; ``hidden`` are an MLP's widths, mirrored in the
+    decoder, ``width`` the first convolution's channels."""
 
     latent_dim: Count = 8
     networks: str = "auto"

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ganlib.config import Count, Whole
@@ -37,7 +36,7 @@ class IWAEConfig(VAEConfig):
 
 
 def log_weights(vae: Bound, x: Tensor, noise: Tensor) -> Tensor:
-    """log p(x, z_i) - log q(z_i|x) of a VAE in nats, ``(n, k)``, at standard normal ``noise (k or n, k, latent_dim)``."""
+    """log p(x, z_i) - log q(z_i|x) of a VAE in nats, ``(n, k)``; ``noise (k or n, k, latent_dim)`` is normal."""
     x = x.flatten(1)
     mean, log_variance = (wide(part).unsqueeze(1) for part in vae.posterior(x))
     z = reparameterise(mean, log_variance, noise)

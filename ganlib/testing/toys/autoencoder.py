@@ -10,6 +10,7 @@ import torch
 from ganlib.data.spec import DataSpec
 from ganlib.models.gan.semi_supervised import with_labels
 from ganlib.testing.problems import ring
+from ganlib.testing.toys.images import ENERGY
 from ganlib.testing.toys.points import RING
 from ganlib.testing.toys.tables import FACTOR
 
@@ -60,5 +61,11 @@ TOYS = {
         baseline=lambda seed: 0.15,
         config={"latent_dim": 1, "clusters": 8, "hidden": (64, 64), "critic_hidden": (64, 64)},
         trainer={"steps": 1200, "batch_size": 128},
+    ),
+    "vq_vae": replace(
+        ENERGY,
+        measure="8x8 digits: AUROC of the score, images with shuffled pixels",
+        config={"width": 16, "codes": 32},
+        trainer={"steps": 400, "batch_size": 64},
     ),
 }
