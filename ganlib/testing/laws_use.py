@@ -42,7 +42,7 @@ def abilities(case: Case) -> None:
     data = case.data(rows=5)
     x, labels = data["x"], (data["y"],) if model.by_class and "y" in data else ()
     with torch.no_grad():
-        if isinstance(model, Predicts):
+        if isinstance(model, Predicts) and can(model, Predicts):
             expect(model.classify(x).shape == (5,), "classify does not return one class for each example")
         if isinstance(model, HasDensity):
             expect(model.log_prob(x).shape == (5,), "log_prob does not return one number for each example")

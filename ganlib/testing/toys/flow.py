@@ -33,14 +33,13 @@ def _test_log_likelihood(algorithm: Any, seed: int) -> float:
     return float(algorithm.log_prob(moons(2000, seed + 500)).mean())
 
 
-TOYS = {
-    "glow": Toy(
-        data=lambda seed: {"x": moons(2000, seed)},
-        spec=DataSpec.vector(2),
-        level=_test_log_likelihood,
-        at_least=-1.55,
-        measure="held-out log-likelihood, nats",
-        baseline=_gaussian_log_likelihood,
-        trainer={"epochs": 60, "batch_size": 256},
-    )
-}
+_MOONS = Toy(
+    data=lambda seed: {"x": moons(2000, seed)},
+    spec=DataSpec.vector(2),
+    level=_test_log_likelihood,
+    at_least=-1.55,
+    measure="held-out log-likelihood, nats",
+    baseline=_gaussian_log_likelihood,
+    trainer={"epochs": 60, "batch_size": 256},
+)
+TOYS = {"glow": _MOONS, "realnvp": _MOONS, "nice": _MOONS}

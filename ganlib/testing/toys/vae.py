@@ -15,5 +15,6 @@ _VAE = replace(
 TOYS = {
     "vae": _VAE,
     "aa_vae": _VAE,
+    "iwae": replace(_VAE, trainer={"epochs": 100, "batch_size": 64}),
     "cvae": replace(LABELLED, config={"latent_dim": 4, "hidden": (64, 32)}, trainer={"epochs": 60, "batch_size": 64}),
 }

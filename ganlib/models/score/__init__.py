@@ -1,0 +1,1 @@
+"""Models of the gradient of the log-density."""
