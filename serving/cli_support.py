@@ -64,7 +64,8 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
     """
     debug = debug or os.environ.get("GANLIB_DEBUG", "") not in ("", "0")
     previous = signal.signal(signal.SIGTERM, _terminate)
-    before, interrupted = signal.getsignal(signal.SIGINT), _noted_interrupts()
+    before = signal.getsignal(signal.SIGINT)
+    _note_interrupts()
     hook, sys.unraisablehook = sys.unraisablehook, _raise_again
     try:
         result = run()
@@ -78,8 +79,7 @@ def run_cli(run: Callable[[], Any], debug: bool = False) -> int:
             return _say("interrupted; the same command continues where it can", 130)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
-        # An interrupt during an import may surface as an unrelated error.
-        if interrupted and not hasattr(error, "exit_code"):
+        if was_interrupted(error):
             return _say("interrupted; the same command continues where it can", 130)
         if debug:
             print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
@@ -104,17 +104,24 @@ def _raise_again(lost: Any) -> None:
         threading.Timer(0.01, signal.pthread_kill, (threading.main_thread().ident, number)).start()
 
 
-def _noted_interrupts() -> list[int]:
-    """A list that records interrupts before they are raised as usual; ignored interrupts stay ignored."""
-    noted: list[int] = []
+_noted: list[int] = []
+
+
+def _note_interrupts() -> None:
+    """Record interrupts before they are raised as usual; ignored interrupts stay ignored."""
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        noted.append(number)
+        _noted.append(number)
         raise KeyboardInterrupt
 
+    _noted.clear()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    return noted
+
+
+def was_interrupted(error: Exception) -> bool:
+    """Whether an unrelated error comes from an interrupt, as one that arrives during an import may."""
+    return bool(_noted) and not hasattr(error, "exit_code")
 
 
 def _described(error: Exception) -> tuple[str, int]:

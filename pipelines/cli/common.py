@@ -11,7 +11,7 @@ import typer
 
 from pipelines.errors import Interrupted, UsageError, cannot_write
 from pipelines.references import in_registry
-from serving.cli_support import Options, Terminated
+from serving.cli_support import Options, Terminated, was_interrupted
 from serving.options import LOCATION
 from serving.secrets import without_secrets
 from serving.wording import shown
@@ -58,9 +58,11 @@ class Verbs(Options):
             raise _interrupted("interrupted", ctx, 130) from error
         except Terminated as error:
             raise _interrupted("terminated", ctx, 143) from error
-        except OSError as error:
+        except Exception as error:
+            if was_interrupted(error):
+                raise _interrupted("interrupted", ctx, 130) from error
             # Without a file name: a closed pipe or a service.
-            if error.filename is None:
+            if not isinstance(error, OSError) or error.filename is None:
                 raise
             fix = "fix its permissions or choose another place"
             raise cannot_write(error.filename, error, fix, "read or write") from error

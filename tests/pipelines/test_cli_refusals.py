@@ -244,7 +244,20 @@ def test_an_interrupted_verb_says_what_the_next_call_does(ganlib, home, monkeypa
         refused(ganlib(verb, *given), code, how, words)
 
 
-def test_ctrl_c_ends_quietly_with_130(template, tmp_path):
+LATER = (
+    "    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n    return fit(*args, **kwargs)\n"
+)
+# As where the interrupt arrives while a module is imported, and the importer reports an error of its own.
+AS_ANOTHER_ERROR = (
+    "    try:\n"
+    "        os.kill(os.getpid(), signal.SIGINT)\n"
+    "    except KeyboardInterrupt as error:\n"
+    "        raise RuntimeError('half imported') from error\n"
+)
+
+
+@pytest.mark.parametrize("during", [LATER, AS_ANOTHER_ERROR], ids=["in a step", "as another error"])
+def test_ctrl_c_ends_quietly_with_130(template, tmp_path, during):
     shutil.copy(template / "data.csv", tmp_path / "data.csv")
     code = (
         "import os, signal, sys, threading\n"
@@ -254,8 +267,7 @@ def test_ctrl_c_ends_quietly_with_130(template, tmp_path):
         "import ganlib.training.trainer as trainer\n"
         "fit = trainer.Trainer.fit\n"
         "def interrupted(*args, **kwargs):\n"
-        "    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
-        "    return fit(*args, **kwargs)\n"
+        f"{during}"
         "trainer.Trainer.fit = interrupted\n"
         "from pipelines.cli import main\n"
         "sys.exit(main())"
