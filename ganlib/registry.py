@@ -84,6 +84,11 @@ class Entry:
 
 
 _ENTRIES: dict[str, Entry] = {}
+# Methods that people ask for by name and that the library holds as functions only.
+_LIBRARY_ONLY = {
+    "anogan": "each of its scores is a search of hundreds of gradient steps: train a GAN and call "
+    "ganlib.detect.search_scores(model, x) in Python, or take egbad, whose encoder replaces the search",
+}
 
 
 def register(
@@ -205,6 +210,8 @@ def entry(name: str) -> Entry:
     _load_all()
     if name not in _ENTRIES:
         plain = str(name).lower().replace("-", "_").replace(" ", "_")
+        if plain in _LIBRARY_ONLY:
+            raise ConfigError(f"{name!r} is neither registered nor sealed, because {_LIBRARY_ONLY[plain]}")
         short = [known for known in _ENTRIES if _shorthand(known) == plain]  # lsgan is two
         close = list(dict.fromkeys(short + difflib.get_close_matches(plain, _ENTRIES, n=3))) or sorted(_ENTRIES)
         raise ConfigError(f"no model is called {name!r}; did you mean {', '.join(close)}? `ganlib models` lists all")

@@ -242,6 +242,19 @@ class Game(nn.Module):
             losses |= feature_matching(real, fake, batch, options.feature_matching, self.suffix)
         return losses
 
+    def opposite_loss(self, batch: Batch, sides: Sides) -> Losses:
+        """The side of a player who produces ``sides.real``, as an encoder does of pairs, and wants it taken for made.
+
+        It is the generator's side with real and made exchanged and the critic's score negated, hence only for
+        objectives that are symmetric in this: the logistic, hinge and Wasserstein ones.
+        Source: Donahue et al., Adversarial Feature Learning, arXiv 1605.09782, section 3.4.
+        """
+        score = self.play(batch, sides).score
+        play = self._play(lambda x: -score(x), Sides(sides.made, sides.real, sides.condition))
+        name = f"opposite{self.suffix}"
+        weights = {name: self.rules.options.adversarial}
+        return Losses(weights=weights, **{name: self.objective.generator(play)})
+
     def _unrolled(self, batch: Batch, sides: Sides) -> Callable[..., Tensor]:
         assert self.critic is not None
         return unrolled(

@@ -4,6 +4,7 @@ from ganlib.detect.adapters import as_detector
 from ganlib.detect.base import BaseDetector
 from ganlib.detect.estimators import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
 from ganlib.detect.pyod_adapter import PyODAdapter, to_pyod
+from ganlib.detect.search import search_scores
 from ganlib.detect.selection import Comparison, compare_detectors, contrast, permuted_columns
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "compare_detectors",
     "contrast",
     "permuted_columns",
+    "search_scores",
     "to_pyod",
 ]

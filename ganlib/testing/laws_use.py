@@ -44,7 +44,7 @@ def abilities(case: Case) -> None:
     with torch.no_grad():
         if isinstance(model, Predicts) and can(model, Predicts):
             expect(model.classify(x).shape == (5,), "classify does not return one class for each example")
-        if isinstance(model, HasDensity):
+        if isinstance(model, HasDensity) and can(model, HasDensity):
             expect(model.log_prob(x).shape == (5,), "log_prob does not return one number for each example")
         if isinstance(model, Translates):
             found, wanted = tuple(model.translate(x).shape), (5, *_other(case).shape)

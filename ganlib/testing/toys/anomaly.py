@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ganlib.testing.toys.images import ENERGY
+from ganlib.testing.toys.points import RING
 from ganlib.testing.toys.tables import FACTOR
 
 _DETECTOR = replace(FACTOR, config={"latent_dim": 3}, trainer={"epochs": 80, "batch_size": 64})
@@ -19,4 +20,10 @@ TOYS = {
     "ganomaly": _DETECTOR,
     "reconstruction_vae": _DETECTOR,
     "skip_ganomaly": _IMAGES,
+    "egbad": replace(
+        RING,
+        at_least=0.15,
+        config={"latent_dim": 2, "hidden": (128, 128), "learning_rate": 1e-3},
+        trainer={"steps": 1000, "batch_size": 128, "ema": 0.99},
+    ),
 }

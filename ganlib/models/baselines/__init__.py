@@ -1,0 +1,1 @@
+"""Baselines: maximum-likelihood densities, printed beside the figures of other models."""

@@ -1,0 +1,1 @@
+"""Energy models: Boltzmann machines, and the auto-encoders of their time."""
