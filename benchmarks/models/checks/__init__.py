@@ -11,9 +11,11 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
-from benchmarks.models.checks import classes, estimates, images, mixtures
+from benchmarks.models.checks import classes, estimates, images, latents, mixtures
 from benchmarks.models.checks.check import Check
 
 CHECKS: dict[str, Check] = {
-    check.name: check for rows in (mixtures.ROWS, estimates.ROWS, images.ROWS, classes.ROWS) for check in rows
+    check.name: check
+    for rows in (mixtures.ROWS, estimates.ROWS, images.ROWS, classes.ROWS, latents.ROWS)
+    for check in rows
 }
