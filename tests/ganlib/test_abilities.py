@@ -19,7 +19,7 @@ def test_every_model_claims_what_its_class_has():
 
 
 def test_a_density_is_claimed_only_with_log_prob():
-    assert list_models("density") == ["glow"]
+    assert list_models("density") == ["glow", "nice", "realnvp"]
     assert HasDensity not in entry("vae").abilities and not hasattr(VAE, "log_prob")
 
 

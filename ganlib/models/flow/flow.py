@@ -13,8 +13,8 @@ places. Shapes: x, z ``(n, d)``, d >= 2.
 Defaults: 8 couplings of two layers of 64 units, Adam 1e-3.
 Deviations: places are reversed, not masked in a chequerboard, since vectors have no neighbours; Real NVP has Glow's
 ActNorm, initialised from the first batch, where its paper has batch norm; a Gaussian prior for NICE too (its paper
-prefers the logistic one for some data); scales are bounded by tanh. Flags and one-hots get Gaussian noise of deviation
-``noise`` in training, because a density of discrete values has no bound.
+prefers the logistic one for some data); scales are bounded by tanh. Flags, one-hots and what is constant in the first
+batch get Gaussian noise of deviation ``noise`` in training, because a density of discrete values has no bound.
 The score is -log p(x); ``score="typicality"`` is its distance from the mean over training batches, which also finds
 examples that are *more* likely than usual ones: a flow gives such to data off the distribution.
 """
@@ -46,7 +46,7 @@ _MEMORY = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig(Config):
-    """``flow_steps``: couplings; ``noise``: deviation of the noise on flags and one-hots in training."""
+    """``flow_steps``: couplings; ``noise``: deviation of the noise on discrete values in training."""
 
     flow_steps: Count = 8
     hidden: tuple[Count, ...] = (64, 64)
@@ -83,7 +83,7 @@ class ActNorm(Layer):
         """Mean 0 and variance 1."""
         if self.initialised:
             self.shift.copy_(-x.mean(0))
-            self.log_scale.copy_(-x.std(0).clamp_min(1e-3).log())
+            self.log_scale.copy_(-x.std(0).clamp_min(0.05).log())  # an almost constant value is not blown up
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Towards the latent."""
@@ -179,15 +179,17 @@ class Flow(Algorithm):
         return (Phase("flow", self.loss),)
 
     def prepare(self, batch: Batch) -> None:
-        """Data-dependent initialisation from the first batch, layer by layer."""
+        """Data-dependent initialisation from the first batch, layer by layer; what is constant there gets noise."""
+        constant = batch.x.std(0) < self.config.noise
+        self.discrete.copy_(torch.where(constant, torch.ones_like(self.discrete), self.discrete))
         x = self.noisy(batch)
         for layer in cast("Sequence[Layer]", self.layers):
             layer.initialise(x)
             x, _ = layer(x)
 
     def noisy(self, batch: Batch) -> Tensor:
-        """The batch's examples, flags and one-hots with noise."""
-        if not self.config.noise or len(positions(self.spec.blocks, "number", self.spec.dim)) == self.spec.dim:
+        """The batch's examples, with noise on flags, one-hots and constants."""
+        if not self.config.noise:
             return batch.x
         return batch.x + self.config.noise * self.discrete * batch.randn(self.spec.dim)
 

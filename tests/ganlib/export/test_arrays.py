@@ -155,7 +155,7 @@ def test_an_unknown_class_fails_instead_of_becoming_another(images):
         ("gan", POINTS, ["a"], False, "not conditioned on the class"),
         ("gan", POINTS, None, True, "bytes are for images"),
         ("cvae", entry("cvae").toy.spec, ["a", "b", "c"], False, "table rows"),
-        ("glow", POINTS, None, False, "no sampler"),
+        ("autoencoder", POINTS, None, False, "no sampler"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, spec, classes, as_bytes, words):

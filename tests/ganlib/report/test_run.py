@@ -102,9 +102,9 @@ def test_points_alone(tmp_path):
     model = create("gan", DataSpec.vector(2), hidden=(8,))
     history = Trainer(TrainerConfig(steps=2)).fit(model, {"x": ring(64, 0)[0]})
     assert picture_run(model, history, tmp_path)["points"].is_file()
-    flow = create("glow", DataSpec.vector(2))
-    history = Trainer(TrainerConfig(steps=2)).fit(flow, {"x": ring(64, 0)[0]})
-    assert set(picture_run(flow, history, tmp_path)) == {"curves"}
+    coder = create("autoencoder", DataSpec.vector(2))
+    history = Trainer(TrainerConfig(steps=2)).fit(coder, {"x": ring(64, 0)[0]})
+    assert set(picture_run(coder, history, tmp_path)) == {"curves"}
 
 
 def test_norms_are_those_before_clipping():
