@@ -71,7 +71,7 @@ def _cyclegan(seed: int) -> Any:
     if seed not in _CYCLES:
         toy = TOYS["cyclegan"]
         options = {"batch": 16, "ema": 0.98, **toy.config}
-        _CYCLES[seed] = fit("cyclegan", _GREY, inverted(seed), seed, 800, **options)[0].eval()
+        _CYCLES[seed] = fit("cyclegan", _GREY, inverted(seed), seed, 400, **options)[0].eval()
     return _CYCLES[seed]
 
 
