@@ -117,8 +117,8 @@ TOYS = {
         INVERTED,
         # The identity loss asks for what these domains forbid: that dark stays dark. 8 pixels are not halved.
         config={"width": 16, "blocks": 2, "halvings": 0, "layers": 1, "learning_rate": 2e-3, "identity": 0.0},
-        # Nothing in the objective tells the negative from another bijection, and a training may end in one: seeds 0 to 2
-        # reach 0.63, 0.95 and 0.86.
+        # Nothing in the objective tells the negative from another bijection, and a training may end in one: seeds 0
+        # to 2 reach 0.63, 0.95 and 0.86.
         two_of_five=True,
     ),
     "discogan": replace(_PAIR, config={"learning_rate": 5e-4}),
