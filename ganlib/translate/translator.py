@@ -107,7 +107,7 @@ class Translator(BaseEstimator):
                 readers.append(reader)
                 examples.append(reader.select(reader.open(given)))
             rows = len(examples[0]), len(examples[1])
-            check_kinds(model.name, *readers, rows, paired)
+            check_kinds(model.name, readers[0], readers[1], rows, paired)
             *chosen, held = split(rows, paired, self.validation_fraction, seed)
             for reader, domain, own in zip(readers, examples, chosen, strict=True):
                 reader.fit(reader.take(domain, own))

@@ -36,8 +36,8 @@ def expected_ports(checked: Checked) -> tuple[Ports, Ports]:
         kind = _NUMBERS[checked.example.dtype], tuple(checked.example.shape)
         return {"x": kind, "alpha": ("float", None)}, _SCORES
     if isinstance(checked, Translator):
-        fed, made = ((_NUMBERS[e.dtype], tuple(e.shape)) for e in (checked.example, checked.result))
-        return {"x": fed}, {"y": made}
+        taken, given = checked.example, checked.result
+        return {"x": (_NUMBERS[taken.dtype], tuple(taken.shape))}, {"y": (_NUMBERS[given.dtype], tuple(given.shape))}
     inputs: Ports = {} if checked.kind == "encoder" else {"z": ("float", (checked.latent_dim,))}
     if checked.conditions:
         inputs["condition"] = ("string", ())

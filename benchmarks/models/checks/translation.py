@@ -1,7 +1,14 @@
-"""Checks of translators, on scikit-learn's digits and on points."""
+"""Checks of translators, on scikit-learn's digits and on points.
+
+CycleGAN without pairs may end in another bijection than the negative, with other labels: seed 0 does. Tried besides
+the recorded setting (distance saved): one halving of the sides, 400 steps (seeds 0, 1, 2: .92, .70, .73) and 800 steps
+(seeds 1, 2: .70, .73); a single residual block at half the rate, 600 steps (seeds 0, 2: .96, .60); the identity loss of
+0.5 (seed 1: .54).
+"""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -71,7 +78,7 @@ def _cyclegan(seed: int) -> Any:
     if seed not in _CYCLES:
         toy = TOYS["cyclegan"]
         options = {"batch": 16, "ema": 0.98, **toy.config}
-        _CYCLES[seed] = fit("cyclegan", _GREY, inverted(seed), seed, 800, **options)[0].eval()
+        _CYCLES[seed] = fit("cyclegan", _GREY, inverted(seed), seed, 400, **options)[0].eval()
     return _CYCLES[seed]
 
 
@@ -92,6 +99,7 @@ def _labels_kept(seed: int) -> Figures:
 
 
 # ---------------------------------------------------------------- DiscoGAN: ten modes to ten modes
+@functools.cache
 def _bijective(seed: int) -> Figures:
     """Modes of ten in a row sent one-to-one to ten on a circle; baseline: without reconstruction."""
     data = {"x": domain(8192, seed, "a", 10)[0], "x_b": domain(8192, seed + 1, "b", 10)[0]}
@@ -113,4 +121,7 @@ ROWS = (
           _labels_kept),
     Check("D3", "discogan", "modes of 10 in a row sent one-to-one to 10 on a circle", "without reconstruction", 0.9,
           _bijective),
+    # Not the paper's finding: on Gaussians this far apart the plain game finds a bijection as well.
+    Check("D3 coupling", "discogan", "modes of 10 sent one-to-one, gain by reconstruction", "without reconstruction",
+          0.1, _bijective, gain=True),
 )  # fmt: skip

@@ -81,7 +81,7 @@ def test_a_pyramid_judges_each_scale():
 
 
 def test_images_too_small_are_rejected_with_the_fix():
-    with pytest.raises(ConfigError, match="needs sides of 24: use fewer layers"):
+    with pytest.raises(ConfigError, match="needs sides of 24: set layers=2"):
         PatchCritic((1, 16, 16))
     with pytest.raises(ConfigError, match="sides from 4"):
         UNet((1, 3, 3), (1, 8, 8), SMALL)
