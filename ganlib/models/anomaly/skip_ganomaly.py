@@ -3,8 +3,8 @@
 Paper: Akcay, Atapour-Abarghouei & Breckon, Skip-GANomaly: Skip Connected and Adversarially Trained Encoder-Decoder
 Anomaly Detection, arXiv 1901.08954, 2019 (IJCNN).
 
-Idea: connections between the levels of encoder and decoder rebuild fine detail; the critic's features f tell normal
-images from others:
+Idea: connections between the levels of encoder and decoder rebuild fine detail; the critic's features f
+separate normal images from others:
 
     x^ = G(x + noise)
     generator: w_adv · -log D(x^) + w_con · |x - x^| + w_lat · ||f(x) - f(x^)||²             (equations 1 to 4)
