@@ -11,9 +11,11 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
-from benchmarks.models.checks import classes, estimates, images, mixtures
+from benchmarks.models.checks import classes, detectors, estimates, images, mixtures
 from benchmarks.models.checks.check import Check
 
 CHECKS: dict[str, Check] = {
-    check.name: check for rows in (mixtures.ROWS, estimates.ROWS, images.ROWS, classes.ROWS) for check in rows
+    check.name: check
+    for rows in (mixtures.ROWS, estimates.ROWS, images.ROWS, classes.ROWS, detectors.ROWS)
+    for check in rows
 }
