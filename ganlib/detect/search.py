@@ -34,7 +34,7 @@ def search_scores(
         raise ConfigError(
             f"steps ({steps}) is at least 1, weight ({weight}) in [0, 1] and learning_rate ({learning_rate}) above 0"
         )
-    critic = getattr(model, "critic", None)
+    critic: Any = getattr(model, "critic", None)
     if not hasattr(critic, "features") or not hasattr(model, "sampler"):
         raise ConfigError(f"{type(model).__name__} has no generator and critic with features to search in: give a GAN")
     if model.spec.condition or any(block.kind != "number" for block in model.spec.blocks):

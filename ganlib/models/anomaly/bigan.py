@@ -20,7 +20,7 @@ Deviations: Adam 2e-4 (authors: 1e-5, with weights averaged at 0.999); no batch 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,8 @@ class BiGANScorer(nn.Module):
 
     def __init__(self, model: BiGAN) -> None:
         super().__init__()
-        self.encoder, self.generator, self.critic = model.encoder, model.generator, model.game.critic
+        self.encoder, self.generator = model.encoder, model.generator
+        self.critic: Any = model.game.critic
         self.spec, self.config = model.spec, model.config
 
     def rebuild(self, x: Tensor) -> tuple[Tensor, Tensor]:

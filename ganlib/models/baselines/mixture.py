@@ -45,6 +45,10 @@ class MixtureConfig(Config):
 class MixtureSampler(Sampler):
     """``z (n, 1 + d)``: the component by the first value, the example by the others."""
 
+    edges: Tensor
+    means: Tensor
+    roots: Tensor
+
     def __init__(self, model: Mixture) -> None:
         super().__init__()
         self.shape, self.latent_dim = model.spec.shape, 1 + model.spec.dim
