@@ -38,7 +38,7 @@ _WORDING = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), 
 class Config:
     """Base of every configuration. Subclasses are frozen keyword-only dataclasses of plain values.
 
-    Lists become tuples, NumPy's numbers Python's, and whole numbers floats where an option's type asks for it; nothing
+    Lists become tuples, NumPy's numbers Python's, and whole numbers floats where an option's type needs it; nothing
     else is converted. Raises ConfigError on a value of another type or out of the option's range.
     """
 

@@ -1,4 +1,4 @@
-"""What estimators share: ranges of parameters, options given twice, the training run, and a refused fit."""
+"""What estimators share: ranges of parameters, options given twice, the training run, and a fit that fails."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _ranges(kind: Any) -> dict[str, Any]:
     return {name: hints[name] for name in kind._get_param_names()}
 
 
-def refuse_twice(parameters: Mapping[str, Any], options: Mapping[str, Any] | None, within: str = "options") -> None:
+def reject_twice(parameters: Mapping[str, Any], options: Mapping[str, Any] | None, within: str = "options") -> None:
     """Raise ConfigError where an option is given both by itself and within ``options``."""
     if both := sorted(parameters.keys() & (options or {}).keys()):
         raise ConfigError(f"{both[0]} is given twice, by itself and in {within}: leave one out")
@@ -72,7 +72,7 @@ def estimator_parameters(
     inner = parameters.pop("options", None) or {}
     if not isinstance(inner, Mapping):
         raise ConfigError(f"options are a mapping from the model's options to values, not {inner!r}")
-    refuse_twice({**options, **{k: v for k, v in parameters.items() if v is not None}}, inner)
+    reject_twice({**options, **{k: v for k, v in parameters.items() if v is not None}}, inner)
     lent = {name: value for name, value in options_of(model).items() if name not in parameters}
     if merged := {**lent, **inner, **options}:
         chosen.options(merged)
@@ -90,7 +90,7 @@ def seed_of(random_state: Any) -> int:
 
 
 @contextmanager
-def kept_when_refused(estimator: object) -> Iterator[None]:
+def unchanged_on_error(estimator: object) -> Iterator[None]:
     """An estimator whose fit fails is left with the attributes it had: what was fitted before still answers."""
     before = dict(vars(estimator))
     try:

@@ -1,4 +1,4 @@
-"""How estimators train: what the caller states, then what the model's entry states, then what the data's size asks for.
+"""How estimators train: what the caller states, then the model's entry, then what follows from the data's size.
 
 One rule for all: a run goes on for ``wait`` steps without a better validation loss, which is read about every ``every``
 steps; ``patience`` is the number of those readings. A Trainer used by itself has no patience, since it may have no
@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ganlib.errors import ConfigError
-from ganlib.estimator import TrainerOptions, refuse_twice
+from ganlib.estimator import TrainerOptions, reject_twice
 from ganlib.registry import Entry
 from ganlib.training import Algorithm, History, Trainer, TrainerConfig
 from ganlib.training.callbacks import Callback, ProgressBar
@@ -50,7 +50,7 @@ class Recipe:
 
 DETECTION = Recipe(steps=3000, every=50, wait=600, whole_epochs=True)
 # A detector stops as soon as its loss stands still. A generator's loss may fall slowly for long: it waits longer, but
-# not on a handful of rows, which the budget would have it learn by heart.
+# not on a handful of rows, which the budget would have it memorise.
 GENERATION = Recipe(steps=2000, every=100, wait=1000, few=600)
 # Without pairs there is no loss to stop by.
 TRANSLATION = Recipe(steps=4000, every=100, wait=1000)
@@ -80,14 +80,14 @@ class Training:
         named = {name: getattr(estimator, name) for name in (*BUDGET, "batch_size", "patience")}
         given = {name: value for name, value in named.items() if value is not None}
         changed = {"random_state": estimator.random_state != 0, "device": estimator.device != "auto"}
-        refuse_twice(given | {name: True for name, other in changed.items() if other}, trainer, "trainer")
+        reject_twice(given | {name: True for name, other in changed.items() if other}, trainer, "trainer")
         if set(BUDGET) & given.keys() and set(BUDGET) & trainer.keys():
             raise ConfigError("steps and epochs are both given, one by itself and one in trainer: leave one out")
         bar = (ProgressBar(f"training {model.name}"),) if estimator.verbose else ()
         return cls(model, usual, given, trainer, seed, estimator.device, bar + callbacks)
 
-    def config(self, rows: int, watched: bool) -> TrainerConfig:
-        """The configuration for ``rows`` to train on; ``watched`` is whether there are validation rows to judge by.
+    def config(self, rows: int, validated: bool) -> TrainerConfig:
+        """The configuration for ``rows`` to train on; ``validated`` is whether there are validation rows to judge by.
 
         Without them, only a patience stated in ``trainer`` is kept, so that the Trainer warns that it has no effect.
         """
@@ -101,7 +101,7 @@ class Training:
         elif "epochs" not in options:
             options |= self.usual.budget(options.pop("steps", self.usual.steps), rows, size, batches)
         options |= {"random_state": self.seed, "device": self.device, **stated}
-        if not watched:
+        if not validated:
             options["patience"] = self.trainer.get("patience", 0)
         return TrainerConfig.from_dict(options)
 
@@ -117,9 +117,9 @@ class Training:
         self, algorithm: Algorithm, data: Mapping[str, Tensor], validation: Mapping[str, Tensor], least: int = 1
     ) -> History:
         """Train, with early stopping if there are ``least`` validation rows and the model has a validation loss."""
-        watched = len(validation["x"]) >= least and algorithm.validates
-        trainer = Trainer(self.config(len(data["x"]), watched), self.callbacks)
-        return trainer.fit(algorithm, data, validation if watched else None)
+        validated = len(validation["x"]) >= least and algorithm.validates
+        trainer = Trainer(self.config(len(data["x"]), validated), self.callbacks)
+        return trainer.fit(algorithm, data, validation if validated else None)
 
 
 def _opened(trainer: TrainerOptions) -> tuple[dict[str, Any], tuple[Callback, ...]]:

@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """What the model's sampler can be told: classes, attributes."""
+        """Conditions of the model's sampler: classes, attributes."""
         return getattr(self.build, "takes", ())
 
     def options(self, given: Mapping[str, Any] | None = None) -> Config:
@@ -75,9 +75,9 @@ class Entry:
             )
         if spec.attributes and "attributes" not in self.takes:
             able = ", ".join(e.name for e in entries("augmenter") if "attributes" in e.takes)
-            raise ConfigError(f"model {self.name!r} cannot be told attributes; these can: {able}")
+            raise ConfigError(f"model {self.name!r} cannot be conditioned on attributes; these can: {able}")
         if "c" in spec.fields and not spec.attributes and "attributes" in self.takes:
-            raise ConfigError(f"model {self.name!r} is told attributes c, a Vector; this spec has {spec.fields['c']!r}")
+            raise ConfigError(f"model {self.name!r} takes attributes c, a Vector; this spec has {spec.fields['c']!r}")
         model = self.build(spec, self.options(config))
         model.registered = self.name
         return model

@@ -63,9 +63,9 @@ def checked(file: Path) -> Artifact:
     if file.suffix != ".onnx":
         raise UsageError(f"{file} is no sealed artifact: its name must end in .onnx")
     artifact = load_artifact(file)
-    asked = [word for word in ("attributes", "examples") if artifact.metadata.get(word)]
-    if artifact.kind not in ("detector", "augmenter") or artifact.modality not in HELD or asked:
-        what = f"{artifact.kind} of modality {artifact.modality}" + (f" that needs {asked[0]}" if asked else "")
+    needs = [word for word in ("attributes", "examples") if artifact.metadata.get(word)]
+    if artifact.kind not in ("detector", "augmenter") or artifact.modality not in HELD or needs:
+        what = f"{artifact.kind} of modality {artifact.modality}" + (f" that needs {needs[0]}" if needs else "")
         raise UsageError(
             f"{file} is an {what}; the registry holds detectors, and augmenters by class, of tables, images and series"
         )

@@ -65,18 +65,18 @@ class RegistrySource:
     def __init__(self, registry: Registry, uri: str, every: float = 5.0) -> None:
         self.registry, self.uri, self.every = registry, uri, every
         self._last: Resolved | None = None
-        self._asked = self._noted = 0.0
+        self._checked = self._noted = 0.0
 
     def current(self) -> tuple[Path, str, str, str]:
         """(path, sha256, name, version) that the alias points at; each file is downloaded only once."""
-        if self._last is None or time.monotonic() - self._asked >= self.every:
+        if self._last is None or time.monotonic() - self._checked >= self.every:
             try:
                 self._ask()
             except RegistryDown as error:
                 if self._last is None:
                     raise
                 log.warning("%s; continuing with %s version %s", error, self._last.name, self._last.version)
-            self._asked = time.monotonic()
+            self._checked = time.monotonic()
         assert self._last is not None
         return self._last.path, self._last.sha256, self._last.name, self._last.version
 

@@ -217,17 +217,17 @@ def judge(
     known = holder is registry or name in registry.names()
     current = registry.aliases(name).get("champion") if known else None
     challenger = holder.version(name, version) if version else holder.by_alias(name, "challenger")
-    asked = {k: v for k, v in policy.get(challenger.tags.get("task", ""), {}).items() if v is not False}
+    required = {k: v for k, v in policy.get(challenger.tags.get("task", ""), {}).items() if v is not False}
     try:
         resolved = holder.resolve(f"models:/{name}/{challenger.version}", fresh=True)
         artifact = load_artifact(resolved.path, resolved.sha256)
     except IntegrityError as error:
         # The other gates need an intact file.
         return Verdict(name, challenger.version, (Gate("integrity", False, str(error), "verified"),)), current
-    found = [Gate("integrity", True, f"sha-256 {artifact.sha256[:12]}", "verified")] if "integrity" in asked else []
+    found = [Gate("integrity", True, f"sha-256 {artifact.sha256[:12]}", "verified")] if "integrity" in required else []
     case = _Case(challenger, registry.version(name, current) if current else None, artifact)
     checks = CHECKS[artifact.kind]
-    found += [checks[key](case, value) for key, value in asked.items() if key != "integrity"]
+    found += [checks[key](case, value) for key, value in required.items() if key != "integrity"]
     return Verdict(name, challenger.version, tuple(found)), current
 
 
@@ -237,13 +237,13 @@ def next_step(trained: Trained, chosen: Settings) -> str:
     if not isinstance(extra, DetectorDetails):
         return f"next: ganlib promote {trained.name}"
     before = f"warning: {extra.doubt}\n" if extra.doubt else ""
-    asked = load_gates(chosen.registry.gates)["detector"].get("alpha_supported", False)
-    wanted = chosen.calibration.alpha if asked is True else float(asked)
-    if trained.alpha_min is None or asked is False or supported(trained.alpha_min, wanted):
+    required = load_gates(chosen.registry.gates)["detector"].get("alpha_supported", False)
+    wanted = chosen.calibration.alpha if required is True else float(required)
+    if trained.alpha_min is None or required is False or supported(trained.alpha_min, wanted):
         return f"{before}next: ganlib promote {trained.name}"
     # Rounded up, so that the printed value is supported.
     least = math.ceil(trained.alpha_min * 1000) / 1000
-    larger = f"train again with --alpha {least:g} or more, or" if asked is True else "train again"
+    larger = f"train again with --alpha {least:g} or more, or" if required is True else "train again"
     return (
         f"{before}`ganlib promote {trained.name}` would be rejected (gate alpha_supported): {wanted:g} needs "
         f"{rows_for(wanted):,} calibration rows, there were {extra.calibration_rows:,}\n"

@@ -222,7 +222,7 @@ class Ledger:
             crash_point("ledger_closed")
 
     def _changed(self, before: str | None) -> TryAgain:
-        was, now = (f"version {v}" if v else "nobody" for v in (before, self.champion()))
+        was, now = (f"version {v}" if v else "no version" for v in (before, self.champion()))
         return TryAgain(
             f"the champion of {self.name!r} was {was} when the gates began and is {now} now: another process moved it. "
             f"See `ganlib history {self.name}` and try again"

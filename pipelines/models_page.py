@@ -22,7 +22,7 @@ def models_page(found: list[Entry]) -> str:
     """Every model and objective: what it is for, its defaults, its level in the tests, its check, and its gaps."""
     found = sorted(found, key=lambda entry: entry.name)
     head = ["# Models", "Written by `ganlib models --markdown`; a test keeps it true. *Level* is what `make test-full` "
-            "asks of the worst of three seeds on the model's toy problem. *Exports* are what can be sealed to ONNX.",
+            "requires of the worst of 3 seeds on the model's toy problem. *Exports* are what can be sealed to ONNX.",
             "", "| name | task | data | exports | level | paper |", "|---|---|---|---|---|---|"]  # fmt: skip
     rows = [
         f"| `{e.name}` | {', '.join(e.tasks)} | {', '.join(e.modalities)} | {_exports(e)} "

@@ -74,7 +74,7 @@ def _normal_values(values: np.ndarray, counts: np.ndarray, label: str, normal: s
         if not chosen:
             shown = listed([str(v) for v in values[np.argsort(-counts)]], 20)
             raise DataError(f"label column {label!r} holds no value {normal!r}; its values are {shown}")
-        return chosen, "as asked"
+        return chosen, "as given"
     known = [v for v in values if v.lower() in NORMAL_WORDS or _same_number(v, "0")]
     return (known, "by its name") if known else ([str(values[counts.argmax()])], MAJORITY)
 

@@ -32,13 +32,13 @@ def with_schema(settings: Settings) -> Settings:
 
     schema, given = Schema.load(data.schema_file), {}
     for role in ("label", "group"):
-        asked, named = getattr(data, role), getattr(schema, role)
-        if asked is not None and named not in (None, asked):
+        chosen, named = getattr(data, role), getattr(schema, role)
+        if chosen is not None and named not in (None, chosen):
             raise UsageError(
-                f"the {role} is {asked!r} by --{role} or data.{role}, but {named!r} in schema file {data.schema_file}; "
-                f"leave one out, or set `role: {role}` in the entry of {asked!r}"
+                f"the {role} is {chosen!r} by --{role} or data.{role}, but {named!r} in schema file {data.schema_file}; "
+                f"leave one out, or set `role: {role}` in the entry of {chosen!r}"
             )
-        given[role] = asked or named
+        given[role] = chosen or named
     if data.timezone not in ("UTC", schema.timezone):
         raise UsageError(
             f"data.timezone is {data.timezone!r}, but schema file {data.schema_file} says {schema.timezone!r}; "

@@ -205,7 +205,7 @@ def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
 
 
 def _warn_of_types(inputs: Sequence[Input], reader: Reader) -> None:
-    columns = reader.watched
+    columns = reader.monitored
     changed = {said: f.path for f in reversed(inputs) for said in watch.changed_types(columns, f.types())}
     for said, path in list(changed.items())[:MOST]:
         say(f"warning: {path}: {said}")
@@ -226,7 +226,7 @@ def _check_rows(plan: Plan, location: str, required: bool) -> None:
         return
     what = f"no rows in {listed(empty)} of {location}" if plan.rows else f"there are no rows to score in {location}"
     if required:
-        raise DataError(f"{what}; --require-rows asks for some in every file")
+        raise DataError(f"{what}; --require-rows needs some in every file")
     say(f"{what}; --require-rows makes this exit 4")
 
 

@@ -46,7 +46,7 @@ def described(file: Path, named: Path, key: str) -> Commit:
 
 
 def publish(claim: Claim, files: Sequence[Naming], note: Path, commit: Commit) -> None:
-    """Rename files to their final names and commit them, in one step during which nobody can take the lease over.
+    """Rename files to their final names and commit them, in one step during which no one can take the lease over.
 
     The commit is created, never replaced. If the file system lost the lock and another run committed first, this run
     deletes only its own files and raises TemporaryError.

@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.artifact import Artifact, array_output
 from serving.errors import DataError, IntegrityError, UsageError
-from serving.table.relations import Field, Keeper, refuse, unsealed
+from serving.table.relations import Field, Keeper, reject, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ class Generator:
         columns = [c for c in self._columns() if c["name"] in keeper.fields]  # type: ignore[union-attr]
         read = FrameAdapter({**self.artifact.schema, "columns": columns}).feeds(frame)
         broken = keeper.broken({c["name"]: read[c["input"]] for c in columns})  # type: ignore[union-attr]
-        refuse({name: int(rows.sum()) for name, rows in broken.items() if rows.any()}, len(frame))
+        reject({name: int(rows.sum()) for name, rows in broken.items() if rows.any()}, len(frame))
 
     def sample(
         self,

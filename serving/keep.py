@@ -61,14 +61,14 @@ def split_names(given: Sequence[str] | None) -> tuple[str, ...] | None:
         ) from error
 
 
-def names_to_keep(asked: Iterable[str] | None, reader: Reader, inputs: Sequence[Input]) -> tuple[str, ...]:
+def names_to_keep(wanted: Iterable[str] | None, reader: Reader, inputs: Sequence[Input]) -> tuple[str, ...]:
     """The requested columns; defaults to those that the reader chooses, such as a schema's identifiers.
 
     Raises DataError if a file lacks a requested column.
     """
-    if asked is None:
+    if wanted is None:
         return tuple(reader.kept({name: kind for source in inputs for name, kind in source.types().items()}))
-    names = tuple(dict.fromkeys(asked))
+    names = tuple(dict.fromkeys(wanted))
     for source in inputs:
         has = source.names()
         if has and (lacking := [name for name in names if name not in has]):

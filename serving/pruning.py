@@ -34,7 +34,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Removed:
-    """What was, or would be, removed from a path; ``notes`` say what is kept although it is old."""
+    """What was, or would be, removed from a path; ``notes`` name old items that stay."""
 
     path: str
     what: str

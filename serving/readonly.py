@@ -50,7 +50,7 @@ def tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _rests(path: Path) -> bool:
-    """Whether a database in WAL mode has no WAL file, which means that nobody is writing."""
+    """Whether a database in WAL mode has no WAL file, which means that no one is writing."""
     with path.open("rb") as file:
         in_wal_mode = file.read(19)[18:19] == bytes([_WAL])
     return in_wal_mode and not path.with_name(path.name + "-wal").exists()

@@ -102,7 +102,7 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
     result = scorer.score(feeds, scoring.explain)
     if not all(map(math.isfinite, result.anomaly_score.tolist())):
         raise DataError("the model gives no finite score for it")
-    counts = watch.count(scorer.reader.watched, feeds, int(result.is_anomaly.sum()))
+    counts = watch.count(scorer.reader.monitored, feeds, int(result.is_anomaly.sum()))
     scoring.counts = watch.add(scoring.counts, counts)
     (name, version), now = scoring.lineage(), datetime.now(UTC).isoformat()
     rows = []

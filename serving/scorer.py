@@ -76,7 +76,7 @@ class Scorer:
         return ScoreBatch(columns[0], columns[1], columns[2], columns[3], words)
 
     def check_explain(self, explain: bool) -> None:
-        """Raise UsageError if contributions are asked for that the model does not have."""
+        """Raise UsageError if contributions are requested that the model does not have."""
         if explain and not self.reader.explains:
             raise UsageError(
                 "--explain divides a score among columns; this detector of "

@@ -220,9 +220,9 @@ def _holder(lease: Path, now: float) -> Row | None:
 
 def _held(holder: Row | None) -> str:
     if holder is None:
-        return "nobody writes"
+        return "no writer"
     beat = f"heartbeat {holder['heartbeat']:.0f} s ago"
-    return f"written by {holder['name']} ({beat})" if holder["alive"] else f"nobody writes ({holder['name']} ended)"
+    return f"written by {holder['name']} ({beat})" if holder["alive"] else f"no writer ({holder['name']} ended)"
 
 
 def _time(seconds: float | None) -> str | None:

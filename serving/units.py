@@ -121,7 +121,7 @@ class UnitScorer:
         self.job, self.scorer = job, scorer
         self._reading = Reading()
         self.columns = list(dict.fromkeys([*scorer.reader.names, *(k.column for k in job.kept)]))
-        # Where examples are lists, so may be what is kept beside them.
+        # Where examples are lists, kept columns may be lists too.
         self.nested = self.columns if scorer.reader.nested else []
 
     def score(self, units: Sequence[Unit]) -> Iterator[Unit]:
@@ -173,7 +173,7 @@ class UnitScorer:
                 raise DataError(f"{source.path}: {error}") from error
             dead += len(sifted.bad)
             beyond = dead > job.bad_rows.allowed
-            counts = watch.no_counts() if beyond else watch.count(reader.watched, sifted.feeds, 0)
+            counts = watch.no_counts() if beyond else watch.count(reader.monitored, sifted.feeds, 0)
             yield _Ready(piece, sifted, counts, beyond)
             if beyond:
                 return

@@ -20,7 +20,7 @@ class GameConfig(Config):
     0 for none. ``spectral_norm`` of the critic's weights. ``critic_learning_rate`` sets a second time scale.
 
     Tricks: ``diff_augment`` (of images: what the critic sees, real or generated, is augmented by these steps of
-    ``data.transforms.diff_augment``, against a critic that learns few examples by heart), ``instance_noise``
+    ``data.transforms.diff_augment``, against a critic that memorises few examples), ``instance_noise``
     (deviation, on the critic's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for constant),
     ``feature_matching`` (weight; ``adversarial`` weighs the game itself), ``historical_averaging`` (weight),
     ``unrolled_steps`` of the critic seen by the generator, ``replay`` (generated examples kept; half of the critic's

@@ -29,14 +29,14 @@ from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
 class Sides:
     """One batch of a game: data ``real`` and generated examples ``made``, each ``(n, *shape)``.
 
-    ``condition`` is what the critic is told of both: any tensor ``(n, ...)`` that it takes, such as classes ``(n, k)``
-    or an image; None for an unconditional critic. ``told`` is the condition of ``made`` if it is another.
+    ``condition`` is what the critic is given with both: any tensor ``(n, ...)`` that it takes, such as classes
+    ``(n, k)`` or an image; None for an unconditional critic. ``made_condition`` is that of ``made`` if it is another.
     """
 
     real: Tensor
     made: Tensor
     condition: Tensor | None = None
-    told: Tensor | None = None
+    made_condition: Tensor | None = None
 
 
 Deal = Callable[[Batch], Sides]
@@ -159,7 +159,7 @@ class Game(nn.Module):
 
         def compute() -> tuple[Tensor, Any]:
             # The memo keeps the inputs, so that no other tensor can take their ids.
-            return _told(self.critic, self.seen(x, batch), condition), (x, condition)
+            return _output(self.critic, self.seen(x, batch), condition), (x, condition)
 
         if not torch.is_grad_enabled():
             return compute()[0]  # don't cache results computed without gradients
@@ -171,9 +171,9 @@ class Game(nn.Module):
 
         def score(x: Tensor) -> Tensor:
             if critic is not None:
-                return self.outcome(_told(critic, self.seen(x, batch), sides.condition))
-            told = sides.told if x is sides.made and sides.told is not None else sides.condition
-            return self.outcome(self.judge(batch, x, told))
+                return self.outcome(_output(critic, self.seen(x, batch), sides.condition))
+            given = sides.made_condition if x is sides.made and sides.made_condition is not None else sides.condition
+            return self.outcome(self.judge(batch, x, given))
 
         return self._play(score, sides)
 
@@ -185,22 +185,22 @@ class Game(nn.Module):
 
     def features(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The critic's features ``(n, f)``."""
-        return _told(self.critic.features, x, condition)  # type: ignore[union-attr, arg-type]
+        return _output(self.critic.features, x, condition)  # type: ignore[union-attr, arg-type]
 
     # ---------------------------------------------------------------- losses
     def critic_loss(self, batch: Batch, sides: Sides) -> Losses:
-        """The critic's side of the objective, its penalty, and what is only logged; ``sides.made`` is detached."""
-        made, told = sides.made, None
+        """The critic's side of the objective, its penalty and terms for the log; ``sides.made`` is detached."""
+        made, made_condition = sides.made, None
         if self.replay is not None:
-            made, told = self.replay(made, sides.condition, batch)
-        sides = Sides(sides.real, made, sides.condition, told)
+            made, made_condition = self.replay(made, sides.condition, batch)
+        sides = Sides(sides.real, made, sides.condition, made_condition)
         play = self.play(batch, sides)
         losses = Losses(None, **{f"critic{self.suffix}": self.objective.critic(play)}) | self._drift("critic")
         if not self.rules.lazy:
             losses |= self.penalty_loss(batch, sides)
         if self.objective.watch is not None:
-            watched = {f"{name}{self.suffix}": value for name, value in self.objective.watch(play).items()}
-            losses |= Losses(weights=dict.fromkeys(watched, 0.0), **watched)
+            logged = {f"{name}{self.suffix}": value for name, value in self.objective.watch(play).items()}
+            losses |= Losses(weights=dict.fromkeys(logged, 0.0), **logged)
         return losses
 
     def lazy_penalty(self, batch: Batch, sides: Sides) -> Losses:
@@ -213,7 +213,7 @@ class Game(nn.Module):
         if self.rules.penalty == "none":
             return Losses()
         row, name = penalty(self.rules.penalty), f"penalty{self.suffix}"
-        value = row(lambda x: self.outcome(_told(self.critic, x, sides.condition)), sides.real, sides.made, batch)
+        value = row(lambda x: self.outcome(_output(self.critic, x, sides.condition)), sides.real, sides.made, batch)
         return Losses(weights={name: self.rules.penalty_weight * times}, **{name: value})
 
     def mismatch_loss(self, batch: Batch, sides: Sides, wrong: Tensor, differs: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ class Game(nn.Module):
         def score(x: Tensor) -> Tensor:
             if x is sides.real:
                 return self.outcome(self.judge(batch, x, sides.condition))
-            return where_wrong(self.outcome(_told(self.critic, self.seen(x, batch), wrong)), differs)
+            return where_wrong(self.outcome(_output(self.critic, self.seen(x, batch), wrong)), differs)
 
         return self.objective.critic(self._play(score, Sides(sides.real, sides.real.clone(), wrong)))
 
@@ -349,7 +349,7 @@ def phases(
     return (critic, Phase(lead.player, penalise, every=rules.options.penalty_every), generator)
 
 
-def _told(net: Callable[..., Tensor] | None, x: Tensor, condition: Tensor | None) -> Tensor:
+def _output(net: Callable[..., Tensor] | None, x: Tensor, condition: Tensor | None) -> Tensor:
     """A network's answer, with the condition if there is one."""
     assert net is not None
     return net(x) if condition is None else net(x, condition)

@@ -38,13 +38,13 @@ class InstanceNoise(nn.Module):
 class Replay(nn.Module):
     """A pool of earlier generated examples; about half of what it hands out comes from there.
 
-    A conditional model keeps the condition of each example beside it, in ``told``; ``condition`` is the shape of one.
+    A conditional model stores the condition of each example in ``conditions``; ``condition`` is the shape of one.
 
     Source: Shrivastava et al., arXiv 1612.07828, section 2.3.
     """
 
     pool: Tensor
-    told: Tensor
+    conditions: Tensor
     seen: Tensor
 
     def __init__(
@@ -56,7 +56,7 @@ class Replay(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("pool", torch.zeros(size, *shape, dtype=dtype))
-        self.register_buffer("told", torch.zeros(size, *(condition or (0,))))
+        self.register_buffer("conditions", torch.zeros(size, *(condition or (0,))))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._filled = False  # known without reading the device
 
@@ -73,7 +73,7 @@ class Replay(nn.Module):
         index = torch.minimum((batch.rand() * held).long(), held - 1)
         old = batch.rand() < 0.5
         mixed = _where(old, self.pool[index], made)
-        return mixed, None if condition is None else _where(old, self.told[index], condition)
+        return mixed, None if condition is None else _where(old, self.conditions[index], condition)
 
     def push(self, made: Tensor, condition: Tensor | None) -> None:
         """Keep these, over the oldest."""
@@ -81,7 +81,7 @@ class Replay(nn.Module):
         places = (self.seen + torch.arange(len(made), device=made.device)) % len(self.pool)
         self.pool[places] = made.to(self.pool.dtype)
         if condition is not None:
-            self.told[places] = condition[: len(made)].to(self.told.dtype)
+            self.conditions[places] = condition[: len(made)].to(self.conditions.dtype)
         self.seen += len(made)
 
 

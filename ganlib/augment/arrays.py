@@ -90,8 +90,8 @@ class ArrayGenerator(Arrays):
         return [model for model, _ in groups], merged([history for _, history in groups])
 
     def sample(self, n: int | None, conditions: Any, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Examples by class, in the order asked for, and their labels."""
-        counts, order, labels = self.classes.asked(n, conditions)
+        """Examples by class, in the order requested, and their labels."""
+        counts, order, labels = self.classes.requested(n, conditions)
         return self.by_class(counts, seed)[order], labels
 
     def probe(self, X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,18 +169,18 @@ class DescribedGenerator(Arrays):
         Raises ConfigError if their number is not ``n``.
         """
         rng = np.random.Generator(np.random.Philox(seed))
-        asked = self._asked(n, conditions, rng)
-        sampler, embedded, made = self.samplers[0], self.embed(asked), []
+        requested = self._requested(n, conditions, rng)
+        sampler, embedded, made = self.samplers[0], self.embed(requested), []
         for part in embedded.split(CHUNK):
             z = torch.from_numpy(rng.standard_normal((len(part), sampler.latent_dim), dtype=np.float32))
             made.append(sampler(z, part))
-        return self.reader.restore(torch.cat(made) if len(embedded) else torch.zeros(0, *self.spec.shape)), asked
+        return self.reader.restore(torch.cat(made) if len(embedded) else torch.zeros(0, *self.spec.shape)), requested
 
     def probe(self, X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The real examples, and a few generated ones."""
         return X, self.sample(PROBE, None, seed)[0]
 
-    def _asked(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
+    def _requested(self, n: int | None, conditions: Any, rng: np.random.Generator) -> np.ndarray:
         check_rows(n)
         values = None if conditions is None else np.asarray(conditions)
         if values is not None and values.ndim == 0 and self.seen.shape[1:] == (1,):

@@ -28,7 +28,7 @@ from ganlib.data.readers import Reader, TableReader, reader_for
 from ganlib.data.schema import Schema
 from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
-from ganlib.estimator import Seed, TrainerOptions, check_parameters, kept_when_refused, refuse_twice, seed_of
+from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
 from ganlib.recipe import GENERATION, Training
 from ganlib.registry import entry
 from serving.table.relations import Keeper
@@ -148,7 +148,7 @@ class BaseAugmenter(BaseOverSampler):
         unknown model or option, and for a parameter out of range, which is scikit-learn's InvalidParameterError, too.
         """
         self._validate_params()
-        with kept_when_refused(self):
+        with unchanged_on_error(self):
             table, self._back = open_table(X)
             reader = self._reader_for(table)
             if not reader.tabular:
@@ -178,7 +178,7 @@ class BaseAugmenter(BaseOverSampler):
         """
         table, back = open_table(X)
         labels = Labels.read(y)
-        with kept_when_refused(self):
+        with unchanged_on_error(self):
             rows, made = super().fit_resample(table, labels.plain, **params)
         return back(rows), labels.restored(made)
 
@@ -231,7 +231,7 @@ class BaseAugmenter(BaseOverSampler):
             )
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
         given = {k: v for k, v in chosen.items() if v is not None}
-        refuse_twice(given, self.options)
+        reject_twice(given, self.options)
         options = {**self._defaults.get(reader.modality, {}), **given, **(self.options or {})}
         model.options(options)
         training = Training.of(self, model, GENERATION, seed_of(self.random_state))
@@ -308,8 +308,8 @@ class BaseAugmenter(BaseOverSampler):
         known = real[label].notna().to_numpy()
         y = real.loc[known, label]
         classes = y.unique()
-        for asked in counts or ([] if condition is None else [condition]):  # fail before training
-            index_of(asked, classes, [category_text(value) for value in classes])
+        for wanted in counts or ([] if condition is None else [condition]):  # fail before training
+            index_of(wanted, classes, [category_text(value) for value in classes])
         self.fit(real.loc[known].drop(columns=[label]).reset_index(drop=True), y.reset_index(drop=True))
         if counts is None:
             wanted = to_balance(self.class_counts_)

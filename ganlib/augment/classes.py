@@ -1,4 +1,4 @@
-"""The classes of the training data, and how many examples of each a caller asks for."""
+"""The classes of the training data, and how many examples of each a caller requests."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class Classes:
         """Index of the class with the most examples."""
         return int(np.argmax(self.counts))
 
-    def asked(self, n: int | None, conditions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def requested(self, n: int | None, conditions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """``(counts, order, labels)`` of a request for samples (``BaseAugmenter.sample``).
 
-        Examples are generated in the order of the classes; those that are asked for are ``order`` of them, and their
+        Examples are generated in the order of the classes; the requested ones are ``order`` of them, and their
         ``labels`` are None without classes. Raises ConfigError for an unknown class or counts that do not add up.
         """
         per_row, counts = counts_for(n, conditions, self.values, self.texts, self.counts)

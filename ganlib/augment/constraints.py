@@ -11,7 +11,7 @@ from ganlib.data.constraints import Constraint, table_of
 from ganlib.data.schema import Schema
 from ganlib.data.values import reading
 from ganlib.errors import DataError
-from serving.table.relations import Keeper, Table, refuse
+from serving.table.relations import Keeper, Table, reject
 
 
 def keeper_of(schema: Schema, frame: pd.DataFrame, codes: np.ndarray | None) -> Keeper | None:
@@ -47,4 +47,4 @@ def check_written(keeper: Keeper, schema: Schema, made: pd.DataFrame) -> None:
     """Raise DataError if converting rows to their columns' types broke a constraint."""
     table = table_of(schema, made, keeper.fields)
     broken = {name: int(rows.sum()) for name, rows in keeper.broken(table.columns).items()} if len(made) else {}
-    reading(refuse)({name: n for name, n in broken.items() if n}, len(made))
+    reading(reject)({name: n for name, n in broken.items() if n}, len(made))

@@ -81,12 +81,12 @@ def measure_lift(
     repeats: int = 5,
     held_out: float = 0.3,
     seed: int = 0,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Lift:
     """Refit a copy of ``augmenter`` on ``repeats`` stratified splits and measure the lift of its rows.
 
     ``rows`` and ``condition`` are as in ``BaseAugmenter.augment`` for the whole frame; ``rows`` is scaled by the
-    training share. Rows without a label and classes of fewer than four rows are left out. ``tell(done, total)`` is
+    training share. Rows without a label and classes of fewer than four rows are left out. ``report(done, total)`` is
     called after each split. Raises DataError if fewer than two classes remain.
     """
     from sklearn.base import clone
@@ -100,11 +100,11 @@ def measure_lift(
     arms: dict[str, list[float]] = {}
     for done, (train, test) in enumerate(splits):
         real = known.iloc[train].reset_index(drop=True)
-        asked = None if rows is None else max(1, round(rows * (1 - size)))
-        made = clone(augmenter).augment(real, label, asked, condition=condition, only_synthetic=True)
+        wanted = None if rows is None else max(1, round(rows * (1 - size)))
+        made = clone(augmenter).augment(real, label, wanted, condition=condition, only_synthetic=True)
         for arm, figure in judge_split(real, made, known.iloc[test], label, seed + done).items():
             arms.setdefault(arm, []).append(figure)
-        tell(done + 1, repeats)
+        report(done + 1, repeats)
     return Lift(arms, size)
 
 

@@ -52,8 +52,8 @@ class RowGenerator:
 
     # ---------------------------------------------------------------- sampling
     def sample(self, n: int | None, conditions: Any, seed: int) -> tuple[pd.DataFrame, np.ndarray | None]:
-        """Rows by class, in the order asked for, and their labels."""
-        counts, order, labels = self.classes.asked(n, conditions)
+        """Rows by class, in the order requested, and their labels."""
+        counts, order, labels = self.classes.requested(n, conditions)
         return self.by_class(counts, seed).iloc[order].reset_index(drop=True), labels
 
     def probe(self, frame: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
 from ganlib.errors import ConfigError, DivergenceError
-from ganlib.estimator import Seed, TrainerOptions, check_parameters, kept_when_refused, refuse_twice, seed_of
+from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
 
@@ -144,7 +144,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """
         self._validate_params()
         model, seed = self._entry(), seed_of(self.random_state)
-        with kept_when_refused(self):
+        with unchanged_on_error(self):
             training = Training.of(self, model, DETECTION, seed)
             reader = reader_for(X, self.modality, model.modalities, schema=self.schema, group=self.group)
             examples = reader.open(X)
@@ -160,8 +160,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                     "each reads"
                 )
             x = reader.read(train)
-            watched = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
-            self._train(training, reader.spec, x, watched)
+            validation = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
+            self._train(training, reader.spec, x, validation)
             feeds = reader.feeds(reader.take(normal, held.calibration))
             self._calibrate(self._score(reader.encode(feeds)), reader.groups(feeds))
         return self
@@ -177,13 +177,13 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         if reader.tabular:
             validate_data(self, examples, reset=reset, skip_check_array=True)
 
-    def _train(self, training: Training, spec: DataSpec, x: torch.Tensor, watched: torch.Tensor) -> None:
+    def _train(self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor) -> None:
         """Train the model; sets it, its history and its scorers."""
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
             algorithm = training.model.create(spec, **self._options(training.model, spec, x))
         algorithm.scorer()  # raises before training if the objective does not detect
-        self.history_ = training.run(algorithm, {"x": x}, {"x": watched})
+        self.history_ = training.run(algorithm, {"x": x}, {"x": validation})
         self.algorithm_, self.scorer_ = algorithm, algorithm.scorer()
         # Use double precision, so that a score does not depend on the other rows of its batch.
         self._double_scorer_ = copy.deepcopy(self.scorer_).double()
@@ -192,7 +192,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """The model's options; for table rows, widths that are not given are derived from the rows."""
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
         given = {name: value for name, value in chosen.items() if value is not None}
-        refuse_twice(given, self.options)
+        reject_twice(given, self.options)
         given |= dict(self.options or {})
         derived = {"latent_dim": _latent_dim, "hidden": _hidden} if spec.kind == "vector" else {}
         known = {field.name for field in dataclasses.fields(model.config)}

@@ -78,8 +78,8 @@ def hold_out(content: np.ndarray, validation: float, calibration: float, seed: i
         )
     order = _hash_order(content, seed)
     held = max(1, round(n * calibration))
-    watched = max(1, round(n * validation)) if validation else 0
-    return HeldOut(order[held + watched :], order[held : held + watched], order[:held])
+    validation = max(1, round(n * validation)) if validation else 0
+    return HeldOut(order[held + validation :], order[held : held + validation], order[:held])
 
 
 def _hash_order(content: np.ndarray, seed: int) -> np.ndarray:

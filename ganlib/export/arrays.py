@@ -77,30 +77,30 @@ def seal_generator(
         raise ConfigError(f"{type(algorithm).__name__} has no sampler; `ganlib models` says what each model exports")
     _check_spec(spec, as_bytes)
     sampler = algorithm.sampler() if in_units is None else in_units(algorithm.sampler())
-    asked = _asked(sampler, spec, classes)
+    takes = _inputs_of(sampler, spec, classes)
     sampler = prepared(sampler)
-    module = _Conditional(sampler, len(asked.conditions)) if asked.conditions and asked.attributes else sampler
-    reference = Reference(module, asked.draw, asked.conditions, "image" if as_bytes else "x")
+    module = _Conditional(sampler, len(takes.conditions)) if takes.conditions and takes.attributes else sampler
+    reference = Reference(module, takes.draw, takes.conditions, "image" if as_bytes else "x")
     check_network(reference)
-    model, exporter = _graph(reference, asked, spec)
+    model, exporter = _graph(reference, takes, spec)
     session = open_session(model.SerializeToString())
     parity = check_arrays(session, reference)
     candidates = reference.draw(_CANDIDATES, 2)
-    if asked.examples:
+    if takes.examples:
         # Inputs that can be recomputed from row numbers, so that the file need not contain them.
         candidates["example"] = spread(np.arange(_CANDIDATES), spec.shape)
     rows, expected = golden_arrays(session, reference, candidates)
     golden = {name: to_json(value[rows]) for name, value in candidates.items() if name != "example"} | expected
-    if asked.examples:
+    if takes.examples:
         golden["rows"] = rows.tolist()
     metadata = {
         "model": model_card(algorithm),
         "modality": MODALITIES[spec.kind],
         "shape": list(spec.shape),
-        "latent_dim": asked.latent_dim,
-        "conditions": asked.conditions,
-        "attributes": asked.attributes,
-        "examples": asked.examples,
+        "latent_dim": takes.latent_dim,
+        "conditions": takes.conditions,
+        "attributes": takes.attributes,
+        "examples": takes.examples,
         "golden": golden,
     }
     return Sealed("augmenter", model, exporter, parity, metadata)
@@ -127,7 +127,7 @@ def _check_spec(spec: DataSpec, as_bytes: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Inputs:
     """A graph's inputs: noise, and class, attributes or an example for a conditional sampler."""
 
     latent_dim: int
@@ -146,29 +146,29 @@ class _Asked:
         return feeds | ({"example": examples_of(self.spec, rows, rng)} if self.examples else {})
 
 
-def _asked(sampler: Sampler, spec: DataSpec, classes: Sequence[str] | None) -> _Asked:
+def _inputs_of(sampler: Sampler, spec: DataSpec, classes: Sequence[str] | None) -> _Inputs:
     """The sampler's inputs; raises ConfigError if ``classes`` do not fit."""
     latent_dim = int(sampler.latent_dim)
     if sampler.by_example or not needs_condition(prepared(sampler), torch.zeros(2, latent_dim)):
         if classes:
             raise ConfigError("this generator is not conditioned on the class; leave classes out")
-        return _Asked(latent_dim, [], 0, sampler.by_example, spec)
+        return _Inputs(latent_dim, [], 0, sampler.by_example, spec)
     if spec.classes and not classes:
         raise ConfigError(f"this generator is conditioned on the class: name its {spec.classes} classes")
-    return _Asked(latent_dim, check_classes(classes or (), spec.classes), spec.attributes, False, spec)
+    return _Inputs(latent_dim, check_classes(classes or (), spec.classes), spec.attributes, False, spec)
 
 
-def _graph(reference: Reference, asked: _Asked, spec: DataSpec) -> tuple[Any, str]:
+def _graph(reference: Reference, takes: _Inputs, spec: DataSpec) -> tuple[Any, str]:
     builder = GraphBuilder()
-    inputs = add_latent(builder, asked.latent_dim, asked.conditions)
-    rows = max(2, len(asked.conditions))
-    examples = [torch.zeros(rows, asked.latent_dim)]
-    if asked.conditions:
-        examples.append(torch.arange(rows) % len(asked.conditions))
-    if asked.attributes:
-        inputs.append(builder.input("attributes", FLOAT, "batch", asked.attributes))
-        examples.append(torch.zeros(rows, asked.attributes))
-    if asked.examples:
+    inputs = add_latent(builder, takes.latent_dim, takes.conditions)
+    rows = max(2, len(takes.conditions))
+    examples = [torch.zeros(rows, takes.latent_dim)]
+    if takes.conditions:
+        examples.append(torch.arange(rows) % len(takes.conditions))
+    if takes.attributes:
+        inputs.append(builder.input("attributes", FLOAT, "batch", takes.attributes))
+        examples.append(torch.zeros(rows, takes.attributes))
+    if takes.examples:
         inputs.append(builder.input("example", FLOAT, "batch", *spec.shape))
         examples.append(torch.zeros(rows, *spec.shape))
     network = export_network(reference.module, *examples)

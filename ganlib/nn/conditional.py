@@ -27,9 +27,9 @@ def where_wrong(scores: Tensor, differs: Tensor) -> Tensor:
     return torch.where(differs.unsqueeze(1), scores, scores.detach())
 
 
-def differ(wrong: Tensor, told: Tensor) -> Tensor:
+def differ(wrong: Tensor, right: Tensor) -> Tensor:
     """Which of the conditions ``(n, ...)`` are not equal, ``(n,)``."""
-    return (wrong != told).flatten(1).any(1)
+    return (wrong != right).flatten(1).any(1)
 
 
 class ClassPrior(nn.Module):
@@ -194,7 +194,7 @@ class ByClass(nn.Module):
         super().__init__()
         self.net, self.classes = net, classes
 
-    def told(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+    def condition(self, x: Tensor, y: Tensor | None) -> Tensor | None:
         """Convert ``y`` to a condition of the network."""
         if y is None or y.is_floating_point():
             return y
@@ -202,4 +202,4 @@ class ByClass(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Run."""
-        return self.net(x, self.told(x, y))
+        return self.net(x, self.condition(x, y))

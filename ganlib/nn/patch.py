@@ -45,13 +45,13 @@ class PatchCritic(nn.Module):
                 f"halving layers, which needs sides of {_LEAST << layers}: "
                 + (f"set layers={fewer}" if fewer > 0 else f"bring them to sides of {2 * _LEAST} or more")
             )
-        told = condition if isinstance(condition, int) else condition[0]
+        given = condition if isinstance(condition, int) else condition[0]
         self.resize = None
         if not isinstance(condition, int):
             self.resize = Resize(condition[1:], shape[1:])
         widths = [options.width * min(8, 2**level) for level in range(layers + 1)]
         body, conv = list[nn.Module](), cast("Any", CONV[dims])
-        for level, (before, after) in enumerate(zip([shape[0] + told, *widths], widths, strict=False)):
+        for level, (before, after) in enumerate(zip([shape[0] + given, *widths], widths, strict=False)):
             body.append(conv(before, after, 4, 2 if level < layers else 1, 1))
             if level:
                 body.append(norm_layer(options.norm, after, dims, options.reference))
@@ -90,10 +90,10 @@ class PyramidCritic(nn.Module):
         super().__init__()
         if isinstance(condition, tuple) and condition[1:] != shape[1:]:
             raise ConfigError(f"a condition of {condition[1:]} has not the sides of the image, {shape[1:]}: resize it")
-        told = condition if isinstance(condition, int) else condition[0]
+        given = condition if isinstance(condition, int) else condition[0]
         sides = [tuple(side >> scale for side in shape[1:]) for scale in range(scales)]
         self.critics = nn.ModuleList(
-            PatchCritic((shape[0] + told, *side), options=options, layers=layers) for side in sides
+            PatchCritic((shape[0] + given, *side), options=options, layers=layers) for side in sides
         )
 
     def _scaled(self, x: Tensor, condition: Tensor | None) -> list[Tensor]:

@@ -86,22 +86,25 @@ class OnlyClass(Sampler):
 class InUnits(Sampler):
     """A sampler in the units of the data: standardises attributes and rescales examples.
 
-    ``told`` (of attributes) and ``made`` (of examples) are pairs of mean and standard deviation that broadcast to
+    ``attributes`` and ``made`` (of examples) are pairs of mean and standard deviation that broadcast to
     ``(n, k)`` and ``(n, *shape)``, or None.
     """
 
-    told_mean: Tensor
-    told_deviation: Tensor
+    attribute_mean: Tensor
+    attribute_deviation: Tensor
     mean: Tensor
     deviation: Tensor
 
     def __init__(
-        self, sampler: Sampler, told: tuple[Tensor, Tensor] | None = None, made: tuple[Tensor, Tensor] | None = None
+        self,
+        sampler: Sampler,
+        attributes: tuple[Tensor, Tensor] | None = None,
+        made: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.sampler, self.latent_dim, self.by_example = sampler, sampler.latent_dim, sampler.by_example
         same = torch.zeros(1), torch.ones(1)
-        for name, (mean, deviation) in (("told_", told or same), ("", made or same)):
+        for name, (mean, deviation) in (("attribute_", attributes or same), ("", made or same)):
             self.register_buffer(f"{name}mean", mean.float())
             self.register_buffer(f"{name}deviation", deviation.float())
 
@@ -110,7 +113,7 @@ class InUnits(Sampler):
         if condition is None:
             made = self.sampler(z)
         elif condition.is_floating_point() and not self.by_example:
-            made = self.sampler(z, (condition - self.told_mean) / self.told_deviation)
+            made = self.sampler(z, (condition - self.attribute_mean) / self.attribute_deviation)
         else:
             made = self.sampler(z, condition)
         return made * self.deviation + self.mean

@@ -22,9 +22,9 @@ from ganlib.estimator import (
     TrainerOptions,
     check_parameters,
     estimator_parameters,
-    kept_when_refused,
-    refuse_twice,
+    reject_twice,
     seed_of,
+    unchanged_on_error,
 )
 from ganlib.nn.translation import Translation
 from ganlib.recipe import TRANSLATION, Training
@@ -99,7 +99,7 @@ class Translator(BaseEstimator):
         check_parameters(self)
         model, seed = _able(entry(self.model)), seed_of(self.random_state)
         paired = model.build.paired  # type: ignore[attr-defined]
-        with kept_when_refused(self):
+        with unchanged_on_error(self):
             training = Training.of(self, model, TRANSLATION, seed)
             readers, examples = list[Reader](), list[Any]()
             for given, schema in zip(domains_of(X, X_b), (self.schema, self.schema_b), strict=True):
@@ -115,14 +115,14 @@ class Translator(BaseEstimator):
             self._train(training, *(_both(readers, examples, of) for of in (chosen, (held, held))))
         return self
 
-    def _train(self, training: Training, data: dict[str, Tensor], watched: dict[str, Tensor]) -> None:
+    def _train(self, training: Training, data: dict[str, Tensor], validation: dict[str, Tensor]) -> None:
         spec = DataSpec({"x": self.reader_a_.spec.x, "x_b": self.reader_b_.spec.x})
         given = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
-        refuse_twice(given, self.options)
+        reject_twice(given, self.options)
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
             algorithm = training.model.create(spec, **given, **(self.options or {}))
-        self.history_ = training.run(algorithm, data, watched)
+        self.history_ = training.run(algorithm, data, validation)
         self.algorithm_ = algorithm
 
     # ---------------------------------------------------------------- use

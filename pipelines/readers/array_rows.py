@@ -54,7 +54,7 @@ class ExampleGeneration:
 
         return None if self.label is None else as_strings(self.reader.columns[self.label]).astype(str)
 
-    def lift(self, build: Build, tell: Callable[[int, int], None]) -> Lift:
+    def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
         """The lift by forests on block means; classes of fewer than four examples are left out."""
         from sklearn.model_selection import StratifiedShuffleSplit
 
@@ -76,11 +76,11 @@ class ExampleGeneration:
             made = augmenter.sample(conditions=wanted)
             for arm, figure in self.reader.judged(kept[fit], made, kept[test], self.seed + done).items():
                 arms.setdefault(arm, []).append(figure)
-            tell(done + 1, repeats)
+            report(done + 1, repeats)
         return Lift(arms, size)
 
     def _wanted(self, augmenter: Any, share: float = 1.0) -> dict[Any, int]:
-        """The examples to generate of each class; ``share`` scales the number that was asked for."""
+        """The examples to generate of each class; ``share`` scales the number requested."""
         chosen, names = self.chosen, augmenter.classes_.astype(str)
         if chosen.rows is not None:
             chosen = chosen.model_copy(update={"rows": max(1, round(chosen.rows * share))})
@@ -151,9 +151,9 @@ def _write_folder(images: np.ndarray, marks: np.ndarray, classes: np.ndarray | N
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    told = PngInfo()
-    told.add_text("Synthetic", "true")
-    told.add_text("Software", "ganlib")
+    info = PngInfo()
+    info.add_text("Synthetic", "true")
+    info.add_text("Software", "ganlib")
     temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
     with placing(output):
         try:
@@ -161,7 +161,7 @@ def _write_folder(images: np.ndarray, marks: np.ndarray, classes: np.ndarray | N
                 folder = temporary if classes is None else temporary / _folder_name(str(classes[number]))
                 folder.mkdir(parents=True, exist_ok=True)
                 name = f"{'synthetic' if synthetic else 'real'}-{number:06d}.png"
-                Image.fromarray(image).save(folder / name, pnginfo=told if synthetic else None)
+                Image.fromarray(image).save(folder / name, pnginfo=info if synthetic else None)
             temporary.rename(output)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What augmenting asks of the data, whatever its kind, and counts of rows by class."""
+"""What augmenting needs of the data, whatever its kind, and counts of rows by class."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Generation(Protocol):
     def check(self, sealed: bool) -> None:
         """Raise before anything is fitted if the output cannot hold the data, or the data cannot be learned from."""
 
-    def lift(self, build: Build, tell: Callable[[int, int], None]) -> Lift:
-        """What generated rows add, over several splits; ``tell(done, total)`` follows each."""
+    def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
+        """What generated rows add, over several splits; ``report(done, total)`` follows each."""
 
     def fitted(self, build: Build) -> Made:
         """Fit an augmenter on all rows and generate."""

@@ -43,7 +43,7 @@ class TableGeneration:
         elif self.data.label is not None:
             need_column(self.frame, self.data.label)
 
-    def lift(self, build: Build, tell: Callable[[int, int], None]) -> Lift:
+    def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
         """The lift on splits of the used columns."""
         from ganlib.augment.lift import measure_lift
 
@@ -53,7 +53,7 @@ class TableGeneration:
         augmenter = build(**self._schema() if self.data.schema_file else {}, verbose=False)
         return measure_lift(
             augmenter, used, str(self.data.label), self.chosen.rows, condition=self.chosen.condition,
-            repeats=self.chosen.repeats, seed=self.settings.training.random_state, tell=tell,
+            repeats=self.chosen.repeats, seed=self.settings.training.random_state, report=report,
         )  # fmt: skip
 
     def fitted(self, build: Build) -> Made:

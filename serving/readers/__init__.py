@@ -39,7 +39,7 @@ class Reader(Protocol):
         """The required columns that may hold lists."""
 
     @property
-    def watched(self) -> Sequence[Mapping[str, Any]]:
+    def monitored(self) -> Sequence[Mapping[str, Any]]:
         """The schema's input columns, whose values are compared with those of training."""
 
     @property

@@ -30,7 +30,7 @@ class ExampleReader:
 
     names = [EXAMPLE]
     nested = [EXAMPLE]
-    watched: Sequence[Mapping[str, Any]] = ()
+    monitored: Sequence[Mapping[str, Any]] = ()
     explains = False
 
     def __init__(self, layout: Layout) -> None:

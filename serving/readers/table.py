@@ -34,7 +34,7 @@ class TableReader:
         return self.adapter.names
 
     @property
-    def watched(self) -> Sequence[Mapping[str, Any]]:
+    def monitored(self) -> Sequence[Mapping[str, Any]]:
         """The features and the group."""
         return self.adapter.columns
 

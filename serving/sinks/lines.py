@@ -1,6 +1,6 @@
 """Scores as JSON lines; cursors, dead letters and the committed length of the file in ``<output>.state.db``.
 
-The lines are appended inside the transaction that moves the cursor, so that nobody else can write meanwhile. If a
+The lines are appended inside the transaction that moves the cursor, so that no one else can write meanwhile. If a
 process is killed, the next start truncates the file to its committed length.
 """
 

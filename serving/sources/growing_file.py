@@ -36,7 +36,7 @@ def open_path(location: str, follow: bool) -> Source:
 class GrowingFile:
     """A log file. Each line is a record, positioned by its byte offset; files are ``name``, ``name#1``, ``name#2``, ...
 
-    A rotated file is read until nobody has written to it for ``GRACE`` seconds. A last line without a line end is held
+    A rotated file is read until no one has written to it for ``GRACE`` seconds. A last line without a line end is held
     until it is complete. At the end of the input it is read if it is a complete JSON object; in a rotated file always.
     """
 
@@ -195,7 +195,7 @@ class GrowingFile:
             self._finished = not any(file.lines.ready for file in self.files)
 
     def _is_old(self, file: LogFile) -> bool:
-        """Whether it was rotated and nobody has written to it for a while."""
+        """Whether it was rotated and no one has written to it for a while."""
         return file is not self.files[-1] and self.now() - file.modified() > GRACE
 
     def _is_done(self, file: LogFile) -> bool:

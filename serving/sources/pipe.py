@@ -102,7 +102,7 @@ class Pipe:
                 except BlockingIOError:
                     continue
                 if not block and not begun and self.location != "-" and not self._stop.wait(0.05):
-                    continue  # nobody has opened the FIFO yet
+                    continue  # no one has opened the FIFO yet
                 begun = True
                 lines.feed(block)
                 if not block and is_whole_object(lines.last()):

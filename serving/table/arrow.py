@@ -68,7 +68,7 @@ def as_table(data: Any, names: Iterable[str]) -> pa.Table:
 
 
 def cells(data: Any, name: str) -> pa.ChunkedArray | list[Any]:
-    """A column of examples: an Arrow column as it is, a pandas column as a list of its objects."""
+    """A column of examples: an Arrow column unchanged, a pandas column as a list of its objects."""
     if not isinstance(data, pa.Table | pa.RecordBatch) and not _is_pandas(data) and hasattr(data, "__arrow_c_stream__"):
         data = pa.table(data)
     return data.column(name) if isinstance(data, pa.Table | pa.RecordBatch) else list(data[name])

@@ -1,6 +1,6 @@
 """Examples in the cells of a column: image files, tensors, nested lists, JSON lists or base64.
 
-``cells`` yields the array of each cell, as it is. ``Layout`` says which arrays a model takes, and ``read`` converts a
+``cells`` yields the array of each cell, unchanged. ``Layout`` says which arrays a model takes, and ``read`` converts a
 column to them or says of each other row why it does not fit.
 """
 
@@ -100,8 +100,8 @@ def cells(column: Column, size: tuple[int, int] | None = None) -> Iterator[Cell 
     for value in column:
         try:
             yield _cell(value, size)
-        except CellRefused as refused:
-            yield refused
+        except CellRefused as rejected:
+            yield rejected
 
 
 def _cell(value: Any, size: tuple[int, int] | None) -> Cell:

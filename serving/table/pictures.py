@@ -90,7 +90,7 @@ def _plain(image: Any) -> Image.Image:
 def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """The pixels of an encoded image: uint8 ``(h, w)`` if it is grey, ``(h, w, 3)`` if it has colours.
 
-    An image of another ``size`` (height, width) is refused before it is decoded. Raises PictureRefused and UsageError,
+    An image of another ``size`` (height, width) is rejected before it is decoded. Raises PictureRefused and UsageError,
     as ``opened``.
     """
     with opened(io.BytesIO(data)) as image:

@@ -55,7 +55,7 @@ def test_a_stream_of_two_sources_and_what_lies_behind_them(artifact, tmp_path, n
     age = time.time() - datetime.fromisoformat(queue["last_commit"]).timestamp()
     assert 0 <= age < 60 and found["last_commit"] >= queue["last_commit"]
     said = text(found)
-    assert "nobody writes" in said and "at id 11, 4 rows behind" in said and "1 dead letter, 0 gaps" in said
+    assert "no writer" in said and "at id 11, 4 rows behind" in said and "1 dead letter, 0 gaps" in said
     short = said.replace(str(output), name)
     assert max(map(len, short.splitlines())) <= 80, short
     json.dumps(found)

@@ -5,7 +5,7 @@ Paper: Makhzani et al., Adversarial Autoencoders, arXiv 1511.05644, 2015.
 Idea: beside the error of rebuilding, a critic compares codes q(z) with samples of a prior p(z), which needs no density:
 
     auto-encoder  minimise ||x - g(z)||² / d + adversarial · L_G(D(z)),   z = f(x)
-    critic        tells z ~ p(z) (real) from z = f(x)
+    critic        separates z ~ p(z) (real) from z = f(x)
 
 Modes. *Semi-supervised* (section 5): the code is (y, z); a second critic makes the class probabilities y of
 all examples look like one-hot draws of a uniform Cat(y), and labelled examples also train them by cross-entropy.
@@ -72,7 +72,7 @@ class CodeScorer(RebuildingScorer):
 
 
 class FromPrior(nn.Module):
-    """Noise, and the class if one is asked for, to a decoder's output."""
+    """Noise, and the class if one is given, to a decoder's output."""
 
     def __init__(self, decoder: nn.Module, latents: Prior, classes: Prior | None) -> None:
         super().__init__()
@@ -83,10 +83,10 @@ class FromPrior(nn.Module):
         code = self.latents(z[:, : self.latents.noise])
         if self.classes is not None:
             if condition is None:
-                told = self.classes(z[:, self.latents.noise :])
+                label = self.classes(z[:, self.latents.noise :])
             else:
-                told = one_hot(condition, self.classes.size).to(z.dtype)
-            code = torch.cat([code, told], 1)
+                label = one_hot(condition, self.classes.size).to(z.dtype)
+            code = torch.cat([code, label], 1)
         return self.decoder(code)
 
 

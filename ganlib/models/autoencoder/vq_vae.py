@@ -235,7 +235,7 @@ class VQVAE(Algorithm):
         self.sums.copy_(torch.where(dead.unsqueeze(1), self.book, self.sums))
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """The score's mean per value, with the usual error as it is."""
+        """The score's mean per value, with the usual error unchanged."""
         outputs = self.outputs(batch.x)
         index = self.nearest(outputs)
         error = (wide(self.rebuild(self.book[index])) - batch.x).square().mean()

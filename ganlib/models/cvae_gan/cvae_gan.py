@@ -123,9 +123,9 @@ class CVAEGAN(Algorithm):
             raise ConfigError(f"cvae_gan generates by class: it needs classes=...; use {other} for data without labels")
         self.spec, self.config = spec, config
         nets = architecture(config.networks, spec)
-        told = NetOptions(config.hidden, config.width, activation="relu", dropout=config.dropout)
+        options = NetOptions(config.hidden, config.width, activation="relu", dropout=config.dropout)
         free = NetOptions(config.hidden, config.width)
-        trunk = nets.trunk(spec.shape, spec.classes, told)
+        trunk = nets.trunk(spec.shape, spec.classes, options)
         self.encoder = ByClass(Headed(trunk, 2 * config.latent_dim), spec.classes)
         self.generator = Generator(spec, config)
         self.critic = Headed(nets.trunk(spec.shape, 0, free), 1)

@@ -52,7 +52,9 @@ class ACGAN(ConditionalGAN):
     takes = ("classes",)
 
     def __init__(self, spec: DataSpec, config: ACGANConfig) -> None:
-        super().__init__(spec, config, Wiring(told=False, outputs=1 + spec.classes, score=first, logits=True))
+        super().__init__(
+            spec, config, Wiring(conditions_critic=False, outputs=1 + spec.classes, score=first, logits=True)
+        )
 
     def class_loss(self, batch: Batch, x: Tensor) -> Tensor:
         """-L_C: cross-entropy of the batch's classes for examples ``x``."""

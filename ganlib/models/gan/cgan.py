@@ -3,7 +3,7 @@
 Papers: Mirza & Osindero, Conditional Generative Adversarial Nets, arXiv 1411.1784, 2014; Gauthier, Conditional
 generative adversarial nets for convolutional face generation, Stanford CS231n report, 2015 (continuous attributes).
 
-Idea: generator and critic are both given the condition c, so that it can be asked for:
+Idea: generator and critic are both given the condition c, so that samples can be requested by it:
 
     min_G max_D  E log D(x|c) + E log(1 - D(G(z|c)|c))                             (equation 2)
 
@@ -52,7 +52,7 @@ class CGANConfig(GANConfig):
 
 
 class ConditionalGAN(GAN):
-    """A GAN whose two players are told class and attributes."""
+    """A GAN whose two players are conditioned on class and attributes."""
 
     takes: tuple[str, ...] = ("classes", "attributes")
 
@@ -74,7 +74,7 @@ class ConditionalGAN(GAN):
         return (Scores,)
 
     def sampler(self) -> Sampler:
-        """The generator, asked by class index; flags and categories are drawn from its probabilities."""
+        """The generator, by class index; flags and categories are drawn from its probabilities."""
         classes = self.spec.classes if not self.spec.attributes else 0
         return sampler_for(ByClass(self.generator, classes), self.code_dim, self.spec)
 

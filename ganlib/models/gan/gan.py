@@ -2,7 +2,7 @@
 
 Paper: Goodfellow et al., Generative Adversarial Networks, arXiv 1406.2661, 2014.
 
-Idea: a generator G maps noise to data, a critic D tells real from generated; both play
+Idea: a generator G maps noise to data, a critic D separates real from generated; both play
 
     min_G max_D  E log D(x) + E log(1 - D(G(z)))                                  (equation 1)
 
@@ -43,8 +43,8 @@ class GAN(Algorithm):
     """A generator and the game against its critic: players ``critic`` (if the objective has one) and ``generator``.
 
     A subclass passes the ``Wiring`` that differs to the constructor, and overrides ``build`` for other networks,
-    ``condition`` for what they are told, ``draw`` for other latents, or a loss for more terms. Raises ConfigError on
-    options that contradict each other.
+    ``condition`` for what they are conditioned on, ``draw`` for other latents, or a loss for more terms. Raises
+    ConfigError on options that contradict each other.
     """
 
     config: GANConfig
@@ -61,7 +61,7 @@ class GAN(Algorithm):
             config,
             spec.x,
             generator=self.generator,
-            condition=(spec.condition,) if self.wiring.condition and self.wiring.told else None,
+            condition=(spec.condition,) if self.wiring.condition and self.wiring.conditions_critic else None,
             score=self.wiring.score,
         )
 
@@ -101,16 +101,16 @@ class GAN(Algorithm):
 
     @property
     def by_class(self) -> bool:
-        """Classes may be there for the critic to name, without the generator being told."""
+        """Classes may be there for the critic to name, without conditioning the generator."""
         return self.spec.classes > 0 and self.wiring.condition > 0
 
     def condition(self, batch: Batch) -> Tensor | None:
-        """What the generator is told, ``(n, k)``; None here."""
+        """The generator's condition, ``(n, k)``; None here."""
         return None
 
     def critic_condition(self, batch: Batch) -> Tensor | None:
-        """What the critic is told: the same, or nothing."""
-        return self.condition(batch) if self.wiring.told else None
+        """The critic's condition: the same, or none."""
+        return self.condition(batch) if self.wiring.conditions_critic else None
 
     def latents(self, batch: Batch) -> Tensor:
         """The generator's input ``(n, code_dim)``; the same for the batch until the generator moves."""
@@ -158,7 +158,7 @@ class GAN(Algorithm):
 
     # ---------------------------------------------------------------- use
     def couples_batch(self) -> str:
-        """Why the examples of a batch depend on each other, or nothing; data-parallel training asks."""
+        """Why the examples of a batch depend on each other, or nothing; for data-parallel training."""
         reasons = {
             self.game.couples(): bool(self.game.couples()),
             "batch norm: set generator_norm and critic_norm to layer": any(

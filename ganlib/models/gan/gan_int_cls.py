@@ -43,7 +43,7 @@ class GANINTCLSConfig(GANConfig):
     interpolation: Weight = 1.0
 
 
-class Told(nn.Module):
+class Captioned(nn.Module):
     """A network that reads its condition through a projection of its own."""
 
     def __init__(self, net: nn.Module, inputs: int, outputs: int) -> None:
@@ -67,7 +67,7 @@ class Told(nn.Module):
     paper="Reed et al., Generative Adversarial Text to Image Synthesis, arXiv 1605.05396, ICML 2016",
 )
 class GANINTCLS(ConditionalGAN):
-    """Players ``critic`` and ``generator``, both told the caption."""
+    """Players ``critic`` and ``generator``, both conditioned on the caption."""
 
     takes = ("attributes",)
     config: GANINTCLSConfig
@@ -76,7 +76,7 @@ class GANINTCLS(ConditionalGAN):
     def __init__(self, spec: DataSpec, config: GANINTCLSConfig) -> None:
         if not spec.attributes:
             raise ConfigError(f"gan_int_cls {self.needs}")
-        # The inner networks are told the projected caption.
+        # The inner networks take the projected caption.
         super().__init__(spec, config, Wiring(condition=config.text_dim, logits=True))
 
     def build(self, networks: Networks) -> nn.Module | None:
@@ -85,11 +85,11 @@ class GANINTCLS(ConditionalGAN):
         assert critic is not None  # it needs one
         net, width = self.generator, self.config.text_dim
         if isinstance(net, WithReference):  # the reference is of captions as they are given
-            told = Told(net.net, self.spec.condition, width)
-            self.generator = WithReference(told, self.code_dim, self.spec.condition, net.rows)
+            captioned = Captioned(net.net, self.spec.condition, width)
+            self.generator = WithReference(captioned, self.code_dim, self.spec.condition, net.rows)
         else:
-            self.generator = Told(net, self.spec.condition, width)
-        return Told(critic, self.spec.condition, width)
+            self.generator = Captioned(net, self.spec.condition, width)
+        return Captioned(critic, self.spec.condition, width)
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The game against generated examples, and against real ones under wrong captions."""

@@ -52,7 +52,7 @@ class InfoGANConfig(GANConfig):
 
 
 class CodeGenerator(nn.Module):
-    """From one standard normal ``z``: noise as it is, a category by argmax, uniform codes by Phi."""
+    """From one standard normal ``z``: noise unchanged, a category by argmax, uniform codes by Phi."""
 
     def __init__(self, generator: nn.Module, config: InfoGANConfig) -> None:
         super().__init__()
@@ -114,18 +114,18 @@ class InfoGAN(GAN):
         log_variance = torch.zeros_like(mean) if config.unit_variance else learned
         return nats, gaussian_nll(codes[:, config.categories :], mean, log_variance).sum(1).mean()
 
-    def _told(self, batch: Batch, x: Tensor, name: str) -> Losses:
+    def _code_loss(self, batch: Batch, x: Tensor, name: str) -> Losses:
         nats, rest = self.information(batch, x)
         weights = {f"{name}missed": self.config.weight, f"{name}information": 0.0}
         return Losses(weights=weights, **{f"{name}missed": rest - nats, f"{name}information": nats.detach()})
 
     def critic_loss(self, batch: Batch) -> Losses:
         """The game and -L_I."""
-        return super().critic_loss(batch) | self._told(batch, self.fakes(batch), "critic_")
+        return super().critic_loss(batch) | self._code_loss(batch, self.fakes(batch), "critic_")
 
     def generator_loss(self, batch: Batch) -> Losses:
         """The game and -L_I."""
-        return super().generator_loss(batch) | self._told(batch, self.made(batch), "")
+        return super().generator_loss(batch) | self._code_loss(batch, self.made(batch), "")
 
     @torch.no_grad()
     def category(self, x: Tensor) -> Tensor:

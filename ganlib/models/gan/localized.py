@@ -60,7 +60,7 @@ class Chart(nn.Module):
 
 
 class ChartSampler(Sampler):
-    """The chart as a sampler that is told an example each, with latents of the deviation that it was trained with."""
+    """The chart as a sampler that takes an example each, with latents of the deviation that it was trained with."""
 
     by_example = True
 

@@ -22,7 +22,7 @@ class Wiring:
     """What a model's two networks take and give, where they are not the plain GAN's.
 
     - ``inputs``: width of the generator's input without the condition; None: the latents'.
-    - ``condition``: width of what generator and critic are told; ``told``: whether the critic is told it.
+    - ``condition``: width of the condition; ``conditions_critic``: whether the critic is given it, too.
     - ``outputs`` of the critic, which ``score`` turns into its score; ``projection``: width of a projected condition.
     - ``logits``: the model needs a critic of logits.
     - ``generator`` and ``critic``: ``NetOptions`` that differ from what the configuration gives them.
@@ -30,7 +30,7 @@ class Wiring:
 
     inputs: int | None = None
     condition: int = 0
-    told: bool = True
+    conditions_critic: bool = True
     outputs: int = 1
     score: Callable[[Tensor], Tensor] = whole
     projection: int = 0
@@ -39,7 +39,7 @@ class Wiring:
     critic: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, rules: Rules) -> None:
-        """Raise ConfigError on an objective whose critic cannot do what the model asks of it."""
+        """Raise ConfigError on an objective whose critic cannot do what the model needs."""
         row = rules.objective
         if row.kind != "logit" and self.logits:
             raise ConfigError(
@@ -47,7 +47,7 @@ class Wiring:
             )
         if row.kind == "none" and self.condition:
             raise ConfigError(
-                f"objective {row.name!r} has no critic, so nothing would see what the generator is told: choose another"
+                f"objective {row.name!r} has no critic, so nothing checks the generator's condition: choose another"
             )
 
 
@@ -103,7 +103,7 @@ class Networks:
     def critic(self) -> Headed | Energy:
         """A trunk with a head, or an auto-encoder for an energy; its weights are not ``finished``."""
         row, options, wiring = self.row(critic=True), self.options(critic=True), self.wiring
-        condition = wiring.condition if wiring.told else 0
+        condition = wiring.condition if wiring.conditions_critic else 0
         trunk = row.trunk(self.spec.shape, condition, options)
         if self.rules.objective.kind != "energy":
             return Headed(trunk, wiring.outputs, self.config.minibatch_discrimination, wiring.projection)

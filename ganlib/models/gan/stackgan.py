@@ -95,8 +95,8 @@ class Second(nn.Module):
     def forward(self, small: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         """Large images in [-1, 1]."""
         mean, log_variance = self.augmentation(condition)
-        told = reparameterise(mean, log_variance, noise)
-        change = self.net(self.trunk(small, told), told)
+        given = reparameterise(mean, log_variance, noise)
+        change = self.net(self.trunk(small, given), given)
         large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., : change.shape[2], : change.shape[3]]
         return torch.tanh(torch.atanh(0.98 * large) + change)
 
@@ -219,7 +219,7 @@ class StackGAN(Algorithm):
         return self.generator_two(small, self.condition(batch), batch.randn(self.config.augmented))
 
     def _mean(self, batch: Batch, stage: str, condition: Tensor) -> Tensor:
-        """mu(t) as a critic is told it."""
+        """mu(t), the condition of a critic."""
         return self._generator(stage).augmentation(condition)[0].detach()
 
     def sides(self, batch: Batch, stage: str, made: Tensor) -> Sides:
@@ -238,9 +238,9 @@ class StackGAN(Algorithm):
         losses = game.critic_loss(batch, sides)
         if not share:
             return losses
-        told = self.condition(batch)
-        wrong = told[batch.permutation()]
-        mismatch = game.mismatch_loss(batch, sides, self._mean(batch, stage, wrong), differ(wrong, told))
+        right = self.condition(batch)
+        wrong = right[batch.permutation()]
+        mismatch = game.mismatch_loss(batch, sides, self._mean(batch, stage, wrong), differ(wrong, right))
         weights = losses.weights | {f"critic_{stage}": 1 - share, f"mismatch_{stage}": share}
         return Losses(weights=weights, **losses.terms, **{f"mismatch_{stage}": mismatch})
 

@@ -15,7 +15,7 @@ from serving.table.relations.combination import Combination as Combination
 from serving.table.relations.fields import Field as Field
 from serving.table.relations.fields import Table as Table
 from serving.table.relations.keeping import Keeper as Keeper
-from serving.table.relations.keeping import refuse as refuse
+from serving.table.relations.keeping import reject as reject
 from serving.table.relations.kinds import KINDS as KINDS
 from serving.table.relations.kinds import check_relations as check_relations
 from serving.table.relations.kinds import find_relations as find_relations

@@ -94,11 +94,11 @@ class Keeper:
             if not len(left):
                 break
             counts = np.bincount(table.codes[left])
-            asked = np.repeat(np.arange(len(counts)), np.where(counts > 0, np.maximum(counts, FEWEST), 0))
-            fresh = self._written(redraw(asked), asked)
+            requested = np.repeat(np.arange(len(counts)), np.where(counts > 0, np.maximum(counts, FEWEST), 0))
+            fresh = self._written(redraw(requested), requested)
             improve(fresh, rng)
             good = ~self._any(fresh)
-            into, taken = _matched(table.codes[left], asked, good)
+            into, taken = _matched(table.codes[left], requested, good)
             table.replace(left[into], fresh.take(taken))
             done[left[into]] = True
             left = np.delete(left, into)
@@ -147,7 +147,7 @@ class Keeper:
 
     def _check(self, table: Table) -> None:
         failed = {r.describe(): int(r.broken(table).sum()) for r in self.relations}
-        refuse({name: n for name, n in failed.items() if n}, len(table))
+        reject({name: n for name, n in failed.items() if n}, len(table))
 
     # ---------------------------------------------------------------- sealed
     def sealed(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -161,7 +161,7 @@ class Keeper:
         return entries, left_out
 
 
-def refuse(failed: Mapping[str, int], rows: int) -> None:
+def reject(failed: Mapping[str, int], rows: int) -> None:
     """Raise DataError if generated rows break relations, with the count of each."""
     if failed:
         counts = "; ".join(f"{name!r} in {n} of {rows} generated rows" for name, n in failed.items())
