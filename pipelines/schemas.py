@@ -32,13 +32,13 @@ def with_schema(settings: Settings) -> Settings:
 
     schema, given = Schema.load(data.schema_file), {}
     for role in ("label", "group"):
-        option, named = getattr(data, role), getattr(schema, role)
-        if option is not None and named not in (None, option):
+        found, named = getattr(data, role), getattr(schema, role)
+        if found is not None and named not in (None, found):
             raise UsageError(
-                f"the {role} is {option!r} by --{role} or data.{role}, but {named!r} in schema file {data.schema_file}; "
-                f"leave one out, or set `role: {role}` in the entry of {option!r}"
+                f"the {role} is {found!r} by --{role} or data.{role}, but {named!r} in schema file {data.schema_file}; "
+                f"leave one out, or set `role: {role}` in the entry of {found!r}"
             )
-        given[role] = option or named
+        given[role] = found or named
     if data.timezone not in ("UTC", schema.timezone):
         raise UsageError(
             f"data.timezone is {data.timezone!r}, but schema file {data.schema_file} says {schema.timezone!r}; "
