@@ -93,6 +93,10 @@ class GridDecoder(nn.Module):
     config=VQVAEConfig,
     modalities=("image", "series"),
     paper="van den Oord, Vinyals & Kavukcuoglu, Neural Discrete Representation Learning, arXiv 1711.00937, 2017",
+    # Not a detector: where two codes are equally near, rounding decides between them, so that an exported graph may
+    # score an example differently. The score is there for comparisons in Python.
+    tasks=("augmenter",),
+    exports=("sampler",),
 )
 class VQVAE(Algorithm):
     """Players ``coder`` and ``prior``."""

@@ -188,7 +188,7 @@ def test_a_store_that_does_not_answer_is_down(monkeypatch):
     def down(*_, **__):
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "isfile", down)
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "isfile", down)
     with pytest.raises(DependencyError, match=r"memory://x/y.csv cannot be listed \(no route\); try again") as caught:
         read_table("memory://x/y.csv")
     assert caught.value.exit_code == 5

@@ -39,7 +39,7 @@ def test_every_registered_detector_fits_and_scores(numbers):
     names = [e.name for e in entries("detector") if "scorer" in e.exports and "table" in e.modalities]
     assert {"ganomaly", "vae", "reconstruction_vae"} <= set(names)
     for name in names:
-        detector = Detector(name, steps=5).fit(numbers[:60])
+        detector = Detector(name, steps=3).fit(numbers[:60])
         assert np.isfinite(detector.anomaly_score(numbers)).all(), name
 
 
