@@ -19,6 +19,8 @@ REPRESENTATIVES = {
     CHOSEN.get(e.family, e.family if e.family in NAMES else e.name)
     for e in {e.family: e for e in reversed(entries())}.values()
 }
+# Alone in their families, and most of a minute each: in the full lane.
+LONG = {"gail", "coupled_pair"}
 UNBENDING = {"scoring", "sampling", "resume", "save"}
 
 
@@ -31,7 +33,7 @@ def marks(entry, law):
         found.append(pytest.mark.exact)
     if law.long:
         found += [pytest.mark.trained, pytest.mark.timeout(600)]
-    if law.name in ("level", "export") and entry.name not in REPRESENTATIVES:
+    if law.name in ("level", "export") and entry.name not in REPRESENTATIVES - LONG:
         found.append(pytest.mark.slow)
     return found
 

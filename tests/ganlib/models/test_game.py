@@ -125,7 +125,7 @@ def test_the_condition_may_be_an_image_and_the_critic_may_judge_patches(name):
         loss = game.critic_loss(batch, Sides(batch["x_b"], made, batch.x))
         game.after(batch, Sides(batch["x_b"], made, batch.x))
     assert loss["critic"].isfinite() and loss["penalty"].isfinite()
-    assert torch.equal(game.replay.told[:4], batch.x)
+    assert torch.equal(game.replay.conditions[:4], batch.x)
     assert game.generator_loss(batch, Sides(batch["x_b"], made, batch.x))["generator"].isfinite()
 
 
