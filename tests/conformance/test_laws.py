@@ -12,8 +12,8 @@ from ganlib.testing.laws import ALL
 
 torch.set_num_threads(1)
 NAMES = {e.name for e in entries()}
-# The fast lane measures the level, and exports, one model a family: its namesake, one named here, else its first. All
-# are exported by tests/ganlib/export as well.
+# The fast lane measures level and density, and exports, one model a family: its namesake, one named here, else its
+# first. All are exported by tests/ganlib/export as well.
 CHOSEN = {"anomaly": "ganomaly", "energy": "rbm"}
 REPRESENTATIVES = {
     CHOSEN.get(e.family, e.family if e.family in NAMES else e.name)
@@ -33,7 +33,7 @@ def marks(entry, law):
         found.append(pytest.mark.exact)
     if law.long:
         found += [pytest.mark.trained, pytest.mark.timeout(600)]
-    if law.name in ("level", "export") and entry.name not in REPRESENTATIVES - LONG:
+    if law.name in ("level", "export", "density") and entry.name not in REPRESENTATIVES - LONG:
         found.append(pytest.mark.slow)
     return found
 

@@ -77,7 +77,12 @@ def stored(path, values):
     return [path / name for name in ("x.npz", "zip.npz", "x.npy", "tensor.parquet", "lists.parquet", "x.jsonl")]
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+# One of each kind in the fast lane.
+FAST = ("grey bytes", "colour bytes, last", "unit floats", "signed colours", "series", "series of float16")
+FORMATS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ARRAYS]
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_sealed_detector_scores_as_its_estimator(tmp_path, name):
     from ganlib.detect import as_detector
     from ganlib.export import seal
