@@ -65,7 +65,7 @@ def test_each_broken_feed_is_said(artifact, tmp_path, capsys, how, ending):
 def test_data_like_that_of_training_raise_no_doubt(artifact, rows, seed):
     scorer = Scorer(load_artifact(artifact))
     feeds = scorer.reader.feeds(table(rows, 100 + seed))
-    counts = watch.count(scorer.reader.watched, feeds, int(scorer.score(feeds).is_anomaly.sum()))
+    counts = watch.count(scorer.reader.monitored, feeds, int(scorer.score(feeds).is_anomaly.sum()))
     assert watch.doubts(scorer.artifact.metadata, counts, scorer.alpha) == []
 
 
@@ -99,7 +99,7 @@ def test_counts_add_up_over_any_parts(artifact):
     frame.loc[::5, "when"] = pd.NaT
 
     def counted(part):
-        return watch.count(scorer.reader.watched, scorer.reader.feeds(part), len(part) // 10)
+        return watch.count(scorer.reader.monitored, scorer.reader.feeds(part), len(part) // 10)
 
     total = watch.no_counts()
     for start in range(0, 300, 70):
