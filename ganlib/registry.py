@@ -87,7 +87,7 @@ _ENTRIES: dict[str, Entry] = {}
 # Methods that people ask for by name and that the library holds as functions only.
 _LIBRARY_ONLY = {
     "anogan": "each of its scores is a search of hundreds of gradient steps: train a GAN and call "
-    "ganlib.detect.search_scores(model, x) in Python, or take egbad, whose encoder replaces the search",
+    "ganlib.detect.search_scores(model, x) in Python, or take ganomaly, whose encoder replaces the search",
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.errors import UsageError
-from pipelines.readers import Reader, read_data
+from pipelines.readers import JobData, read_data
 from pipelines.registry import Registry, check_name
 from pipelines.settings import Settings
 from serving.files import replacing
@@ -63,7 +63,7 @@ class Job:
         """A step's result, as the dataclass that it was saved from."""
         return kind(**json.loads((self.folder / f"{step}.json").read_text(encoding="utf-8")))
 
-    def read(self, expected: str | None = None) -> Reader:
+    def read(self, expected: str | None = None) -> JobData:
         """The data; raises DataError if its fingerprint is not ``expected``, that of the data in the first step."""
         from ganlib.errors import DataError
 

@@ -72,9 +72,9 @@ def _file(model: str, path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise _failed(model, error) from error
+        if isinstance(error, Exception | SystemExit):
+            raise _failed(model, error) from error
+        raise  # an interrupt or a termination
     return module
 
 
@@ -83,9 +83,7 @@ def _module(model: str, name: str) -> ModuleType:
     importlib.invalidate_caches()  # the file may be newer than Python's list of its folder
     try:
         return importlib.import_module(name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         missing = getattr(error, "name", None) or ""
         if isinstance(error, ModuleNotFoundError) and (name == missing or name.startswith(missing + ".")):
             raise UsageError(

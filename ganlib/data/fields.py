@@ -174,6 +174,13 @@ class Tokens(Field):
             raise DataError(f"tokens run from {low} to {high}; the model knows 0 to {self.vocabulary - 1}")
 
 
+def _range(values: Tensor, what: str) -> tuple[int, int]:
+    """The least and the largest of one whole number an example; raises DataError for other data."""
+    if values.is_floating_point() or values.ndim != 1:
+        raise DataError(f"{what}, int64 of shape (n,); these are {values.dtype} of {tuple(values.shape)}")
+    return int(values.min()), int(values.max())
+
+
 @dataclass(frozen=True)
 class Classes(Field):
     """One of ``count`` classes, an index from 0."""
@@ -189,10 +196,7 @@ class Classes(Field):
 
     def check(self, values: Tensor, name: str) -> None:
         """Whole numbers from 0 to ``count - 1``."""
-        if values.is_floating_point() or values.ndim != 1:
-            found = f"{values.dtype} of {tuple(values.shape)}"
-            raise DataError(f"labels {name} are class indices, int64 of shape (n,); these are {found}")
-        low, high = int(values.min()), int(values.max())
+        low, high = _range(values, f"labels {name} are class indices")
         if low < 0 or high >= self.count:
             raise DataError(
                 f"labels run from {low} to {high}, and the model has classes 0 to {self.count - 1}: number them from "
@@ -215,10 +219,7 @@ class Lengths(Field):
 
     def check(self, values: Tensor, name: str) -> None:
         """Whole numbers from 1 to ``most``."""
-        if values.is_floating_point() or values.ndim != 1:
-            found = f"{values.dtype} of {tuple(values.shape)}"
-            raise DataError(f"lengths {name!r} are whole numbers, int64 of shape (n,); these are {found}")
-        low, high = int(values.min()), int(values.max())
+        low, high = _range(values, f"lengths {name!r} are whole numbers")
         if low < 1 or high > self.most:
             raise DataError(
                 f"lengths {name!r} run from {low} to {high}, and sequences have from 1 to {self.most} steps"

@@ -38,7 +38,7 @@ class Contrast(NamedTuple):
     measure: str
 
 
-class Reader(Protocol):
+class JobData(Protocol):
     """The data of a job.
 
     ``columns`` holds what a label may be; ``fingerprint`` is the sha-256 of the content. ``candidates`` are the models
@@ -93,7 +93,7 @@ class Reader(Protocol):
         """Each arm's figure on the held-out rows (``ganlib.augment.lift``); empty if it cannot be measured."""
 
 
-def read_data(settings: DataSettings) -> Reader:
+def read_data(settings: DataSettings) -> JobData:
     """The data that the settings name, read once in a process as long as its files do not change.
 
     Raises ConfigError, DataError, DependencyError as ``ganlib.data.read`` does, UsageError on settings that do not fit
@@ -120,4 +120,4 @@ def _read(path: str, modality: str | None, stamp: tuple[Any, ...]) -> tuple[Any,
     """(reader, content, fingerprint)."""
     kind = kind_of(DataSettings(path=path, modality=modality))
     content, mark = kind.opened(path, modality)
-    return kind.READER, content, mark
+    return kind.DATA, content, mark

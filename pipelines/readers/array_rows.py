@@ -17,7 +17,7 @@ from pipelines.readers.generation import Build, Made, Report, needs_label, needs
 
 if TYPE_CHECKING:
     from ganlib.augment.lift import Lift
-    from pipelines.readers.arrays import ExampleReader
+    from pipelines.readers.arrays import ExampleData
     from pipelines.settings import Settings
     from serving.artifact import Artifact
 
@@ -28,7 +28,7 @@ HELD_OUT = 0.3
 class ExampleGeneration:
     """Implements ``Generation`` for the examples of a reader."""
 
-    def __init__(self, settings: Settings, reader: ExampleReader, output: Path) -> None:
+    def __init__(self, settings: Settings, reader: ExampleData, output: Path) -> None:
         self.settings, self.chosen, self.reader, self.output = settings, settings.augment, reader, output
         self.label, self.seed = settings.data.label, settings.training.random_state
 

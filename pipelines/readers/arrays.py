@@ -68,8 +68,8 @@ def check_output(output: Path, source: str) -> None:
     check_file(output, source=source)
 
 
-class ExampleReader:
-    """Images or series; implements ``Reader``."""
+class ExampleData:
+    """Images or series; implements ``JobData``."""
 
     candidates: ClassVar[tuple[str, ...]] = ("reconstruction_vae", "ebgan")
 
@@ -258,4 +258,4 @@ def permuted_parts(x: np.ndarray, axes: Sequence[int], seed: int) -> np.ndarray:
     return out
 
 
-READER = ExampleReader
+DATA = ExampleData

@@ -43,8 +43,8 @@ def check_output(output: Path, source: str) -> None:
 
 
 @dataclass(frozen=True)
-class TableReader:
-    """A table; implements ``Reader``."""
+class TableData:
+    """A table; implements ``JobData``."""
 
     settings: DataSettings
     columns: pd.DataFrame
@@ -171,4 +171,4 @@ def _schema(folder: Path) -> Schema:
     return Schema.load(folder / FILE)
 
 
-READER = TableReader
+DATA = TableData

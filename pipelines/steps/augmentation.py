@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.errors import GateRefused, UsageError
 from pipelines.following import located
-from pipelines.readers import Reader, kind_of, read_data
+from pipelines.readers import JobData, kind_of, read_data
 from pipelines.readers.generation import Build, Generation, lacking_rows
 from pipelines.references import in_registry
 from pipelines.registry import Registry
@@ -72,7 +72,7 @@ def plan_augmentation(settings: Settings) -> Preview:
     return Preview(facts)
 
 
-def _opened(settings: Settings) -> tuple[AugmentSettings, Path, Reader, Generation]:
+def _opened(settings: Settings) -> tuple[AugmentSettings, Path, JobData, Generation]:
     """Checked settings, the data and what is done with it; heavy imports follow the checks of the options."""
     chosen, output = _request(settings)
     sealed = _is_sealed(chosen.model)

@@ -20,7 +20,7 @@ from pipelines.figures import (
     reported_figures,
 )
 from pipelines.job import Job
-from pipelines.readers import Reader
+from pipelines.readers import JobData
 from pipelines.registry import Registry, check_name
 from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained
 from pipelines.rows import read_labels, split_for_detection
@@ -77,7 +77,7 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
     return Preview(facts, columns, data.findings)
 
 
-def candidates_of(settings: Settings, reader: Reader | None = None) -> dict[str, str]:
+def candidates_of(settings: Settings, reader: JobData | None = None) -> dict[str, str]:
     """The models to train, by registry name as the settings name them: one, or the candidates for ``auto``.
 
     ``reader`` None checks those that are named before the data is read. Raises ConfigError or UsageError on others.

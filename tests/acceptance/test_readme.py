@@ -92,7 +92,7 @@ def second_run_makes_nothing_again(folder):
 
 
 def tours_work(folder):
-    """In the README's order; the gates are told to be lenient, since training is cut short."""
+    """In the README's order; the gates are lenient, since training is cut short."""
     commands = [line for block in snippets("sh") for line in block.strip().splitlines()]
     assert len(commands) >= 10
     short = {"GANLIB__TRAINING__STEPS": "60", "GANLIB__REGISTRY__GATES": str(lenient(folder))}

@@ -38,7 +38,7 @@ BATCH_POINTS = ["plan_written", "lease_taken", "unit_scored", "dead_letters_rena
                 "manifest_written"]  # fmt: skip
 SOURCES, SINKS = ("queue", "file", "stdin"), ("db", "jsonl")
 DAY = 86_400
-# Ended as told (also before there is a handler), killed by us, another holds the lease or the disk is full.
+# Ended as requested (also before there is a handler), killed by us, another holds the lease or the disk is full.
 ALLOWED = {0, -signal.SIGKILL, 75, 143, -signal.SIGTERM}
 NO_FAULT = "no such point reached"
 

@@ -261,7 +261,7 @@ def test_ctrl_c_ends_quietly_with_130(template, tmp_path, during):
     shutil.copy(template / "data.csv", tmp_path / "data.csv")
     code = (
         "import os, signal, sys, threading\n"
-        # Whoever runs the tests in the background has told them to ignore SIGINT.
+        # Whoever runs the tests in the background has set them to ignore SIGINT.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.argv = ['ganlib', 'train', '--data', 'data.csv', '--name', 'x', '--steps', '200000']\n"
         "import ganlib.training.trainer as trainer\n"

@@ -199,8 +199,8 @@ def test_an_augmenter_leaves_the_same_columns_out(ganlib, data, way):
     chosen = ("--drop", "pressure", "--id", "count")
     Path("quick.yaml").write_text("augment: {repeats: 2}\n")
     if way == "schema":
-        told = ("data", "describe", "data.csv", "--label", "valve", "--task", "augmenter", "--write", "s.yaml")
-        assert ganlib(*told, *chosen)[0] == 0
+        describe = ("data", "describe", "data.csv", "--label", "valve", "--task", "augmenter", "--write", "s.yaml")
+        assert ganlib(*describe, *chosen)[0] == 0
         chosen = ("--schema", "s.yaml")
     code, out, err = ganlib("augment", *given, *chosen, "--rows", 30, "--output", "more.csv", "--gate", "off")
     made = pd.read_csv("more.csv").query("_synthetic")
@@ -250,11 +250,11 @@ def test_a_sealed_augmenter_keeps_relations_and_says_what_it_repaired(ganlib, ho
     p, q = (np.random.default_rng(seed).integers(0, 50, 200) for seed in (0, 1))
     frame = pd.DataFrame({"p": p, "q": q, "total": p + q, "kind": ["u", "u", "u", "v"] * 50})
     frame.to_csv("sums.csv", index=False)
-    told = ("--data", "sums.csv", "--label", "kind")
-    code, _, err = ganlib("train", "--name", "sums", "--task", "augmenter", "--model", "cvae", *told, "--steps", 5)
+    given = ("--data", "sums.csv", "--label", "kind")
+    code, _, err = ganlib("train", "--name", "sums", "--task", "augmenter", "--model", "cvae", *given, "--steps", 5)
     assert code == 0, err
     code, out, err = ganlib(
-        "augment", *told, "--model", "models:/sums@challenger", "--rows", 60, "--output", "more.csv"
+        "augment", *given, "--model", "models:/sums@challenger", "--rows", 60, "--output", "more.csv"
     )
     assert code == 0 and "constraint total = p + q: " in out and "repaired" in out, out + err
     made = pd.read_csv("more.csv").query("_synthetic")

@@ -225,5 +225,5 @@ def test_copies_of_training_examples_are_found(ganlib, folder):
     given = ("--data", "tiles.npz", "--label", "y", "--normal", "good", "--model", "reconstruction_vae")
     done = json.loads(ganlib("train", *given, "--name", "tiles", *FAST, "--json")[1])
     golden = golden_feeds(load_artifact(Path(done["artifact"])))["x"]
-    told = check_examples(Path(done["artifact"]), golden, golden.reshape(len(golden), -1), lambda _: golden)
-    assert "training example" in told and told != "passed"
+    verdict = check_examples(Path(done["artifact"]), golden, golden.reshape(len(golden), -1), lambda _: golden)
+    assert "training example" in verdict and verdict != "passed"

@@ -12,6 +12,7 @@ from pipeline_data import refused, sensor_table
 
 from ganlib import registry as models
 from pipelines.named import entry_of, is_reference
+from serving.cli_support import Terminated
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
@@ -119,3 +120,13 @@ def test_faults_are_one_line_and_exit_2(ganlib, folder, reference, words):
     (folder / "twice.py").write_text(CODE.replace("my_autoencoder", "vae"))
     (folder / "mute.py").write_text(CODE.replace("def scorer", "def scores").replace("my_autoencoder", "mute"))
     refused(ganlib("train", "--data", "sensors.csv", "--name", "x", "--model", reference), 2, words)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize("reference", ["stopped.py:Mine", "stopped:Mine"])
+def test_an_interrupt_while_a_module_is_imported_is_no_fault_of_the_module(folder, reference, stop):
+    code = f"from serving.cli_support import Terminated\nraise {stop.__name__}\n"
+    (folder / "stopped.py").write_text(code)
+    with pytest.raises(stop):
+        entry_of(reference)
+    assert not any(name.startswith("stopped") for name in sys.modules)

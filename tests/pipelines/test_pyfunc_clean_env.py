@@ -42,15 +42,15 @@ frame = pd.read_parquet({data!r})
 schema = model.metadata.get_input_schema()
 frame = frame.astype(dict(zip(schema.input_names(), schema.pandas_types())))
 plain = model.predict(frame)
-told = model.predict(frame, params={{"alpha": 0.2, "explain": True}})
+explained = model.predict(frame, params={{"alpha": 0.2, "explain": True}})
 example = model.predict(model.input_example)
 import serving
 print(json.dumps({{
     "pickles": len(pickles), "serving": serving.__file__,
     "project": sorted(m for m in sys.modules if m.partition(".")[0] in ("ganlib", "pipelines", "torch", "sklearn")),
-    "index": plain.index.tolist(), "columns": list(plain.columns), "told": list(told.columns),
+    "index": plain.index.tolist(), "columns": list(plain.columns), "explained": list(explained.columns),
     "scores": plain["anomaly_score"].astype(float).tolist(), "p": plain["p_value"].astype(float).tolist(),
-    "alarms": told["is_anomaly"].tolist(), "kinds": [str(k) for k in plain.dtypes], "example": len(example),
+    "alarms": explained["is_anomaly"].tolist(), "kinds": [str(k) for k in plain.dtypes], "example": len(example),
 }}))
 """
 
@@ -75,7 +75,7 @@ def check(consumed, answer):
     expected, at_fifth = Scorer(artifact).score(frame), Scorer(artifact, 0.2).score(frame)
     assert answer["index"] == frame.index.tolist()
     assert answer["columns"] == ["anomaly_score", "p_value", "is_anomaly"]
-    assert answer["told"][3:] == [*(f"contribution.{name}" for name in artifact.features), "top_reasons"]
+    assert answer["explained"][3:] == [*(f"contribution.{name}" for name in artifact.features), "top_reasons"]
     np.testing.assert_allclose(answer["scores"], expected.anomaly_score, rtol=1e-6)
     np.testing.assert_allclose(answer["p"], expected.p_value, rtol=1e-6)
     assert answer["alarms"] == at_fifth.is_anomaly.tolist() and any(answer["alarms"])

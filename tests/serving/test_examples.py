@@ -395,9 +395,9 @@ CHANGES = {
 def test_changed_metadata_are_refused(detectors, tmp_path, name):
     change, words = CHANGES[name]
     model = onnx.load(detectors["image"][1])
-    told = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-    change(told)
+    entries = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    change(entries)
     for entry in model.metadata_props:
-        entry.value = json.dumps(told[entry.key])
+        entry.value = json.dumps(entries[entry.key])
     with pytest.raises(IntegrityError, match=words):
         load_artifact(resealed(model))

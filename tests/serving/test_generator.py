@@ -107,7 +107,7 @@ def facts(model):
     return {entry.key: entry for entry in model.metadata_props}
 
 
-def tell(model, key, edit):
+def edit(model, key, edit):
     entry = facts(model)[key]
     entry.value = json.dumps(edit(json.loads(entry.value)))
 
@@ -126,19 +126,22 @@ def drop(model, key):
     ("edit", "words"),
     [
         (weights, "golden rows disagree"),
-        (lambda m: tell(m, "golden", lambda g: {**g, "values": [[v + 2 for v in r] for r in g["values"]]}), "disagree"),
-        (lambda m: tell(m, "golden", lambda g: {**g, "mean": [v + 2 for v in g["mean"]]}), "disagree"),
-        (lambda m: tell(m, "golden", lambda g: {**g, "values": g["values"][:4]}), "golden.values"),
-        (lambda m: tell(m, "golden", lambda g: {**g, "mean": [*g["mean"][:7], "much"]}), "golden.mean"),
-        (lambda m: tell(m, "golden", lambda g: {**g, "condition": ["cow"] * 8}), "cannot be run"),
-        (lambda m: tell(m, "golden", lambda g: {}), "lacks 'golden.values'"),
-        (lambda m: tell(m, "shape", lambda s: [3, 6, 8]), "other arrays"),
-        (lambda m: tell(m, "latent_dim", lambda k: k + 1), "other arrays"),
-        (lambda m: tell(m, "conditions", lambda c: []), "other arrays"),
-        (lambda m: tell(m, "modality", lambda _: "smell"), "unknown to this release"),
-        (lambda m: tell(m, "kind", lambda _: "oracle"), "unknown to this release"),
-        (lambda m: tell(m, "kind", lambda _: ["encoder"]), "unknown to this release"),
-        (lambda m: tell(m, "format_version", lambda _: 4), "format version 4"),
+        (
+            lambda m: edit(m, "golden", lambda g: {**g, "values": [[v + 2 for v in r] for r in g["values"]]}),
+            "disagree",
+        ),
+        (lambda m: edit(m, "golden", lambda g: {**g, "mean": [v + 2 for v in g["mean"]]}), "disagree"),
+        (lambda m: edit(m, "golden", lambda g: {**g, "values": g["values"][:4]}), "golden.values"),
+        (lambda m: edit(m, "golden", lambda g: {**g, "mean": [*g["mean"][:7], "much"]}), "golden.mean"),
+        (lambda m: edit(m, "golden", lambda g: {**g, "condition": ["cow"] * 8}), "cannot be run"),
+        (lambda m: edit(m, "golden", lambda g: {}), "lacks 'golden.values'"),
+        (lambda m: edit(m, "shape", lambda s: [3, 6, 8]), "other arrays"),
+        (lambda m: edit(m, "latent_dim", lambda k: k + 1), "other arrays"),
+        (lambda m: edit(m, "conditions", lambda c: []), "other arrays"),
+        (lambda m: edit(m, "modality", lambda _: "smell"), "unknown to this release"),
+        (lambda m: edit(m, "kind", lambda _: "oracle"), "unknown to this release"),
+        (lambda m: edit(m, "kind", lambda _: ["encoder"]), "unknown to this release"),
+        (lambda m: edit(m, "format_version", lambda _: 4), "format version 4"),
         (lambda m: drop(m, "shape"), "lacks"),
         (lambda m: drop(m, "modality"), "lacks|of .table. data is unknown"),
         (lambda m: drop(m, "golden"), "lacks"),

@@ -1,4 +1,4 @@
-"""Where scores may be written and what may be read: refusals come early, say the mend, and leave nothing behind."""
+"""Where scores may be written and what may be read: refusals come early, say the fix, and leave nothing behind."""
 
 import errno
 import os

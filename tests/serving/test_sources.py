@@ -115,7 +115,7 @@ def test_the_unread_rest_of_a_rotated_file_is_read(tmp_path, rotate, read):
     if not read:
         reader.run()
     rotate(path)
-    write(path, 12, 40)  # longer than what was read: no size tells that it is another file
+    write(path, 12, 40)  # longer than what was read: its size does not show that it is another file
     reader.run()
     write(path, 40, 45)
     reader.run()

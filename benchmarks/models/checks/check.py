@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganlib.data.spec import DataSpec
 from ganlib.registry import create
+from ganlib.testing.problems import digits
 from ganlib.training import Trainer, TrainerConfig
 
 FILE = Path(__file__).resolve().parents[3] / "docs" / "checks.json"
@@ -93,3 +94,14 @@ def draw(model: Any, n: int, seed: int) -> Tensor:
     """Generated examples."""
     sampler = model.sampler()
     return sampler(torch.randn(n, sampler.latent_dim, generator=torch.Generator().manual_seed(seed + 1)))
+
+
+def digits_held_out(seed: int, held: Sequence[int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each held-out digit: four fifths of the others to train on, the test images, and which of these are odd."""
+    parts = [digits(seed, part) for part in ("train", "test")]
+    x, y = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    for digit in held:
+        usual = x[y != digit]
+        cut = len(usual) * 4 // 5
+        test = torch.cat([usual[cut:], x[y == digit]])
+        yield usual[:cut], test, torch.arange(len(test)) >= len(usual) - cut

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.models.checks.check import Check, Figures, fit
+from benchmarks.models.checks.check import Check, Figures, digits_held_out, fit
 from ganlib.data.spec import DataSpec
 from ganlib.metrics.detection import auroc, pca_scores
-from ganlib.testing.problems import digits
 
 _DIGITS = (1, 3, 5, 8)  # each third of all digits' difficulty for PCA is among them, .655 to .919
 
@@ -20,18 +19,12 @@ def _held_out(name: str, steps: int, **options: Any) -> Callable[[int], Figures]
     """Mean AUROC over four held-out digits after a fixed number of steps; baseline: PCA's reconstruction error."""
 
     def run(seed: int) -> Figures:
-        x = torch.cat([digits(seed, part)[0] for part in ("train", "test")])
-        y = torch.cat([digits(seed, part)[1] for part in ("train", "test")])
         found = []
-        for digit in _DIGITS:
-            usual = x[y != digit]
-            cut = len(usual) * 4 // 5
-            test = torch.cat([usual[cut:], x[y == digit]])
-            odd = torch.arange(len(test)) >= len(usual) - cut
-            model, _ = fit(name, DataSpec.image(1, 8, 8), {"x": usual[:cut]}, seed, steps, 64, 0.99, **options)
+        for normal, test, odd in digits_held_out(seed, _DIGITS):
+            model, _ = fit(name, DataSpec.image(1, 8, 8), {"x": normal}, seed, steps, 64, 0.99, **options)
             with torch.no_grad():
                 scores = model.scorer()(test)
-            flat = pca_scores(usual[:cut].flatten(1), test.flatten(1))
+            flat = pca_scores(normal.flatten(1), test.flatten(1))
             found.append((auroc(scores, odd), auroc(flat, odd)))
         return statistics.mean(f for f, _ in found), statistics.mean(b for _, b in found)
 

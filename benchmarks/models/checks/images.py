@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.models.checks.check import Check, Figures, draw, fit
+from benchmarks.models.checks.check import Check, Figures, digits_held_out, draw, fit
 from ganlib.data.spec import Block, DataSpec
 from ganlib.metrics.detection import auroc
 from ganlib.metrics.two_sample import classifier_two_sample, mmd_test
@@ -100,18 +100,12 @@ def _odd_digits(name: str, steps: int, **options: Any) -> Callable[[int], Figure
     def run(seed: int) -> Figures:
         from sklearn.ensemble import IsolationForest
 
-        x = torch.cat([digits(seed, part)[0] for part in ("train", "test")])
-        y = torch.cat([digits(seed, part)[1] for part in ("train", "test")])
         found = []
-        for digit in range(10):
-            usual = x[y != digit]
-            cut = len(usual) * 4 // 5
-            test = torch.cat([usual[cut:], x[y == digit]])
-            odd = torch.arange(len(test)) >= len(usual) - cut
-            model, _ = fit(name, DataSpec.image(1, 8, 8), {"x": usual[:cut]}, seed, steps, 64, 0.99, **options)
+        for normal, test, odd in digits_held_out(seed, range(10)):
+            model, _ = fit(name, DataSpec.image(1, 8, 8), {"x": normal}, seed, steps, 64, 0.99, **options)
             with torch.no_grad():
                 scores = model.scorer()(test)
-            forest = IsolationForest(random_state=seed).fit(usual[:cut].flatten(1).numpy())
+            forest = IsolationForest(random_state=seed).fit(normal.flatten(1).numpy())
             found.append((auroc(scores, odd), auroc(-forest.score_samples(test.flatten(1).numpy()), odd)))
         return statistics.mean(f for f, _ in found), statistics.mean(b for _, b in found)
 

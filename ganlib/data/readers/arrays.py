@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,7 +89,7 @@ def kind_of(data: Any, able: Sequence[str] = ()) -> str:
     return "series"
 
 
-class ArrayReader:
+class ArrayReader(ABC):
     """Base of the readers of arrays ``(n, ...)``: one input ``x``, no labels, columns or groups.
 
     After ``fit``: ``axes`` is the shape of one example, ``kind`` the dtype, ``field`` describes an example to a model.
@@ -120,6 +121,7 @@ class ArrayReader:
 
     def labels(self, examples: np.ndarray) -> None:
         """None: arrays hold no labels."""
+        return None
 
     def select(self, examples: np.ndarray) -> np.ndarray:
         """The examples themselves."""
@@ -162,6 +164,7 @@ class ArrayReader:
 
     def groups(self, feeds: Feeds) -> None:
         """None: arrays name no groups."""
+        return None
 
     def restore(self, made: Tensor) -> np.ndarray:
         """Generated examples, float32 ``(n, *spec.shape)``, in the axes and type of the fitted array.
@@ -172,11 +175,14 @@ class ArrayReader:
             raise DataError("the generated examples are not finite: the model has diverged; try a lower learning_rate")
         return self._decode(made)
 
+    @abstractmethod
     def _learn(self, examples: np.ndarray) -> None:
-        raise NotImplementedError
+        """Learn ``field`` and the scales of examples."""
 
+    @abstractmethod
     def _encode(self, examples: np.ndarray) -> torch.Tensor:
-        raise NotImplementedError
+        """Examples for the network."""
 
+    @abstractmethod
     def _decode(self, made: Tensor) -> np.ndarray:
-        raise NotImplementedError
+        """Generated examples in the fitted axes and type."""

@@ -123,6 +123,9 @@ class BiGANScorer(nn.Module):
     config=BiGANConfig,
     modalities=("points", "table", "image", "series"),
     paper="Zenati et al., Efficient GAN-Based Anomaly Detection, arXiv 1802.06222, 2018",
+    # Not a detector until its check is reproduced (docs/models.md, A3): so far the score is no better than chance.
+    tasks=("augmenter",),
+    exports=("sampler",),
 )
 class BiGAN(Algorithm):
     """Players ``generator`` (generator and encoder) and ``critic``."""

@@ -38,7 +38,7 @@ def test_floats_keep_their_type_and_range(low):
     assert made.min() >= low and made.max() <= 1 and made.mean() == pytest.approx((1 + low) / 2, abs=0.25)
 
 
-def test_classes_are_exact_and_in_the_order_asked():
+def test_classes_are_exact_and_in_the_order_requested():
     y = np.array(["a", "b", "c", "d"] * 10)
     fitted = as_augmenter("cvae", **SMALL).fit(images(), y)
     made, labels = fitted.sample(4, ["d", "a", "d", "b"])
@@ -223,7 +223,7 @@ def test_refusals(call, error, message):
         call()
 
 
-def test_a_collapse_is_told(monkeypatch):
+def test_a_collapse_is_reported(monkeypatch):
     """Whatever the cause: here a generator whose last layer is 0 after its training."""
     from ganlib.models.vae.cvae import CVAE
 
@@ -250,8 +250,8 @@ def test_a_refused_refit_leaves_what_was_fitted_as_it_was():
     before = augmenter.sample(6)
     with pytest.raises(DataError, match="one class"):
         augmenter.fit(images(), ["c"] * 40)
-    made, told = augmenter.sample(6)
-    assert np.array_equal(made, before[0]) and np.array_equal(told, before[1])
+    made, descriptions = augmenter.sample(6)
+    assert np.array_equal(made, before[0]) and np.array_equal(descriptions, before[1])
 
 
 @pytest.mark.trained
@@ -271,10 +271,10 @@ def test_fitted_augmenters_pickle():
 
 def test_labels_of_one_column_and_single_attributes():
     y = np.repeat(["a", "b"], 20)
-    made, told = as_augmenter("cvae", **SMALL).fit(images(), y[:, None]).sample(4, "a")
-    assert len(made) == 4 and told.tolist() == ["a"] * 4
-    _, told = as_augmenter("cgan", **SMALL).fit(images(), np.arange(40.0)[:, None]).sample(3, 7.0)
-    assert told.tolist() == [[7.0]] * 3
+    made, descriptions = as_augmenter("cvae", **SMALL).fit(images(), y[:, None]).sample(4, "a")
+    assert len(made) == 4 and descriptions.tolist() == ["a"] * 4
+    _, descriptions = as_augmenter("cgan", **SMALL).fit(images(), np.arange(40.0)[:, None]).sample(3, 7.0)
+    assert descriptions.tolist() == [[7.0]] * 3
 
 
 def test_models_of_one_class_each_share_a_history():

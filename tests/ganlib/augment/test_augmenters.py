@@ -248,7 +248,7 @@ def test_as_augmenter_takes_models_options_and_refuses_unknown_ones():
         (lambda a, X, y: as_augmenter("ganomaly"), ConfigError, "does not generate"),
     ],
 )
-def test_refusals_name_the_thing_and_the_mend(call, error, message):
+def test_refusals_name_the_thing_and_the_fix(call, error, message):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=["a", "b"])
     y = pd.Series(np.repeat([0, 1], 15))
     with pytest.raises(error, match=message):

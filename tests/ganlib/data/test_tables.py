@@ -179,7 +179,7 @@ def test_unusable_frames_are_refused(frame, error, words):
         infer_schema(frame)
 
 
-def test_data_against_the_schema_names_column_row_and_mend():
+def test_data_against_the_schema_names_column_row_and_fix():
     encoder = TableEncoder(infer_schema(_TRAIN)).fit(_TRAIN)
     with pytest.raises(DataError, match="'n', row 1: 'abc' is not a number"):
         encoder.transform(pd.DataFrame({"n": ["1", "abc"], "c": ["a", "b"], "i": [1, 2]}))

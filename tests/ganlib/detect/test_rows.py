@@ -19,7 +19,7 @@ def parts(frame, seed=0):
     return held.train, held.validation, held.calibration
 
 
-def test_parts_are_disjoint_complete_and_of_the_size_asked():
+def test_parts_are_disjoint_complete_and_of_the_size_requested():
     train, validation, calibration = parts(table(200))
     assert (len(train), len(validation), len(calibration)) == (140, 20, 40)
     assert sorted(np.concatenate([train, validation, calibration])) == list(range(200))

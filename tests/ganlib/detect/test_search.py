@@ -47,5 +47,5 @@ def test_what_cannot_be_searched_is_rejected():
 
 @pytest.mark.parametrize("name", ["anogan", "AnoGAN"])
 def test_the_registry_says_why_it_has_no_anogan(name):
-    with pytest.raises(ConfigError, match=r"neither registered nor sealed.*search_scores.*egbad"):
+    with pytest.raises(ConfigError, match=r"neither registered nor sealed.*search_scores.*ganomaly"):
         entry(name)

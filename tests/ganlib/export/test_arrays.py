@@ -1,4 +1,4 @@
-"""Sealed generators of images, series and points: noise and what they are told in, torch's arrays out."""
+"""Sealed generators of images, series and points: noise and conditions in, torch's arrays out."""
 
 import json
 
@@ -30,9 +30,9 @@ def spec_of(model):
     return DataSpec.image(1, 8, 8, classes=spec.classes) if any(b.kind != "number" for b in spec.blocks) else spec
 
 
-def sealed(path, name, spec, told=True, **config):
+def sealed(path, name, spec, conditional=True, **config):
     parts = seal_generator(
-        build(name, spec, **config), names(spec) if told else None, as_bytes=spec.kind == "image"
+        build(name, spec, **config), names(spec) if conditional else None, as_bytes=spec.kind == "image"
     )  # fmt: skip
     return save_sealed(parts, path)
 
@@ -79,8 +79,8 @@ def agrees(path, name, spec, **config):
 def test_every_sampler_is_sealed_and_served(name, tmp_path):
     model = entry(name)
     spec, path = spec_of(model), tmp_path / f"{name}.onnx"
-    # Toys with classes are of models that are told them, but for the one that guesses them.
-    report = sealed(path, name, spec, told=spec.classes > 0 and "augmenter" in model.tasks, **model.toy.config)
+    # Toys with classes are of conditional models, but for the one that guesses them.
+    report = sealed(path, name, spec, conditional=spec.classes > 0 and "augmenter" in model.tasks, **model.toy.config)
     assert report.parity_max_abs <= report.parity_bound and report.alpha_min is None
     agrees(path, name, spec, **model.toy.config)
 
@@ -121,15 +121,15 @@ def images(tmp_path_factory):
 def test_metadata_and_golden_rows(images):
     path, report = images
     model = onnx.load(path)
-    told = {p.key: json.loads(p.value) for p in model.metadata_props}
-    assert told["format_version"] == 2 and told["kind"] == "augmenter" and told["modality"] == "image"
-    assert told["shape"] == [1, 8, 8] and told["latent_dim"] == 4 and told["attributes"] == 0
-    assert told["conditions"] == ["class 0", "class 1", "class 2"] and "schema" not in told
-    assert told["model"]["name"] == model.graph.name == "cgan" and told["model"]["config"]["width"] == 8
-    assert told["parity"] == {"max_abs": report.parity_max_abs, "bound": 1e-3, "rows": 520}
-    assert set(told["hashes"]) == {"graph", "metadata"}
-    assert told["training"] == {"fingerprint": None, "rows": None, "data": None}
-    golden = told["golden"]
+    card = {p.key: json.loads(p.value) for p in model.metadata_props}
+    assert card["format_version"] == 2 and card["kind"] == "augmenter" and card["modality"] == "image"
+    assert card["shape"] == [1, 8, 8] and card["latent_dim"] == 4 and card["attributes"] == 0
+    assert card["conditions"] == ["class 0", "class 1", "class 2"] and "schema" not in card
+    assert card["model"]["name"] == model.graph.name == "cgan" and card["model"]["config"]["width"] == 8
+    assert card["parity"] == {"max_abs": report.parity_max_abs, "bound": 1e-3, "rows": 520}
+    assert set(card["hashes"]) == {"graph", "metadata"}
+    assert card["training"] == {"fingerprint": None, "rows": None, "data": None}
+    golden = card["golden"]
     assert np.array(golden["z"]).shape == (8, 4) and len(golden["condition"]) == 8
     assert np.array(golden["values"]).shape == (8, 64) and np.std(golden["values"]) > 1
     assert (path.parent / "images.onnx.sha256").read_text().split() == [report.sha256, "images.onnx"]
@@ -292,9 +292,9 @@ def test_an_augmenter_by_attributes_is_sealed_with_their_scale(tmp_path):
     assert generator.attributes == 2 and not generator.conditions
     made, asked = fitted.sample(20, heat[:20], random_state=4)
     assert np.array_equal(asked, heat[:20])
-    told = generator.sample(20, seed=4, attributes=heat[:20])[..., 0]
-    assert np.abs(told.astype(int) - made).max() <= 1
-    assert not np.array_equal(told, generator.sample(20, seed=4, attributes=heat[:20] + 80)[..., 0])
+    again = generator.sample(20, seed=4, attributes=heat[:20])[..., 0]
+    assert np.abs(again.astype(int) - made).max() <= 1
+    assert not np.array_equal(again, generator.sample(20, seed=4, attributes=heat[:20] + 80)[..., 0])
 
 
 def test_a_model_by_class_without_classes_asks_for_none(tmp_path):

@@ -119,14 +119,14 @@ def test_an_unknown_class_fails_instead_of_becoming_another(generator, artifact)
 
 def test_metadata_and_golden_rows(generator, artifact):
     path, report = artifact
-    told = {p.key: json.loads(p.value) for p in onnx.load(path).metadata_props}
-    assert told["kind"] == "augmenter" and told["conditions"] == generator.conditions_ and report.alpha_min is None
-    assert told["latent_dim"] == generator.algorithm_.sampler().latent_dim
-    golden = told["golden"]
+    facts = {p.key: json.loads(p.value) for p in onnx.load(path).metadata_props}
+    assert facts["kind"] == "augmenter" and facts["conditions"] == generator.conditions_ and report.alpha_min is None
+    assert facts["latent_dim"] == generator.algorithm_.sampler().latent_dim
+    golden = facts["golden"]
     z, condition = np.array(golden["z"], dtype=np.float32), np.array(golden["condition"], dtype=object)
-    assert z.shape == (32, told["latent_dim"]) and len(np.unique(z[:, 0])) == 32
+    assert z.shape == (32, facts["latent_dim"]) and len(np.unique(z[:, 0])) == 32
     got = run(path, {"z": z, "condition": condition})
-    assert list(golden["columns"]) == told["features"] == [c.input for c in generator.encoder_.codes]
+    assert list(golden["columns"]) == facts["features"] == [c.input for c in generator.encoder_.codes]
     for name, values in golden["columns"].items():
         if got[name].dtype == object:
             assert got[name].tolist() == values

@@ -68,11 +68,11 @@ def points(tmp_path_factory):
 
 def test_metadata(points):
     model = onnx.load(points)
-    told = {p.key: json.loads(p.value) for p in model.metadata_props}
-    assert told["kind"] == "encoder" and told["modality"] == "points" and told["shape"] == [2]
-    assert told["latent_dim"] == 3 and told["conditions"] == [] and told["training"]["rows"] == 5
-    assert model.graph.name == "mine" and told["model"]["name"] == "mode_regularised_gan"
-    golden = told["golden"]
+    entries = {p.key: json.loads(p.value) for p in model.metadata_props}
+    assert entries["kind"] == "encoder" and entries["modality"] == "points" and entries["shape"] == [2]
+    assert entries["latent_dim"] == 3 and entries["conditions"] == [] and entries["training"]["rows"] == 5
+    assert model.graph.name == "mine" and entries["model"]["name"] == "mode_regularised_gan"
+    golden = entries["golden"]
     assert len(golden["rows"]) == 8 and np.array(golden["values"]).shape == (8, 3) and "condition" not in golden
 
 

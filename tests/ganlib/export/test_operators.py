@@ -55,8 +55,10 @@ def of_arrays():
     for model in SAMPLERS:
         if ARRAYS & set(model.modalities):
             spec = spec_of(model)
-            told = names(spec) if spec.classes and "augmenter" in model.tasks else None
-            yield seal_generator(build(model.name, spec, **model.toy.config), told, as_bytes=spec.kind == "image").model
+            named = names(spec) if spec.classes and "augmenter" in model.tasks else None
+            yield seal_generator(
+                build(model.name, spec, **model.toy.config), named, as_bytes=spec.kind == "image"
+            ).model
     for name, spec, config in VARIANTS.values():
         made = build(name, spec, **{"latent_dim": 6, "width": 8, **config})
         yield seal_generator(made, names(spec), as_bytes=spec.kind == "image").model

@@ -125,19 +125,19 @@ import json, sys
 sys.modules["torch"] = sys.modules["ganlib"] = None
 import numpy as np, onnxruntime as ort
 session = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-told = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
+entries = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
 types = {i.name: i.type for i in session.get_inputs()}
 def feed(name, values):
     if types[name] == "tensor(string)": return np.array(values, dtype=object)
     if types[name] == "tensor(int64)": return np.array([-2**63 if v is None else v for v in values])
     if types[name] == "tensor(float)": return np.array(values, dtype=np.float32)
     return np.array([np.nan if v is None else float(v) for v in values])
-golden = told["golden"]
+golden = entries["golden"]
 feeds = {n: feed(n, v) for n, v in golden["columns"].items()}
 for rows in (slice(0, 1), slice(1, 8), slice(None)):
     score, p = session.run(["anomaly_score", "p_value"], {n: v[rows] for n, v in feeds.items()})
     expected = np.array(golden["anomaly_score"][rows])
-    bound = 1e-5 * np.maximum(abs(expected), told["calibration"]["median_score"])
+    bound = 1e-5 * np.maximum(abs(expected), entries["calibration"]["median_score"])
     assert (abs(score - expected) <= bound).all() and (abs(p - golden["p_value"][rows]) <= 1e-4).all()
 print(len(golden["p_value"]), len(set(golden["anomaly_score"])))
 """

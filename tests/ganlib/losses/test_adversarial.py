@@ -151,8 +151,8 @@ def test_kernel_distances_are_not_halved_in_precision(distance):
     x = 30 + torch.randn(200, 8, generator=generator)
     y = 30.3 + torch.randn(200, 8, generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
-        told = distance(x, y)
-    assert told.dtype == torch.float32 and told.item() == pytest.approx(distance(x, y).item(), rel=1e-3)
+        found = distance(x, y)
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(distance(x, y).item(), rel=1e-3)
 
 
 GAUSSIANS = {

@@ -79,7 +79,7 @@ def test_options_that_were_given_are_kept_whatever_their_value():
     assert CGAN(DataSpec.vector(2, 2), CGANConfig()).game.noise.deviation == 0.3
 
 
-def told(**config):
+def conditional(**config):
     torch.manual_seed(0)
     return create("gan_int_cls", DataSpec.of(Vector(2), attributes=3), latent_dim=4, text_dim=4, hidden=(8,), **config)
 
@@ -92,7 +92,7 @@ def captioned(rows=16):
 
 def test_wrong_captions_take_half_of_the_fakes_part():
     """log s_r + (log(1 - s_w) + log(1 - s_f)) / 2 (arXiv 1605.05396, algorithm 1); a critic that knows nothing."""
-    model = told()
+    model = conditional()
     torch.nn.init.zeros_(model.critic.net.head.weight)
     torch.nn.init.constant_(model.critic.net.head.bias, 1.0)
     real, fake = math.log1p(math.exp(-1)), math.log1p(math.exp(1))
@@ -102,19 +102,19 @@ def test_wrong_captions_take_half_of_the_fakes_part():
 
 
 def test_objectives_numbers_reach_interpolated_captions():
-    model = told(objective="least_squares", objective_options={"generator_target": 5.0})
+    model = conditional(objective="least_squares", objective_options={"generator_target": 5.0})
     losses = model.generator_loss(captioned())
     assert losses["interpolation"].item() == pytest.approx(losses["generator"].item(), rel=0.3)
 
 
 def test_captions_train_with_a_reference_batch():
-    model = told(generator_norm="virtual")
+    model = conditional(generator_norm="virtual")
     data = {"x": torch.randn(80, 2), "c": torch.randn(80, 3)}
     Trainer(TrainerConfig(steps=2, batch_size=70)).fit(model, data)
     assert model.generator.inputs.abs().sum() > 0 and model.generator.conditions.abs().sum() > 0
 
 
-def test_replayed_examples_are_judged_under_what_they_were_told():
+def test_replayed_examples_are_judged_under_their_own_conditions():
     model = CGAN(DataSpec.vector(2, 2), CGANConfig(hidden=(8,), replay=32, instance_noise=0.0))
     seen = []
     model.critic.register_forward_hook(lambda _, given, __: seen.append((given[0].clone(), given[1].clone())))

@@ -99,7 +99,7 @@ def test_a_mixture_keeps_to_the_places_where_a_class_is():
     assert torch.equal(prior(noise, torch.full((4000,), 2)), noise[:, :2]), "a class never seen keeps N(0, I)"
 
 
-def test_tables_keep_one_gaussian_a_class_unless_told():
+def test_tables_keep_one_gaussian_a_class_by_default():
     assert type(class_prior(DataSpec.vector(4, 2), 2, None)) is ClassPrior
     assert class_prior(DataSpec.series(1, 16, classes=2), 2, None).components == 30
     with pytest.raises(ConfigError, match="prior_components"):

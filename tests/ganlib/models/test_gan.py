@@ -182,11 +182,11 @@ def test_replay_hands_out_half_from_the_pool():
     assert int(pool.seen) == 128 and (pool.pool == 2).all()
 
 
-def test_replay_keeps_what_each_example_was_told():
+def test_replay_keeps_the_condition_of_each_example():
     pool, b = Replay(64, (1,), (1,)), batch(1000)
     pool.push(torch.zeros(64, 1), torch.zeros(64, 1))
-    made, told = pool(torch.ones(1000, 1), torch.ones(1000, 1), b)
-    assert torch.equal(made, told) and 0 < float(told.mean()) < 1
+    made, conditions = pool(torch.ones(1000, 1), torch.ones(1000, 1), b)
+    assert torch.equal(made, conditions) and 0 < float(conditions.mean()) < 1
 
 
 def test_past_weights_are_the_mean_of_what_was_seen():

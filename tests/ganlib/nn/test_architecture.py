@@ -19,18 +19,18 @@ def test_shapes_and_gradients(name, shape, condition):
     nets = ARCHITECTURES[name]
     trunk = Headed(nets.trunk(shape, condition, OPTIONS), 2)
     generator = nets.generator(5, shape, condition, OPTIONS)
-    told = torch.randn(4, condition) if condition else None
-    made = generator(torch.randn(4, 5), told)
+    given = torch.randn(4, condition) if condition else None
+    made = generator(torch.randn(4, 5), given)
     assert made.shape == (4, *shape)
-    scores = trunk(made, told)
+    scores = trunk(made, given)
     assert scores.shape == (4, 2) and scores.isfinite().all()
     scores.square().sum().backward()
     idle = [n for m in (trunk, generator) for n, p in m.named_parameters() if p.grad is None]
     assert not idle
     if condition:
         trunk.eval(), generator.eval()
-        assert not torch.allclose(trunk(made, told), trunk(made, told + 1))
-        assert not torch.allclose(generator(torch.ones(4, 5), told), generator(torch.ones(4, 5), told + 1))
+        assert not torch.allclose(trunk(made, given), trunk(made, given + 1))
+        assert not torch.allclose(generator(torch.ones(4, 5), given), generator(torch.ones(4, 5), given + 1))
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))

@@ -66,18 +66,18 @@ def test_a_patch_critic_reads_its_condition(condition):
     if not condition:
         assert critic(x).shape[:2] == (2, 1) and critic.features(x).shape == (2, 16)
         return
-    told = [torch.rand(2, condition) if isinstance(condition, int) else torch.rand(2, *condition) for _ in range(2)]
-    assert not torch.equal(critic(x, told[0]), critic(x, told[1]))
+    given = [torch.rand(2, condition) if isinstance(condition, int) else torch.rand(2, *condition) for _ in range(2)]
+    assert not torch.equal(critic(x, given[0]), critic(x, given[1]))
 
 
 def test_a_pyramid_judges_each_scale():
     torch.manual_seed(0)
     critic = PyramidCritic((1, 32, 32), (2, 32, 32), NetOptions(width=4), layers=1, scales=2)
-    x, told = torch.rand(2, 1, 32, 32), torch.rand(2, 2, 32, 32)
+    x, given = torch.rand(2, 1, 32, 32), torch.rand(2, 2, 32, 32)
     options, patches = NetOptions(width=4), 0
     for side in (32, 16):
         patches += PatchCritic((3, side, side), options=options, layers=1)(torch.rand(1, 3, side, side)).numel()
-    assert critic(x, told).shape == (2, patches) and critic.features(x, told).shape == (2, 16)
+    assert critic(x, given).shape == (2, patches) and critic.features(x, given).shape == (2, 16)
 
 
 def test_images_too_small_are_rejected_with_the_fix():

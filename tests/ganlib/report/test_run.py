@@ -48,25 +48,25 @@ def test_images_by_attributes_and_neighbours(tmp_path):
     ink = x.mean((1, 2, 3)).unsqueeze(1)
     options = {"width": 4, "latent_dim": 4}
     spec = DataSpec.image(1, 8, 8, attributes=1)
-    told, history = train("cgan", spec, {"x": x[:96], "c": ink[:96]}, **options)
-    made = picture_run(told, history, tmp_path / "told", conditions=ink[:5])
+    conditional, history = train("cgan", spec, {"x": x[:96], "c": ink[:96]}, **options)
+    made = picture_run(conditional, history, tmp_path / "conditional", conditions=ink[:5])
     assert set(made) == {"curves", "samples", "walk", "swap"}
     with pytest.raises(ConfigError, match="give some as conditions"):
-        picture_run(told, history, tmp_path / "none")
+        picture_run(conditional, history, tmp_path / "none")
     near, history = train("localized_gan", DataSpec.image(1, 8, 8), {"x": x[:96]}, **options)
     made |= picture_run(near, history, tmp_path / "near", real=x[:20])
     for path in made.values():
         assert matplotlib.image.imread(path)[..., :3].std() > 0.01, path
 
 
-def test_attributes_are_told_with_the_classes_in_turn(tmp_path):
+def test_attributes_are_combined_with_the_classes_in_turn(tmp_path):
     x, y = digits(0)
     ink = x.mean((1, 2, 3)).unsqueeze(1)
     spec = DataSpec.image(1, 8, 8, classes=10, attributes=1)
     model, history = train("cgan", spec, {"x": x[:96], "y": y[:96], "c": ink[:96]}, width=4, latent_dim=4)
     whole = torch.cat([torch.eye(10)[:5], ink[:5]], 1)
     one, other = (
-        picture_run(model, history, tmp_path / str(told.shape[1]), conditions=told) for told in (ink[:5], whole)
+        picture_run(model, history, tmp_path / str(given.shape[1]), conditions=given) for given in (ink[:5], whole)
     )
     assert set(one) == {"curves", "samples", "walk", "swap"}
     assert all(one[name].read_bytes() == other[name].read_bytes() for name in one)

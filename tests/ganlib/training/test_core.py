@@ -187,7 +187,7 @@ def test_updates_beyond_the_epoch_see_every_row_equally_often_in_orders_of_their
     assert len(set(pairs)) == len(pairs)
 
 
-def test_bad_options_name_the_mend():
+def test_bad_options_name_the_fix():
     with pytest.raises(ConfigError, match="did you mean 'batch_size'"):
         TrainerConfig.from_dict({"batchsize": 3})
     with pytest.raises(ConfigError, match="epochs"):

@@ -255,7 +255,7 @@ def test_the_data_are_read_for_the_checkpoint_once_a_run(tmp_path, monkeypatch):
 
 
 def test_what_diverges_in_the_last_update_is_noticed():
-    """Its loss is never computed; the weights tell. The weights before it are back."""
+    """Its loss is never computed; so the weights are checked. The weights before it are back."""
     model = create("gan", DataSpec.vector(3), learning_rate=1e38, objective="least_squares")
     before = {n: v.clone() for n, v in model.state_dict().items()}
     with pytest.raises(DivergenceError, match="weights of"):

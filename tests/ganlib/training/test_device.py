@@ -216,10 +216,10 @@ TRICKS = {
 @pytest.mark.parametrize("name", ["gan", "coupled_pair", "stackgan", "gan_int_cls"])
 def test_a_game_with_all_its_tricks_reads_nothing_from_the_device(reads, name):
     """But for the replay pool, which asks whether it is empty until it is filled, in the first two steps."""
-    told = 2 if name in ("stackgan", "gan_int_cls") else 0  # attributes: one_hot reads its input, on a CPU alone
-    spec = DataSpec.image(1, 8, 8, attributes=2) if name == "stackgan" else DataSpec.vector(2, attributes=told)
+    width = 2 if name in ("stackgan", "gan_int_cls") else 0  # attributes: one_hot reads its input, on a CPU alone
+    spec = DataSpec.image(1, 8, 8, attributes=2) if name == "stackgan" else DataSpec.vector(2, attributes=width)
     data = {"x": torch.rand(64, *spec.shape), "x_b": torch.rand(64, 2), "c": torch.rand(64, 2)}
-    own = ("x", "c") if told else ("x", "x_b") if name == "coupled_pair" else ("x",)
+    own = ("x", "c") if width else ("x", "x_b") if name == "coupled_pair" else ("x",)
     model = create(name, spec, hidden=(8,), **TRICKS)
     Trainer(TrainerConfig(steps=6, batch_size=16, device="cpu")).fit(model, {key: data[key] for key in own})
     stages = 2 if name == "stackgan" else 1
