@@ -202,6 +202,11 @@ class Translator(Metadata):
         """The arrays that the graph takes."""
         return _layout(self.modality, self.example)
 
+    @property
+    def written(self) -> Layout:
+        """The arrays that the graph gives."""
+        return _layout(self.modality, self.result)
+
     @model_validator(mode="after")
     def _agrees(self) -> Translator:
         _check_example(self.modality, self.example, self.shape)
