@@ -32,7 +32,7 @@ def check_privacy(file: Path, frame: pd.DataFrame) -> str:
     from serving.artifact import load_artifact
 
     artifact, data = load_artifact(file), file.read_bytes()
-    columns = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group") and c["name"] in frame]
+    columns = [c for c in _columns(artifact) if c["role"] in ("feature", "group") and c["name"] in frame]
     words = _format_words(data, artifact)
     texts = sum(_rare_texts(frame[c["name"]], data, words) for c in columns if c["kind"] in ("category", "text"))
     golden = artifact.metadata["golden"]["columns"]
@@ -65,6 +65,12 @@ def check_examples(file: Path, fit: np.ndarray, real: np.ndarray, made: Callable
     return f"found {' and '.join(found)} in the artifact" if found else "passed"
 
 
+def _columns(artifact: Artifact) -> list[dict[str, Any]]:
+    """The columns of the schema; of a translator, those of both domains, each name once."""
+    both = [*artifact.schema["columns"], *artifact.metadata.get("schema_b", {"columns": []})["columns"]]
+    return list({column["name"]: column for column in both}.values())
+
+
 def near_copies(real: np.ndarray, made: np.ndarray) -> int:
     """Generated examples ``(m, k)`` that are closer to a training example ``(n, k)`` than these usually are."""
     from sklearn.neighbors import NearestNeighbors
@@ -83,7 +89,7 @@ def _format_words(data: bytes, artifact: Artifact) -> str:
 
     schema, metadata = artifact.schema, artifact.metadata
     words = {node.op_type for node in onnx.load_from_string(data).graph.node} | set(metadata)
-    words |= {str(v) for c in schema["columns"] for k in ("name", "kind", "role", "dtype", "note") for v in (k, c[k])}
+    words |= {str(v) for c in _columns(artifact) for k in ("name", "kind", "role", "dtype", "note") for v in (k, c[k])}
     words |= {str(word) for entry in artifact.relations for word in (*entry, entry["kind"])}
     words |= {
         *schema["columns"][0],

@@ -80,7 +80,7 @@ class ExampleTranslations:
 
         arrays.check_output(output, path)
         self.model, self.output = Translator(artifact), output
-        self.to, self.result = self.model.to, self.model.result
+        self.to, self.result = self.model.to, artifact.checked.written  # type: ignore[union-attr]
         if output.suffix.lower() != ".npz" and (self.result.modality != "image" or self.result.dtype != "uint8"):
             raise UsageError(
                 f"the output {output} would be a folder of PNG files, which hold images of bytes, not "

@@ -11,7 +11,15 @@ from pydantic import ValidationError
 from serving.errors import IntegrityError, ServingError
 from serving.opening.entries import CELLS, TABLE_ROWS
 from serving.opening.interface import Port, expected_ports
-from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector, Translator
+from serving.opening.metadata import (
+    ArrayDetector,
+    Arrays,
+    Augmenter,
+    Checked,
+    Detector,
+    TableTranslator,
+    Translator,
+)
 from serving.opening.session import run
 from serving.table.artificial import examples, spread
 
@@ -30,11 +38,13 @@ def self_test(session: Any, checked: Checked) -> None:
         _compared(session, checked, golden_feeds(checked))
     elif isinstance(checked, Translator):
         _translated(session, checked)
+    elif isinstance(checked, TableTranslator):
+        _rows_translated(session, checked)
     else:
         _arrays(session, checked)
 
 
-def golden_feeds(checked: Detector | ArrayDetector | Translator) -> Feeds:
+def golden_feeds(checked: Detector | ArrayDetector | Translator | TableTranslator) -> Feeds:
     """The golden rows of a detector or translator as feeds; raises IntegrityError if they do not match its inputs."""
     if isinstance(checked, ArrayDetector | Translator):
         golden = checked.golden
@@ -166,6 +176,16 @@ def _translated(session: Any, checked: Translator) -> None:
     unit = 1e-4 * max(1.0, float(np.abs(_numbers(golden.values)).max()))
     near = ((0.0, 1.0), (0.0, 0.1)) if checked.result.dtype == "uint8" else ((0.0, unit), (0.0, unit))
     _few_agree(made, golden, near)
+
+
+def _rows_translated(session: Any, checked: TableTranslator) -> None:
+    """Translate the golden rows again; as generated rows, numbers and dates must agree closely, levels exactly."""
+    outputs = expected_ports(checked)[1]
+    expected = _read(checked.golden.results, outputs)
+    made = _made(session, list(outputs), golden_feeds(checked))
+    for column, got in zip(outputs, made, strict=True):
+        if not _agree(got, expected[column]):
+            raise IntegrityError(f"golden rows of column {column!r} disagree with what was sealed")
 
 
 def _few_agree(made: np.ndarray, golden: Any, near: tuple[tuple[float, float], ...]) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 
 from serving.errors import IntegrityError
 from serving.opening.entries import Calibration, Column
-from serving.opening.metadata import ArrayDetector, Arrays, Augmenter, Checked, Detector, Translator
+from serving.opening.metadata import (
+    TRANSLATED,
+    ArrayDetector,
+    Arrays,
+    Augmenter,
+    Checked,
+    Detector,
+    TableTranslator,
+    Translator,
+)
 from serving.textfeatures import CHANNELS
 
 # Type, and shape of one row; None for a scalar input.
@@ -38,6 +47,9 @@ def expected_ports(checked: Checked) -> tuple[Ports, Ports]:
     if isinstance(checked, Translator):
         taken, given = checked.example, checked.result
         return {"x": (_NUMBERS[taken.dtype], tuple(taken.shape))}, {"y": (_NUMBERS[given.dtype], tuple(given.shape))}
+    if isinstance(checked, TableTranslator):
+        fed = {c.input: column_port(c) for c in checked.taken}
+        return fed, {TRANSLATED + c.input: column_port(c) for c in checked.given}
     inputs: Ports = {} if checked.kind == "encoder" else {"z": ("float", (checked.latent_dim,))}
     if checked.conditions:
         inputs["condition"] = ("string", ())

@@ -32,6 +32,7 @@ _AGAIN = "fetch the file again"
 _RANKS = {"image": 3, "series": 2, "points": 1}
 # Detectors of arrays came with version 3. Files of all other kinds are still written in version 2.
 ARRAY_DETECTORS = 3
+TRANSLATED = "y:"  # before the name of a translated column, which a column that is read may have too
 
 
 class _OfTable(Metadata):
@@ -215,6 +216,46 @@ class Translator(Metadata):
         return self
 
 
+class _RowsGolden(Entry):
+    columns: dict[str, list[Any]]
+    results: dict[str, list[Any]]
+
+
+class TableTranslator(Metadata):
+    """One direction of a translator of rows: ``features`` of ``schema`` in, ``features_b`` of ``schema_b`` out."""
+
+    kind: Literal["translator"]
+    format_version: Annotated[int, Field(ge=ARRAY_DETECTORS, le=FORMAT_VERSION)]
+    to: Literal["a", "b"]
+    schema_: Annotated[Schema, Field(alias="schema")]
+    schema_b: Schema
+    features: Names
+    features_b: Names
+    golden: _RowsGolden
+
+    @property
+    def taken(self) -> list[Column]:
+        """The columns that the graph takes."""
+        return _generated(self.schema_)
+
+    @property
+    def given(self) -> list[Column]:
+        """The columns that the graph gives."""
+        return _generated(self.schema_b)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> TableTranslator:
+        for names, columns in ((self.features, self.taken), (self.features_b, self.given)):
+            if names != [c.input for c in columns]:
+                raise ValueError("features are not those of the schema")
+        return self
+
+
+def _generated(schema: Schema) -> list[Column]:
+    """The columns that can be encoded and decoded again."""
+    return [c for c in schema.columns if c.role == "feature" and c.kind != "text"]
+
+
 def _layout(modality: Literal["image", "series"], e: _Example) -> Layout:
     return Layout(modality, tuple(e.shape), e.dtype, e.channels, e.low)
 
@@ -242,14 +283,14 @@ def _network_shape(layout: Layout) -> list[int]:
     return [layout.colours, *layout.size]
 
 
-Checked = Detector | Augmenter | Arrays | ArrayDetector | Translator
+Checked = Detector | Augmenter | Arrays | ArrayDetector | Translator | TableTranslator
 _ARRAYS: dict[str, type[Checked]] = {
     "detector": ArrayDetector,
     "augmenter": Arrays,
     "encoder": Arrays,
     "translator": Translator,
 }
-_TABLES: dict[str, type[Checked]] = {"detector": Detector, "augmenter": Augmenter}
+_TABLES: dict[str, type[Checked]] = {"detector": Detector, "augmenter": Augmenter, "translator": TableTranslator}
 
 
 def read_metadata(model: Any) -> tuple[dict[str, Any], Checked]:
