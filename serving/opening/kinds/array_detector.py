@@ -18,7 +18,7 @@ class _Golden(Bounds, Scores):
     p_value: Annotated[list[Share], Field(min_length=ARRAY_ROWS, max_length=ARRAY_ROWS)]
 
 
-class ArrayDetector(Scored, OfExamples):
+class ArrayDetector(OfExamples, Scored):
     """A detector of images or series."""
 
     contributions: None = None

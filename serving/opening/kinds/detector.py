@@ -29,7 +29,7 @@ class _Contributions(Entry):
     base: float
 
 
-class Detector(Scored, OfTable):
+class Detector(OfTable, Scored):
     """A detector of table rows."""
 
     explains: ClassVar[bool] = True
