@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.artifact import Artifact
 from serving.errors import UsageError
-from serving.opening import metadata
+from serving.opening import kinds
 from serving.readers.example import ExampleReader
 
 
@@ -23,7 +23,7 @@ class Translator:
             raise UsageError(
                 f"a loaded artifact is needed, load_artifact(path) from serving.artifact; not {artifact!r}"
             )
-        if not isinstance(artifact.checked, metadata.Translator):
+        if not isinstance(artifact.checked, kinds.Translator):
             raise UsageError(f"this artifact is a sealed {artifact.kind}, not a translator; choose another model")
         self.artifact, self.to = artifact, artifact.checked.to
         self.reader, self._result = ExampleReader(artifact.layout), artifact.checked.result

@@ -169,7 +169,7 @@ class Metadata(Entry):
     """The metadata of every sealed file."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
-    kind: Literal["detector", "augmenter", "encoder", "translator"]
+    kind: str
     model: _Model
     training: _Training
     versions: _Versions
