@@ -81,18 +81,21 @@ def _readable(kind: str, values: list[Any]) -> Any:
 
 
 def input_tensor(artifact: Artifact) -> tuple[str, tuple[int, ...]] | None:
-    """(type, shape of one example) of what a detector of images or series reads; None for other artifacts."""
-    if artifact.kind != "detector" or artifact.modality == "table":
+    """(type, shape of one example) that a detector or translator of images or series reads; None for others."""
+    if artifact.kind not in ("detector", "translator") or artifact.modality == "table":
         return None
     return artifact.layout.dtype, tuple(artifact.layout.shape)
 
 
 def output_tensor(artifact: Artifact) -> tuple[str, tuple[int, ...]] | None:
-    """(type, shape of one example) of what an augmenter of images or series returns; None for other artifacts."""
+    """(type, shape of one example) that an augmenter or translator of arrays returns; None for other artifacts."""
     from serving.artifact import array_output
 
-    if artifact.kind != "augmenter" or artifact.modality == "table":
+    if artifact.kind not in ("augmenter", "translator") or artifact.modality == "table":
         return None
+    if artifact.kind == "translator":
+        result = artifact.metadata["result"]
+        return result["dtype"], tuple(result["shape"])
     name, shape = array_output(artifact)
     return ("uint8" if name == "image" else "float32"), tuple(shape)
 

@@ -45,7 +45,8 @@ def check_examples(file: Path, fit: np.ndarray, real: np.ndarray, made: Callable
     """``passed``, or what was found: training examples in a file, or generated examples that nearly equal one.
 
     ``fit`` holds the training examples ``(n, ...)`` and ``real`` their numbers ``(n, k)``; ``made(artifact)`` returns
-    those of ``SAMPLED`` generated examples, for an augmenter.
+    those of ``SAMPLED`` generated examples, for an augmenter. A translation may well be near to a training example: it
+    may be that example's counterpart.
     """
     from serving.artifact import golden_feeds, load_artifact
 
@@ -54,10 +55,10 @@ def check_examples(file: Path, fit: np.ndarray, real: np.ndarray, made: Callable
     # A constant example occurs by chance.
     held = sum(example.tobytes() in data for example in fit[::step] if len(np.unique(example)) > 2)
     copies = 0
-    if artifact.kind == "detector":
+    if artifact.kind in ("detector", "translator"):
         known = {np.ascontiguousarray(example).tobytes() for example in fit.astype(artifact.layout.dtype)}
         held += sum(np.ascontiguousarray(row).tobytes() in known for row in golden_feeds(artifact)["x"])
-    else:
+    if artifact.kind == "augmenter":
         copies = near_copies(real, made(artifact))
     kinds = ((held, "training example", None), (copies, "copy of a training example", "copies of training examples"))
     found = [counted(n, *filter(None, words)) for n, *words in kinds if n]

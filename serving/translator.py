@@ -15,7 +15,8 @@ from serving.readers.example import ExampleReader
 class Translator:
     """One direction of a sealed translator.
 
-    ``to`` is the domain that it leads to, "a" or "b". Raises UsageError if the argument is not a loaded translator.
+    ``to`` is the domain that it leads to, "a" or "b", and ``result`` how its examples are laid out. Raises UsageError
+    if the argument is not a loaded translator.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -26,7 +27,7 @@ class Translator:
         if not isinstance(artifact.checked, kinds.Translator):
             raise UsageError(f"this artifact is a sealed {artifact.kind}, not a translator; choose another model")
         self.artifact, self.to = artifact, artifact.checked.to
-        self.reader, self._result = ExampleReader(artifact.layout), artifact.checked.result
+        self.reader, self.result = ExampleReader(artifact.layout), artifact.checked.written
 
     def translate(self, data: Any) -> np.ndarray:
         """The counterparts of examples, in the axes, type and units of the array that the other domain was fitted on.
@@ -39,4 +40,4 @@ class Translator:
             self.artifact.run(["y"], {"x": x[start : start + self.artifact.rows]})[0]
             for start in range(0, len(x), self.artifact.rows)
         ]
-        return np.concatenate(made) if made else np.empty((0, *self._result.shape), self._result.dtype)
+        return np.concatenate(made) if made else np.empty((0, *self.result.shape), self.result.dtype)
