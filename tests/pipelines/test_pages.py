@@ -118,12 +118,14 @@ def test_writing_changes_only_what_differs(tmp_path):
 HEAVY = {"egbad", "vq_vae", "skip_ganomaly", "stackgan"}  # others of their form run faster
 
 
+def heavy_first(pair):
+    return pair[0].name not in HEAVY
+
+
 def blocks():
-    """A block of each form in the fast lane, of the first model that is not heavy; the others in the full lane."""
+    """A block of each form in the fast lane, of a model that is not heavy; the others in the full lane."""
     found = [(entry, block) for entry in ALL for block in blocks_of(entry)]
-    first = {
-        block.form: entry.name for entry, block in sorted(found, key=lambda pair: pair[0].name in HEAVY, reverse=True)
-    }
+    first = {block.form: entry.name for entry, block in sorted(found, key=heavy_first)}
     for entry, block in found:
         slow = () if first[block.form] == entry.name else (pytest.mark.slow,)
         yield pytest.param(block, id=f"{entry.name}-{block.form}", marks=slow)
