@@ -17,8 +17,8 @@ class GameConfig(Config):
     (``real_target=0.9`` is one-sided label smoothing). ``learning_rate``: of both players; ``critic_learning_rate``:
     the critic's, if it has a time scale of its own; ``betas``: of Adam; ``optimiser``: its name. ``critic_steps``:
     critic updates per generator update. ``penalty``: a row of ``losses.penalties.PENALTIES``, or none;
-    ``penalty_weight``: its weight; ``penalty_every``: give it an update of its own every so many steps, its weight times
-    as large (lazy).
+    ``penalty_weight``: its weight; ``penalty_every``: give it an update of its own every so many steps, its weight
+    times as large (lazy).
     ``clip``: bound on the critic's weights, 0 for none; ``spectral_norm``: of the critic's weights.
 
     Tricks: ``diff_augment``: augment what the critic sees, real or generated images, by these steps of

@@ -1,4 +1,4 @@
-"""Every registered model obeys its laws (ganlib.testing; docs/architecture.md, "Tests").
+"""Every registered model obeys its laws (ganlib.testing; docs/internals.md, "Tests").
 
 A gap that an entry declares becomes a strict xfail: when it is closed, the declaration must go.
 """
