@@ -9,7 +9,8 @@ import numpy as np
 from serving.artifact import Artifact
 from serving.errors import UsageError
 from serving.frame import FrameAdapter
-from serving.opening import metadata
+from serving.opening import kinds
+from serving.opening.kinds.table_translator import TRANSLATED
 from serving.readers.example import ExampleReader
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Translator:
     """One direction of a sealed translator.
 
-    ``to`` is the domain that it leads to, "a" or "b". Raises UsageError if the argument is not a loaded translator.
+    ``to`` is the domain that it leads to, "a" or "b", and ``result`` how its images or series are laid out, None for
+    tables. Raises UsageError if the argument is not a loaded translator.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -28,10 +30,11 @@ class Translator:
                 f"a loaded artifact is needed, load_artifact(path) from serving.artifact; not {artifact!r}"
             )
         checked = artifact.checked
-        if not isinstance(checked, metadata.Translator | metadata.TableTranslator):
+        if not isinstance(checked, kinds.Translator | kinds.TableTranslator):
             raise UsageError(f"this artifact is a sealed {artifact.kind}, not a translator; choose another model")
         self.artifact, self.to = artifact, checked.to
-        self._way = _Arrays(artifact, checked) if isinstance(checked, metadata.Translator) else _Rows(artifact, checked)
+        self._way = _Arrays(artifact, checked) if isinstance(checked, kinds.Translator) else _Rows(artifact, checked)
+        self.result = checked.written if isinstance(checked, kinds.Translator) else None
 
     def translate(self, data: Any) -> Any:
         """The counterparts of examples, in the axes, type and units of the array that the other domain was fitted on.
@@ -46,7 +49,7 @@ class Translator:
 class _Arrays:
     """Images or series."""
 
-    def __init__(self, artifact: Artifact, checked: metadata.Translator) -> None:
+    def __init__(self, artifact: Artifact, checked: kinds.Translator) -> None:
         self.artifact, self.result = artifact, checked.written
         self.reader = ExampleReader(artifact.layout)
 
@@ -62,7 +65,7 @@ class _Arrays:
 class _Rows:
     """Rows of a table."""
 
-    def __init__(self, artifact: Artifact, checked: metadata.TableTranslator) -> None:
+    def __init__(self, artifact: Artifact, checked: kinds.TableTranslator) -> None:
         self.artifact, schema, names = artifact, artifact.schema, {c.input for c in checked.taken}
         taken = [c for c in schema["columns"] if c["input"] in names]
         self.adapter, self.schema = FrameAdapter({**schema, "columns": taken}), artifact.metadata["schema_b"]
@@ -76,7 +79,7 @@ class _Rows:
 
         feeds = self.adapter.feeds(data)
         rows, size = len(next(iter(feeds.values()))), self.artifact.rows
-        names = [metadata.TRANSLATED + c["input"] for c in self.columns]
+        names = [TRANSLATED + c["input"] for c in self.columns]
         parts = [
             self.artifact.run(names, {key: value[start : start + size] for key, value in feeds.items()})
             for start in range(0, max(rows, 1), size)

@@ -25,7 +25,7 @@ from ganlib.export.parts import Sealed, public_schema
 from ganlib.export.translator import seal_translator
 from ganlib.files import write_whole
 from ganlib.training import Algorithm
-from serving.opening.metadata import hashes_of
+from serving.opening.hashes import hashes_of
 
 # Detectors of arrays say their own (ganlib.export.array_detector); everything else is readable by earlier releases.
 FORMAT_VERSION = 2

@@ -23,7 +23,7 @@ from ganlib.export.network import export_network
 from ganlib.export.parity import TOLERANCE, Parity, batches, open_session
 from ganlib.export.parts import Sealed, check_names, public_schema
 from ganlib.export.sampler_graph import decode_columns
-from serving.opening.metadata import TRANSLATED
+from serving.opening.kinds.table_translator import TRANSLATED
 
 FORMAT_VERSION = 3
 _CHECKED = 2056

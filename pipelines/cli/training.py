@@ -63,6 +63,9 @@ def models(
     ] = None,
     modality: Annotated[str | None, typer.Option(help="table, image, series, tokens, points, trajectory.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/models.md.")] = False,
+    pages: Annotated[
+        Path | None, typer.Option(metavar="DOCS", help="Write models.md and the page of every model into this folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the models: task, data, what can be exported, paper."""
@@ -71,9 +74,14 @@ def models(
 
     found = entries(task, modality)
     if markdown:
-        from pipelines.models_page import models_page
+        from pipelines.pages import index_page
 
-        print(models_page(found), end="")
+        print(index_page(found), end="")
+        return
+    if pages:
+        from pipelines.pages import write_pages
+
+        print(f"{counted(write_pages(found, pages), 'page')} changed in {pages}")
         return
     if as_json:
         fields = ("name", "tasks", "modalities", "exports", "paper", "known_gaps")

@@ -80,7 +80,8 @@ class ExampleTranslations:
 
         arrays.check_output(output, path)
         self.model, self.output = Translator(artifact), output
-        self.to, self.result = self.model.to, artifact.checked.written  # type: ignore[union-attr]
+        assert self.model.result is not None  # an artifact of arrays
+        self.to, self.result = self.model.to, self.model.result
         if output.suffix.lower() != ".npz" and (self.result.modality != "image" or self.result.dtype != "uint8"):
             raise UsageError(
                 f"the output {output} would be a folder of PNG files, which hold images of bytes, not "

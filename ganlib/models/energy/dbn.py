@@ -13,6 +13,30 @@ set to 0; then all layers are fine-tuned to rebuild x. The score is the mean squ
 Shapes: x ``(n, *shape)``, flattened; codes ``(n, hidden[-1])``.
 Defaults: a third of the training goes to each layer of two, and the last to fine-tuning; corruption 0.25 (Vincent et
 al. choose among 0 to 0.5). Deviations: Adam; CD-1; the belief network is not fine-tuned.
+
+Use it for (dbn): the classical deep energy model, as a baseline of codes and of anomaly scores for flags and black and
+white images.
+
+Not for (dbn): a likelihood: its score is a bound up to an unknown constant; use `realnvp`, or `rbm` with few units.
+Best scores: `began` and `ganomaly` are recorded on images (.92 and .85), this one on its toy only.
+
+Use it for (stacked_autoencoder): codes of several layers, each trained by itself first, then all together.
+
+Not for (stacked_autoencoder): images whose neighbours matter: it flattens them; `autoencoder` has convolutions.
+Generating: `vae`.
+
+Symbols (dbn):
+    v_l, q_l        DBN.below
+    -log p(v_l | q_l)   Machine.visible_nll
+    H(q_l)          DBN.score
+    F_top           Machine.free_energy
+    CD              Machine.gibbs, DBNConfig.gibbs_steps
+
+Symbols (stacked_autoencoder):
+    layer           Layer
+    corruption      SAEConfig.corruption, Stacked.layer_loss
+    fine-tuning     StackedAutoencoder.tuning_loss
+    score           StackedAutoencoder.score
 """
 
 from __future__ import annotations

@@ -9,6 +9,29 @@ SAGAN: y = x + gamma · attention(x), gamma from 0, in up to two layers of each 
 spectral norm in both; hinge objective; Adam (0, 0.9) with 1e-4 for G and 4e-4 for D; 128 latents.
 Shapes: x ``(n, channels, height, width)`` in [-1, 1]. Deviations: Gaussian latents where DCGAN's are uniform; sides
 other than powers of two are halved upwards and cut; SAGAN is unconditional here, in the DCGAN pyramid of its ports.
+
+Use it for (dcgan): images and series from some thousand examples, and features of its critic: a probe on them read
+digits from 100 labels with accuracy .917 (on pixels .877).
+
+Not for (dcgan): few examples, or images by class: `cvae` learns from less and does not collapse. Points and tables:
+`gan`. A classifier still knows its 8x8 digits from real ones (taken for the other kind: .26; real ones .48).
+
+Use it for (sagan): images whose far parts must agree. On pairs of distant blobs the orientations agreed with kappa .65;
+without attention .06.
+
+Not for (sagan): small or local images, where `dcgan` is cheaper. Large ones without memory to spare: attention at 64 x
+64 positions holds 538 MiB for a batch of 8. Few examples: `cvae`.
+
+Symbols (dcgan):
+    G, D      DCGAN in ganlib.nn.architecture: dcgan
+    N(0, 0.02)   dcgan_weights
+    latents   GANConfig.latent_dim
+
+Symbols (sagan):
+    attention, gamma   SelfAttention
+    hinge objective    GameConfig.objective
+    spectral norm      GameConfig.spectral_norm
+    rates of G and D   GameConfig.learning_rate, GameConfig.critic_learning_rate
 """
 
 from __future__ import annotations

@@ -12,6 +12,19 @@ Shapes: x int64 ``(n, length)`` token ids. Defaults: the paper's 120 pre-trainin
 Deviations: GRU instead of LSTM; a GRU critic instead of the convolutional one; rewards are centred per position by
 the batch mean; a maximum-likelihood step follows each policy step (Li et al., arXiv 1701.06547), so that the
 small model does not collapse; roll-outs use the current generator.
+
+Use it for: sequences of a fixed length over a small vocabulary, when whole sequences can be judged better than single
+tokens.
+
+Not for: what maximum likelihood already learns: the critic adds least there and costs roll-outs, and no gain over
+pre-training is recorded here. Sealing is not supported yet. Numbers over time: `vq_vae` or `dcgan` on series.
+
+Symbols:
+    G(y_t | y_<t)   TokenGenerator.logits
+    Q_t             SeqGAN.action_values
+    D               TokenCritic
+    baseline        mean over the batch in SeqGAN.policy_loss
+    roll-outs       TokenGenerator.complete, SeqGANConfig.rollouts
 """
 
 from __future__ import annotations
@@ -34,7 +47,9 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 class SeqGANConfig(GameConfig):
     """``generator_share`` and ``critic_share``: parts of the step budget spent on pre-training.
 
-    Of the game's options, those of the critic are used; the generator follows the policy gradient.
+    ``embedding``: width of a token's vector; ``rollouts``: completions for each value; ``policy_learning_rate``: that
+    of the policy gradient. Of the game's options, those of the critic are used; the generator follows the policy
+    gradient.
     """
 
     embedding: Count = 16
