@@ -46,7 +46,7 @@ def translate(
     tracking: Tracking = None,
     as_json: Json = False,
 ) -> None:
-    """Write the counterpart of each row, image or series in the other domain.
+    """Write each example's counterpart in the other domain.
 
     The rows keep their order. All of them are synthetic and marked so: by the column or array _synthetic, or by the
     names and the metadata of PNG files. `ganlib train --data A --data-b B` trains a translator.

@@ -51,7 +51,7 @@ def test_the_tutorial_of_images_and_series(tmp_path):
     generated_images_hold(tmp_path)
 
 
-@pytest.mark.timeout(580)
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.trained
 def test_the_page_of_translation(tmp_path):

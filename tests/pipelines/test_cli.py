@@ -15,8 +15,8 @@ from pipeline_data import refused, sensor_table
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
-    "demo", "models", "train", "augment", "score", "stream", "export", "verify", "promote", "rollback", "history",
-    "status", "prune", "config", "doctor", "data", "register", "list", "show",
+    "demo", "models", "train", "augment", "translate", "score", "stream", "export", "verify", "promote", "rollback",
+    "history", "status", "prune", "config", "doctor", "data", "register", "list", "show",
 )  # fmt: skip
 
 
@@ -240,7 +240,7 @@ def test_a_label_of_one_value_warns_and_trains(ganlib, home):
 # ---------------------------------------------------------------- configuration
 def test_config_writes_describes_and_resolves(ganlib, home, monkeypatch):
     assert ganlib("config", "init", "job.yaml")[0] == 0
-    assert yaml.safe_load(Path("job.yaml").read_text())["training"]["batch_size"] == 128
+    assert yaml.safe_load(Path("job.yaml").read_text())["score"]["max_bad_share"] == 0.1
     refused(ganlib("config", "init", "job.yaml"), 2, "--force")
     assert json.loads(ganlib("config", "schema")[1])["properties"]["augment"]
     Path("job.yaml").write_text("training: {epochs: 3}\nregistry: {token: 'env:TOKEN'}\n")
