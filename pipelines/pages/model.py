@@ -164,9 +164,18 @@ def _figures(entry: Entry) -> list[str]:
     if made and not made["shortened"]:
         level += f"; the picture's training reached {made['level']:.3g}, the trivial answer {made['baseline']:.3g}"
     parts.append(level + ".")
-    if objective := entry.defaults.get("objective", "gan" if entry.name == "gan" else ""):
-        parts += [" ".join(mixtures_of(objective))]
+    if objective := objective_of(entry):
+        parts.append(" ".join(mixtures_of(objective)))
     return parts
+
+
+def objective_of(entry: Entry) -> str:
+    """The objective, if the model is nothing else: `gan` under another objective."""
+    return (
+        str(entry.options().to_dict()["objective"])
+        if entry.name == "gan" or list(entry.defaults) == ["objective"]
+        else ""
+    )
 
 
 def _code(entry: Entry) -> list[str]:
