@@ -1,6 +1,7 @@
 """Held-out likelihoods of the registered densities on two toys and two tables, in nats per row (lower is better).
 
-    python -m benchmarks.densities --data TABLES [--steps 400] [--seeds 0 1 2] [--only MODEL ...] [--json FILE]
+    python -m benchmarks.densities --data TABLES [--steps 400] [--seeds 0 1 2] [--only MODEL ...]
+        [--sets SET ...] [--json FILE]
 
 TABLES holds abalone.csv.gz (seven lengths and weights; sex and rings left out) and phoneme.csv.gz (five harmonics; the
 class left out). Values on a grid get uniform noise of one step. Four fifths of the rows are trained on (of the toys
@@ -122,7 +123,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--only", nargs="+", choices=(*OURS, *OTHERS))
+    parser.add_argument("--sets", nargs="+", choices=("moons", "ring", *COLUMNS))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -130,7 +132,7 @@ def main() -> None:
     if importlib.util.find_spec("zuko") is None:
         models = [name for name in models if name != "zuko NSF"]
     kept: dict[str, list[dict[str, float]]] = {}
-    for data in ("moons", "ring", *(COLUMNS if given.data else ())):
+    for data in given.sets or ("moons", "ring", *(COLUMNS if given.data else ())):
         for name in models:
             found = kept[f"{data} | {name}"] = []
             for seed in given.seeds:

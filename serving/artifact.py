@@ -186,8 +186,8 @@ def _registered(path: Path) -> str:
 
 
 def golden_feeds(artifact: Artifact) -> dict[str, np.ndarray]:
-    """The golden rows of a detector as feeds; raises UsageError for other kinds of artifact."""
-    if artifact.kind != "detector":
+    """The golden rows of a detector or translator as feeds; raises UsageError for other kinds of artifact."""
+    if artifact.kind not in ("detector", "translator"):
         raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
     return artifact.checked.golden_feeds()
 

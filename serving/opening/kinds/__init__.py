@@ -8,12 +8,21 @@ from serving.opening.kinds.augmenter import Augmenter
 from serving.opening.kinds.base import SealedModel
 from serving.opening.kinds.density import ArrayDensity, TableDensity
 from serving.opening.kinds.detector import Detector
+from serving.opening.kinds.table_translator import TableTranslator
 from serving.opening.kinds.translator import Translator
 
 __all__ = [
-    "KINDS", "ArrayDensity", "ArrayDetector", "Arrays", "Augmenter", "Detector", "SealedModel", "TableDensity",
+    "KINDS",
+    "ArrayDensity",
+    "ArrayDetector",
+    "Arrays",
+    "Augmenter",
+    "Detector",
+    "SealedModel",
+    "TableDensity",
+    "TableTranslator",
     "Translator",
-]  # fmt: skip
+]
 
 # The metadata entry ``kind``, the modalities, and the class.
 _ROWS: tuple[tuple[str, tuple[str, ...], type[SealedModel]], ...] = (
@@ -22,6 +31,7 @@ _ROWS: tuple[tuple[str, tuple[str, ...], type[SealedModel]], ...] = (
     ("augmenter", ("table",), Augmenter),
     ("augmenter", ("image", "series", "points"), Arrays),
     ("encoder", ("image", "series", "points"), Arrays),
+    ("translator", ("table",), TableTranslator),
     ("translator", ("image", "series"), Translator),
     ("density", ("table",), TableDensity),
     ("density", ("image", "series"), ArrayDensity),

@@ -12,6 +12,7 @@ from serving.opening.entries import ARRAY_ROWS, Positive
 from serving.opening.golden import few_agree, numbers, run_again
 from serving.opening.kinds.example import Bounds, Example, OfExamples
 from serving.opening.ports import Ports
+from serving.table.examples import Layout
 
 
 class _Golden(Bounds):
@@ -31,6 +32,11 @@ class Translator(OfExamples):
     def _agrees(self) -> Translator:
         self.result.check(self.modality, self.shape_b)
         return self
+
+    @property
+    def written(self) -> Layout:
+        """The arrays that the graph returns."""
+        return self.result.layout(self.modality)
 
     @property
     def most_rows(self) -> int:
