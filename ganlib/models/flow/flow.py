@@ -54,6 +54,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import wide
 from ganlib.losses.table import positions
+from ganlib.nn.density import LogDensity
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import register
@@ -254,6 +255,10 @@ class Flow(Algorithm):
         model = copy.deepcopy(self)
         model.layers = nn.ModuleList(layer.fixed() for layer in cast("Sequence[Layer]", model.layers))
         return model.eval()
+
+    def density(self) -> nn.Module:
+        """log p(x), for export."""
+        return LogDensity(self.frozen())
 
     def scorer(self) -> nn.Module:
         """-log p(x), or how far it is from usual."""

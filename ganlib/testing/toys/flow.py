@@ -42,4 +42,4 @@ _MOONS = Toy(
     baseline=_gaussian_log_likelihood,
     trainer={"epochs": 60, "batch_size": 256},
 )
-TOYS = {"glow": _MOONS, "realnvp": _MOONS, "nice": _MOONS}
+TOYS = {"glow": _MOONS, "realnvp": _MOONS, "nice": _MOONS, "spline_flow": _MOONS}
