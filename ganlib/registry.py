@@ -45,6 +45,7 @@ class Entry:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     own_toy: Toy | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
 
     @property
     def toy(self) -> Toy:
@@ -103,6 +104,7 @@ def register(
     trainer: Mapping[str, Any] | None = None,
     toy: Toy | None = None,
     defaults: Mapping[str, Any] | None = None,
+    text: str | None = None,
 ) -> Callable[[type], type]:
     """Class decorator that adds an Algorithm to the registry; its constructor takes ``(spec, config)``.
 
@@ -112,8 +114,9 @@ def register(
     options of TrainerConfig with which estimators train the model where the caller says nothing (``ganlib.recipe``);
     ``defaults`` the options that differ from the configuration's (``sagan`` is a GAN with attention and the hinge
     objective). ``toy`` is the problem on which ``ganlib.testing``
-    checks the model; those of the library's models are in ``ganlib.testing.toys``. Registering a class again, as a
-    re-imported module does, replaces its entry. Raises ValueError if another class has the name, and on an unknown
+    checks the model; those of the library's models are in ``ganlib.testing.toys``. ``text`` is the docstring from which
+    the model's page is written (docs/extending.md), by default that of the class's module. Registering a class again,
+    as a re-imported module does, replaces its entry. Raises ValueError if another class has the name, and on an unknown
     task, modality, law or training option: these are programming errors.
     """
 
@@ -145,6 +148,7 @@ def register(
             dict(trainer or {}),
             toy,
             dict(defaults or {}),
+            text or "",
         )
         return build
 

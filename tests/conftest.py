@@ -1,4 +1,4 @@
-"""One thread everywhere; and the rules of tests that train (docs/architecture.md, "Tests")."""
+"""One thread everywhere; and the rules of tests that train (docs/internals.md, "Tests")."""
 
 import os
 

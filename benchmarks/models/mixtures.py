@@ -7,7 +7,7 @@ three deviations of any. Each objective trains by its own recipe (optimiser, cri
 options of its registry toy (a learning rate, for f-divergences without a bound a penalty); batches of 256, three layers
 of 128, weights averaged (0.999). The first row is the best single Gaussian. 25 modes as in Gulrajani et al.'s toy:
 spacing 2, deviation 0.05, all divided by 2.83.
-``--write`` stores the runs in docs/mixtures.json, from which ``ganlib models --markdown`` makes docs/models.md.
+``--write`` stores the runs in docs/mixtures.json, from which ``ganlib models --pages`` makes docs/objectives.md.
 """
 
 from __future__ import annotations

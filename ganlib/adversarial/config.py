@@ -11,20 +11,23 @@ from ganlib.data.transforms import Policy
 
 @dataclass(frozen=True, kw_only=True)
 class GameConfig(Config):
-    """``None`` uses the default of the objective's paper; for ``critic_learning_rate`` it means the generator's.
+    """``None`` uses the default of the objective's paper.
 
-    ``objective`` is a row of ``losses.adversarial.OBJECTIVES``; ``objective_options`` change its numbers
-    (``real_target=0.9`` is one-sided label smoothing). ``critic_steps``: critic updates per generator update.
-    ``penalty`` is a row of ``losses.penalties.PENALTIES`` or none, with ``penalty_weight``; ``penalty_every`` (lazy)
-    gives it an update of its own every so many steps, its weight times as large. ``clip`` bounds the critic's weights,
-    0 for none. ``spectral_norm`` of the critic's weights. ``critic_learning_rate`` sets a second time scale.
+    ``objective``: a row of ``losses.adversarial.OBJECTIVES``; ``objective_options``: changes of its numbers
+    (``real_target=0.9`` is one-sided label smoothing). ``learning_rate``: of both players; ``critic_learning_rate``:
+    the critic's, if it has a time scale of its own; ``betas``: of Adam; ``optimiser``: its name. ``critic_steps``:
+    critic updates per generator update. ``penalty``: a row of ``losses.penalties.PENALTIES``, or none;
+    ``penalty_weight``: its weight; ``penalty_every``: give it an update of its own every so many steps, its weight
+    times as large (lazy).
+    ``clip``: bound on the critic's weights, 0 for none; ``spectral_norm``: of the critic's weights.
 
-    Tricks: ``diff_augment`` (of images: what the critic sees, real or generated, is augmented by these steps of
-    ``data.transforms.diff_augment``, against a critic that memorises few examples), ``instance_noise``
-    (deviation, on the critic's inputs, annealed to 0 over ``noise_steps`` critic updates, 0 for constant),
-    ``feature_matching`` (weight; ``adversarial`` weighs the game itself), ``historical_averaging`` (weight),
-    ``unrolled_steps`` of the critic seen by the generator, ``replay`` (generated examples kept; half of the critic's
-    fakes come from there).
+    Tricks: ``diff_augment``: augment what the critic sees, real or generated images, by these steps of
+    ``data.transforms.diff_augment``, against a critic that memorises few examples. ``instance_noise``: deviation of
+    noise on the critic's inputs, annealed to 0 over ``noise_steps`` critic updates; ``noise_steps``: 0 for constant
+    noise. ``feature_matching``: weight of the distance between mean features; ``adversarial``: weight of the game
+    itself. ``historical_averaging``: weight of the distance to earlier parameters; ``unrolled_steps``: steps of the
+    critic that the generator foresees; ``replay``: generated examples that are kept, from which half of the critic's
+    fakes come.
     """
 
     objective: str = "gan"

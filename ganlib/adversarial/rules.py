@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from torch import nn
 
@@ -115,6 +115,7 @@ class Rules:
         self._check_numbers(options.objective_options or {})
         if self.penalty != "none":
             penalty(self.penalty)
+            self._check_numeric(f"penalty {self.penalty!r}", "'none'")
         if options.diff_augment and self.field.kind != "image":
             raise ConfigError(f"diff_augment is for images, not for data of shape {self.field.shape}")
         if row.kind == "none" and (idle := [name for name in _CRITIC_OPTIONS if getattr(options, name, None)]):
@@ -123,8 +124,18 @@ class Rules:
             raise ConfigError("penalty_weight and penalty_every have no meaning without a penalty: name one")
         if options.noise_steps and options.instance_noise == 0:
             raise ConfigError("noise_steps have no meaning without instance_noise: give its deviation")
-        if options.instance_noise and self.field.integral:
-            raise ConfigError(f"instance_noise is for numbers, not for {self.field.kind}: set it to 0")
+        if options.instance_noise:
+            self._check_numeric("instance_noise", "0")
+
+    def _check_numeric(self, what: str, off: str) -> None:
+        if self.field.integral:
+            raise ConfigError(f"{what} is for numbers, not for {self.field.kind}: set it to {off}")
+
+    def reject(self, *names: str, why: str) -> None:
+        """Raise ConfigError if one of these options is set, in a model whose generator is not trained by a game."""
+        usual = {field.name: field.default for field in fields(GameConfig)}
+        if idle := [name for name in names if getattr(self.options, name) != usual[name]]:
+            raise ConfigError(f"{', '.join(idle)} would do nothing, because {why}: leave them out")
 
     def _check_numbers(self, numbers: object) -> None:
         row = self.objective

@@ -17,6 +17,16 @@ def test_import_directions():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_the_contract_on_serving_names_every_room():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    barred = next(c["forbidden_modules"] for c in contracts if c["name"].startswith("of serving"))
+    paths = [p for p in (ROOT / "serving").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()]
+    rooms = {p.stem for p in paths if not p.name.startswith("__")}
+    assert {f"serving.{room}" for room in rooms} - set(barred) == {
+        f"serving.{room}" for room in ("table", "inputs", "opening", "frame", "textfeatures", "errors", "wording")
+    }
+
+
 def imports_of(package):
     """The modules of a package that each of them imports, also inside functions and for types only."""
     modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / package).rglob("*.py")}

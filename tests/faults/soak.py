@@ -11,7 +11,6 @@ kind and point, the seed of each episode, and what was lost, doubled or stuck.
 import argparse
 import collections
 import contextlib
-import gzip
 import json
 import multiprocessing
 import os
@@ -29,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import worker  # noqa: E402
+from rotations import ROTATIONS  # noqa: E402
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["worker", "serving.stream", "serving.batch", "serving.sinks.lines",
@@ -307,64 +307,6 @@ class Batch(Episode):
 
 FAULTS = ["kill_at_point", "kill_at_point", "kill_any_time", "kill_any_time", "stop_and_continue", "terminate",
           "second_writer", "steal_the_lease", "full_disk", "wrong_clock"]  # fmt: skip
-
-
-# ---------------------------------------------------------------- rotations
-def _shift(path):
-    for number in range(60, 0, -1):
-        for ending in ("", ".gz"):
-            older = path.with_name(f"{path.name}.{number}{ending}")
-            if older.exists():
-                older.rename(path.with_name(f"{path.name}.{number + 1}{ending}"))
-
-
-def _rename(path):
-    if not path.exists() or not path.stat().st_size:
-        return False
-    _shift(path)
-    path.rename(path.with_name(path.name + ".1"))
-    return True
-
-
-def _compress(path):
-    if not _rename(path):
-        return False
-    other = path.with_name(path.name + ".1")
-    with other.open("rb") as plain, gzip.open(f"{other}.gz", "wb") as packed:
-        shutil.copyfileobj(plain, packed)
-    shutil.copystat(other, f"{other}.gz")
-    other.unlink()
-    return True
-
-
-def _copy_and_truncate(path):
-    if not path.exists() or not path.stat().st_size:
-        return False
-    _shift(path)
-    shutil.copy2(path, path.with_name(path.name + ".1"))
-    os.truncate(path, 0)
-    return True
-
-
-def _keep_handle(path):
-    """Renamed while its writer goes on for a line."""
-    if not path.exists() or not path.stat().st_size:
-        return False
-    with path.open("a") as writer:
-        _rename(path)
-        writer.write("\n")
-    return True
-
-
-def _rename_and_touch(path):
-    if not _rename(path):
-        return False
-    path.touch()
-    return True
-
-
-ROTATIONS = {"rename": _rename, "rename and compress": _compress, "copy and truncate": _copy_and_truncate,
-             "writer keeps its handle": _keep_handle, "rename, new file at once": _rename_and_touch}  # fmt: skip
 
 
 # ---------------------------------------------------------------- episodes

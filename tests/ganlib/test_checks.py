@@ -23,10 +23,10 @@ def test_every_check_is_recorded_over_its_seeds_and_says_rightly_whether_it_pass
 
 
 def params():
-    """Checks by name; those that docs/models.md lists as not reproduced run too, and must fail still."""
+    """Checks by name; those that docs/checks.md lists as not reproduced run too, and must fail still."""
     for name in sorted(name for name, check in CHECKS.items() if not check.finding):
         failed = name in RECORDED and not RECORDED[name]["passed"]
-        marks = [pytest.mark.xfail(reason="not reproduced; docs/models.md says so", strict=True)] if failed else []
+        marks = [pytest.mark.xfail(reason="not reproduced; docs/checks.md says so", strict=True)] if failed else []
         yield pytest.param(name, marks=marks)
 
 

@@ -7,17 +7,16 @@ import signal
 import sqlite3
 
 import numpy as np
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from serving_data import command, pictures, resealed, waves
+from serving_data import command, pictures, waves
 from test_batch import run
 from test_dead_letters import letters
 
 from serving.artifact import load_artifact
 from serving.batch import open_scores, score_batch
-from serving.errors import DataError, IntegrityError, UsageError
+from serving.errors import DataError, UsageError
 from serving.inputs import list_inputs
 from serving.scorer import Scorer
 from serving.table.tensors import stacked
@@ -375,29 +374,3 @@ def test_without_pillow_a_folder_of_images_says_what_to_install(detectors, tmp_p
     np.save(tmp_path / "x.npy", pictures(4))
     arguments = (*arguments[:4], tmp_path / "x.npy", "--output", tmp_path / "out2")
     assert run(bare, *map(str, arguments)).returncode == 0
-
-
-CHANGES = {
-    "version": (lambda m: m.update(format_version=2), "format_version"),
-    "shape": (lambda m: m["example"].update(shape=[8, 9]), "is not of the network's shape"),
-    "dtype": (lambda m: m["example"].update(dtype="float64"), "is no image of this format"),
-    "low": (lambda m: m["example"].update(low=0.0), "is no image of this format"),
-    "channels": (lambda m: m["example"].update(channels="last"), "is not of the network's shape"),
-    "groups": (lambda m: m["calibration"].update(group_column="x"), "has no groups"),
-    "bounds": (lambda m: m["golden"].update(low=[0.0, 0.0]), "other bounds"),
-    "scores": (lambda m: m["golden"]["anomaly_score"].__setitem__(0, 1e9), "golden rows disagree"),
-    "rows": (lambda m: m["golden"].update(rows=[9] * 8), "golden rows disagree"),
-    "alpha": (lambda m: m["calibration"].update(alpha=0.3), "alpha is not what the graph was built with"),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_changed_metadata_are_refused(detectors, tmp_path, name):
-    change, words = CHANGES[name]
-    model = onnx.load(detectors["image"][1])
-    entries = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-    change(entries)
-    for entry in model.metadata_props:
-        entry.value = json.dumps(entries[entry.key])
-    with pytest.raises(IntegrityError, match=words):
-        load_artifact(resealed(model))

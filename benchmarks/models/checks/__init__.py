@@ -4,7 +4,7 @@
 
 Needs no data but what scikit-learn ships; the benches on MNIST record theirs (``on_mnist``) by their own ``--write``.
 ``--write`` stores the figures in docs/checks.json, from which
-``ganlib models --markdown`` makes the table in docs/models.md. A check passes when the mean over seeds reaches its
+``ganlib models --pages`` makes the table in docs/checks.md. A check passes when the mean over seeds reaches its
 bound (the worst seed where it says so); bounds are the catalogue's, and a figure that falls short is stored as it is.
 A new check is one row in one of these files.
 """

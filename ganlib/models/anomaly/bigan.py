@@ -15,6 +15,18 @@ Shapes: x ``(n, *shape)``, z ``(n, latent_dim)``.
 Defaults: w 0.1 and feature matching by L1 are those of the paper's figures (authors' README); latents None is 8 for
 tables, and for others 100, at most a quarter of an example's values (theirs: 32 for KDD99, 200 for MNIST).
 Deviations: Adam 2e-4 (authors: 1e-5, with weights averaged at 0.999); no batch norm in the critic.
+
+Use it for: studying a bidirectional game: it generates, and its encoder finds the codes of examples.
+
+Not for: anomaly detection: its check failed (AUROC .50 on digits; PCA .76, `ganomaly` .85), so it is not registered as
+a detector. Generating points: it reached .32 on the ring of eight modes, and `gan` needs at least .4.
+
+Symbols:
+    E, G        BiGAN.encoder, BiGAN.generator
+    D           PairCritic
+    (x, E(x)), (G(z), z)   BiGAN._pairs
+    f           PairCritic.features
+    w           BiGANConfig.score_weight
 """
 
 from __future__ import annotations
@@ -123,7 +135,7 @@ class BiGANScorer(nn.Module):
     config=BiGANConfig,
     modalities=("points", "table", "image", "series"),
     paper="Zenati et al., Efficient GAN-Based Anomaly Detection, arXiv 1802.06222, 2018",
-    # Not a detector until its check is reproduced (docs/models.md, A3): so far the score is no better than chance.
+    # Not a detector until its check is reproduced (docs/checks.md, A3): so far the score is no better than chance.
     tasks=("augmenter",),
     exports=("sampler",),
 )

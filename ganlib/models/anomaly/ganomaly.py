@@ -23,6 +23,20 @@ code of a table loses columns. Every squared error, of code and example, is divi
 is the paper's score, ``"context"`` the example's part only.
 A known limit: published reruns on photographs of defects are below chance (anomalib's README, MVTec AD: mean AUROC
 .421), and the authors keep the epoch that is best on test labels, which this library does not.
+
+Use it for: anomalies in images and tables when only normal examples train. Digits of a class never seen were found with
+AUROC .845 (PCA .761); over 16 tables its mean is .850 (ADBench's GANomaly .781).
+
+Not for: tables where `vae` does as well: it has .864 over the same ones and trains in less than half the time.
+Photographs of defects: published reruns are below chance.
+
+Symbols:
+    GE, GD      GANomaly.encoder, GANomaly.decoder
+    E           GANomaly.second_encoder
+    z, x^, z^   GANomaly.passes
+    f           features of GANomaly.critic
+    w_adv, w_con, w_enc   GANomalyConfig.adversarial, GANomalyConfig.contextual, GANomalyConfig.encoder
+    score       GANomalyScorer
 """
 
 from __future__ import annotations
@@ -52,6 +66,7 @@ class GANomalyConfig(Config):
 
     ``latent_dim``: ``None`` is 8 for tables, and for images and series 100, but at most a quarter of an example's
     values. ``hidden``: widths for tables; ``width``: channels of the first convolution for other data.
+    ``restart_below``: loss of the critic below which it is initialised again, 0 for never.
     """
 
     latent_dim: Count | None = None

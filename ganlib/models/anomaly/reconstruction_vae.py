@@ -13,6 +13,19 @@ Defaults: L = 8 here; layer widths of the paper are not stated in the sources at
 Deviations: sigma lies within [e^-2.5, 1] in scaled units, because a column cannot vary more given the code than
 without it, and a decoder with larger sigmas could explain away any outlier; flags and categories have likelihoods of
 their kind; the noise is a fixed table, so that scoring is pure.
+
+Use it for: anomalies in tables of noisy columns, and in images and series, as a probability of the reconstruction. Over
+16 tables its mean AUROC is .845 (PyOD's AutoEncoder .848, PyOD's VAE .814).
+
+Not for: the best mean over tables: `vae` has .864. Rare combinations whose parts are all usual: the score omits the KL
+term; set ``kl_in_score``. Generating: `vae` or `cvae`.
+
+Symbols:
+    q(z|x)             Bound.posterior
+    mu(z), sigma²(z)   ReconstructionVAE.decode
+    L                  ReconstructionVAEConfig.score_samples
+    score              ReconstructionScorer
+    KL                 gaussian_kl, loss term kl
 """
 
 from __future__ import annotations

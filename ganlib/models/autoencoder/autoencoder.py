@@ -14,6 +14,25 @@ Defaults: Adam 1e-3; a quarter of the values masked in ``denoising_autoencoder``
 Deviations: the layers are trained together, without pre-training of each; flags and categories are rebuilt as
 probabilities, by squared error; masked pixels are black. The error of a table's position is divided by its mean over
 training batches (floored at 0.01), so that a column that is always rebuilt exactly has its due weight.
+
+Use it for (autoencoder): short codes, and anomalies by the error of rebuilding. Eight numbers explained .80 of the
+digits' variance (as many principal components .67).
+
+Not for (autoencoder): generating: its codes have no prior; use `vae` or `adversarial_autoencoder`. A likelihood of
+mixed columns: `vae`, whose mean AUROC over 16 tables is .864 (PyOD's AutoEncoder .848).
+
+Use it for (denoising_autoencoder): anomalies that break the dependence of columns: masked values must be rebuilt from
+the others, so that the code cannot copy each by itself.
+
+Not for (denoising_autoencoder): data whose values do not depend on each other, where nothing can be filled in; use
+`gaussian` or `kernel_density`. Generating: `vae`.
+
+Symbols:
+    f, g      Coder.encoder, Coder.decoder
+    c(x)      Autoencoder.corrupt
+    mask, noise   AutoencoderConfig.mask, AutoencoderConfig.noise
+    ||x - g(f(c(x)))||²   Coder.errors, loss term reconstruction
+    score     RebuildingScorer
 """
 
 from __future__ import annotations

@@ -12,6 +12,17 @@ Shapes: x ``(n, *shape)``, flattened to d values; centres ``(centres, d)``.
 The centres are taken from the batches of the first steps, until ``centres`` are kept or all examples have been seen
 once. An example that equals a centre in every value counts as that centre in training, so repeated rows do not pull h
 to 0; h is at least ``floor``.
+
+Use it for: the density of few dimensions of any shape, and as the baseline that a learned detector must beat.
+
+Not for: many columns or images: distances become alike, and each example costs a kernel; use `realnvp` for a density,
+`vae` for anomalies. Sampling: `gaussian_mixture`.
+
+Symbols:
+    c_j        KernelDensity.centres
+    h          KernelDensity.bandwidth
+    p(x)       KernelDensity.log_prob
+    without its own kernel   KernelDensity.loss
 """
 
 from __future__ import annotations

@@ -12,6 +12,24 @@ and covariance of all batches so far, plus ``floor``. Deviations: a mixture's pr
 factors and fitted by Adam instead of EM, so that training, resuming and sealing are as for every model. Its means start
 at examples of the first batch spread by k-means++, its factors at the batch's covariance. The diagonal of the factors
 is bounded by 1/sqrt(floor), against components that shrink to one example.
+
+Use it for (gaussian): the baseline that every detector and generator should beat, fitted in closed form. On digits of
+an unseen class it had AUROC .756 (PCA .761).
+
+Not for (gaussian): data that bend or fall into groups: `gaussian_mixture`, `kernel_density`, `realnvp`. Images:
+`ganomaly` (.845 on the same digits).
+
+Use it for (gaussian_mixture): densities of a few groups with full covariances, exact samples included.
+
+Not for (gaussian_mixture): thin curved shapes, which need many components: `realnvp` or `glow`. Images: a covariance of
+all pixels by component; use `cvae` or `vq_vae`.
+
+Symbols:
+    pi_k      Mixture.log_weights
+    m_k       Mixture.means
+    S_k       Mixture.factors
+    p(x)      Mixture.log_prob
+    floor     MixtureConfig.floor
 """
 
 from __future__ import annotations

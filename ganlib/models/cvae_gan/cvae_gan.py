@@ -27,6 +27,20 @@ toy and the estimator do.
 ``features="mean"``, the estimator's choice, averages the feature terms of L_G over units; summed, they outweigh the
 few columns of a scarce table.
 After training ``fit_prior`` may replace N(0, I) in sampling by the class's aggregated posterior, as in the CVAE.
+
+Use it for: more rows or images of scarce classes. Over six tables it raised AUPRC by 2.8 to 3.8 points (SMOTE -0.5); on
+MNIST classifiers trained on its images reached .963 (Gaussians by class .913), and they are sharper than `cvae`'s.
+
+Not for: the same accuracy for less: `cvae` reached .963 on MNIST, too, at half the CPU. Data without classes: `vae` for
+tables, `dcgan` for images. Anomalies: `vae`.
+
+Symbols:
+    E, G        CVAEGAN.encoder, CVAEGAN.generator
+    D, C        CVAEGAN.critic, CVAEGAN.classifier
+    L_KL, L_G   loss terms kl and like, CVAEGAN._like
+    L_GD, L_GC  loss terms critic_match and class_match
+    l1 to l4    CVAEGANConfig.kl, CVAEGANConfig.like, CVAEGANConfig.critic_match, CVAEGANConfig.class_match
+    E_c         ClassMeans
 """
 
 from __future__ import annotations
@@ -55,8 +69,9 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 class CVAEGANConfig(Config):
     """``kl``, ``like``, ``critic_match``, ``class_match`` are l1 to l4; ``momentum`` is the moving averages' decay.
 
-    ``features``: the feature terms of L_G are summed over units (the paper) or averaged. ``prior_components`` as in
-    CVAEConfig.
+    ``features``: the feature terms of L_G are summed over units (the paper) or averaged. ``reconstruction``: squared
+    error (the paper) or likelihood, for tables. ``prior_components``: Gaussians by class of the sampling prior; None:
+    one for tables, up to 30 for others.
     """
 
     latent_dim: Count = 16

@@ -13,6 +13,19 @@ Shapes: x ``(n, state + actions)``: the state followed by the one-hot action. Th
 Deviations: REINFORCE on discounted returns, centred and scaled over the batch, instead of TRPO with a learned value
 function; the paper's entropy bonus (lambda) is larger, and the policy is averaged over updates (``ema`` of the toy),
 because policy and critic otherwise oscillate.
+
+Use it for: a policy from an expert's walks, without rewards, in an environment with gymnasium's methods and discrete
+actions that can be walked through a hundred times an update.
+
+Not for: experts without an environment at hand: nothing can be walked; fit a classifier of actions. Known rewards:
+reinforcement learning. Continuous actions, and sealing, are not supported yet.
+
+Symbols:
+    policy      GAIL.policy
+    D(s, a)     GAIL.critic
+    r(s, a)     loss term reward, GAIL.policy_loss
+    lambda      GAILConfig.entropy
+    walks       GAIL.walk, GAILConfig.walks
 """
 
 from __future__ import annotations
@@ -78,7 +91,7 @@ def _flat(observation: Any) -> np.ndarray:
 class GAILConfig(Config):
     """``environment``: ``module:factory`` of an environment with gymnasium's methods.
 
-    ``walks``: episodes per policy update; ``entropy``: the paper's lambda.
+    ``walks``: episodes per policy update; ``entropy``: the paper's lambda; ``discount`` of returns.
     """
 
     environment: str = ""

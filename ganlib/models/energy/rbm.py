@@ -17,6 +17,18 @@ Units: numbers and series are Gaussian with variance 1 (the readers standardise 
 one-of-k, pixels in [-1, 1] Bernoulli with probability (x + 1) / 2; for pixels ``log_prob`` is the probability of black
 and white images.
 Defaults: CD-1; weights from N(0, 0.01) (Hinton, A Practical Guide, 2010). Deviation: Adam instead of SGD with momentum.
+
+Use it for: flags, categories and black and white images as an energy, with exact densities up to 15 hidden units.
+
+Not for: grey images and dependences of many numbers: one hidden layer of a Gaussian machine bends little; use `vae` or
+`realnvp`. Sampling: its Gibbs chains are not sealed as a generator; use `gaussian_mixture` or `vae`.
+
+Symbols:
+    F(v)      Machine.free_energy
+    A(v)      Machine.gaussian, Machine.visible
+    W, b, c   Machine.weight, Machine.visible, Machine.hidden
+    v_k       Machine.gibbs, RBMConfig.gibbs_steps
+    log Z     Machine.log_partition
 """
 
 from __future__ import annotations
@@ -44,7 +56,8 @@ MODALITIES = ("points", "table", "image", "series")
 
 @dataclass(frozen=True, kw_only=True)
 class RBMConfig(Config):
-    """``gibbs_steps``: k; ``chains``: from the ``data`` (CD) or ``persistent`` (PCD), ``chain_count`` of them."""
+    """``hidden_units``: at most 15 for exact densities; ``gibbs_steps``: k; ``chains``: from the data (CD) or
+    persistent (PCD); ``chain_count``: of persistent ones."""
 
     hidden_units: Count = 64
     gibbs_steps: Count = 1

@@ -17,6 +17,24 @@ prefers the logistic one for some data); scales are bounded by tanh. Flags, one-
 batch get Gaussian noise of deviation ``noise`` in training, because a density of discrete values has no bound.
 The score is -log p(x); ``score="typicality"`` is its distance from the mean over training batches, which also finds
 examples that are *more* likely than usual ones: a flow gives such to data off the distribution.
+
+Use it for (realnvp): exact densities of tables and points that bend, with samples from the same model.
+
+Not for (realnvp): anomalies that are *more* likely than usual rows: set ``score="typicality"``, or use `vae`. Images
+and series: these couplings are for vectors; use `vq_vae` or `ganomaly`. Few rows of many columns: `gaussian`.
+
+Use it for (nice): exact densities where the map must keep volumes up to a scale of each value, the simplest of the
+flows.
+
+Not for (nice): densities that vary much from place to place: additive couplings cannot stretch; use `realnvp` or
+`glow`. Images and series, as for `realnvp`.
+
+Symbols:
+    f(x)              Flow.flow
+    log |det df_i|    second result of Layer.forward
+    s, m              Coupling._split
+    log p(x)          Flow.log_prob
+    noise             Flow.noisy, FlowConfig.noise
 """
 
 from __future__ import annotations

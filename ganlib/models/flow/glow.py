@@ -11,6 +11,19 @@ Shapes: x, z ``(n, d)``, d >= 2.
 Deviations: fully connected couplings for vectors; the linear map is a dense matrix with its log-determinant by LU
 (the paper's option, table 1); coupling scales are bounded by tanh for safety; Adam (the authors use Adamax); noise on
 flags and one-hots, and the score, as in ``flow``.
+
+Use it for: exact densities of tables and points whose columns should be mixed freely: its linear maps learn which
+values change which, where `realnvp` only reverses their order.
+
+Not for: images: the paper's model is convolutional, this one is for vectors; use `glow_images`. Hundreds of columns: each
+step holds a dense matrix; use `realnvp`. Anomalies more likely than usual rows: ``score="typicality"``.
+
+Symbols:
+    ActNorm            ActNorm
+    linear map         Rotation
+    affine coupling    Coupling
+    log |det df_i|     second result of Layer.forward
+    log p(x)           Flow.log_prob
 """
 
 from __future__ import annotations

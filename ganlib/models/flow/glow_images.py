@@ -26,16 +26,19 @@ Deviations: coupling scales are bounded by tanh, as in ``flow``, where the autho
 within the networks; Adam, not Adamax, without a warm-up. The number of scales falls to what the sides allow.
 The score is -log p(x) without noise; ``score="typicality"`` is its distance from the mean over training batches.
 
-Use it for: images whose exact likelihood is needed, in bits a dimension; small images of 8 to 32 pixels a side on a
-CPU. Use ``score="typicality"`` to detect anomalies that are smoother than the normal images.
-Not for: detecting by ``score="likelihood"`` alone, since constant and smooth images off the distribution can be more
-likely than the training images; use ``ganomaly`` or ``autoencoder`` there. For sharp generated images, use ``dcgan``.
+Use it for: exact likelihoods of images, in bits a dimension, and samples from the same model; small images of 8 to 32
+pixels a side on a CPU.
+
+Not for: detection by ``score="likelihood"`` alone: constant and smooth images off the distribution can be more likely
+than the training images. Set ``score="typicality"``, or use `ganomaly`. Sharp generated images: use `dcgan`.
+
 Symbols:
-    x + u            ``noisy``
-    f, log |det|     ``flow``
-    f^-1             ``inverse``
-    P, L, U, log|s|  ``Mix.order``, ``Mix.lower``, ``Mix.upper``, ``Mix.log_size``
-    one scale        ``Scale``
+    x + u              GlowImages.noisy
+    f, log |det|       Invertible.flow
+    inverse of f       Invertible.inverse
+    P, L, U, s         Mix.order, Mix.lower, Mix.upper, Mix.log_size
+    one scale          Scale
+    log P(x)           GlowImages.bits
 """
 
 from __future__ import annotations

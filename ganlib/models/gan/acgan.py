@@ -11,6 +11,17 @@ Defaults: Adam 2e-4 with beta1 0.5. ``auxiliary`` weighs L_C in the critic, ``au
 (1 each in the paper; 1 and 0.1 in the code of arXiv 1704.00028).
 Deviations: any objective in the place of L_S. Known defect: classes tend to collapse to few examples; look at the
 diversity within classes.
+
+Use it for: examples by class when the class must be recognisable: a classifier named 99.4 % of its digits as requested.
+
+Not for: a scarce class: recall .76 with its examples for a class of ten, .83 with the best of nothing, copies and
+SMOTE, .85 with `cvae`. Training classifiers: .909 on real digits, `cvae` .957, Gaussians by class .956.
+
+Symbols:
+    L_S     ConditionalGAN.critic_loss, ConditionalGAN.generator_loss
+    L_C     ACGAN.class_loss, loss terms auxiliary and auxiliary_generator
+    D       first output of GAN.critic
+    weights of L_C   ACGANConfig.auxiliary, ACGANConfig.auxiliary_generator
 """
 
 from __future__ import annotations

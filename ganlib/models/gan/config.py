@@ -10,14 +10,15 @@ from ganlib.config import Count, Share, Weight, Whole
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(GameConfig):
-    """Options of the networks, beside those of the game; for ``critic_networks`` ``None`` means the generator's.
+    """Options of the networks, beside those of the game.
 
-    ``networks``: a row of ``nn.architecture.ARCHITECTURES``, ``critic_networks`` the critic's if it is another;
-    ``hidden`` are an MLP's widths, ``width`` the first convolution's channels; norms are none, batch, layer, instance,
-    virtual (generators only), or auto (batch in convolutional networks; in a critic of images under a penalty, or
-    whose score is an energy, layer; under spectral norm none). ``spectral_norm`` is for both networks, but not for a
-    generator of fully connected layers. ``critic_dropout`` in [0, 1) and ``critic_noise`` (deviations on the input, and
-    on the hidden layers if there is a second) disturb the critic's layers. ``minibatch_discrimination``: kernels.
+    ``networks``: a row of ``nn.architecture.ARCHITECTURES``; ``critic_networks``: the critic's row, ``None``: the same;
+    ``hidden``: an MLP's widths; ``width``: the first convolution's channels. ``generator_norm``, ``critic_norm``: none,
+    batch, layer, instance, virtual (generators only), or auto (batch in convolutional networks; in a critic of images
+    under a penalty, or whose score is an energy, layer; under spectral norm none). ``spectral_norm``: of both networks,
+    but not of a generator of fully connected layers. ``critic_dropout``: share of the critic's units; ``critic_noise``:
+    deviations of noise on the critic's input, and on the hidden layers if there is a second;
+    ``minibatch_discrimination``: kernels.
     """
 
     latent_dim: Count = 16

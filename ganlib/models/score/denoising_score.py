@@ -16,6 +16,19 @@ Defaults: 10 levels from 3 to 0.1 for columns of deviation about 1; Adam 1e-3.
 Deviations: the network predicts noise (weight sigma² of the squared score error, as the paper's); Mahmood et al. fit a
 second density to the vector of norms, of which we take the mean; Euler steps replace annealed Langevin dynamics, so
 that sampling is a fixed graph.
+
+Use it for: anomalies in tables at several scales of distance, and samples, from one network without adversary or bound.
+
+Not for: log-densities: it knows their gradient only; use `realnvp`. Images and series: its network is for vectors; use
+`reconstruction_vae`. Anomalies with a benchmark over tables: `vae` (.864 over 16).
+
+Symbols:
+    e(x, sigma)     NoiseFinder
+    sigma           DenoisingScore.sigmas
+    ||e - e(x + sigma · e, sigma)||²   DenoisingScore.loss, loss term denoising
+    gradient of the log-density   DenoisingScore.gradient
+    score           ScoreNorm
+    sampling        FlowDown
 """
 
 from __future__ import annotations

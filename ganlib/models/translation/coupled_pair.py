@@ -9,6 +9,17 @@ Paper: Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Ad
 Shapes: x ``(n, d)`` from domain A and x_b ``(n, e)`` from domain B, unpaired; e is d unless the DataSpec has ``x_b``.
 Defaults: cycle 10, Adam 2e-4 with beta1 0.5 in the paper. Deviations: MLPs on vectors, a replay pool only if ``replay``
 gives its size (50 in the paper), no identity term.
+
+Use it for: rows of one table to rows of another of the same meaning, both ways, without pairs.
+
+Not for: pairs at hand: regress one on the other (`pix2pix` for images). Images and series: `cyclegan` or `discogan`. A
+bijection that must be the true one: unpaired data do not determine it.
+
+Symbols:
+    F, G        CoupledPair.forward_generator, CoupledPair.backward_generator
+    D_a, D_b    CoupledPair.game_a, CoupledPair.game_b
+    |G(F(a)) - a|   CoupledPair.gap, loss term cycle
+    cycle       CoupledPairConfig.cycle
 """
 
 from __future__ import annotations

@@ -14,6 +14,18 @@ Defaults of the paper and its code: l1 100, patches of 70 pixels (``layers`` 3),
 Deviations: dropout is off after training, and batch norm uses its moving statistics, where the paper keeps both as in
 training, so that a translation does not depend on its batch and can be sealed. The critic's loss is not halved, which
 Adam would not notice. Only one direction is learned: for the other, exchange the domains.
+
+Use it for: an image or series to its counterpart, learned from pairs, when an average of the possible answers would be
+blurred. Filled-in digits were nearer to real ones than by the L1 distance alone (Fréchet distance 1.5 and 2.6).
+
+Not for: the smallest error: the game helps likeness, and reading the digits hardly (.70 and .69); use
+``adversarial=0``. No pairs: `cyclegan`. Tables: a regression.
+
+Symbols:
+    G           Pix2Pix.generator
+    D(x, y)     Pix2Pix.game
+    l1          Pix2PixConfig.l1, loss term l1
+    patches     PatchCritic, Pix2PixConfig.layers
 """
 
 from __future__ import annotations

@@ -12,6 +12,18 @@ Shapes as in VAE. Defaults: as VAE; the critic has the encoder's widths and the 
 Deviations: weights are divided by their mean over the real half, so that the step does not shrink as the critic
 learns; generated examples are the decoder's means with the learned noise, detached [unverified: the paper's warm-up of
 the critic and its exact normalisation were not available].
+
+Use it for: a VAE of very few rows, which also learns from its own examples: with ten digits to train on its bound on
+others was -28.6 nats, the VAE's -28.8 (paired p .02).
+
+Not for: a hundred rows and more: there was no gain at 107 (-22.1 both); use `vae`. Rows by class: `cvae`. Training on
+several processes: weights are divided by their mean over the batch.
+
+Symbols:
+    q(real|x)   sigmoid of AAVAE.critic
+    generated examples   AAVAE.generated, loss term generated
+    E_q log p(x|z) - KL  AAVAE._bound
+    weight of the generated   AAVAEConfig.generated
 """
 
 from __future__ import annotations

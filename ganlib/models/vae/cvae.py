@@ -16,6 +16,20 @@ the aggregated posterior of each class, with a covariance shrunk towards the poo
 the mismatch between prior and aggregated posterior, and a class of few rows gets the shape of the others. Images and
 series, of many rows, get a mixture of Gaussians per class (``MixturePrior``). With ``condition="latent"`` the networks
 do not get y, and the class enters only through that prior.
+
+Use it for: examples by class from few rows or images, the safest choice here. Trained on its digits, classifiers
+reached .957 on real ones (Gaussians by class .956), on MNIST .963 (.913); a class of ten was recalled at .85 (SMOTE and
+others .83).
+
+Not for: the sharpest images: `cvae_gan`'s are sharper on MNIST (.57 and .52, real ones 1). Data without classes: `vae`.
+Anomalies: `vae`. Continuous attributes: `cgan`.
+
+Symbols:
+    q(z|x,y)     CVAE.posterior
+    p(x|z,y)     CVAE.reconstruction_nll
+    p(z|y)       class_prior, CVAE.fit_prior
+    KL           gaussian_kl, loss term kl
+    beta         CVAEConfig.beta
 """
 
 from __future__ import annotations
@@ -41,7 +55,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class CVAEConfig(Config):
-    """``condition``: "both" passes y to the networks, "latent" only to the sampling prior.
+    """``beta``: weight of the KL term; ``condition``: "both" passes y to the networks, "latent" only to the prior.
 
     ``networks`` and ``width`` as in GANConfig; ``dropout`` in the MLPs; ``prior_components``: number of Gaussians per
     class that ``fit_prior`` fits. ``None`` is one for tables, and up to 30 (one per 50 rows) for images and series.

@@ -173,6 +173,16 @@ def test_a_game_on_tokens():
     assert loss.isfinite() and (game.replay.pool == made).all() and game.replay.pool.dtype == torch.int64
     with pytest.raises(ConfigError, match="instance_noise is for numbers"):
         Game(critic, GameConfig(instance_noise=0.1), Tokens(3, 5))
+    with pytest.raises(ConfigError, match="'two_sided' is for numbers, not for tokens: set it to 'none'"):
+        Game(critic, GameConfig(penalty="two_sided"), Tokens(3, 5))
+
+
+def test_options_of_the_generator_that_a_policy_gradient_does_not_use_are_rejected():
+    with pytest.raises(ConfigError, match="feature_matching would do nothing, because SeqGAN's generator"):
+        create("seqgan", DataSpec.tokens(6, 4), feature_matching=0.5)
+    model = create("seqgan", DataSpec.tokens(6, 4), objective="least_squares", replay=8, clip=0.1, optimiser="rmsprop")
+    Trainer(TrainerConfig(steps=20, batch_size=8)).fit(model, {"x": torch.randint(4, (16, 6))})
+    assert all(p.abs().max() <= 0.1 for p in model.critic.parameters()) and model.game.replay.pool.dtype == torch.int64
 
 
 def test_games_whose_critics_move_together():

@@ -1,0 +1,38 @@
+"""The models as pages: docs/models.md, docs/models/NAME.md, docs/objectives.md and docs/checks.md, all generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.pages.index import index_page
+from pipelines.pages.model import model_page
+from pipelines.pages.tables import checks_page, objectives_page
+
+if TYPE_CHECKING:
+    from ganlib.registry import Entry
+
+__all__ = ["index_page", "model_page", "pages", "write_pages"]
+
+
+def pages(found: list[Entry]) -> dict[str, str]:
+    """The text of every page, by its path within docs/."""
+    own = {f"models/{entry.name}.md": model_page(entry) for entry in found}
+    return {"models.md": index_page(found), "objectives.md": objectives_page(), "checks.md": checks_page(), **own}
+
+
+def write_pages(found: list[Entry], folder: Path) -> int:
+    """Write all pages, remove those of models that no longer exist; returns how many changed."""
+    texts = pages(found)
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    changed = 0
+    for name, text in texts.items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            changed += 1
+    for path in (folder / "models").glob("*.md"):
+        if f"models/{path.name}" not in texts:
+            path.unlink()
+            changed += 1
+    return changed
