@@ -175,7 +175,7 @@ def log_determinant(case: Case) -> None:
     """A trained flow's log-determinants equal those of its Jacobian."""
     algorithm, x = _fitted(case)
     for row in x[:8]:
-        jacobian = torch.autograd.functional.jacobian(lambda v: algorithm.flow(v[None])[0][0], row)
+        jacobian = torch.autograd.functional.jacobian(lambda v: algorithm.flow(v[None])[0][0], row).flatten(1)
         wanted = float(torch.linalg.slogdet(jacobian).logabsdet)
         given = float(algorithm.flow(row[None])[1].detach())
         expect(abs(given - wanted) < 1e-4, f"{given:.6g}, but the Jacobian has {wanted:.6g}")
