@@ -36,7 +36,7 @@ EXAMPLES = {
         ("import pandas as pd", "from sklearn.datasets import make_moons"),
         "points, y = make_moons(2000, noise=0.1, random_state=0)\n"
         'X = pd.DataFrame(points, columns=["first", "second"])',
-        "X", "X + [0, 2]", "X", "y", ("X[y == 0]", "X[y == 1]"),
+        "X", "X + [0, 1]", "X", "y", ("X[y == 0]", "X[y == 1]"),
     ),
     "image": Example(
         ("from sklearn.datasets import load_digits",),
