@@ -16,7 +16,7 @@ LIMIT = 5000  # longest description that MLflow's databases store, in characters
 COLUMNS = 20
 _GATES = "### Gates"
 PICTURES = {"calibration.png": "Alarms on held-out rows, by alarm budget", "curves.png": "Losses by epoch"}
-_WHAT = {"detector": "Anomaly detector", "augmenter": "Generator"}
+_WHAT = {"detector": "Anomaly detector", "augmenter": "Generator", "translator": "Translator"}
 _QUALITY = {"quality_chance": "chance", "baseline_pca": "PCA reconstruction", "champion_quality": "champion"}
 _CALL = """```python
 model = mlflow.pyfunc.load_model("models:/NAME@champion")
@@ -73,6 +73,9 @@ def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
         known = artifact.calibration
         budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
         lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows")
+    if artifact.kind == "translator":
+        both = "both ways" if "back_sha256" in tags else "one way"
+        lines.append(f"{both}: this file leads to domain {artifact.metadata['to']}")
     if origin := tags.get("copied_from"):
         lines.append(f"copied from {origin}")
     return "  \n".join(lines)
@@ -85,6 +88,10 @@ def _quality(tags: Mapping[str, str]) -> str:
         title = tags.get("quality_measure", "quality")
         figures = [(tags.get("model", "model"), tags["quality"])]
         figures += [(text, tags[key]) for key, text in _QUALITY.items() if key in tags]
+    if "error_measure" in tags:
+        title = tags["error_measure"]
+        figures = [(key.removeprefix("error "), value) for key, value in tags.items() if key.startswith("error ")]
+        figures.append((tags["quality_measure"], tags["quality"]))
     return _table("### Quality", [title, "figure"], [[name, _figure(value)] for name, value in figures])
 
 

@@ -12,7 +12,7 @@ from pipelines.card import PICTURES, card
 from pipelines.connection import masked
 from pipelines.errors import UsageError
 from pipelines.files import written
-from pipelines.following import located
+from pipelines.following import check_direction, located
 from pipelines.registry import ModelVersion, Registry, check_name
 from pipelines.sections import RegistrySettings
 from serving.artifact import load_artifact
@@ -45,6 +45,8 @@ def artifact_tags(artifact: Artifact) -> dict[str, Any]:
     if artifact.kind == "detector":
         calibration = artifact.calibration
         tags |= {key: calibration[key] for key in ("alpha", "alpha_min") if key in calibration}
+    if artifact.kind == "translator":
+        tags["to"] = metadata["to"]
     return tags
 
 
@@ -57,21 +59,22 @@ def texts(tags: dict[str, Any]) -> dict[str, str]:
 def checked(file: Path) -> Artifact:
     """Open an artifact that is to be registered.
 
-    Raises UsageError (2) if it is no detector or augmenter of tables, images or series, IntegrityError (6) if it is
-    damaged or its scores differ from torch's by more than the parity gate allows.
+    Raises UsageError (2) if it is no detector, augmenter or translator of tables, images or series, IntegrityError (6)
+    if it is damaged or its results differ from torch's by more than the parity gate allows.
     """
     if file.suffix != ".onnx":
         raise UsageError(f"{file} is no sealed artifact: its name must end in .onnx")
     artifact = load_artifact(file)
     needs = [word for word in ("attributes", "examples") if artifact.metadata.get(word)]
-    if artifact.kind not in ("detector", "augmenter") or artifact.modality not in HELD or needs:
+    if artifact.kind not in ("detector", "augmenter", "translator") or artifact.modality not in HELD or needs:
         what = f"{artifact.kind} of modality {artifact.modality}" + (f" that needs {needs[0]}" if needs else "")
         raise UsageError(
-            f"{file} is an {what}; the registry holds detectors, and augmenters by class, of tables, images and series"
+            f"{file} is a sealed {what}; the registry holds detectors, translators and augmenters by class, of tables, "
+            "images and series"
         )
     ratio = artifact_tags(artifact)["parity_ratio"]
     if not ratio <= 1:
-        raise IntegrityError(f"{file}: its scores differ from torch's by {ratio:.3g} of the bound; seal it again")
+        raise IntegrityError(f"{file}: its results differ from torch's by {ratio:.3g} of the bound; seal it again")
     return artifact
 
 
@@ -85,13 +88,17 @@ class Exported:
     sha256: str
 
 
-def export(registry: Registry | None, settings: RegistrySettings, model: str, output: Path) -> Exported:
+def export(
+    registry: Registry | None, settings: RegistrySettings, model: str, output: Path, to: str | None = None
+) -> Exported:
     """Copy a registered artifact or a sealed file, verified, to ``output``, with its sha-256 beside it.
 
-    Raises UsageError, IntegrityError, RegistryDown; TryAgain if the disk is full. No file is written then.
+    ``to`` is the domain to which a translator leads. Raises UsageError, IntegrityError, RegistryDown; TryAgain if the
+    disk is full. No file is written then.
     """
-    found = located(registry, settings, model)
+    found = located(registry, settings, model, to)
     artifact = load_artifact(found.path, found.sha256 or None)
+    check_direction(artifact, to, model)
     content = found.path.read_bytes()
     with written(output) as file:
         file.write_bytes(content)
@@ -125,7 +132,11 @@ def copy_version(source: Registry, target: Registry, name: str, version: str | N
     tags |= {"gate_verdict": "not judged", "copied_from": f"{masked(source.uri)} version {found.version}"}
     with tempfile.TemporaryDirectory() as folder:
         pictures = source.fetch(found.run_id, list(PICTURES), Path(folder))
-        return _add(target, name, resolved.path, tags, f"copy {name}", pictures)
+        back = None
+        if "back_sha256" in found.tags:
+            way = "a" if found.tags["to"] == "b" else "b"
+            back = source.resolve(f"models:/{name}/{found.version}", fresh=True, to=way).path
+        return _add(target, name, resolved.path, tags, f"copy {name}", pictures, back)
 
 
 def chosen(source: Registry, name: str, version: str | None) -> ModelVersion:
@@ -134,11 +145,17 @@ def chosen(source: Registry, name: str, version: str | None) -> ModelVersion:
 
 
 def _add(
-    registry: Registry, name: str, file: Path, tags: dict[str, str], title: str, pictures: list[Path]
+    registry: Registry,
+    name: str,
+    file: Path,
+    tags: dict[str, str],
+    title: str,
+    pictures: list[Path],
+    back: Path | None = None,
 ) -> ModelVersion:
     with registry.run(registry.settings.experiment, title) as run, tempfile.TemporaryDirectory() as folder:
         registry.log_files(run.info.run_id, pictures)
-        logged = registry.log_model(Path(shutil.copy(file, Path(folder) / f"{name}.onnx")))
+        logged = registry.log_model(Path(shutil.copy(file, Path(folder) / f"{name}.onnx")), back)
         text = card(load_artifact(file), name, tags, run.info.run_id, [p.name for p in pictures])
         registry.describe(logged, text)
         return registry.register(name, logged, tags, text)

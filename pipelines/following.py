@@ -7,31 +7,49 @@ import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.errors import RegistryDown
+from pipelines.errors import RegistryDown, UsageError
 from pipelines.ledger import Ledger
 from pipelines.references import in_registry
 from pipelines.registry import Registry, Resolved
 from pipelines.sections import RegistrySettings
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
 
 LAST_SCORED = "last_scored"
 NOTE_EVERY = 3600.0
 log = logging.getLogger("ganlib.pipelines")
 
 
-def located(registry: Registry | None, settings: RegistrySettings, model: str) -> Resolved:
+def located(registry: Registry | None, settings: RegistrySettings, model: str, to: str | None = None) -> Resolved:
     """The file behind ``models:/…`` (``registry`` None opens the one of the settings), or a file itself.
 
-    A file has no version and no sha-256 to compare with. Raises what ``Registry.resolve`` raises.
+    A file has no version and no sha-256 to compare with. ``to`` is the domain to which a translator leads. Raises what
+    ``Registry.resolve`` raises.
     """
     if not in_registry(model):
         return Resolved(Path(model), "", Path(model).stem, "")
-    return (registry or Registry(settings=settings)).resolve(model)
+    return (registry or Registry(settings=settings)).resolve(model, to=to)
 
 
-def followed(registry: Registry, uri: str) -> Resolved:
-    """The artifact that a job scores with; warns if it is ``champion`` but not according to the ledger."""
-    found = registry.resolve(uri)
+def check_direction(artifact: Artifact, to: str | None, model: str) -> None:
+    """Raise UsageError unless an artifact is a translator that leads to domain ``to``; None accepts all."""
+    if to is None:
+        return
+    if artifact.kind != "translator":
+        raise UsageError(f"{model} is a sealed {artifact.kind}, which leads to no domain: leave --to out")
+    if artifact.metadata["to"] != to:
+        raise UsageError(
+            f"{model} leads to domain {artifact.metadata['to']}, not {to}: name the file of the other direction; of a "
+            "registered model, `ganlib export --to` writes it"
+        )
+
+
+def followed(registry: Registry, uri: str, to: str | None = None) -> Resolved:
+    """The artifact that a job uses; warns if it is ``champion`` but not according to the ledger."""
+    found = registry.resolve(uri, to=to)
     _warn_of_doubt(registry, uri, found)
     return found
 

@@ -101,6 +101,11 @@ def _over_chance(case: _Case, needed: Any) -> Gate:
     return _at_least(name, case.number("quality") - case.number("quality_chance"), float(needed))
 
 
+def _saved(case: _Case, needed: Any) -> Gate:
+    """What translation saves on held-out examples; leaving them untranslated saves nothing."""
+    return _at_least(case.challenger.tags.get("quality_measure", "quality"), case.number("quality"), float(needed))
+
+
 def _behind_champion(case: _Case, needed: Any) -> Gate:
     """Compared on the same rows: the champion scored them when the challenger was trained, or has the same data."""
     mine, theirs = case.challenger.tags, case.champion.tags if case.champion else {}
@@ -171,6 +176,7 @@ _COMMON: dict[str, Callable[[_Case, Any], Gate]] = {
 }
 CHECKS: Mapping[str, Mapping[str, Callable[[_Case, Any], Gate]]] = {
     "augmenter": _COMMON,
+    "translator": _COMMON | {"saved_at_least": _saved, "behind_champion_at_most": _behind_champion},
     "detector": _COMMON
     | {
         "over_chance_at_least": _over_chance,
@@ -221,6 +227,7 @@ def judge(
     try:
         resolved = holder.resolve(f"models:/{name}/{challenger.version}", fresh=True)
         artifact = load_artifact(resolved.path, resolved.sha256)
+        _check_back(holder, challenger)
     except IntegrityError as error:
         # The other gates need an intact file.
         return Verdict(name, challenger.version, (Gate("integrity", False, str(error), "verified"),)), current
@@ -229,6 +236,14 @@ def judge(
     checks = CHECKS[artifact.kind]
     found += [checks[key](case, value) for key, value in required.items() if key != "integrity"]
     return Verdict(name, challenger.version, tuple(found)), current
+
+
+def _check_back(holder: Registry, challenger: ModelVersion) -> None:
+    """Raise IntegrityError unless the other direction of a translator, if it has one, is intact too."""
+    if "back_sha256" in challenger.tags:
+        other = "a" if challenger.tags.get("to") == "b" else "b"
+        back = holder.resolve(f"models:/{challenger.name}/{challenger.version}", fresh=True, to=other)
+        load_artifact(back.path, back.sha256)
 
 
 def next_step(trained: Trained, chosen: Settings) -> str:

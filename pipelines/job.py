@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.errors import UsageError
-from pipelines.readers import JobData, read_data
+from pipelines.readers import JobData, read_data, read_domains
 from pipelines.registry import Registry, check_name
 from pipelines.settings import Settings
 from serving.files import replacing
@@ -65,10 +65,18 @@ class Job:
 
     def read(self, expected: str | None = None) -> JobData:
         """The data; raises DataError if its fingerprint is not ``expected``, that of the data in the first step."""
-        from ganlib.errors import DataError
+        return _unchanged(read_data(self.settings.data), self.settings.data.path, expected)
 
-        found = read_data(self.settings.data)
-        if expected is not None and found.fingerprint != expected:
-            path = self.settings.data.path
-            raise DataError(f"{path} changed while the job ran; run it again when nothing else writes to the data")
-        return found
+    def read_domains(self, expected: tuple[str, str] | tuple[None, None] = (None, None)) -> tuple[JobData, JobData]:
+        """The data of a translator's domains a and b; raises DataError as ``read``."""
+        data = self.settings.data
+        a, b = read_domains(data)
+        return _unchanged(a, data.path, expected[0]), _unchanged(b, data.path_b, expected[1])
+
+
+def _unchanged(found: JobData, path: str | None, expected: str | None) -> JobData:
+    from ganlib.errors import DataError
+
+    if expected is not None and found.fingerprint != expected:
+        raise DataError(f"{path} changed while the job ran; run it again when nothing else writes to the data")
+    return found

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from serving.artifact import Artifact
 
 
-def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
+def log_model(mlflow: Any, artifact: Artifact, file: Path, back: Path | None = None) -> Any:
     """Log the model in the active run; signature and example come from its schema and golden rows, never from data."""
     here, example = Path(__file__).resolve(), example_of(artifact)
-    params: dict[str, Any] = {"seed": 0}
+    params: dict[str, Any] = {"seed": 0} if artifact.kind == "augmenter" else {}
     if artifact.kind == "detector":
         params = {"alpha": alpha_default(artifact), "explain": False}
         if input_tensor(artifact):
@@ -38,11 +38,11 @@ def log_model(mlflow: Any, artifact: Artifact, file: Path) -> Any:
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(here.with_name("pyfunc_model.py")),
-            artifacts={"onnx": str(file)},
+            artifacts={"onnx": str(file)} | ({} if back is None else {"back": str(back)}),
             code_paths=[str(_code_copy(here.parents[1] / "serving", Path(folder)))],
             pip_requirements=[*runtime_pins(), f"mlflow=={importlib.metadata.version('mlflow')}"],
             signature=_signature(artifact, params),
-            input_example=(example, params),
+            input_example=(example, params) if params else example,
             model_config={"artifact_sha256": artifact.sha256},
             metadata={"columns": column_kinds(artifact)},
         )
@@ -84,4 +84,6 @@ def _signature(artifact: Artifact, params: Mapping[str, Any]) -> Any:
     inputs = schema(input_tensor(artifact), input_columns)
     outputs = schema(output_tensor(artifact), output_columns)
     kinds = {bool: "boolean", float: "double", int: "long"}
-    return ModelSignature(inputs, outputs, ParamSchema([ParamSpec(n, kinds[type(v)], v) for n, v in params.items()]))
+    specs = [ParamSpec(name, kinds[type(value)], value) for name, value in params.items()]
+    # Translators have no parameters.
+    return ModelSignature(inputs, outputs, **({"params": ParamSchema(specs)} if specs else {}))

@@ -49,9 +49,9 @@ def example_of(artifact: Artifact) -> pd.DataFrame | np.ndarray:
         conditions = artifact.metadata["conditions"]
         name, values = ("condition", conditions) if conditions else ("row", list(range(EXAMPLE_ROWS)))
         return pd.DataFrame({name: list(values)[:EXAMPLE_ROWS]})
-    wanted = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group")]
+    wanted = _read_columns(artifact)
     columns = {c["name"]: golden["columns"][c["input"]] for c in wanted if c["kind"] != "text"}
-    rows = range(len(golden["anomaly_score"]))
+    rows = range(len(next(iter(golden["columns"].values()))))
     unusual = {row: sum(_is_unusual(values[row]) for values in columns.values()) for row in rows}
     chosen = sorted(rows, key=lambda row: (unusual[row], row))[:EXAMPLE_ROWS]
     frame = {
@@ -81,18 +81,21 @@ def _readable(kind: str, values: list[Any]) -> Any:
 
 
 def input_tensor(artifact: Artifact) -> tuple[str, tuple[int, ...]] | None:
-    """(type, shape of one example) of what a detector of images or series reads; None for other artifacts."""
-    if artifact.kind != "detector" or artifact.modality == "table":
+    """(type, shape of one example) that a detector or translator of images or series reads; None for others."""
+    if artifact.kind not in ("detector", "translator") or artifact.modality == "table":
         return None
     return artifact.layout.dtype, tuple(artifact.layout.shape)
 
 
 def output_tensor(artifact: Artifact) -> tuple[str, tuple[int, ...]] | None:
-    """(type, shape of one example) of what an augmenter of images or series returns; None for other artifacts."""
+    """(type, shape of one example) that an augmenter or translator of arrays returns; None for other artifacts."""
     from serving.artifact import array_output
 
-    if artifact.kind != "augmenter" or artifact.modality == "table":
+    if artifact.kind not in ("augmenter", "translator") or artifact.modality == "table":
         return None
+    if artifact.kind == "translator":
+        result = artifact.metadata["result"]
+        return result["dtype"], tuple(result["shape"])
     name, shape = array_output(artifact)
     return ("uint8" if name == "image" else "float32"), tuple(shape)
 
@@ -122,8 +125,15 @@ def input_columns(artifact: Artifact) -> list[tuple[str, str]]:
     """
     if artifact.kind == "augmenter":
         return [("condition", "string")] if artifact.metadata["conditions"] else [("row", "long")]
-    used = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group")]
-    return [(c["name"], "double" if _plain_number(c) else "string") for c in used]
+    return [(c["name"], "double" if _plain_number(c) else "string") for c in _read_columns(artifact)]
+
+
+def _read_columns(artifact: Artifact) -> list[dict[str, Any]]:
+    """The schema's columns that a model reads; translators read no text and no groups."""
+    columns = artifact.schema["columns"]
+    if artifact.kind == "translator":
+        return [c for c in columns if c["input"] in artifact.features]
+    return [c for c in columns if c["role"] in ("feature", "group")]
 
 
 def _plain_number(column: Mapping[str, Any]) -> bool:
@@ -138,5 +148,8 @@ def output_columns(artifact: Artifact) -> list[tuple[str, str]]:
     if artifact.kind == "detector":
         return [("anomaly_score", "float"), ("p_value", "float"), ("is_anomaly", "boolean")]
     types = {"date": "datetime", "boolean": "boolean", "category": "string"}
-    made = artifact.metadata["golden"]["columns"]
-    return [(c["name"], types.get(c["kind"], "double")) for c in artifact.schema["columns"] if c["input"] in made]
+    if artifact.kind == "translator":
+        made, columns = artifact.metadata["features_b"], artifact.metadata["schema_b"]["columns"]
+    else:
+        made, columns = artifact.metadata["golden"]["columns"], artifact.schema["columns"]
+    return [(c["name"], types.get(c["kind"], "double")) for c in columns if c["input"] in made]

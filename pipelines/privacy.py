@@ -32,7 +32,7 @@ def check_privacy(file: Path, frame: pd.DataFrame) -> str:
     from serving.artifact import load_artifact
 
     artifact, data = load_artifact(file), file.read_bytes()
-    columns = [c for c in artifact.schema["columns"] if c["role"] in ("feature", "group") and c["name"] in frame]
+    columns = [c for c in _columns(artifact) if c["role"] in ("feature", "group") and c["name"] in frame]
     words = _format_words(data, artifact)
     texts = sum(_rare_texts(frame[c["name"]], data, words) for c in columns if c["kind"] in ("category", "text"))
     golden = artifact.metadata["golden"]["columns"]
@@ -45,7 +45,8 @@ def check_examples(file: Path, fit: np.ndarray, real: np.ndarray, made: Callable
     """``passed``, or what was found: training examples in a file, or generated examples that nearly equal one.
 
     ``fit`` holds the training examples ``(n, ...)`` and ``real`` their numbers ``(n, k)``; ``made(artifact)`` returns
-    those of ``SAMPLED`` generated examples, for an augmenter.
+    those of ``SAMPLED`` generated examples, for an augmenter. A translation may well be near to a training example: it
+    may be that example's counterpart.
     """
     from serving.artifact import golden_feeds, load_artifact
 
@@ -54,14 +55,20 @@ def check_examples(file: Path, fit: np.ndarray, real: np.ndarray, made: Callable
     # A constant example occurs by chance.
     held = sum(example.tobytes() in data for example in fit[::step] if len(np.unique(example)) > 2)
     copies = 0
-    if artifact.kind == "detector":
+    if artifact.kind in ("detector", "translator"):
         known = {np.ascontiguousarray(example).tobytes() for example in fit.astype(artifact.layout.dtype)}
         held += sum(np.ascontiguousarray(row).tobytes() in known for row in golden_feeds(artifact)["x"])
-    else:
+    if artifact.kind == "augmenter":
         copies = near_copies(real, made(artifact))
     kinds = ((held, "training example", None), (copies, "copy of a training example", "copies of training examples"))
     found = [counted(n, *filter(None, words)) for n, *words in kinds if n]
     return f"found {' and '.join(found)} in the artifact" if found else "passed"
+
+
+def _columns(artifact: Artifact) -> list[dict[str, Any]]:
+    """The columns of the schema; of a translator, those of both domains, each name once."""
+    both = [*artifact.schema["columns"], *artifact.metadata.get("schema_b", {"columns": []})["columns"]]
+    return list({column["name"]: column for column in both}.values())
 
 
 def near_copies(real: np.ndarray, made: np.ndarray) -> int:
@@ -82,7 +89,7 @@ def _format_words(data: bytes, artifact: Artifact) -> str:
 
     schema, metadata = artifact.schema, artifact.metadata
     words = {node.op_type for node in onnx.load_from_string(data).graph.node} | set(metadata)
-    words |= {str(v) for c in schema["columns"] for k in ("name", "kind", "role", "dtype", "note") for v in (k, c[k])}
+    words |= {str(v) for c in _columns(artifact) for k in ("name", "kind", "role", "dtype", "note") for v in (k, c[k])}
     words |= {str(word) for entry in artifact.relations for word in (*entry, entry["kind"])}
     words |= {
         *schema["columns"][0],

@@ -14,7 +14,7 @@ import mlflow
 
 
 class SealedModel(PythonModel):
-    """A detector scores rows, an augmenter generates them: one row out per row in, with the same index."""
+    """A detector scores rows, an augmenter generates and a translator translates them: one row out per row in."""
 
     def load_context(self, context: Any) -> None:
         """Open and verify the artifact; raises serving's IntegrityError if it is damaged."""
@@ -27,11 +27,16 @@ class SealedModel(PythonModel):
         """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> and top_reasons too.
 
         ``alpha`` is the alarm budget. Augmenters: the generated columns, sampled with ``seed``; only the input
-        column ``condition`` is read. Detectors of images and series read an array ``(n, ...)``, and their augmenters
-        return one. Raises serving's DataError on data that does not fit the schema,
-        UsageError on an alpha that the calibration does not support.
+        column ``condition`` is read. Translators: the counterparts in the domain of their first file. Detectors and
+        translators of images and series read an array ``(n, ...)``; their augmenters and translators return one.
+        Raises serving's DataError on data that does not fit the schema, UsageError on an alpha that the calibration
+        does not support.
         """
         params = params or {}
+        if self.artifact.kind == "translator":
+            from serving.translator import Translator
+
+            return Translator(self.artifact).translate(model_input)
         if self.artifact.kind == "detector" and self.artifact.modality != "table":
             return self._score(model_input, params)
         frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)

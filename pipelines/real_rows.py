@@ -165,7 +165,7 @@ def _write_parquet(table: pd.DataFrame, mark: str, inputs: Sequence[Input], targ
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if any(source.is_text for source in inputs):
+    if not inputs or any(source.is_text for source in inputs):
         typed(table).to_parquet(target, index=False)
         return
     real, made = _joined([_real(source) for source in inputs]), table[table[mark]].rename(columns=str)

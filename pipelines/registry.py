@@ -155,16 +155,22 @@ class Registry(Connection):
         for file in files:
             self._ask(partial(_log_file, run_id=run_id, file=file))
 
-    def log_model(self, file: Path) -> Logged:
-        """Log a sealed artifact in the active run, verified first; raises IntegrityError."""
+    def log_model(self, file: Path, back: Path | None = None) -> Logged:
+        """Log a sealed artifact in the active run, verified first; raises IntegrityError.
+
+        ``back`` is the other direction of a translator: a version holds both files.
+        """
         import mlflow
         from pipelines.logged_model import log_model
         from serving.artifact import load_artifact
 
         self.client()
         artifact = load_artifact(file)
-        info = log_model(mlflow, artifact, file)
+        other = None if back is None else load_artifact(back)
+        info = log_model(mlflow, artifact, file, back)
         facts = {"artifact_sha256": artifact.sha256, "artifact_file": file.name, "task": artifact.kind}
+        if back is not None and other is not None:
+            facts |= {"back_sha256": other.sha256, "back_file": back.name}
         return Logged(info.model_uri, info.run_id, info.model_id, facts)
 
     def describe(self, logged: Logged, text: str) -> None:
@@ -275,13 +281,14 @@ class Registry(Connection):
         wanted = [name for name in names if name in there]
         return [Path(self._ask(partial(_fetch, run_id=run_id, name=name, folder=folder))) for name in wanted]
 
-    def resolve(self, uri: str, fresh: bool = False) -> Resolved:
+    def resolve(self, uri: str, fresh: bool = False, to: str | None = None) -> Resolved:
         """A local copy of a registered artifact, downloaded once (``fresh``: again, to check what is stored).
 
-        Raises UsageError, RegistryDown, IntegrityError.
+        ``to`` is the domain to which a translator leads; None is that of its first file. Raises UsageError,
+        RegistryDown, IntegrityError.
         """
         found = self.find(uri)
-        sha256, file = self._identity(found)
+        sha256, file = self._identity(found, to)
         target = self._cache() / sha256[:16] / file
         if fresh or not (target.is_file() and sha256_of(target) == sha256):
             self._download(found, file, target, sha256)
@@ -299,12 +306,18 @@ class Registry(Connection):
             return False
         return any(file.path.endswith(".onnx") for file in listed)
 
-    def _identity(self, found: ModelVersion) -> tuple[str, str]:
+    def _identity(self, found: ModelVersion, to: str | None = None) -> tuple[str, str]:
         """(sha-256, file name) of a version's artifact: its tags, or what was logged with the model.
 
         A version that another tool copied may have lost its tags; the logged model holds both.
         """
-        sha256, file = found.tags.get("artifact_sha256", ""), found.tags.get("artifact_file", "")
+        which = "back" if to is not None and found.tags.get("to", to) != to else "artifact"
+        sha256, file = found.tags.get(f"{which}_sha256", ""), found.tags.get(f"{which}_file", "")
+        if which == "back" and not (sha256 and file):
+            raise UsageError(
+                f"{found.name} version {found.version} translates to domain {found.tags['to']} only: its model learned "
+                "no way back; train another one with the data sets exchanged"
+            )
         if not sha256 or not file:
             from pipelines.logged_model import identity
 

@@ -13,7 +13,16 @@ from pipelines.model_card import schema_entry
 from pipelines.registry import Logged, Measured, Registry
 
 if TYPE_CHECKING:
-    from pipelines.results import Augmented, AugmenterData, Candidate, Choice, DetectorData, FittedAugmenter
+    from pipelines.results import (
+        Augmented,
+        AugmenterData,
+        Candidate,
+        Choice,
+        DetectorData,
+        FittedAugmenter,
+        FittedTranslator,
+        TranslatorData,
+    )
     from serving.artifact import Artifact
 
 
@@ -137,6 +146,34 @@ def log_augmenter(
     curves = job.folder / "curves.png"
     plot_curves({done.model: done.curves}, curves)
     registry.log_files(run_id, [file for file in (curves, job.folder / "schema.yaml") if file.exists()])
+    return logged
+
+
+def log_translator(
+    registry: Registry, run_id: str, artifact: Artifact, job: Job, data: TranslatorData, done: FittedTranslator
+) -> Logged:
+    """Log settings, model, figures, data set, curves and schemas of a translator's run."""
+    settings = job.settings.to_json()
+    flat = {f"{section}.{k}": v for section in ("training", "model") for k, v in settings[section].items()}
+    options = {f"option.{k}": v for k, v in done.config.items()}
+    facts: dict[str, Any] = {
+        "pairs": data.pairs or "none",
+        "fingerprint": data.fingerprint,
+        "fingerprint_b": data.fingerprint_b,
+    }
+    facts |= {"rows": data.rows, "rows_b": data.rows_b}
+    registry.log_params(run_id, flat | options | facts)
+    logged = registry.log_model(job.folder / f"{job.name}.onnx", job.folder / done.back if done.back else None)
+    figures: dict[str, Any] = {f"test/{k}": v for k, v in {**done.figures, **done.cycle}.items()}
+    figures |= {f"{done.model}/{k}": v for k, v in done.curves.items()}
+    profile = {"num_rows": data.rows, "num_rows_b": data.rows_b}
+    registry.log_metrics(run_id, figures, log_dataset(registry, logged, artifact, profile))
+    curves = job.folder / "curves.png"
+    plot_curves({done.model: done.curves}, curves)
+    schemas = [job.folder / "schema.yaml"]
+    if (other := job.folder / "b" / "schema.yaml").exists():
+        schemas.append(other.rename(job.folder / "schema_b.yaml"))
+    registry.log_files(run_id, [file for file in (curves, *schemas) if file.exists()])
     return logged
 
 

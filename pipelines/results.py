@@ -98,6 +98,54 @@ class FittedAugmenter:
 
 
 @dataclass(frozen=True)
+class TranslatorData:
+    """A translator's data before anything is fitted: rows of both domains, and how pairs were found, if they are."""
+
+    model: str
+    rows: int
+    rows_b: int
+    fingerprint: str
+    fingerprint_b: str
+    pairs: str
+    fit: int
+    test: int
+    test_b: int
+    modality: str
+
+
+@dataclass(frozen=True)
+class TranslatorRows:
+    """Row positions of the training and the held-out rows of both domains; of pairs, in one order."""
+
+    fit: Sequence[int]
+    fit_b: Sequence[int]
+    test: Sequence[int]
+    test_b: Sequence[int]
+
+
+@dataclass(frozen=True)
+class FittedTranslator:
+    """A trained and sealed translator with what was measured on the held-out rows (``ganlib.translate.Measured``).
+
+    ``unmeasured`` says why nothing was, if so. ``back`` is the sealed file of the way to domain a, empty if the model
+    learned none.
+    """
+
+    model: str
+    measure: str
+    figures: Mapping[str, float]
+    saved: float | None
+    baseline: str
+    cycle: Mapping[str, float]
+    unmeasured: str
+    config: Mapping[str, Any]
+    curves: Mapping[str, Sequence[float]]
+    parity_ratio: float
+    sha256: str
+    back: str
+
+
+@dataclass(frozen=True)
 class DetectorDetails:
     """Further facts about a registered detector."""
 
@@ -120,6 +168,19 @@ class AugmenterDetails:
 
 
 @dataclass(frozen=True)
+class TranslatorDetails:
+    """Further facts about a registered translator; ``cycle`` and ``saved`` as measured, empty and None if not."""
+
+    privacy: str
+    rows: int
+    rows_b: int
+    pairs: str
+    both_ways: bool
+    cycle: Mapping[str, float]
+    saved: float | None
+
+
+@dataclass(frozen=True)
 class Trained:
     """A registered version: its figures (``measure``), its artifact and further facts (``extra``)."""
 
@@ -134,7 +195,7 @@ class Trained:
     artifact: str
     sha256: str
     alpha_min: float | None
-    extra: DetectorDetails | AugmenterDetails
+    extra: DetectorDetails | AugmenterDetails | TranslatorDetails
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -174,3 +235,18 @@ class Augmented:
         if self.measure is None:
             del values["measure"]
         return values
+
+
+@dataclass(frozen=True)
+class Translated:
+    """Written translations: their number, the domain that they belong to, and the model with its version."""
+
+    output: str
+    rows: int
+    to: str
+    model: str
+    version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)

@@ -60,8 +60,12 @@ class DataSettings(Section):
     """The table, and how its rows are split before anything is fitted."""
 
     path: Place | None = Field(None, description="File, folder, glob or URL; {date} stands for the date.")
+    path_b: Place | None = Field(None, description="Translators: examples of domain b; data.path holds domain a.")
+    pairs: bool = Field(
+        False, description="Translators: examples of both domains belong together, by file name or in one order."
+    )
     date: Day | None = Field(
-        None, description="YYYY-MM-DD for {date} in data.path and augment.output; the day it runs if empty."
+        None, description="YYYY-MM-DD for {date} in the data's paths and in outputs; the day it runs if empty."
     )
     modality: Literal["image", "series"] | None = Field(
         None, description="What arrays of numbers are, if they could be either; a table or images are recognised."
@@ -73,6 +77,7 @@ class DataSettings(Section):
     group: str | None = Field(None, description="Column whose values are calibrated separately.")
     timezone: str = Field("UTC", description="Time zone in which times without one are read.")
     schema_file: Local | None = Field(None, description="A reviewed schema.yaml; inferred from training rows if empty.")
+    schema_file_b: Local | None = Field(None, description="The same of domain b, for translators.")
     drop: tuple[str, ...] = Field((), description="Columns to leave out.")
     ids: tuple[str, ...] = Field((), description="Columns that identify rows: not used.")
     split: Literal["hash", "group", "time"] = Field("hash", description="Rows are split by content, group or time.")
@@ -86,7 +91,8 @@ class ModelSettings(Section):
 
     name: str = Field(
         "auto",
-        description="auto compares candidates; or one: a name (`ganlib models`), FILE.py:CLASS or module:CLASS.",
+        description="auto compares detectors; or one detector or translator: a name (`ganlib models`), FILE.py:CLASS "
+        "or module:CLASS.",
     )
     candidates: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None, description="Models that auto trains and compares; a few for the kind of data if empty."
@@ -99,7 +105,7 @@ class TrainingSettings(Section):
 
     epochs: Count | None = Field(None, description="Passes over the data; chosen from its size if empty.")
     steps: Count | None = Field(None, description="Updates in all; wins over epochs.")
-    batch_size: Count = Field(128, description="Rows per update.")
+    batch_size: Count | None = Field(None, description="Rows per update; the model's own if empty, mostly 128.")
     learning_rate: Annotated[Number, Field(gt=0, le=1)] | None = Field(None, description="The model's own if empty.")
     latent_dim: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="Width of the latent space; chosen from the data if empty."
@@ -234,4 +240,15 @@ class AugmentSettings(Section):
         "report", description="on: write only if rows help; report: measure; off."
     )
     repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
+    output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")
+
+
+class TranslateSettings(Section):
+    """Translating data by a registered or sealed translator."""
+
+    model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
+    to: Literal["a", "b"] | None = Field(None, description="Domain to translate to; b if empty, or that of the file.")
+    spreadsheet_safe: bool = Field(
+        False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."
+    )
     output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")

@@ -30,6 +30,7 @@ from pipelines.sections import (
     Section,
     StreamSettings,
     TrainingSettings,
+    TranslateSettings,
 )
 from serving.secrets import holds_secret, remember, without_secrets
 from serving.table.documents import parse_yaml
@@ -63,6 +64,7 @@ class Settings(BaseModel):
     score: ScoreSettings = ScoreSettings()
     stream: StreamSettings = StreamSettings()
     augment: AugmentSettings = AugmentSettings()
+    translate: TranslateSettings = TranslateSettings()
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -86,6 +88,13 @@ class Settings(BaseModel):
     def augmenter_parameters(self) -> dict[str, Any]:
         """Constructor parameters of an augmenter."""
         return self.training.parameters() | self.model.options
+
+    def translator_parameters(self) -> dict[str, Any]:
+        """Constructor parameters of a translator, and options of its model."""
+        given = self.training.parameters()
+        if given["latent_dim"] is None:  # an option of few translators
+            del given["latent_dim"]
+        return given | self.model.options
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; secrets stay references."""
@@ -129,12 +138,15 @@ def with_date(settings: Settings) -> Settings:
     """
     from serving.inputs import place_date
 
-    data, augment = settings.data, settings.augment
-    path, output = (None if text is None else place_date(text, data.date) for text in (data.path, augment.output))
-    changed = {"data": data.model_copy(update={"path": path}), "augment": augment.model_copy(update={"output": output})}
-    placed = settings.model_copy(update=changed)
-    placed._sources.update(settings._sources)
-    return placed
+    data, changed = settings.data, {}
+    for section, names in (("data", ("path", "path_b")), ("augment", ("output",)), ("translate", ("output",))):
+        chosen = getattr(settings, section)
+        texts = {name: text for name in names if (text := getattr(chosen, name)) is not None}
+        placed = {name: place_date(text, data.date) for name, text in texts.items()}
+        changed[section] = chosen.model_copy(update=placed)
+    dated = settings.model_copy(update=changed)
+    dated._sources.update(settings._sources)
+    return dated
 
 
 def _put(tree: dict[str, dict[str, Any]], sources: dict[str, str], key: str, value: Any, source: str) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from serving.errors import IntegrityError, ServingError, UsageError
-from serving.opening import child, golden
+from serving.opening import child
 from serving.opening.entries import FORMAT_VERSION
-from serving.opening.metadata import ArrayDetector, Checked, Translator
+from serving.opening.kinds import SealedModel
 from serving.opening.scan import Limits
 from serving.opening.session import run
 from serving.opening.whole import examine
@@ -39,13 +39,13 @@ class Artifact:
     integrity: str
     metadata: dict[str, Any]
     session: Any = field(repr=False)
-    checked: Checked = field(repr=False)
+    checked: SealedModel = field(repr=False)
     rows: int
     explained_rows: int
 
     @property
     def kind(self) -> str:
-        """detector, augmenter, encoder or translator."""
+        """detector, augmenter, encoder or translator (``serving.opening.kinds``)."""
         return self.metadata["kind"]
 
     @property
@@ -63,7 +63,7 @@ class Artifact:
     @property
     def layout(self) -> Layout:
         """How a detector or translator of images or series takes an example; raises UsageError for other artifacts."""
-        if not isinstance(self.checked, ArrayDetector | Translator):
+        if self.checked.layout is None:
             raise UsageError(f"this {self.kind} of modality {self.modality!r} is no detector of images or series")
         return self.checked.layout
 
@@ -186,10 +186,10 @@ def _registered(path: Path) -> str:
 
 
 def golden_feeds(artifact: Artifact) -> dict[str, np.ndarray]:
-    """The golden rows of a detector as feeds; raises UsageError for other kinds of artifact."""
-    if artifact.kind != "detector":
+    """The golden rows of a detector or translator as feeds; raises UsageError for other kinds of artifact."""
+    if artifact.kind not in ("detector", "translator"):
         raise UsageError(f"this artifact is a sealed {artifact.kind}, not a detector; choose another model")
-    return golden.golden_feeds(artifact.checked)  # type: ignore[arg-type]
+    return artifact.checked.golden_feeds()
 
 
 def array_output(artifact: Artifact) -> tuple[str, tuple[int, ...]]:

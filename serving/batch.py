@@ -19,7 +19,7 @@ from serving.adopt import adopt_plan, check_output, old_plan
 from serving.artifact import load_artifact
 from serving.commits import again, read_commits, settle
 from serving.crash import crash_point
-from serving.discovery import check_rate
+from serving.discovery import check_rate, least_p_value, nothing_selected
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, is_url, read_checked, write_checked
 from serving.inputs import Input, check_separator, place_date
@@ -266,7 +266,7 @@ def _write_manifest(job: BatchJob, plan: Plan, metadata: dict[str, Any]) -> tupl
     commits = read_commits(folder, plan)
     chosen: dict[str, Any] = {}
     if fdr is not None:
-        threshold, commits = select_rows(folder, commits, fdr, job.claim)
+        threshold, commits = select_rows(folder, commits, fdr, least_p_value(metadata["calibration"]), job.claim)
         selected = sum(c["selected"] for c in commits)
         chosen = {"fdr": fdr, "fdr_threshold": threshold, "fdr_selected": selected}
     manifest = _manifest(plan, job.lineage, metadata, chosen, commits)
@@ -291,13 +291,16 @@ def _is_written(folder: Path, manifest: dict[str, Any]) -> bool:
 def _manifest(
     plan: Plan, lineage: Lineage, metadata: dict[str, Any], chosen: dict[str, Any], commits: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    counts = watch.no_counts()
+    counts, rows = watch.no_counts(), sum(c["rows"] for c in commits)
     for commit in commits:
         counts = watch.add(counts, watch.counts_of(commit))
+    doubts = watch.doubts(metadata, counts, plan.settings.alpha)
+    if rows and chosen.get("fdr_selected") == 0:
+        doubts.append(nothing_selected(chosen["fdr"], rows, least_p_value(metadata["calibration"])))
     return {
         "version": VERSION,
         "folder": ".",
-        "rows": sum(c["rows"] for c in commits),
+        "rows": rows,
         "dead": sum(c["dead"] for c in commits),
         "anomalies": sum(c["anomalies"] for c in commits),
         "alpha": plan.settings.alpha,
@@ -306,7 +309,7 @@ def _manifest(
         **chosen,
         "alarm_share": watch.alarm_share(counts),
         "shares": watch.shares(counts),
-        "doubts": watch.doubts(metadata, counts, plan.settings.alpha),
+        "doubts": doubts,
         "parts": commits,
     }
 

@@ -3,6 +3,9 @@
 Batch: Benjamini & Hochberg, J. R. Stat. Soc. B 57 (1995); conformal p-values that share one calibration sample satisfy
 its condition (Bates et al., Annals of Statistics 51 (2023), Theorem 2). Stream: LOND, Javanmard & Montanari, arXiv
 1502.06197, which holds under that dependence too (Zrnic, Ramdas & Jordan, JMLR 22 (2021)).
+
+Both use conformal p-values only, which are at least 1/(n + 1) for n calibration rows: a smaller p-value comes from the
+fitted tail, an estimate with which neither rule would keep its rate.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import Any
 
 from serving.errors import UsageError
 
+# Anomalies of one in a hundred: the online rule must be able to select a record that comes this late.
+_FIRST = 100
 # Normalises the series of ``_share`` to one over all records (given with it in arXiv 1603.09000, section 2).
 _SCALE = 0.07720838
 
@@ -24,14 +29,45 @@ def check_rate(rate: float | None) -> float | None:
     return rate
 
 
-def batch_threshold(rate: float, rows: int, count: Callable[[float], int]) -> float:
+def least_p_value(calibration: Mapping[str, Any]) -> float:
+    """The smallest p-value that the calibration sample alone gives: 1/(n + 1), of the smallest group if it has groups.
+
+    ``calibration`` is the entry of the artifact's metadata.
+    """
+    groups = calibration.get("groups") or {}
+    return 1 / (1 + min([calibration["n"], *(group["n"] for group in groups.values())]))
+
+
+def nothing_selected(rate: float, rows: int, least: float) -> str:
+    """Why Benjamini-Hochberg selects none of ``rows`` unless many score above all calibration rows, for people."""
+    needed = math.ceil(rows * least / rate - 1e-9)
+    return (
+        f"the false discovery rate of {rate:g} selects no row: with {round(1 / least) - 1:,} calibration rows, "
+        f"at least {needed:,} of {rows:,} rows would have to score above all of them"
+    )
+
+
+def check_calibration(rate: float, least: float) -> None:
+    """Raise UsageError if, with p-values of at least ``least``, the online rule could never select a first anomaly that
+    comes after a hundred records."""
+    if least > rate * _share(_FIRST):
+        needed = math.ceil(1 / (rate * _share(_FIRST))) - 1
+        raise UsageError(
+            f"--fdr {rate:g} on a stream needs a model with at least {needed:,} calibration rows (in each group, if it "
+            f"has groups); this one has {round(1 / least) - 1:,}, with which an anomaly that comes after {_FIRST} "
+            "records could never be selected. Train on more rows, choose a higher rate, or score batches"
+        )
+
+
+def batch_threshold(rate: float, rows: int, count: Callable[[float], int], least: float = 0.0) -> float:
     """The largest p-value that Benjamini-Hochberg selects among ``rows``; 0 if it selects none.
 
-    ``count(t)`` is the number of p-values <= t. Starting at t = rate, the update t <- rate·count(t)/rows decreases to
-    the largest t with t <= rate·count(t)/rows. Each step is one pass over the data, without sorting.
+    ``count(t)`` is the number of p-values <= t; those below ``least`` count as ``least``. Starting at t = rate, the
+    update t <- rate·count(t)/rows decreases to the largest t with t <= rate·count(t)/rows. Each step is one pass over
+    the data, without sorting.
     """
     threshold = rate
-    while (selected := count(threshold)) > 0:
+    while threshold >= least and (selected := count(threshold)) > 0:
         lower = rate * selected / rows
         if lower >= threshold:
             return threshold

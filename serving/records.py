@@ -129,5 +129,5 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         rows.append(row)
     # Decide last: a decision changes the rule's state, so nothing may fail after it.
     return rows if scoring.rule is None else [
-        row | {"fdr_selected": scoring.rule.decide(row["p_value"])} for row in rows
+        row | {"fdr_selected": scoring.rule.decide(max(row["p_value"], scorer.least_p_value))} for row in rows
     ]  # fmt: skip

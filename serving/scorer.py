@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from serving.artifact import Artifact
+from serving.discovery import least_p_value
 from serving.errors import UsageError
 from serving.opening.session import check_feeds, check_strings
 from serving.readers import Feeds, reader_of
@@ -52,6 +53,11 @@ class Scorer:
                 f"alpha={self.alpha:g} is below alpha_min={least:.4g}, which {artifact.calibration['n']} calibration "
                 f"rows support; use a larger alpha, or train with at least {needed} calibration rows"
             )
+
+    @property
+    def least_p_value(self) -> float:
+        """The smallest p-value that rules of a false discovery rate may use; smaller ones come from the fitted tail."""
+        return least_p_value(self.artifact.calibration)
 
     def score(self, data: Any, explain: bool = False) -> ScoreBatch:
         """Score an Arrow table or batch, a pandas frame, a list of records, or feeds by input name.

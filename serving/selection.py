@@ -21,19 +21,22 @@ from serving.lease import Claim
 ROWS = 65_536
 
 
-def select_rows(folder: Path, commits: list[Commit], rate: float, claim: Claim) -> tuple[float, list[Commit]]:
+def select_rows(
+    folder: Path, commits: list[Commit], rate: float, least: float, claim: Claim
+) -> tuple[float, list[Commit]]:
     """Copy each part of ``_scored/`` to the folder with its decisions; returns the threshold and the new commits.
 
     The threshold is written before the first copy, so that a rerun makes the same decisions. The caller empties
-    ``_scored/`` once the manifest names the copies.
+    ``_scored/`` once the manifest names the copies. ``least`` is the smallest p-value that the calibration sample alone
+    gives.
     """
     with disk_errors(f"in {folder}"):
         (folder / SELECTED).mkdir(exist_ok=True)
-    threshold = _threshold(folder, commits, rate, claim)
+    threshold = _threshold(folder, commits, rate, least, claim)
     return threshold, [_select_part(folder, number, c, threshold, claim) for number, c in enumerate(commits)]
 
 
-def _threshold(folder: Path, commits: list[Commit], rate: float, claim: Claim) -> float:
+def _threshold(folder: Path, commits: list[Commit], rate: float, least: float, claim: Claim) -> float:
     path = folder / THRESHOLD
     with suppress(DataError):
         return float(read_checked(path, DataError)["threshold"])
@@ -45,7 +48,7 @@ def _threshold(folder: Path, commits: list[Commit], rate: float, claim: Claim) -
         )
 
     rows = sum(commit["rows"] for commit in commits)
-    threshold = batch_threshold(rate, rows, count)
+    threshold = batch_threshold(rate, rows, count, least)
     with claim.guard():
         write_checked(path, {"version": VERSION, "rate": rate, "rows": rows, "threshold": threshold})
     crash_point("threshold_written")

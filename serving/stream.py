@@ -16,7 +16,7 @@ from serving import watch
 from serving.alarms import Delivery, hook_of
 from serving.artifact import load_artifact
 from serving.crash import crash_point
-from serving.discovery import Lond, check_rate
+from serving.discovery import Lond, check_calibration, check_rate
 from serving.errors import UsageError
 from serving.events import Events
 from serving.lease import Lease
@@ -151,6 +151,8 @@ def run_stream(
     events, output = Events(log_format), Path(output)
     hook = None if on_alarm is None else hook_of(on_alarm)
     current = _Model(model, alpha, explain, events)
+    if fdr is not None:
+        check_calibration(fdr, current.scorer.least_p_value)
     sink_of(output)
     source = None if replay else find_source(input, follow)
     try:

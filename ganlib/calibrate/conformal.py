@@ -54,8 +54,8 @@ class Table:
 
     @property
     def alpha_min(self) -> float:
-        """The smallest supported alpha: 1/(n+1), or a tenth of it if the tail was accepted."""
-        return 1.0 / ((10 if self.tail else 1) * (self.n + 1))
+        """The smallest supported alpha: 1/(n+1), or a third of it if the tail was accepted."""
+        return 1.0 / ((3 if self.tail else 1) * (self.n + 1))
 
     @cached_property
     def median(self) -> float:

@@ -3,10 +3,16 @@
 Source: Pickands (1975), Annals of Statistics 3: excesses over a high threshold tend to a generalised Pareto law.
 Goodness of fit by the Anderson-Darling statistic with a parametric bootstrap, since a test with fitted parameters is
 too lenient otherwise (Choulakian & Stephens, Technometrics 43, 2001).
+
+Deviation: the fitted shape is raised by a quarter of its asymptotic standard error, (1 + shape)/sqrt(exceedances). Down
+to 1/(3(n + 1)), the alarm rate then is half to twice the budget for exponential, gamma, Weibull, lognormal and Student
+tails (n of 600 to 2,000); for tails as light as a normal's it is below that. With the plain estimate the rate of heavy
+tails was two to three times the budget there.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,6 +69,7 @@ def fit_tail(scores: np.ndarray, share: float = 0.1) -> ParetoTail | None:
     fit_p = _goodness(excess, shape, scale)
     if fit_p <= ACCEPT:
         return None
+    shape += 0.25 * (1 + shape) / math.sqrt(len(excess))
     p_threshold = (1 + int((ordered >= threshold).sum())) / (n + 1)
     return ParetoTail(threshold, p_threshold, shape, scale, len(excess), fit_p)
 

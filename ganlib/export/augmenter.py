@@ -28,6 +28,29 @@ _LEAST_FIRM = 0.1
 _Feeds = dict[str, np.ndarray]
 
 
+def column_errors(encoder: TableEncoder, got: _Feeds, expected: _Feeds, scaled: bool) -> np.ndarray:
+    """Each row's largest difference relative to its tolerance (inf if a discrete value differs), ``(n,)``.
+
+    The tolerance of numbers is 1e-4 · max(1, |value|). With ``scaled`` it is at least 1e-4 of the column's scale,
+    because values near 0 in a column of large numbers carry the rounding of the large ones.
+    """
+    worst = np.zeros(len(next(iter(expected.values()))))
+    for code in encoder.codes:
+        a, b = got[code.input], expected[code.input]
+        if code.kind in ("category", "boolean"):
+            same = (a == b) | ((a != a) & (b != b))
+            share = np.where(same, 0.0, np.inf)
+        else:
+            unit = np.maximum(1.0, np.abs(b.astype(np.float64)))
+            if scaled:
+                unit = np.maximum(unit, float(code.scale))  # type: ignore[arg-type]
+            with np.errstate(invalid="ignore"):
+                share = np.abs(a.astype(np.float64) - b.astype(np.float64)) / (_COLUMN_TOLERANCE * unit)
+            share = np.where((a != a) & (b != b), 0.0, np.nan_to_num(share, nan=np.inf))
+        worst = np.maximum(worst, share)
+    return worst
+
+
 class _Reference:
     """The torch implementation, which the graph must reproduce."""
 
@@ -54,31 +77,11 @@ class _Reference:
             inputs.append(torch.tensor([number[c] for c in feeds["condition"]]))
         return decode_feeds(self.encoder, self.sampler(*inputs).numpy())
 
-    def errors(self, got: _Feeds, expected: _Feeds, scaled: bool) -> np.ndarray:
-        """Each row's largest difference relative to its tolerance (inf if a discrete value differs), ``(n,)``.
-
-        The tolerance of numbers is 1e-4 · max(1, |value|). With ``scaled`` it is at least 1e-4 of the column's scale,
-        because values near 0 in a column of large numbers carry the rounding of the large ones.
-        """
-        worst = np.zeros(len(next(iter(expected.values()))))
-        for code in self.encoder.codes:
-            a, b = got[code.input], expected[code.input]
-            if code.kind in ("category", "boolean"):
-                same = (a == b) | ((a != a) & (b != b))
-                share = np.where(same, 0.0, np.inf)
-            else:
-                unit = np.maximum(1.0, np.abs(b.astype(np.float64)))
-                if scaled:
-                    unit = np.maximum(unit, float(code.scale))  # type: ignore[arg-type]
-                with np.errstate(invalid="ignore"):
-                    share = np.abs(a.astype(np.float64) - b.astype(np.float64)) / (_COLUMN_TOLERANCE * unit)
-                share = np.where((a != a) & (b != b), 0.0, np.nan_to_num(share, nan=np.inf))
-            worst = np.maximum(worst, share)
-        return worst
-
     def firm(self, feeds: _Feeds, expected: _Feeds, nudge: float, scaled: bool) -> np.ndarray:
         """Rows that stay within half the tolerance when the noise changes by the relative amount ``nudge``."""
-        moved = [self.errors(self.columns(feeds, 1 + sign * nudge), expected, scaled) for sign in (-1, 1)]
+        moved = [
+            column_errors(self.encoder, self.columns(feeds, 1 + sign * nudge), expected, scaled) for sign in (-1, 1)
+        ]
         return np.maximum(*moved) <= 0.5
 
 
@@ -143,7 +146,7 @@ def _check(session: Any, reference: _Reference) -> Parity:
     worst = 0.0
     for rows in batches(_CHECKED):
         got = _run(session, {name: value[rows] for name, value in feeds.items()})
-        errors = reference.errors(got, {n: v[rows] for n, v in expected.items()}, scaled=True)
+        errors = column_errors(reference.encoder, got, {n: v[rows] for n, v in expected.items()}, scaled=True)
         wrong = (errors > 1) & firm[rows]
         if wrong.any():
             raise ParityError(
@@ -158,7 +161,7 @@ def _golden(session: Any, reference: _Reference) -> dict[str, Any]:
     feeds = reference.draw(_CHECKED, seed=2)
     expected = reference.columns(feeds)
     firm = reference.firm(feeds, expected, TOLERANCE / 10, scaled=False)
-    firm &= reference.errors(_run(session, feeds), expected, scaled=False) <= 0.5
+    firm &= column_errors(reference.encoder, _run(session, feeds), expected, scaled=False) <= 0.5
     if not firm.any():
         raise ParityError("no generated row is the same in the ONNX graph and in torch; nothing was written")
     rows = np.resize(np.flatnonzero(firm), ROWS)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from ganlib.data.schema import Column
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.schema import Column, Schema
 from ganlib.errors import ConfigError, ParityError
 from ganlib.export.parity import Parity
 
@@ -52,6 +53,17 @@ def in_either_precision(seal: Callable[[type[Single]], Sealed]) -> Sealed:
             return seal(Double)
         except ParityError:
             raise coarse from None
+
+
+def public_schema(encoder: TableEncoder) -> Schema:
+    """The schema for the file: label, id and dropped columns keep only their names."""
+    columns = tuple(
+        c
+        if c.role in ("feature", "group")
+        else replace(c, categories=None, quantiles=(), minimum=None, maximum=None, rare=False)
+        for c in encoder.schema.columns
+    )
+    return replace(encoder.schema, columns=columns)
 
 
 class Single(nn.Module):

@@ -31,33 +31,36 @@ def add_condition(builder: GraphBuilder, conditions: list[str]) -> str:
     return builder.op("Gather", builder.constant(classes, np.int64), index)
 
 
-def decode_columns(builder: GraphBuilder, encoder: TableEncoder, rows: str) -> None:
-    """Add nodes and outputs that turn encoded rows ``(n, d)`` into raw columns, typed as docs/artifact.md says."""
+def decode_columns(builder: GraphBuilder, encoder: TableEncoder, rows: str, prefix: str = "") -> None:
+    """Add nodes and outputs that turn encoded rows ``(n, d)`` into raw columns, typed as docs/artifact.md says.
+
+    ``prefix`` comes before the names of outputs: a graph that also reads columns may read some of the same name.
+    """
     positions = builder.op("Transpose", rows, perm=[1, 0])
     for code, column in zip(encoder.codes, encoder.columns(), strict=True):
         if code.kind == "category":
-            _category(builder, code, positions)
+            _category(builder, code, positions, prefix + code.input)
         else:
-            _number(builder, code, column, positions)
+            _number(builder, code, column, positions, prefix + code.input)
 
 
 def _position(builder: GraphBuilder, positions: str, index: int) -> str:
     return builder.op("Gather", positions, builder.constant(index, np.int64), axis=0)
 
 
-def _category(builder: GraphBuilder, code: ColumnCode, positions: str) -> None:
+def _category(builder: GraphBuilder, code: ColumnCode, positions: str, output: str) -> None:
     # Rare levels are missing, because the file must not list them.
     names = [*code.categories, *[""] * code.has_rare, *[""] * code.has_missing] or [""]
     block = builder.take_rows(positions, list(range(code.start, code.start + code.width)))
     chosen = builder.op("ArgMax", block, axis=0, keepdims=0)
     builder.op(
         "LabelEncoder", chosen, domain=ML, keys_int64s=list(range(len(names))), values_strings=names,
-        default_string="", output=code.input,
+        default_string="", output=output,
     )  # fmt: skip
-    builder.output(code.input, STRING, "batch")
+    builder.output(output, STRING, "batch")
 
 
-def _number(b: GraphBuilder, code: ColumnCode, column: Column, positions: str) -> None:
+def _number(b: GraphBuilder, code: ColumnCode, column: Column, positions: str, output: str) -> None:
     """Numbers, booleans and dates."""
     encoded = b.cast(_position(b, positions, code.start), DOUBLE)
     half = b.constant(0.5, np.float64)
@@ -74,8 +77,8 @@ def _number(b: GraphBuilder, code: ColumnCode, column: Column, positions: str) -
     else:
         final = values if absent is None else b.op("Where", absent, b.constant(np.nan, np.float64), values)
     kind = INT64 if code.kind == "date" else DOUBLE
-    b.op("Identity", final, output=code.input)
-    b.output(code.input, kind, "batch")
+    b.op("Identity", final, output=output)
+    b.output(output, kind, "batch")
 
 
 def _raw(b: GraphBuilder, code: ColumnCode, column: Column, encoded: str) -> str:

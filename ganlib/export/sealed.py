@@ -15,19 +15,17 @@ import onnx
 import torch
 
 import ganlib
-from ganlib.data.encoder import TableEncoder
-from ganlib.data.schema import Schema
 from ganlib.errors import ConfigError
 from ganlib.export.array_detector import seal_array_detector
 from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
 from ganlib.export.detector import seal_detector
 from ganlib.export.parity import check_opens
-from ganlib.export.parts import Sealed
+from ganlib.export.parts import Sealed, public_schema
 from ganlib.export.translator import seal_translator
 from ganlib.files import write_whole
 from ganlib.training import Algorithm
-from serving.opening.metadata import hashes_of
+from serving.opening.hashes import hashes_of
 
 # Detectors of arrays say their own (ganlib.export.array_detector); everything else is readable by earlier releases.
 FORMAT_VERSION = 2
@@ -123,7 +121,7 @@ def _parts(estimator: Any) -> Sealed:
         )
     else:
         raise ConfigError(f"{type(estimator).__name__} is not a fitted detector or augmenter; call fit first")
-    facts = {"model": _model_card(estimator), "schema": _public_schema(estimator.encoder_).to_dict()}
+    facts = {"model": _model_card(estimator), "schema": public_schema(estimator.encoder_).to_dict()}
     return replace(parts, metadata={**parts.metadata, **facts})
 
 
@@ -143,17 +141,6 @@ def _array_parts(estimator: Any) -> Sealed:
 def _model_card(estimator: Any) -> dict[str, Any]:
     name = getattr(estimator, "model", None) or getattr(estimator, "default_model", None) or type(estimator).__name__
     return {"name": str(name), "config": estimator.algorithm_.config.to_dict()}
-
-
-def _public_schema(encoder: TableEncoder) -> Schema:
-    """The schema for the file: label, id and dropped columns keep only their names."""
-    columns = tuple(
-        c
-        if c.role in ("feature", "group")
-        else replace(c, categories=None, quantiles=(), minimum=None, maximum=None, rare=False)
-        for c in encoder.schema.columns
-    )
-    return replace(encoder.schema, columns=columns)
 
 
 def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Exports one direction of a fitted translator of images or series as a graph from raw arrays to raw arrays."""
+"""Exports one direction of a fitted translator as a graph: raw arrays to raw arrays; of tables, see
+``ganlib.export.table_translator``."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from ganlib.export.network import export_network
 from ganlib.export.parity import Parity, open_session
 from ganlib.export.parts import Sealed
 from ganlib.export.reference import positions
+from ganlib.export.table_translator import seal_rows
 from serving.table.artificial import examples
 from serving.table.examples import Layout
 
@@ -31,14 +33,15 @@ def seal_translator(estimator: Any, to: str = "b") -> Sealed:
 
     ``save_sealed`` writes the result; ``serving.translator`` opens it. The graph takes and gives arrays in the axes,
     type and units of those that the domains were fitted on, except that only bytes are rounded: other whole numbers are
-    given as doubles, truth values as floats from 0 to 1. Raises ConfigError for an estimator that is not fitted, for
-    tables and for a direction that the model did not learn; ParityError if the graph does not reproduce torch.
+    given as doubles, truth values as floats from 0 to 1. Tables: raw columns to raw columns. Raises ConfigError for an
+    estimator that is not fitted and for a direction that the model did not learn; ParityError if the graph does not
+    reproduce torch.
     """
     if not hasattr(estimator, "algorithm_") or not hasattr(estimator, "way"):
         raise ConfigError(f"{type(estimator).__name__} is not a fitted translator; call fit first")
     source, target, module = estimator.way(to)
     if source.tabular:
-        raise ConfigError("translators of tables are not sealed yet: translate tables with the fitted translator")
+        return seal_rows(estimator, source, target, module, to)
     layout, result = layout_of(source), layout_of(target)
     builder = GraphBuilder(["x", "y"])
     x = builder.input("x", PORTS[layout.dtype], "batch", *layout.shape)

@@ -137,10 +137,7 @@ class Translator(BaseEstimator):
         with torch.no_grad():
             chunks = source.read(X if not source.tabular else source.again(X)).split(_CHUNK)
             made = torch.cat([module(chunk) for chunk in chunks])
-        if target.scale is not None:
-            mean, deviation = target.scale
-            made = made * deviation + mean
-        return target.restore(made)
+        return written(target, made)
 
     def way(self, to: Domain) -> tuple[Reader, Reader, Translation]:
         """The readers of the domain that a translation starts from and of the one it leads to, and its network, a copy
@@ -155,6 +152,14 @@ class Translator(BaseEstimator):
                 "exchanged, fit(X_b, X_a)"
             )
         return self.reader_b_, self.reader_a_, Translation(self.algorithm_, back=True).cpu()
+
+
+def written(target: Reader, made: Tensor) -> Any:
+    """A network's examples of a domain in the format of those that it was fitted on."""
+    if target.scale is not None:
+        mean, deviation = target.scale
+        made = made * deviation + mean
+    return target.restore(made)
 
 
 def _both(readers: list[Reader], examples: list[Any], chosen: Any) -> dict[str, Tensor]:

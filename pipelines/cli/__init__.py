@@ -15,15 +15,26 @@ from pipelines.cli import (
     registering,
     scoring,
     training,
+    translating,
 )
 from pipelines.cli.common import EXITS, Verbs
 from serving.cli_support import leave, run_cli, setup_logging
 
 app = typer.Typer(
     cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=EXITS,
-    help="Anomaly detection and data augmentation with generative models: train, promote, score, augment.",
+    help="Anomaly detection and data augmentation with generative models: train, promote, score, augment, translate.",
 )  # fmt: skip
-for _module in (training, augmenting, scoring, operating, registering, registered, describing, configuring):
+for _module in (
+    training,
+    augmenting,
+    translating,
+    scoring,
+    operating,
+    registering,
+    registered,
+    describing,
+    configuring,
+):
     _module.add_to(app)
 
 

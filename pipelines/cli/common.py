@@ -40,6 +40,7 @@ _AFTERWARDS = {
     "score": "the same command continues after the last committed part",
     "stream": "the same command continues after the last committed record",
     "train": "training does not continue: the same command starts anew",
+    "translate": "translating does not continue: the same command starts anew",
     "augment": "augmenting does not continue: the same command starts anew",
     "demo": "the same command keeps the parts that were finished and starts this one anew",
     "promote": "the same command finishes or undoes it",

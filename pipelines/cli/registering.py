@@ -22,7 +22,7 @@ from pipelines.cli.common import (
     table,
 )
 from pipelines.cli.common import settings as configured
-from pipelines.errors import GateRefused
+from pipelines.errors import GateRefused, UsageError
 from pipelines.files import check_output
 from serving.wording import say
 
@@ -114,6 +114,9 @@ def history(name: str, config: Config = None, tracking: Tracking = None, as_json
 def export(
     model: ModelUri = None,
     output: Annotated[Path, typer.Option(help="File to write, FILE.onnx; FILE.onnx.sha256 comes beside it.")] = ...,  # type: ignore[assignment]
+    to: Annotated[
+        str | None, typer.Option(metavar="a|b", help="Of a translator: the domain that the file leads to; default b.")
+    ] = None,
     config: Config = None,
     tracking: Tracking = None,
     as_json: Json = False,
@@ -124,7 +127,9 @@ def export(
     check_output(output, (".onnx",))
     chosen = configured(config, score__model=model, registry__tracking_uri=tracking)
     uri = required(chosen.score.model, "--model", "score.model")
-    done = copy(registry_for(uri, chosen), chosen.registry, uri, output)
+    if to not in (None, "a", "b"):
+        raise UsageError(f"--to is a or b, the domain of a translator, not {to!r}")
+    done = copy(registry_for(uri, chosen), chosen.registry, uri, output, to)
     if as_json:
         show(asdict(done))
         return

@@ -22,6 +22,7 @@ from pipelines.cli.common import (
 )
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, bare, columns_table, schema_options
+from pipelines.errors import UsageError
 from serving.options import DataDay
 from serving.wording import counted, say
 
@@ -104,6 +105,13 @@ def _short(paper: str) -> str:
 def train(
     name: Annotated[str, typer.Option(help="Name in the registry.")],
     data: Annotated[str | None, typer.Option(help=EXAMPLES)] = None,
+    data_b: Annotated[
+        str | None, typer.Option(help="Second data set: a translator from --data to it is trained, and back.")
+    ] = None,
+    pairs: Annotated[
+        bool | None,
+        typer.Option("--pairs", help="For translators: the data sets belong together by file name, or row by row."),
+    ] = None,
     label: Annotated[
         str | None, typer.Option(help="Column of known anomalies; for an augmenter, of the classes.")
     ] = None,
@@ -112,12 +120,17 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="auto compares several; or a name from `ganlib models`; or your own, FILE.py:CLASS or module:CLASS, "
-            "whose code is run. Default: auto."
+            help="auto compares several detectors; or a name from `ganlib models`; or your own, FILE.py:CLASS or "
+            "module:CLASS, whose code is run. Default: auto; for translators pix2pix with --pairs, else cyclegan, for "
+            "tables discogan."
         ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="detector or augmenter. Default: detector, if the model can be one.")
+        str | None,
+        typer.Option(
+            help="detector, augmenter or translator. Default: translator with --data-b, else detector, if the model "
+            "can be one."
+        ),
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm. Default: 0.01.")
@@ -125,6 +138,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
     schema: SchemaFile = None,
+    schema_b: Annotated[Path | None, typer.Option(help="The same for --data-b.")] = None,
     drop: Drop = None,
     ids: Ids = None,
     date: DataDay = None,
@@ -136,6 +150,7 @@ def train(
     """Train, seal and register a model as challenger.
 
     A detector: the best of several candidates. With --task augmenter, or a model that is no detector: a generator.
+    With --data-b: a translator between two data sets, which `ganlib translate` applies.
 
     For detectors the label marks known normals: 0, false, normal, or the majority value unless --normal names it. Only
     normal and unlabelled rows train; known anomalies help to choose and to report. Without a label all rows train,
@@ -144,20 +159,22 @@ def train(
     need("torch", "train")
     from pipelines import steps as jobs
 
-    task = jobs.task_of(model, task, say)
+    domains = bool(data_b or configured(config).data.path_b)
+    task = jobs.task_of(model, task, say, domains)
+    if task != "translator" and (data_b or pairs):
+        raise UsageError(f"--data-b and --pairs are for translators, but --task {task} is trained; leave them out")
     chosen = configured(
-        config, data__path=data, data__date=date, data__label=label, data__normal=normal,
-        data__modality=modality, calibration__alpha=alpha, training__steps=steps, training__random_state=seed,
-        registry__tracking_uri=tracking,
-        **{"model__name" if task == "detector" else "augment__model": model}, **schema_options(schema, drop, ids),
+        config, data__path=data, data__path_b=data_b, data__pairs=pairs, data__date=date, data__label=label,
+        data__normal=normal, data__modality=modality, calibration__alpha=alpha, training__steps=steps,
+        training__random_state=seed, registry__tracking_uri=tracking,
+        data__schema_file_b=None if schema_b is None else str(schema_b),
+        **{"augment__model" if task == "augmenter" else "model__name": model}, **schema_options(schema, drop, ids),
     )  # fmt: skip
     where = registry(chosen)
     if dry_run:
-        plan = jobs.plan_detector if task == "detector" else jobs.plan_augmenter
-        _show_plan(plan(where, chosen, name), as_json)
+        _show_plan(getattr(jobs, f"plan_{task}")(where, chosen, name), as_json)
         return
-    job = jobs.train_detector if task == "detector" else jobs.train_augmenter
-    trained = job(where, chosen, name, jobs.Runner(say))
+    trained = getattr(jobs, f"train_{task}")(where, chosen, name, jobs.Runner(say))
     show(trained.to_dict()) if as_json else _show_trained(trained, chosen)
 
 
@@ -165,9 +182,13 @@ def _show_trained(trained: Trained, chosen: Settings) -> None:
     from pipelines.gates import next_step
 
     chosen_by = trained.validation or trained.test
-    rows = [[k, f"{v:.4f}", "chosen" if k == trained.model else ""] for k, v in chosen_by.items()]
+    rows = [
+        [k, f"{v:.4f}", "chosen" if trained.validation and k == trained.model else ""] for k, v in chosen_by.items()
+    ]
     if rows:
         table(trained.measure, ["model", "figure", ""], rows)
+    if cycle := getattr(trained.extra, "cycle", None):
+        table("mean difference, held-out examples", ["", "figure"], [[k, f"{v:.4f}"] for k, v in cycle.items()])
     print(f"registered {trained.name} version {trained.version} as challenger ({trained.model})")
     print(f"artifact {trained.artifact}\n{next_step(trained, chosen)}")
 

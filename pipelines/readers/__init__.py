@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pipelines.errors import UsageError
 from pipelines.sections import DataSettings
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class JobData(Protocol):
     def generation(self, settings: Settings, output: Path) -> Generation:
         """How the data is augmented."""
 
+    def beside(self, other: JobData) -> JobData:
+        """This data as one of two domains: without requests that name columns of the ``other`` only."""
+
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Each arm's figure on the held-out rows (``ganlib.augment.lift``); empty if it cannot be measured."""
 
@@ -107,6 +111,28 @@ def read_data(settings: DataSettings) -> JobData:
     return build(settings, content, mark)  # type: ignore[no-any-return]
 
 
+def read_domains(data: DataSettings) -> tuple[JobData, JobData]:
+    """The data of a translator's domains a and b.
+
+    The label, ``drop`` and ``ids`` name columns of either table. Raises UsageError if one domain is not named,
+    DataError if both hold different kinds of data, and what ``read_data`` raises.
+    """
+    from ganlib.errors import DataError
+
+    if not data.path or not data.path_b:
+        raise UsageError("a translator learns from two data sets: give --data A and --data-b B")
+    a = read_data(data)
+    b = read_data(data.model_copy(update={"path": data.path_b, "schema_file": data.schema_file_b}))
+    if a.modality != b.modality:
+        words = {"table": "a table", "image": "images"}
+        held = [words.get(domain.modality, "series") for domain in (a, b)]
+        raise DataError(
+            f"{data.path} holds {held[0]}, and {data.path_b} {held[1]}; give both in one kind, or say --modality if "
+            "arrays were read as the wrong one"
+        )
+    return a.beside(b), b.beside(a)
+
+
 def kind_of(settings: DataSettings) -> Any:
     """The module that reads the data: of tables, or of images and series."""
     from ganlib.data.read import holds_examples
@@ -115,7 +141,7 @@ def kind_of(settings: DataSettings) -> Any:
     return arrays if settings.modality is not None or holds_examples(str(settings.path)) else table
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # a translator has two data sets
 def _read(path: str, modality: str | None, stamp: tuple[Any, ...]) -> tuple[Any, Any, str]:
     """(reader, content, fingerprint)."""
     kind = kind_of(DataSettings(path=path, modality=modality))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ class ExampleGeneration:
         rows = {"x": np.concatenate([self.reader.x[:real], made])}
         for name, values in self.reader.columns.items():
             filled = labels if name == self.label and labels is not None else _nothing(values, len(made))
-            rows[str(name)] = _joined(values.to_numpy()[:real], filled)
+            rows[str(name)] = joined(values.to_numpy()[:real], filled)
         rows[MARK] = np.arange(real + len(made)) >= real
         names, counts = np.unique([] if labels is None else labels, return_counts=True)
         return Made(rows, real, dict(zip(map(str, names), counts.tolist(), strict=True)), len(made))
@@ -128,7 +128,8 @@ class ExampleGeneration:
                 np.savez(file, **made.rows)
         else:
             images = self.reader.pictures(made.rows["x"])
-            _write_folder(images, made.rows[MARK], made.rows.get(self.label or ""), self.output)
+            marks = made.rows[MARK]
+            write_folder(images, marks, _names(marks, made.rows.get(self.label or "")), self.output)
 
 
 def _nothing(values: Any, rows: int) -> np.ndarray:
@@ -136,7 +137,7 @@ def _nothing(values: Any, rows: int) -> np.ndarray:
     return np.full(rows, np.nan) if values.dtype.kind in "iufb" else np.full(rows, "", dtype=object)
 
 
-def _joined(real: np.ndarray, made: np.ndarray) -> np.ndarray:
+def joined(real: np.ndarray, made: np.ndarray) -> np.ndarray:
     """Both, as numbers if they are numbers, else as text: an .npz file holds no objects."""
     if real.dtype.kind in "iufb":
         numbers = np.array([float(value) if value not in ("", None) else np.nan for value in made.tolist()])
@@ -146,8 +147,17 @@ def _joined(real: np.ndarray, made: np.ndarray) -> np.ndarray:
     return np.array(texts, dtype=str)
 
 
-def _write_folder(images: np.ndarray, marks: np.ndarray, classes: np.ndarray | None, output: Path) -> None:
-    """One PNG file an example, in a folder for each class; generated ones say so in their name and their metadata."""
+def _names(marks: np.ndarray, classes: np.ndarray | None) -> list[str]:
+    """The names of files, in a folder for each class."""
+    folders = [""] * len(marks) if classes is None else [f"{_folder_name(str(name))}/" for name in classes]
+    return [
+        f"{folder}{'synthetic' if synthetic else 'real'}-{number:06d}.png"
+        for number, (folder, synthetic) in enumerate(zip(folders, marks, strict=True))
+    ]
+
+
+def write_folder(images: np.ndarray, marks: np.ndarray, names: Sequence[str], output: Path) -> None:
+    """One PNG file an image; generated ones say so in their metadata."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -157,11 +167,10 @@ def _write_folder(images: np.ndarray, marks: np.ndarray, classes: np.ndarray | N
     temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
     with placing(output):
         try:
-            for number, (image, synthetic) in enumerate(zip(images, marks, strict=True)):
-                folder = temporary if classes is None else temporary / _folder_name(str(classes[number]))
-                folder.mkdir(parents=True, exist_ok=True)
-                name = f"{'synthetic' if synthetic else 'real'}-{number:06d}.png"
-                Image.fromarray(image).save(folder / name, pnginfo=info if synthetic else None)
+            for image, synthetic, name in zip(images, marks, names, strict=True):
+                file = temporary / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(file, pnginfo=info if synthetic else None)
             temporary.rename(output)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

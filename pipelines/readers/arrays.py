@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.errors import UsageError
 from pipelines.files import check_output as check_file
-from pipelines.readers import Contrast, Learned
+from pipelines.readers import Contrast, JobData, Learned
 from pipelines.sections import DataSettings
 
 if TYPE_CHECKING:
@@ -202,6 +202,10 @@ class ExampleData:
         from pipelines.readers.array_rows import ExampleGeneration
 
         return ExampleGeneration(settings, self, output)
+
+    def beside(self, other: JobData) -> ExampleData:
+        """The same: columns beside examples are not translated."""
+        return self
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Generated examples that balance the classes, and the figures of forests trained on block means."""

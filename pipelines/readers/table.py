@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from pipelines.files import check_output as check_file
-from pipelines.readers import Contrast, Learned
+from pipelines.readers import Contrast, JobData, Learned
 from pipelines.real_rows import FORMATS
 from pipelines.schemas import differences, schema_of, unused_columns
 from pipelines.sections import DataSettings
@@ -152,6 +152,16 @@ class TableData:
         from pipelines.readers.table_rows import TableGeneration
 
         return TableGeneration(settings, self.columns, output)
+
+    def beside(self, other: JobData) -> TableData:
+        """The table without the label, ``drop`` and ``ids`` of the other one's columns."""
+
+        def own(name: str | None) -> bool:
+            return name in self.columns or name not in other.columns
+
+        data = self.settings
+        kept: dict[str, Any] = {key: tuple(filter(own, getattr(data, key))) for key in ("drop", "ids")}
+        return replace(self, settings=data.model_copy(update=kept | {"label": data.label if own(data.label) else None}))
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Generated rows that balance the classes, and the figures of forests trained with them."""

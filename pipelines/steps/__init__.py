@@ -16,20 +16,33 @@ from pipelines.steps.augmenter import (
 from pipelines.steps.common import Runner, model_for, settings_of, task_of, tasks_of
 from pipelines.steps.detector import choose, plan_detector, prepare, register, train_candidate, train_detector
 from pipelines.steps.scoring import score
+from pipelines.steps.translation import plan_translation, translate
+from pipelines.steps.translator import (
+    fit_translator,
+    plan_translator,
+    prepare_translator,
+    register_translator,
+    train_translator,
+)
 
 __all__ = [
     "Runner",
     "augment",
     "choose",
     "fit_augmenter",
+    "fit_translator",
     "model_for",
     "plan_augmentation",
     "plan_augmenter",
     "plan_detector",
+    "plan_translation",
+    "plan_translator",
     "prepare",
     "prepare_augmenter",
+    "prepare_translator",
     "register",
     "register_augmenter",
+    "register_translator",
     "score",
     "settings_of",
     "task_of",
@@ -37,4 +50,6 @@ __all__ = [
     "train_augmenter",
     "train_candidate",
     "train_detector",
+    "train_translator",
+    "translate",
 ]

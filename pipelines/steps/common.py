@@ -64,6 +64,8 @@ def new_job(registry: Registry | None, settings: Settings, name: str) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
 
 
+TASKS = ("detector", "augmenter", "translator")
+_AN = {"augmenter": "an augmenter", "translator": "a translator"}
 _DATA = {"table": "tables", "image": "images", "series": "series"}
 
 
@@ -76,7 +78,7 @@ def _able(found: Entry, modality: str | None = None) -> tuple[str, ...]:
     """The tasks that a model can do with a kind of data, or with any that jobs read."""
     if not set(found.modalities) & ({modality} if modality else _DATA.keys()):
         return ()
-    able = {"detector": "scorer" in found.exports, "augmenter": True}
+    able = {"detector": "scorer" in found.exports, "augmenter": True, "translator": True}
     return tuple(task for task, can in able.items() if can and task in found.tasks)
 
 
@@ -91,23 +93,25 @@ def model_for(model: str, task: str, modality: str | None = None) -> str:
         return found.name
     other, kind = f"--task {able[0]} trains it; " if able else "", f" --modality {modality}" if modality else ""
     data = _DATA[modality] if modality else "tables, images or series"
-    what = {"detector": "detect anomalies in", "augmenter": "generate"}[task]
+    what = {"detector": "detect anomalies in", "augmenter": "generate", "translator": "translate"}[task]
     raise UsageError(
         f"model {model!r} does not {what} {data}; {other}`ganlib models --task {task}{kind}` lists those that do"
     )
 
 
-def task_of(model: str | None, task: str | None, report: Report = silent) -> str:
-    """The task to train for: ``task`` if given, else detector unless the model can only augment (reported).
+def task_of(model: str | None, task: str | None, report: Report = silent, domains: bool = False) -> str:
+    """The task to train for: ``task`` if given, else detector unless the model can only do another (reported).
 
-    Raises UsageError on another task or one that the model cannot do.
+    With two ``domains`` a translator is trained. Raises UsageError on another task or one that the model cannot do.
     """
-    if task not in (None, "detector", "augmenter"):
-        raise UsageError(f"--task is detector or augmenter, not {task!r}")
+    if task not in (None, *TASKS):
+        raise UsageError(f"--task is {', '.join(TASKS[:-1])} or {TASKS[-1]}, not {task!r}")
+    task = task or ("translator" if domains else None)
     if model is None or model == "auto":
         return task or "detector"
-    chosen = task or ("augmenter" if tasks_of(model) == ("augmenter",) else "detector")
+    able = tasks_of(model)
+    chosen = task or (able[0] if able else "detector")
     model_for(model, chosen)
-    if task is None and chosen == "augmenter":
-        report(f"{model} is no detector but an augmenter: an augmenter is trained, as by --task augmenter")
+    if task is None and chosen != "detector":
+        report(f"{model} is no detector but {_AN[chosen]}: {_AN[chosen]} is trained, as by --task {chosen}")
     return chosen

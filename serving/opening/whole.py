@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from serving.opening import child
-from serving.opening.cost import CHUNK, CHUNK_VALUES, EXPLAIN_CHUNK, GENERATED_CHUNK, rows_at_once
-from serving.opening.golden import self_test
+from serving.opening.cost import EXPLAIN_CHUNK, rows_at_once
 from serving.opening.interface import check_interface
-from serving.opening.metadata import ArrayDetector, Arrays, Checked, Detector, Translator, read_metadata
+from serving.opening.kinds import SealedModel
+from serving.opening.metadata import read_metadata
 from serving.opening.scan import Limits, parse, scan
 from serving.opening.session import open_session
 
@@ -21,7 +20,7 @@ class Opened:
     """The raw and the validated metadata, the session, and its batch sizes."""
 
     metadata: dict[str, Any]
-    checked: Checked
+    checked: SealedModel
     session: Any
     rows: int
     explained_rows: int
@@ -33,11 +32,11 @@ def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> Opened:
     scan(model, limits)
     metadata, checked = read_metadata(model)
     check_interface(model, checked)
-    rows = rows_at_once(model, _most(checked), False, limits)
-    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if isinstance(checked, Detector) else 0
+    rows = rows_at_once(model, checked.most_rows, False, limits)
+    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if checked.explains else 0
     del model
     session = open_session(data, require_gpu)
-    self_test(session, checked)
+    checked.self_test(session)
     return Opened(metadata, checked, session, rows, explained)
 
 
@@ -45,11 +44,3 @@ def vouch(data: bytes) -> None:
     """Examine a file that this process wrote, so that it is not opened in a child process; raises IntegrityError."""
     examine(data, Limits())
     child.passed(hashlib.sha256(data).hexdigest(), Limits())
-
-
-def _most(checked: Checked) -> int:
-    if isinstance(checked, Detector):
-        return CHUNK
-    most = CHUNK if isinstance(checked, ArrayDetector) else GENERATED_CHUNK
-    values = math.prod(checked.shape) if isinstance(checked, Arrays | ArrayDetector | Translator) else 1
-    return max(1, min(most, CHUNK_VALUES // values))

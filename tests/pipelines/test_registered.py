@@ -13,7 +13,7 @@ from pipelines.connection import masked
 from pipelines.registry import Registry
 from pipelines.settings import RegistrySettings
 from serving.artifact import load_artifact
-from serving.opening.metadata import hashes_of
+from serving.opening.hashes import hashes_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from serving.opening.metadata import hashes_of
+from serving.opening.hashes import hashes_of
 from serving.sources.sqlite_queue import QUEUE_TABLE
 
 CLASSES = ["cat", "dog"]

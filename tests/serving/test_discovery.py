@@ -4,8 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from serving.discovery import Lond, _share, batch_threshold
+from ganlib.calibrate import Calibration
+from serving.discovery import Lond, _share, batch_threshold, check_calibration, least_p_value, nothing_selected
+from serving.errors import UsageError
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -44,6 +47,51 @@ def test_the_online_rule_keeps_its_rate_and_finds_clear_anomalies(rate):
     assert found.mean() > 0.9
     every, _ = runs(lambda p: p <= rate)
     assert every.mean() > 0.3 > false.mean(), "alarms without a rate are the baseline"
+
+
+@pytest.mark.parametrize("law", [stats.lognorm(1.0), stats.t(2), stats.expon()], ids=lambda v: v.dist.name)
+def test_normal_rows_alone_are_selected_no_more_often_than_the_rate(law, monkeypatch):
+    """Every selection is false here, so the rate of runs that select is the false discovery rate; with p-values of the
+    fitted tail it is far above."""
+    monkeypatch.setattr("ganlib.calibrate.tail._BOOTSTRAPS", 19)
+    rate, runs, rng = 0.1, 300, np.random.default_rng(3)
+    batch, stream, naive = 0, 0, 0
+    for _ in range(runs):
+        calibration = Calibration.fit(law.rvs(600, random_state=rng))
+        p, least = (
+            calibration.p_value(law.rvs(400, random_state=rng)).astype(float),
+            least_p_value(calibration.to_dict()),
+        )
+        assert least == 1 / 601
+        batch += batch_threshold(rate, len(p), lambda limit, p=p: int((p <= limit).sum()), least) > 0
+        naive += batch_threshold(rate, len(p), lambda limit, p=p: int((p <= limit).sum())) > 0
+        rule = Lond(rate)
+        stream += any([rule.decide(max(value, least)) for value in p])
+    bound = rate + 2 * math.sqrt(rate * (1 - rate) / runs)
+    assert batch / runs <= bound and stream / runs <= bound
+    assert law.dist.name == "expon" or naive / runs > bound, "p-values of the tail are the baseline"
+
+
+def test_a_calibration_that_is_too_small_for_a_stream_is_an_error():
+    with pytest.raises(UsageError, match="at least 24,047 calibration rows.*this one has 500,"):
+        check_calibration(0.1, 1 / 501)
+    check_calibration(0.1, 1 / 24_048)
+    rule = Lond(0.1)
+    decided = [rule.decide(1.0) for _ in range(99)] + [rule.decide(1 / 24_048)]
+    assert decided == [False] * 99 + [True]
+
+
+def test_the_smallest_group_decides():
+    assert least_p_value({"n": 900, "groups": {"a": {"n": 100}, "b": {"n": 300}}}) == 1 / 101
+    assert least_p_value({"n": 9, "groups": {}}) == least_p_value({"n": 9, "groups": None}) == 0.1
+
+
+def test_how_many_rows_a_batch_needs_is_said():
+    words = nothing_selected(0.1, 610, 1 / 101)
+    assert "100 calibration rows" in words and "at least 61 of 610 rows" in words
+    for beyond, selects in ((60, False), (61, True)):
+        p = np.array([1 / 101] * beyond + [1.0] * (610 - beyond))
+        assert (batch_threshold(0.1, 610, lambda limit, p=p: int((p <= limit).sum()), 1 / 101) > 0) is selects
 
 
 def test_shares_never_add_up_to_more_than_one():

@@ -243,8 +243,30 @@ def test_usage_errors(artifact, tmp_path):
         run_stream(artifact, "-", tmp_path / "o.db", max_rows=0)
 
 
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A detector with enough calibration rows for a false discovery rate on a stream."""
+    from ganlib.calibrate import Calibration
+    from ganlib.detect import VAEDetector
+    from ganlib.export import seal
+
+    path = tmp_path_factory.mktemp("calibrated") / "model.onnx"
+    detector = VAEDetector(steps=60, options={"score_samples": 2}).fit(table(600))
+    detector.calibration_ = Calibration.fit(-detector.score_samples(table(4000, 1)))
+    seal(detector, path)
+    return path
+
+
+def test_a_rate_that_the_calibration_cannot_keep_is_an_error(artifact, environment, tmp_path):
+    make_queue(tmp_path / "q.db", lines(5))
+    failed = run(environment, artifact, f"sqlite:{tmp_path / 'q.db'}", tmp_path / "out.db", "--fdr", "0.1")
+    assert failed.returncode == 2 and "needs a model with at least 24,047 calibration rows" in failed.stderr
+    assert not (tmp_path / "out.db").exists()
+
+
 @pytest.mark.parametrize("point", ["sink_written:2", "cursor_committed"])
-def test_the_online_rule_survives_a_kill(point, artifact, environment, tmp_path):
+def test_the_online_rule_survives_a_kill(point, calibrated, environment, tmp_path):
+    artifact = calibrated
     make_queue(tmp_path / "q.db", lines(60))
     source, whole, broken = f"sqlite:{tmp_path / 'q.db'}", tmp_path / "whole.db", tmp_path / "broken.db"
     given = ("--fdr", "0.9")
@@ -259,13 +281,13 @@ def test_the_online_rule_survives_a_kill(point, artifact, environment, tmp_path)
     assert cursors[0] == cursors[1] and json.loads(cursors[0][0][0])["fdr"]["seen"] == 60
 
 
-def test_a_database_of_an_earlier_release_gains_the_new_column(artifact, environment, tmp_path):
+def test_a_database_of_an_earlier_release_gains_the_new_column(artifact, calibrated, environment, tmp_path):
     make_queue(tmp_path / "q.db", lines(5))
     source, output = f"sqlite:{tmp_path / 'q.db'}", tmp_path / "out.db"
     run(environment, artifact, source, output)
     with sqlite3.connect(output) as connection:
         connection.execute("ALTER TABLE scores DROP COLUMN fdr_selected")
     make_queue(tmp_path / "q.db", lines(6, seed=9))
-    assert run(environment, artifact, source, output, "--fdr", "0.1").returncode == 0
+    assert run(environment, calibrated, source, output, "--fdr", "0.9").returncode == 0
     rows = sqlite3.connect(output).execute("SELECT fdr_selected FROM scores ORDER BY position").fetchall()
     assert [row[0] is None for row in rows] == [True] * 5 + [False] * 6

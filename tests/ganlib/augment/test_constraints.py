@@ -19,7 +19,7 @@ from ganlib.export.augmenter import _constraints
 from serving.artifact import load_artifact
 from serving.errors import IntegrityError
 from serving.generator import Generator
-from serving.opening.metadata import hashes_of
+from serving.opening.hashes import hashes_of
 
 torch.set_num_threads(1)
 QUICK = {"steps": 30, "hidden": (16,), "latent_dim": 3}
