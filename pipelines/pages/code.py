@@ -161,14 +161,13 @@ def _translator(entry: Entry, kind: str) -> Block:
     ]
     if TranslatesBack in entry.abilities:
         lines.append('print(translator.translate(b[:5], to="a").shape)')
-    if kind in ("image", "series"):
-        own += ["from serving.artifact import load_artifact", "from serving.translator import Translator"]
-        lines += [
-            f'ganlib.seal(translator, "{name}.onnx"){_SEALED}',
-            f'print(Translator(load_artifact("{name}.onnx")).translate(a[:5]).shape)',
-        ]
+    own += ["from serving.artifact import load_artifact", "from serving.translator import Translator"]
+    lines += [
+        f'ganlib.seal(translator, "{name}.onnx"){_SEALED}',
+        f'print(Translator(load_artifact("{name}.onnx")).translate(a[:5]).shape)',
+    ]
     form = f"translator, {kind}, {paired}, {TranslatesBack in entry.abilities}"
-    return Block(form, "As a translator: train, translate.", _written(example.imports, own, *lines))
+    return Block(form, "As a translator: train, translate, seal.", _written(example.imports, own, *lines))
 
 
 _TRAINING = "from ganlib.training import Trainer, TrainerConfig"
