@@ -157,9 +157,9 @@ def _figures(entry: Entry) -> list[str]:
         parts += ["\n".join(rows), f"Means over {' to '.join(map(str, seeds))} seeds; by seed and with their bounds in "
                   "[checks](../checks.md)."]  # fmt: skip
     else:
-        parts.append("No check on the paper's claim is recorded.")
+        parts.append("No check on the paper's claim is recorded; [performance](../performance.md) has the benchmarks.")
     toy, made = entry.toy, pictures().get(entry.name)
-    level = f"Toy problem, {toy.measure}: the tests require at least {toy.at_least:g} of "
+    level = f"Toy problem ({toy.measure}): the tests require at least {toy.at_least:g} of "
     level += "two of five seeds" if toy.two_of_five else "the worst of three seeds"
     if made and not made["shortened"]:
         level += f"; the picture's training reached {made['level']:.3g}, the trivial answer {made['baseline']:.3g}"

@@ -45,10 +45,11 @@ def objectives_page() -> str:
                 f"{recipe.penalty} × {recipe.penalty_weight:g} ({recipe.vector_penalty_weight:g} for vectors)"
             )
         bounds += ["spectral norm"] if recipe.spectral_norm else []
+        model = "gan" if row.name == "gan" else row.model
         steps = f"{recipe.critic_steps}{', warm-up' if recipe.warm_up else ''}"
         optimiser = f"{recipe.optimiser} {recipe.learning_rate:g}, betas {recipe.betas[0]:g} {recipe.betas[1]:g}"
         page.append(
-            f"| `{row.name}` | {f'[{row.model}](models/{row.model}.md)' if row.model else '-'} | {kind} | {optimiser} "
+            f"| `{row.name}` | {f'[{model}](models/{model}.md)' if model else '-'} | {kind} | {optimiser} "
             f"| {steps} | {', '.join(bounds) or '-'} | {_said(row.options) or '-'} |"
         )
     page += ["", "| objective | source |", "|---|---|", *(f"| `{r.name}` | {r.source} |" for r in OBJECTIVES.values())]
