@@ -36,7 +36,7 @@ EXAMPLES = {
         ("import pandas as pd", "from sklearn.datasets import make_moons"),
         "points, y = make_moons(2000, noise=0.1, random_state=0)\n"
         'X = pd.DataFrame(points, columns=["first", "second"])',
-        "X", "X + [0, 2]", "X", "y", ("X[y == 0]", "X[y == 1]"),
+        "X", "X + [0, 1]", "X", "y", ("X[y == 0]", "X[y == 1]"),
     ),
     "image": Example(
         ("from sklearn.datasets import load_digits",),
@@ -161,14 +161,13 @@ def _translator(entry: Entry, kind: str) -> Block:
     ]
     if TranslatesBack in entry.abilities:
         lines.append('print(translator.translate(b[:5], to="a").shape)')
-    if kind in ("image", "series"):
-        own += ["from serving.artifact import load_artifact", "from serving.translator import Translator"]
-        lines += [
-            f'ganlib.seal(translator, "{name}.onnx"){_SEALED}',
-            f'print(Translator(load_artifact("{name}.onnx")).translate(a[:5]).shape)',
-        ]
+    own += ["from serving.artifact import load_artifact", "from serving.translator import Translator"]
+    lines += [
+        f'ganlib.seal(translator, "{name}.onnx"){_SEALED}',
+        f'print(Translator(load_artifact("{name}.onnx")).translate(a[:5]).shape)',
+    ]
     form = f"translator, {kind}, {paired}, {TranslatesBack in entry.abilities}"
-    return Block(form, "As a translator: train, translate.", _written(example.imports, own, *lines))
+    return Block(form, "As a translator: train, translate, seal.", _written(example.imports, own, *lines))
 
 
 _TRAINING = "from ganlib.training import Trainer, TrainerConfig"

@@ -157,16 +157,25 @@ def _figures(entry: Entry) -> list[str]:
         parts += ["\n".join(rows), f"Means over {' to '.join(map(str, seeds))} seeds; by seed and with their bounds in "
                   "[checks](../checks.md)."]  # fmt: skip
     else:
-        parts.append("No check on the paper's claim is recorded.")
+        parts.append("No check on the paper's claim is recorded; [performance](../performance.md) has the benchmarks.")
     toy, made = entry.toy, pictures().get(entry.name)
-    level = f"Toy problem, {toy.measure}: the tests require at least {toy.at_least:g} of "
+    level = f"Toy problem ({toy.measure}): the tests require at least {toy.at_least:g} of "
     level += "two of five seeds" if toy.two_of_five else "the worst of three seeds"
     if made and not made["shortened"]:
         level += f"; the picture's training reached {made['level']:.3g}, the trivial answer {made['baseline']:.3g}"
     parts.append(level + ".")
-    if objective := entry.defaults.get("objective", "gan" if entry.name == "gan" else ""):
-        parts += [" ".join(mixtures_of(objective))]
+    if objective := objective_of(entry):
+        parts.append(" ".join(mixtures_of(objective)))
     return parts
+
+
+def objective_of(entry: Entry) -> str:
+    """The objective, if the model is nothing else: `gan` under another objective."""
+    return (
+        str(entry.options().to_dict()["objective"])
+        if entry.name == "gan" or list(entry.defaults) == ["objective"]
+        else ""
+    )
 
 
 def _code(entry: Entry) -> list[str]:

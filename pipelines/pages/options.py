@@ -39,9 +39,12 @@ def options_table(config: type[Config], defaults: Config, names: list[str]) -> l
     """Rows for the options of these names."""
     hints = typing.get_type_hints(config, include_extras=True)
     rows = ["| option | default | range | meaning |", "|---|---|---|---|"]
-    values = defaults.to_dict()
+    values, before = defaults.to_dict(), dict[str, str]()
     for name in names:
-        cells = (f"`{name}`", f"`{shown(values[name])}`", range_of(hints[name]), meaning_of(config, name))
+        meaning = meaning_of(config, name)
+        said = f"see `{before[meaning]}`" if meaning in before and f"`{name}`" in meaning else meaning
+        before.setdefault(meaning, name)
+        cells = (f"`{name}`", f"`{shown(values[name])}`", range_of(hints[name]), said)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 

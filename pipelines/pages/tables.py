@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import statistics
@@ -44,10 +45,11 @@ def objectives_page() -> str:
                 f"{recipe.penalty} × {recipe.penalty_weight:g} ({recipe.vector_penalty_weight:g} for vectors)"
             )
         bounds += ["spectral norm"] if recipe.spectral_norm else []
+        model = "gan" if row.name == "gan" else row.model
         steps = f"{recipe.critic_steps}{', warm-up' if recipe.warm_up else ''}"
         optimiser = f"{recipe.optimiser} {recipe.learning_rate:g}, betas {recipe.betas[0]:g} {recipe.betas[1]:g}"
         page.append(
-            f"| `{row.name}` | {f'[{row.model}](models/{row.model}.md)' if row.model else '-'} | {kind} | {optimiser} "
+            f"| `{row.name}` | {f'[{model}](models/{model}.md)' if model else '-'} | {kind} | {optimiser} "
             f"| {steps} | {', '.join(bounds) or '-'} | {_said(row.options) or '-'} |"
         )
     page += ["", "| objective | source |", "|---|---|", *(f"| `{r.name}` | {r.source} |" for r in OBJECTIVES.values())]
@@ -147,17 +149,19 @@ def needs(check: dict[str, Any]) -> str:
     return judged
 
 
+@functools.cache
+def modes_found() -> dict[str, dict[str, float]]:
+    """Modes found on average, by mixture and objective; nothing where docs/ is not at hand."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in json.loads(MIXTURES.read_text(encoding="utf-8")) if MIXTURES.is_file() else []:
+        found.setdefault(run["set"], {}).setdefault(run["objective"], []).append(run["modes"])
+    return {name: {row: statistics.mean(modes) for row, modes in rows.items()} for name, rows in found.items()}
+
+
 def mixtures_of(objective: str) -> list[str]:
     """Sentences about one objective on the mixtures."""
-    if not MIXTURES.is_file():
-        return []
     said = []
-    runs = json.loads(MIXTURES.read_text(encoding="utf-8"))
-    for name in dict.fromkeys(run["set"] for run in runs):
-        means = {
-            row: _mean([r for r in runs if (r["set"], r["objective"]) == (name, row)], "modes")
-            for row in dict.fromkeys(run["objective"] for run in runs if run["set"] == name)
-        }
+    for name, means in modes_found().items():
         if objective in means:
             better = sum(value > means[objective] for value in means.values())
             said.append(

@@ -99,8 +99,8 @@ def _symbols(text: str) -> list[tuple[str, str]]:
 
 
 def capital(text: str) -> str:
-    """The text with a capital letter."""
-    return text[:1].upper() + text[1:]
+    """The text with a capital letter, if it begins with a word and not with a symbol."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z][a-z-]", text) or text.startswith("a ") else text
 
 
 def _line(text: str) -> str:

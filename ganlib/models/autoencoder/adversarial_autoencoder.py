@@ -29,7 +29,8 @@ Use it for (semi_supervised_aae): classes from few labels beside a generator by 
 class and style.
 
 Not for (semi_supervised_aae): the best accuracy from few labels of images: `semi_supervised_gan` is recorded (.922 from
-50 labels of digits), this one on points only. All examples labelled: `cvae`.
+50 labels of digits), this one on points only. Sharp samples: those of its toy are scattered (see the picture). All
+examples labelled: `cvae`.
 
 Use it for (clustering_aae): groups without labels together with a generator, where styles within a group are
 continuous.

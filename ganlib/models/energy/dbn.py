@@ -3,13 +3,17 @@
 Papers: Hinton, Osindero & Teh, A Fast Learning Algorithm for Deep Belief Nets, Neural Computation 18, 2006; Bengio et
 al., Greedy Layer-Wise Training of Deep Networks, 2007; Vincent et al., Stacked Denoising Autoencoders, JMLR 11, 2010.
 
-Idea of the belief network: each layer is an RBM of the hidden probabilities below it. Its score bounds -log p(x) from
+Idea (dbn): each layer is an RBM of the hidden probabilities below it. Its score bounds -log p(x) from
 above up to the constant log Z of the top, with q the layers' factorial conditionals at their means:
 
     score(x) = sum over layers below the top of [-log p(v_l | q_l) - H(q_l)] + F_top(v_top)
 
-Idea of the auto-encoder: each layer rebuilds what is below it from a corrupted copy, in which a share of the values is
-set to 0; then all layers are fine-tuned to rebuild x. The score is the mean squared error of x, without corruption.
+Idea (stacked_autoencoder): each layer g(f(.)) rebuilds what is below it, v, from a copy c(v) in which a share of the
+values is set to 0; then all layers are fine-tuned to rebuild x:
+
+    layer:        minimise E ||v - g(f(c(v)))||²
+    fine-tuning:  minimise E ||x - x^||² / d, without corruption, which is also the score
+
 Shapes: x ``(n, *shape)``, flattened; codes ``(n, hidden[-1])``.
 Defaults: a third of the training goes to each layer of two, and the last to fine-tuning; corruption 0.25 (Vincent et
 al. choose among 0 to 0.5). Deviations: Adam; CD-1; the belief network is not fine-tuned.

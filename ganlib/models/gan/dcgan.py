@@ -3,10 +3,18 @@
 Papers: Radford et al., Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks,
 arXiv 1511.06434, 2015; Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018.
 
-DCGAN: strided convolutions, no fully connected hidden layers, batch norm but at G's output and D's input, ReLU in G,
-LeakyReLU 0.2 in D, weights N(0, 0.02), Adam 2e-4 with beta1 0.5, batches of 128, 100 latents.
-SAGAN: y = x + gamma · attention(x), gamma from 0, in up to two layers of each network, at most at 32 x 32 positions;
-spectral norm in both; hinge objective; Adam (0, 0.9) with 1e-4 for G and 4e-4 for D; 128 latents.
+Idea (dcgan): the game of `gan` with convolutional networks that train: strided convolutions, no fully connected hidden
+layers, batch norm but at G's output and D's input, ReLU in G, LeakyReLU 0.2 in D:
+
+    critic:     -E log D(x) - E log(1 - D(G(z)));   generator: -E log D(G(z))
+
+Idea (sagan): up to two layers of each network, at most at 32 x 32 positions, mix all positions; spectral norm in both:
+
+    y = x + gamma · attention(x), gamma from 0
+    critic:     E max(0, 1 - f(x)) + E max(0, 1 + f(G(z)));   generator: -E f(G(z))
+
+Defaults (dcgan): weights N(0, 0.02), Adam 2e-4 with beta1 0.5, batches of 128, 100 latents.
+Defaults (sagan): Adam (0, 0.9) with 1e-4 for G and 4e-4 for D; 128 latents.
 Shapes: x ``(n, channels, height, width)`` in [-1, 1]. Deviations: Gaussian latents where DCGAN's are uniform; sides
 other than powers of two are halved upwards and cut; SAGAN is unconditional here, in the DCGAN pyramid of its ports.
 
@@ -23,7 +31,7 @@ Not for (sagan): small or local images, where `dcgan` is cheaper. Large ones wit
 64 positions holds 538 MiB for a batch of 8. Few examples: `cvae`.
 
 Symbols (dcgan):
-    G, D      DCGAN in ganlib.nn.architecture: dcgan
+    G, D         ConvGenerator, ConvTrunk
     N(0, 0.02)   dcgan_weights
     latents   GANConfig.latent_dim
 
@@ -46,6 +54,7 @@ register(
     defaults={"networks": "dcgan", "latent_dim": 100, "width": 64},
     modalities=("image", "series"),
     paper="Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, arXiv 1511.06434, 2015",
+    text=__doc__,
 )(GAN)
 
 register(
@@ -61,4 +70,5 @@ register(
     },
     modalities=("image", "series"),
     paper="Zhang et al., Self-Attention Generative Adversarial Networks, arXiv 1805.08318, 2018",
+    text=__doc__,
 )(GAN)

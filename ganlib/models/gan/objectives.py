@@ -202,9 +202,9 @@ generated examples stays at a share gamma of the data's. M is low when both are 
 Use it for (began): images, with a critic that also scores anomalies. Its energy had AUROC .92 for digits of another
 class (isolation forest .75), and M fell by .88 in training.
 
-Not for (began): points and mixtures: 1 of 25 modes and 0 of 8; use `wgan_gp` (25 and 8). Choosing a checkpoint by M:
-its correlation with closeness to the data (.9) is no higher than that of the step. Anomalies in tables: `vae` is
-measured there.
+Not for (began): variety: its generator may keep to one kind of image (see the picture), and it found 1 of 25 modes and
+0 of 8; use `wgan_gp` (25 and 8). Choosing a checkpoint by M: its correlation with closeness to the data (.9) is no
+higher than that of the step. Anomalies in tables: `vae` is measured there.
 
 Symbols (began):
     L           Energy
