@@ -12,18 +12,19 @@ t = (x - x_k) / w_k in piece k,
 and t is the root of a quadratic equation of y (equations 6 to 8). Outside [-B, B] a value is unchanged, so slopes at
 the ends are 1. Between couplings stand ActNorm and a dense linear map.
 Shapes: x, z ``(n, d)``, d >= 2; widths, heights ``(n, m, bins)``, slopes ``(n, m, bins + 1)``.
-Defaults: 8 bins and 2 layers (the paper has residual networks and 4 to 10 steps), B = 4 for values of deviation 1
-(the paper: 3); other options as in ``flow``.
+Defaults: 8 bins, 4 couplings of two layers of 64 units (the paper: 8 bins, residual networks and more couplings),
+B = 4 for values of deviation 1 (the paper: 3); other options as in ``flow``.
 Deviations: only half of the values are bent in a step, the others by the next ones (the paper's coupling also bends the
 first half by a spline without condition); the linear map is dense as in ``glow``, where the paper's is an LU product.
 
 Use it for: densities of tables and points with several modes or sharp edges, which affine couplings fit slowly.
-Not for: rows of one value (``gaussian_mixture``), or a few hundred rows, where ``gaussian_mixture`` is as good.
+Not for: single columns, or a few thousand points in the plane: ``gaussian_mixture`` and ``kernel_density`` fit these as
+well, and train in a second.
 Symbols:
-    w, h, d     ``RationalSpline.widths``, ``heights``, ``slopes``
-    K, B        ``SplineFlowConfig.bins``, ``bound``
-    t           ``t`` in ``RationalSpline.forward`` and ``inverse``
-    f           ``Flow.flow``
+    w, h, d     RationalSpline.widths, RationalSpline.heights, RationalSpline.slopes
+    K, B        SplineFlowConfig.bins, SplineFlowConfig.bound
+    t           t in RationalSpline.forward and RationalSpline.inverse
+    f           Flow.flow
 """
 
 from __future__ import annotations
