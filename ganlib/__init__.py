@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         as_augmenter,
     )
     from ganlib.data.spec import DataSpec
+    from ganlib.density import Density, as_density
     from ganlib.detect import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector, as_detector
     from ganlib.export import seal
     from ganlib.losses.adversarial import list_objectives
@@ -33,6 +34,7 @@ __all__ = [
     "CVAEAugmenter",
     "CVAEGANAugmenter",
     "DataSpec",
+    "Density",
     "Detector",
     "GANomalyDetector",
     "ReconstructionVAEDetector",
@@ -43,6 +45,7 @@ __all__ = [
     "VAEDetector",
     "__version__",
     "as_augmenter",
+    "as_density",
     "as_detector",
     "as_translator",
     "create",
@@ -57,6 +60,7 @@ if not TYPE_CHECKING:  # a checker that knew of __getattr__ would accept any nam
     _MODULES = {
         "augment": "Augmenter CGANAugmenter CVAEAugmenter CVAEGANAugmenter VAEAugmenter as_augmenter",
         "data.spec": "DataSpec",
+        "density": "Density as_density",
         "detect": "Detector GANomalyDetector ReconstructionVAEDetector VAEDetector as_detector",
         "export": "seal",
         "losses.adversarial": "list_objectives",

@@ -64,7 +64,11 @@ class TranslatesBack(Protocol):
 
 @runtime_checkable
 class HasDensity(Protocol):
-    """Knows the density of examples."""
+    """Knows the density of examples.
+
+    A model may also define ``density()``, its log-density as a module for export (``ganlib.nn.density``),
+    ``no_density_of``, modalities of which ``log_prob`` is no density, and ``why_no_density``, for messages.
+    """
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of examples ``(n, *shape)`` in nats, ``(n,)``."""

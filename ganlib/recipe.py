@@ -52,6 +52,7 @@ DETECTION = Recipe(steps=3000, every=50, wait=600, whole_epochs=True)
 # A detector stops as soon as its loss stands still. A generator's loss may fall slowly for long: it waits longer, but
 # not on a handful of rows, which the budget would have it memorise.
 GENERATION = Recipe(steps=2000, every=100, wait=1000, few=600)
+DENSITY = Recipe(steps=3000, every=50, wait=600, few=600)
 # Without pairs there is no loss to stop by.
 TRANSLATION = Recipe(steps=4000, every=100, wait=1000)
 

@@ -64,7 +64,7 @@ class Artifact:
     def layout(self) -> Layout:
         """How a detector or translator of images or series takes an example; raises UsageError for other artifacts."""
         if self.checked.layout is None:
-            raise UsageError(f"this {self.kind} of modality {self.modality!r} is no detector of images or series")
+            raise UsageError(f"this {self.kind} of modality {self.modality!r} does not take raw images or series")
         return self.checked.layout
 
     @property

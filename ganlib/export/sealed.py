@@ -19,6 +19,7 @@ from ganlib.errors import ConfigError
 from ganlib.export.array_detector import seal_array_detector
 from ganlib.export.arrays import seal_generator
 from ganlib.export.augmenter import seal_augmenter
+from ganlib.export.density import seal_density
 from ganlib.export.detector import seal_detector
 from ganlib.export.parity import check_opens
 from ganlib.export.parts import Sealed, public_schema
@@ -50,7 +51,7 @@ class SealReport:
 def seal(
     estimator: Any, path: str | Path, name: str | None = None, training: Mapping[str, Any] | None = None
 ) -> SealReport:
-    """Write a fitted detector, augmenter or translator as one ONNX file with ``FILE.sha256`` beside it.
+    """Write a fitted detector, augmenter, translator or density as one ONNX file with ``FILE.sha256`` beside it.
 
     ``name`` is the graph's name (default: the model's). ``training`` holds ``fingerprint``, ``rows`` and ``data`` (its
     name); missing entries are taken from the estimator's ``training_``, or are null. Equal estimators give equal
@@ -105,6 +106,12 @@ def _parts(estimator: Any) -> Sealed:
     if hasattr(estimator, "reader_b_"):
         return seal_translator(estimator)
     reader = getattr(estimator, "reader_", None)
+    if hasattr(estimator, "density_"):
+        parts = seal_density(estimator)
+        facts = {"model": _model_card(estimator)}
+        if reader is not None and reader.tabular:
+            facts["schema"] = _public_schema(reader.encoder).to_dict()
+        return replace(parts, metadata={**parts.metadata, **facts})
     if reader is not None and not reader.tabular:
         if not hasattr(estimator, "calibration_"):
             return _array_parts(estimator)

@@ -21,6 +21,7 @@ from ganlib.abilities import (
     can,
 )
 from ganlib.data.fields import Field
+from ganlib.nn.density import log_density
 from ganlib.nn.translation import Translation
 from ganlib.registry import Entry
 from ganlib.testing.law import Case, expect, law
@@ -142,6 +143,8 @@ def export(case: Case) -> None:
             export_network(translate, examples[:2])
     if "scorer" in case.entry.exports:
         export_network(algorithm.scorer(), case.data(rows=2)["x"])
+    elif HasDensity in case.entry.abilities:
+        export_network(log_density(algorithm), case.data(rows=2)["x"])
     if "sampler" in case.entry.exports:
         sampler = algorithm.sampler()
         export_network(sampler, torch.randn(2, sampler.latent_dim), *_conditions(case, algorithm, 2))
@@ -172,10 +175,24 @@ def log_determinant(case: Case) -> None:
     """A trained flow's log-determinants equal those of its Jacobian."""
     algorithm, x = _fitted(case)
     for row in x[:8]:
-        jacobian = torch.autograd.functional.jacobian(lambda v: algorithm.flow(v[None])[0][0], row)
+        jacobian = torch.autograd.functional.jacobian(lambda v: algorithm.flow(v[None])[0][0], row).flatten(1)
         wanted = float(torch.linalg.slogdet(jacobian).logabsdet)
         given = float(algorithm.flow(row[None])[1].detach())
         expect(abs(given - wanted) < 1e-4, f"{given:.6g}, but the Jacobian has {wanted:.6g}")
+
+
+@law("log_prob", lambda entry: HasDensity in entry.abilities)
+def log_prob(case: Case) -> None:
+    """Log-densities are pure and finite, and do not depend on the batch; as a module they are the same."""
+    model, x = case.trained().eval(), case.data()["x"][:40]
+    with torch.no_grad():
+        whole, again = model.log_prob(x), model.log_prob(x)  # type: ignore[operator]
+        pieces = torch.cat([model.log_prob(part) for part in (x[:1], x[1:8], x[8:])])  # type: ignore[operator]
+        module = log_density(model)(x)
+    expect(torch.equal(whole, again), "two calls give different log-densities")
+    expect(bool(whole.isfinite().all()), "log-densities are not finite")
+    expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "log-densities depend on the other examples")
+    expect(torch.allclose(whole, module, rtol=1e-4, atol=1e-4), "the module for export gives others")
 
 
 @law("density", lambda entry: HasDensity in entry.abilities and entry.toy.spec.shape == (2,), long=True)

@@ -82,7 +82,7 @@ def measure_translation(
             arms[MOMENTS] = _moments(source, target, train, test[0])
         rng = np.random.default_rng(seed)
         order, real = rng.permutation(len(made))[:MOST], real[rng.permutation(len(real))[:MOST]]
-        # A forest would tell a translated image by grey levels that no file holds.
+        # A forest would recognise a translated image by grey levels that no file holds.
         model = "forest" if target.tabular else "neural"
         figures = {name: _separated(values[order], real, model) for name, values in arms.items()}
     cycle = _cycle(translator, source, test[0])
@@ -127,8 +127,8 @@ def _coarse(x: Tensor) -> Tensor:
 
 def _nearest(source: Reader, train: Any, mates: Tensor, judged: Any) -> Tensor:
     """The counterparts of the training examples that are nearest to those judged."""
-    known, asked = (_coarse(_read(source, examples)) for examples in (train, judged))
-    return mates[torch.cat([torch.cdist(part, known).argmin(1) for part in asked.split(MOST)])]
+    known, wanted = (_coarse(_read(source, examples)) for examples in (train, judged))
+    return mates[torch.cat([torch.cdist(part, known).argmin(1) for part in wanted.split(MOST)])]
 
 
 def _moments(source: Reader, target: Reader, train: Domains, judged: Any) -> Tensor:

@@ -29,6 +29,10 @@ def translate(
         str | None,
         typer.Option(metavar="a|b", help="Domain to translate to. Default: b, or the one that a file leads to."),
     ] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Column of a table to keep beside its translation; may be given several times."),
+    ] = None,
     spreadsheet_safe: Annotated[
         bool | None,
         typer.Option(
@@ -49,7 +53,8 @@ def translate(
     """
     need("pandas", "train")
     settings = configured(
-        config, data__path=data, data__date=date, translate__model=model, translate__to=to, translate__output=output,
+        config, data__path=data, data__ids=ids or None, data__date=date, translate__model=model,
+        translate__to=to, translate__output=output,
         translate__spreadsheet_safe=spreadsheet_safe, registry__tracking_uri=tracking,
     )  # fmt: skip
     from pipelines.steps import Runner, plan_translation

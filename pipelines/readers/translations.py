@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,26 +39,30 @@ class Translations(Protocol):
         """Translate, and write the output, complete or not at all."""
 
 
-def translations(artifact: Artifact, path: str, output: Path, spreadsheet_safe: bool) -> Translations:
-    """What a translator makes of a place.
+def translations(
+    artifact: Artifact, path: str, output: Path, ids: Sequence[str] = (), spreadsheet_safe: bool = False
+) -> Translations:
+    """What a translator makes of a place; ``ids`` are columns of a table to keep.
 
     Raises UsageError if the output cannot hold it, ConfigError and DataError if the place cannot be read.
     """
     if artifact.modality == "table":
-        return TableTranslations(artifact, path, output, spreadsheet_safe)
+        return TableTranslations(artifact, path, output, ids, spreadsheet_safe)
     return ExampleTranslations(artifact, path, output)
 
 
 class TableTranslations:
-    """Rows of a table; columns that identify them in the translator's schema are kept."""
+    """Rows of a table, with the columns that identify them."""
 
-    def __init__(self, artifact: Artifact, path: str, output: Path, spreadsheet_safe: bool) -> None:
-        from ganlib.data.read import read_table
+    def __init__(self, artifact: Artifact, path: str, output: Path, ids: Sequence[str], spreadsheet_safe: bool) -> None:
+        from ganlib.data.read import need_column, read_table
 
         table.check_output(output, path)
         self.model, self.output, self.safe = Translator(artifact), output, spreadsheet_safe
         self.to = self.model.to
-        self.frame = read_table(path)
+        self.frame, self.ids = read_table(path), list(ids)
+        for name in self.ids:
+            need_column(self.frame, name, "identifier")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -66,8 +70,7 @@ class TableTranslations:
     def write(self, report: Report) -> None:
         """Write the identifiers, the translated columns and the mark."""
         made: pd.DataFrame = self.model.translate(self.frame)
-        ids = [c["name"] for c in self.model.artifact.schema["columns"] if c["role"] == "id"]
-        kept = [name for name in ids if name in self.frame.columns and name not in made.columns]
+        kept = [name for name in self.ids if name not in made.columns]
         rows: Any = self.frame[kept].reset_index(drop=True).join(made.reset_index(drop=True)).assign(**{MARK: True})
         write_augmented(checked(rows, MARK, self.output, self.safe, report), MARK, [], self.output)
 

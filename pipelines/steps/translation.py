@@ -55,7 +55,7 @@ def _opened(registry: Registry | None, settings: Settings) -> tuple[Resolved, Tr
     if artifact.kind != "translator":
         raise UsageError(f"{model} is a sealed {artifact.kind}, not a translator; `ganlib list` shows the tasks")
     check_direction(artifact, chosen.to, model)
-    return found, translations(artifact, str(settings.data.path), output, chosen.spreadsheet_safe)
+    return found, translations(artifact, str(settings.data.path), output, settings.data.ids, chosen.spreadsheet_safe)
 
 
 def _request(settings: Settings) -> tuple[TranslateSettings, Path]:

@@ -78,7 +78,7 @@ class Reader(Protocol):
 
 
 def reader_of(artifact: Artifact) -> Reader:
-    """The reader of a detector's inputs."""
+    """The reader of the inputs of a detector or a density."""
     from serving.readers.example import ExampleReader
     from serving.readers.table import TableReader
 

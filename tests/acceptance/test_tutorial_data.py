@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,23 @@ def test_the_tutorial_of_images_and_series(tmp_path):
     generated_images_hold(tmp_path)
 
 
+@pytest.mark.timeout(580)
+@pytest.mark.slow
+@pytest.mark.trained
+def test_the_page_of_translation(tmp_path):
+    assert run_page("translation.md", tmp_path) == 4
+    drawn = np.stack([np.asarray(Image.open(file)) for file in sorted((tmp_path / "drawn").iterdir())]).astype(float)
+    source = np.stack([np.asarray(Image.open(file)) for file in sorted((tmp_path / "new").iterdir())]).astype(float)
+    true = 255 - np.minimum(source * 2, 255)
+    assert np.abs(drawn - true).mean() < 0.6 * np.abs(source - true).mean()
+    made, today = pd.read_csv(tmp_path / "as-newer.csv"), pd.read_csv(tmp_path / "today.csv")
+    assert list(made.columns) == ["run", "mode", "flow", "temp_f", "_synthetic"] and made["_synthetic"].all()
+    assert made["run"].tolist() == today["run"].tolist() and made["temp_f"].between(138, 196).all()
+    back = pd.read_parquet(tmp_path / "back.parquet")
+    others = today["temp_c"].iloc[::-1].to_numpy()
+    assert (back["temp_c"] - today["temp_c"]).abs().mean() < 0.5 * (others - today["temp_c"]).abs().mean()
+
+
 def scores_hold(folder):
     new = pd.read_csv(folder / "new.csv", dtype=str, keep_default_na=False)
     joined = new.merge(pd.read_parquet(folder / "scores"), on="order_id", validate="one_to_one")
@@ -87,8 +105,6 @@ def series_are_streamed(folder):
 
 
 def generated_images_hold(folder):
-    from PIL import Image
-
     from ganlib.data.read import read_examples
 
     more, real = np.load(folder / "more.npz"), read_examples(folder / "tiles")

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from pipeline_data import refused
 
@@ -43,6 +44,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(580)
 def test_a_translator_is_trained_promoted_and_applied_both_ways(ganlib, folder):
     import mlflow
 
@@ -93,6 +96,37 @@ def test_a_translator_is_trained_promoted_and_applied_both_ways(ganlib, folder):
     Registry(elsewhere).client().delete_model_version_tag("ink", "1", "back_sha256")
     with pytest.raises(UsageError, match="translates to domain b only"):
         Registry(elsewhere).resolve("models:/ink@champion", to="a")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_a_translator_of_tables_keeps_what_identifies_rows(ganlib, folder):
+    import mlflow
+
+    rng = np.random.default_rng(0)
+    a = pd.DataFrame({"id": range(60), "flow": rng.normal(5, 1, 60), "valve": rng.choice(["open", "half"], 60)})
+    b = pd.DataFrame({"flow": rng.normal(9, 2, 60).round(1), "level": rng.integers(0, 9, 60)})
+    a.to_csv("a.csv", index=False)
+    b.to_parquet("b.parquet")
+    Path("few.yaml").write_text("model: {name: discogan, options: {hidden: [8]}}\n")
+    given = ("--data", "a.csv", "--data-b", "b.parquet", "--id", "id", "--config", "few.yaml", "--name", "plant")
+    code, out, err = ganlib("train", *given, "--steps", 5, "--json")
+    done = json.loads(out)
+    assert code == 0 and done["extra"]["both_ways"] and done["extra"]["privacy"] == "passed", err
+    assert set(done["test"]) == {"discogan"}  # the tables have other columns: nothing to compare with
+    model = ("--model", "models:/plant@challenger", "--id", "id")
+    for output, read in (("made.csv", pd.read_csv), ("made.parquet", pd.read_parquet)):
+        assert ganlib("translate", "--data", "a.csv", *model, "--output", output)[0] == 0
+        made = read(output)
+        assert list(made.columns) == ["id", "flow", "level", "_synthetic"] and made["_synthetic"].all()
+        assert made["id"].tolist() == list(range(60)) and made["level"].between(0, 8).all()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    loaded = mlflow.pyfunc.load_model("models:/plant/1")
+    assert loaded.metadata.signature.inputs.input_names() == ["flow", "valve"]
+    pd.testing.assert_frame_equal(loaded.predict(a.drop(columns="id")), made[["flow", "level"]], check_dtype=False)
+    refused(ganlib("translate", "--data", "b.parquet", *model, "--output", "x.csv"), 4, "id")
+    refused(ganlib("translate", "--data", "b.parquet", *model[:2], "--output", "x.csv"), 4, "'valve'")
+    refused(ganlib("translate", "--data", "a.csv", *model, "--output", "x.npz"), 2, ".csv, .tsv or .parquet")
 
 
 def test_a_dry_run_says_what_would_be_trained_and_how_pairs_were_found(ganlib, folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ class TableReader:
     - ``schema``: a Schema or a path; inferred if None.
     - ``group``: the column that an inferred schema gives this role.
     - ``for_generation``: read for a generator, so that rows can be restored. Text columns are then not encoded.
+    - ``numeric``: how numbers are then encoded (``TableEncoder``).
 
     After ``select``: ``schema``. After ``fit``: ``encoder``. Raises DataError for data that do not fit the schema.
     """
@@ -41,10 +42,19 @@ class TableReader:
     encoder: TableEncoder
 
     def __init__(
-        self, schema: Schema | str | Path | None = None, group: str | None = None, for_generation: bool = False
+        self,
+        schema: Schema | str | Path | None = None,
+        group: str | None = None,
+        for_generation: bool = False,
+        numeric: Literal["quantile", "standard"] = "quantile",
     ) -> None:
-        self._given, self._group, self.for_generation = schema, group, for_generation
+        self._given, self._group, self.for_generation, self.numeric = schema, group, for_generation, numeric
         self._named = True  # whether the columns have names of their own
+
+    @property
+    def named(self) -> bool:
+        """Whether the columns have names of their own: a frame, not an array."""
+        return self._named
 
     @property
     def spec(self) -> DataSpec:
@@ -95,7 +105,7 @@ class TableReader:
         made = tuple(c for c in self.schema.features if c.kind != "text")
         if not made:
             raise DataError("no column can be generated: every one is text, an identifier or empty")
-        self.encoder = TableEncoder(self.schema.only(made), for_generation=True).fit(examples)
+        self.encoder = TableEncoder(self.schema.only(made), True, self.numeric).fit(examples)
         if all(examples[c.name].nunique(dropna=False) == 1 for c in made):
             raise DataError("every column holds a single value: there is nothing to learn")
         return self

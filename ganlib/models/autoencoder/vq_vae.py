@@ -13,7 +13,8 @@ a random output of the batch.
 Shapes: x ``(n, c, *sides)``; codes on a grid of a quarter of each side.
 Defaults: commitment 0.25, decay 0.99, two strided 4x4 convolutions and two residual blocks, as in the paper (there with
 256 channels, K = 512, Adam 2e-4). Deviations: the prior learns beside the auto-encoder, from codes without gradient,
-which the paper fits afterwards; codes begin at encoder outputs of the first batch.
+which the paper fits afterwards; codes begin at encoder outputs of the first batch. The output is linear, clipped in
+samples: with tanh, training on mostly black images could stay at black ones.
 The score is -log p(x, codes) in nats up to a constant: d · mse / (2 · usual mse), and the prior's -log p(codes).
 
 Use it for: compressing images and series to a few discrete codes, and sampling from their learned prior. Four codes of
@@ -43,7 +44,7 @@ from torch.nn.functional import one_hot
 from ganlib.config import Config, Count, Rate, Share, Weight
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import wide
-from ganlib.nn.architecture import TRANSPOSED, activate_output, check_sides
+from ganlib.nn.architecture import TRANSPOSED, check_sides
 from ganlib.nn.autoregressive import CausalNet
 from ganlib.nn.gaussian import normal_cdf
 from ganlib.nn.layers import CONV, bake
@@ -190,8 +191,8 @@ class VQVAE(Algorithm):
         return self.on_grid(one_hot(index, self.config.codes).to(self.counts.dtype))
 
     def rebuild(self, rows: Tensor) -> Tensor:
-        """Examples from code vectors."""
-        return activate_output(self.spec, self.decoder(self.on_grid(rows)))
+        """Examples from code vectors; pixels are not bounded."""
+        return self.decoder(self.on_grid(rows))
 
     def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's encoder outputs and their codes without gradient; kept while the auto-encoder moves."""
@@ -319,4 +320,5 @@ class VQSampler(Sampler):
         """Generate."""
         found = cast("CausalNet", self.prior).draw(normal_cdf(z))
         vectors = (found.flatten(2).transpose(1, 2) @ self.book).transpose(1, 2).unflatten(2, found.shape[2:])
-        return activate_output(self.spec, self.decoder(vectors))
+        made = self.decoder(vectors)
+        return made.clamp(-1, 1) if self.spec.kind == "image" else made

@@ -33,9 +33,10 @@ Symbols:
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -174,6 +175,22 @@ class FreeEnergy(nn.Module):
         return self.model.machine.free_energy(as_visible(self.model.spec, x))
 
 
+class _Normalised(nn.Module):
+    """``(n, *shape) -> (n,)``: -F - log Z, with log Z as a constant."""
+
+    log_partition: Tensor
+
+    def __init__(self, model: RBM) -> None:
+        super().__init__()
+        self.energy = FreeEnergy(copy.deepcopy(model))
+        with torch.no_grad():
+            self.register_buffer("log_partition", model.machine.log_partition())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-densities of examples."""
+        return -self.energy(x) - self.log_partition
+
+
 def as_visible(spec: DataSpec, x: Tensor) -> Tensor:
     """Examples as visible units ``(n, d)``: pixels as probabilities."""
     flat = wide(x).flatten(1)
@@ -188,6 +205,12 @@ def as_visible(spec: DataSpec, x: Tensor) -> Tensor:
 )
 class RBM(Algorithm):
     """One player, the machine."""
+
+    why_no_density: ClassVar[str] = (
+        f"the partition function of its hidden units is a sum over 2^hidden_units states; set hidden_units to at most "
+        f"{EXACT}, or choose gaussian_mixture"
+    )
+    no_density_of: ClassVar[tuple[str, ...]] = ("image",)  # but probabilities of black and white ones
 
     config: RBMConfig
     chains: Tensor
@@ -250,6 +273,10 @@ class RBM(Algorithm):
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-density in nats, ``(n,)``; raises ConfigError above 15 hidden units."""
         return -self.machine.free_energy(as_visible(self.spec, x)) - self.machine.log_partition()
+
+    def density(self) -> nn.Module:
+        """The log-density with its partition function computed, for export; raises ConfigError as ``log_prob``."""
+        return _Normalised(self).eval()
 
     def scorer(self) -> nn.Module:
         """The free energy, for export."""

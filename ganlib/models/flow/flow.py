@@ -54,6 +54,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import wide
 from ganlib.losses.table import positions
+from ganlib.nn.density import LogDensity
 from ganlib.nn.mlp import MLP
 from ganlib.nn.sampler import Sampler
 from ganlib.registry import register
@@ -63,15 +64,20 @@ _MEMORY = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowConfig(Config):
-    """``flow_steps``: couplings; ``noise``: deviation of the noise on discrete values in training;
-    ``score``: -log p(x), or its distance from the usual one."""
+class LikelihoodConfig(Config):
+    """``flow_steps``: couplings; ``score``: -log p(x), or its distance from the mean over training batches."""
 
     flow_steps: Count = 8
-    hidden: tuple[Count, ...] = (64, 64)
-    noise: Weight = 0.05
     score: Literal["likelihood", "typicality"] = "likelihood"
     learning_rate: Rate = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig(LikelihoodConfig):
+    """``noise``: deviation of the noise on discrete values in training."""
+
+    hidden: tuple[Count, ...] = (64, 64)
+    noise: Weight = 0.05
 
 
 class Layer(nn.Module):
@@ -138,9 +144,13 @@ class Coupling(Layer):
     def __init__(self, dim: int, hidden: tuple[int, ...], affine: bool = True) -> None:
         super().__init__()
         self.first, self.affine = dim // 2, affine
-        self.net = MLP(self.first, hidden, (2 if affine else 1) * (dim - self.first))
+        self.net = self.network(self.first, hidden, (2 if affine else 1) * (dim - self.first))
         nn.init.zeros_(self.net.head.weight)
         nn.init.zeros_(self.net.head.bias)
+
+    def network(self, inputs: int, hidden: tuple[int, ...], outputs: int) -> Any:
+        """The network, whose last layer is ``head``."""
+        return MLP(inputs, hidden, outputs)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first, second = x[:, : self.first], x[:, self.first :]
@@ -161,25 +171,17 @@ class Coupling(Layer):
         return torch.cat([first, (second - shift) * (-log_scale).exp()], 1)
 
 
-class Flow(Algorithm):
-    """One player, trained by maximum likelihood; subclasses define ``build``."""
+class Invertible(Algorithm):
+    """One player of invertible layers, trained by maximum likelihood; subclasses define ``build`` and ``noisy``."""
 
-    config: FlowConfig
+    config: LikelihoodConfig
     usual: Tensor
-    discrete: Tensor
 
-    def __init__(self, spec: DataSpec, config: FlowConfig) -> None:
+    def __init__(self, spec: DataSpec, config: LikelihoodConfig) -> None:
         super().__init__()
-        if spec.dim < 2:
-            raise ConfigError(
-                "a flow needs at least 2 values per row, because a coupling transforms one half given the other"
-            )
         self.spec, self.config = spec, config
         self.layers = nn.ModuleList(self.build())
         self.register_buffer("usual", torch.zeros(()))
-        discrete = torch.ones(spec.dim)
-        discrete[positions(spec.blocks, "number", spec.dim)] = 0
-        self.register_buffer("discrete", discrete)
 
     def build(self) -> Sequence[Layer]:
         """The layers, from data to latent."""
@@ -198,26 +200,22 @@ class Flow(Algorithm):
         return (Phase("flow", self.loss),)
 
     def prepare(self, batch: Batch) -> None:
-        """Data-dependent initialisation from the first batch, layer by layer; what is constant there gets noise."""
-        constant = batch.x.std(0) < self.config.noise
-        self.discrete.copy_(torch.where(constant, torch.ones_like(self.discrete), self.discrete))
+        """Data-dependent initialisation from the first batch, layer by layer."""
         x = self.noisy(batch)
         for layer in cast("Sequence[Layer]", self.layers):
             layer.initialise(x)
             x, _ = layer(x)
 
     def noisy(self, batch: Batch) -> Tensor:
-        """The batch's examples, with noise on flags, one-hots and constants."""
-        if not self.config.noise:
-            return batch.x
-        return batch.x + self.config.noise * self.discrete * batch.randn(self.spec.dim)
+        """The batch's examples, with noise on discrete values."""
+        raise TypeError(f"{type(self).__name__} must define noisy()")
 
     def flow(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(z, log|det dz/dx|)``, shapes ``(n, d)`` and ``(n,)``."""
+        """``(z, log|det dz/dx|)``, shapes ``(n, d)`` and ``(n,)``; d is the number of values of an example."""
         # Rounding accumulates over the layers; in half precision, inverse and likelihood have two correct digits.
         with torch.autocast(x.device.type, enabled=False):
             x = wide(x)
-            total = torch.zeros_like(x[:, 0])
+            total = torch.zeros_like(x.flatten(1)[:, 0])
             for layer in self.layers:
                 x, log_det = layer(x)
                 total = total + log_det
@@ -255,26 +253,59 @@ class Flow(Algorithm):
         model.layers = nn.ModuleList(layer.fixed() for layer in cast("Sequence[Layer]", model.layers))
         return model.eval()
 
+    def density(self) -> nn.Module:
+        """log p(x), for export."""
+        return LogDensity(self.frozen())
+
     def scorer(self) -> nn.Module:
         """-log p(x), or how far it is from usual."""
         return FlowScorer(self.frozen()).eval()
 
-    def sampler(self) -> Sampler:
-        """Noise through the inverse."""
-        return FlowSampler(self.frozen()).eval()
-
 
 class FlowScorer(nn.Module):
-    """The score of rows: ``(n, d) -> (n,)``."""
+    """The score of examples: ``(n, *shape) -> (n,)``."""
 
-    def __init__(self, model: Flow) -> None:
+    def __init__(self, model: Invertible) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score rows."""
+        """Score examples."""
         nll = -self.model.log_prob(x)
         return nll if self.model.config.score == "likelihood" else (nll - self.model.usual).abs()
+
+
+class Flow(Invertible):
+    """Layers of vectors; subclasses define ``build``."""
+
+    config: FlowConfig
+    discrete: Tensor
+
+    def __init__(self, spec: DataSpec, config: FlowConfig) -> None:
+        if spec.dim < 2:
+            raise ConfigError(
+                "a flow needs at least 2 values per row, because a coupling transforms one half given the other"
+            )
+        super().__init__(spec, config)
+        discrete = torch.ones(spec.dim)
+        discrete[positions(spec.blocks, "number", spec.dim)] = 0
+        self.register_buffer("discrete", discrete)
+
+    def prepare(self, batch: Batch) -> None:
+        """Data-dependent initialisation; what is constant in the first batch gets noise."""
+        constant = batch.x.std(0) < self.config.noise
+        self.discrete.copy_(torch.where(constant, torch.ones_like(self.discrete), self.discrete))
+        super().prepare(batch)
+
+    def noisy(self, batch: Batch) -> Tensor:
+        """The batch's examples, with noise on flags, one-hots and constants."""
+        if not self.config.noise:
+            return batch.x
+        return batch.x + self.config.noise * self.discrete * batch.randn(self.spec.dim)
+
+    def sampler(self) -> Sampler:
+        """Noise through the inverse."""
+        return FlowSampler(self.frozen()).eval()
 
 
 class FlowSampler(Sampler):

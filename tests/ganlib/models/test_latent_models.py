@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -110,6 +111,28 @@ def test_the_prior_is_a_distribution_and_draws_from_it():
     assert abs(float(p.sum()) - 1) < 1e-9
     share = torch.bincount((drawn * torch.tensor([9, 3, 1])).sum(1), minlength=27) / 20_000
     assert (share - p).abs().max() < 0.015
+
+
+@pytest.mark.parametrize("grid", [(9,), (4, 5)])
+def test_codes_are_drawn_step_by_step_as_the_whole_network_would(grid):
+    """Each code inverts, at its uniform number, the distribution that one pass over the drawn codes gives it."""
+    torch.manual_seed(0)
+    net, size = CausalNet(5, grid, 8, 3).double(), math.prod(grid)
+    uniform = torch.rand(40, size, dtype=torch.float64)
+    with torch.no_grad():
+        drawn = net.draw(uniform)
+        below = torch.softmax(net(drawn).flatten(2), 1).cumsum(1)[:, :-1]
+    assert drawn.shape == (40, 5, *grid) and torch.equal(drawn.sum(1), torch.ones(40, *grid, dtype=torch.float64))
+    assert torch.equal(drawn.flatten(2).argmax(1), (uniform.unsqueeze(1) > below).sum(1))
+
+
+def test_a_hundred_images_of_codes_take_less_than_a_second():
+    sampler = create("vq_vae", DataSpec.image(1, 28, 28)).sampler()
+    z = torch.randn(100, sampler.latent_dim)
+    with torch.no_grad():
+        began = time.process_time()
+        made = sampler(z)
+    assert made.shape == (100, 1, 28, 28) and time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
