@@ -151,7 +151,8 @@ def blocks():
         chosen[combination(entry, block)] = entry.name
     for entry, block in found:
         task = block.form.split(", ")[0]
-        slow = () if chosen[combination(entry, block)] == entry.name else (pytest.mark.slow,)
+        heavy = entry.name == "glow_images"  # alone in its kind of density
+        slow = () if chosen[combination(entry, block)] == entry.name and not heavy else (pytest.mark.slow,)
         yield pytest.param(block, id=f"{entry.name}-{task}", marks=slow)
 
 
