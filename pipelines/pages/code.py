@@ -190,16 +190,20 @@ def _classifier(entry: Entry, kind: str) -> Block:
 
 
 def _density(entry: Entry) -> Block:
+    flat = entry.toy.spec.kind == "vector"
+    data = "make_moons(2000, noise=0.1, random_state=0)[0]" if flat else "load_digits().images / 8 - 1"
+    spec = "DataSpec.vector(2)" if flat else "DataSpec.image(1, 8, 8)"
     code = _written(
-        ("import torch", "from sklearn.datasets import make_moons"),
+        ("import torch", f"from sklearn.datasets import {'make_moons' if flat else 'load_digits'}"),
         ("import ganlib", _SPEC, _TRAINING),
-        "x = torch.as_tensor(make_moons(2000, noise=0.1, random_state=0)[0], dtype=torch.float32)",
+        f"x = torch.as_tensor({data}, dtype=torch.float32){'' if flat else '[:, None]'}",
         "torch.manual_seed(0)",
-        f'model = ganlib.create("{entry.name}", DataSpec.vector(2))',
+        f'model = ganlib.create("{entry.name}", {spec})',
         'Trainer(TrainerConfig(steps=1000, batch_size=256)).fit(model, {"x": x})',
         "print(model.log_prob(x[:5]))  # nats",
     )
-    return Block("density", "As a density: log-probabilities of examples.", code)
+    form = f"density, {'points' if flat else 'image'}"
+    return Block(form, "As a density: log-probabilities of examples.", code)
 
 
 def _on_toy(entry: Entry) -> Block:

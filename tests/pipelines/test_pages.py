@@ -89,10 +89,17 @@ def named(code):
 
 
 def names_of(entry):
-    """Names in the modules of the model's classes, of its configuration, and of the games."""
+    """Names in the modules of the model's classes and configuration, in what these import, and in the games."""
     classes = (*entry.build.__mro__, *entry.config.__mro__)
-    modules = {cls.__module__ for cls in classes} | {module.__name__ for module in SHARED}
-    return set().union(*(names_in(name) for name in modules if name.startswith("ganlib")))
+    own = {cls.__module__ for cls in classes if cls.__module__.startswith("ganlib")}
+    modules = own.union(*map(imports_of, own)) | {module.__name__ for module in SHARED}
+    return set().union(*map(names_in, modules))
+
+
+@functools.cache
+def imports_of(module):
+    tree = ast.walk(ast.parse(inspect.getsource(sys.modules[module])))
+    return {n.module for n in tree if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("ganlib.")}
 
 
 @functools.cache
@@ -144,7 +151,8 @@ def blocks():
         chosen[combination(entry, block)] = entry.name
     for entry, block in found:
         task = block.form.split(", ")[0]
-        slow = () if chosen[combination(entry, block)] == entry.name else (pytest.mark.slow,)
+        heavy = entry.name == "glow_images"  # alone in its kind of density
+        slow = () if chosen[combination(entry, block)] == entry.name and not heavy else (pytest.mark.slow,)
         yield pytest.param(block, id=f"{entry.name}-{task}", marks=slow)
 
 
