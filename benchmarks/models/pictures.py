@@ -209,7 +209,7 @@ def images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     if can(model, abilities.Samples):
         by_class = model.by_class
         made = samples(model, 20, torch.arange(20) % model.spec.classes) if by_class else samples(model, 20)
-        rows += [(f"generated{', by class' if by_class else ''}", made[:10], None), ("", made[10:], None)]
+        rows += [("made by class" if by_class else "generated", made[:10], None), ("", made[10:], None)]
     rebuilt = _rebuilt(model, held[:10])
     if rebuilt is not None:
         rows.append(("reconstructed", rebuilt, None))
