@@ -52,7 +52,7 @@ class ResNetTranslator(nn.Module):
         for _ in range(halvings):
             layers += then(conv(width, 2 * width, 3, 2, 1), 2 * width)
             width *= 2
-        layers += [_Block(width, dims, options) for _ in range(blocks)]
+        layers += [TranslatorBlock(width, dims, options) for _ in range(blocks)]
         for _ in range(halvings):
             layers += then(wider(width, width // 2, 4, 2, 1), width // 2)
             width //= 2
@@ -64,7 +64,7 @@ class ResNetTranslator(nn.Module):
         return made[(..., *(slice(side) for side in self.sides))]
 
 
-class _Block(nn.Module):
+class TranslatorBlock(nn.Module):
     """x + norm(conv(relu(norm(conv(x)))))."""
 
     def __init__(self, channels: int, dims: int, options: NetOptions) -> None:

@@ -133,11 +133,16 @@ def sampling(case: Case) -> None:
 @law("export")
 def export(case: Case) -> None:
     """The model's exports become ONNX graphs that agree with torch."""
+    from ganlib.export.encoder import encoder_of
     from ganlib.export.network import export_network
 
-    translates = Translates in case.entry.abilities
-    expect(bool(case.entry.exports) or translates, "it exports nothing")
+    translates, encodes = (ability in case.entry.abilities for ability in (Translates, Encodes))
+    expect(bool(case.entry.exports) or translates or encodes, "it exports nothing")
     algorithm = case.make()
+    if encodes and not case.entry.exports:
+        encoder = encoder_of(algorithm)
+        assert encoder is not None
+        export_network(encoder, case.data(rows=2)["x"])
     if translates:
         for translate, examples in _directions(case, case.make().eval()):
             export_network(translate, examples[:2])

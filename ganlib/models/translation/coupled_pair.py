@@ -8,7 +8,8 @@ Paper: Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Ad
 
 Shapes: x ``(n, d)`` from domain A and x_b ``(n, e)`` from domain B, unpaired; e is d unless the DataSpec has ``x_b``.
 Defaults: cycle 10, Adam 2e-4 with beta1 0.5 in the paper. Deviations: MLPs on vectors, a replay pool only if ``replay``
-gives its size (50 in the paper), no identity term.
+gives its size (50 in the paper), no identity term. Without pairs the objective is as low for another bijection than the
+intended one; ``distance`` adds the term of Benaim & Wolf, arXiv 1706.00826, which prefers one that keeps distances.
 
 Use it for: rows of one table to rows of another of the same meaning, both ways, without pairs.
 
@@ -32,6 +33,7 @@ from ganlib.adversarial import Game, GameConfig, Sides, phases
 from ganlib.config import Count, Rate, Share, Weight
 from ganlib.data.fields import Field
 from ganlib.data.spec import DataSpec
+from ganlib.losses.divergence import wide
 from ganlib.nn.architecture import activate_output
 from ganlib.nn.layers import has_batch_norm
 from ganlib.nn.mlp import MLP
@@ -41,11 +43,13 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class CoupledPairConfig(GameConfig):
-    """``cycle`` weighs the reconstruction after a round trip; the rest are both games'."""
+    """``cycle`` weighs the reconstruction after a round trip, ``distance`` the change of distances between examples;
+    the rest are both games'."""
 
     hidden: tuple[Count, ...] = (128, 128)
     objective: str = "least_squares"
     cycle: Weight = 10.0
+    distance: Weight = 0.0
     learning_rate: Rate | None = 2e-4
     betas: tuple[Share, Share] | None = (0.5, 0.999)
 
@@ -60,7 +64,8 @@ class CoupledPairConfig(GameConfig):
 class CoupledPair(Algorithm):
     """Players ``generators`` (both at once) and ``critics``.
 
-    A model of other networks or another distance overrides ``translator``, ``judge`` and ``gap``.
+    A model of other networks or another distance overrides ``translator``, ``judge`` and ``gap``; one whose generators
+    share layers overrides ``build`` and ``generators``.
     """
 
     config: CoupledPairConfig
@@ -69,8 +74,7 @@ class CoupledPair(Algorithm):
         super().__init__()
         self.spec, self.config = spec, config
         self.a, self.b = spec.x, spec.fields.get("x_b", spec.x)
-        self.forward_generator = self.translator(self.a, self.b)
-        self.backward_generator = self.translator(self.b, self.a)
+        into_a, into_b = self.build()
         self.game_a, self.game_b = (
             Game(
                 self.judge(field),
@@ -83,12 +87,22 @@ class CoupledPair(Algorithm):
                 leads=False,
             )
             for field, generator, suffix in (
-                (self.a, self.backward_generator, "_a"),
-                (self.b, self.forward_generator, "_b"),
+                (self.a, into_a, "_a"),
+                (self.b, into_b, "_b"),
             )
         )
 
     # ---------------------------------------------------------------- what it is made of
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        """Build the generators; returns the one into A and the one into B."""
+        self.forward_generator = self.translator(self.a, self.b)
+        self.backward_generator = self.translator(self.b, self.a)
+        return self.backward_generator, self.forward_generator
+
+    def generators(self) -> list[nn.Module]:
+        """The modules of the player ``generators``."""
+        return [self.forward_generator, self.backward_generator]
+
     def translator(self, source: Field, target: Field) -> nn.Module:
         """A generator from one domain to another, with linear outputs."""
         return MLP(source.dim, self.config.hidden, target.dim)
@@ -114,7 +128,7 @@ class CoupledPair(Algorithm):
     def players(self) -> dict[str, list[nn.Module]]:
         """Both generators; both critics."""
         critics = [critic for game in (self.game_a, self.game_b) for critic in game.players().values()]
-        return {"generators": [self.forward_generator, self.backward_generator], "critics": critics}
+        return {"generators": self.generators(), "critics": critics}
 
     def optimisers(self) -> dict[str, Optimiser]:
         """Those of the games."""
@@ -140,12 +154,41 @@ class CoupledPair(Algorithm):
         cycle = self.gap(self.translate_back(fake_b), a) + self.gap(self.translate(fake_a), b)
         games = (self.game_a, Sides(a, fake_a)), (self.game_b, Sides(b, fake_b))
         fooled = [game.generator_loss(batch, sides) for game, sides in games]
-        return fooled[0] | fooled[1] | Losses(weights={"cycle": self.config.cycle}, cycle=cycle)
+        losses = fooled[0] | fooled[1] | Losses(weights={"cycle": self.config.cycle}, cycle=cycle)
+        return losses | self.distance_loss(batch, fake_a, fake_b)
+
+    def distance_loss(self, batch: Batch, fake_a: Tensor, fake_b: Tensor) -> Losses:
+        """The change of distances in both directions; nothing if it has no weight."""
+        if not self.config.distance:
+            return Losses()
+        a, b = batch.x, batch["x_b"]
+        changed = changed_distances(a, fake_b, b) + changed_distances(b, fake_a, a)
+        return Losses(weights={"distance": self.config.distance}, distance=changed)
 
     def couples_batch(self) -> str:
         """What the games couple, or batch norm."""
-        norms = any(map(has_batch_norm, (self.forward_generator, self.game_a, self.game_b)))
-        return self.game_a.couples() or ("batch norm" if norms else "")
+        norms = any(map(has_batch_norm, (*self.generators(), self.game_a, self.game_b)))
+        reasons = {"distances between examples of the batch": self.config.distance > 0, "batch norm": norms}
+        return self.game_a.couples() or next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def changed_distances(x: Tensor, made: Tensor, other: Tensor) -> Tensor:
+    """How much translation changes the distances between neighbours of the batch, in units of their deviations.
+
+    E |(|x_i - x_j| - m) / s - (|F(x_i) - F(x_j)| - m') / s'|, j the row after i. m and s are mean and deviation of the
+    first distances, m' and s' those between examples of ``other``, the domain of ``made``.
+    Source: Benaim & Wolf, One-Sided Unsupervised Domain Mapping, arXiv 1706.00826, equation 6.
+    """
+
+    def gaps(values: Tensor) -> Tensor:
+        return (wide(values) - wide(values).roll(1, 0)).flatten(1).abs().mean(1)
+
+    before, after, usual = gaps(x), gaps(made), gaps(other)
+    first, second = (
+        (own - own_unit.mean()) / own_unit.std(correction=0).clamp(min=1e-6)
+        for own, own_unit in ((before, before), (after, usual))
+    )
+    return (first - second).abs().mean()
 
 
 def within(field: Field, output: Tensor) -> Tensor:
