@@ -57,7 +57,7 @@ def _determinant(name: str, seed: int) -> Figures:
     model, worst = _trained(name, seed), 0.0
     for row in moons(50, seed + 500):
         jacobian = torch.autograd.functional.jacobian(lambda v: model.flow(v[None])[0][0], row)
-        gap = torch.linalg.slogdet(jacobian).logabsdet - model.flow(row[None])[1][0]
+        gap = torch.linalg.slogdet(jacobian).logabsdet - model.flow(row[None])[1][0].detach()
         worst = max(worst, abs(float(gap)))
     return -worst, 0.0
 

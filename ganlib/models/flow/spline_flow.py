@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Le
@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softmax, softplus
 
 from ganlib.config import Count, Rate
-from ganlib.models.flow.flow import ActNorm, Flow, FlowConfig, Layer
+from ganlib.models.flow.flow import ActNorm, Flow, FlowConfig, Layer, Reverse
 from ganlib.models.flow.glow import Rotation
 from ganlib.nn.mlp import MLP
 from ganlib.registry import register
@@ -49,11 +49,13 @@ LEAST = 1e-3  # least width and height, as a share of all, and least slope
 
 @dataclass(frozen=True, kw_only=True)
 class SplineFlowConfig(FlowConfig):
-    """``bins``: pieces of a spline; ``bound``: beyond it values are unchanged."""
+    """``bins``: pieces of a spline; ``bound``: beyond it values are unchanged; ``mixing``: between couplings a
+    ``linear`` map after ActNorm, or the values in ``reverse`` order, which keeps edges along single columns."""
 
     flow_steps: Count = 4
     bins: Annotated[int, Ge(2), Le(128)] = 8
     bound: Rate = 4.0
+    mixing: Literal["linear", "reverse"] = "linear"
 
 
 class RationalSpline:
@@ -145,6 +147,9 @@ class SplineFlow(Flow):
         """The layers."""
         dim, generator = self.spec.dim, torch.Generator().manual_seed(1906)
         steps = range(self.config.flow_steps)
+        if self.config.mixing == "reverse":
+            bent = [layer for _ in steps for layer in (SplineCoupling(dim, self.config), Reverse(dim))]
+            return [ActNorm(dim), *bent]
         return [
             layer for _ in steps for layer in (ActNorm(dim), Rotation(dim, generator), SplineCoupling(dim, self.config))
         ]

@@ -44,9 +44,10 @@ def test_knots_are_met_and_values_beyond_the_bound_unchanged():
     assert torch.equal(bent.forward(far)[0], far) and torch.equal(bent.inverse(far), far)
 
 
-def test_a_perturbed_flow_is_inverted_within_1e_5():
+@pytest.mark.parametrize("mixing", ["linear", "reverse"])
+def test_a_perturbed_flow_is_inverted_within_1e_5(mixing):
     torch.manual_seed(0)
-    model = create("spline_flow", DataSpec.vector(5))
+    model = create("spline_flow", DataSpec.vector(5), mixing=mixing)
     x = torch.randn(300, 5)
     model.prepare(Batch({"x": x}, torch.Generator().manual_seed(0)))
     with torch.no_grad():
