@@ -11,8 +11,8 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
-from benchmarks.models.checks import classes, detectors, estimates, images, latents, mixtures, translation
+from benchmarks.models.checks import classes, detectors, estimates, images, latents, mixtures, structured, translation
 from benchmarks.models.checks.check import Check
 
-_PARTS = (mixtures, estimates, images, classes, latents, detectors, translation)
+_PARTS = (mixtures, estimates, images, classes, latents, detectors, translation, structured)
 CHECKS: dict[str, Check] = {check.name: check for part in _PARTS for check in part.ROWS}
