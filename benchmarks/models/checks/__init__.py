@@ -11,6 +11,7 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from benchmarks.models.checks import (
     classes,
     detectors,
@@ -25,4 +26,10 @@ from benchmarks.models.checks import (
 from benchmarks.models.checks.check import Check
 
 _PARTS = (mixtures, estimates, images, classes, latents, detectors, translation, flows, image_flows)
+=======
+from benchmarks.models.checks import classes, detectors, estimates, images, latents, mixtures, structured, translation
+from benchmarks.models.checks.check import Check
+
+_PARTS = (mixtures, estimates, images, classes, latents, detectors, translation, structured)
+>>>>>>> transb
 CHECKS: dict[str, Check] = {check.name: check for part in _PARTS for check in part.ROWS}

@@ -77,15 +77,19 @@ class Pix2Pix(Algorithm):
         self.spec, self.config = spec, config
         source, target = (spec.need(name, Image, Series) for name in ("x", "x_b"))
         options = NetOptions(width=config.width, norm="batch", dropout=config.dropout)
-        self.generator = UNet(source.shape, target.shape, options)
+        self.generator = self.network(source.shape, target.shape, options)
         critic = PatchCritic(target.shape, source.shape, options, config.layers)
         for net in (self.generator, critic):
             dcgan_weights(net)
         self.game = Game(critic, config, target, generator=self.generator, condition=source.shape)
         self.bounded = isinstance(target, Image)
 
+    def network(self, source: tuple[int, ...], target: tuple[int, ...], options: NetOptions) -> nn.Module:
+        """The generator, with linear outputs; models of other networks override it."""
+        return UNet(source, target, options)
+
     def players(self) -> dict[str, nn.Module]:
-        """The critic and the U-Net."""
+        """The critic and the generator."""
         return self.game.players() | {"generator": self.generator}
 
     def optimisers(self) -> dict[str, Optimiser]:

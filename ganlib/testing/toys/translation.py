@@ -10,9 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganlib.data.spec import DataSpec, Image
+from ganlib.data.spec import Classes, DataSpec, Image
 from ganlib.testing.problems import digits
 from ganlib.testing.toy import Toy
+from ganlib.testing.toys.crowns import crowns, gaps_kept
+from ganlib.testing.toys.figures import copied, figures, posed
+from ganlib.testing.toys.styles import styled, styles
+from ganlib.testing.toys.views import recognised, views
 
 _MODES = 5
 
@@ -204,4 +208,44 @@ TOYS = {
         two_of_five=True,  # the objective is as low for another bijection as for the negative
     ),
     "discogan": replace(_PAIR, config={"learning_rate": 5e-4}),
+    "crown_gan": Toy(
+        data=crowns,
+        spec=DataSpec({"x": Image(3, 16, 16), "x_b": Image(1, 16, 16)}),
+        level=lambda algorithm, seed: gaps_kept(algorithm.eval().translate, seed),
+        at_least=0.3,
+        measure="crowns on height maps: distance of gap histograms saved of the mean crown's",
+        baseline=lambda seed: 0.0,  # the mean crown
+        config={"width": 8, "layers": 1, "learning_rate": 1e-3, "dropout": 0.0},
+        trainer={"steps": 300, "batch_size": 32, "ema": 0.98, "schedule": "cosine"},
+    ),
+    "tp_gan": Toy(
+        data=views,
+        spec=DataSpec({"x": Image(1, 16, 16), "x_b": Image(1, 16, 16), "y": Classes(10)}),
+        level=lambda algorithm, seed: recognised(algorithm.eval().translate, seed),
+        at_least=0.65,
+        measure="digits turned and sheared to upright ones: recognised by the nearest training digit",
+        baseline=lambda seed: recognised(lambda x: x, seed),
+        config={"width": 6, "layers": 1, "learning_rate": 1e-3, "symmetry": 0.0},
+        trainer={"steps": 400, "batch_size": 32, "ema": 0.98, "schedule": "cosine"},
+    ),
+    "pose_warp": Toy(
+        data=lambda seed: {name: values for name, values in figures(seed).items() if name != "mask"},
+        spec=DataSpec({"x": Image(9, 16, 16), "x_b": Image(3, 16, 16)}),
+        level=lambda algorithm, seed: posed(algorithm.eval().translate, seed),
+        at_least=-0.09,
+        measure="stick figures in another pose: minus the mean absolute difference",
+        baseline=copied,
+        config={"width": 8, "layers": 1, "learning_rate": 2e-3, "adversarial": 1.0},
+        trainer={"steps": 150, "batch_size": 32, "ema": 0.98, "schedule": "cosine"},
+    ),
+    "linear_style": Toy(
+        data=styles,
+        spec=DataSpec({"x": Image(3, 16, 16), "x_b": Image(3, 16, 16)}),
+        level=styled,
+        at_least=0.6,
+        measure="digits in the colours of textures: error of colour covariances saved of the content's",
+        baseline=lambda seed: 0.0,  # the content
+        config={"width": 8, "narrow": 16, "learning_rate": 2e-3},
+        trainer={"steps": 300, "batch_size": 32, "ema": 0.98},
+    ),
 }
