@@ -11,8 +11,18 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
-from benchmarks.models.checks import classes, detectors, estimates, images, latents, mixtures, translation
+from benchmarks.models.checks import (
+    classes,
+    detectors,
+    energies,
+    estimates,
+    images,
+    latents,
+    mixtures,
+    posteriors,
+    translation,
+)
 from benchmarks.models.checks.check import Check
 
-_PARTS = (mixtures, estimates, images, classes, latents, detectors, translation)
+_PARTS = (mixtures, estimates, images, classes, latents, posteriors, energies, detectors, translation)
 CHECKS: dict[str, Check] = {check.name: check for part in _PARTS for check in part.ROWS}
