@@ -199,16 +199,16 @@ class DescribedGenerator(Arrays):
         return np.broadcast_to(values, (n, *values.shape)).copy()
 
 
-def is_described(model: Entry, y: Any) -> bool:
+def is_described(model: Entry, y: Any, tabular: bool = False) -> bool:
     """Whether ``y`` holds descriptions, that is attributes ``(n, k)`` or captions, instead of classes.
 
-    Text is a caption for a model without classes (gan_int_cls) and a class for any other. Raises DataError if such a
-    model gets no ``y``.
+    Text is a caption for a model without classes (gan_int_cls) and a class for any other. Rows of tables are described
+    only for such a model. Raises DataError if it gets no ``y``.
     """
     captions = model.takes == ("attributes",)
     if captions and y is None:
         raise DataError(f"model {model.name!r} generates from descriptions: give y, captions or attributes (n, k)")
-    return captions or (np.ndim(y) == 2 and "attributes" in model.takes)
+    return captions or (not tabular and np.ndim(y) == 2 and "attributes" in model.takes)
 
 
 def _attributes(values: Any, width: int) -> Tensor:

@@ -14,10 +14,12 @@ from imblearn.over_sampling.base import BaseOverSampler
 from imblearn.utils import check_target_type
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
+from ganlib.augment.arrays import is_described
 from ganlib.augment.checks import check_labels, reject_sparse, warn_of_collapse
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
+from ganlib.augment.described import DescribedRows, Properties, only_sampled
 from ganlib.augment.generator import GenerationPlan
-from ganlib.augment.labels import Labels
+from ganlib.augment.labels import Labels, free_name
 from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
 from ganlib.augment.strategies import ExampleGenerator, generator_for
@@ -30,7 +32,7 @@ from ganlib.data.values import category_text
 from ganlib.errors import ConfigError, DataError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
 from ganlib.recipe import GENERATION, Training
-from ganlib.registry import entry
+from ganlib.registry import Entry, entry
 from serving.table.relations import Keeper
 
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -66,7 +68,8 @@ class BaseAugmenter(BaseOverSampler):
     A class with a single row is spread around that row with the covariance of the other classes, with a warning; models
     without a class prior repeat it with their own noise. Text columns and identifiers are not generated; they are
     missing in generated rows. For images and series, ``y`` may also hold attributes ``(n, k)`` or captions
-    (gan_int_cls). The sealed artifact contains the generator and the constraints, but not the filters.
+    (gan_int_cls); for tables and ``property_aae``, numeric properties. The sealed artifact contains the generator and
+    the constraints, but not the filters.
 
     Fitted attributes: ``reader_``, ``generator_``, ``algorithm_`` (the first one, if arrays have per-class models),
     ``history_``, ``classes_`` (empty without labels), ``class_counts_``; for tables also ``schema_``, ``encoder_`` and
@@ -156,13 +159,17 @@ class BaseAugmenter(BaseOverSampler):
                 return self._fit(reader, reader.open(table), y)
             self._like_array = not hasattr(table, "columns")
             frame = self._accept(table)
+            if is_described(self._entry, y, tabular=True):
+                self._labels, y = Properties.read(y, frame)
+                self._label = self._labels.names
+                return self._fit(reader, frame, y)
             return self._fit(reader, frame, self._named_labels(y, frame))
 
     def _named_labels(self, y: Any, frame: pd.DataFrame) -> np.ndarray | None:
         """The labels of a table's rows; remembers their type, and a name that no column has."""
         self._labels = Labels.read(y)
         plain, name = self._labels.plain, self._labels.name
-        self._label = _free("label" if name is None or name == "" else name, frame)
+        self._label = free_name("label" if name is None or name == "" else name, frame)
         if y is None:
             return None
         if name is not None and str(name) in frame.columns:
@@ -185,6 +192,8 @@ class BaseAugmenter(BaseOverSampler):
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, bool]:
         if not self._reader_for(X).tabular:
             raise ConfigError("fit_resample() is for tables; with images and series use fit() and sample()")
+        if self._entry.takes == ("attributes",):
+            raise only_sampled(self._entry.name, "fit_resample()")
         labels, binarize = check_target_type(y, indicate_one_vs_all=True)
         if not hasattr(X, "columns"):
             X = check_array(reject_sparse(X), dtype=None, ensure_all_finite=False, estimator=self)
@@ -195,7 +204,7 @@ class BaseAugmenter(BaseOverSampler):
         """The hook that imbalanced-learn's ``fit_resample`` calls."""
         self._labels, self._like_array, self._back = Labels(y), not hasattr(X, "columns"), Back()
         frame = self._accept(X)
-        self._label = _free("label", frame)
+        self._label = free_name("label", frame)
         self._fit(self._reader_for(X), frame, y, resampling=True)
         wanted = np.array([self.sampling_strategy_.get(c, 0) for c in self.classes_], dtype=np.int64)
         made = self._rows.by_class(wanted, seed_of(self.random_state))
@@ -214,16 +223,16 @@ class BaseAugmenter(BaseOverSampler):
         self.reader_, self.algorithm_, self.history_ = reader, generator.algorithm, generator.history
         classes = generator.classes
         self.classes_, self.conditions_, self.class_counts_ = classes.values, list(classes.texts), classes.counts
-        self.label_ = None if y is None else str(self._label)
+        several = ", ".join(self._label) if isinstance(self._label, list) else str(self._label)
+        self.label_ = None if y is None else several
         warn_of_collapse(*generator.probe(examples, plan.seed))
         return self
 
     def _reader_for(self, X: Any) -> Reader:
-        reads = entry(self.model or self.default_model).modalities
-        return reader_for(X, self.modality, reads, schema=self.schema, for_generation=True)
+        return reader_for(X, self.modality, self._entry.modalities, schema=self.schema, for_generation=True)
 
     def _plan(self, reader: Reader, resampling: bool = False) -> GenerationPlan:
-        model = entry(self.model or self.default_model)
+        model = self._entry
         if "augmenter" not in model.tasks or reader.modality not in model.modalities:
             raise ConfigError(
                 f"model {model.name!r} does not generate {reader.plural}; `ganlib models --task augmenter` lists what "
@@ -303,6 +312,8 @@ class BaseAugmenter(BaseOverSampler):
     def _augment_by_class(
         self, real: pd.DataFrame, label: str, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
     ) -> pd.DataFrame:
+        if self._entry.takes == ("attributes",):
+            raise only_sampled(self._entry.name, "augment()")
         if label not in real.columns:
             raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
         known = real[label].notna().to_numpy()
@@ -335,7 +346,13 @@ class BaseAugmenter(BaseOverSampler):
 
     # ---------------------------------------------------------------- what was fitted
     @property
+    def _entry(self) -> Entry:
+        return entry(self.model or self.default_model)
+
+    @property
     def _rows(self) -> RowGenerator:
+        if isinstance(self.generator_, DescribedRows):
+            raise only_sampled(self._entry.name, "this")
         return cast("RowGenerator", self.generator_)
 
     @property
@@ -378,10 +395,3 @@ class BaseAugmenter(BaseOverSampler):
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
         return frame
-
-
-def _free(name: Any, frame: pd.DataFrame) -> Any:
-    """A name for a new column; the given one unless the frame has it."""
-    while str(name) in frame.columns:
-        name = f"{name}_"
-    return name

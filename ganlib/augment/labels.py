@@ -52,6 +52,13 @@ class Labels:
         return series.to_frame() if self.column else series
 
 
+def free_name(name: Any, frame: pd.DataFrame) -> Any:
+    """A name for a new column; the given one unless the frame has it."""
+    while str(name) in frame.columns:
+        name = f"{name}_"
+    return name
+
+
 def _as_table(series: Any) -> Any:
     """A series of another library as a table of one column."""
     import narwhals as nw

@@ -1,4 +1,4 @@
-"""How data of a kind are generated: rows of tables, arrays by class, arrays by description."""
+"""How data of a kind are generated: rows of tables or arrays, by class or by description."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from ganlib.augment.arrays import ArrayGenerator, DescribedGenerator, is_described
 from ganlib.augment.classes import Classes
+from ganlib.augment.described import DescribedRows
 from ganlib.augment.generator import GenerationPlan
 from ganlib.augment.rows import RowGenerator
 from ganlib.data.readers import Reader, TableReader
@@ -37,6 +38,7 @@ class ExampleGenerator(Protocol):
 def generator_for(reader: Reader, examples: Any, y: Any, plan: GenerationPlan) -> ExampleGenerator:
     """Train the generator of this kind of data on opened examples, with labels or descriptions ``y`` or None."""
     if reader.tabular:
-        return RowGenerator(cast("TableReader", reader), examples, y, plan)
+        rows = DescribedRows if is_described(plan.model, y, tabular=True) else RowGenerator
+        return rows(cast("TableReader", reader), examples, y, plan)
     kind = DescribedGenerator if is_described(plan.model, y) else ArrayGenerator
     return kind(reader, examples, y, plan)

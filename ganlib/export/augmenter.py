@@ -87,6 +87,7 @@ class _Reference:
 
 def seal_augmenter(estimator: Any) -> Sealed:
     """Build the graph, check it against torch, and generate golden rows. Raises ParityError, ConfigError."""
+    constraints = _constraints(estimator)
     reference = _Reference(estimator)
     encoder = reference.encoder
     check_names(encoder.columns(), RESERVED)
@@ -113,7 +114,7 @@ def seal_augmenter(estimator: Any) -> Sealed:
         "latent_dim": reference.latent_dim,
         "conditions": reference.conditions,
         "golden": _golden(session, reference),
-        **_constraints(estimator),
+        **constraints,
     }
     return Sealed("augmenter", model, network.exporter, parity, metadata)
 

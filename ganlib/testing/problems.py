@@ -140,3 +140,29 @@ def digit_captions(images: Tensor, y: Tensor, seed: int) -> list[str]:
         digit_caption(digit, ("thin", "plain", "thick")[level], which)
         for digit, level, which in zip(y.tolist(), third.tolist(), template, strict=True)
     ]
+
+
+def rule_bits(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows ``(n, 64)`` of flags that obey 16 rules, and a property float32 ``(n, 1)``, standardised.
+
+    48 flags come from thresholds of four factors, of which the first raises all flags. Flag 48 + i is (flag 3i and
+    flag 3i + 1). The property is ``rule_property``.
+    """
+    fixed = np.random.default_rng(2016)
+    weights, thresholds = fixed.standard_normal((4, 48)), 0.5 * fixed.standard_normal(48)
+    weights[0] = np.abs(weights[0])
+    rng = np.random.default_rng(seed)
+    free = rng.standard_normal((n, 4)) @ weights + 0.5 * rng.standard_normal((n, 48)) > thresholds
+    bits = np.concatenate([free, free[:, :48:3] & free[:, 1:48:3]], 1)
+    x = torch.tensor(bits, dtype=torch.float32)
+    return x, rule_property(x)
+
+
+def rule_property(bits: Tensor) -> Tensor:
+    """The property of ``rule_bits`` rows, ``(n, 1)``: how many pairs 3i, 3i + 1 are both set, standardised."""
+    return ((bits[:, :48:3] * bits[:, 1:48:3]).sum(1, keepdim=True) - 3.4) / 2.7
+
+
+def rules_kept(bits: Tensor) -> float:
+    """Share of the rules of ``rule_bits`` that rows obey, from 0 to 1."""
+    return float((bits[:, 48:] == bits[:, :48:3] * bits[:, 1:48:3]).float().mean())

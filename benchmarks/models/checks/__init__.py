@@ -11,25 +11,14 @@ A new check is one row in one of these files.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from benchmarks.models.checks import (
-    classes,
-    detectors,
-    estimates,
-    flows,
-    image_flows,
-    images,
-    latents,
-    mixtures,
-    translation,
+    classes, detectors, energies, estimates, flows, image_flows, images, latents, mixtures, posteriors,
+    structured, translation,
 )  # fmt: skip
 from benchmarks.models.checks.check import Check
 
-_PARTS = (mixtures, estimates, images, classes, latents, detectors, translation, flows, image_flows)
-=======
-from benchmarks.models.checks import classes, detectors, estimates, images, latents, mixtures, structured, translation
-from benchmarks.models.checks.check import Check
-
-_PARTS = (mixtures, estimates, images, classes, latents, detectors, translation, structured)
->>>>>>> transb
+_PARTS = (
+    mixtures, estimates, images, classes, latents, detectors, translation, flows, image_flows, structured,
+    posteriors, energies,
+)  # fmt: skip
 CHECKS: dict[str, Check] = {check.name: check for part in _PARTS for check in part.ROWS}

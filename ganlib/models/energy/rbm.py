@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -75,6 +76,31 @@ def visible_blocks(spec: DataSpec) -> tuple[Block, ...]:
     return tuple(Block(f"x{i}", kind, i) for i in range(spec.dim))
 
 
+Map = Callable[[Tensor], Tensor]
+
+
+def by_kind(blocks: tuple[Block, ...], values: Tensor, flag: Map, category: Map, number: Map) -> Tensor:
+    """Map the columns of ``values (n, d, ...)`` by the kind of their units, each category separately."""
+    parts = []
+    for kind, run in runs(blocks):
+        if kind == "category":
+            parts += [category(values[:, block.slice]) for block in run]
+        else:
+            parts.append((number if kind == "number" else flag)(values[:, run[0].start : run[-1].stop]))
+    return torch.cat(parts, 1)
+
+
+def draw_visible(blocks: tuple[Block, ...], logits: Tensor, u: Tensor) -> Tensor:
+    """Visible units with these means or logits, from uniform ``u``, all ``(n, d)``."""
+    return by_kind(
+        blocks,
+        torch.stack([logits, u.clamp(1e-6, 1 - 1e-6)], 2),
+        lambda t: (t[..., 1] < torch.sigmoid(t[..., 0])).to(t.dtype),
+        lambda t: one_hot((t[..., 0] - (-t[..., 1].log()).log()).argmax(1), t.shape[1]).to(t.dtype),
+        lambda t: t[..., 0] + math.sqrt(2) * torch.erfinv(2 * t[..., 1] - 1),
+    )
+
+
 class Machine(nn.Module):
     """The parameters of an RBM of these visible units, and its conditional distributions."""
 
@@ -94,8 +120,12 @@ class Machine(nn.Module):
         """F of visible units ``(n, d)``: ``(n,)``."""
         with torch.autocast(v.device.type, enabled=False):
             v = wide(v)
-            quadratic = 0.5 * (v - self.visible).square() * self.gaussian - v * self.visible * (1 - self.gaussian)
-            return quadratic.sum(1) - softplus(self.hidden + v @ self.weight).sum(1)
+            return self.visible_energy(v) - softplus(self.hidden + v @ self.weight).sum(1)
+
+    def visible_energy(self, v: Tensor) -> Tensor:
+        """A(v), the energy of visible units alone, ``(n,)``."""
+        quadratic = 0.5 * (v - self.visible).square() * self.gaussian - v * self.visible * (1 - self.gaussian)
+        return quadratic.sum(1)
 
     def hidden_given(self, v: Tensor) -> Tensor:
         """p(h = 1 | v), ``(n, hidden_units)``."""
@@ -112,35 +142,25 @@ class Machine(nn.Module):
         matched = 0.5 * (v - field).square() * self.gaussian - v * field * (1 - self.gaussian)
         return matched.sum(1) + normaliser.sum(1)
 
-    def _by_kind(self, values: Tensor, flag: object, category: object, number: object = lambda v: v) -> Tensor:
-        parts = []
-        for kind, run in runs(self.blocks):
-            if kind == "category":
-                parts += [category(values[:, block.slice]) for block in run]  # type: ignore[operator]
-            else:
-                part = values[:, run[0].start : run[-1].stop]
-                parts.append((number if kind == "number" else flag)(part))  # type: ignore[operator]
-        return torch.cat(parts, 1)
+    def _by_kind(self, values: Tensor, flag: Map, category: Map, number: Map = lambda v: v) -> Tensor:
+        return by_kind(self.blocks, values, flag, category, number)
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, batch: Batch, steps: int) -> Tensor:
         """Visible units after this number of Gibbs steps."""
         for _ in range(steps):
             p = self.hidden_given(v)
-            h = (_uniform(p, batch) < p).to(v.dtype)
-            logits = self.visible + h @ self.weight.T
-            u = _uniform(v, batch).clamp(1e-6, 1 - 1e-6)
-            shaken = torch.where(self.gaussian > 0, math.sqrt(2) * torch.erfinv(2 * u - 1), -(-u.log()).log())
-            v = self._by_kind(
-                torch.stack([logits, shaken, u], 2),
-                lambda t: (t[..., 2] < torch.sigmoid(t[..., 0])).to(t.dtype),
-                lambda t: one_hot((t[..., 0] + t[..., 1]).argmax(1), t.shape[1]).to(t.dtype),
-                lambda t: t[..., 0] + t[..., 1],
-            )
+            h = (uniform_like(p, batch) < p).to(v.dtype)
+            v = draw_visible(self.blocks, self.visible + h @ self.weight.T, uniform_like(v, batch))
         return v
 
     def log_partition(self) -> Tensor:
         """log Z, a scalar; raises ConfigError above 15 hidden units."""
+        h = self.hidden_states()
+        return torch.logsumexp(h @ self.hidden + self.log_mass(h), 0)
+
+    def hidden_states(self) -> Tensor:
+        """All states of the hidden units ``(2^units, units)``; raises ConfigError above 15 of them."""
         units = len(self.hidden)
         if units > EXACT:
             raise ConfigError(
@@ -148,18 +168,21 @@ class Machine(nn.Module):
                 f"{EXACT} hidden_units, or compare free energies"
             )
         states = (torch.arange(2**units, device=self.weight.device)[:, None] >> torch.arange(units)) & 1
-        h = states.to(self.weight.dtype)
+        return states.to(self.weight.dtype)
+
+    def log_mass(self, h: Tensor) -> Tensor:
+        """Log of the sum or integral of exp(v · W h - A(v)) over all v, ``(n,)``."""
         field = h @ self.weight.T
-        parts = self._by_kind(
+        return self._by_kind(
             torch.stack([field, self.visible + field], 2),
             lambda t: softplus(t[..., 1]),
             lambda t: torch.logsumexp(t[..., 1], 1, keepdim=True),
             lambda t: 0.5 * (t[..., 1].square() - (t[..., 1] - t[..., 0]).square()) + 0.5 * math.log(2 * math.pi),
-        )
-        return torch.logsumexp(h @ self.hidden + parts.sum(1), 0)
+        ).sum(1)
 
 
-def _uniform(like: Tensor, batch: Batch) -> Tensor:
+def uniform_like(like: Tensor, batch: Batch) -> Tensor:
+    """Uniform noise of the shape of a tensor, from the run's generator."""
     return torch.rand(like.shape, generator=batch.generator, device=like.device)
 
 

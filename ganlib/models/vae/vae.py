@@ -123,7 +123,11 @@ class VAEScorer(nn.Module):
 
         Half the squared error in standard deviations for numbers, -log p for flags and categories.
         """
-        output, log_variance = self.vae.decode(self.vae.posterior(x)[0])
+        return self.parts(x, self.vae.posterior(x)[0])
+
+    def parts(self, x: Tensor, z: Tensor) -> Tensor:
+        """The same for given codes ``(n, latent_dim)``."""
+        output, log_variance = self.vae.decode(z)
         log_variance = log_variance.expand_as(x)
         parts = []
         for kind, part in kinds(self.vae.spec.blocks, x.shape[1]):

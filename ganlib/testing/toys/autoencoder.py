@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from ganlib.data.spec import DataSpec
+from ganlib.data.spec import Block, DataSpec, Vector
 from ganlib.models.gan.semi_supervised import with_labels
-from ganlib.testing.problems import ring
+from ganlib.testing.problems import ring, rule_bits, rule_property
+from ganlib.testing.toy import Toy
 from ganlib.testing.toys.images import ENERGY
 from ganlib.testing.toys.points import RING
 from ganlib.testing.toys.tables import FACTOR
@@ -39,6 +40,18 @@ def _named(algorithm: Any, seed: int) -> float:
     return float((algorithm.classify(x) == mode % 2).float().mean())
 
 
+BITS = DataSpec({"x": Vector(64, tuple(Block(f"b{i}", "binary", i) for i in range(64))), "c": Vector(1)})
+
+
+@torch.no_grad()
+def _steered(algorithm: Any, seed: int) -> float:
+    """Correlation of the requested property with that of generated rows."""
+    wanted, sampler = rule_bits(1000, seed + 1000)[1], algorithm.sampler()
+    z = torch.randn(1000, sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
+    found = rule_property(sampler(z, wanted))
+    return float(torch.corrcoef(torch.cat([wanted, found], 1).T)[0, 1])
+
+
 TOYS = {
     "autoencoder": _DETECTOR,
     "denoising_autoencoder": _DETECTOR,
@@ -61,6 +74,15 @@ TOYS = {
         baseline=lambda seed: 0.15,
         config={"latent_dim": 1, "clusters": 8, "hidden": (64, 64), "critic_hidden": (64, 64)},
         trainer={"steps": 1200, "batch_size": 128},
+    ),
+    "property_aae": Toy(
+        data=lambda seed: dict(zip(("x", "c"), rule_bits(2000, seed), strict=True)),
+        spec=BITS,
+        level=_steered,
+        at_least=0.6,
+        measure="64 flags under 16 rules: correlation of requested and generated property",
+        baseline=lambda seed: 0.0,
+        trainer={"steps": 600, "batch_size": 64, "ema": 0.99},
     ),
     "vq_vae": replace(
         ENERGY,

@@ -1,6 +1,7 @@
 """Boltzmann machines: the exact partition function, conditionals, chains; the bound of a deep belief network."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -94,3 +95,103 @@ def test_layers_are_trained_in_turn():
         assert len(plan) == stages and sum(stage.steps for stage in plan) == 90
     with pytest.raises(ConfigError, match="at least one"):
         create("dbn", DataSpec.vector(4), hidden=())
+
+
+@torch.no_grad()
+def test_dbm_density_adds_up_to_one_and_agrees_with_the_sum_over_all_hidden_states():
+    model = random_machine("dbm", DataSpec.image(1, 2, 2), hidden=(3, 4))
+    images = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=4))).view(-1, 1, 2, 2)
+    assert float(model.log_prob(images).exp().sum()) == pytest.approx(1, abs=1e-4)
+    v = (images.flatten(1) + 1) / 2
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=7)))
+    energies = torch.stack([model.energy(v, *h.expand(16, -1).split((3, 4), 1)) for h in states], 1)
+    by_hand = torch.logsumexp(-energies, 1)
+    assert torch.allclose(model.log_prob(images), by_hand - torch.logsumexp(by_hand, 0), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_score_of_a_dbm_bounds_its_free_energy_closely_and_falls_with_mean_field_steps():
+    gaps = []
+    for steps in (1, 50):
+        model = random_machine("dbm", DataSpec.image(1, 2, 2), hidden=(3, 4), mean_field_steps=steps)
+        images = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=4))).view(-1, 1, 2, 2)
+        gap = model.score(images) + model.log_prob(images) + model.log_partition()
+        assert (gap > -1e-4).all()
+        gaps.append(float(gap.mean()))
+    assert gaps[1] <= gaps[0] + 1e-5 and gaps[1] < 0.5
+
+
+@torch.no_grad()
+def test_chains_of_a_dbm_come_to_its_exact_distribution():
+    model = random_machine("dbm", DataSpec.image(1, 1, 3), hidden=(3, 2), chain_count=20_000, gibbs_steps=40)
+    batch = Batch({"x": torch.zeros(1, 1, 1, 3)}, torch.Generator().manual_seed(0))
+    v, first, top = model._walk(batch)
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    found = (v[:, None] == states).all(2).float().mean(0)
+    assert torch.allclose(found, model.log_prob((2 * states - 1).view(-1, 1, 1, 3)).exp(), atol=0.015)
+    assert torch.equal(model.chain_visible, v) and torch.equal(model.chain_top, top) and first.shape == (20_000, 3)
+
+
+def test_a_dbm_is_trained_layer_by_layer_and_then_together():
+    plan = create("dbm", DataSpec.vector(4), hidden=(5, 3)).stages(90)
+    assert [stage.phases[0].players for stage in plan] == [("layer0",), ("layer1",), ("layer0", "layer1")]
+    assert [stage.steps for stage in plan] == [30, 30, 30]
+    with pytest.raises(ConfigError, match="must be a list of 2"):
+        create("dbm", DataSpec.vector(4), hidden=(5, 3, 2))
+    assert not can(create("dbm", DataSpec.vector(4), hidden=(16, 3)), HasDensity)
+
+
+def random_helmholtz(spec=None, **options):
+    return random_machine("helmholtz", spec or DataSpec.image(1, 1, 3), hidden=(3, 2), **options)
+
+
+def exact_helmholtz(model, images):
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=5)))
+    h = [part.unsqueeze(0).expand(len(images), -1, -1) for part in states.split((3, 2), 1)]
+    v = ((images.flatten(1) + 1) / 2).unsqueeze(1)
+    return torch.logsumexp(model.log_generation(v, h), 1), model.log_recognition(v, h)
+
+
+@torch.no_grad()
+def test_the_helmholtz_bound_comes_to_the_exact_likelihood_from_below():
+    model = random_helmholtz()
+    for parameter in model.parameters():
+        parameter.mul_(0.5)  # so that few weights dominate
+    images = 2 * torch.tensor(list(itertools.product((0.0, 1.0), repeat=3))).view(-1, 1, 1, 3) - 1
+    exact, recognition = exact_helmholtz(model, images)
+    assert exact.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    assert torch.allclose(recognition.exp().sum(1), torch.ones(8), atol=1e-4)
+    noise = torch.rand(8, 40_000, 5, generator=torch.Generator().manual_seed(0))
+    weights = model.log_weights(images, noise)
+    assert torch.allclose(torch.logsumexp(weights, 1) - math.log(40_000), exact, atol=0.05)
+    means = [model.bound(images, noise[:, i : i + 5]).mean() for i in range(0, 4000, 5)]
+    single = weights.mean()
+    assert single < sum(means) / len(means) < exact.mean()
+
+
+@torch.no_grad()
+def test_dreams_and_samples_of_a_helmholtz_machine_follow_its_distribution():
+    table = DataSpec.table(tuple(Block(f"b{i}", "binary", i) for i in range(3)))
+    model = random_helmholtz(table)
+    states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
+    exact = exact_helmholtz(model, 2 * states - 1)[0].exp()
+    dreams = model.dream(Batch({"x": torch.zeros(20_000, 3)}, torch.Generator().manual_seed(0)))[0]
+    sampler = model.sampler()
+    made = sampler(torch.randn(20_000, sampler.latent_dim, generator=torch.Generator().manual_seed(1)))
+    for rows in (dreams, made):
+        assert torch.allclose((rows[:, None] == states).all(2).float().mean(0), exact, atol=0.015)
+
+
+def test_wake_trains_the_generative_net_and_sleep_the_recognition_net():
+    model = create("helmholtz", DataSpec.image(1, 2, 2), hidden=(3, 2))
+    batch = Batch({"x": torch.rand(8, 1, 2, 2) * 2 - 1}, torch.Generator().manual_seed(0))
+    for loss, player, other in (
+        (model.wake_loss, "generative", "recognition"),
+        (model.sleep_loss, "recognition", "generative"),
+    ):
+        total = loss(batch).total
+        own, foreign = model.parameters_of(player), model.parameters_of(other)
+        found = torch.autograd.grad(total, own + foreign, allow_unused=True)
+        assert all(g is not None for g in found[: len(own)]) and all(g is None for g in found[len(own) :])
+    with pytest.raises(ConfigError, match="at least one"):
+        create("helmholtz", DataSpec.vector(4), hidden=())
