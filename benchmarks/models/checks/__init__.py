@@ -12,8 +12,18 @@ A new check is one row in one of these files.
 from __future__ import annotations
 
 from benchmarks.models.checks import (
-    classes, detectors, energies, estimates, flows, image_flows, images, latents, mixtures, posteriors,
-    structured, translation,
+    classes,
+    detectors,
+    energies,
+    estimates,
+    flows,
+    image_flows,
+    images,
+    latents,
+    mixtures,
+    posteriors,
+    structured,
+    translation,
 )  # fmt: skip
 from benchmarks.models.checks.check import Check
 
