@@ -73,7 +73,7 @@ def blocks_of(entry: Entry) -> list[Block]:
         "detector": _detector, "augmenter": _augmenter, "translator": _translator, "classifier": _classifier,
     }  # fmt: skip
     blocks = [make(entry, kind) for task, make in makers.items() if task in entry.tasks]
-    return blocks + ([_density(entry)] if HasDensity in entry.abilities else [])
+    return blocks + ([_density(entry, kind)] if HasDensity in entry.abilities else [])
 
 
 def kind_of(entry: Entry) -> str:
@@ -190,13 +190,18 @@ def _classifier(entry: Entry, kind: str) -> Block:
     return Block("classifier", "As a classifier: train from few labels, classify.", code)
 
 
-def _density(entry: Entry) -> Block:
+def _density(entry: Entry, kind: str) -> Block:
+    source, spec = "make_moons", "DataSpec.vector(2)"
+    lines = ["x = torch.as_tensor(make_moons(2000, noise=0.1, random_state=0)[0], dtype=torch.float32)"]
+    if kind == "image":
+        source, spec = "load_digits", "DataSpec.image(1, 8, 8)"
+        lines = ["x = torch.as_tensor(load_digits().images, dtype=torch.float32).unsqueeze(1) / 8 - 1  # -1 to 1"]
     code = _written(
-        ("import torch", "from sklearn.datasets import make_moons"),
+        ("import torch", f"from sklearn.datasets import {source}"),
         ("import ganlib", _SPEC, _TRAINING),
-        "x = torch.as_tensor(make_moons(2000, noise=0.1, random_state=0)[0], dtype=torch.float32)",
+        *lines,
         "torch.manual_seed(0)",
-        f'model = ganlib.create("{entry.name}", DataSpec.vector(2))',
+        f'model = ganlib.create("{entry.name}", {spec})',
         'Trainer(TrainerConfig(steps=1000, batch_size=256)).fit(model, {"x": x})',
         "print(model.log_prob(x[:5]))  # nats",
     )

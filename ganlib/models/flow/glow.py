@@ -15,8 +15,8 @@ flags and one-hots, and the score, as in ``flow``.
 Use it for: exact densities of tables and points whose columns should be mixed freely: its linear maps learn which
 values change which, where `realnvp` only reverses their order.
 
-Not for: images: the paper's model is convolutional, this one is for vectors; use `glow_images`. Hundreds of columns: each
-step holds a dense matrix; use `realnvp`. Anomalies more likely than usual rows: ``score="typicality"``.
+Not for: images: the paper's model is convolutional, this one is for vectors; use `glow_images`. Hundreds of columns:
+each step holds a dense matrix; use `realnvp`. Anomalies more likely than usual rows: ``score="typicality"``.
 
 Symbols:
     ActNorm            ActNorm
