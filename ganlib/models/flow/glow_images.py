@@ -21,7 +21,7 @@ shades, and the density of x + u bounds the probability of the pixels (Theis et 
 ``bits`` gives that bound in bits a dimension.
 Shapes: x ``(n, c, h, w)`` with even sides; z ``(n, c · h · w)``.
 Defaults: Adam 1e-3; the paper's networks (3x3, 1x1, 3x3, the last one zero at first) of width 32, where the paper has
-512, with 8 steps at each of two scales (the authors' code: 32 steps at each of three for 32 x 32 images).
+512, with 4 steps at each of two scales (the authors' code: 32 steps at each of three for 32 x 32 images).
 Deviations: coupling scales are bounded by tanh, as in ``flow``, where the authors' code has a sigmoid; no ActNorm
 within the networks; Adam, not Adamax, without a warm-up. The number of scales falls to what the sides allow.
 The score is -log p(x) without noise; ``score="typicality"`` is its distance from the mean over training batches.
@@ -36,7 +36,6 @@ Symbols:
     x + u              GlowImages.noisy
     f, log |det|       Invertible.flow
     inverse of f       Invertible.inverse
-    P, L, U, s         Mix.order, Mix.lower, Mix.upper, Mix.log_size
     one scale          Scale
     log P(x)           GlowImages.bits
 """
@@ -65,8 +64,10 @@ _MEMORY = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class GlowImagesConfig(LikelihoodConfig):
-    """``scales``: at most so many; ``width``: channels of the couplings; ``shades``: values a pixel can have."""
+    """``flow_steps``: steps at each scale; ``scales``: at most so many; ``width``: channels of the couplings;
+    ``shades``: values a pixel can have."""
 
+    flow_steps: Count = 4
     scales: Count = 2
     width: Count = 32
     shades: Count = 256
