@@ -110,7 +110,7 @@ def _parts(estimator: Any) -> Sealed:
         parts = seal_density(estimator)
         facts = {"model": _model_card(estimator)}
         if reader is not None and reader.tabular:
-            facts["schema"] = _public_schema(reader.encoder).to_dict()
+            facts["schema"] = public_schema(reader.encoder).to_dict()
         return replace(parts, metadata={**parts.metadata, **facts})
     if reader is not None and not reader.tabular:
         if not hasattr(estimator, "calibration_"):
