@@ -33,7 +33,9 @@ class TwoPaths(nn.Module):
         self.resize, self.quarter = Resize(source[1:], target[1:]), (height // 2, width // 2)
         features = options.width
         self.whole = UNet((source[0], *target[1:]), (features, *target[1:]), options)
-        self.parts = nn.ModuleList(UNet((source[0], *self.quarter), (features, *self.quarter), options) for _ in range(4))
+        self.parts = nn.ModuleList(
+            UNet((source[0], *self.quarter), (features, *self.quarter), options) for _ in range(4)
+        )
         self.part_head = nn.Conv2d(features, target[0], 1)
         self.join = nn.Conv2d(2 * features + target[0], features, 3, padding=1)
         self.head = nn.Conv2d(features, target[0], 3, padding=1)
