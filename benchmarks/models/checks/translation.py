@@ -7,6 +7,9 @@ of 0.5 (seed 1: .54). The recorded setting adds the term that keeps distances (B
 weight 1: .98, .98, .05. UNIT, on the same data, finds the negative in all three seeds.
 
 SRGAN's digits are read better than bicubic ones, and less well than those of the smallest squared error.
+
+DANN gained little from MNIST to digits on photographs of 16 x 16 pixels in 800 steps (one seed, held-out training
+images): .785 against .731 at half contrast; nothing at full contrast, with three norms and with exchanged domains.
 """
 
 from __future__ import annotations
