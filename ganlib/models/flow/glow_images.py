@@ -29,8 +29,8 @@ The score is -log p(x) without noise; ``score="typicality"`` is its distance fro
 Use it for: exact likelihoods of images, in bits a dimension, and samples from the same model; small images of 8 to 32
 pixels a side on a CPU.
 
-Not for: detection by ``score="likelihood"`` alone: constant and smooth images off the distribution can be more likely
-than the training images. Set ``score="typicality"``, or use `ganomaly`. Sharp generated images: use `dcgan`.
+Not for: detection by ``score="likelihood"`` where anomalies are simpler than normal images, as a digit 1 among other
+digits: they are more likely. Set ``score="typicality"``, or use `gaussian_mixture`. Sharp images: use `dcgan`.
 
 Symbols:
     x + u              GlowImages.noisy
