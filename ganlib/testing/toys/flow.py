@@ -71,7 +71,7 @@ TOYS = {
         at_least=-2.85,
         measure="8x8 digits: held-out bits a dimension, negative",
         baseline=lambda seed: -gaussian_bits(digits(seed)[0], digits(seed, "test")[0], seed),
-        config={"flow_steps": 2, "width": 16, "shades": 17},
-        trainer={"steps": 250, "batch_size": 64, "ema": 0.98},
+        config={"flow_steps": 2, "width": 16, "shades": 17, "learning_rate": 2e-3},
+        trainer={"steps": 500, "batch_size": 64, "ema": 0.98},
     ),
 }
