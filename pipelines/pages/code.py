@@ -175,6 +175,8 @@ _SPEC = "from ganlib.data.spec import DataSpec"
 
 
 def _classifier(entry: Entry, kind: str) -> Block:
+    if "x_b" in entry.toy.data(0):
+        return _adapted(entry)
     code = _written(
         ("import torch", "from sklearn.datasets import load_digits"),
         ("import ganlib", _SPEC, "from ganlib.models.gan.semi_supervised import with_labels", _TRAINING),
@@ -187,6 +189,23 @@ def _classifier(entry: Entry, kind: str) -> Block:
         "print((model.classify(x[100:]) == y[100:]).float().mean())  # accuracy",
     )
     return Block("classifier", "As a classifier: train from few labels, classify.", code)
+
+
+def _adapted(entry: Entry) -> Block:
+    code = _written(
+        ("import numpy as np", "import torch", "from sklearn.datasets import make_moons"),
+        ("import ganlib", _SPEC, f"from {entry.build.__module__} import with_target", _TRAINING),
+        "x, y = make_moons(1000, noise=0.1, random_state=0)",
+        "cosine, sine = np.cos(0.6), np.sin(0.6)",
+        "turned, hidden = x[500:] @ [[cosine, sine], [-sine, cosine]], torch.as_tensor(y[500:])  # 35 degrees",
+        "x, x_b = (torch.as_tensor(v, dtype=torch.float32) for v in (x[:500], turned))",
+        "torch.manual_seed(0)",
+        f'model = ganlib.create("{entry.name}", DataSpec.vector(2, classes=2))',
+        "data = with_target(x, torch.as_tensor(y[:500]), x_b)  # labels of the first domain alone",
+        "Trainer(TrainerConfig(steps=1000, batch_size=64)).fit(model, data)",
+        "print((model.eval().classify(x_b) == hidden).float().mean())  # accuracy in the second domain",
+    )
+    return Block("classifier", "As a classifier of a domain without labels: train, classify.", code)
 
 
 def _density(entry: Entry) -> Block:

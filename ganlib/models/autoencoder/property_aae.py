@@ -54,7 +54,8 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 @dataclass(frozen=True, kw_only=True)
 class PropertyAAEConfig(GameConfig):
     """``property``: weight of the squared error of the properties; ``norm``: none, batch or layer; ``conditional``:
-    whether the critic gets the properties; ``networks``, ``hidden`` and ``width`` as in GANConfig."""
+    whether the critic gets the properties; ``prior``: a row of ``models.autoencoder.priors``; ``critic_hidden``: widths
+    of the critic's hidden layers."""
 
     latent_dim: Count = 4
     networks: str = "auto"

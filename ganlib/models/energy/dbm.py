@@ -25,7 +25,7 @@ units explain each other away.
 Not for: short trainings, in which ``rbm`` reaches the same likelihood sooner, and fast scoring, for which ``dbn`` needs
 one pass instead of ten.
 Symbols:
-    W1, W2   ``layers[0].weight``, ``layers[1].weight``
+    W1, W2   ``layers``
     d        ``middle``
     m1, m2   ``mean_field``
     chains   ``chain_visible``, ``chain_top``

@@ -20,8 +20,8 @@ Deviations: the sleep phase minimises KL(p || q), not the bound, as in the paper
 Use it for: a baseline on binary data, and a generator of binary tables or images whose codes are binary.
 Not for: the best likelihood, which ``iwae`` reaches, or numbers, whose fixed variance ``vae`` learns.
 Symbols:
-    p(h_l|h_{l+1})   ``down[l]``, with ``top`` as the biases of p(h_L)
-    q(h_{l+1}|h_l)   ``up[l]``
+    p(h_l|h_{l+1})   ``down``; ``top``, the biases of the top layer
+    q(h_{l+1}|h_l)   ``up``
     wake, sleep      ``wake_loss``, ``sleep_loss``
     log p - log q    ``log_weights``
 """

@@ -23,9 +23,9 @@ from pairs of conditions and finished designs.
 Not for: image pairs without such a constraint; use ``pix2pix``. It does not guarantee a least gap: check the result.
 
 Symbols:
-    G         ``generator``, a U-Net
+    G         ``generator``
     D         ``game.critic``, of patches beside their conditions
-    o         ``batch.x[:, opposing]``
+    o         channel ``opposing`` of ``x``
     h         ``ganlib.losses.histogram.soft_histogram``
     W         ``ganlib.losses.histogram.histogram_distance``
 """

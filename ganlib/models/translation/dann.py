@@ -58,8 +58,9 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class DANNConfig(GameConfig):
-    """``hidden``, ``width``, ``networks``, ``norm`` and ``dropout`` are of the feature extractor; ``label_hidden`` and
-    ``critic_hidden`` are the hidden layers of the label predictor and of the critic."""
+    """``norm``: normalisation of the feature extractor, none, batch, layer or instance; ``label_hidden`` and
+    ``critic_hidden``: widths of the hidden layers of the label predictor and of the critic; ``rise``: how fast the
+    weight of the game rises."""
 
     objective: Literal["gan_saturating", "gan"] = "gan_saturating"
     networks: str = "auto"

@@ -28,12 +28,12 @@ Not for: images without joints (``pix2pix``), or views that hide most of a figur
 up.
 
 Symbols:
-    M_k       ``masks(x)``, background first
+    M_k       ``masks``, background first
     T_k       ``ganlib.nn.warp.similarity`` of ``ganlib.nn.warp.peaks``
-    W_k       ``moved(x)``
+    W_k       ``moved``
     F, M      ``generator.painter``
     B         ``generator.filler``
-    G         ``generator.layers(x)``, with M
+    G         ``generator.layers``, with M
     D         ``game.critic``
 """
 

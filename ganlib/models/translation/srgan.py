@@ -58,7 +58,8 @@ _LEAST = 8  # of a large side: the critic and phi halve it
 @dataclass(frozen=True, kw_only=True)
 class SRGANConfig(GameConfig):
     """``blocks`` and ``width`` are the generator's; ``critic_width`` and ``feature_width`` the channels of the first
-    layers of critic and feature network. ``squared_error``: the share of the steps spent on the first loss."""
+    layers of critic and feature network. ``squared_error``: the share of the steps spent on the first loss.
+    ``content``: weight of the distance of features."""
 
     blocks: Count = 16
     width: Count = 64

@@ -54,7 +54,8 @@ from ganlib.training.algorithm import Batch, Losses
 class UNITConfig(CoupledPairConfig):
     """``blocks``: residual blocks of each encoder and decoder, ``shared`` of them common to both domains; ``halvings``
     of the sides; ``width``: channels of all first layers; ``layers`` and ``scales`` of the critics. ``hidden`` is not
-    read."""
+    read. ``reconstruction``: weight of the auto-encoders' error; ``kl``, ``kl_cycle``: weights of the mean square of
+    codes, and of codes of translations."""
 
     reconstruction: Weight = 10.0
     kl: Weight = 0.01

@@ -54,7 +54,8 @@ from ganlib.training.algorithm import Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class AVBConfig(VAEConfig):
-    """``noise_dim``: noise of the encoder; ``adaptive``: adaptive contrast; ``critic_steps``: updates of T per step."""
+    """``noise_dim``: noise of the encoder; ``adaptive``: adaptive contrast; ``critic_steps``: updates of T per step;
+    ``critic_hidden``: widths of its hidden layers."""
 
     noise_dim: Count = 16
     adaptive: bool = False
