@@ -1,7 +1,7 @@
 """Batch scoring: every input row exactly once, whatever happens, and one clear message for whatever goes wrong."""
 
-import gzip
 import contextlib
+import gzip
 import json
 import signal
 import subprocess
