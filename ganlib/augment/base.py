@@ -80,6 +80,8 @@ class BaseAugmenter(BaseOverSampler):
     _parameter_constraints = {"sampling_strategy": BaseOverSampler._parameter_constraints["sampling_strategy"]}
     default_model: str = ""
     model: str | None = None
+    _labels: Any  # Labels or Properties
+    _label: Any  # a column's name, or those of properties
     _defaults: Mapping[str, Mapping[str, Any]] = {}  # options of the model, by kind of data
     algorithm_: Any
     reader_: Reader
@@ -159,16 +161,16 @@ class BaseAugmenter(BaseOverSampler):
                 return self._fit(reader, reader.open(table), y)
             self._like_array = not hasattr(table, "columns")
             frame = self._accept(table)
-            if is_described(self._entry, y, tabular=True):
-                self._labels, y = Properties.read(y, frame)
-                self._label = self._labels.names
+            if "table" in self._entry.modalities and is_described(self._entry, y, tabular=True):
+                properties, y = Properties.read(y, frame)
+                self._labels, self._label = properties, properties.names
                 return self._fit(reader, frame, y)
             return self._fit(reader, frame, self._named_labels(y, frame))
 
     def _named_labels(self, y: Any, frame: pd.DataFrame) -> np.ndarray | None:
         """The labels of a table's rows; remembers their type, and a name that no column has."""
-        self._labels = Labels.read(y)
-        plain, name = self._labels.plain, self._labels.name
+        labelled = self._labels = Labels.read(y)
+        plain, name = labelled.plain, labelled.name
         self._label = free_name("label" if name is None or name == "" else name, frame)
         if y is None:
             return None

@@ -28,7 +28,7 @@ assert folder.classes == tuple("0123456789") and (few.classify(x[100:]) == label
 @pytest.mark.trained
 def test_the_page_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "generators.md").read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 12
+    assert len(blocks) == 14
     script = tmp_path / "generators.py"
     script.write_text("import torch\ntorch.set_num_threads(1)\n" + "\n".join(blocks) + CHECKS)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)

@@ -79,8 +79,8 @@ def test_schema_and_configuration_are_read(kept):
 
     folder, _ = kept
     assert [c.name for c in Schema.load(folder / "schema.yaml").features] == ["amount", "count", "flag", "kind", "when"]
-    # Its file states the patience that a detector has where none is stated now.
-    wanted = Settings().training.model_copy(update={"patience": 12})
+    # Its file states the patience and the batch size that a detector has where none is stated now.
+    wanted = Settings().training.model_copy(update={"patience": 12, "batch_size": 128})
     assert load_settings(folder / "config.yaml").training == wanted
 
 

@@ -136,7 +136,7 @@ SECRET = "hunter2secret"
 PLACES = [
     "data.path", "data.schema_file", "registry.tracking_uri", "registry.artifacts", "registry.cache", "registry.gates",
     "score.model", "score.input", "score.output", "stream.model", "stream.input", "stream.output", "augment.model",
-    "augment.output",
+    "augment.output", "translate.model", "translate.output",
 ]  # fmt: skip
 VERBS = {
     "registry": (("config", "show"), ("config", "show", "--json"), ("doctor",), ("promote", "demo")),
@@ -144,6 +144,7 @@ VERBS = {
     "score": (("score",),),
     "stream": (("stream",),),
     "augment": (("augment",),),
+    "translate": (("translate",),),
 }
 
 
@@ -160,7 +161,7 @@ def test_the_places_are_all_settings_that_may_hold_a_url():
     texts = {f"{section}.{key}" for section, values in Settings().to_json().items() for key in values}
     words = ("path", "file", "uri", "artifacts", "cache", "gates", "input", "output")
     named = {key for key in texts if key.split(".")[1] in words or key.endswith(("_file", "_uri"))}
-    assert named | {"score.model", "stream.model", "augment.model"} == set(PLACES)
+    assert named | {f"{section}.model" for section in ("score", "stream", "augment", "translate")} == set(PLACES)
 
 
 @pytest.mark.parametrize("place", PLACES)

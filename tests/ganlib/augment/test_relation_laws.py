@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relation_cases import CASES, ROWS
+from relation_cases import CASES, ROWS, rng_of, sensors, whole
 
 from ganlib.augment.constraints import check_written, keeper_of
 from ganlib.data.constraints import Combination, Line, Order, Sum, fields_of, table_of
