@@ -7,6 +7,7 @@ import pytest
 import typer
 from pipeline_data import sensor_table
 
+from ganlib import as_translator, seal
 from pipelines.cli import app
 
 # One call of each verb that takes --json, in an order in which each finds what it needs.
@@ -24,6 +25,7 @@ CALLS = {
     "promote": ("demo",),
     "history": ("demo",),
     "export": ("--model", "models:/demo@champion", "--output", "out.onnx"),
+    "translate": ("--model", "turned.onnx", "--data", "new.csv", "--output", "turned.csv"),
     "score": ("--model", "models:/demo@champion", "--input", "new.csv", "--output", "scores"),
     "verify": ("scores",),
     "stream": ("--model", "models:/demo@champion", "--input", "new.jsonl", "--output", "s.db"),
@@ -51,11 +53,13 @@ def test_stdout_is_one_json_value(ganlib, home, template, kind, request, monkeyp
     sensor_table(120).to_csv("data.csv", index=False)
     rows = sensor_table(20).drop(columns=["fault"]).assign(operator="ann")
     rows.to_csv("new.csv", index=False)
+    plain = rows.drop(columns=["operator"])
+    seal(as_translator("discogan", steps=2).fit(plain, plain), "turned.onnx")
     (home / "new.jsonl").write_text(rows.to_json(orient="records", lines=True, date_format="iso"))
     if kind == "server":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("server"))
     # They speak to no registry, or as register does.
-    local = {"models", "data describe", "config show", "augment", "train"}
+    local = {"models", "data describe", "config show", "augment", "train", "translate"}
     for verb, arguments in CALLS.items():
         if kind == "server" and verb in local:
             continue
