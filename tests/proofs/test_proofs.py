@@ -51,6 +51,7 @@ def test_it_passes_every_law_of_its_abilities(model):
     check_model(model, laws - {"level"})
 
 
+@pytest.mark.rounding
 @pytest.mark.trained
 @pytest.mark.timeout(600)
 def test_it_reaches_its_level(model):

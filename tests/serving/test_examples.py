@@ -114,7 +114,8 @@ def kinds():
     """Each detector once in the fast lane: by images, or by series if it reads no images."""
     images = detecting("image")
     again = [pytest.param(n, "series", marks=pytest.mark.slow if n in images else ()) for n in detecting("series")]
-    return [(name, "image") for name in images] + again
+    heavy = {"glow_images"}  # half a minute
+    return [pytest.param(n, "image", marks=pytest.mark.slow if n in heavy else ()) for n in images] + again
 
 
 @pytest.mark.parametrize(("name", "kind"), kinds())
