@@ -97,6 +97,17 @@ _ROWS = (
         0.5,
     ),
     Metric(
+        "c2st_auroc",
+        "held-out AUROC of a classifier of real and fake",
+        0.0,
+        1.0,
+        "nearer",
+        "Lopez-Paz and Oquab, 1610.06545, 2017",
+        "two_sample.two_sample_auroc",
+        "",
+        0.5,
+    ),
+    Metric(
         "mmd",
         "squared kernel distance of two samples, unbiased",
         -2.0,

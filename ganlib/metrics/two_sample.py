@@ -112,11 +112,8 @@ def classifier_two_sample(
     """
     from scipy.stats import binomtest
 
-    a, b = as_pair(("real", "fake"), real, fake, least=10)
-    rng = np.random.default_rng(random_state)
-    size = min(len(a), len(b))
-    a, b = a[rng.permutation(len(a))[:size]], b[rng.permutation(len(b))[:size]]
-    half = size // 2
+    a, b = _equal_parts(real, fake, random_state)
+    size, half = len(a), len(a) // 2
     learner = _discriminator(model, 2 * half, random_state)
     with warnings.catch_warnings():
         # The method uses a fixed number of epochs, so not converging is not an error.
@@ -135,18 +132,18 @@ def two_sample_auroc(
     """Held-out AUROC of a classifier of real against fake: 0.5 is indistinguishable, 1 trivially fake.
 
     ``real`` and ``fake`` are as for ``classifier_two_sample``, and ``model`` too. The mean over the ``folds`` of a
-    stratified cross-validation. Unlike accuracy, it does not depend on where the classifier draws its line. Raises
+    stratified cross-validation. Unlike accuracy, it does not depend on where the classifier draws its line.
+
+    Source: the test of Lopez-Paz and Oquab, 1610.06545, with the area under the ROC curve as the statistic. Raises
     DataError for fewer than 10 samples a side, mismatched or non-finite values; ConfigError for an unknown model.
     """
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
-    a, b = as_pair(("real", "fake"), real, fake, least=10)
-    rng = np.random.default_rng(random_state)
-    size = min(len(a), len(b))
-    x = np.concatenate([a[rng.permutation(len(a))[:size]], b[rng.permutation(len(b))[:size]]])
-    y = np.repeat([0, 1], size)
-    splits = StratifiedKFold(min(as_count("folds", folds), size), shuffle=True, random_state=random_state).split(x, y)
+    parts = _equal_parts(real, fake, random_state)
+    x, y = np.concatenate(parts), np.repeat([0, 1], len(parts[0]))
+    folds = min(as_count("folds", folds), len(parts[0]))
+    splits = StratifiedKFold(folds, shuffle=True, random_state=random_state).split(x, y)
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not converging is no error, as above
@@ -154,6 +151,16 @@ def two_sample_auroc(
             learner = _discriminator(model, len(fit), random_state).fit(x[fit], y[fit])
             found.append(roc_auc_score(y[held], learner.predict_proba(x[held])[:, 1]))
     return float(np.mean(found))
+
+
+def _equal_parts(
+    real: np.ndarray | Tensor, fake: np.ndarray | Tensor, random_state: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As many rows of both, in random order, so that chance is 0.5."""
+    a, b = as_pair(("real", "fake"), real, fake, least=10)
+    rng = np.random.default_rng(random_state)
+    size = min(len(a), len(b))
+    return a[rng.permutation(len(a))[:size]], b[rng.permutation(len(b))[:size]]
 
 
 def _discriminator(model: str, rows: int, random_state: int) -> Any:

@@ -211,21 +211,15 @@ def density(case: Case) -> None:
     expect(abs(mass - 1) < 0.02, f"it integrates to {mass:.4g}")
 
 
-def measured(case: Case, seed: int) -> tuple[float, float]:
-    """The level that training with this seed reaches on the toy, and that of the trivial answer."""
-    toy, algorithm = case.toy, case.make(seed)
-    Trainer(TrainerConfig(**{"random_state": seed, "device": "cpu", **toy.trainer})).fit(algorithm, toy.data(seed))
-    return toy.level(algorithm, seed), toy.baseline(seed)
-
-
 @law("level", long=True)
 def level(case: Case) -> str:
     """The worst of three seeds (or two of five) reaches the toy's level, and the trivial answer does not."""
     toy, levels, baselines = case.toy, list[float](), list[float]()
     for seed in range(5 if toy.two_of_five else 3):
-        reached, trivial = measured(case, seed)
-        levels.append(reached)
-        baselines.append(trivial)
+        algorithm = case.make(seed)
+        Trainer(TrainerConfig(**{"random_state": seed, "device": "cpu", **toy.trainer})).fit(algorithm, toy.data(seed))
+        levels.append(toy.level(algorithm, seed))
+        baselines.append(toy.baseline(seed))
         if toy.two_of_five and sum(value >= toy.at_least for value in levels) == 2:
             break
     note = f"{toy.measure}: {levels} (needs {toy.at_least}; baseline {baselines})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,30 @@ from pipelines.pages.tables import checks_page, objectives_page
 if TYPE_CHECKING:
     from ganlib.registry import Entry
 
+_WIDTH = 120
 __all__ = ["index_page", "model_page", "pages", "write_pages"]
 
 
 def pages(found: list[Entry]) -> dict[str, str]:
     """The text of every page, by its path within docs/."""
     own = {f"models/{entry.name}.md": model_page(entry) for entry in found}
-    return {"models.md": index_page(found), "objectives.md": objectives_page(), "checks.md": checks_page(), **own}
+    made = {"models.md": index_page(found), "objectives.md": objectives_page(), "checks.md": checks_page(), **own}
+    return {name: _wrapped(text) for name, text in made.items()}
+
+
+def _wrapped(text: str) -> str:
+    """Lines of prose and of lists at most 120 characters long; tables, pictures and code stay."""
+    lines, code = list[str](), False
+    for line in text.split("\n"):
+        code ^= line.startswith("```")
+        if code or len(line) <= _WIDTH or line.startswith(("|", "!", "#", "```")):
+            lines.append(line)
+        else:
+            inner = "  " if line.startswith("- ") else ""
+            lines += textwrap.wrap(
+                line, _WIDTH, subsequent_indent=inner, break_long_words=False, break_on_hyphens=False
+            )
+    return "\n".join(lines)
 
 
 def write_pages(found: list[Entry], folder: Path) -> int:

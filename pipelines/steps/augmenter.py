@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.card import card
 from pipelines.classes import LEAST_CLASS, learnable_classes
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
@@ -19,7 +18,7 @@ from pipelines.job import Job
 from pipelines.registry import Registry, check_name
 from pipelines.results import AugmenterData, AugmenterDetails, AugmenterRows, FittedAugmenter, Preview, Trained
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, model_for, new_job
+from pipelines.steps.common import Runner, enter, model_for, new_job
 from serving.wording import counted
 
 if TYPE_CHECKING:
@@ -149,20 +148,14 @@ def register_augmenter(folder: str) -> Trained:
         logged = log_augmenter(registry, run.info.run_id, artifact, job, data, done)
         tags = artifact_tags(artifact) | {"privacy": privacy}
         tags = texts(tags | {f"macro_auprc_{k}": v for k, v in done.lift.items()})
-        text = card(artifact, job.name, tags, run.info.run_id, ["curves.png"])
-        registry.describe(logged, text)
-        version = registry.register(job.name, logged, tags, text)
-    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+        entered = enter(registry, job, artifact, logged, tags, ["curves.png"])
     return Trained(
-        name=job.name,
-        version=version.version,
-        run_id=run.info.run_id,
+        **entered,
         model=done.model,
         measure="macro AUPRC on held-out real rows",
         rule=f"classes of column {job.settings.data.label}",
         validation={},
         test=done.lift,
-        artifact=str(kept.path),
         sha256=done.sha256,
         alpha_min=None,
         extra=AugmenterDetails(privacy=privacy, rows=data.rows, classes=data.classes),

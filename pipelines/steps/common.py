@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.card import card
 from pipelines.errors import UsageError
 from pipelines.job import Job
 from pipelines.named import entry_of
-from pipelines.registry import Registry
+from pipelines.registry import Logged, Registry
 from pipelines.schemas import with_schema
 from pipelines.settings import Settings, load_settings, with_date
 
 if TYPE_CHECKING:
     from ganlib.registry import Entry
+    from serving.artifact import Artifact
 
 Report = Callable[[str], None]
 
@@ -48,6 +50,17 @@ def settings_of(
     given = {"data.path": None if data is None else str(data), "data.label": label, "data.normal": normal}
     given["data.date"] = date
     return load_settings(config, dict(overrides or {}) | given | {"model.name": model})
+
+
+def enter(
+    registry: Registry, job: Job, artifact: Artifact, logged: Logged, tags: Mapping[str, str], pictures: Iterable[str]
+) -> dict[str, Any]:
+    """Register a logged model with its tags and card, as a challenger; returns what ``Trained`` says of the version."""
+    text = card(artifact, job.name, tags, logged.run_id, pictures)
+    registry.describe(logged, text)
+    version = registry.register(job.name, logged, tags, text).version
+    kept = registry.resolve(f"models:/{job.name}/{version}")
+    return {"name": job.name, "version": version, "run_id": logged.run_id, "artifact": str(kept.path)}
 
 
 @contextmanager

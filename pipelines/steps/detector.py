@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.card import PICTURES, card
+from pipelines.card import PICTURES
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
 from pipelines.figures import (
@@ -26,7 +26,7 @@ from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, 
 from pipelines.rows import read_labels, split_for_detection
 from pipelines.schemas import print_findings
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, model_for, new_job
+from pipelines.steps.common import Runner, enter, model_for, new_job
 from serving.wording import counted
 
 if TYPE_CHECKING:
@@ -193,20 +193,14 @@ def register(folder: str) -> Trained:
         # Log figures after the model: MLflow would attach all figures of the run to it, other candidates' too.
         logged = registry.log_model(file)
         log_training(registry, logged, artifact, job, data, choice, candidates)
-        text = card(artifact, job.name, tags, run.info.run_id, PICTURES)
-        registry.describe(logged, text)
-        version = registry.register(job.name, logged, tags, text)
-    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+        entered = enter(registry, job, artifact, logged, tags, PICTURES)
     return Trained(
-        name=job.name,
-        version=version.version,
-        run_id=run.info.run_id,
+        **entered,
         model=choice.best,
         measure=choice.measure,
         rule=data.rule,
         validation={**choice.values, **choice.baselines},
         test=best.test,
-        artifact=str(kept.path),
         sha256=best.sha256,
         alpha_min=best.alpha_min,
         extra=DetectorDetails(

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.card import card
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
 from pipelines.job import Job
@@ -22,7 +21,7 @@ from pipelines.readers.pairs import pairs_of
 from pipelines.registry import Registry, check_name
 from pipelines.results import FittedTranslator, Preview, Trained, TranslatorData, TranslatorDetails, TranslatorRows
 from pipelines.settings import Settings
-from pipelines.steps.common import Runner, model_for, new_job
+from pipelines.steps.common import Runner, enter, model_for, new_job
 from serving.wording import counted
 
 TEST_SHARE = 0.25
@@ -183,20 +182,14 @@ def register_translator(folder: str) -> Trained:
     with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
         logged = log_translator(registry, run.info.run_id, artifact, job, data, done)
         tags = texts(artifact_tags(artifact) | dict(logged.facts) | _tags(done) | {"privacy": privacy})
-        text = card(artifact, job.name, tags, run.info.run_id, ["curves.png"])
-        registry.describe(logged, text)
-        version = registry.register(job.name, logged, tags, text)
-    kept = registry.resolve(f"models:/{job.name}/{version.version}")
+        entered = enter(registry, job, artifact, logged, tags, ["curves.png"])
     return Trained(
-        name=job.name,
-        version=version.version,
-        run_id=run.info.run_id,
+        **entered,
         model=done.model,
         measure=f"{done.measure}, held-out {'pairs' if data.pairs else 'examples'} (lower is better)",
         rule=f"pairs {data.pairs}" if data.pairs else "no pairs",
         validation={},
         test=done.figures,
-        artifact=str(kept.path),
         sha256=done.sha256,
         alpha_min=None,
         extra=TranslatorDetails(

@@ -7,25 +7,20 @@ import pytest
 import torch
 
 from ganlib.registry import LAWS, entries
-from ganlib.registry import entry as by_name
 from ganlib.testing import laws_of
-from ganlib.testing.law import Case
 from ganlib.testing.laws import ALL
-from ganlib.testing.laws_use import measured
 
 torch.set_num_threads(1)
 NAMES = {e.name for e in entries()}
-# The fast lane measures one model a family: its namesake, one named here, else its first; its level with one seed,
-# density and export as in the full lane. All are exported by tests/ganlib/export as well.
+# One model a family is measured on every submission, its namesake, one named here, else its first: its density and
+# export by the fast lane, its level by the rounding lane. All are exported by tests/ganlib/export as well.
 CHOSEN = {"anomaly": "ganomaly", "energy": "rbm"}
 REPRESENTATIVES = {
     CHOSEN.get(e.family, e.family if e.family in NAMES else e.name)
     for e in {e.family: e for e in reversed(entries())}.values()
 }
 # Alone in their families, and most of a minute each: in the full lane.
-LONG = {"gail", "coupled_pair", "glow"}
-# Rows of the objectives' table share the class of gan: the fast lane checks of each what an objective can break.
-OF_OBJECTIVES = {"gradients", "updates", "bfloat16", "seed", "resume"}
+LONG = {"gail", "coupled_pair"}
 UNBENDING = {"scoring", "sampling", "resume", "save"}
 
 
@@ -38,10 +33,10 @@ def marks(entry, law):
         found.append(pytest.mark.exact)
     if law.long:
         found += [pytest.mark.trained, pytest.mark.timeout(600)]
-    again = entry.name != "gan" and entry.build is by_name("gan").build and law.name not in OF_OBJECTIVES
-    measured_once = law.name in ("export", "density") and entry.name not in REPRESENTATIVES - LONG
-    if law.name == "level" or measured_once or again:
+    if law.name in ("level", "export", "density") and entry.name not in REPRESENTATIVES - LONG:
         found.append(pytest.mark.slow)
+    if law.name == "level":
+        found.append(pytest.mark.rounding)
     return found
 
 
@@ -56,15 +51,6 @@ def params():
 def test_law(law, entry):
     if note := law(entry):
         print(f"{entry.name}: {note}")
-
-
-@pytest.mark.rounding
-@pytest.mark.trained
-@pytest.mark.parametrize("name", sorted(REPRESENTATIVES - LONG))
-def test_one_seed_reaches_the_level(name):
-    case = Case(by_name(name))
-    reached, trivial = measured(case, 0)
-    assert trivial < case.toy.at_least <= reached, f"{case.toy.measure}: {reached}, trivial answer {trivial}"
 
 
 def test_every_law_has_a_name_of_its_own_and_a_line_of_text():

@@ -41,3 +41,11 @@ def refused(result, code, *words):
     for word in words:
         assert word in errors[0], (word, errors[0])
     return errors[0]
+
+
+def tiles(count, seed=0):
+    """Grey images of 8 x 8 bytes with a bright bar at one of eight heights."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 40, (count, 8, 8), dtype=np.uint8)
+    images[np.arange(count), rng.integers(0, 8, count)] += 180
+    return images

@@ -240,7 +240,8 @@ def test_a_label_of_one_value_warns_and_trains(ganlib, home):
 # ---------------------------------------------------------------- configuration
 def test_config_writes_describes_and_resolves(ganlib, home, monkeypatch):
     assert ganlib("config", "init", "job.yaml")[0] == 0
-    assert yaml.safe_load(Path("job.yaml").read_text())["score"]["max_bad_share"] == 0.1
+    written = yaml.safe_load(Path("job.yaml").read_text())
+    assert written["training"]["batch_size"] is None and written["score"]["max_bad_share"] == 0.1
     refused(ganlib("config", "init", "job.yaml"), 2, "--force")
     assert json.loads(ganlib("config", "schema")[1])["properties"]["augment"]
     Path("job.yaml").write_text("training: {epochs: 3}\nregistry: {token: 'env:TOKEN'}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline_data import refused
+from pipeline_data import refused, tiles
 
 from ganlib.errors import DataError
 from pipelines.privacy import check_examples, near_copies
@@ -18,14 +18,6 @@ from serving.artifact import golden_feeds, load_artifact
 Image = pytest.importorskip("PIL.Image")
 RNG = np.random.default_rng(0)
 FAST = ("--steps", "30", "--alpha", "0.1")
-
-
-def tiles(count, seed=0):
-    """Grey images of 8 x 8 bytes with a bright bar at one of eight heights."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 40, (count, 8, 8), dtype=np.uint8)
-    images[np.arange(count), rng.integers(0, 8, count)] += 180
-    return images
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline_data import refused
+from pipeline_data import refused, tiles
 
 from pipelines.errors import UsageError
 from pipelines.gates import judge
@@ -18,14 +18,6 @@ from pipelines.sections import DataSettings
 
 Image = pytest.importorskip("PIL.Image")
 SMALL = "model: {name: cyclegan, options: {width: 4, blocks: 1, halvings: 1, layers: 1}}\ntraining: {batch_size: 8}\n"
-
-
-def tiles(count, seed=0):
-    """Grey images of 8 x 8 bytes with a bright bar at one of eight heights."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 40, (count, 8, 8), dtype=np.uint8)
-    images[np.arange(count), rng.integers(0, 8, count)] += 180
-    return images
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ def test_the_online_rule_keeps_its_rate_and_finds_clear_anomalies(rate):
 
 @pytest.mark.parametrize("law", [stats.lognorm(1.0), stats.t(2), stats.expon()], ids=lambda v: v.dist.name)
 def test_normal_rows_alone_are_selected_no_more_often_than_the_rate(law, monkeypatch):
-    """Every selection is false here, so the rate of runs that select is the false discovery rate; with p-values of the
-    fitted tail it is far above."""
+    """Every selection is false here, so the share of runs that select is the false discovery rate; with p-values of the
+    fitted tail it is above the rate for heavy tails."""
     monkeypatch.setattr("ganlib.calibrate.tail._BOOTSTRAPS", 19)
     rate, runs, rng = 0.1, 300, np.random.default_rng(3)
     batch, stream, naive = 0, 0, 0

@@ -33,16 +33,21 @@ Symbols:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from ganlib.config import Count, Number, Weight, Whole
+from ganlib.config import Count, Weight, Whole
 from ganlib.data.spec import DataSpec, Image
 from ganlib.errors import ConfigError
 from ganlib.losses.histogram import histogram_distance, soft_histogram
 from ganlib.models.translation.pix2pix import Pix2Pix, Pix2PixConfig
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses
+
+# Surfaces lie in [-1, 1], so no gap is wider than 2.
+Gap = Annotated[float, Ge(-2), Le(2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +57,8 @@ class CrownGANConfig(Pix2PixConfig):
 
     histogram: Weight = 300.0
     opposing: Whole = 1
-    least_gap: Number = -1.0
-    most_gap: Number = 2.0
+    least_gap: Gap = -1.0
+    most_gap: Gap = 2.0
     bins: Count = 64
 
 

@@ -21,10 +21,10 @@ Adam 1e-4 with beta1 0.9, batches of 16; ``content`` is 6e-3, its rescaling of V
 Deviations: phi, see above; the stages share one budget of steps (a tenth for phi, ``squared_error`` of the rest for the
 first loss) instead of a million steps and two rates; the critic is this library's strided trunk with batch norm.
 
-Use it for: enlarging images or series of one kind, from pairs of both resolutions, if they should look sharp or be read
-by a model that was trained on sharp ones.
-Not for: measuring, since its detail is invented: the squared error alone (``adversarial=0, content=0``) has the smaller
-error; pairs of one size, for which ``pix2pix`` is.
+Use it for: enlarging images or series of one kind, from pairs of both resolutions, if they should look sharp.
+Not for: measuring or recognising, since its detail is invented: a classifier read .89 of its digits, and .91 of those
+of the squared error alone (``adversarial=0, content=0``), which also has the smaller error; pairs of one size, for
+which ``pix2pix`` is.
 
 Symbols:
     G     ``SRGAN.generator``

@@ -135,8 +135,11 @@ def test_models_without_a_density_are_rejected_with_the_fix():
         as_density("denoising_score")
     with pytest.raises(ConfigError, match="sum over 2\\^hidden_units states; set hidden_units to at most 15"):
         as_density("rbm")
-    with pytest.raises(ConfigError, match="has no density of images"):
-        as_density("rbm", hidden_units=4, **SHORT).fit(BYTES, "image")
+    with pytest.raises(ConfigError, match="set hidden\\[0\\] to at most 15"):
+        as_density("dbm")
+    for name, few in (("rbm", {"hidden_units": 4}), ("dbm", {"hidden": (4, 4)})):
+        with pytest.raises(ConfigError, match="has no density of images"):
+            as_density(name, **few, **SHORT).fit(BYTES, "image")
     assert as_density("rbm", hidden_units=4, **SHORT).fit(TABLE).score(TABLE) < 0
     with pytest.raises(ConfigError, match="at least 2 values"):
         as_density("glow", **SHORT).fit(TABLE[["length"]])

@@ -16,7 +16,6 @@ HELPERS = {
     "features.train_classifier",
     "mixtures.grid_centres",
     "mixtures.ring_centres",
-    "two_sample.two_sample_auroc",  # of translations: the classifier two-sample test's row has the same statistic
     *(f"two_sample.as_{name}" for name in ("array", "count", "images", "labels", "pair", "rows")),
 }
 
