@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -100,8 +101,25 @@ def _raise_again(lost: Any) -> None:
     if number is None:
         sys.__unraisablehook__(lost)
     else:
-        # From another thread and a moment later, since the callback has not returned yet.
-        threading.Timer(0.01, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+        threading.Thread(target=_repeat, args=(number,), daemon=True).start()
+
+
+def _repeat(number: int) -> None:
+    """Send the main thread a signal once it has left ``_raise_again``, where it would be lost again."""
+    main = threading.main_thread().ident
+    assert main is not None
+    while _within(sys._current_frames().get(main), _raise_again):
+        time.sleep(0.01)
+    signal.pthread_kill(main, number)
+
+
+def _within(frame: FrameType | None, function: Callable[..., Any]) -> bool:
+    """Whether a frame, or one of its callers, runs the function."""
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 _noted: list[int] = []

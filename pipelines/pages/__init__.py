@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.pages.index import index_page
+from pipelines.pages.index import index_page as _index_page
 from pipelines.pages.model import model_page
 from pipelines.pages.tables import checks_page, objectives_page
 
@@ -20,8 +20,13 @@ __all__ = ["index_page", "model_page", "pages", "write_pages"]
 def pages(found: list[Entry]) -> dict[str, str]:
     """The text of every page, by its path within docs/."""
     own = {f"models/{entry.name}.md": model_page(entry) for entry in found}
-    made = {"models.md": index_page(found), "objectives.md": objectives_page(), "checks.md": checks_page(), **own}
+    made = {"models.md": _index_page(found), "objectives.md": objectives_page(), "checks.md": checks_page(), **own}
     return {name: _wrapped(text) for name, text in made.items()}
+
+
+def index_page(found: list[Entry]) -> str:
+    """The text of docs/models.md."""
+    return _wrapped(_index_page(found))
 
 
 def _wrapped(text: str) -> str:

@@ -38,7 +38,7 @@ def test_crowns_keep_the_required_gap_and_touch_it():
         (Image(1, 16, 16), Image(1, 16, 16), {}, "channel 1 of x must hold the opposing surface, and x has 1"),
         (Image(3, 16, 16), Image(2, 16, 16), {}, r"must have the shape \(1, 16, 16\), not \(2, 16, 16\)"),
         (Image(3, 16, 16), Image(1, 8, 8), {}, "pixel by pixel"),
-        (Image(3, 16, 16), Image(1, 16, 16), {"least_gap": 3.0}, "least_gap < most_gap"),
+        (Image(3, 16, 16), Image(1, 16, 16), {"least_gap": 1.0, "most_gap": 0.5}, "least_gap < most_gap"),
         (Image(3, 16, 16), Image(1, 16, 16), {"bins": 1}, "two bins or more"),
         (Image(3, 4, 4), Image(1, 4, 4), {}, "too small for a patch critic"),
     ],
