@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganlib.detect import GANomalyDetector, ReconstructionVAEDetector, VAEDetector
+from ganlib.detect import AutoDetector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
 
 
 class _Adapter:
@@ -39,3 +39,8 @@ def vae(seed=0):
 def reconstruction_vae(seed=0):
     """ReconstructionVAEDetector at its defaults."""
     return _Adapter(ReconstructionVAEDetector(random_state=seed))
+
+
+def auto(seed=0):
+    """AutoDetector at its defaults."""
+    return _Adapter(AutoDetector(random_state=seed))

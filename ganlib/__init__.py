@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     )
     from ganlib.data.spec import DataSpec
     from ganlib.density import Density, as_density
-    from ganlib.detect import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector, as_detector
+    from ganlib.detect import (
+        AutoDetector,
+        Detector,
+        GANomalyDetector,
+        ReconstructionVAEDetector,
+        VAEDetector,
+        as_detector,
+    )
     from ganlib.export import seal
     from ganlib.losses.adversarial import list_objectives
     from ganlib.registry import create, list_models
@@ -30,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Augmenter",
+    "AutoDetector",
     "CGANAugmenter",
     "CVAEAugmenter",
     "CVAEGANAugmenter",
@@ -61,7 +69,7 @@ if not TYPE_CHECKING:  # a checker that knew of __getattr__ would accept any nam
         "augment": "Augmenter CGANAugmenter CVAEAugmenter CVAEGANAugmenter VAEAugmenter as_augmenter",
         "data.spec": "DataSpec",
         "density": "Density as_density",
-        "detect": "Detector GANomalyDetector ReconstructionVAEDetector VAEDetector as_detector",
+        "detect": "AutoDetector Detector GANomalyDetector ReconstructionVAEDetector VAEDetector as_detector",
         "export": "seal",
         "losses.adversarial": "list_objectives",
         "registry": "create list_models",

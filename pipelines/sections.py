@@ -91,12 +91,18 @@ class ModelSettings(Section):
 
     name: str = Field(
         "auto",
-        description="auto compares detectors; or one detector or translator: a name (`ganlib models`), FILE.py:CLASS "
-        "or module:CLASS.",
+        description="auto fuses several detectors; or one detector or translator: a name (`ganlib models`), "
+        "FILE.py:CLASS or module:CLASS.",
     )
     candidates: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        None, description="Models that auto trains and compares; a few for the kind of data if empty."
+        None,
+        description="Models to compare where validation rows hold known anomalies, to fuse otherwise; a few for the "
+        "kind of data, fused, if empty.",
     )
+    contamination: Share | Literal["auto"] = Field(
+        "auto", description="auto: share of training rows to drop as suspect; auto: those far outside."
+    )
+    budget: str | None = Field(None, description="auto: time for training, such as 30s or 10min; none if empty.")
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ganlib.detect.auto import AUTO, AutoDetector
 from ganlib.detect.base import BaseDetector
 from ganlib.detect.estimators import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
 from ganlib.errors import ConfigError
@@ -17,11 +18,17 @@ _NAMED = {cls.default_model: cls for cls in (GANomalyDetector, VAEDetector, Reco
 def as_detector(model: str | Entry | Algorithm | type, **config: Any) -> BaseDetector:
     """An unfitted detector from a registry name or entry, a registered model class or an untrained model.
 
+    ``"auto"`` is an AutoDetector, a fusion of several models.
+
     Of an untrained model only the options are used; its networks are built again for the data.
 
     ``config`` contains parameters of the detector (``alpha``, ``epochs``, ...) and options of the model (``beta``,
     ``score``, ...). Raises ConfigError for an unknown name or option, or a model that does not detect.
     """
+    if model == AUTO.name:
+        return AutoDetector(
+            **estimator_parameters(AUTO, AUTO, set(AutoDetector._get_param_names()), config, "detector")
+        )
     chosen = resolve(model)
     if "detector" not in chosen.tasks or "scorer" not in chosen.exports:
         raise ConfigError(f"model {chosen.name!r} does not detect; `ganlib models --task detector` lists others")

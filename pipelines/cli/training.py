@@ -149,7 +149,8 @@ def train(
 ) -> None:
     """Train, seal and register a model as challenger.
 
-    A detector: the best of several candidates. With --task augmenter, or a model that is no detector: a generator.
+    A detector: a fusion of several models, unless --model names one. With --task augmenter, or a model that is no
+    detector: a generator.
     With --data-b: a translator between two data sets, which `ganlib translate` applies.
 
     For detectors the label marks known normals: 0, false, normal, or the majority value unless --normal names it. Only
@@ -183,7 +184,7 @@ def _show_trained(trained: Trained, chosen: Settings) -> None:
 
     chosen_by = trained.validation or trained.test
     rows = [
-        [k, f"{v:.4f}", "chosen" if trained.validation and k == trained.model else ""] for k, v in chosen_by.items()
+        [k, f"{v:.4f}", "trained" if trained.validation and k == trained.model else ""] for k, v in chosen_by.items()
     ]
     if rows:
         table(trained.measure, ["model", "figure", ""], rows)

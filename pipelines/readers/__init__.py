@@ -42,14 +42,13 @@ class Contrast(NamedTuple):
 class JobData(Protocol):
     """The data of a job.
 
-    ``columns`` holds what a label may be; ``fingerprint`` is the sha-256 of the content. ``candidates`` are the models
-    that auto compares. A ``part`` is what estimators and artifacts read.
+    ``columns`` holds what a label may be; ``fingerprint`` is the sha-256 of the content. A ``part`` is what estimators
+    and artifacts read.
     """
 
     modality: str
     columns: pd.DataFrame
     fingerprint: str
-    candidates: tuple[str, ...]
 
     def __len__(self) -> int:
         """Number of rows or examples."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,8 +70,6 @@ def check_output(output: Path, source: str) -> None:
 
 class ExampleData:
     """Images or series; implements ``JobData``."""
-
-    candidates: ClassVar[tuple[str, ...]] = ("reconstruction_vae", "ebgan")
 
     def __init__(self, settings: DataSettings, content: tuple[Any, np.ndarray, pd.DataFrame], fingerprint: str) -> None:
         self.settings, self.fingerprint = settings, fingerprint

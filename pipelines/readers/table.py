@@ -50,7 +50,6 @@ class TableData:
     columns: pd.DataFrame
     fingerprint: str
     modality: ClassVar[str] = "table"
-    candidates: ClassVar[tuple[str, ...]] = ("ganomaly", "vae", "reconstruction_vae")
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -42,14 +42,14 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
     Raises DataError (4), ConfigError or UsageError (2), ParityError (6), RegistryDown (5); nothing is registered then.
     """
     check_name(name)
-    candidates_of(settings)
+    check_models(settings)
     runner = runner or Runner()
     registry = registry or Registry(settings=settings.registry)
     with new_job(registry, settings, name) as job:
         work = str(job.folder)
         data: DetectorData = runner.call(prepare, work)
         _report_data(data, runner)
-        models = candidates_of(settings, job.read(data.fingerprint))
+        models = candidates_of(settings, job.read(data.fingerprint), data.labelled)
         registry.client()  # fail before training if the registry is unreachable
         for model, named in models.items():
             runner.report(f"training {model}")
@@ -58,7 +58,8 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
             runner.report(f"{model}: {figures}")
         choice: Choice = runner.call(choose, work, list(models))
         values = _figures({**choice.values, **choice.baselines})
-        runner.report(f"chosen by {choice.measure}: {choice.best}; {values}")
+        by = f"chosen by {choice.measure}: {choice.best}" if len(models) > 1 else choice.measure
+        runner.report(f"{by}; {values}")
         trained: Trained = runner.call(register, work)
         return trained
 
@@ -66,10 +67,10 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
 def plan_detector(registry: Registry | None, settings: Settings, name: str) -> Preview:
     """Everything that training a detector does before the first fit."""
     check_name(name)
-    candidates_of(settings)
+    check_models(settings)
     with new_job(registry, settings, name) as job:
         data, reader = prepare(str(job.folder)), job.read()
-        models = candidates_of(settings, reader)
+        models = candidates_of(settings, reader, data.labelled)
         columns = reader.described(job.folder, data.findings)
     doubts = [*([data.doubt] if data.doubt else []), *data.differences]
     facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
@@ -77,16 +78,33 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
     return Preview(facts, columns, data.findings)
 
 
-def candidates_of(settings: Settings, reader: JobData | None = None) -> dict[str, str]:
-    """The models to train, by registry name as the settings name them: one, or the candidates for ``auto``.
-
-    ``reader`` None checks those that are named before the data is read. Raises ConfigError or UsageError on others.
-    """
-    named = settings.model.candidates if settings.model.name == "auto" else (settings.model.name,)
-    names = named or (reader.candidates if reader else ())
-    if settings.training.checkpoint and len(set(names)) > 1:
+def check_models(settings: Settings, modality: str | None = None) -> list[str]:
+    """Registry names of the models that the settings name, ``auto`` among them; raises ConfigError or UsageError."""
+    named = settings.model.candidates if settings.model.name == "auto" else None
+    names = named or (settings.model.name,)
+    if settings.training.checkpoint and (len(set(names)) > 1 or names == ("auto",)):
         raise UsageError("training.checkpoint holds the training of one model: name it by --model or model.name")
-    return {model_for(name, "detector", reader.modality if reader else None): name for name in names}
+    if settings.model.name == "auto":
+        for option in ("learning_rate", "latent_dim"):
+            if getattr(settings.training, option) is not None and not named:
+                raise UsageError(f"training.{option} is of one model, and auto fuses several: name one by --model")
+    return [model_for(name, "detector", modality) for name in names]
+
+
+def candidates_of(settings: Settings, reader: JobData, labelled: bool) -> dict[str, str]:
+    """The detectors to train, by registry name as the settings name them.
+
+    That is the model named, or ``auto``, a fusion. Candidates that the settings list are compared if validation rows
+    hold known anomalies; nothing could choose one of them otherwise, so that they are fused.
+    Raises ConfigError or UsageError on models that do not detect anomalies in this kind of data.
+    """
+    names = check_models(settings, reader.modality)
+    if settings.model.name != "auto":
+        return {names[0]: settings.model.name}
+    listed = settings.model.candidates or ()
+    if (labelled and len(listed) > 0) or len(listed) == 1:
+        return dict(zip(names, listed, strict=True))
+    return {"auto": "auto"}
 
 
 def prepare(folder: str) -> DetectorData:
@@ -125,7 +143,7 @@ def train_candidate(folder: str, model: str) -> Candidate:
 
     job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
-    parameters = job.settings.detector_parameters() | parts.reader.parameters(job.folder) | {"verbose": True}
+    parameters = _parameters(job.settings, model) | parts.reader.parameters(job.folder) | {"verbose": True}
     detector = as_detector(model, **parameters).fit(parts.part("fit"))
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
@@ -154,6 +172,16 @@ def train_candidate(folder: str, model: str) -> Candidate:
     )
     job.save(f"candidate-{model}", done)
     return done
+
+
+def _parameters(settings: Settings, model: str) -> dict[str, Any]:
+    """Constructor parameters of a detector."""
+    given = settings.detector_parameters()
+    if model != "auto":
+        return given
+    members = [model_for(name, "detector") for name in settings.model.candidates or ()]
+    own = {"members": members or None, "contamination": settings.model.contamination, "budget": settings.model.budget}
+    return {name: value for name, value in given.items() if name not in ("latent_dim", "learning_rate")} | own
 
 
 def choose(folder: str, models: list[str]) -> Choice:

@@ -34,6 +34,7 @@ Symbols:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,26 +52,35 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingScoreConfig(Config):
-    """``levels`` of noise from ``largest`` to ``smallest``; ``sampling_steps`` of the sampler."""
+    """``levels`` of noise from ``largest`` to ``smallest``; ``sampling_steps`` of the sampler.
+
+    ``predicts``: the network's output, the noise or the example without it. Far from the data the noise found then
+    grows with the distance, since the network's output does not.
+    """
 
     hidden: tuple[Count, ...] = (128, 128)
     levels: Count = 10
     largest: Weight = 3.0
     smallest: Weight = 0.1
     sampling_steps: Count = 20
+    predicts: Literal["noise", "example"] = "noise"
     learning_rate: Rate = 1e-3
 
 
 class NoiseFinder(nn.Module):
-    """The noise in ``x (n, d)`` at level ``sigma (n, 1)``; inputs are scaled by 1 / sqrt(1 + sigma²)."""
+    """The noise in ``x (n, d)`` at level ``sigma (n, 1)``; inputs are scaled by 1 / sqrt(1 + sigma²).
 
-    def __init__(self, dim: int, hidden: tuple[int, ...]) -> None:
+    ``of_example``: the network finds the example, and the noise is what is left of x, over sigma.
+    """
+
+    def __init__(self, dim: int, hidden: tuple[int, ...], of_example: bool = False) -> None:
         super().__init__()
-        self.net = MLP(dim + 1, hidden, dim, "silu")
+        self.net, self.of_example = MLP(dim + 1, hidden, dim, "silu"), of_example
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Find noise."""
-        return self.net(torch.cat([x / (1 + sigma.square()).sqrt(), sigma.log()], 1))
+        found = self.net(torch.cat([x / (1 + sigma.square()).sqrt(), sigma.log()], 1))
+        return (x - found) / sigma if self.of_example else found
 
 
 @register(
@@ -91,7 +101,7 @@ class DenoisingScore(Algorithm):
                 f"noise falls from largest to smallest, above 0: {config.largest:g} to {config.smallest:g} does not"
             )
         self.spec, self.config = spec, config
-        self.finder = NoiseFinder(spec.dim, config.hidden)
+        self.finder = NoiseFinder(spec.dim, config.hidden, config.predicts == "example")
 
     def players(self) -> dict[str, nn.Module]:
         """One player."""

@@ -1,0 +1,260 @@
+"""The automatic detector: several models fused, with no choice that labels would be needed for."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from ganlib.config import Count, Rate, Share, Whole
+from ganlib.data.schema import Schema
+from ganlib.data.spec import DataSpec
+from ganlib.detect.base import BaseDetector, Part
+from ganlib.detect.fusion import Fusion, FusionConfig, scores_of
+from ganlib.detect.members import MEMBERS, Member
+from ganlib.errors import ConfigError, DivergenceError
+from ganlib.estimator import Seed, TrainerOptions
+from ganlib.recipe import DETECTION, Training
+from ganlib.registry import Entry, entry
+from ganlib.training.config import History
+
+FENCE = 2.0  # interquartile ranges above the upper quartile
+_TEACHER = "histogram"
+_LEAST_REFERENCE = 100
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+AUTO = Entry(
+    name="auto", build=cast("Any", Fusion), config=FusionConfig, tasks=("detector",),
+    modalities=("table", "image", "series"), paper="", exports=("scorer",), abilities=(), family="auto",
+)  # fmt: skip
+"""What an automatic detector presents in place of a model's entry; it is not registered."""
+
+
+class AutoDetector(BaseDetector):
+    """A fusion of detectors, the default of ``ganlib train``: ``ganlib.detect.fusion``.
+
+    For tables: a histogram, a mixture of Gaussians, a denoising model, a variational auto-encoder and GANomaly. All
+    have equal weights: measured choices without labels (agreement, stability, altered rows) are no better than chance.
+
+    Training rows may hold anomalies. Of tables, rows are dropped from training that a histogram of each column finds
+    suspect: those whose score lies ``FENCE`` interquartile ranges above the upper quartile (Tukey, Exploratory Data
+    Analysis, 1977), or the ``contamination`` given. Held-out rows are not dropped, so that p-values are conservative
+    where they hold anomalies.
+
+    Parameters beside ``BaseDetector``'s ``epochs``, ``steps``, ``batch_size``, ``patience``, ``trainer`` (each of every
+    member), ``alpha``, ``calibration_fraction``, ``validation_fraction``, ``schema``, ``group``, ``modality``,
+    ``random_state``, ``device`` and ``verbose``:
+    - ``members``: registry names of the models to fuse; ``None`` for those of the kind of data.
+    - ``contamination``: the share of training rows to drop as suspect, ``"auto"`` for the rule above; 0 keeps all.
+    - ``budget``: seconds for the training of all members, or words such as ``"30s"`` and ``"2min"``. Members that would
+      not end in time are left out (the first never is), so the result depends on the machine. ``None``: no limit.
+
+    Fitted attributes beside those of ``BaseDetector``: ``members_`` (weights by name), ``left_out_`` (reasons by name),
+    ``dropped_`` (share of the training rows dropped).
+    """
+
+    default_model = "auto"
+    options: Mapping[str, Any] | None = None
+    latent_dim: int | None = None
+    hidden: tuple[int, ...] | None = None
+    learning_rate: float | None = None
+
+    def __init__(
+        self,
+        members: Sequence[str] | None = None,
+        *,
+        contamination: Share | Literal["auto"] = "auto",
+        budget: Rate | str | None = None,
+        epochs: Count | None = None,
+        steps: Count | None = None,
+        batch_size: Count | None = None,
+        patience: Whole | None = None,
+        trainer: TrainerOptions = None,
+        alpha: Part = 0.01,
+        calibration_fraction: Part = 0.2,
+        validation_fraction: Share = 0.1,
+        schema: Schema | str | Path | None = None,
+        group: str | None = None,
+        modality: str | None = None,
+        random_state: Seed = 0,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.members = members
+        self.contamination = contamination
+        self.budget = budget
+        self.epochs = epochs
+        self.steps = steps
+        self.batch_size = batch_size
+        self.patience = patience
+        self.trainer = trainer
+        self.alpha = alpha
+        self.calibration_fraction = calibration_fraction
+        self.validation_fraction = validation_fraction
+        self.schema = schema
+        self.group = group
+        self.modality = modality
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _entry(self) -> Entry:
+        seconds_of(self.budget)
+        named = [_detecting(name) for name in self.members or ()]
+        if self.members is not None and (not named or len(set(self.members)) < len(named)):
+            raise ConfigError(f"members are one model or more, each once, not {list(self.members)}")
+        kinds = tuple(kind for kind in AUTO.modalities if all(kind in model.modalities for model in named))
+        if not kinds:
+            raise ConfigError(f"no kind of data is read by all of {', '.join(self.members or ())}")
+        return dataclasses.replace(AUTO, modalities=kinds)
+
+    def _train(self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor) -> None:
+        training.check_models(2)  # a checkpoint is of one training
+        kept = x[self._kept(spec, x, training.seed)]
+        fitted, histories, left_out = self._fit_members(spec, kept, validation, training.seed)
+        weights = (1 / len(fitted),) * len(fitted)
+        dropped = 1 - len(kept) / len(x)
+        config = FusionConfig(
+            members=tuple(fitted),
+            weights=weights,
+            left_out=tuple(f"{name}: {reason}" for name, reason in left_out.items()),
+            dropped=dropped,
+        )
+        # Rows that members were trained on score lower than others: they are used where others are too few.
+        reference = validation if len(validation) >= _LEAST_REFERENCE else torch.cat([kept, validation])
+        self.scorer_ = Fusion({n: copy.deepcopy(s).double() for n, s in fitted.items()}, reference.double(), config)
+        self._double_scorer_ = copy.deepcopy(self.scorer_)
+        self.scorer_.members.float()
+        self.algorithm_, self.history_ = cast("Any", self.scorer_), _joined(histories)
+        self.members_ = dict(zip(fitted, weights, strict=True))
+        self.left_out_, self.dropped_ = left_out, dropped
+
+    def _fit_members(
+        self, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, seed: int
+    ) -> tuple[dict[str, torch.nn.Module], dict[str, History], dict[str, str]]:
+        """Scorers and histories of the members that could be trained, and why others were left out."""
+        fitted, histories, left_out = dict[str, torch.nn.Module](), dict[str, History](), dict[str, str]()
+        limit, start = seconds_of(self.budget), time.monotonic()
+        for member in self._members(spec):
+            options = member.options(spec, len(x))
+            if isinstance(options, str):
+                left_out[member.model] = options
+                continue
+            until = None if limit is None or not fitted else start + limit
+            try:
+                fitted[member.model], histories[member.model] = self._fit_member(
+                    member, options, spec, x, validation, seed, until
+                )
+            except _OutOfTimeError:
+                left_out[member.model] = f"did not end within the budget of {limit:g} seconds"
+            except DivergenceError as error:
+                left_out[member.model] = f"diverged: {error}"
+                warnings.warn(f"member {member.model} diverged and is left out: {error}", UserWarning, stacklevel=5)
+        if not fitted:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            raise DivergenceError(f"no member could be trained ({reasons})")
+        return fitted, histories, left_out
+
+    def _members(self, spec: DataSpec) -> tuple[Member, ...]:
+        usual = MEMBERS[spec.kind]
+        if self.members is None:
+            return usual
+        known = {member.model: member for member in usual}
+        return tuple(known.get(name, Member(name)) for name in self.members)
+
+    def _fit_member(
+        self, member: Member, options: Mapping[str, Any], spec: DataSpec, x: torch.Tensor,
+        validation: torch.Tensor, seed: int, until: float | None,
+    ) -> tuple[torch.nn.Module, History]:  # fmt: skip
+        model = entry(member.model)
+        model = dataclasses.replace(model, trainer={**model.trainer, **member.trainer})
+        training = Training.of(self, model, DETECTION, seed)
+        if until is not None:
+            training = dataclasses.replace(training, callbacks=(*training.callbacks, _Deadline(until)))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            algorithm = model.create(spec, **{**self._options(model, spec, x), **options})
+        history = training.run(algorithm, {"x": x}, {"x": validation})
+        scorer = algorithm.scorer()  # type: ignore[operator]
+        if not scores_of(scorer, torch.cat([x, validation])).isfinite().all():
+            raise DivergenceError("some training rows have no finite score")
+        return scorer, history
+
+    def _kept(self, spec: DataSpec, x: torch.Tensor, seed: int) -> torch.Tensor:
+        """The training rows that are not dropped as suspect, a mask ``(n,)``."""
+        everything = torch.ones(len(x), dtype=torch.bool)
+        if spec.kind != "vector" or self.contamination == 0:
+            return everything
+        quick = Training.of(_Plain(self.device), entry(_TEACHER), DETECTION, seed)
+        teacher = entry(_TEACHER).create(spec)
+        quick.run(teacher, {"x": x}, {"x": x[:0]})
+        scores = scores_of(teacher.scorer(), x)  # type: ignore[operator]
+        if self.contamination == "auto":
+            low, high = scores.quantile(0.25), scores.quantile(0.75)
+            return scores <= high + FENCE * (high - low)
+        dropped = round(float(self.contamination) * len(x))
+        everything[scores.argsort(descending=True)[:dropped]] = False
+        return everything
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    """Training parameters that nobody gave."""
+
+    device: str
+    steps: None = None
+    epochs: None = None
+    batch_size: None = None
+    patience: None = None
+    trainer: None = None
+    random_state: int = 0
+    verbose: bool = False
+
+
+class _OutOfTimeError(Exception):
+    """The budget of time is spent."""
+
+
+class _Deadline:
+    """A callback that ends training at a moment of the monotonic clock."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+    def on_step(self, step: int, budget: int, losses: dict[str, float] | None) -> None:
+        """Raise when the moment has passed."""
+        if time.monotonic() > self.until:
+            raise _OutOfTimeError
+
+    def on_end(self) -> None:
+        """Nothing to end."""
+
+
+def seconds_of(budget: float | str | None) -> float | None:
+    """The seconds of a budget: a number, or text such as ``30s``, ``2min`` and ``1h``. Raises ConfigError on others."""
+    if budget is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
+    if found is None or found[2] not in _UNITS or not float(found[1]) > 0:
+        raise ConfigError(f"a budget is a time above 0, such as 30s, 2min or 1h, not {budget!r}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _detecting(name: str) -> Entry:
+    model = entry(name)
+    if "detector" not in model.tasks or "scorer" not in model.exports:
+        raise ConfigError(f"model {name!r} does not detect; `ganlib models --task detector` lists others")
+    return model
+
+
+def _joined(histories: Mapping[str, History]) -> History:
+    """The curves of all members by ``member/loss``, and their steps in all."""
+    curves = {f"{name}/{loss}": values for name, h in histories.items() for loss, values in h.curves.items()}
+    stopped = ", ".join(dict.fromkeys(h.stopped for h in histories.values()))
+    return History(curves, sum(h.steps for h in histories.values()), stopped=stopped)

@@ -1,0 +1,47 @@
+"""Which models an automatic detector fuses, by kind of data, and with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ganlib.data.spec import DataSpec
+
+# A mixture's covariances are width squared each: at most 8 MB of a file.
+_MOST_COVARIANCES = 2_000_000
+_LEAST_ROWS = 20  # for each component of a mixture
+
+
+@dataclass(frozen=True)
+class Member:
+    """A registered model in a fusion; ``options`` gives its options for data of a spec and number of rows, or a reason
+    to leave it out; ``trainer`` its training options."""
+
+    model: str
+    options: Callable[[DataSpec, int], Mapping[str, Any] | str] = lambda spec, rows: {}
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _mixture(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
+    components = min(16, max(1, rows // _LEAST_ROWS), _MOST_COVARIANCES // spec.dim**2)
+    if components == 0:
+        return f"{spec.dim} encoded columns are too many for covariances"
+    return {"components": components, "floor": 0.1, "updates": "em"}
+
+
+def _denoiser(spec: DataSpec, rows: int) -> Mapping[str, Any]:
+    return {"levels": 3, "largest": 0.7, "smallest": 0.2, "predicts": "example"}
+
+
+MEMBERS: Mapping[str, tuple[Member, ...]] = {
+    # Quick ones first: a budget of time leaves out the last.
+    "vector": (
+        Member("gaussian_mixture", _mixture, {"steps": 100, "batch_size": 1024, "ema": 0.0}),
+        Member("denoising_score", _denoiser),
+        Member("vae"),
+        Member("ganomaly"),
+    ),
+    "image": (Member("reconstruction_vae"), Member("ebgan")),
+    "series": (Member("reconstruction_vae"), Member("ebgan")),
+}

@@ -1,0 +1,146 @@
+"""The automatic detector: fusion, suspect rows, budget, and what it refuses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.mixture import GaussianMixture
+
+from ganlib import AutoDetector, as_detector, create
+from ganlib.data.spec import DataSpec
+from ganlib.detect.fusion import Fusion, FusionConfig, scale_of
+from ganlib.errors import ConfigError
+from ganlib.export import seal
+from ganlib.metrics.detection import auroc
+from ganlib.training import Trainer, TrainerConfig
+from serving.artifact import load_artifact
+from serving.scorer import Scorer
+
+QUICK = {"members": ["histogram", "gaussian_mixture", "vae"], "steps": 20}
+
+
+def rows(n, seed, columns=6):
+    """Rows near a plane, far from round: a dependence that single columns do not show."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(n, 2))
+    mix = np.random.default_rng(7).normal(size=(2, columns))
+    return pd.DataFrame(hidden @ mix + 0.1 * rng.normal(size=(n, columns)), columns=[f"c{i}" for i in range(columns)])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return AutoDetector(**QUICK).fit(rows(600, 0))
+
+
+def test_the_score_is_the_mean_of_the_members_on_their_scales(fitted):
+    assert fitted.members_ == dict.fromkeys(QUICK["members"], 1 / 3)
+    x = torch.from_numpy(fitted.encoder_.transform(rows(50, 1))).double()
+    with torch.no_grad():
+        parts = fitted._double_scorer_.parts(x).sum(1)
+    assert np.allclose(parts, fitted.anomaly_score(rows(50, 1)), rtol=1e-5, atol=1e-5)
+    assert set(fitted.history_.curves) >= {"vae/kl", "histogram/nll"} or fitted.history_.curves
+    assert fitted.algorithm_.config.to_dict()["members"] == QUICK["members"]
+
+
+def test_a_row_like_the_highest_tenth_scores_one_and_the_median_row_nothing():
+    scores = torch.arange(101.0)
+    centre, unit = scale_of(scores)
+    assert float(centre) == 50 and float(unit) == pytest.approx(95.5 - 50)
+    config = FusionConfig(members=("a", "b"), weights=(0.5, 0.5))
+    fusion = Fusion({"a": torch.nn.Flatten(0), "b": torch.nn.Flatten(0)}, scores, config)
+    assert fusion(torch.tensor([50.0, 95.5])).tolist() == pytest.approx([0.0, 1.0])
+    assert torch.isfinite(scale_of(torch.zeros(10))[1]) and scale_of(torch.zeros(10))[1] > 0
+
+
+def test_sealed_it_scores_and_decides_alike(fitted, tmp_path):
+    seal(fitted, tmp_path / "auto.onnx")
+    strange = rows(40, 2).sample(frac=1, axis=1, random_state=0).set_axis([f"c{i}" for i in range(6)], axis=1)
+    got = Scorer(load_artifact(tmp_path / "auto.onnx")).score(strange)
+    assert np.allclose(got.anomaly_score, fitted.anomaly_score(strange), rtol=1e-4, atol=1e-4)
+    assert np.array_equal(got.p_value, fitted.p_value(strange))
+    assert any(fitted.top_reasons(strange))
+
+
+def test_one_seed_gives_one_detector(fitted):
+    again = clone(fitted).fit(rows(600, 0))
+    assert np.array_equal(again.anomaly_score(rows(50, 1)), fitted.anomaly_score(rows(50, 1)))
+
+
+@pytest.mark.trained
+def test_far_rows_among_the_training_rows_are_dropped_and_then_found():
+    rng = np.random.default_rng(3)
+    far = pd.DataFrame(6 + 0.2 * rng.normal(size=(30, 6)), columns=[f"c{i}" for i in range(6)])
+    dirty = pd.concat([rows(600, 0), far], ignore_index=True)
+    truth = np.r_[np.zeros(600), np.ones(30)]
+    chosen = {"members": ["gaussian_mixture"], "steps": 100}
+    figures = {}
+    for share in ("auto", 0.1, 0.0):
+        detector = AutoDetector(**chosen, contamination=share).fit(dirty)
+        figures[share] = auroc(detector.anomaly_score(dirty), truth)
+        if share != "auto":
+            assert detector.dropped_ == pytest.approx(share, abs=0.005)
+    assert figures["auto"] > 0.99 and figures[0.1] > 0.99 and figures[0.0] < 0.9, figures
+    assert AutoDetector(**chosen).fit(rows(600, 0)).dropped_ < 0.02
+
+
+def test_members_that_do_not_end_in_time_are_left_out():
+    with pytest.warns(UserWarning, match="alpha"):
+        detector = AutoDetector(["histogram", "vae"], budget="0.001s", steps=90).fit(rows(200, 0))
+    assert list(detector.members_) == ["histogram"] and "budget" in detector.left_out_["vae"]
+    assert np.isfinite(detector.anomaly_score(rows(20, 1))).all()
+
+
+def test_a_mixture_of_very_many_columns_is_left_out_and_says_so():
+    wide = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 1600))).rename(columns=str)
+    with pytest.warns(UserWarning, match="alpha"):
+        detector = AutoDetector(["histogram", "gaussian_mixture"], steps=2).fit(wide)
+    assert "too many" in detector.left_out_["gaussian_mixture"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"members": ["nonesuch"]}, "nonesuch"),
+        ({"members": ["cvae_gan"]}, "does not detect"),
+        ({"members": []}, "one model or more"),
+        ({"members": ["vae", "vae"]}, "each once"),
+        ({"budget": "soon"}, "30s"),
+        ({"budget": "0s"}, "above 0"),
+        ({"contamination": 1.0}, "contamination"),
+        ({"trainer": {"checkpoint": "x"}}, "checkpoint"),
+    ],
+)
+def test_what_it_cannot_use_is_rejected(parameters, message):
+    with pytest.raises(ConfigError, match=message):
+        AutoDetector(**parameters).fit(rows(60, 0))
+
+
+def test_it_is_made_by_name():
+    assert isinstance(as_detector("auto", alpha=0.05), AutoDetector)
+    with pytest.raises(ConfigError, match=r"auto.*latent_dim"):
+        as_detector("auto", latent_dim=3)
+
+
+def test_series_are_fused_too():
+    rng = np.random.default_rng(0)
+    X = np.sin(np.linspace(0, 9, 24) + rng.uniform(0, 6, (60, 1, 1)))
+    detector = AutoDetector(steps=2, modality="series", alpha=0.2).fit(X)
+    assert detector.anomaly_score(X).shape == (60,) and detector.dropped_ == 0
+
+
+@pytest.mark.trained
+@pytest.mark.parametrize("seed", range(3))
+def test_em_on_batches_reaches_the_likelihood_of_em_on_all_rows(seed):
+    rng = np.random.default_rng(seed)
+    centres = 4 * rng.normal(size=(4, 3))
+    x, held = (centres[rng.integers(4, size=n)] + rng.normal(size=(n, 3)) for n in (1500, 1500))
+    torch.manual_seed(seed)
+    model = create("gaussian_mixture", DataSpec.vector(3), components=4, floor=1e-3, updates="em")
+    config = TrainerConfig(steps=150, batch_size=500, random_state=seed, device="cpu")
+    Trainer(config).fit(model, {"x": torch.tensor(x, dtype=torch.float32)})
+    with torch.no_grad():
+        ours = float(model.log_prob(torch.tensor(held, dtype=torch.float32)).mean())
+    theirs = max(GaussianMixture(4, random_state=s).fit(x).score(held) for s in range(3))
+    one = GaussianMixture(1).fit(x).score(held)
+    assert ours > theirs - 0.1 * (theirs - one), (ours, theirs, one)
