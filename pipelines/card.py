@@ -70,6 +70,7 @@ def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
         f"**{_WHAT[artifact.kind]} of {of}** `{artifact.metadata['model']['name']}`, sha-256 `{artifact.sha256[:12]}`"
     ]
     if artifact.kind == "detector":
+        lines += fused(artifact.metadata["model"]["config"])
         known = artifact.calibration
         budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
         lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows")
@@ -79,6 +80,19 @@ def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
     if origin := tags.get("copied_from"):
         lines.append(f"copied from {origin}")
     return "  \n".join(lines)
+
+
+def fused(config: Mapping[str, Any]) -> list[str]:
+    """What a fusion of models was made of, in lines; none for another model."""
+    if "dropped" not in config:
+        return []
+    shares = zip(config["members"], config["weights"], strict=True)
+    lines = [
+        f"fused: {', '.join(f'{name} {weight:.2f}' for name, weight in shares)} (equal weights: no measure without "
+        "labels tells which member is best)",
+        f"{config['dropped']:.1%} of the training rows were dropped as suspect",
+    ]
+    return lines + [f"left out: {reason}" for reason in config["left_out"]]
 
 
 def _quality(tags: Mapping[str, str]) -> str:

@@ -120,7 +120,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="auto compares several detectors; or a name from `ganlib models`; or your own, FILE.py:CLASS or "
+            help="auto fuses several detectors; or a name from `ganlib models`; or your own, FILE.py:CLASS or "
             "module:CLASS, whose code is run. Default: auto; for translators pix2pix with --pairs, else cyclegan, for "
             "tables discogan."
         ),
@@ -136,6 +136,9 @@ def train(
         float | None, typer.Option(help="Alarm budget: share of normal rows that may alarm. Default: 0.01.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="For auto: time for training, such as 30s or 10min. Default: no limit.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
     schema: SchemaFile = None,
     schema_b: Annotated[Path | None, typer.Option(help="The same for --data-b.")] = None,
@@ -167,6 +170,7 @@ def train(
     chosen = configured(
         config, data__path=data, data__path_b=data_b, data__pairs=pairs, data__date=date, data__label=label,
         data__normal=normal, data__modality=modality, calibration__alpha=alpha, training__steps=steps,
+        model__budget=budget,
         training__random_state=seed, registry__tracking_uri=tracking,
         data__schema_file_b=None if schema_b is None else str(schema_b),
         **{"augment__model" if task == "augmenter" else "model__name": model}, **schema_options(schema, drop, ids),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.card import PICTURES
+from pipelines.card import PICTURES, fused
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
 from pipelines.figures import (
@@ -56,6 +56,8 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
             done: Candidate = runner.call(train_candidate, work, named)
             figures = f"{done.measure} {done.value:.4f}, sealed, parity {done.parity_ratio:.2g} of 1"
             runner.report(f"{model}: {figures}")
+            for line in fused(done.config):
+                runner.report(line)
         choice: Choice = runner.call(choose, work, list(models))
         values = _figures({**choice.values, **choice.baselines})
         by = f"chosen by {choice.measure}: {choice.best}" if len(models) > 1 else choice.measure
@@ -80,11 +82,16 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
 
 def check_models(settings: Settings, modality: str | None = None) -> list[str]:
     """Registry names of the models that the settings name, ``auto`` among them; raises ConfigError or UsageError."""
+    from ganlib.detect.auto import seconds_of
+
     named = settings.model.candidates if settings.model.name == "auto" else None
     names = named or (settings.model.name,)
     if settings.training.checkpoint and (len(set(names)) > 1 or names == ("auto",)):
         raise UsageError("training.checkpoint holds the training of one model: name it by --model or model.name")
+    if settings.model.name != "auto" and settings.model.budget is not None:
+        raise UsageError("model.budget (--budget) is for auto; leave it out, or limit training.steps")
     if settings.model.name == "auto":
+        seconds_of(settings.model.budget)
         for option in ("learning_rate", "latent_dim"):
             if getattr(settings.training, option) is not None and not named:
                 raise UsageError(f"training.{option} is of one model, and auto fuses several: name one by --model")

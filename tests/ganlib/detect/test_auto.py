@@ -81,7 +81,7 @@ def test_far_rows_among_the_training_rows_are_dropped_and_then_found():
         if share != "auto":
             assert detector.dropped_ == pytest.approx(share, abs=0.005)
     assert figures["auto"] > 0.99 and figures[0.1] > 0.99 and figures[0.0] < 0.9, figures
-    assert AutoDetector(**chosen).fit(rows(600, 0)).dropped_ < 0.02
+    assert AutoDetector(**chosen).fit(rows(600, 0)).dropped_ < 0.05
 
 
 def test_members_that_do_not_end_in_time_are_left_out():
