@@ -23,6 +23,7 @@ for law in (lambda: add_objective(OBJECTIVES["gan"]), lambda: add_architecture(A
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.rounding
 @pytest.mark.trained
 def test_the_worked_examples(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.S)

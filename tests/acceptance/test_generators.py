@@ -25,6 +25,7 @@ assert folder.classes == tuple("0123456789") and (few.classify(x[100:]) == label
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.rounding
 @pytest.mark.trained
 def test_the_page_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "generators.md").read_text(encoding="utf-8"), re.S)

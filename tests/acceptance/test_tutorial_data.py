@@ -43,6 +43,7 @@ def test_the_tutorial(tmp_path):
 
 
 @pytest.mark.timeout(580)
+@pytest.mark.rounding
 @pytest.mark.trained
 def test_the_tutorial_of_images_and_series(tmp_path):
     assert run_page("tutorial-images-series.md", tmp_path) == 5
