@@ -164,18 +164,23 @@ def steered(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     x, wanted = data["x"], data["c"][:600]
     flags = (torch.rand(600, x.shape[1], generator=torch.Generator().manual_seed(0)) < x.mean(0)).float()
     figure, axes = d.panels(2)
-    parts = (("generated for it", samples(model, 600, wanted), d.ORANGE), ("independent flags", flags, d.GREY))
+    reach = d.reach_of(torch.cat([wanted, rule_property(x)]).expand(-1, 2), 0.05)
+    parts = (("generated for it", samples(model, 600, wanted), d.ORANGE), ("independent flags", flags, d.INK))
     for axis, (title, rows, colour) in zip(axes, parts, strict=True):
         found = rule_property(rows)
         share = float(torch.corrcoef(torch.cat([wanted, found], 1).T)[0, 1])
-        axis.scatter(wanted[:, 0], found[:, 0], s=5, c=colour, linewidths=0)
-        axis.axline((0, 0), slope=1, color=d.INK, linewidth=0.8)
+        # Both take few values: darker where more rows lie on each other.
+        axis.scatter(wanted[:, 0], found[:, 0], s=30, c=colour, linewidths=0, alpha=0.12)
+        axis.axline((0, 0), slope=1, color=d.GREY, linewidth=0.8)
+        axis.set_xlim(reach[0], reach[1])
+        axis.set_ylim(reach[2], reach[3])
+        axis.set_aspect("equal")
         axis.set_xlabel("requested property", fontsize=9)
         axis.set_ylabel("property of the row", fontsize=9)
-        d.plain(axis, f"{title}: correlation {share:.2f}")
+        d.plain(axis, f"{title}: r = {share:.2f}")
     return (
         figure,
-        "the property of generated rows against the requested one; the same of rows of independent flags",
+        "the property of rows generated for a requested one, with their correlation r; the same of independent flags",
     )
 
 
@@ -225,12 +230,16 @@ def images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
         noise = torch.rand(10, side * side, generator=torch.Generator().manual_seed(0))
         broken = held[:10].flatten(1).gather(1, noise.argsort(1)).view_as(held[:10])
         scorer = model.scorer()
-        rows[0] = ("data, scores", held[:10], [f"{v:.3g}" for v in scorer(held[:10])])
-        rows.append(("shuffled pixels", broken, [f"{v:.3g}" for v in scorer(broken)]))
+        rows[0] = ("data, scores", held[:10], [_short(v) for v in scorer(held[:10])])
+        rows.append(("shuffled pixels", broken, [_short(v) for v in scorer(broken)]))
         again = _rebuilt(model, broken)
         if again is not None:
             rows.append(("reconstructed", again, None))
     return d.image_rows(rows, max(2, 48 // side)), "; ".join(name for name, _, _ in rows if name)
+
+
+def _short(value: Tensor) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _rebuilt(model: Any, x: Tensor) -> Tensor | None:

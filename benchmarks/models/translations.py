@@ -61,11 +61,11 @@ def translated_images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Draw
     if entry.name == "linear_style":
         style = held["x_b"][:SHOWN]
         rows = [("content", x), ("style", style), ("in that style", model.translate(x, style))]
-        rows.append(("in the mean style", model.translate(x)))
+        rows.append(("in mean style", model.translate(x)))
     else:
         rows = [*_sources(entry.name, x), (_RESULT.get(entry.name, "translated"), model.translate(x))]
         if paired:
-            rows.append(("true counterpart", held["x_b"][:SHOWN]))
+            rows.append(("a true crown" if entry.name == "crown_gan" else "true counterpart", held["x_b"][:SHOWN]))
         elif can(model, abilities.TranslatesBack):
             rows.append(("and back", model.translate_back(rows[-1][1])))
     if entry.name == "srgan":
@@ -73,16 +73,23 @@ def translated_images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Draw
     largest = max(images.shape[-1] for _, images in rows)
     alike = [(name, images.repeat_interleave(largest // images.shape[-1], 2)
               .repeat_interleave(largest // images.shape[-1], 3), None) for name, images in rows]  # fmt: skip
-    return d.image_rows(alike, max(1, round(48 / largest))), "; ".join(name for name, _ in rows)
+    caption = _CAPTION.get(entry.name) or "; ".join(name for name, _ in rows)
+    return d.image_rows(alike, max(1, round(48 / largest))), caption
 
 
 _RESULT = {"crown_gan": "designed crown", "srgan": "enlarged", "tp_gan": "made upright", "pose_warp": "in that pose"}
+
+_CAPTION = {
+    "crown_gan": "height maps of the prepared and the opposing surface; designed crowns; a true crown for each",
+    "linear_style": "contents; styles; the contents in these styles; the contents in the mean style of all",
+    "pose_warp": "source; joints of the pose wanted, a colour each; the source in that pose; the true image",
+}
 
 
 def _sources(name: str, x: Tensor) -> list[tuple[str, Tensor]]:
     """What the model is given, as images of one or three channels."""
     if name == "crown_gan":
-        return [("prepared surface", x[:, :1]), ("opposing surface", x[:, 1:2])]
+        return [("prepared", x[:, :1]), ("opposing", x[:, 1:2])]
     if name == "pose_warp":
         return [("source", x[:, :3]), ("pose wanted", x[:, 6:9])]
     return [("source", x)]
