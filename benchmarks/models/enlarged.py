@@ -1,10 +1,13 @@
 """SRGAN on MNIST: images of 7 x 7 pixels, means over 4 x 4, enlarged to 28 x 28.
 
-    python -m benchmarks.models.enlarged mnist.npz [--seeds 0 1 2] [--steps 4000] [--json FILE] [--write]
+    python -m benchmarks.models.enlarged mnist.npz [--seeds 0 1 2] [--steps 2000] [--json FILE] [--write]
 
 Beside SRGAN: bicubic enlargement, and the same generator trained for as many steps on the squared error alone. Of each:
 the accuracy on test images of a classifier trained on real ones; the energy of detail over that of real images, where
 detail is what averaging over 2 x 2 pixels removes; and the peak signal-to-noise ratio in decibels.
+
+The weight of features was chosen with --validate, seed 0, 1,500 steps: at 0.006 (SRGAN's default), 0.05, 0.3 and 1 the
+accuracy was .901, .927, .940 and .945, and the energy 1.08, 1.00, .95 and .88; squared error alone had .939 and .61.
 """
 
 from __future__ import annotations
@@ -45,20 +48,18 @@ def detail(images: Tensor) -> float:
 
 def main() -> None:
     """Print a row as each seed ends."""
-    parser = options(__doc__, steps=4000, seeds=3)
-    parser.add_argument("--content", type=float, help="SRGAN's weight of features, its default unless given")
-    parser.add_argument("--adversarial", type=float, help="SRGAN's weight of the critic, its default unless given")
+    parser = options(__doc__, steps=2000, seeds=3)
+    parser.add_argument("--content", type=float, default=1.0, help="SRGAN's weight of features")
     given = parser.parse_args()
     torch.set_num_threads(1)
     data, results = read(given.data, given.validate), []
     x, y, test, test_y = data["X_train"], data["y_train"], data["X_test"], data["y_test"]
     judge = train_classifier(x[:20_000], y[:20_000], random_state=0, epochs=4)
-    chosen = {name: value for name in ("content", "adversarial") if (value := getattr(given, name)) is not None}
     bicubic = interpolate(avg_pool2d(test, 4), scale_factor=4, mode="bicubic").clamp(-1, 1)
     for seed in given.seeds:
         row: dict[str, Any] = {"seed": seed}
         made = {"real": test, "bicubic": bicubic}
-        for name, weights in (("srgan", chosen), ("squared", {"adversarial": 0.0, "content": 0.0})):
+        for name, weights in (("srgan", {"content": given.content}), ("squared", {"adversarial": 0.0, "content": 0.0})):
             began = time.process_time()
             made[name] = enlarged(x, test, seed, given.steps, weights)
             row[f"cpu_s_{name}"] = round(time.process_time() - began)
