@@ -12,8 +12,10 @@ the same networks, images, batches of 64, epochs and Adam 1e-3: 784-200-16-200-7
 samples) learn black and white images; their figure is the bound of 500 samples on held-out images, nats. The
 adversarial auto-encoder and VQ-VAE learn grey ones; their figure is the squared error of held-out pixels in [0, 1].
 ``table`` prints means over seeds with standard errors, and the best CPU time of a step. ``weights`` compares training
-by 50 samples with the VAE, five seeds. ``codes`` compares VQ-VAE's 49 codes of 6 bits with k-means of the 49 patches of
-4x4 pixels, and its prior with the entropy of single codes, three seeds.
+by 50 samples with the VAE, trained for as many epochs and for ``--longer`` times as many, in batches of 20, five seeds.
+``codes`` compares VQ-VAE's 49 codes of 8 bits, learned by running means and by gradient, with k-means of the 49 patches
+of 4x4 pixels, and its prior with the entropy of single codes, three seeds. Both print a row a seed, then means with
+standard errors.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 HIDDEN, LATENT, WIDTH, CODES, CODE = 200, 16, 16, 64, 16
 BATCH, RATE, HELD = 64, 1e-3, 500
+BITS_8 = 256
 
 
 def images(path: Path, rows: int) -> tuple[Tensor, Tensor]:
@@ -196,8 +200,13 @@ def theirs(name: str, train: Tensor, test: Tensor, seed: int, epochs: int) -> di
 
 
 # ---------------------------------------------------------------- IWAE beside VAE
-def weights(train: Tensor, test: Tensor, seed: int, epochs: int) -> dict[str, float]:
-    """Held-out bound of 500 samples on black and white images: training with 50 samples, and the VAE."""
+def _logits(model: Any, z: Tensor) -> Tensor:
+    return model.decode(z)[0]
+
+
+def weights(train: Tensor, test: Tensor, seed: int, epochs: int, longer: int) -> dict[str, float]:
+    """Held-out bound of 500 samples on black and white images, nats, and CPU seconds of training: by 50 samples, and
+    the VAE at as many epochs and at ``longer`` times as many."""
     from ganlib.data.spec import Block, DataSpec
     from ganlib.registry import create
     from ganlib.training import Trainer, TrainerConfig
@@ -205,19 +214,29 @@ def weights(train: Tensor, test: Tensor, seed: int, epochs: int) -> dict[str, fl
     spec = DataSpec.table(tuple(Block(f"p{i}", "binary", i) for i in range(784)))
     rows, held = ((part > 0.5).float().flatten(1) for part in (train, test))
     found = {}
-    for name, options in (("iwae", {"samples": 50}), ("vae", {})):
+    runs = [("iwae", "iwae", 1, {"samples": 50}), ("vae", "vae", 1, {}), ("vae_longer", "vae", longer, {})]
+    for called, name, times, options in runs[: 3 if longer > 1 else 2]:
         torch.manual_seed(seed)
         model: Any = create(name, spec, hidden=(HIDDEN,), latent_dim=LATENT, learning_rate=RATE, **options)
-        config = TrainerConfig(epochs=epochs, batch_size=BATCH, random_state=seed, ema=0.99)
+        config = TrainerConfig(epochs=times * epochs, batch_size=20, random_state=seed, ema=0.99)
+        began = time.process_time()
         Trainer(config).fit(model, {"x": rows})
+        found[f"{called}_s"] = time.process_time() - began
         model.eval()
-        found[name] = bound(model.posterior, lambda z, model=model: model.decode(z)[0], held, seed)
-    return found
+        found[called] = bound(model.posterior, partial(_logits, model), held, seed)
+    return found | {f"gain_on_{name}": found["iwae"] - found[name] for name in ("vae", "vae_longer") if name in found}
 
 
 # ---------------------------------------------------------------- codes beside patches
+def _cut(x: Tensor) -> Tensor:
+    """Patches of 4x4 pixels, ``(n · 49, 16)``."""
+    return torch.nn.functional.unfold(x, 4, stride=4).transpose(1, 2).flatten(0, 1)
+
+
 def codes(train: Tensor, test: Tensor, seed: int, epochs: int) -> dict[str, float]:
-    """Share of held-out variance explained by VQ-VAE and by k-means of patches; perplexity; bits a code."""
+    """Share of held-out variance explained by k-means of patches and by VQ-VAE, its codebook learned by running means
+    (``ema``) or by gradient; of both, the perplexity of codes, their entropy and the prior's cross-entropy in bits, and
+    CPU seconds of training and of generating 100 images."""
     from sklearn.cluster import KMeans
 
     from ganlib.data.spec import DataSpec
@@ -225,30 +244,38 @@ def codes(train: Tensor, test: Tensor, seed: int, epochs: int) -> dict[str, floa
     from ganlib.training import Trainer, TrainerConfig
 
     rows, held = 2 * train - 1, 2 * test - 1
-    torch.manual_seed(seed)
-    model: Any = create("vq_vae", DataSpec.image(1, 28, 28), width=WIDTH, codes=CODES, code_dim=CODE)
-    config = TrainerConfig(epochs=epochs, batch_size=BATCH, random_state=seed, ema=0.99)
-    Trainer(config).fit(model, {"x": rows})
-    model.eval()
-
-    def cut(x: Tensor) -> Tensor:
-        return torch.nn.functional.unfold(x, 4, stride=4).transpose(1, 2).flatten(0, 1)
-
-    few = torch.randperm(49 * len(rows), generator=torch.Generator().manual_seed(seed))[:20_000]
-    means = KMeans(CODES, n_init=2, random_state=seed).fit(cut(rows)[few].numpy())
-    patched = torch.tensor(means.cluster_centers_[means.predict(cut(held).numpy())]).float()
-    with torch.no_grad():
-        index = model.codes(held).flatten()
-        errors = (model.rebuild(model.book[index]) - held).square().mean(), (patched - cut(held)).square().mean()
-        bits = -float(model.prior.log_prob(model.chosen(index)).mean()) / math.log(2)
-    usual, perplexity = (held - rows.mean(0)).square().mean(), model.perplexity(held)
-    return {
-        "codes": 1 - float(errors[0] / usual), "patches": 1 - float(errors[1] / usual), "perplexity": perplexity,
-        "entropy": math.log2(perplexity), "bits": bits,
-    }  # fmt: skip
+    usual = (held - rows.mean(0)).square().mean()
+    few = torch.randperm(49 * len(rows), generator=torch.Generator().manual_seed(seed))[:50_000]
+    means = KMeans(BITS_8, n_init=2, random_state=seed).fit(_cut(rows)[few].numpy())
+    patched = torch.tensor(means.cluster_centers_[means.predict(_cut(held).numpy())]).float()
+    found = {"patches": 1 - float((patched - _cut(held)).square().mean() / usual)}
+    for book in ("ema", "gradient"):
+        torch.manual_seed(seed)
+        model: Any = create("vq_vae", DataSpec.image(1, 28, 28), codes=BITS_8, codebook=book)
+        config = TrainerConfig(epochs=epochs, batch_size=BATCH, random_state=seed, ema=0.99)
+        began = time.process_time()
+        Trainer(config).fit(model, {"x": rows})
+        found[f"{book}_s"] = time.process_time() - began
+        model.eval()
+        with torch.no_grad():
+            index = model.codes(held).flatten()
+            error = (model.rebuild(model.book[index]) - held).square().mean()
+            found[f"{book}_bits"] = -float(model.prior.log_prob(model.chosen(index)).mean()) / math.log(2)
+            sampler, began = model.sampler(), time.process_time()
+            sampler(torch.randn(100, sampler.latent_dim))
+        found[f"{book}_sampling_s"] = time.process_time() - began
+        found[book], found[f"{book}_perplexity"] = 1 - float(error / usual), model.perplexity(held)
+        found[f"{book}_entropy"] = math.log2(found[f"{book}_perplexity"])
+    return found
 
 
 # ---------------------------------------------------------------- command line
+def _mean(values: list[float]) -> str:
+    """Mean and standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.4g} ± {error:.2g}"
+
+
 def _table(files: list[Path]) -> None:
     """Both sides, mean and standard error over seeds."""
     sides = [json.loads(file.read_text(encoding="utf-8")) for file in files]
@@ -258,8 +285,7 @@ def _table(files: list[Path]) -> None:
         cells = []
         for side in sides:
             values, times = ([row[key] for row in side[name]] for key in ("value", "seconds"))
-            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
-            cells.append(f"{statistics.mean(values):.4g} ± {error:.2g} | {1000 * min(times):.2f}")
+            cells.append(f"{_mean(values)} | {1000 * min(times):.2f}")
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
@@ -273,15 +299,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*")
     parser.add_argument("--rows", type=int, default=3072, help="training images, a multiple of 64")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--longer", type=int, default=8, help="weights: epochs of the second VAE, in units of --epochs")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "table":
         return _table(given.files)
     train, test = images(given.files[0], given.rows)
     if given.what in ("weights", "codes"):
-        measure, seeds = (weights, range(5)) if given.what == "weights" else (codes, range(3))
-        found = {seed: measure(train, test, seed, given.epochs) for seed in given.seeds or seeds}
-        print(json.dumps(found))
+        measure: Callable[..., dict[str, float]] = codes
+        seeds = range(3)
+        if given.what == "weights":
+            measure, seeds = partial(weights, longer=given.longer), range(5)
+        found = []
+        for seed in given.seeds or seeds:
+            found.append(measure(train, test, seed, given.epochs))
+            print(seed, " ".join(f"{name} {value:.4g}" for name, value in found[-1].items()), flush=True)
+        for name in found[0]:
+            print(f"{name:20s} {_mean([row[name] for row in found])}")
         return None
     fit, rows = ours if given.library == "ganlib" else theirs, {}
     for name in given.models:

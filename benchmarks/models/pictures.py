@@ -24,11 +24,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.models import drawing as d
+from benchmarks.models.translations import adapted_points, translated_images, translated_points
 from ganlib import abilities
 from ganlib.abilities import can
 from ganlib.files import write_whole
 from ganlib.registry import Entry, entries
-from ganlib.testing.problems import digits, factor_table, ring
+from ganlib.testing.problems import digits, factor_table, ring, rule_property
 from ganlib.training import Trainer, TrainerConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "models"
@@ -108,8 +109,9 @@ def drawer_of(entry: Entry, model: Any, data: dict[str, Tensor]) -> Callable[...
         (can(model, abilities.Acts), policy),
         (kind == "tokens", sequences),
         (can(model, abilities.Translates), translated_points if flat else translated_images),
-        ("c" in data and model.spec.dim == 2, described),
+        ("c" in data, described if model.spec.dim == 2 else steered),
         (hasattr(model, "neighbours") and model.spec.dim == 2, neighbours),
+        (can(model, abilities.Predicts) and "x_b" in data, adapted_points),
         (can(model, abilities.Predicts), regions if model.spec.dim == 2 else confusion),
         (not flat, images),
         (model.spec.dim == 2, points),
@@ -157,6 +159,31 @@ def described(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     return figure, "data coloured by their description; points generated for the same descriptions"
 
 
+def steered(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
+    """The requested property against that of generated rows, and of rows of independent flags."""
+    x, wanted = data["x"], data["c"][:600]
+    flags = (torch.rand(600, x.shape[1], generator=torch.Generator().manual_seed(0)) < x.mean(0)).float()
+    figure, axes = d.panels(2)
+    reach = d.reach_of(torch.cat([wanted, rule_property(x)]).expand(-1, 2), 0.05)
+    parts = (("generated for it", samples(model, 600, wanted), d.ORANGE), ("independent flags", flags, d.INK))
+    for axis, (title, rows, colour) in zip(axes, parts, strict=True):
+        found = rule_property(rows)
+        share = float(torch.corrcoef(torch.cat([wanted, found], 1).T)[0, 1])
+        # Both take few values: darker where more rows lie on each other.
+        axis.scatter(wanted[:, 0], found[:, 0], s=30, c=colour, linewidths=0, alpha=0.12)
+        axis.axline((0, 0), slope=1, color=d.GREY, linewidth=0.8)
+        axis.set_xlim(reach[0], reach[1])
+        axis.set_ylim(reach[2], reach[3])
+        axis.set_aspect("equal")
+        axis.set_xlabel("requested property", fontsize=9)
+        axis.set_ylabel("property of the row", fontsize=9)
+        d.plain(axis, f"{title}: r = {share:.2f}")
+    return (
+        figure,
+        "the property of rows generated for a requested one, with their correlation r; the same of independent flags",
+    )
+
+
 def neighbours(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     """Neighbours of some points, and their tangents."""
     x = data["x"]
@@ -186,20 +213,6 @@ def regions(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     return figure, f"held-out points coloured by the class found{note}; generated points"
 
 
-def translated_points(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
-    """Both domains, and the first one's translations in the colours of where they come from."""
-    a, b = data["x"][:1500], data["x_b"][:1500]
-    label = (a[:, 0] + 2).round().clamp(0, 4).long()
-    figure, axes = d.panels(3)
-    d.scatter(axes[0], a, d.colours_of(label), "domain A")
-    axes[0].set_ylim(-3, 3)
-    d.scatter(axes[1], b, d.GREY, "domain B")
-    d.scatter(axes[2], b, d.GREY, "A translated to B")
-    moved = model.translate(a)
-    axes[2].scatter(moved[:, 0], moved[:, 1], s=3, c=d.colours_of(label), linewidths=0)
-    return figure, "domain A, coloured by mode; domain B; translations of A in the same colours"
-
-
 # ------------------------------------------------------------------------------------------------ images
 def images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     """Data, generated images, reconstructions and scores, as far as the model has them."""
@@ -217,12 +230,16 @@ def images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
         noise = torch.rand(10, side * side, generator=torch.Generator().manual_seed(0))
         broken = held[:10].flatten(1).gather(1, noise.argsort(1)).view_as(held[:10])
         scorer = model.scorer()
-        rows[0] = ("data, scores", held[:10], [f"{v:.3g}" for v in scorer(held[:10])])
-        rows.append(("shuffled pixels", broken, [f"{v:.3g}" for v in scorer(broken)]))
+        rows[0] = ("data, scores", held[:10], [_short(v) for v in scorer(held[:10])])
+        rows.append(("shuffled pixels", broken, [_short(v) for v in scorer(broken)]))
         again = _rebuilt(model, broken)
         if again is not None:
             rows.append(("reconstructed", again, None))
     return d.image_rows(rows, max(2, 48 // side)), "; ".join(name for name, _, _ in rows if name)
+
+
+def _short(value: Tensor) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _rebuilt(model: Any, x: Tensor) -> Tensor | None:
@@ -235,25 +252,6 @@ def _rebuilt(model: Any, x: Tensor) -> Tensor | None:
         machine = model.machine
         return 2 * machine.visible_given(machine.hidden_given(as_visible(model.spec, x))).view_as(x) - 1
     return model.rebuild(x) if hasattr(model, "rebuild") else None
-
-
-def translated_images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
-    """Sources, translations, and what they should be or the way back."""
-    from ganlib.testing.toys.translation import pairs
-
-    paired = type(model).paired
-    source = pairs(0, "test") if paired else {"x": digits(0, "test")[0]}
-    x = source["x"][:10]
-    made = model.translate(x)
-    rows = [("source", x, None), ("translated", made, None)]
-    if paired:
-        rows.append(("true counterpart", source["x_b"][:10], None))
-    elif can(model, abilities.TranslatesBack):
-        rows.append(("and back", model.translate_back(made), None))
-    largest = max(images.shape[-1] for _, images, _ in rows)
-    rows = [(name, images.repeat_interleave(largest // images.shape[-1], 2)
-             .repeat_interleave(largest // images.shape[-1], 3), notes) for name, images, notes in rows]  # fmt: skip
-    return d.image_rows(rows, max(1, round(48 / largest))), "; ".join(name for name, _, _ in rows)
 
 
 def confusion(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:

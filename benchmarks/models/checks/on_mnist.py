@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from benchmarks.models.checks.check import Check, Figures, store
@@ -14,6 +15,10 @@ def _transfer(model: str, *others: str, measure: str = "tstr") -> Any:
         return row[model][measure], max(row[other][measure] for other in others)
 
     return run
+
+
+def _beside_pixels(name: str, pixels: str, row: dict[str, float]) -> Figures:
+    return row[name], row[pixels]
 
 
 BENCHES: dict[str, tuple[Check, ...]] = {
@@ -46,6 +51,21 @@ BENCHES: dict[str, tuple[Check, ...]] = {
               "over as many real images", 1.0,
               lambda row: (row["distance_enlarged"] / row["distance_second"],
                            row["distance_enlarged"] / row["distance_real"])),
+    ),
+    "enlarged": (
+        Check("D7 MNIST", "srgan", "MNIST enlarged from 7x7 to 28x28: accuracy of a classifier, gain", "bicubic", 0.0,
+              lambda row: (row["accuracy_srgan"], row["accuracy_bicubic"]), gain=True),
+        Check("D7 MNIST squared error", "srgan", "MNIST enlarged from 7x7 to 28x28: accuracy of a classifier, gain",
+              "the squared error alone", 0.0,
+              lambda row: (row["accuracy_srgan"], row["accuracy_squared"]), gain=True, level=0.05),
+        Check("D7 MNIST detail", "srgan", "MNIST: energy of detail over that of real images: minus its distance from 1",
+              "the squared error alone", -0.3,
+              lambda row: tuple(-abs(row[f"detail_{name}"] - 1) for name in ("srgan", "squared")), worst=True),
+    ),
+    "layered": tuple(
+        Check(f"{row} MNIST {count}", name, f"MNIST, {count} labels: accuracy of logistic regression on features, gain",
+              "on pixels", 0.0, partial(_beside_pixels, f"{name}_{count}", f"pixels_{count}"), gain=True)
+        for row, name in (("I2", "dbn"), ("I4", "stacked_autoencoder")) for count in (50, 100)
     ),
 }  # fmt: skip
 

@@ -23,8 +23,8 @@ first loss) instead of a million steps and two rates; the critic is this library
 
 Use it for: enlarging images or series of one kind, from pairs of both resolutions, if they should look sharp.
 Not for: measuring or recognising, since its detail is invented: a classifier read .89 of its digits, and .91 of those
-of the squared error alone (``adversarial=0, content=0``), which also has the smaller error; pairs of one size, for
-which ``pix2pix`` is.
+of the squared error alone (``adversarial=0, content=0``), which also has the smaller error; on MNIST, 7 to 28 pixels
+with ``content=1``, .945 of both; pairs of one size, for which ``pix2pix`` is.
 
 Symbols:
     G     ``SRGAN.generator``
