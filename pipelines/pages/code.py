@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganlib.abilities import HasDensity, TranslatesBack
+from ganlib.abilities import HasDensity, Translates, TranslatesBack
+from ganlib.data.fields import Image
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
 from pipelines.pages.options import shown
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ EXAMPLES = {
         "X", "X + rng.normal(size=X.shape)", "X", "y", ("X[:200]", "-X[:200]"),
     ),
 }  # fmt: skip
+_DIGITS = Image(1, 8, 8)  # of the example of images
+_WIDTH = 120
 _SEALED = "  # one file, which needs neither torch nor ganlib"
 
 
@@ -94,8 +99,8 @@ def condition_of(entry: Entry) -> str:
 
 def _written(foreign: Sequence[str], own: Sequence[str], *lines: str) -> str:
     """A script: imports, then lines."""
-    order = sorted(foreign, key=lambda line: (line.startswith("from "), line))
-    return "\n".join([*order, "", *sorted(own, key=lambda line: (line.startswith("from "), line)), "", *lines]) + "\n"
+    groups = (sorted(group, key=lambda line: (line.startswith("from "), line)) for group in (foreign, own))
+    return "\n\n".join("\n".join(group) for group in (*groups, lines) if group) + "\n"
 
 
 def _detector(entry: Entry, kind: str) -> Block:
@@ -149,14 +154,17 @@ def _augmenter(entry: Entry, kind: str) -> Block:
 
 
 def _translator(entry: Entry, kind: str) -> Block:
-    example, name, paired = EXAMPLES[kind], entry.name, entry.build.paired  # type: ignore[attr-defined]
+    if not _readable(entry, kind):
+        return _on_toy(entry)
+    name, paired = entry.name, entry.build.paired  # type: ignore[attr-defined]
+    imports, setup = _domains(entry, kind, paired)
     small = dict(entry.toy.config) if kind == "image" else {}  # the paper's networks are too deep for small images
     options = "".join(f", {option}={shown(value)}" for option, value in small.items())
+    made = f'translator = ganlib.as_translator("{name}", steps=1000{options}).fit(a, b)'
     own = ["import ganlib"]
     lines = [
-        example.setup,
-        f"a, b = {example.domains[0]}, {example.domains[1]}  # two domains, in {'one' if paired else 'any'} order",
-        f'translator = ganlib.as_translator("{name}", steps=1000{options}).fit(a, b)',
+        *setup,
+        made if len(made) <= _WIDTH else made.replace('("', '(\n    "', 1).replace(").fit", "\n).fit"),
         'print(translator.translate(a[:5], to="b").shape)',
     ]
     if TranslatesBack in entry.abilities:
@@ -167,7 +175,34 @@ def _translator(entry: Entry, kind: str) -> Block:
         f'print(Translator(load_artifact("{name}.onnx")).translate(a[:5]).shape)',
     ]
     form = f"translator, {kind}, {paired}, {TranslatesBack in entry.abilities}"
-    return Block(form, "As a translator: train, translate, seal.", _written(example.imports, own, *lines))
+    if entry.toy.domains:
+        form += f", {name}"
+    foreign = [line for line in imports if not line.startswith("from ganlib")]
+    own += [line for line in imports if line not in foreign]
+    return Block(form, "As a translator: train, translate, seal.", _written(foreign, own, *lines))
+
+
+def _domains(entry: Entry, kind: str, paired: bool) -> tuple[list[str], list[str]]:
+    """Imports and lines that set domains ``a`` and ``b``: the toy's, or the example's."""
+    if own := entry.toy.domains:
+        lines = own.splitlines()
+        imports = [line for line in lines if line.startswith(("from ", "import "))]
+        return imports, [line for line in lines if line not in imports]
+    example = EXAMPLES[kind]
+    order = f"# two domains, in {'one' if paired else 'any'} order"
+    return [*example.imports], [example.setup, f"a, b = {example.domains[0]}, {example.domains[1]}  {order}"]
+
+
+def _readable(entry: Entry, kind: str) -> bool:
+    """Whether the toy has domains for the page, or the model accepts the kind's example: pose_warp, which needs maps of
+    joints, does not."""
+    if entry.toy.domains or kind != "image":
+        return True
+    try:
+        entry.create(DataSpec({"x": _DIGITS, "x_b": _DIGITS}), **entry.toy.config)
+    except ConfigError:
+        return False
+    return True
 
 
 _TRAINING = "from ganlib.training import Trainer, TrainerConfig"
@@ -227,11 +262,15 @@ def _density(entry: Entry) -> Block:
 
 def _on_toy(entry: Entry) -> Block:
     """For data that no estimator reads: the model's toy problem."""
-    acts = "behaviour" in entry.tasks
-    used = [
-        'states = data["x"][:5, : -model.actions]  # an example is a state and a one-hot action',
-        "print(model.act(states))",
-    ]
+    task, used = entry.tasks[0], ["print(toy.measure, toy.level(model, 0))"]
+    if "behaviour" in entry.tasks:
+        task = "behaviour"
+        used = [
+            'states = data["x"][:5, : -model.actions]  # an example is a state and a one-hot action',
+            "print(model.act(states))",
+        ]
+    elif Translates in entry.abilities:
+        used = ['print(model.eval().translate(data["x"][:5]).shape)']
     code = _written(
         ("import torch",),
         ("import ganlib", "from ganlib.registry import entry", _TRAINING),
@@ -240,6 +279,6 @@ def _on_toy(entry: Entry) -> Block:
         "torch.manual_seed(0)",
         f'model = ganlib.create("{entry.name}", toy.spec, **toy.config)',
         "Trainer(TrainerConfig(steps=1000, batch_size=64)).fit(model, data)",
-        *(used if acts else ["print(toy.measure, toy.level(model, 0))"]),
+        *used,
     )
-    return Block("behaviour" if acts else entry.tasks[0], "Train on the toy problem, and use.", code)
+    return Block(task, "Train on the toy problem, and use.", code)

@@ -155,6 +155,15 @@ def _enlarged(translate: Callable[[Tensor], Tensor], seed: int) -> float:
     return 1 - float(errors[0] / errors[1])
 
 
+_CROWNS = """\
+from ganlib.testing.toys.crowns import crowns
+maps = crowns(seed=0)  # heights in [-1, 1]
+a = maps["x"].numpy()  # three channels: the prepared surface, the opposing one, and the gap between them
+b = maps["x_b"].numpy()  # one channel: the finished surface"""
+_SIZES = """\
+from sklearn.datasets import load_digits
+b = (load_digits().images * 255 / 16).astype("uint8")
+a = b.reshape(-1, 4, 2, 4, 2).mean((2, 4)).astype("uint8")  # half as large: means over 2 x 2 pixels"""
 TOYS = {
     "coupled_pair": _PAIR,
     "dann": Toy(
@@ -175,6 +184,7 @@ TOYS = {
         baseline=lambda seed: 0.0,
         config={"width": 8, "blocks": 1, "critic_width": 8, "feature_width": 4, "learning_rate": 2e-3},
         trainer={"steps": 300, "batch_size": 32},
+        domains=_SIZES,
     ),
     "pix2pix": Toy(
         data=pairs,
@@ -217,6 +227,7 @@ TOYS = {
         baseline=lambda seed: 0.0,  # the mean crown
         config={"width": 8, "layers": 1, "learning_rate": 1e-3, "dropout": 0.0},
         trainer={"steps": 300, "batch_size": 32, "ema": 0.98, "schedule": "cosine"},
+        domains=_CROWNS,
     ),
     "tp_gan": Toy(
         data=views,
