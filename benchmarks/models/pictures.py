@@ -107,6 +107,7 @@ def drawer_of(entry: Entry, model: Any, data: dict[str, Tensor]) -> Callable[...
     rules: tuple[tuple[bool, Callable[..., Drawn]], ...] = (
         (can(model, abilities.Acts), policy),
         (kind == "tokens", sequences),
+        (can(model, abilities.Segments), label_maps),
         (can(model, abilities.Translates), translated_points if flat else translated_images),
         ("c" in data and model.spec.dim == 2, described),
         (hasattr(model, "neighbours") and model.spec.dim == 2, neighbours),
@@ -254,6 +255,21 @@ def translated_images(entry: Entry, model: Any, data: dict[str, Tensor]) -> Draw
     rows = [(name, images.repeat_interleave(largest // images.shape[-1], 2)
              .repeat_interleave(largest // images.shape[-1], 3), notes) for name, images, notes in rows]  # fmt: skip
     return d.image_rows(rows, max(1, round(48 / largest))), "; ".join(name for name, _, _ in rows)
+
+
+def label_maps(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
+    """Held-out scenes of the look without labels, the classes found and the true ones, as levels of grey."""
+    from ganlib.testing.toys.scenes import scenes
+
+    x, y = scenes(100, "b", "test", 10)
+    found, true = (labels.float().unsqueeze(1) - 1 for labels in (model.segment(x), y))
+    rows = [
+        ("labelled look", data["x"][:10], None),
+        ("other look", x, None),
+        ("found", found, None),
+        ("true", true, None),
+    ]
+    return d.image_rows(rows, 2), "; ".join(name for name, _, _ in rows) + ": background black, digit grey, disc white"
 
 
 def confusion(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:

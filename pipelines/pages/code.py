@@ -76,6 +76,7 @@ def blocks_of(entry: Entry) -> list[Block]:
         return [_on_toy(entry)]
     makers = {
         "detector": _detector, "augmenter": _augmenter, "translator": _translator, "classifier": _classifier,
+        "segmenter": _segmenter,
     }  # fmt: skip
     blocks = [make(entry, kind) for task, make in makers.items() if task in entry.tasks]
     return blocks + ([_density(entry)] if HasDensity in entry.abilities else [])
@@ -241,6 +242,23 @@ def _adapted(entry: Entry) -> Block:
         "print((model.eval().classify(x_b) == hidden).float().mean())  # accuracy in the second domain",
     )
     return Block("classifier", "As a classifier of a domain without labels: train, classify.", code)
+
+
+def _segmenter(entry: Entry, kind: str) -> Block:
+    code = _written(
+        ("import torch",),
+        ("import ganlib", "from ganlib.data.spec import DataSpec, Image, LabelMap",
+         "from ganlib.models.translation.dann import with_target",
+         "from ganlib.testing.toys.scenes import mean_iou, scenes", _TRAINING),
+        'x, y = scenes(0, "a")  # images (n, 1, 24, 24) in [-1, 1], and the class of each pixel (n, 24, 24), 0 to 2',
+        'x_b, hidden = scenes(1, "b")  # scenes of another look, whose labels only judge',
+        "torch.manual_seed(0)",
+        'spec = DataSpec({"x": Image(1, 24, 24), "x_b": Image(1, 24, 24), "y": LabelMap(3, 24, 24)})',
+        f'model = ganlib.create("{entry.name}", spec)',
+        "Trainer(TrainerConfig(steps=1000, batch_size=32, ema=0.98)).fit(model, with_target(x, y, x_b))",
+        "print(mean_iou(model.eval().segment(x_b), hidden))  # mean intersection over union",
+    )  # fmt: skip
+    return Block("segmenter", "As a segmenter of a domain without labels: train, segment.", code)
 
 
 def _density(entry: Entry) -> Block:
