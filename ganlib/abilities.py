@@ -47,6 +47,15 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
+class Segments(Protocol):
+    """Names the class of each pixel."""
+
+    def segment(self, x: Tensor) -> Tensor:
+        """The most probable class of each pixel of images ``(n, channels, height, width)``, int64 ``(n, height,
+        width)``."""
+
+
+@runtime_checkable
 class Translates(Protocol):
     """Maps examples of one domain to another."""
 
@@ -82,11 +91,14 @@ class Acts(Protocol):
         """The most probable action under observations ``(n, k)``, int64 ``(n,)``."""
 
 
-ABILITIES: tuple[type, ...] = (Samples, Scores, Encodes, Predicts, Translates, TranslatesBack, HasDensity, Acts)
+ABILITIES: tuple[type, ...] = (
+    Samples, Scores, Encodes, Predicts, Segments, Translates, TranslatesBack, HasDensity, Acts,
+)  # fmt: skip
 TASKS: dict[str, type] = {
     "augmenter": Samples,
     "detector": Scores,
     "classifier": Predicts,
+    "segmenter": Segments,
     "translator": Translates,
     "density": HasDensity,
     "behaviour": Acts,

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.models import drawing as d
-from benchmarks.models.translations import adapted_points, translated_images, translated_points
+from benchmarks.models.translations import adapted_points, label_maps, translated_images, translated_points
 from ganlib import abilities
 from ganlib.abilities import can
 from ganlib.files import write_whole
@@ -108,6 +108,7 @@ def drawer_of(entry: Entry, model: Any, data: dict[str, Tensor]) -> Callable[...
     rules: tuple[tuple[bool, Callable[..., Drawn]], ...] = (
         (can(model, abilities.Acts), policy),
         (kind == "tokens", sequences),
+        (can(model, abilities.Segments), label_maps),
         (can(model, abilities.Translates), translated_points if flat else translated_images),
         ("c" in data, described if model.spec.dim == 2 else steered),
         (hasattr(model, "neighbours") and model.spec.dim == 2, neighbours),

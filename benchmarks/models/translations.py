@@ -93,3 +93,18 @@ def _sources(name: str, x: Tensor) -> list[tuple[str, Tensor]]:
     if name == "pose_warp":
         return [("source", x[:, :3]), ("pose wanted", x[:, 6:9])]
     return [("source", x)]
+
+
+def label_maps(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
+    """Held-out scenes of the look without labels, the classes found and the true ones, as levels of grey."""
+    from ganlib.testing.toys.scenes import scenes
+
+    x, y = scenes(100, "b", "test", 10)
+    found, true = (labels.float().unsqueeze(1) - 1 for labels in (model.segment(x), y))
+    rows = [
+        ("labelled look", data["x"][:10], None),
+        ("other look", x, None),
+        ("found", found, None),
+        ("true", true, None),
+    ]
+    return d.image_rows(rows, 2), "; ".join(name for name, _, _ in rows) + ": background black, digit grey, disc white"

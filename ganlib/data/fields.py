@@ -205,6 +205,39 @@ class Classes(Field):
 
 
 @dataclass(frozen=True)
+class LabelMap(Field):
+    """One of ``labels`` classes for each pixel of an image of ``height`` and ``width``, an index from 0.
+
+    Its number of classes is not that of the example: ``DataSpec.classes`` does not count it.
+    """
+
+    kind: ClassVar[str] = "label_map"
+    integral: ClassVar[bool] = True
+    labels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(height, width)``."""
+        return (self.height, self.width)
+
+    def check(self, values: Tensor, name: str) -> None:
+        """Whole numbers from 0 to ``labels - 1``, of the right sides."""
+        if values.is_floating_point() or tuple(values.shape[1:]) != self.shape:
+            found = f"{values.dtype} {tuple(values.shape)}"
+            raise DataError(
+                f"label maps {name!r} are class indices, int64 of shape (n, {self.height}, {self.width}); got {found}"
+            )
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= self.labels:
+            raise DataError(
+                f"labels of {name!r} run from {low} to {high}, and the model has 0 to {self.labels - 1}: number them "
+                f"from 0, give pixels without a label one of their own, or build the model with labels={high + 1}"
+            )
+
+
+@dataclass(frozen=True)
 class Lengths(Field):
     """How much of a padded sequence is data: a number from 1 to ``most``, the length of the padded one."""
 
@@ -254,4 +287,6 @@ class Mask(Field):
             raise DataError(f"mask {name!r} holds other values than 0 and 1: give mask.float() of a boolean mask")
 
 
-KINDS: dict[str, type[Any]] = {field.kind: field for field in (Vector, Series, Image, Tokens, Classes, Lengths, Mask)}
+KINDS: dict[str, type[Any]] = {
+    field.kind: field for field in (Vector, Series, Image, Tokens, Classes, LabelMap, Lengths, Mask)
+}

@@ -13,6 +13,7 @@ from ganlib.data.fields import (
     Classes,
     Field,
     Image,
+    LabelMap,
     Lengths,
     Mask,
     Series,
@@ -22,7 +23,8 @@ from ganlib.data.fields import (
 from ganlib.errors import ConfigError
 
 __all__ = [
-    "Block", "BlockKind", "Classes", "DataSpec", "Field", "Image", "Lengths", "Mask", "Series", "Tokens", "Vector",
+    "Block", "BlockKind", "Classes", "DataSpec", "Field", "Image", "LabelMap", "Lengths", "Mask", "Series", "Tokens",
+    "Vector",
 ]  # fmt: skip
 F = TypeVar("F", bound=Field)
 _LABELLED = "labelled_"
@@ -33,10 +35,11 @@ class DataSpec:
     """The fields of one example by name, such as ``DataSpec({"x": Image(1, 28, 28), "y": Classes(10)})``.
 
     ``x`` is what a model learns to detect, generate or translate; every spec has it. By convention ``y`` is the class,
-    ``c`` a vector of attributes (or of an embedded text) that examples are described by, ``x_b`` the second domain of a
-    translator, and ``NAME_length`` or ``NAME_mask`` how much of field NAME is data rather than padding. Other names are
-    free: a model reads the fields it knows (``need``). The kind of a field is stated, never
-    inferred from a shape. Raises ConfigError if ``x`` is missing or a value is not a field.
+    of the example (``Classes``) or of each pixel (``LabelMap``), ``c`` a vector of attributes (or of an embedded text)
+    that examples are described by, ``x_b`` the second domain of a translator, and ``NAME_length`` or ``NAME_mask`` how
+    much of field NAME is data rather than padding. Other names are free: a model reads the fields it knows (``need``).
+    The kind of a field is stated, never inferred from a shape. Raises ConfigError if ``x`` is missing or a value is not
+    a field.
     """
 
     fields: Mapping[str, Field]

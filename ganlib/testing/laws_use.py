@@ -16,6 +16,7 @@ from ganlib.abilities import (
     Predicts,
     Samples,
     Scores,
+    Segments,
     Translates,
     TranslatesBack,
     can,
@@ -45,6 +46,9 @@ def abilities(case: Case) -> None:
     with torch.no_grad():
         if isinstance(model, Predicts) and can(model, Predicts):
             expect(model.classify(x).shape == (5,), "classify does not return one class for each example")
+        if isinstance(model, Segments):
+            found, sides = tuple(model.segment(x).shape), x.shape[2:]
+            expect(found == (5, *sides), f"label maps of 5 examples have shape {found}, not {(5, *sides)}")
         if isinstance(model, HasDensity) and can(model, HasDensity):
             expect(model.log_prob(x).shape == (5,), "log_prob does not return one number for each example")
         if isinstance(model, Translates):

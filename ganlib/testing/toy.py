@@ -19,6 +19,8 @@ class Toy:
     - ``baseline(seed)``: the same measure of the trivial answer, which must be below ``at_least``.
     - ``config``, ``trainer``: override the model's options and the TrainerConfig.
     - ``two_of_five``: require the level for two of five seeds instead, if training ends in one of several states.
+    - ``domains``: of a translator that needs other data than any two domains of its kind, lines of Python that set
+      ``a`` and ``b``, arrays that its estimator can be fitted on. The model's page shows and runs them.
     """
 
     data: Callable[[int], Mapping[str, Any]]
@@ -30,3 +32,4 @@ class Toy:
     config: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
     two_of_five: bool = False
+    domains: str = ""

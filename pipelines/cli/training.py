@@ -59,7 +59,8 @@ def demo(
 
 def models(
     task: Annotated[
-        str | None, typer.Option(help="detector, augmenter, classifier, translator, sequence, density, behaviour.")
+        str | None,
+        typer.Option(help="detector, augmenter, classifier, segmenter, translator, sequence, density, behaviour."),
     ] = None,
     modality: Annotated[str | None, typer.Option(help="table, image, series, tokens, points, trajectory.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/models.md.")] = False,

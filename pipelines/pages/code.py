@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganlib.abilities import HasDensity, TranslatesBack
+from ganlib.abilities import HasDensity, Translates, TranslatesBack
+from ganlib.data.fields import Image
+from ganlib.data.spec import DataSpec
+from ganlib.errors import ConfigError
 from pipelines.pages.options import shown
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ EXAMPLES = {
         "X", "X + rng.normal(size=X.shape)", "X", "y", ("X[:200]", "-X[:200]"),
     ),
 }  # fmt: skip
+_DIGITS = Image(1, 8, 8)  # of the example of images
+_WIDTH = 120
 _SEALED = "  # one file, which needs neither torch nor ganlib"
 
 
@@ -71,6 +76,7 @@ def blocks_of(entry: Entry) -> list[Block]:
         return [_on_toy(entry)]
     makers = {
         "detector": _detector, "augmenter": _augmenter, "translator": _translator, "classifier": _classifier,
+        "segmenter": _segmenter,
     }  # fmt: skip
     blocks = [make(entry, kind) for task, make in makers.items() if task in entry.tasks]
     return blocks + ([_density(entry)] if HasDensity in entry.abilities else [])
@@ -94,8 +100,8 @@ def condition_of(entry: Entry) -> str:
 
 def _written(foreign: Sequence[str], own: Sequence[str], *lines: str) -> str:
     """A script: imports, then lines."""
-    order = sorted(foreign, key=lambda line: (line.startswith("from "), line))
-    return "\n".join([*order, "", *sorted(own, key=lambda line: (line.startswith("from "), line)), "", *lines]) + "\n"
+    groups = (sorted(group, key=lambda line: (line.startswith("from "), line)) for group in (foreign, own))
+    return "\n\n".join("\n".join(group) for group in (*groups, lines) if group) + "\n"
 
 
 def _detector(entry: Entry, kind: str) -> Block:
@@ -149,14 +155,17 @@ def _augmenter(entry: Entry, kind: str) -> Block:
 
 
 def _translator(entry: Entry, kind: str) -> Block:
-    example, name, paired = EXAMPLES[kind], entry.name, entry.build.paired  # type: ignore[attr-defined]
+    if not _readable(entry, kind):
+        return _on_toy(entry)
+    name, paired = entry.name, entry.build.paired  # type: ignore[attr-defined]
+    imports, setup = _domains(entry, kind, paired)
     small = dict(entry.toy.config) if kind == "image" else {}  # the paper's networks are too deep for small images
     options = "".join(f", {option}={shown(value)}" for option, value in small.items())
+    made = f'translator = ganlib.as_translator("{name}", steps=1000{options}).fit(a, b)'
     own = ["import ganlib"]
     lines = [
-        example.setup,
-        f"a, b = {example.domains[0]}, {example.domains[1]}  # two domains, in {'one' if paired else 'any'} order",
-        f'translator = ganlib.as_translator("{name}", steps=1000{options}).fit(a, b)',
+        *setup,
+        made if len(made) <= _WIDTH else made.replace('("', '(\n    "', 1).replace(").fit", "\n).fit"),
         'print(translator.translate(a[:5], to="b").shape)',
     ]
     if TranslatesBack in entry.abilities:
@@ -167,7 +176,34 @@ def _translator(entry: Entry, kind: str) -> Block:
         f'print(Translator(load_artifact("{name}.onnx")).translate(a[:5]).shape)',
     ]
     form = f"translator, {kind}, {paired}, {TranslatesBack in entry.abilities}"
-    return Block(form, "As a translator: train, translate, seal.", _written(example.imports, own, *lines))
+    if entry.toy.domains:
+        form += f", {name}"
+    foreign = [line for line in imports if not line.startswith("from ganlib")]
+    own += [line for line in imports if line not in foreign]
+    return Block(form, "As a translator: train, translate, seal.", _written(foreign, own, *lines))
+
+
+def _domains(entry: Entry, kind: str, paired: bool) -> tuple[list[str], list[str]]:
+    """Imports and lines that set domains ``a`` and ``b``: the toy's, or the example's."""
+    if own := entry.toy.domains:
+        lines = own.splitlines()
+        imports = [line for line in lines if line.startswith(("from ", "import "))]
+        return imports, [line for line in lines if line not in imports]
+    example = EXAMPLES[kind]
+    order = f"# two domains, in {'one' if paired else 'any'} order"
+    return [*example.imports], [example.setup, f"a, b = {example.domains[0]}, {example.domains[1]}  {order}"]
+
+
+def _readable(entry: Entry, kind: str) -> bool:
+    """Whether the toy has domains for the page, or the model accepts the kind's example: pose_warp, which needs maps of
+    joints, does not."""
+    if entry.toy.domains or kind != "image":
+        return True
+    try:
+        entry.create(DataSpec({"x": _DIGITS, "x_b": _DIGITS}), **entry.toy.config)
+    except ConfigError:
+        return False
+    return True
 
 
 _TRAINING = "from ganlib.training import Trainer, TrainerConfig"
@@ -208,6 +244,23 @@ def _adapted(entry: Entry) -> Block:
     return Block("classifier", "As a classifier of a domain without labels: train, classify.", code)
 
 
+def _segmenter(entry: Entry, kind: str) -> Block:
+    code = _written(
+        ("import torch",),
+        ("import ganlib", "from ganlib.data.spec import DataSpec, Image, LabelMap",
+         "from ganlib.models.translation.dann import with_target",
+         "from ganlib.testing.toys.scenes import mean_iou, scenes", _TRAINING),
+        'x, y = scenes(0, "a")  # images (n, 1, 24, 24) in [-1, 1], and the class of each pixel (n, 24, 24), 0 to 2',
+        'x_b, hidden = scenes(1, "b")  # scenes of another look, whose labels only judge',
+        "torch.manual_seed(0)",
+        'spec = DataSpec({"x": Image(1, 24, 24), "x_b": Image(1, 24, 24), "y": LabelMap(3, 24, 24)})',
+        f'model = ganlib.create("{entry.name}", spec)',
+        "Trainer(TrainerConfig(steps=1000, batch_size=32, ema=0.98)).fit(model, with_target(x, y, x_b))",
+        "print(mean_iou(model.eval().segment(x_b), hidden))  # mean intersection over union",
+    )  # fmt: skip
+    return Block("segmenter", "As a segmenter of a domain without labels: train, segment.", code)
+
+
 def _density(entry: Entry) -> Block:
     flat = entry.toy.spec.kind == "vector"
     data = "make_moons(2000, noise=0.1, random_state=0)[0]" if flat else "load_digits().images / 8 - 1"
@@ -227,11 +280,15 @@ def _density(entry: Entry) -> Block:
 
 def _on_toy(entry: Entry) -> Block:
     """For data that no estimator reads: the model's toy problem."""
-    acts = "behaviour" in entry.tasks
-    used = [
-        'states = data["x"][:5, : -model.actions]  # an example is a state and a one-hot action',
-        "print(model.act(states))",
-    ]
+    task, used = entry.tasks[0], ["print(toy.measure, toy.level(model, 0))"]
+    if "behaviour" in entry.tasks:
+        task = "behaviour"
+        used = [
+            'states = data["x"][:5, : -model.actions]  # an example is a state and a one-hot action',
+            "print(model.act(states))",
+        ]
+    elif Translates in entry.abilities:
+        used = ['print(model.eval().translate(data["x"][:5]).shape)']
     code = _written(
         ("import torch",),
         ("import ganlib", "from ganlib.registry import entry", _TRAINING),
@@ -240,6 +297,6 @@ def _on_toy(entry: Entry) -> Block:
         "torch.manual_seed(0)",
         f'model = ganlib.create("{entry.name}", toy.spec, **toy.config)',
         "Trainer(TrainerConfig(steps=1000, batch_size=64)).fit(model, data)",
-        *(used if acts else ["print(toy.measure, toy.level(model, 0))"]),
+        *used,
     )
-    return Block("behaviour" if acts else entry.tasks[0], "Train on the toy problem, and use.", code)
+    return Block(task, "Train on the toy problem, and use.", code)

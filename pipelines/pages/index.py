@@ -18,11 +18,12 @@ TASKS = {
     "sequence": "Sequences of tokens",
     "translator": "Translators: one domain to another",
     "classifier": "Classifiers from few labels",
+    "segmenter": "Segmenters: the class of each pixel",
     "density": "Densities",
     "detector": "Detectors",
     "augmenter": "Augmenters: generate examples",
 }
-ORDER = ("detector", "augmenter", "density", "classifier", "translator", "sequence", "behaviour")
+ORDER = ("detector", "augmenter", "density", "classifier", "segmenter", "translator", "sequence", "behaviour")
 
 
 def index_page(found: list[Entry]) -> str:

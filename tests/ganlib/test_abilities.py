@@ -2,7 +2,19 @@
 
 import pytest
 
-from ganlib.abilities import ABILITIES, EXPORTS, TASKS, Acts, Encodes, HasDensity, Predicts, Samples, Scores, can
+from ganlib.abilities import (
+    ABILITIES,
+    EXPORTS,
+    TASKS,
+    Acts,
+    Encodes,
+    HasDensity,
+    Predicts,
+    Samples,
+    Scores,
+    Segments,
+    can,
+)
 from ganlib.data.spec import DataSpec
 from ganlib.models.vae.vae import VAE
 from ganlib.registry import create, entries, entry, list_models
@@ -38,6 +50,7 @@ def test_a_density_is_claimed_only_with_log_prob():
         ("generalised_loss_sensitive_gan", {Samples}),
         ("cgan", {Samples}),
         ("semi_supervised_gan", {Samples, Encodes, Predicts}),
+        ("fcn_wild", {Encodes, Segments}),
         ("gail", {Acts}),
         ("seqgan", set()),
     ],

@@ -233,6 +233,7 @@ ROWS = (
           "the squared error alone", -0.3, _detail_kept, worst=True),
     Check("D7 noise", "srgan", "digits enlarged from 4x4 to 8x8: peak signal-to-noise ratio in decibels",
           "the squared error alone", 0.0, _noise_ratio, gain=True, finding=True),
+    # Eight seeds, because one may end lower by rounding alone: seed 0 at .94 on one processor and .77 on another.
     Check("D11", "dann", "two moons turned by 35 degrees: accuracy, gain by the domain critic", "without the critic",
-          0.15, _turned_moons, gain=True),
+          0.15, _turned_moons, gain=True, seeds=8),
 )  # fmt: skip

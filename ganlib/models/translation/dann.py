@@ -57,22 +57,28 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class DANNConfig(GameConfig):
+class DomainConfig(GameConfig):
     """``norm``: normalisation of the feature extractor, none, batch, layer or instance; ``label_hidden`` and
     ``critic_hidden``: widths of the hidden layers of the label predictor and of the critic; ``rise``: how fast the
     weight of the game rises."""
 
-    objective: Literal["gan_saturating", "gan"] = "gan_saturating"
-    networks: str = "auto"
-    hidden: tuple[Count, ...] = (64, 64)
     width: Count = 32
     norm: str = "none"
-    dropout: Share = 0.0
     label_hidden: tuple[Count, ...] = (100,)
     critic_hidden: tuple[Count, ...] = (100,)
     rise: Weight = 10.0
     learning_rate: Rate | None = 1e-3
     betas: tuple[Share, Share] | None = (0.9, 0.999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DANNConfig(DomainConfig):
+    """The feature extractor's networks, and the objective; the rest is of every domain-adversarial model."""
+
+    objective: Literal["gan_saturating", "gan"] = "gan_saturating"
+    networks: str = "auto"
+    hidden: tuple[Count, ...] = (64, 64)
+    dropout: Share = 0.0
 
 
 def with_target(x: Tensor, y: Tensor, x_b: Tensor, seed: int = 0) -> dict[str, Tensor]:
@@ -94,48 +100,32 @@ def with_target(x: Tensor, y: Tensor, x_b: Tensor, seed: int = 0) -> dict[str, T
     return {"x": x[labelled], "y": y[labelled], "x_b": x_b[order(len(x_b))]}
 
 
-@register(
-    "dann",
-    config=DANNConfig,
-    modalities=("points", "table", "image", "series"),
-    paper="Ganin et al., Domain-Adversarial Training of Neural Networks, arXiv 1505.07818, JMLR 17, 2016",
-    trainer={"batch_size": 64},
-)
-class DANN(Algorithm):
-    """Players ``critic`` and ``classifier`` (feature extractor and label predictor)."""
+class DomainAdversarial(Algorithm):
+    """Features that predict the labels of domain A, and from which a critic cannot name the domain.
 
-    config: DANNConfig
+    A subclass sets ``extractor``, the features of examples; ``labels``, the logits of features; and ``game``, whose
+    critic judges features. Players ``critic`` and ``classifier`` (extractor and labels).
+    """
+
+    config: DomainConfig
+    extractor: nn.Module
+    labels: nn.Module
+    game: Game
     done: Tensor
 
-    def __init__(self, spec: DataSpec, config: DANNConfig) -> None:
+    def __init__(self, spec: DataSpec, config: DomainConfig) -> None:
         super().__init__()
         self.spec, self.config, self.budget = spec, config, 1
-        _check(spec)
-        options = NetOptions(config.hidden, config.width, config.norm, dropout=config.dropout)
-        self.extractor = architecture(config.networks, spec).trunk(spec.shape, 0, options)
-        width = self.extractor.width
-        self.labels = MLP(width, config.label_hidden, spec.classes)
-        critic = MLP(width, config.critic_hidden, 1)
-        self.game = Game(critic, config, Vector(width), generator=self.extractor, against="classifier")
         self.register_buffer("done", torch.zeros(()))
 
-    # ---------------------------------------------------------------- use
     @property
     def by_class(self) -> bool:
         """Nothing is conditioned on the class."""
         return False
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Features common to both domains, ``(n, width)``."""
-        return self.extractor(x)
-
     def class_logits(self, x: Tensor) -> Tensor:
-        """Logits of the classes ``(n, classes)`` of examples of either domain."""
+        """Logits of the classes, in axis 1, of examples of either domain."""
         return self.labels(self.extractor(x))
-
-    def classify(self, x: Tensor) -> Tensor:
-        """The most probable class of examples of either domain, ``(n,)``."""
-        return self.class_logits(x).argmax(1)
 
     # ---------------------------------------------------------------- training
     def players(self) -> dict[str, nn.Module | list[nn.Module]]:
@@ -183,7 +173,11 @@ class DANN(Algorithm):
             return losses
         strength = self.strength()
         hidden = Sides(*(strength * own + (1 - strength) * own.detach() for own in (first, second)))
-        return losses | self.game.generator_loss(batch, hidden) | self.game.opposite_loss(batch, hidden)
+        return losses | self.hiding_loss(batch, hidden)
+
+    def hiding_loss(self, batch: Batch, sides: Sides) -> Losses:
+        """The game as the features of both domains play it."""
+        return self.game.generator_loss(batch, sides) | self.game.opposite_loss(batch, sides)
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the labels of domain A; nothing about the other domain is known."""
@@ -194,10 +188,46 @@ class DANN(Algorithm):
         return self.game.couples() or ("batch norm" if self.config.norm == "batch" else "")
 
 
+@register(
+    "dann",
+    config=DANNConfig,
+    modalities=("points", "table", "image", "series"),
+    paper="Ganin et al., Domain-Adversarial Training of Neural Networks, arXiv 1505.07818, JMLR 17, 2016",
+    trainer={"batch_size": 64},
+)
+class DANN(DomainAdversarial):
+    """Players ``critic`` and ``classifier`` (feature extractor and label predictor)."""
+
+    config: DANNConfig
+
+    def __init__(self, spec: DataSpec, config: DANNConfig) -> None:
+        super().__init__(spec, config)
+        _check(spec)
+        options = NetOptions(config.hidden, config.width, config.norm, dropout=config.dropout)
+        self.extractor = architecture(config.networks, spec).trunk(spec.shape, 0, options)
+        width = self.extractor.width
+        self.labels = MLP(width, config.label_hidden, spec.classes)
+        critic = MLP(width, config.critic_hidden, 1)
+        self.game = Game(critic, config, Vector(width), generator=self.extractor, against="classifier")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features common to both domains, ``(n, width)``."""
+        return self.extractor(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The most probable class of examples of either domain, ``(n,)``."""
+        return self.class_logits(x).argmax(1)
+
+
 def _check(spec: DataSpec) -> None:
     """Raise ConfigError unless there are classes and both domains have one shape."""
     if spec.classes < 2:
         raise ConfigError("dann predicts classes: give a DataSpec with two or more, 'y': Classes(k)")
+    check_alike(spec)
+
+
+def check_alike(spec: DataSpec) -> None:
+    """Raise ConfigError unless both domains have one shape."""
     other = spec.field_of("x_b")
     assert other is not None
     if other.shape != spec.x.shape:

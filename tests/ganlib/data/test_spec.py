@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ganlib.data.fields import KINDS
-from ganlib.data.spec import Block, Classes, DataSpec, Image, Lengths, Mask, Series, Tokens, Vector
+from ganlib.data.spec import Block, Classes, DataSpec, Image, LabelMap, Lengths, Mask, Series, Tokens, Vector
 from ganlib.errors import ConfigError, DataError
 from ganlib.registry import create
 
@@ -66,7 +66,7 @@ def test_sizes_are_whole_numbers_above_0(kind, size):
         with pytest.raises(ConfigError, match="sides of Mask must be a tuple of whole numbers above 0"):
             Mask((4, size))
         return
-    sizes = {"vector": 1, "series": 2, "image": 3, "tokens": 2, "classes": 1, "lengths": 1}[kind.kind]
+    sizes = {"vector": 1, "series": 2, "image": 3, "tokens": 2, "classes": 1, "label_map": 3, "lengths": 1}[kind.kind]
     for place in range(sizes):
         given = [4] * sizes
         given[place] = size
@@ -92,6 +92,10 @@ def test_json_of_unknown_kinds_or_sizes_is_rejected(given):
         (Tokens(4, 9), torch.rand(5, 4), "token numbers"),
         (Classes(3), torch.tensor([0, 3]), "from 0 to 3"),
         (Classes(3), torch.rand(5), "class indices"),
+        (LabelMap(3, 4, 4), torch.full((5, 4, 4), 3), "labels of 'x' run from 3 to 3"),
+        (LabelMap(3, 4, 4), torch.full((5, 4, 4), -1), "from -1 to -1"),
+        (LabelMap(3, 4, 4), torch.rand(5, 4, 4), "class indices, int64"),
+        (LabelMap(3, 4, 4), torch.zeros(5, 4, 5, dtype=torch.int64), r"of shape \(n, 4, 4\)"),
     ],
 )
 def test_each_field_rejects_what_it_cannot_be(field, values, message):
@@ -103,6 +107,7 @@ def test_each_field_accepts_what_it_is():
     fine = {
         Vector(3): torch.ones(5, 3), Series(2, 9): torch.rand(5, 2, 9), Image(1, 4, 4): 2 * torch.rand(5, 1, 4, 4) - 1,
         Tokens(4, 9): torch.randint(9, (5, 4)), Classes(3): torch.arange(3),
+        LabelMap(3, 4, 4): torch.randint(3, (5, 4, 4)),
     }  # fmt: skip
     for field, values in fine.items():
         field.check(values, "x")
@@ -132,6 +137,12 @@ def test_a_model_says_which_field_it_cannot_do_without():
         DataSpec.image(1, 8, 8).need("x_b", Image)
     with pytest.raises(ConfigError, match=r"of kind Image, and this spec has Vector"):
         DataSpec({"x": Image(1, 8, 8), "x_b": Vector(3)}).need("x_b", Image)
+
+
+def test_labels_of_pixels_are_no_classes_of_the_example():
+    spec = DataSpec({"x": Image(1, 8, 8), "y": LabelMap(3, 8, 8)})
+    assert (spec.classes, spec.condition) == (0, 0) and spec.need("y", LabelMap).labels == 3
+    assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_a_condition_that_is_no_vector_is_not_counted_as_attributes():
