@@ -188,9 +188,9 @@ class AutoDetector(BaseDetector):
 
     def _kept(self, spec: DataSpec, x: torch.Tensor, seed: int) -> torch.Tensor:
         """The training rows that are not dropped as suspect, a mask ``(n,)``."""
-        everything = torch.ones(len(x), dtype=torch.bool)
+        kept = torch.ones(len(x), dtype=torch.bool)
         if spec.kind != "vector" or self.contamination == 0:
-            return everything
+            return kept
         quick = Training.of(_Plain(self.device), entry(_TEACHER), DETECTION, seed)
         teacher = entry(_TEACHER).create(spec)
         quick.run(teacher, {"x": x}, {"x": x[:0]})
@@ -199,13 +199,13 @@ class AutoDetector(BaseDetector):
             low, high = scores.quantile(0.25), scores.quantile(0.75)
             return scores <= high + FENCE * (high - low)
         dropped = round(float(self.contamination) * len(x))
-        everything[scores.argsort(descending=True)[:dropped]] = False
-        return everything
+        kept[scores.argsort(descending=True)[:dropped]] = False
+        return kept
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plain:
-    """Training parameters that nobody gave."""
+    """Training parameters, none of them given."""
 
     device: str
     steps: None = None

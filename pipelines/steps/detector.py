@@ -76,7 +76,7 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
         columns = reader.described(job.folder, data.findings)
     doubts = [*([data.doubt] if data.doubt else []), *data.differences]
     facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
-    facts |= {**reader.facts(), "rows": data.rows, **data.parts, "candidates": ", ".join(models)}
+    facts |= {**reader.facts(), "rows": data.rows, **data.parts, "model": _named(settings, reader.modality, models)}
     return Preview(facts, columns, data.findings)
 
 
@@ -179,6 +179,16 @@ def train_candidate(folder: str, model: str) -> Candidate:
     )
     job.save(f"candidate-{model}", done)
     return done
+
+
+def _named(settings: Settings, modality: str, models: Mapping[str, str]) -> str:
+    """The models to train, in words."""
+    from ganlib.detect.members import MEMBERS
+
+    if list(models) != ["auto"]:
+        return ", ".join(models)
+    usual = [member.model for member in MEMBERS["vector" if modality == "table" else modality]]
+    return f"auto, which fuses {', '.join(settings.model.candidates or usual)}"
 
 
 def _parameters(settings: Settings, model: str) -> dict[str, Any]:
