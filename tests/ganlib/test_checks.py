@@ -4,11 +4,14 @@ figures are complete and true."""
 import json
 
 import pytest
+import torch
 
 from benchmarks.models.checks import CHECKS
 from benchmarks.models.checks.check import FILE
+from benchmarks.models.checks.energies import belief_log_prob
 from benchmarks.models.checks.on_mnist import BENCHES
-from ganlib.registry import list_models
+from ganlib.data.spec import Block, DataSpec
+from ganlib.registry import create, list_models
 
 RECORDED = json.loads(FILE.read_text(encoding="utf-8"))
 
@@ -35,6 +38,22 @@ def test_a_check_that_is_not_reproduced_runs_as_a_strict_expected_failure():
     failed = {name for name in marks if not RECORDED[name]["passed"]}
     assert failed and {name for name in marks if marks[name]} == failed
     assert all(mark.name == "xfail" and mark.kwargs["strict"] for name in failed for mark in marks[name])
+
+
+def test_the_exact_likelihood_of_a_helmholtz_machine_adds_up_to_one_and_exceeds_the_bound():
+    torch.manual_seed(0)
+    spec = DataSpec.table(tuple(Block(f"p{i}", "binary", i) for i in range(5)))
+    model = create("helmholtz", spec, hidden=(4, 3))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    v = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 5)
+    found = belief_log_prob(model, v)
+    assert float(found.exp().sum()) == pytest.approx(1, abs=1e-5)
+    with torch.no_grad():
+        assert float((found - model.bound(v, torch.rand(2000, 7))).mean()) > 0
+        states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 7).split([4, 3], 1)
+        direct = model.log_generation(v[:1], states).logsumexp(0)
+    torch.testing.assert_close(direct, found[0])
 
 
 @pytest.mark.slow

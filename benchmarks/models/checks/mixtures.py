@@ -181,7 +181,8 @@ ROWS = (
     Check(
         "C11 grid", "mode_regularised_gan", "25 Gaussians: modes of 25", "without", 0.0, _grid_gain, gain=True, seeds=5
     ),
-    # Its paper reports scores of images, and that is all: whether weights find more modes is to be reported.
+    # Its paper reports scores of images alone: whether weights find more modes is to be reported. The paired test is
+    # needed, because seeds differ by 9 modes: docs/mixtures.json, of another processor, has 20 19 19 and 20 20 21.
     Check(
         "F6 IWGAN",
         "importance_weighted_gan",
@@ -191,6 +192,7 @@ ROWS = (
         _grid_beside,
         gain=True,
         finding=True,
+        level=0.05,
     ),
     Check("C2 slopes", "wgan_gp", "ring: 1 less the slope's distance from 1", "no penalty", 0.9, _critic_slopes),
     Check(

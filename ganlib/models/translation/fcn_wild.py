@@ -86,7 +86,7 @@ class FCNWildConfig(DomainConfig):
 
 
 class Dilated(nn.Module):
-    """Images ``(n, c, h, w)`` to features ``(n, 2 · width, h / 2, w / 2)``, each of a field of 23 pixels."""
+    """Images ``(n, c, h, w)`` to features ``(n, 2 · width, h / 2, w / 2)``, each of a field of 21 pixels."""
 
     def __init__(self, channels: int, width: int, norm: str) -> None:
         super().__init__()
