@@ -5,8 +5,9 @@ Options were chosen on seeds 11 and 12, except where an earlier try on the recor
 D10: at a constant rate, with dropout 0.1 and 800 examples, seeds 0 to 2 saved .33, -.18 and .27 of pix2pix's distance.
 Both models end at random heights then; a rate that falls to 0 cured it.
 D8: with the game from the start and weights of 0.1 to 1, seeds 11 and 12 reached .33 to .77, below the source's labels
-alone in some trainings; labels first made it steady. The look was made stranger once, before any adaptation: the source
-alone read .84 of the first (labels of that look .90).
+alone in some trainings; labels first made it steady. The look was made stranger once, since the
+source alone read .84 of the first (labels of that look .90); some adapted models had been trained by then, all below
+the source.
 D9: views that are turned and sheared are affine, so a learned affine map is the right model and reads .97. Aligning by
 second moments reads .80 (seed 11), as TP-GAN does. TP-GAN's paths are for changes that no such map undoes.
 """
