@@ -1,0 +1,52 @@
+"""`ganlib train` without --model: a fusion, registered, scored, and what it refuses."""
+
+import json
+
+import pytest
+from pipeline_data import refused, sensor_table
+
+GIVEN = ("--data", "data.csv", "--alpha", 0.2, "--steps", 5)
+
+
+@pytest.fixture
+def data(home):
+    sensor_table(120).drop(columns="fault").to_csv("data.csv", index=False)
+    sensor_table(120).to_csv("known.csv", index=False)
+
+
+def test_the_default_is_a_fusion_that_says_what_it_is_made_of(ganlib, registry, data):
+    code, out, err = ganlib("train", "--name", "fused", *GIVEN)
+    assert code == 0 and "registered fused version 1 as challenger (auto)" in out, err
+    assert "fused: histogram 0.20, gaussian_mixture 0.20, denoising_score 0.20, vae 0.20, ganomaly 0.20" in err
+    assert "of the training rows were dropped as suspect" in err and "chosen" not in out + err
+    card = registry.version("fused", "1").card
+    assert "Anomaly detector of table rows** `auto`" in card and "equal weights" in card
+    code, out, err = ganlib("score", "--model", "models:/fused@challenger", "--input", "data.csv", "--output", "s")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("label", [None, "fault"])
+def test_candidates_are_fused_unless_known_anomalies_can_choose(ganlib, home, data, label):
+    (home / "job.yaml").write_text("model: {candidates: [histogram, vae]}\n")
+    known = ("--data", "known.csv", "--label", "fault", *GIVEN[2:]) if label else GIVEN
+    given = ("train", "--name", "two", *known, "--config", "job.yaml")
+    code, out, err = ganlib(*given, "--dry-run")
+    assert code == 0 and ("model: histogram, vae" if label else "model: auto, which fuses histogram, vae") in out, err
+    code, out, err = ganlib(*given, "--json")
+    done = json.loads(out)
+    assert code == 0 and set(done["validation"]) >= ({"histogram", "vae"} if label else {"auto"}), err
+    assert ("chosen by AUPRC" in err) == bool(label) and ("histogram 0.50, vae 0.50" in err) == (not label)
+
+
+@pytest.mark.parametrize(
+    ("options", "job", "words"),
+    [
+        (("--budget", "soon"), "", ("30s",)),
+        (("--budget", "9s", "--model", "vae"), "", ("--budget", "is for auto")),
+        ((), "training: {learning_rate: 0.1}\n", ("learning_rate", "fuses several", "--model")),
+        ((), "model: {candidates: [cvae_gan]}\n", ("does not detect",)),
+    ],
+)
+def test_what_a_fusion_cannot_use_is_rejected_before_any_work(ganlib, home, data, options, job, words):
+    (home / "job.yaml").write_text(job)
+    refused(ganlib("train", "--name", "x", *GIVEN, *options, *(("--config", "job.yaml") if job else ())), 2, *words)
