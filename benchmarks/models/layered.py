@@ -5,6 +5,10 @@
 Both learn the training images without labels. Logistic regression learns 50 or 100 labelled images, as many of each
 digit, from their features or from their pixels; its penalty is chosen by cross-validation among the labelled images.
 Figures are accuracies on the test images, means of five samples of labelled images a seed.
+
+The auto-encoder's features do not reach the pixels. Tried with --validate, seed 0, for 50 and 100 labels (pixels .706
+and .771): as recorded .659 and .745; corruption 0.5 .673 and .753; one layer of 1,000 with 0.5 .682 and .758; two of
+1,000 with 0.75 .668 and .751.
 """
 
 from __future__ import annotations

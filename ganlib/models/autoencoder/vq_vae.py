@@ -18,7 +18,8 @@ samples: with tanh, training on mostly black images could stay at black ones.
 The score is -log p(x, codes) in nats up to a constant: d · mse / (2 · usual mse), and the prior's -log p(codes).
 
 Use it for: compressing images and series to a few discrete codes, and sampling from their learned prior. Four codes of
-five bits explained .77 of the digits' variance (k-means of patches .65); the prior saved .33 bits a code.
+five bits explained .77 of the digits' variance (k-means of patches .65); the prior saved .33 bits a code. On MNIST 49
+codes of eight bits explained .948 (.923), and the prior saved 3.1 bits a code.
 
 Not for: anomaly detection in production: where two codes are equally near, rounding decides, so it is not sealed as a
 detector; use `reconstruction_vae`. Images by class: `cvae`. Tables: `vae`.

@@ -19,7 +19,7 @@ Defaults: a third of the training goes to each layer of two, and the last to fin
 al. choose among 0 to 0.5). Deviations: Adam; CD-1; the belief network is not fine-tuned.
 
 Use it for (dbn): the classical deep energy model, as a baseline of codes and of anomaly scores for flags and black and
-white images.
+white images. Logistic regression of 100 MNIST labels read .81 from its codes, .75 from pixels.
 
 Not for (dbn): a likelihood: its score is a bound up to an unknown constant; use `realnvp`, or `rbm` with few units.
 Best scores: `began` and `ganomaly` are recorded on images (.92 and .85), this one on its toy only.
@@ -27,6 +27,7 @@ Best scores: `began` and `ganomaly` are recorded on images (.92 and .85), this o
 Use it for (stacked_autoencoder): codes of several layers, each trained by itself first, then all together.
 
 Not for (stacked_autoencoder): images whose neighbours matter: it flattens them; `autoencoder` has convolutions.
+Features for few labels: logistic regression of 100 MNIST labels read .72 from its codes, .75 from pixels (`dbn` .81).
 Generating: `vae`.
 
 Symbols (dbn):
