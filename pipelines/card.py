@@ -89,7 +89,7 @@ def fused(config: Mapping[str, Any]) -> list[str]:
     shares = zip(config["members"], config["weights"], strict=True)
     lines = [
         f"fused: {', '.join(f'{name} {weight:.2f}' for name, weight in shares)} (equal weights: no measure without "
-        "labels tells which member is best)",
+        "labels shows which member is best)",
         f"{config['dropped']:.1%} of the training rows were dropped as suspect",
     ]
     return lines + [f"left out: {reason}" for reason in config["left_out"]]

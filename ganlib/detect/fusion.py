@@ -1,6 +1,6 @@
 """Fusion of detectors: the mean of their scores on one scale.
 
-Idea: members see different anomalies, and no measure without labels tells reliably which member is best on given data.
+Idea: members see different anomalies, and no measure without labels shows reliably which member is best on given data.
 Their mean does not have to know:
 
     score(x) = sum_i w_i · (s_i(x) - m_i) / u_i,   w_i = 1 / number of members
