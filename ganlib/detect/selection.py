@@ -68,7 +68,7 @@ def compare_detectors(detectors: Mapping[str, BaseDetector], X: Any, y: Any) -> 
     anomalous = ~normal_rows(y, len(X))
     if not anomalous.any():
         raise ConfigError(
-            "nothing but known anomalies tells which detector is best: give a y that marks some, or fuse the models by "
+            "nothing but known anomalies shows which detector is best: give a y that marks some, or fuse the models by "
             "AutoDetector(members=[...])"
         )
     values = {name: auprc(d.anomaly_score(X), anomalous) for name, d in detectors.items()}
@@ -78,7 +78,7 @@ def compare_detectors(detectors: Mapping[str, BaseDetector], X: Any, y: Any) -> 
 def contrast(detector: BaseDetector, X: Any, random_state: int = 0) -> float:
     """AUROC of held-out rows against themselves with a random third of their columns permuted; 0.5 is chance.
 
-    It shows that a detector learned some dependence of columns. It does not tell which of several detectors is better:
+    It shows that a detector learned some dependence of columns. It does not show which of several detectors is better:
     over 13 tables its rank correlation with the true AUROC was .13.
     """
     if not detector.reader_.tabular:
