@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 
 from ganlib.config import Count, Rate, Share, Whole
@@ -196,7 +197,7 @@ class AutoDetector(BaseDetector):
         quick.run(teacher, {"x": x}, {"x": x[:0]})
         scores = scores_of(teacher.scorer(), x)  # type: ignore[operator]
         if self.contamination == "auto":
-            low, high = scores.quantile(0.25), scores.quantile(0.75)
+            low, high = np.quantile(scores.numpy(), [0.25, 0.75])  # torch's quantile ends at 2^24 values
             return scores <= high + FENCE * (high - low)
         dropped = round(float(self.contamination) * len(x))
         kept[scores.argsort(descending=True)[:dropped]] = False
