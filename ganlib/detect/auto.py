@@ -41,7 +41,7 @@ class AutoDetector(BaseDetector):
     """A fusion of detectors, the default of ``ganlib train``: ``ganlib.detect.fusion``.
 
     For tables: a histogram, a mixture of Gaussians, a denoising model, a variational auto-encoder and GANomaly. All
-    have equal weights: measured choices without labels (agreement, stability, altered rows) are no better than chance.
+    have equal weights: over 13 tables, AUROC against altered rows ranked models no better than chance.
 
     Training rows may hold anomalies. Of tables, rows are dropped from training that a histogram of each column finds
     suspect: those whose score lies ``FENCE`` interquartile ranges above the upper quartile (Tukey, Exploratory Data
