@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in (
-    "architecture", "artifact", "constraints", "data", "delivery", "glossary", "install", "internals", "licences",
+    "architecture", "artifact", "choosing-a-detector", "constraints", "data", "delivery", "glossary", "install", "internals", "licences",
     "performance", "promotion", "translation", "tutorial-data", "tutorial-images-series",
 )))  # fmt: skip
 FOLDERS = ("benchmarks",)
