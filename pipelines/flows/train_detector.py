@@ -1,4 +1,4 @@
-"""The flow that trains candidates, compares them and registers the best detector as ``challenger``."""
+"""The flow that trains a detector, or candidates to compare, and registers it as ``challenger``."""
 
 from __future__ import annotations
 
