@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ganlib.detect.auto import AUTO, AutoDetector
-from ganlib.detect.base import BaseDetector
+from ganlib.detect.base import BaseDetector, detecting
 from ganlib.detect.estimators import Detector, GANomalyDetector, ReconstructionVAEDetector, VAEDetector
-from ganlib.errors import ConfigError
 from ganlib.estimator import estimator_parameters
 from ganlib.registry import Entry, resolve
 from ganlib.training.algorithm import Algorithm
@@ -29,9 +28,7 @@ def as_detector(model: str | Entry | Algorithm | type, **config: Any) -> BaseDet
         return AutoDetector(
             **estimator_parameters(AUTO, AUTO, set(AutoDetector._get_param_names()), config, "detector")
         )
-    chosen = resolve(model)
-    if "detector" not in chosen.tasks or "scorer" not in chosen.exports:
-        raise ConfigError(f"model {chosen.name!r} does not detect; `ganlib models --task detector` lists others")
+    chosen = detecting(resolve(model))
     own = set(Detector._get_param_names()) - {"model"}
     parameters = estimator_parameters(model, chosen, own, config, "detector")
     if chosen.name in _NAMED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 import time
@@ -17,14 +16,14 @@ import torch
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
-from ganlib.detect.base import BaseDetector, Part
+from ganlib.detect.base import BaseDetector, Part, detecting
 from ganlib.detect.fusion import Fusion, FusionConfig, scores_of
 from ganlib.detect.members import MEMBERS, Member
 from ganlib.errors import ConfigError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
-from ganlib.training.config import History
+from ganlib.training import History, Trainer, TrainerConfig
 
 FENCE = 2.0  # interquartile ranges above the upper quartile
 _TEACHER = "histogram"
@@ -107,7 +106,7 @@ class AutoDetector(BaseDetector):
 
     def _entry(self) -> Entry:
         seconds_of(self.budget)
-        named = [_detecting(name) for name in self.members or ()]
+        named = [detecting(entry(name)) for name in self.members or ()]
         if self.members is not None and (not named or len(set(self.members)) < len(named)):
             raise ConfigError(f"members are one model or more, each once, not {list(self.members)}")
         kinds = tuple(kind for kind in AUTO.modalities if all(kind in model.modalities for model in named))
@@ -117,7 +116,7 @@ class AutoDetector(BaseDetector):
 
     def _train(self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor) -> None:
         training.check_models(2)  # a checkpoint is of one training
-        kept = x[self._kept(spec, x, training.seed)]
+        kept = x[self._kept(spec, x)]
         fitted, histories, left_out = self._fit_members(spec, kept, validation, training.seed)
         weights = (1 / len(fitted),) * len(fitted)
         dropped = 1 - len(kept) / len(x)
@@ -129,10 +128,8 @@ class AutoDetector(BaseDetector):
         )
         # Rows that members were trained on score lower than others: they are used where others are too few.
         reference = validation if len(validation) >= _LEAST_REFERENCE else torch.cat([kept, validation])
-        self.scorer_ = Fusion({n: copy.deepcopy(s).double() for n, s in fitted.items()}, reference.double(), config)
-        self._double_scorer_ = copy.deepcopy(self.scorer_)
-        self.scorer_.members.float()
-        self.algorithm_, self.history_ = cast("Any", self.scorer_), _joined(histories)
+        fusion = Fusion(fitted, reference, config)
+        self._use(fusion, fusion, _joined(histories))
         self.members_ = dict(zip(fitted, weights, strict=True))
         self.left_out_, self.dropped_ = left_out, dropped
 
@@ -142,7 +139,7 @@ class AutoDetector(BaseDetector):
         """Scorers and histories of the members that could be trained, and why others were left out."""
         fitted, histories, left_out = dict[str, torch.nn.Module](), dict[str, History](), dict[str, str]()
         limit, start = seconds_of(self.budget), time.monotonic()
-        for member in self._members(spec):
+        for member in self._members():
             options = member.options(spec, len(x))
             if isinstance(options, str):
                 left_out[member.model] = options
@@ -162,8 +159,8 @@ class AutoDetector(BaseDetector):
             raise DivergenceError(f"no member could be trained ({reasons})")
         return fitted, histories, left_out
 
-    def _members(self, spec: DataSpec) -> tuple[Member, ...]:
-        usual = MEMBERS[spec.kind]
+    def _members(self) -> tuple[Member, ...]:
+        usual = MEMBERS[self.reader_.modality]
         if self.members is None:
             return usual
         known = {member.model: member for member in usual}
@@ -187,14 +184,14 @@ class AutoDetector(BaseDetector):
             raise DivergenceError("some training rows have no finite score")
         return scorer, history
 
-    def _kept(self, spec: DataSpec, x: torch.Tensor, seed: int) -> torch.Tensor:
+    def _kept(self, spec: DataSpec, x: torch.Tensor) -> torch.Tensor:
         """The training rows that are not dropped as suspect, a mask ``(n,)``."""
         kept = torch.ones(len(x), dtype=torch.bool)
-        if spec.kind != "vector" or self.contamination == 0:
+        if not self.reader_.tabular or self.contamination == 0:
             return kept
-        quick = Training.of(_Plain(self.device), entry(_TEACHER), DETECTION, seed)
-        teacher = entry(_TEACHER).create(spec)
-        quick.run(teacher, {"x": x}, {"x": x[:0]})
+        model = entry(_TEACHER)
+        teacher = model.create(spec)
+        Trainer(TrainerConfig.from_dict({**model.trainer, "device": self.device})).fit(teacher, {"x": x})
         scores = scores_of(teacher.scorer(), x)  # type: ignore[operator]
         if self.contamination == "auto":
             low, high = np.quantile(scores.numpy(), [0.25, 0.75])  # torch's quantile ends at 2^24 values
@@ -202,20 +199,6 @@ class AutoDetector(BaseDetector):
         dropped = round(float(self.contamination) * len(x))
         kept[scores.argsort(descending=True)[:dropped]] = False
         return kept
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plain:
-    """Training parameters, none of them given."""
-
-    device: str
-    steps: None = None
-    epochs: None = None
-    batch_size: None = None
-    patience: None = None
-    trainer: None = None
-    random_state: int = 0
-    verbose: bool = False
 
 
 class _OutOfTimeError(Exception):
@@ -245,13 +228,6 @@ def seconds_of(budget: float | str | None) -> float | None:
     if found is None or found[2] not in _UNITS or not float(found[1]) > 0:
         raise ConfigError(f"a budget is a time above 0, such as 30s, 2min or 1h, not {budget!r}")
     return float(found[1]) * _UNITS[found[2]]
-
-
-def _detecting(name: str) -> Entry:
-    model = entry(name)
-    if "detector" not in model.tasks or "scorer" not in model.exports:
-        raise ConfigError(f"model {name!r} does not detect; `ganlib models --task detector` lists others")
-    return model
 
 
 def _joined(histories: Mapping[str, History]) -> History:

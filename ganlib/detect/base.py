@@ -29,6 +29,7 @@ from ganlib.errors import ConfigError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
+from ganlib.training.config import History
 
 if TYPE_CHECKING:
     from ganlib.data.readers import TableReader
@@ -167,10 +168,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _entry(self) -> Entry:
-        model = entry(self.model or self.default_model)
-        if "detector" not in model.tasks or "scorer" not in model.exports:
-            raise ConfigError(f"model {model.name!r} does not detect; `ganlib models --task detector` lists others")
-        return model
+        return detecting(entry(self.model or self.default_model))
 
     def _record(self, reader: Reader, examples: Any, reset: bool) -> None:
         """Record the number and names of columns as scikit-learn does, or compare them with those recorded."""
@@ -183,10 +181,14 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             torch.manual_seed(training.seed)
             algorithm = training.model.create(spec, **self._options(training.model, spec, x))
         algorithm.scorer()  # raises before training if the objective does not detect
-        self.history_ = training.run(algorithm, {"x": x}, {"x": validation})
-        self.algorithm_, self.scorer_ = algorithm, algorithm.scorer()
+        history = training.run(algorithm, {"x": x}, {"x": validation})
+        self._use(algorithm, algorithm.scorer(), history)
+
+    def _use(self, algorithm: Any, scorer: torch.nn.Module, history: History) -> None:
+        """Set what training leaves: the model, its scorers and its history."""
+        self.algorithm_, self.scorer_, self.history_ = algorithm, scorer, history
         # Use double precision, so that a score does not depend on the other rows of its batch.
-        self._double_scorer_ = copy.deepcopy(self.scorer_).double()
+        self._double_scorer_ = copy.deepcopy(scorer).double()
 
     def _options(self, model: Entry, spec: DataSpec, x: torch.Tensor) -> dict[str, Any]:
         """The model's options; for table rows, widths that are not given are derived from the rows."""
@@ -333,6 +335,13 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def encoder_(self) -> TableEncoder:
         """The encoder of the table."""
         return cast("TableReader", self.reader_).encoder
+
+
+def detecting(model: Entry) -> Entry:
+    """The entry itself; raises ConfigError if its model cannot be a sealed detector."""
+    if "detector" not in model.tasks or "scorer" not in model.exports:
+        raise ConfigError(f"model {model.name!r} does not detect; `ganlib models --task detector` lists others")
+    return model
 
 
 def _offset(table: Table, alpha: float) -> float:

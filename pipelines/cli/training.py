@@ -168,6 +168,8 @@ def train(
     task = jobs.task_of(model, task, say, domains)
     if task != "translator" and (data_b or pairs):
         raise UsageError(f"--data-b and --pairs are for translators, but --task {task} is trained; leave them out")
+    if task != "detector" and budget:
+        raise UsageError(f"--budget is for detectors, but --task {task} is trained; limit --steps instead")
     chosen = configured(
         config, data__path=data, data__path_b=data_b, data__pairs=pairs, data__date=date, data__label=label,
         data__normal=normal, data__modality=modality, calibration__alpha=alpha, training__steps=steps,

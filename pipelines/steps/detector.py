@@ -81,21 +81,36 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
 
 
 def check_models(settings: Settings, modality: str | None = None) -> list[str]:
-    """Registry names of the models that the settings name, ``auto`` among them; raises ConfigError or UsageError."""
-    from ganlib.detect.auto import seconds_of
+    """Registry names of the models that the settings name, ``auto`` among them.
 
-    named = settings.model.candidates if settings.model.name == "auto" else None
-    names = named or (settings.model.name,)
+    Raises ConfigError or UsageError on others, and on settings that those named would ignore.
+    """
+    model, auto = settings.model, settings.model.name == "auto"
+    names = (auto and model.candidates) or (model.name,)
     if settings.training.checkpoint and (len(set(names)) > 1 or names == ("auto",)):
         raise UsageError("training.checkpoint holds the training of one model: name it by --model or model.name")
-    if settings.model.name != "auto" and settings.model.budget is not None:
-        raise UsageError("model.budget (--budget) is for auto; leave it out, or limit training.steps")
-    if settings.model.name == "auto":
-        seconds_of(settings.model.budget)
-        for option in ("learning_rate", "latent_dim"):
-            if getattr(settings.training, option) is not None and not named:
-                raise UsageError(f"training.{option} is of one model, and auto fuses several: name one by --model")
+    if auto and not model.candidates:
+        _check_fused(settings)
+    elif not auto:
+        _check_single(settings, f"and {model.name} is another model")
     return [model_for(name, "detector", modality) for name in names]
+
+
+def _check_fused(settings: Settings) -> None:
+    """Raise UsageError on settings of one model, and ConfigError on a budget that is no time."""
+    from ganlib.detect.auto import seconds_of
+
+    seconds_of(settings.model.budget)
+    for option in ("learning_rate", "latent_dim"):
+        if getattr(settings.training, option) is not None:
+            raise UsageError(f"training.{option} is of one model, and auto fuses several: name one by --model")
+
+
+def _check_single(settings: Settings, why: str) -> None:
+    """Raise UsageError on settings of a fusion."""
+    for option, usual in (("budget", None), ("contamination", "auto")):
+        if getattr(settings.model, option) != usual:
+            raise UsageError(f"model.{option} is for auto, which fuses models, {why}: leave it out")
 
 
 def candidates_of(settings: Settings, reader: JobData, labelled: bool) -> dict[str, str]:
@@ -103,14 +118,17 @@ def candidates_of(settings: Settings, reader: JobData, labelled: bool) -> dict[s
 
     That is the model named, or ``auto``, a fusion. Candidates that the settings list are compared if validation rows
     hold known anomalies; nothing could choose one of them otherwise, so that they are fused.
-    Raises ConfigError or UsageError on models that do not detect anomalies in this kind of data.
+    Raises ConfigError or UsageError on models that do not detect anomalies in this kind of data, and on settings that
+    those named would ignore.
     """
     names = check_models(settings, reader.modality)
     if settings.model.name != "auto":
         return {names[0]: settings.model.name}
     listed = settings.model.candidates or ()
-    if (labelled and len(listed) > 0) or len(listed) == 1:
+    if listed and (labelled or len(listed) == 1):
+        _check_single(settings, "and candidates are compared by known anomalies" if labelled else "and one is named")
         return dict(zip(names, listed, strict=True))
+    _check_fused(settings)
     return {"auto": "auto"}
 
 
@@ -187,7 +205,7 @@ def _named(settings: Settings, modality: str, models: Mapping[str, str]) -> str:
 
     if list(models) != ["auto"]:
         return ", ".join(models)
-    usual = [member.model for member in MEMBERS["vector" if modality == "table" else modality]]
+    usual = [member.model for member in MEMBERS[modality]]
     return f"auto, which fuses {', '.join(settings.model.candidates or usual)}"
 
 

@@ -42,11 +42,20 @@ def test_candidates_are_fused_unless_known_anomalies_can_choose(ganlib, home, da
     ("options", "job", "words"),
     [
         (("--budget", "soon"), "", ("30s",)),
-        (("--budget", "9s", "--model", "vae"), "", ("--budget", "is for auto")),
+        (("--budget", "9s", "--model", "vae"), "", ("model.budget", "is for auto")),
+        (("--budget", "9s", "--model", "cvae_gan"), "", ("--budget is for detectors", "--steps")),
+        (("--model", "vae"), "model: {contamination: 0.1}\n", ("model.contamination", "is for auto")),
         ((), "training: {learning_rate: 0.1}\n", ("learning_rate", "fuses several", "--model")),
+        ((), "training: {latent_dim: 3}\nmodel: {candidates: [vae, histogram]}\n", ("latent_dim", "fuses several")),
         ((), "model: {candidates: [cvae_gan]}\n", ("does not detect",)),
     ],
 )
-def test_what_a_fusion_cannot_use_is_rejected_before_any_work(ganlib, home, data, options, job, words):
+def test_what_would_be_ignored_is_rejected_before_any_work(ganlib, home, data, options, job, words):
     (home / "job.yaml").write_text(job)
     refused(ganlib("train", "--name", "x", *GIVEN, *options, *(("--config", "job.yaml") if job else ())), 2, *words)
+
+
+def test_a_budget_is_not_for_candidates_that_are_compared(ganlib, home, data):
+    (home / "job.yaml").write_text("model: {candidates: [histogram, vae], budget: 9s}\n")
+    known = ("--data", "known.csv", "--label", "fault", *GIVEN[2:], "--config", "job.yaml")
+    refused(ganlib("train", "--name", "x", *known), 2, "model.budget", "compared by known anomalies")

@@ -91,13 +91,11 @@ def test_images_and_series_have_convolutions():
 @pytest.mark.slow
 @pytest.mark.trained
 def test_turned_moons_are_classified_better_with_the_critic_than_without():
-    toy, gains = TOYS["dann"], []
-    for seed in range(3):  # a seed may end lower: of eight, gains were .05 and .16 to .26
-        levels = []
-        for weight in (1.0, 0.0):
-            torch.manual_seed(seed)
-            model = create("dann", toy.spec, adversarial=weight)
-            Trainer(TrainerConfig(steps=800, batch_size=64, random_state=seed, device="cpu")).fit(model, toy.data(seed))
-            levels.append(adapted(model.eval().classify, seed))
-        gains.append(levels[0] - levels[1])
-    assert sorted(gains)[1] > 0.08
+    toy = TOYS["dann"]
+    levels = []
+    for weight in (1.0, 0.0):
+        torch.manual_seed(0)
+        model = create("dann", toy.spec, adversarial=weight)
+        Trainer(TrainerConfig(steps=800, batch_size=64, ema=0.99, random_state=0, device="cpu")).fit(model, toy.data(0))
+        levels.append(adapted(model.eval().classify, 0))
+    assert levels[0] > levels[1] + 0.08
