@@ -27,27 +27,41 @@ if TYPE_CHECKING:
 
 
 def plot_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """Draw one panel a model: each loss by epoch, the validation loss in bold."""
+    """Draw one panel a model, and of a fusion one a member: each loss by epoch, the validation loss in bold."""
     # The object interface has no global state, so flows may draw from any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = max(1, len(curves))
+    drawn = _by_member(curves)
+    panels = max(1, len(drawn))
     figure = Figure(figsize=(4.5, 3.0 * panels), layout="tight")  # one below the other: MLflow's pages are narrow
     axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
-    for axis, (model, terms) in zip(axes, curves.items(), strict=False):
+    for axis, (model, terms) in zip(axes, drawn.items(), strict=False):
         longest = max((len(v) for v in terms.values()), default=1)
         for term, values in terms.items():
             positions = [(i + 1) * longest / len(values) for i in range(len(values))]
-            axis.plot(positions, values, label=term, linewidth=2.4 if term == "validation" else 1.2)
+            point = "o" if len(values) == 1 else None  # a line of one point cannot be seen
+            axis.plot(positions, values, label=term, linewidth=2.4 if term == "validation" else 1.2, marker=point)
         axis.set_title(model, fontsize=10)
         axis.set_ylabel("loss")
-        axis.set_yscale("symlog", linthresh=0.1)
+        sizes = [abs(value) for values in terms.values() for value in values]
+        if sizes and max(sizes) > 10 * min(sizes):  # within one decade a logarithmic axis has no labels
+            axis.set_yscale("symlog", linthresh=0.1)
         axis.grid(alpha=0.3)
         if terms:
             axis.legend(fontsize=7)
     axes[-1].set_xlabel("epoch")
     FigureCanvasAgg(figure).print_png(path)
+
+
+def _by_member(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, Sequence[float]]]:
+    """Curves by model and loss; a fusion's, ``member/loss``, by member."""
+    found = dict[str, dict[str, Sequence[float]]]()
+    for model, terms in curves.items():
+        for term, values in terms.items():
+            member, _, loss = term.rpartition("/")
+            found.setdefault(member or model, {})[loss] = values
+    return found
 
 
 def plot_calibration(figures: Mapping[str, Any], alpha: float, path: Path) -> None:

@@ -8,6 +8,14 @@ from pipeline_data import refused, sensor_table
 GIVEN = ("--data", "data.csv", "--alpha", 0.2, "--steps", 5)
 
 
+def test_curves_of_a_fusion_are_drawn_by_member():
+    from pipelines.report import _by_member
+
+    curves = {"auto": {"vae/kl": [1.0], "vae/validation": [2.0], "histogram/nll": [3.0]}, "dcgan": {"critic": [4.0]}}
+    by_member = {"vae": {"kl": [1.0], "validation": [2.0]}, "histogram": {"nll": [3.0]}, "dcgan": {"critic": [4.0]}}
+    assert _by_member(curves) == by_member
+
+
 @pytest.fixture
 def data(home):
     sensor_table(120).drop(columns="fault").to_csv("data.csv", index=False)
