@@ -26,6 +26,7 @@ from ganlib.registry import Entry, entry
 from ganlib.training import History, Trainer, TrainerConfig
 
 FENCE = 2.0  # interquartile ranges above the upper quartile
+MOST_SUSPECT = 0.1  # of the training rows
 _TEACHER = "histogram"
 _LEAST_REFERENCE = 100
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -44,8 +45,8 @@ class AutoDetector(BaseDetector):
 
     Training rows may hold anomalies. Of tables, rows are dropped from training that a histogram of each column finds
     suspect: those whose score lies ``FENCE`` interquartile ranges above the upper quartile (Tukey, Exploratory Data
-    Analysis, 1977), or the ``contamination`` given. Held-out rows are not dropped, so that p-values are conservative
-    where they hold anomalies.
+    Analysis, 1977), at most a tenth of them, or the ``contamination`` given. Held-out rows are not dropped, so that
+    p-values are conservative where they hold anomalies.
 
     Parameters beside ``BaseDetector``'s ``epochs``, ``steps``, ``batch_size``, ``patience``, ``trainer`` (each of every
     member), ``alpha``, ``calibration_fraction``, ``validation_fraction``, ``schema``, ``group``, ``modality``,
@@ -194,8 +195,10 @@ class AutoDetector(BaseDetector):
         Trainer(TrainerConfig.from_dict({**model.trainer, "device": self.device})).fit(teacher, {"x": x})
         scores = scores_of(teacher.scorer(), x)  # type: ignore[operator]
         if self.contamination == "auto":
-            low, high = np.quantile(scores.numpy(), [0.25, 0.75])  # torch's quantile ends at 2^24 values
-            return scores <= high + FENCE * (high - low)
+            # torch's quantile ends at 2^24 values.
+            low, high, top = np.quantile(scores.numpy(), [0.25, 0.75, 1 - MOST_SUSPECT])
+            # Where half of the rows are alike the range is 0, and every other row would count as suspect.
+            return scores <= max(high + FENCE * (high - low), top) if high > low else kept
         dropped = round(float(self.contamination) * len(x))
         kept[scores.argsort(descending=True)[:dropped]] = False
         return kept

@@ -84,6 +84,13 @@ def test_far_rows_among_the_training_rows_are_dropped_and_then_found():
     assert AutoDetector(**chosen).fit(rows(600, 0)).dropped_ < 0.05
 
 
+def test_rows_are_not_suspect_because_most_others_are_alike():
+    alike = pd.concat([pd.DataFrame(0.0, index=range(320), columns=[f"c{i}" for i in range(6)]), rows(80, 0)])
+    assert AutoDetector(["histogram"], steps=2, alpha=0.05).fit(alike).dropped_ == 0
+    fewer = pd.concat([alike[:290], rows(110, 0)])  # nearly three quarters
+    assert AutoDetector(["histogram"], steps=2, alpha=0.05).fit(fewer).dropped_ <= 0.1
+
+
 def test_members_that_do_not_end_in_time_are_left_out():
     with pytest.warns(UserWarning, match="alpha"):
         detector = AutoDetector(["histogram", "vae"], budget="0.001s", steps=90).fit(rows(200, 0))
