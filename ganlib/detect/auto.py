@@ -66,6 +66,7 @@ class AutoDetector(BaseDetector):
     hidden: tuple[int, ...] | None = None
     learning_rate: float | None = None
 
+    # Editors and scikit-learn read signatures, which cannot be inherited and extended: a test compares the two.
     def __init__(
         self,
         members: Sequence[str] | None = None,

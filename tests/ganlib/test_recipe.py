@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from ganlib.augment import Augmenter, CVAEAugmenter, as_augmenter
 from ganlib.augment.base import BaseAugmenter
-from ganlib.detect import Detector, VAEDetector, as_detector
+from ganlib.detect import AutoDetector, Detector, VAEDetector, as_detector
 from ganlib.detect.base import BaseDetector
 from ganlib.errors import ConfigError
 from ganlib.recipe import DETECTION, GENERATION, Training
@@ -144,6 +144,15 @@ def test_the_signatures_that_are_written_twice_agree(named, base):
     """Editors and scikit-learn read signatures, which Python cannot inherit and extend."""
     ours, theirs = (dict(inspect.signature(kind.__init__).parameters) for kind in (named, base))
     ours.pop("model")
+    assert ours == theirs
+
+
+def test_the_automatic_detector_shares_the_signature_of_detectors_but_for_what_is_of_one_model():
+    ours, theirs = (dict(inspect.signature(kind.__init__).parameters) for kind in (AutoDetector, BaseDetector))
+    for own in ("members", "contamination", "budget"):
+        ours.pop(own)
+    for single in ("options", "latent_dim", "hidden", "learning_rate"):
+        theirs.pop(single)
     assert ours == theirs
 
 
