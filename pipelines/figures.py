@@ -24,6 +24,17 @@ class Parts:
         """A part's rows, as estimators read them."""
         return self.reader.part(self.rows[name])
 
+    def learned(self, model: str) -> tuple[Any, np.ndarray | None]:
+        """The rows that a detector is fitted on, and which are known anomalies.
+
+        A fusion also gets those of the validation rows, by which it weighs its members.
+        """
+        if model != "auto" or self.truth("validation") is None:
+            return self.part("fit"), None
+        known = np.asarray(self.rows["validation"])[self.anomalous["validation"]].tolist()
+        truth = np.repeat([False, True], [len(self.rows["fit"]), len(known)])
+        return self.reader.part([*self.rows["fit"], *known]), truth
+
     def truth(self, name: str) -> np.ndarray | None:
         """Known anomalies of a part as a mask; None unless it holds both normal and anomalous rows."""
         anomalous = self.anomalous[name]

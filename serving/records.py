@@ -13,6 +13,7 @@ from serving import watch
 from serving.discovery import Lond
 from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
 from serving.frame import missing
+from serving.freshness import Freshness
 from serving.scorer import Scorer
 from serving.sinks import DeadLetter
 from serving.sources import Record
@@ -30,11 +31,13 @@ class Scoring:
     explain: bool
     keep_record: bool
     rule: Lond | None
+    fresh: Freshness | None = None
     counts: watch.Counts = field(default_factory=watch.no_counts)
 
     def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
-        """A source's position, with the state of the online rule added."""
-        return position if self.rule is None else position | {"fdr": self.rule.state}
+        """A source's position, with the states of the online rule and of the check of calibration."""
+        rule = {} if self.rule is None else {"fdr": self.rule.state}
+        return position | rule | ({} if self.fresh is None else {"fit": self.fresh.state})
 
 
 def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], list[DeadLetter]]:
@@ -102,7 +105,7 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
     result = scorer.score(feeds, scoring.explain)
     if not all(map(math.isfinite, result.anomaly_score.tolist())):
         raise DataError("the model gives no finite score for it")
-    counts = watch.count(scorer.reader.monitored, feeds, int(result.is_anomaly.sum()))
+    counts = watch.count(scorer.reader.monitored, feeds, int(result.is_anomaly.sum()), result.p_value)
     scoring.counts = watch.add(scoring.counts, counts)
     (name, version), now = scoring.lineage(), datetime.now(UTC).isoformat()
     rows = []
@@ -128,6 +131,8 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
             row["top_reasons"] = result.top_reasons[index].as_py()
         rows.append(row)
     # Decide last: a decision changes the rule's state, so nothing may fail after it.
+    if scoring.fresh is not None:
+        scoring.fresh.add(scorer.artifact.sha256, scorer.artifact.calibration.get("deciles"), result.p_value)
     return rows if scoring.rule is None else [
         row | {"fdr_selected": scoring.rule.decide(max(row["p_value"], scorer.least_p_value))} for row in rows
     ]  # fmt: skip

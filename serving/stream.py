@@ -19,6 +19,7 @@ from serving.crash import crash_point
 from serving.discovery import Lond, check_calibration, check_rate
 from serving.errors import UsageError
 from serving.events import Events
+from serving.freshness import Freshness
 from serving.lease import Lease
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.records import Scoring, score_records
@@ -103,6 +104,11 @@ class _Run:
     stop: dict[str, int]
     alarms: Delivery
     totals: Totals = field(default_factory=Totals)
+
+    def stale(self) -> str | None:
+        """What to say once of calibration that no longer fits."""
+        fresh = self.scoring.fresh
+        return None if fresh is None else fresh.news(self.model.scorer.artifact.calibration.get("deciles"))
 
     def commit(self, commit: Commit) -> None:
         """Commit after checking that this run is still the only writer of the output."""
@@ -235,7 +241,7 @@ def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
         raise
     source.label = run.sink.name(source.id, source.label)
     before = known.get(source.id, {})
-    run.scoring.rule = _rule(fdr, before)
+    run.scoring.rule, run.scoring.fresh = _rule(fdr, before), Freshness(before.get("fit"))
     run.events.say(
         "start", f"{input} to {run.sink.state}, with {run.model.said()}", input=input, output=str(run.sink.state),
         source=source.id, cursor=before, model=run.model.name, version=run.model.version,
@@ -262,6 +268,8 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
     run.model.refresh()
     scores, dead = score_records(records, run.scoring)
     crash_point("batch_scored")
+    if news := run.stale():
+        run.events.say("warning", news)
     after = json.loads(json.dumps(run.scoring.cursor(source.cursor())))
     run.commit(Commit(source.id, before, after, scores, dead, _stamp(run), gaps, alarms=run.alarms.of(scores)))
     source.committed()

@@ -22,6 +22,7 @@ from serving.crash import crash_point
 from serving.dead import DeadRow, write_dead
 from serving.errors import DataError
 from serving.files import disk_errors, temporary
+from serving.freshness import tally
 from serving.inputs import Input, Piece, Reading
 from serving.keep import Kept
 from serving.layout import COMMITS, DEAD, VERSION, attempt, letters_name, note, part_name
@@ -173,7 +174,7 @@ class UnitScorer:
                 raise DataError(f"{source.path}: {error}") from error
             dead += len(sifted.bad)
             beyond = dead > job.bad_rows.allowed
-            counts = watch.no_counts() if beyond else watch.count(reader.monitored, sifted.feeds, 0)
+            counts = watch.no_counts() if beyond else watch.count(reader.monitored, sifted.feeds, 0, np.zeros(0))
             yield _Ready(piece, sifted, counts, beyond)
             if beyond:
                 return
@@ -215,7 +216,7 @@ class _Output:
         if sifted.bad:
             table, rows = table.take(sifted.good), rows[sifted.good]
         self.write(score_rows(scored.scores, self.unit.source, rows, table, self.job, self.scorer))
-        self.counts = watch.add(self.counts, scored.ready.counts)
+        self.counts = watch.add(self.counts, scored.ready.counts | {"deciles": tally(scored.scores.p_value)})
 
     def _dead_row(self, row: int, column: str, reason: str, raw: str) -> None:
         self.dead.append(DeadRow(self.unit.source, row, column, reason, raw))
@@ -245,7 +246,8 @@ class _Output:
         files = [Naming(self.temporary, self.part, "part_renamed")]
         commit: Commit = {"version": VERSION, "unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
-        commit |= {"counts": self.counts["columns"], **asdict(job.lineage)}
+        commit |= {key: self.counts[of] for key, of in (("counts", "columns"), ("deciles", "deciles"))}
+        commit |= asdict(job.lineage)
         if self.dead:
             self.letters.parent.mkdir(exist_ok=True)
             write_dead(self.temporary_letters, self.dead)

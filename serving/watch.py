@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from serving.frame import NO_DATE, Feeds
+from serving.freshness import BINS, stale, tally
 from serving.wording import MOST, printable
 
 Counts = dict[str, Any]
@@ -28,17 +29,18 @@ WORDS = {"missing": "missing", "unseen": "unseen", "clipped": "non-finite"}
 
 def no_counts() -> Counts:
     """Counts of zero rows."""
-    return {"rows": 0, "alarms": 0, "columns": {}}
+    return {"rows": 0, "alarms": 0, "columns": {}, "deciles": [0] * BINS}
 
 
-def count(columns: Iterable[Mapping[str, Any]], feeds: Feeds, alarms: int) -> Counts:
-    """Counts of a table's feeds; ``columns`` are the schema's input columns. Zeros are left out."""
+def count(columns: Iterable[Mapping[str, Any]], feeds: Feeds, alarms: int, p_values: np.ndarray) -> Counts:
+    """Counts of a table's feeds and p-values; ``columns`` are the schema's input columns. Zeros are left out."""
     found = {}
     for column in columns:
         counts = {key: n for key, n in _count(column, feeds[column["input"]]).items() if n}
         if counts:
             found[column["name"]] = counts
-    return {"rows": len(next(iter(feeds.values()))), "alarms": alarms, "columns": found}
+    rows = len(next(iter(feeds.values())))
+    return {"rows": rows, "alarms": alarms, "columns": found, "deciles": tally(p_values)}
 
 
 def _count(column: Mapping[str, Any], feed: np.ndarray) -> dict[str, int]:
@@ -60,7 +62,9 @@ def add(first: Counts, second: Counts) -> Counts:
         mine = columns.setdefault(name, {})
         for key, n in counts.items():
             mine[key] = mine.get(key, 0) + n
-    return {"rows": first["rows"] + second["rows"], "alarms": first["alarms"] + second["alarms"], "columns": columns}
+    deciles = [a + b for a, b in zip(first["deciles"], second["deciles"], strict=True)]
+    rows, alarms = (first[key] + second[key] for key in ("rows", "alarms"))
+    return {"rows": rows, "alarms": alarms, "columns": columns, "deciles": deciles}
 
 
 def shares(counts: Counts) -> dict[str, dict[str, float]]:
@@ -76,7 +80,8 @@ def alarm_share(counts: Counts) -> float:
 
 def counts_of(commit: Mapping[str, Any]) -> Counts:
     """The counts of a unit, from its commit."""
-    return {"rows": commit["rows"], "alarms": commit["anomalies"], "columns": commit["counts"]}
+    deciles = commit.get("deciles", [0] * BINS)  # absent from commits of earlier releases
+    return {"rows": commit["rows"], "alarms": commit["anomalies"], "columns": commit["counts"], "deciles": deciles}
 
 
 def report(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -100,7 +105,8 @@ def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[st
         if column["role"] in ("feature", "group"):
             name = column["name"]
             found += _column_doubts(column, now.get(name, {}), then.get(name), rows)
-    return _alarm_doubts(alarm_share(counts), alpha, rows) + found
+    old = stale(metadata.get("calibration", {}).get("deciles"), counts["deciles"])
+    return _alarm_doubts(alarm_share(counts), alpha, rows) + ([old] if old else []) + found
 
 
 def _column_doubts(

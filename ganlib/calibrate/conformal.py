@@ -134,6 +134,12 @@ class Calibration:
         """The pooled table's median: the unit of tolerances."""
         return self.pooled.median
 
+    @property
+    def deciles(self) -> list[int]:
+        """Counts of the calibration rows' own p-values by decile, an edge in the decile below it."""
+        places = np.ceil(self.pooled.p_value(self.pooled.scores).astype(np.float64) * 10 - 1e-5).astype(int) - 1
+        return np.bincount(places.clip(0, 9), minlength=10).tolist()  # type: ignore[no-any-return]
+
     def supports(self, alpha: float) -> bool:
         """Whether the calibration supports this alpha; raises ConfigError outside (0, 1)."""
         if not 0 < alpha < 1:
@@ -177,6 +183,7 @@ class Calibration:
             "alpha_min": self.alpha_min,
             "median_score": self.median_score,
             "tail": self.tail.to_dict() if self.tail else None,
+            "deciles": self.deciles,
             "groups": groups,
         }
         if scores:

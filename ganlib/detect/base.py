@@ -149,8 +149,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             training = Training.of(self, model, DETECTION, seed)
             reader = reader_for(X, self.modality, model.modalities, schema=self.schema, group=self.group)
             examples = reader.open(X)
-            normal = normal_rows(reader.labels(examples) if y is None else y, len(examples))
-            normal = reader.select(reader.take(examples, normal))
+            labelled = normal_rows(reader.labels(examples) if y is None else y, len(examples))
+            anomalous = np.flatnonzero(~labelled)
+            normal = reader.select(reader.take(examples, labelled))
             self._record(reader, reader.features(examples), reset=True)
             held = hold_out(reader.content(normal), self.validation_fraction, self.calibration_fraction, seed)
             train = reader.take(normal, held.train)
@@ -162,7 +163,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                 )
             x = reader.read(train)
             validation = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
-            self._train(training, reader.spec, x, validation)
+            self._train(training, reader.spec, x, validation, reader.take(examples, anomalous))
             feeds = reader.feeds(reader.take(normal, held.calibration))
             self._calibrate(self._score(reader.encode(feeds)), reader.groups(feeds))
         return self
@@ -175,8 +176,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         if reader.tabular:
             validate_data(self, examples, reset=reset, skip_check_array=True)
 
-    def _train(self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor) -> None:
-        """Train the model; sets it, its history and its scorers."""
+    def _train(
+        self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, anomalies: Any
+    ) -> None:
+        """Train the model on normal rows; sets it, its history and its scorers. ``anomalies`` are known ones, raw."""
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
             algorithm = training.model.create(spec, **self._options(training.model, spec, x))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganlib.data.spec import DataSpec
+from ganlib.models.anomaly.patch_gaussian import LEAST_SIDE, most_channels
 
 # A mixture's covariances are width squared each: at most 8 MB of a file.
 _MOST_COVARIANCES = 2_000_000
@@ -16,11 +17,14 @@ _LEAST_ROWS = 20  # for each component of a mixture
 @dataclass(frozen=True)
 class Member:
     """A registered model in a fusion; ``options`` gives its options for data of a spec and number of rows, or a reason
-    to leave it out; ``trainer`` its training options."""
+    to leave it out; ``trainer`` its training options; ``closed`` if it is fitted in closed form, and to validation rows
+    too; ``weight`` beside the others."""
 
     model: str
     options: Callable[[DataSpec, int], Mapping[str, Any] | str] = lambda spec, rows: {}
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    closed: bool = False
+    weight: float = 1.0
 
 
 def _mixture(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
@@ -34,15 +38,37 @@ def _denoiser(spec: DataSpec, rows: int) -> Mapping[str, Any]:
     return {"levels": 3, "largest": 0.7, "smallest": 0.2, "predicts": "example"}
 
 
+def _principal(spec: DataSpec, rows: int) -> Mapping[str, Any]:
+    leading = max(1, min(50, spec.dim, rows // _LEAST_ROWS))
+    return {"leading": leading, "components": min(64, max(1, rows // (4 * leading)))}
+
+
+def _patches(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
+    height, width = spec.shape[1:]
+    if min(height, width) < LEAST_SIDE:
+        return f"images of {height} x {width} pixels are too small for patches"
+    channels = most_channels(height, width)
+    return {"channels": channels} if channels >= 16 else f"images of {height} x {width} pixels have too many places"
+
+
 MEMBERS: Mapping[str, tuple[Member, ...]] = {
     # Quick ones first: a budget of time leaves out the last.
     "table": (
-        Member("histogram"),
-        Member("gaussian_mixture", _mixture, {"steps": 100, "batch_size": 1024, "ema": 0.0}),
-        Member("denoising_score", _denoiser),
+        Member("histogram", closed=True),
+        Member("gaussian_mixture", _mixture, {"steps": 100, "batch_size": 1024, "ema": 0.0}, closed=True),
+        Member("centroid_kernels", closed=True),
+        # By itself the best of them on 16 tables, and the steadiest over seeds.
+        Member("denoising_score", _denoiser, weight=2.0),
         Member("vae"),
         Member("ganomaly"),
     ),
-    "image": (Member("reconstruction_vae"), Member("ebgan")),
-    "series": (Member("reconstruction_vae"), Member("ebgan")),
+    "image": (
+        Member("principal_mixture", _principal, closed=True),
+        Member("patch_gaussian", _patches, closed=True),
+    ),
+    "series": (
+        Member("centroid_kernels", closed=True),
+        Member("principal_mixture", _principal, closed=True),
+        Member("reconstruction_vae"),
+    ),
 }

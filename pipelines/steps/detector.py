@@ -169,7 +169,7 @@ def train_candidate(folder: str, model: str) -> Candidate:
     job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
     parameters = _parameters(job.settings, model) | parts.reader.parameters(job.folder) | {"verbose": True}
-    detector = as_detector(model, **parameters).fit(parts.part("fit"))
+    detector = as_detector(model, **parameters).fit(*parts.learned(model))
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
         detector,

@@ -129,6 +129,7 @@ class Calibration(Entry):
     alpha: Budget = 0.01
     median_score: Annotated[float, Field(ge=0)]
     tail: Tail | None
+    deciles: Annotated[list[Count], Field(min_length=10, max_length=10)] | None = None
     groups: dict[str, Group]
     group_column: str | None
 
@@ -139,6 +140,8 @@ class Calibration(Entry):
         grouped = [g.alpha_min for g in self.groups.values()]
         if all(abs(self.alpha_min / max(own, *grouped, 0.0) - 1) > 1e-9 for own in least):
             raise ValueError("alpha_min is not what n rows support")
+        if self.deciles is not None and sum(self.deciles) != self.n:
+            raise ValueError("deciles do not add up to n")
         if self.groups and self.group_column is None:
             raise ValueError("groups without a column")
         return self

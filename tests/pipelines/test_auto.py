@@ -25,12 +25,19 @@ def data(home):
 def test_the_default_is_a_fusion_that_says_what_it_is_made_of(ganlib, registry, data):
     code, out, err = ganlib("train", "--name", "fused", *GIVEN)
     assert code == 0 and "registered fused version 1 as challenger (auto)" in out, err
-    assert "fused: histogram 0.20, gaussian_mixture 0.20, denoising_score 0.20, vae 0.20, ganomaly 0.20" in err
+    assert "fused: histogram 0.14, gaussian_mixture 0.14, centroid_kernels 0.14, denoising_score 0.29, vae" in err
     assert "of the training rows were dropped as suspect" in err and "chosen" not in out + err
     card = registry.version("fused", "1").card
-    assert "Anomaly detector of table rows** `auto`" in card and "equal weights" in card
+    assert "Anomaly detector of table rows** `auto`" in card and "usual weights" in card
     code, out, err = ganlib("score", "--model", "models:/fused@challenger", "--input", "data.csv", "--output", "s")
     assert code == 0, err
+
+
+def test_known_anomalies_weigh_the_members_and_the_card_says_so(ganlib, registry, data):
+    known = ("--data", "known.csv", "--label", "fault", *GIVEN[2:])
+    code, out, err = ganlib("train", "--name", "weighed", *known)
+    assert code == 0 and "known anomalies: AUPRC" in err and "on anomalies held out" in err, err
+    assert "known anomalies: AUPRC" in registry.version("weighed", "1").card
 
 
 @pytest.mark.parametrize("label", [None, "fault"])

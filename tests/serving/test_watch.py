@@ -1,6 +1,7 @@
 """A broken feed does not pass as a good night: shares against those of training, warnings, and limits."""
 
 import json
+import sqlite3
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,8 @@ def test_each_broken_feed_is_said(artifact, tmp_path, capsys, how, ending):
 def test_data_like_that_of_training_raise_no_doubt(artifact, rows, seed):
     scorer = Scorer(load_artifact(artifact))
     feeds = scorer.reader.feeds(table(rows, 100 + seed))
-    counts = watch.count(scorer.reader.monitored, feeds, int(scorer.score(feeds).is_anomaly.sum()))
+    scores = scorer.score(feeds)
+    counts = watch.count(scorer.reader.monitored, feeds, int(scores.is_anomaly.sum()), scores.p_value)
     assert watch.doubts(scorer.artifact.metadata, counts, scorer.alpha) == []
 
 
@@ -77,7 +79,11 @@ def test_the_artifact_carries_its_shares(artifact):
 
 def test_without_training_shares_the_schema_says_what_it_can(artifact):
     metadata = {k: v for k, v in load_artifact(artifact).metadata.items() if k != "shares"}
-    counts = {"rows": 1000, "alarms": 10, "columns": {"count": {"missing": 100}, "amount": {"missing": 900}}}
+    counts = watch.no_counts() | {
+        "rows": 1000,
+        "alarms": 10,
+        "columns": {"count": {"missing": 100}, "amount": {"missing": 900}},
+    }
     assert [d.split(":")[0] for d in watch.doubts(metadata, counts, 0.01)] == ["column 'count'"]
     counts["columns"]["amount"]["missing"] = 1000
     assert len(watch.doubts(metadata, counts, 0.01)) == 2
@@ -86,8 +92,8 @@ def test_without_training_shares_the_schema_says_what_it_can(artifact):
 @pytest.mark.parametrize(("alarms", "said"), [(10, False), (80, True), (0, True)])
 def test_alarms_far_from_their_budget_are_said(artifact, alarms, said):
     metadata = load_artifact(artifact).metadata
-    counts = {"rows": 1000, "alarms": alarms, "columns": {"amount": {"missing": 111}}}
-    many = {"rows": 1_000_000, "alarms": 1000 * alarms, "columns": {"amount": {"missing": 111_111}}}
+    counts = watch.no_counts() | {"rows": 1000, "alarms": alarms, "columns": {"amount": {"missing": 111}}}
+    many = watch.no_counts() | {"rows": 1_000_000, "alarms": 1000 * alarms, "columns": {"amount": {"missing": 111_111}}}
     assert any("rows alarm" in d for d in watch.doubts(metadata, many, 0.01)) == said
     assert any("rows alarm" in d for d in watch.doubts(metadata, counts, 0.01)) == (alarms == 80)
 
@@ -99,13 +105,14 @@ def test_counts_add_up_over_any_parts(artifact):
     frame.loc[::5, "when"] = pd.NaT
 
     def counted(part):
-        return watch.count(scorer.reader.monitored, scorer.reader.feeds(part), len(part) // 10)
+        return watch.count(scorer.reader.monitored, scorer.reader.feeds(part), len(part) // 10, np.full(len(part), 0.5))
 
     total = watch.no_counts()
     for start in range(0, 300, 70):
         total = watch.add(total, counted(frame.iloc[start : start + 70]))
     whole = counted(frame)
     assert total["columns"] == whole["columns"] and total["rows"] == 300
+    assert total["deciles"] == whole["deciles"] == [0] * 4 + [300] + [0] * 5
     assert whole["columns"]["when"] == {"missing": 60} and whole["columns"]["kind"] == {"unseen": 43}
     assert whole["columns"]["amount"]["clipped"] == 28
 
@@ -152,3 +159,28 @@ def test_a_stream_reports_the_same_shares(artifact, tmp_path, capsys, max_rows):
     stream = json.loads(said.out)
     assert stream["shares"] == batch.shares and stream["alarm_share"] == batch.alarm_share
     assert stream["doubts"] == batch.doubts and "warning: column 'kind': 100.0% of the values are unseen" in said.err
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_rows_that_are_less_usual_than_those_of_calibration_are_said(artifact, tmp_path, capsys, parts):
+    from serving.stream import run_stream
+
+    usual, moved = table(900, 21), table(900, 22)
+    moved["amount"] *= 8
+    for name, frame, said in (("usual", usual, False), ("moved", moved, True)):
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        batch = score_batch(artifact, tmp_path / f"{name}.parquet", tmp_path / f"out-{name}")
+        assert any("p-values no longer fit" in doubt for doubt in batch.doubts) == said, (name, batch.doubts)
+        lines = frame.to_json(orient="records", date_format="iso", lines=True).splitlines(keepends=True)
+        capsys.readouterr()
+        words = ""
+        for part in range(parts):  # each a new process of the stream, over a file that grows
+            with (tmp_path / f"{name}.jsonl").open("a") as file:
+                file.writelines(lines[part * len(lines) // parts : (part + 1) * len(lines) // parts])
+            run_stream(artifact, str(tmp_path / f"{name}.jsonl"), tmp_path / f"{name}.db", as_json=True)
+            words += capsys.readouterr().err
+        assert ("p-values no longer fit" in words) == said
+        with sqlite3.connect(tmp_path / f"{name}.db") as connection:
+            ((cursor,),) = connection.execute("SELECT state FROM cursor").fetchall()
+        fit = json.loads(cursor)["fit"]
+        assert sum(fit["seen"]) == 900 and (fit["peak"] > 1000) == said

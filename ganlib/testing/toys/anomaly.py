@@ -19,6 +19,7 @@ _IMAGES = replace(
 TOYS = {
     "ganomaly": _DETECTOR,
     "reconstruction_vae": _DETECTOR,
+    "patch_gaussian": replace(_IMAGES, config={}, trainer={"epochs": 1, "batch_size": 64}),
     "skip_ganomaly": _IMAGES,
     "egbad": replace(
         RING,

@@ -18,8 +18,10 @@ def _independent(seed: int) -> float:
 
 _MOONS = replace(FLOWS["glow"], trainer={"epochs": 40, "batch_size": 256, "ema": 0.98})
 TOYS = {
+    "centroid_kernels": replace(_MOONS, trainer={"epochs": 1, "batch_size": 2048}),
     "gaussian": replace(_MOONS, at_least=-1.97, baseline=_independent, trainer={"epochs": 30, "batch_size": 256}),
     "gaussian_mixture": _MOONS,
     "histogram": replace(_MOONS, at_least=-1.88, baseline=_independent, trainer={"epochs": 1, "batch_size": 256}),
     "kernel_density": _MOONS,
+    "principal_mixture": replace(_MOONS, trainer={"steps": 60, "batch_size": 2048}),
 }

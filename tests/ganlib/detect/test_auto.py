@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture
 from ganlib import AutoDetector, as_detector, create
 from ganlib.data.spec import DataSpec
 from ganlib.detect.fusion import Fusion, FusionConfig, scale_of
+from ganlib.detect.weights import weigh
 from ganlib.errors import ConfigError
 from ganlib.export import seal
 from ganlib.metrics.detection import auroc
@@ -89,6 +90,65 @@ def test_rows_are_not_suspect_because_most_others_are_alike():
     assert AutoDetector(["histogram"], steps=2, alpha=0.05).fit(alike).dropped_ == 0
     fewer = pd.concat([alike[:290], rows(110, 0)])  # nearly three quarters
     assert AutoDetector(["histogram"], steps=2, alpha=0.05).fit(fewer).dropped_ <= 0.1
+
+
+@pytest.mark.parametrize("shape", ["uniform", "normal", "exponential", "plane"])
+def test_strange_rows_are_dropped_and_rows_of_a_clean_table_hardly_ever(shape):
+    rng = np.random.default_rng(4)
+    names = [f"c{i}" for i in range(6)]
+    draw = {"uniform": rng.uniform, "normal": rng.normal, "exponential": rng.exponential}
+    clean = rows(1500, 0) if shape == "plane" else pd.DataFrame(draw[shape](size=(1500, 6)), columns=names)
+    assert AutoDetector(["histogram"], steps=2).fit(clean).dropped_ < 0.02
+    far = clean.median().to_numpy() + clean.std().to_numpy() * 9 * rng.normal(size=(90, 6))
+    strange = pd.DataFrame(far, columns=names)
+    found = AutoDetector(["histogram"], steps=2).fit(pd.concat([clean, strange])).dropped_
+    assert 0.03 < found < 0.08, found
+
+
+def test_no_single_member_decides_and_no_scores_are_tied():
+    fusion = Fusion(
+        {"a": torch.nn.Flatten(0), "b": torch.nn.Flatten(0)}, torch.arange(101.0),
+        FusionConfig(members=("a", "b"), weights=(0.5, 0.5)),
+    )  # fmt: skip
+    far = fusion(torch.tensor([100.0, 1e3, 1e4, 1e6]))
+    assert (far.diff() > 0).all()
+    slope = lambda x: float(fusion(torch.tensor([x, x + 45.5])).diff())  # noqa: E731
+    assert slope(100.0) == pytest.approx(1.0) and slope(1e4) == pytest.approx(0.1, abs=0.01)
+
+
+def known(n, seed):
+    """Normal rows, and anomalies that keep each column's values but not their dependence."""
+    odd = rows(n, seed)
+    for i, column in enumerate(odd):
+        odd[column] = odd[column].sample(frac=1, random_state=i).to_numpy()
+    return odd
+
+
+@pytest.mark.trained
+def test_known_anomalies_move_the_weights_and_the_gain_shows_on_new_rows():
+    normal, members = rows(600, 0), {"members": ["histogram", "gaussian_mixture", "vae"], "steps": 200}
+    both = pd.concat([normal, known(20, 5)], ignore_index=True)
+    marked = AutoDetector(**members).fit(both, np.r_[np.zeros(600), np.ones(20)])
+    assert marked.members_["histogram"] < 0.3 < marked.members_["gaussian_mixture"], marked.members_
+    usual, fitted = marked.held_out_
+    assert fitted > usual and marked.algorithm_.config.known == 20
+    plain = AutoDetector(**members).fit(normal)
+    assert plain.held_out_ == ()
+    fresh, truth = pd.concat([rows(400, 8), known(200, 9)]), np.r_[np.zeros(400), np.ones(200)]
+    assert auroc(marked.anomaly_score(fresh), truth) > auroc(plain.anomaly_score(fresh), truth)
+
+
+def test_weights_stay_usual_where_fitted_ones_are_not_better_on_anomalies_held_out():
+    rng = np.random.default_rng(0)
+    same = torch.from_numpy(np.repeat(rng.normal(size=(60, 1)), 3, 1))
+    found = weigh(same[:20] + 1, same[20:], torch.tensor([0.2, 0.3, 0.5]))
+    assert found.weights == pytest.approx((0.2, 0.3, 0.5)) and found.fitted == found.usual
+
+
+def test_too_few_known_anomalies_leave_the_weights_alone():
+    both = pd.concat([rows(600, 0), known(5, 5)], ignore_index=True)
+    detector = AutoDetector(**QUICK).fit(both, np.r_[np.zeros(600), np.ones(5)])
+    assert detector.held_out_ == () and set(detector.members_.values()) == {1 / 3}
 
 
 def test_members_that_do_not_end_in_time_are_left_out():
