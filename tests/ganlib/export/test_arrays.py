@@ -13,7 +13,7 @@ from ganlib.augment import as_augmenter
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.export import save_sealed, seal, seal_encoder, seal_generator
-from ganlib.export.reference import Reference, check_arrays, check_network, to_levels
+from ganlib.export.reference import Reference, check_arrays, check_network, needs_condition, to_levels
 from ganlib.registry import entries, entry
 from serving.artifact import load_artifact
 from serving.errors import DataError, UsageError
@@ -27,7 +27,8 @@ POINTS = DataSpec.vector(2)
 def spec_of(model):
     """The toy's data, or small images where the toy is a table of flags and categories."""
     spec = model.toy.spec
-    return DataSpec.image(1, 8, 8, classes=spec.classes) if any(b.kind != "number" for b in spec.blocks) else spec
+    plain = all(block.kind == "number" for block in spec.blocks)
+    return spec if plain else DataSpec.image(1, 8, 8, classes=spec.classes, attributes=spec.attributes)
 
 
 def sealed(path, name, spec, conditional=True, **config):
@@ -79,8 +80,9 @@ def agrees(path, name, spec, **config):
 def test_every_sampler_is_sealed_and_served(name, tmp_path):
     model = entry(name)
     spec, path = spec_of(model), tmp_path / f"{name}.onnx"
-    # Toys with classes are of conditional models, but for the one that guesses them.
-    report = sealed(path, name, spec, conditional=spec.classes > 0 and "augmenter" in model.tasks, **model.toy.config)
+    sampler = build(name, spec, **model.toy.config).sampler()
+    conditional = spec.classes > 0 and needs_condition(sampler.eval(), torch.zeros(2, sampler.latent_dim))
+    report = sealed(path, name, spec, conditional=conditional, **model.toy.config)
     assert report.parity_max_abs <= report.parity_bound and report.alpha_min is None
     agrees(path, name, spec, **model.toy.config)
 
