@@ -31,6 +31,17 @@ class Scores(Protocol):
 
 
 @runtime_checkable
+class Locates(Protocol):
+    """Says where an image is anomalous."""
+
+    def locator(self) -> nn.Module:
+        """A pure module from images ``(n, channels, h, w)`` to scores of places ``(n, rows, columns)``.
+
+        Places divide the image evenly; scores are high for anomalous ones.
+        """
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """Maps examples to codes."""
 
@@ -92,7 +103,7 @@ class Acts(Protocol):
 
 
 ABILITIES: tuple[type, ...] = (
-    Samples, Scores, Encodes, Predicts, Segments, Translates, TranslatesBack, HasDensity, Acts,
+    Samples, Scores, Locates, Encodes, Predicts, Segments, Translates, TranslatesBack, HasDensity, Acts,
 )  # fmt: skip
 TASKS: dict[str, type] = {
     "augmenter": Samples,

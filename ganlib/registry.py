@@ -24,7 +24,7 @@ _KINDS = {"table": "vector", "points": "vector", "trajectory": "vector"}  # othe
 # What the conformance suite checks, by name; ``known_gaps`` names what a model does not pass yet.
 LAWS = (
     "config", "abilities", "gradients", "updates", "players", "bfloat16", "pickle", "drawing", "seed", "other_seed",
-    "save", "resume", "scoring", "sampling", "translating", "export", "inverse", "log_determinant",
+    "save", "resume", "scoring", "locating", "sampling", "translating", "export", "inverse", "log_determinant",
     "log_prob", "density", "level",
 )  # fmt: skip
 

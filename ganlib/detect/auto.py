@@ -7,12 +7,14 @@ import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 
+from ganlib.abilities import Locates
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
@@ -130,7 +132,8 @@ class AutoDetector(BaseDetector):
         every = torch.cat([x, validation])
         unsuspected = self._kept(spec, every)
         kept = x[unsuspected[: len(x)]]
-        fitted, histories, left_out = self._fit_members(spec, kept, validation, every[unsuspected], training.seed)
+        members, left_out = self._fit_members(spec, kept, validation, every[unsuspected], training.seed)
+        fitted = {name: member.scorer for name, member in members.items()}
         dropped = 1 - len(kept) / len(x)
         config = FusionConfig(
             members=tuple(fitted),
@@ -143,15 +146,17 @@ class AutoDetector(BaseDetector):
         fusion = Fusion(fitted, reference, config)
         if len(fitted) > 1 and len(anomalies) >= LEAST_KNOWN:
             fusion.weigh(self.reader_.read(anomalies), reference)
-        self._use(fusion, fusion, _joined(histories))
+        locators = [member.locator for member in members.values() if member.locator is not None]
+        self._use(fusion, fusion, _joined({name: member.history for name, member in members.items()}))
+        self.locator_ = locators[0] if locators else None
         self.members_ = dict(zip(fitted, fusion.config.weights, strict=True))
         self.left_out_, self.dropped_, self.held_out_ = left_out, dropped, fusion.config.held_out
 
     def _fit_members(
         self, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, both: torch.Tensor, seed: int
-    ) -> tuple[dict[str, torch.nn.Module], dict[str, History], dict[str, str]]:
-        """Scorers and histories of the members that could be trained, and why others were left out."""
-        fitted, histories, left_out = dict[str, torch.nn.Module](), dict[str, History](), dict[str, str]()
+    ) -> tuple[dict[str, _Fitted], dict[str, str]]:
+        """The members that could be trained, and why others were left out."""
+        fitted, left_out = dict[str, _Fitted](), dict[str, str]()
         limit, start = seconds_of(self.budget), time.monotonic()
         for member in self._members():
             options = member.options(spec, len(x))
@@ -160,7 +165,7 @@ class AutoDetector(BaseDetector):
                 continue
             until = None if limit is None or not fitted else start + limit
             try:
-                fitted[member.model], histories[member.model] = self._fit_member(
+                fitted[member.model] = self._fit_member(
                     member, options, spec, both if member.closed else x, validation, seed, until
                 )
             except _OutOfTimeError:
@@ -171,7 +176,7 @@ class AutoDetector(BaseDetector):
         if not fitted:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
             raise DivergenceError(f"no member could be trained ({reasons})")
-        return fitted, histories, left_out
+        return fitted, left_out
 
     def _weights(self, names: Iterable[str]) -> tuple[float, ...]:
         """The members' weights without labels."""
@@ -189,7 +194,7 @@ class AutoDetector(BaseDetector):
     def _fit_member(
         self, member: Member, options: Mapping[str, Any], spec: DataSpec, x: torch.Tensor,
         validation: torch.Tensor, seed: int, until: float | None,
-    ) -> tuple[torch.nn.Module, History]:  # fmt: skip
+    ) -> _Fitted:  # fmt: skip
         model = entry(member.model)
         model = dataclasses.replace(model, trainer={**model.trainer, **member.trainer})
         training = Training.of(self, model, DETECTION, seed)
@@ -202,7 +207,7 @@ class AutoDetector(BaseDetector):
         scorer = algorithm.scorer()  # type: ignore[operator]
         if not scores_of(scorer, torch.cat([x, validation])).isfinite().all():
             raise DivergenceError("some training rows have no finite score")
-        return scorer, history
+        return _Fitted(scorer, history, algorithm.locator() if isinstance(algorithm, Locates) else None)
 
     def _kept(self, spec: DataSpec, x: torch.Tensor) -> torch.Tensor:
         """The training rows that are not dropped as suspect, a mask ``(n,)``."""
@@ -241,6 +246,15 @@ def _without_highest(scores: torch.Tensor, share: float) -> torch.Tensor:
     kept = torch.ones(len(scores), dtype=torch.bool)
     kept[scores.argsort(descending=True)[: round(share * len(scores))]] = False
     return kept
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What the training of a member leaves."""
+
+    scorer: torch.nn.Module
+    history: History
+    locator: torch.nn.Module | None
 
 
 class _OutOfTimeError(Exception):

@@ -14,7 +14,9 @@ import torch
 from annotated_types import Gt, Lt
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.nn.functional import interpolate
 
+from ganlib.abilities import Locates, can
 from ganlib.calibrate import Calibration, Table
 from ganlib.calibrate.conformal import as_scores
 from ganlib.config import Count, Rate, Share, Whole
@@ -190,6 +192,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _use(self, algorithm: Any, scorer: torch.nn.Module, history: History) -> None:
         """Set what training leaves: the model, its scorers and its history."""
         self.algorithm_, self.scorer_, self.history_ = algorithm, scorer, history
+        self.locator_ = algorithm.locator() if can(algorithm, Locates) else None
         # Use double precision, so that a score does not depend on the other rows of its batch.
         self._double_scorer_ = copy.deepcopy(scorer).double()
 
@@ -228,6 +231,25 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def anomaly_score(self, X: Any) -> np.ndarray:
         """Scores, float32 ``(n,)``; higher = more anomalous. Raises DataError if the data does not fit the schema."""
         return self._judge(X)[0]
+
+    @torch.no_grad()
+    def anomaly_map(self, X: Any) -> np.ndarray:
+        """How anomalous each pixel of images is, float32 ``(n, height, width)``; higher = more anomalous.
+
+        The scores of places are interpolated between their centres. Of a fusion they are those of the first member that
+        has them, so that the highest pixel need not explain the score. Raises ConfigError for models that score whole
+        examples only.
+        """
+        check_is_fitted(self, "calibration_")
+        if self.locator_ is None:
+            raise ConfigError(
+                "this detector scores whole examples, not places in them; patch_gaussian scores both, and is a member "
+                "of AutoDetector for images"
+            )
+        x, (height, width) = self.reader_.read(X), self.reader_.spec.shape[1:]
+        chunks = [self.locator_(part)[:, None] for part in x.split(_CHUNK)]
+        sized = [interpolate(c, (height, width), mode="bilinear", align_corners=False)[:, 0] for c in chunks]
+        return torch.cat(sized).float().numpy()
 
     def p_value(self, X: Any) -> np.ndarray:
         """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows with at least this score."""

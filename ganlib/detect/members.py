@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganlib.data.spec import DataSpec
-from ganlib.models.anomaly.patch_gaussian import LEAST_SIDE, most_channels
+from ganlib.errors import ConfigError
+from ganlib.registry import entry
 
 # A mixture's covariances are width squared each: at most 8 MB of a file.
 _MOST_COVARIANCES = 2_000_000
@@ -44,11 +45,11 @@ def _principal(spec: DataSpec, rows: int) -> Mapping[str, Any]:
 
 
 def _patches(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
-    height, width = spec.shape[1:]
-    if min(height, width) < LEAST_SIDE:
-        return f"images of {height} x {width} pixels are too small for patches"
-    channels = most_channels(height, width)
-    return {"channels": channels} if channels >= 16 else f"images of {height} x {width} pixels have too many places"
+    try:
+        entry("patch_gaussian").create(spec)
+    except ConfigError as error:
+        return str(error)
+    return {}
 
 
 MEMBERS: Mapping[str, tuple[Member, ...]] = {

@@ -13,6 +13,7 @@ from ganlib.abilities import (
     TASKS,
     Encodes,
     HasDensity,
+    Locates,
     Predicts,
     Samples,
     Scores,
@@ -80,6 +81,20 @@ def scoring(case: Case) -> None:
     expect(whole.shape == (40,), f"40 examples have scores of shape {tuple(whole.shape)}")
     expect(torch.equal(whole, again), "two calls give different scores")
     expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "scores depend on the other examples of the batch")
+
+
+@law("locating", _has(Locates))
+def locating(case: Case) -> None:
+    """Scores of places are pure, finite, and do not depend on the batch."""
+    model: Any = case.trained()
+    locator, x = model.locator(), case.data()["x"][:40]
+    with torch.no_grad():
+        whole, again = locator(x), locator(x)
+        pieces = torch.cat([locator(x[:1]), locator(x[1:8]), locator(x[8:])])
+    expect(whole.ndim == 3 and len(whole) == 40, f"places of 40 images have scores of shape {tuple(whole.shape)}")
+    expect(torch.equal(whole, again), "two calls give different scores")
+    expect(bool(whole.isfinite().all()), "scores of places are not finite")
+    expect(torch.allclose(whole, pieces, rtol=1e-5, atol=1e-5), "scores depend on the other images of the batch")
 
 
 def _other(case: Case) -> Field:

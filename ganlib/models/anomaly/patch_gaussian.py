@@ -23,7 +23,7 @@ Symbols:
     f_p     PatchGaussian.features
     m_p     PatchGaussian.means
     C_p     PatchGaussian.second, less the means' products
-    d_p²    PatchScore.map
+    d_p²    PatchMap
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from ganlib.losses.divergence import wide
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
-LEAST_SIDE = 8
+_LEAST_SIDE, _LEAST_CHANNELS = 8, 16
 _LARGEST = 1e4  # squared distance whose power is finite in float32
 _MOST = 6_000_000  # values of all covariances, which a sealed file holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchGaussianConfig(Config):
-    """``filters`` of the first and ``channels`` of the second layer; ``power``: q; ``floor`` of variances of features,
-    whose deviation is 1."""
+    """``filters`` of the first and ``channels`` of the second layer (None: as many as a file can hold, at most 48);
+    ``power``: q; ``floor`` of variances of features, whose deviation is 1."""
 
     filters: Count = 32
-    channels: Count = 48
+    channels: Count | None = None
     power: Annotated[float, Ge(1), Le(8)] = 4.0
     floor: Rate = 0.01
 
@@ -80,15 +80,19 @@ class PatchGaussian(Algorithm):
     def __init__(self, spec: DataSpec, config: PatchGaussianConfig) -> None:
         super().__init__()
         channels, height, width = spec.shape
-        if min(height, width) < LEAST_SIDE:
-            raise ConfigError(f"images of {height} x {width} pixels are too small for patches; {LEAST_SIDE} are needed")
+        if min(height, width) < _LEAST_SIDE:
+            raise ConfigError(
+                f"images of {height} x {width} pixels are too small for patches; {_LEAST_SIDE} are needed"
+            )
         self.spec, self.config = spec, config
         self.grid = (height // 4, width // 4)
-        places, k = self.grid[0] * self.grid[1], config.channels
-        if k > most_channels(height, width, k):
+        places = self.grid[0] * self.grid[1]
+        most = int((_MOST / places) ** 0.5)
+        k = min(48, most) if config.channels is None else config.channels
+        if k > most or most < _LEAST_CHANNELS:
             raise ConfigError(
                 f"images of {height} x {width} pixels have {places:,} places, and a covariance of {k} x {k} at each is "
-                f"too much for a file: scale the images down, or take {most_channels(height, width)} channels at most"
+                "too much for a file: scale the images down, or divide them"
             )
         drawn = torch.randn(config.filters, channels, 7, 7)
         drawn = drawn - drawn.mean((1, 2, 3), keepdim=True)
@@ -147,8 +151,8 @@ class PatchGaussian(Algorithm):
         own = self.second - self.means[:, :, None] * self.means[:, None]
         if self.rows == 0:
             own = self.second
-        prior = 2.0 * self.config.channels
-        eye = torch.eye(self.config.channels, device=own.device)
+        prior = 2.0 * own.shape[1]
+        eye = torch.eye(own.shape[1], device=own.device)
         return (self.rows * own + prior * own.mean(0)) / (self.rows + prior) + self.config.floor * eye
 
     def loss(self, batch: Batch) -> Losses:
@@ -168,14 +172,14 @@ class PatchGaussian(Algorithm):
         """Power mean of the distances."""
         return PatchScore(self).eval()
 
+    def locator(self) -> nn.Module:
+        """The distances."""
+        return PatchMap(self).eval()
 
-def most_channels(height: int, width: int, wanted: int = 48) -> int:
-    """The most channels, up to ``wanted``, for which a file can hold all covariances of images of this size."""
-    return min(wanted, int((_MOST / max(1, (height // 4) * (width // 4))) ** 0.5))
 
-
-class PatchScore(nn.Module):
-    """``(n, c, h, w) -> (n,)``: power mean of the squared distances."""
+class PatchMap(nn.Module):
+    """``(n, c, h, w) -> (n, h/4, w/4)``: mean over channels of the squared distance at each place, near 1 on normal
+    images."""
 
     whiteners: Tensor
 
@@ -187,13 +191,21 @@ class PatchScore(nn.Module):
         eye = torch.eye(factors.shape[1], dtype=torch.float64, device=factors.device).expand_as(factors)
         self.register_buffer("whiteners", torch.linalg.solve_triangular(factors, eye, upper=False).float())
 
-    def map(self, x: Tensor) -> Tensor:
-        """Squared distance over channels at each place, ``(n, h/4, w/4)``; about 1 on normal images."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Score places."""
         gap = (self.model.features(x) - self.model.means).transpose(0, 1)
         distances = (gap @ self.whiteners.transpose(1, 2)).square().mean(2).T
         return distances.reshape(len(x), *self.model.grid)
 
+
+class PatchScore(nn.Module):
+    """``(n, c, h, w) -> (n,)``: power mean of the squared distances."""
+
+    def __init__(self, model: PatchGaussian) -> None:
+        super().__init__()
+        self.map, self.power = PatchMap(model), model.config.power
+
     def forward(self, x: Tensor) -> Tensor:
         """Score images."""
-        power = self.model.config.power
+        power = self.power
         return self.map(x).reshape(len(x), -1).clamp(max=_LARGEST).pow(power).mean(1).pow(1 / power)

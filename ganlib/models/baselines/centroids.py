@@ -25,9 +25,9 @@ Not for: many columns of which few matter: distances become alike; use `vae` or 
 `gaussian_mixture` or `realnvp`.
 
 Symbols:
-    c_j     CentroidKernels.sums, divided by n_j
-    n_j     CentroidKernels.counts, in s_j CentroidKernels.sizes
-    v_j     CentroidKernels.squares, divided by n_j
+    c_j     CentroidKernels.centres
+    n_j     CentroidKernels.counts, CentroidKernels.sizes
+    v_j     CentroidKernels.squares
     s_j     CentroidKernels.variances
     a       _COMMON
     p(x)    CentroidKernels.log_prob

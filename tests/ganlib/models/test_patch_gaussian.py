@@ -1,8 +1,11 @@
 """Gaussians of local features: closed form, batches, where a defect is, and sizes."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 
+from ganlib import AutoDetector, as_detector
 from ganlib.data.fields import Image
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
@@ -45,11 +48,12 @@ def test_distances_by_hand_and_batches_add_up():
 
 @torch.no_grad()
 def test_the_map_is_highest_where_a_patch_was_changed():
-    scorer, x = fitted(images(200, 0)).scorer(), images(20, 1)
+    model, x = fitted(images(200, 0)), images(20, 1)
+    scorer, locator = model.scorer(), model.locator()
     odd = x.clone()
     odd[:, :, 8:14, 20:26] = odd[:, :, 8:14, 20:26].flip(3).transpose(2, 3)
     assert scorer(odd).min() > scorer(x).max()
-    highest = scorer.map(odd).flatten(1).argmax(1)
+    highest = locator(odd).flatten(1).argmax(1)
     rows, columns = highest // 8, highest % 8
     assert ((rows - 2.25).abs() <= 2).all() and ((columns - 5.25).abs() <= 2).all()
 
@@ -57,5 +61,25 @@ def test_the_map_is_highest_where_a_patch_was_changed():
 def test_sizes_that_cannot_be_are_rejected():
     with pytest.raises(ConfigError, match="8 are needed"):
         create("patch_gaussian", DataSpec.of(Image(1, 6, 32)))
-    with pytest.raises(ConfigError, match="channels at most"):
-        create("patch_gaussian", DataSpec.of(Image(3, 512, 512)))
+    with pytest.raises(ConfigError, match="too much for a file"):
+        create("patch_gaussian", DataSpec.of(Image(3, 1024, 1024)))
+
+
+@pytest.mark.trained
+def test_estimators_map_the_pixels_of_images_in_any_layout():
+    x = images(300, 0)
+    pixels = ((x[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
+    detector = AutoDetector(alpha=0.05).fit(pixels)
+    assert list(detector.members_) == ["principal_mixture", "patch_gaussian"]
+    odd = pixels[:4].copy()
+    odd[:, 12:18, 12:18] = np.swapaxes(odd[:, 12:18, 12:18], 1, 2)
+    found = detector.anomaly_map(odd)
+    assert found.shape == (4, 32, 32) and found.dtype == np.float32
+    rows, columns = np.unravel_index(found.reshape(4, -1).argmax(1), (32, 32))
+    assert (abs(rows - 15) <= 6).all() and (abs(columns - 15) <= 6).all()
+    alone = as_detector("patch_gaussian", alpha=0.05).fit(pixels)
+    assert alone.anomaly_map(odd).shape == (4, 32, 32)
+    with pytest.raises(ConfigError, match="patch_gaussian scores both"):
+        as_detector("principal_mixture", alpha=0.05).fit(pixels).anomaly_map(odd)
+    with pytest.raises(NotFittedError):
+        AutoDetector().anomaly_map(odd)
