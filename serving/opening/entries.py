@@ -140,8 +140,6 @@ class Calibration(Entry):
         grouped = [g.alpha_min for g in self.groups.values()]
         if all(abs(self.alpha_min / max(own, *grouped, 0.0) - 1) > 1e-9 for own in least):
             raise ValueError("alpha_min is not what n rows support")
-        if self.deciles is not None and sum(self.deciles) != self.n:
-            raise ValueError("deciles do not add up to n")
         if self.groups and self.group_column is None:
             raise ValueError("groups without a column")
         return self

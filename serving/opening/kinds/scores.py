@@ -60,3 +60,5 @@ class Scored(SealedModel):
                 found["median_score"] |= float(values[0]) == float(np.float32(calibration.median_score))
         if wrong := [name for name, agrees in found.items() if not agrees]:
             raise IntegrityError(f"{wrong[0]} is not what the graph was built with; the file was changed or damaged")
+        if calibration.deciles is not None and sum(calibration.deciles) != calibration.n:
+            raise IntegrityError("the deciles do not add up to the calibration rows; the file was changed or damaged")
