@@ -24,16 +24,12 @@ class Parts:
         """A part's rows, as estimators read them."""
         return self.reader.part(self.rows[name])
 
-    def learned(self, model: str) -> tuple[Any, np.ndarray | None]:
-        """The rows that a detector is fitted on, and which are known anomalies.
-
-        A fusion also gets those of the validation rows, by which it weighs its members.
-        """
-        if model != "auto" or self.truth("validation") is None:
+    def learned(self) -> tuple[Any, np.ndarray | None]:
+        """The rows that a detector is fitted on, and which of them are known anomalies: those that weigh a fusion."""
+        if "weighing" not in self.rows:
             return self.part("fit"), None
-        known = np.asarray(self.rows["validation"])[self.anomalous["validation"]].tolist()
-        truth = np.repeat([False, True], [len(self.rows["fit"]), len(known)])
-        return self.reader.part([*self.rows["fit"], *known]), truth
+        fit, weighing = self.rows["fit"], self.rows["weighing"]
+        return self.reader.part([*fit, *weighing]), np.repeat([False, True], [len(fit), len(weighing)])
 
     def truth(self, name: str) -> np.ndarray | None:
         """Known anomalies of a part as a mask; None unless it holds both normal and anomalous rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,25 @@ def split_for_detection(
         for name, rows in halves.items():
             parts[name] = np.sort(np.concatenate([parts[name], anomalous[rows]]))
     return {name: rows.tolist() for name, rows in parts.items()}
+
+
+def spare_for_weights(
+    parts: Mapping[str, list[int]], features: pd.DataFrame, anomalous: np.ndarray, seed: int
+) -> dict[str, list[int]]:
+    """Move half of the validation rows' known anomalies to a part ``weighing``, by which a fusion weighs its members.
+
+    The validation rows, which gates read, are then judged by weights that have not seen their labels. Nothing is moved
+    where either half would hold fewer than a fusion uses.
+    """
+    from ganlib.detect.weights import LEAST_KNOWN
+
+    validation = np.asarray(parts["validation"])
+    known = validation[anomalous[validation]]
+    # Another seed than that of the split: with the same, all of this half would be on one side again.
+    chosen = known[_halves(features.iloc[known], seed + 1).get("test", np.arange(0))] if len(known) > 1 else known[:0]
+    if min(len(chosen), len(known) - len(chosen)) < LEAST_KNOWN:
+        return dict(parts)
+    return {**parts, "validation": np.setdiff1d(validation, chosen).tolist(), "weighing": np.sort(chosen).tolist()}
 
 
 def _halves(anomalies: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:

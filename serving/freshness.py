@@ -25,16 +25,11 @@ from typing import Any
 
 import numpy as np
 
-BINS = 10
+from serving.opening.deciles import BINS, tally
+
 ENOUGH = 1000.0  # evidence at which stale calibration is reported: one fresh stream in a thousand ever gets there
 SHIFT = 0.05  # least share of usual rows that lie in other bins: smaller changes do not matter
 _CONCENTRATION = 20.0
-
-
-def tally(p_values: np.ndarray) -> list[int]:
-    """Counts of p-values by decile; an edge belongs to the decile below it."""
-    places = np.ceil(np.asarray(p_values, np.float64) * BINS - 1e-5).astype(int) - 1
-    return np.bincount(places.clip(0, BINS - 1), minlength=BINS).tolist()  # type: ignore[no-any-return]
 
 
 def evidence(calibrated: Sequence[int], seen: Sequence[int]) -> float:
@@ -77,19 +72,21 @@ class Freshness:
         state = state or {}
         self.model, self.peak = str(state.get("model", "")), float(state.get("peak", 1.0))
         self.seen = [int(n) for n in state.get("seen", [0] * BINS)]
+        self._calibrated: Sequence[int] | None = None
         self._said = False
 
     def add(self, model: str, calibrated: Sequence[int] | None, p_values: np.ndarray) -> None:
         """Count the rows that a model has scored; ``model`` is its sha-256."""
         if model != self.model:
             self.model, self.peak, self.seen, self._said = model, 1.0, [0] * BINS, False
+        self._calibrated = calibrated
         self.seen = [a + b for a, b in zip(self.seen, tally(p_values), strict=True)]
         if calibrated is not None:
             self.peak = max(self.peak, evidence(calibrated, self.seen))
 
-    def news(self, calibrated: Sequence[int] | None) -> str | None:
+    def news(self) -> str | None:
         """What to say once in a run, when the calibration is found stale."""
-        text = None if self._said else stale(calibrated, self.seen, self.peak)
+        text = None if self._said else stale(self._calibrated, self.seen, self.peak)
         self._said = self._said or text is not None
         return text
 

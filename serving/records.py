@@ -130,7 +130,7 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         if result.top_reasons is not None:
             row["top_reasons"] = result.top_reasons[index].as_py()
         rows.append(row)
-    # Decide last: a decision changes the rule's state, so nothing may fail after it.
+    # Decide last: this and a decision change what the cursor holds, so nothing may fail after them.
     if scoring.fresh is not None:
         scoring.fresh.add(scorer.artifact.sha256, scorer.artifact.calibration.get("deciles"), result.p_value)
     return rows if scoring.rule is None else [

@@ -105,11 +105,6 @@ class _Run:
     alarms: Delivery
     totals: Totals = field(default_factory=Totals)
 
-    def stale(self) -> str | None:
-        """What to say once of calibration that no longer fits."""
-        fresh = self.scoring.fresh
-        return None if fresh is None else fresh.news(self.model.scorer.artifact.calibration.get("deciles"))
-
     def commit(self, commit: Commit) -> None:
         """Commit after checking that this run is still the only writer of the output."""
         self.lease.check()
@@ -268,7 +263,7 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
     run.model.refresh()
     scores, dead = score_records(records, run.scoring)
     crash_point("batch_scored")
-    if news := run.stale():
+    if run.scoring.fresh is not None and (news := run.scoring.fresh.news()):
         run.events.say("warning", news)
     after = json.loads(json.dumps(run.scoring.cursor(source.cursor())))
     run.commit(Commit(source.id, before, after, scores, dead, _stamp(run), gaps, alarms=run.alarms.of(scores)))

@@ -22,11 +22,11 @@ from serving.crash import crash_point
 from serving.dead import DeadRow, write_dead
 from serving.errors import DataError
 from serving.files import disk_errors, temporary
-from serving.freshness import tally
 from serving.inputs import Input, Piece, Reading
 from serving.keep import Kept
 from serving.layout import COMMITS, DEAD, VERSION, attempt, letters_name, note, part_name
 from serving.lease import Claim
+from serving.opening.deciles import tally
 from serving.plan import Unit
 from serving.readers import Sifted
 from serving.scorer import ScoreBatch, Scorer
@@ -246,8 +246,7 @@ class _Output:
         files = [Naming(self.temporary, self.part, "part_renamed")]
         commit: Commit = {"version": VERSION, "unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
-        commit |= {key: self.counts[of] for key, of in (("counts", "columns"), ("deciles", "deciles"))}
-        commit |= asdict(job.lineage)
+        commit |= {"counts": self.counts["columns"], "deciles": self.counts["deciles"], **asdict(job.lineage)}
         if self.dead:
             self.letters.parent.mkdir(exist_ok=True)
             write_dead(self.temporary_letters, self.dead)

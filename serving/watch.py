@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from serving.frame import NO_DATE, Feeds
-from serving.freshness import BINS, stale, tally
+from serving.freshness import stale
+from serving.opening.deciles import BINS, tally
 from serving.wording import MOST, printable
 
 Counts = dict[str, Any]

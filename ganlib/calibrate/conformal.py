@@ -20,6 +20,7 @@ import numpy as np
 
 from ganlib.calibrate.tail import ParetoTail, fit_tail
 from ganlib.errors import ConfigError, DataError
+from serving.opening.deciles import tally
 
 LEAST_GROUP = 100
 # The parity bound, relative to max(|score|, median): closer scores may differ by arithmetic only.
@@ -136,9 +137,8 @@ class Calibration:
 
     @property
     def deciles(self) -> list[int]:
-        """Counts of the calibration rows' own p-values by decile, an edge in the decile below it."""
-        places = np.ceil(self.pooled.p_value(self.pooled.scores).astype(np.float64) * 10 - 1e-5).astype(int) - 1
-        return np.bincount(places.clip(0, 9), minlength=10).tolist()  # type: ignore[no-any-return]
+        """Counts of the calibration rows' own p-values by decile."""
+        return tally(self.pooled.p_value(self.pooled.scores))
 
     def supports(self, alpha: float) -> bool:
         """Whether the calibration supports this alpha; raises ConfigError outside (0, 1)."""

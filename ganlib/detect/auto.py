@@ -14,15 +14,14 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from ganlib.abilities import Locates
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
-from ganlib.detect.base import BaseDetector, Part, detecting
+from ganlib.detect.base import BaseDetector, Part, detecting, locator_of
 from ganlib.detect.fusion import Fusion, FusionConfig, scores_of
 from ganlib.detect.members import MEMBERS, Member
 from ganlib.detect.weights import LEAST_KNOWN
-from ganlib.errors import ConfigError, DivergenceError
+from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
@@ -145,12 +144,21 @@ class AutoDetector(BaseDetector):
         reference = validation if len(validation) >= _LEAST_REFERENCE else torch.cat([kept, validation])
         fusion = Fusion(fitted, reference, config)
         if len(fitted) > 1 and len(anomalies) >= LEAST_KNOWN:
-            fusion.weigh(self.reader_.read(anomalies), reference)
-        locators = [member.locator for member in members.values() if member.locator is not None]
-        self._use(fusion, fusion, _joined({name: member.history for name, member in members.items()}))
-        self.locator_ = locators[0] if locators else None
+            self._weigh(fusion, anomalies, reference)
+        locators = (member.locator for member in members.values() if member.locator is not None)
+        histories = {name: member.history for name, member in members.items()}
+        self._use(fusion, fusion, _joined(histories), next(locators, None))
         self.members_ = dict(zip(fitted, fusion.config.weights, strict=True))
         self.left_out_, self.dropped_, self.held_out_ = left_out, dropped, fusion.config.held_out
+
+    def _weigh(self, fusion: Fusion, anomalies: Any, reference: torch.Tensor) -> None:
+        """Fit the weights to known anomalies; warns if they cannot be read, since training does not need them."""
+        try:
+            known = self.reader_.read(anomalies)
+        except DataError as error:
+            warnings.warn(f"the known anomalies do not weigh the members: {error}", UserWarning, stacklevel=5)
+        else:
+            fusion.weigh(known, reference)
 
     def _fit_members(
         self, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, both: torch.Tensor, seed: int
@@ -207,7 +215,7 @@ class AutoDetector(BaseDetector):
         scorer = algorithm.scorer()  # type: ignore[operator]
         if not scores_of(scorer, torch.cat([x, validation])).isfinite().all():
             raise DivergenceError("some training rows have no finite score")
-        return _Fitted(scorer, history, algorithm.locator() if isinstance(algorithm, Locates) else None)
+        return _Fitted(scorer, history, locator_of(algorithm))
 
     def _kept(self, spec: DataSpec, x: torch.Tensor) -> torch.Tensor:
         """The training rows that are not dropped as suspect, a mask ``(n,)``."""

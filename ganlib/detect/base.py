@@ -187,12 +187,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             algorithm = training.model.create(spec, **self._options(training.model, spec, x))
         algorithm.scorer()  # raises before training if the objective does not detect
         history = training.run(algorithm, {"x": x}, {"x": validation})
-        self._use(algorithm, algorithm.scorer(), history)
+        self._use(algorithm, algorithm.scorer(), history, locator_of(algorithm))
 
-    def _use(self, algorithm: Any, scorer: torch.nn.Module, history: History) -> None:
-        """Set what training leaves: the model, its scorers and its history."""
-        self.algorithm_, self.scorer_, self.history_ = algorithm, scorer, history
-        self.locator_ = algorithm.locator() if can(algorithm, Locates) else None
+    def _use(self, algorithm: Any, scorer: torch.nn.Module, history: History, locator: torch.nn.Module | None) -> None:
+        """Set what training leaves: the model, its scorers, its history, and what scores places if it has it."""
+        self.algorithm_, self.scorer_, self.history_, self.locator_ = algorithm, scorer, history, locator
         # Use double precision, so that a score does not depend on the other rows of its batch.
         self._double_scorer_ = copy.deepcopy(scorer).double()
 
@@ -360,6 +359,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def encoder_(self) -> TableEncoder:
         """The encoder of the table."""
         return cast("TableReader", self.reader_).encoder
+
+
+def locator_of(algorithm: Any) -> torch.nn.Module | None:
+    """What scores the places of images, if the model has it."""
+    return algorithm.locator() if can(algorithm, Locates) else None
 
 
 def detecting(model: Entry) -> Entry:

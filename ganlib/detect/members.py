@@ -58,7 +58,7 @@ MEMBERS: Mapping[str, tuple[Member, ...]] = {
         Member("histogram", closed=True),
         Member("gaussian_mixture", _mixture, {"steps": 100, "batch_size": 1024, "ema": 0.0}, closed=True),
         Member("centroid_kernels", closed=True),
-        # By itself the best of them on 16 tables, and the steadiest over seeds.
+        # By itself the best of them on 16 tables.
         Member("denoising_score", _denoiser, weight=2.0),
         Member("vae"),
         Member("ganomaly"),

@@ -23,7 +23,7 @@ from pipelines.job import Job
 from pipelines.readers import JobData
 from pipelines.registry import Registry, check_name
 from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained
-from pipelines.rows import read_labels, split_for_detection
+from pipelines.rows import read_labels, spare_for_weights, split_for_detection
 from pipelines.schemas import print_findings
 from pipelines.settings import Settings
 from pipelines.steps.common import Runner, enter, model_for, new_job
@@ -138,6 +138,9 @@ def prepare(folder: str) -> DetectorData:
     settings, reader = job.settings.data, job.read()
     labels = read_labels(reader.columns, settings.label, settings.normal)
     parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state)
+    if list(candidates_of(job.settings, reader, bool(labels.anomalous[parts["validation"]].any()))) == ["auto"]:
+        content, seed = reader.content(), job.settings.training.random_state
+        parts = spare_for_weights(parts, content, labels.anomalous, seed)
     learned = reader.learn(parts["fit"], labels.anomalous, job.folder)
     anomalous = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
     job.save("rows", DetectorRows(parts, anomalous))
@@ -169,7 +172,7 @@ def train_candidate(folder: str, model: str) -> Candidate:
     job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
     parameters = _parameters(job.settings, model) | parts.reader.parameters(job.folder) | {"verbose": True}
-    detector = as_detector(model, **parameters).fit(*parts.learned(model))
+    detector = as_detector(model, **parameters).fit(*parts.learned())
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
         detector,

@@ -2,8 +2,13 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from pipeline_data import refused, sensor_table
+
+from pipelines.rows import read_labels, spare_for_weights, split_for_detection
+from pipelines.sections import DataSettings
 
 GIVEN = ("--data", "data.csv", "--alpha", 0.2, "--steps", 5)
 
@@ -33,11 +38,26 @@ def test_the_default_is_a_fusion_that_says_what_it_is_made_of(ganlib, registry, 
     assert code == 0, err
 
 
-def test_known_anomalies_weigh_the_members_and_the_card_says_so(ganlib, registry, data):
+def test_known_anomalies_weigh_the_members_and_others_judge(ganlib, registry, data):
+    odd = sensor_table(80, seed=1).assign(fault=1, pressure=lambda frame: frame["pressure"].to_numpy()[::-1])
+    pd.concat([sensor_table(240), odd]).to_csv("known.csv", index=False)
     known = ("--data", "known.csv", "--label", "fault", *GIVEN[2:])
     code, out, err = ganlib("train", "--name", "weighed", *known)
     assert code == 0 and "known anomalies: AUPRC" in err and "on anomalies held out" in err, err
     assert "known anomalies: AUPRC" in registry.version("weighed", "1").card
+
+
+def test_rows_that_weigh_are_not_judged_and_few_are_not_divided():
+    frame = sensor_table(240).assign(fault=(np.arange(240) % 4 == 0).astype(int))
+    marks, features = read_labels(frame, "fault", None), frame.drop(columns="fault")
+    parts = split_for_detection(features, marks, DataSettings(label="fault"), seed=0)
+    spared = spare_for_weights(parts, features, marks.anomalous, 0)
+    assert set(spared["validation"]) | set(spared["weighing"]) == set(parts["validation"])
+    assert not set(spared["validation"]) & set(spared["weighing"]) and marks.anomalous[spared["weighing"]].all()
+    assert min(len(spared["weighing"]), marks.anomalous[spared["validation"]].sum()) >= 6
+    assert {part: spared[part] for part in ("fit", "test")} == {part: parts[part] for part in ("fit", "test")}
+    few = {**parts, "validation": spared["validation"][:20]}
+    assert spare_for_weights(few, features, marks.anomalous, 0) == few
 
 
 @pytest.mark.parametrize("label", [None, "fault"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ganlib.calibrate import Calibration
-from serving.freshness import BINS, ENOUGH, Freshness, evidence, shift, stale, tally
+from serving.freshness import ENOUGH, Freshness, evidence, shift, stale
+from serving.opening.deciles import BINS, tally
 
 DRAWS = {
     "lognormal": lambda rng, n: rng.lognormal(0, 1, n),
@@ -80,6 +81,15 @@ def test_a_shift_is_found_and_said_but_anomalies_alone_are_not_one():
     assert stale(held, slight) is None  # evident with so many rows, and of no importance
 
 
+@pytest.mark.parametrize(("moved", "rows"), [(1.0, 500), (0.5, 4000)])
+def test_how_soon_a_shift_is_found(moved, rows):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        calibration = Calibration.fit(rng.normal(size=1000))
+        seen = tally(calibration.p_value(rng.normal(moved, 1, rows)))
+        assert stale(calibration.deciles, seen), seen
+
+
 def test_the_state_of_a_stream_survives_as_json_and_starts_again_with_another_model():
     rng = np.random.default_rng(2)
     calibration, held = calibrated(rng, 1000, DRAWS["lognormal"])
@@ -90,6 +100,7 @@ def test_the_state_of_a_stream_survives_as_json_and_starts_again_with_another_mo
         parts = Freshness(json.loads(json.dumps(parts.state)))
         parts.add("a", held, part)
     assert once.state == parts.state and once.peak > ENOUGH
-    assert once.news(held) and once.news(held) is None  # said once in a run
+    assert once.news() and once.news() is None  # said once in a run
+    assert Freshness(once.state).news() is None  # no row of this run has been scored
     once.add("b", held, p[0][:10])
     assert sum(once.seen) == 10 and once.peak < ENOUGH

@@ -50,7 +50,7 @@ _MOST = 6_000_000  # values of all covariances, which a sealed file holds
 
 @dataclass(frozen=True, kw_only=True)
 class PatchGaussianConfig(Config):
-    """``filters`` of the first and ``channels`` of the second layer (None: as many as a file can hold, at most 48);
+    """``filters`` of the first layer; ``channels`` of the second, None: as many as a file can hold, at most 48;
     ``power``: q; ``floor`` of variances of features, whose deviation is 1."""
 
     filters: Count = 32

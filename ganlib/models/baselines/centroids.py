@@ -57,8 +57,8 @@ _LEAST = 1e-9  # of a count, so that its logarithm is finite
 
 @dataclass(frozen=True, kw_only=True)
 class CentroidConfig(Config):
-    """``centroids``: the most groups, of all ``partitions``; ``rows``: mean rows of a group in the first batch;
-    ``least``: rows of the smallest group; ``floor`` of variances."""
+    """``centroids``: the most groups, of all partitions together; ``partitions``: the number of divisions by k-means;
+    ``rows``: mean rows of a group in the first batch; ``least``: rows of the smallest group; ``floor`` of variances."""
 
     centroids: Count = 1024
     partitions: Count = 4

@@ -46,7 +46,8 @@ _EXACT = 1024  # values of an example
 
 @dataclass(frozen=True, kw_only=True)
 class PrincipalConfig(Config):
-    """``components`` of the mixture over ``leading`` directions; ``floor`` of its variances, whose mean is near 1."""
+    """``components`` of the mixture; ``leading``: the number of directions that it is over; ``floor`` of its variances,
+    whose mean is near 1."""
 
     components: Count = 32
     leading: Count = 50

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 
 from ganlib import AutoDetector, as_detector, create
+from ganlib.data.inference import infer_schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.fusion import Fusion, FusionConfig, scale_of
 from ganlib.detect.weights import weigh
@@ -149,6 +150,23 @@ def test_too_few_known_anomalies_leave_the_weights_alone():
     both = pd.concat([rows(600, 0), known(5, 5)], ignore_index=True)
     detector = AutoDetector(**QUICK).fit(both, np.r_[np.zeros(600), np.ones(5)])
     assert detector.held_out_ == () and set(detector.members_.values()) == {1 / 3}
+
+
+def test_known_anomalies_that_cannot_be_read_do_not_stop_training():
+    rng = np.random.default_rng(0)
+    series = rng.normal(size=(200, 2, 30))
+    series[-7:] = np.nan
+    truth = np.r_[np.zeros(193), np.ones(7)]
+    members = {"members": ["centroid_kernels", "principal_mixture"], "modality": "series", "alpha": 0.1, "steps": 2}
+    with pytest.warns(UserWarning, match="do not weigh the members: series must be finite"):
+        assert AutoDetector(**members).fit(series, truth).held_out_ == ()
+
+
+def test_a_label_column_of_the_schema_names_the_anomalies_that_weigh():
+    frame = pd.concat([rows(600, 0), known(20, 5)], ignore_index=True)
+    frame["state"] = ["normal"] * 600 + ["odd"] * 20
+    detector = AutoDetector(**QUICK, schema=infer_schema(frame, label="state")).fit(frame)
+    assert detector.algorithm_.config.known == 20 and len(detector.held_out_) == 2
 
 
 def test_members_that_do_not_end_in_time_are_left_out():
