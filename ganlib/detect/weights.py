@@ -69,7 +69,7 @@ def _with_gradients(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor]
         optimiser.zero_grad()
         value = loss()
         value.backward()  # type: ignore[no-untyped-call]
-        return float(value)
+        return float(value.detach())
 
     return closure
 
