@@ -44,6 +44,20 @@ def _principal(spec: DataSpec, rows: int) -> Mapping[str, Any]:
     return {"leading": leading, "components": min(64, max(1, rows // (4 * leading)))}
 
 
+def _windows(spec: DataSpec, rows: int) -> Mapping[str, Any]:
+    return {**_principal(spec, rows), "residual": spec.shape[0] > 1}
+
+
+def _forecast(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
+    if spec.shape[0] == 1:
+        return "of one channel, forecasts rank anomalies worse than the other members"
+    try:
+        entry("autoregression").create(spec)
+    except ConfigError as error:
+        return str(error)
+    return {}
+
+
 def _patches(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
     try:
         entry("patch_gaussian").create(spec)
@@ -69,7 +83,9 @@ MEMBERS: Mapping[str, tuple[Member, ...]] = {
     ),
     "series": (
         Member("centroid_kernels", closed=True),
-        Member("principal_mixture", _principal, closed=True),
+        Member("principal_mixture", _windows, closed=True),
+        # By itself the best of them on sensors of several channels.
+        Member("autoregression", _forecast, closed=True, weight=2.0),
         Member("reconstruction_vae"),
     ),
 }

@@ -1,11 +1,16 @@
-"""Toys of the baselines: two moons."""
+"""Toys of the baselines: two moons, and two sensors that follow each other."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from ganlib.data.spec import DataSpec
+from ganlib.metrics.detection import auroc
+from ganlib.testing.toy import Toy
 from ganlib.testing.toys.flow import TOYS as FLOWS
 from ganlib.testing.toys.flow import moons
 
@@ -17,7 +22,47 @@ def _independent(seed: int) -> float:
 
 
 _MOONS = replace(FLOWS["glow"], trainer={"epochs": 40, "batch_size": 256, "ema": 0.98})
+
+
+def sensors(n: int, seed: int, *, cut: bool = False) -> Tensor:
+    """Windows ``(n, 2, 16)`` of two sensors, of variance near 1: the first depends on its last step, the second on the
+    first's last step; ``cut`` replaces the second by that of another window."""
+    g = torch.Generator().manual_seed(seed)
+    noise, first, second = torch.randn(17, 2, n, generator=g), [torch.zeros(n)], [torch.zeros(n)]
+    for step in noise:
+        second.append(0.9 * first[-1] + 0.4 * step[1])
+        first.append(0.8 * first[-1] + 0.6 * step[0])
+    x = torch.stack([torch.stack(first[2:], 1), torch.stack(second[2:], 1)], 1)
+    return torch.stack([x[:, 0], x[:, 1].roll(1, 0)], 1) if cut else x
+
+
+def _sensor_test(seed: int) -> tuple[Tensor, Tensor]:
+    x = torch.cat([sensors(500, seed + 1000), sensors(500, seed + 2000, cut=True)])
+    return x, torch.cat([torch.zeros(500), torch.ones(500)])
+
+
+@torch.no_grad()
+def _sensor_auroc(algorithm: Any, seed: int) -> float:
+    x, anomalous = _sensor_test(seed)
+    return auroc(algorithm.scorer()(x), anomalous)
+
+
+def _energy_auroc(seed: int) -> float:
+    """The same of the mean square of a window."""
+    x, anomalous = _sensor_test(seed)
+    return auroc(x.square().mean((1, 2)), anomalous)
+
+
 TOYS = {
+    "autoregression": Toy(
+        data=lambda seed: {"x": sensors(1000, seed)},
+        spec=DataSpec.series(2, 16),
+        level=_sensor_auroc,
+        at_least=0.95,
+        measure="AUROC, windows whose second sensor is that of another window",
+        baseline=_energy_auroc,
+        trainer={"epochs": 1, "batch_size": 256, "ema": 0.0},
+    ),
     "centroid_kernels": replace(_MOONS, trainer={"epochs": 1, "batch_size": 2048}),
     "gaussian": replace(_MOONS, at_least=-1.97, baseline=_independent, trainer={"epochs": 30, "batch_size": 256}),
     "gaussian_mixture": _MOONS,
