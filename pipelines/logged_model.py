@@ -30,9 +30,7 @@ def log_model(mlflow: Any, artifact: Artifact, file: Path, back: Path | None = N
     here, example = Path(__file__).resolve(), example_of(artifact)
     params: dict[str, Any] = {"seed": 0} if artifact.kind == "augmenter" else {}
     if artifact.kind == "detector":
-        params = {"alpha": alpha_default(artifact), "explain": False}
-        if input_tensor(artifact):
-            del params["explain"]
+        params = {"alpha": alpha_default(artifact)} | ({"explain": False} if artifact.explanation else {})
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MLflow's advice on type hints, which its models may lack
         return mlflow.pyfunc.log_model(

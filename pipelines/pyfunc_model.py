@@ -24,7 +24,7 @@ class SealedModel(PythonModel):
 
     # MLflow accepts this type hint without adding checks or advice.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
-        """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> and top_reasons too.
+        """Detectors: anomaly_score, p_value, is_anomaly; with ``explain`` contribution.<feature> or map, and reasons.
 
         ``alpha`` is the alarm budget. Augmenters: the generated columns, sampled with ``seed``; only the input
         column ``condition`` is read. Translators: the counterparts in the domain of their first file. Detectors and
@@ -56,7 +56,10 @@ class SealedModel(PythonModel):
         if scores.contributions is not None:
             for position, feature in enumerate(self.artifact.features):
                 out[f"contribution.{feature}"] = scores.contributions[:, position]
-            out["top_reasons"] = scores.top_reasons.to_pylist() if scores.top_reasons is not None else None
+        if scores.map is not None:
+            out["map"] = scores.map.tolist()
+        if scores.top_reasons is not None:
+            out["top_reasons"] = scores.top_reasons.to_pylist()
         return pd.DataFrame(out, index=getattr(frame, "index", None))
 
     def _generate(self, frame: pd.DataFrame, seed: int) -> Any:

@@ -192,7 +192,7 @@ class ScoreSettings(Section):
     output: Local | None = Field(None, description="Folder of the score parts and _manifest.json; {date} as above.")
     alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Part | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
-    explain: bool = Field(False, description="Add one contribution column per feature.")
+    explain: bool = Field(False, description="Say why: a contribution per feature; of images and series, a map.")
     keep: tuple[str, ...] | None = Field(
         None, description="Columns that each score row carries; the identifiers of the model's schema if empty."
     )
@@ -218,7 +218,7 @@ class StreamSettings(Section):
     output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
     alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Part | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
-    explain: bool = Field(False, description="Add contributions per feature.")
+    explain: bool = Field(False, description="Say why: contributions per feature; of images and series, words.")
     max_rows: Count = Field(512, description="Largest micro-batch.")
     deadline: Rate = Field(0.2, description="Seconds that a row may wait for its batch.")
     on_alarm: Uri | None = Field(

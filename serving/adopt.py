@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from serving.files import disk_errors, read_checked, sync_folder, write_checked
 from serving.layout import (
     COMMITS,
     DEAD,
+    GALLERY,
     LETTERS,
     MANIFEST,
     NOTES,
@@ -30,7 +32,7 @@ from serving.plan import Plan
 from serving.wording import counted, listed, say
 
 OURS = {COMMITS, SCORED, SELECTED, DEAD, OLD_PARTS, OLD_SELECTED}
-NO_DATA = {"_lease.json", "lost+found", ".gitkeep", ".gitignore", ".DS_Store"}
+NO_DATA = {GALLERY, "_lease.json", "lost+found", ".gitkeep", ".gitignore", ".DS_Store"}
 
 
 def check_output(folder: Path, source: Path) -> None:
@@ -132,6 +134,7 @@ def _clear(folder: Path, wanted: Collection[str]) -> None:
     for place in (folder / name for name in (COMMITS, SELECTED)):
         _delete(place, wanted)
     (folder / THRESHOLD).unlink(missing_ok=True)
+    shutil.rmtree(folder / GALLERY, ignore_errors=True)
     for place in (folder, *(folder / name for name in (SCORED, DEAD, OLD_PARTS, OLD_SELECTED))):
         _delete(place, wanted)
 

@@ -85,6 +85,16 @@ class Artifact:
         return self.metadata["features"]
 
     @property
+    def explanation(self) -> str:
+        """The output that ``explain`` adds: contributions, map, or empty if there is none."""
+        return self.checked.explanation
+
+    @property
+    def explained_shape(self) -> tuple[int, ...]:
+        """The shape of one row's explanation."""
+        return self.checked.ports()[1][self.explanation][1] or ()
+
+    @property
     def calibration(self) -> dict[str, Any]:
         """The calibration: number of rows, ``alpha_min``, tail and groups."""
         return self.metadata["calibration"]

@@ -22,9 +22,10 @@ from serving.crash import crash_point
 from serving.discovery import check_rate, least_p_value, nothing_selected
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, is_url, read_checked, write_checked
+from serving.gallery import write_gallery
 from serving.inputs import Input, check_separator, place_date
 from serving.keep import kept_columns, names_to_keep
-from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
+from serving.layout import COMMITS, GALLERY, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
 from serving.lease import Lease
 from serving.plan import Plan, Settings, Unit, data_files, make_plan
 from serving.progress import Progress
@@ -167,6 +168,9 @@ def score_batch(
         _score_units(job, plan, done, executor)
         manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
+        if explain and artifact.modality == "image" and (written or not (folder / GALLERY).exists()):
+            page = write_gallery(folder, manifest, job.inputs, artifact.layout)
+            say(f"the worst images: {page}")
     if not written:
         say(f"already complete: nothing was left to do in {folder}")
     for doubt in manifest["doubts"]:

@@ -14,6 +14,8 @@ from serving.files import read_checked
 
 PLAN, MANIFEST, THRESHOLD, LEASE = "_plan.json", "_manifest.json", "_threshold.json", "_lease.json"
 COMMITS, DEAD, SCORED, SELECTED = "_commits", "_dead", "_scored", "_selected"
+# Made from the parts at any time, and no data of the run.
+GALLERY = "_gallery"
 # Layout 1, written by earlier releases, with parts in subfolders.
 OLD_PLAN, OLD_MANIFEST, OLD_PARTS, OLD_SELECTED = "plan.json", "manifest.json", "parts", "selected"
 # 2: parts in the folder itself. 3: the attempt in the names of parts, and checksums in the JSON files. 4: ``_`` before

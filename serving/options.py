@@ -17,7 +17,14 @@ STREAM_OUTPUT = "FILE.db (SQLite) or FILE.jsonl (JSON lines)."
 
 Alpha = Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")]
 Fdr = Annotated[float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")]
-Explain = Annotated[bool | None, typer.Option("--explain", help="Add a contribution per feature.")]
+Explain = Annotated[
+    bool | None,
+    typer.Option(
+        "--explain",
+        help="Say why: a contribution per feature; for images and series, which places are anomalous, and a page of "
+        "the worst images.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")]
 NewRun = Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")]
 Wait = Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")]

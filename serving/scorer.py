@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,19 @@ LEAST_ALPHA = 1e-12  # as in pipelines/settings.py; no calibration supports less
 
 @dataclass(frozen=True)
 class ScoreBatch:
-    """Scores of n rows: float32, float32, bool, and float32 ``(n, features)`` contributions or None.
+    """Scores of n rows: float32, float32, bool, and what ``explain`` adds.
 
-    ``top_reasons`` comes with contributions and holds text for anomalies, null for other rows.
+    Of tables these are ``contributions``, float32 ``(n, features)``, of images and series ``map``, the scores of
+    places, float32 ``(n, rows, columns)`` in units of a limit. ``top_reasons`` holds text for anomalies, null for other
+    rows.
     """
 
     anomaly_score: np.ndarray
     p_value: np.ndarray
     is_anomaly: np.ndarray
-    contributions: np.ndarray | None
+    contributions: np.ndarray | None = None
     top_reasons: pa.Array | None = None
+    map: np.ndarray | None = None
 
 
 class Scorer:
@@ -63,7 +66,7 @@ class Scorer:
         """Score an Arrow table or batch, a pandas frame, a list of records, or feeds by input name.
 
         A detector of images or series also takes an array ``(n, ...)``. Raises DataError if the data does not fit the
-        model, UsageError if it has no contributions to ``explain``, and the errors of ``Artifact.run``.
+        model, UsageError if it cannot ``explain``, and the errors of ``Artifact.run``.
         """
         self.check_explain(explain)
         feeds = data if isinstance(data, dict) else self.reader.feeds(data)
@@ -76,26 +79,27 @@ class Scorer:
         if not parts:
             parts = [self._empty(explain)]
         columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        scores = ScoreBatch(*columns[:3])
         if not explain:
-            return ScoreBatch(columns[0], columns[1], columns[2], None)
+            return scores
         words = self.reader.reasons(columns[3], columns[2], data)
-        return ScoreBatch(columns[0], columns[1], columns[2], columns[3], words)
+        return replace(scores, top_reasons=words, **{self.artifact.explanation: columns[3]})
 
     def check_explain(self, explain: bool) -> None:
-        """Raise UsageError if contributions are requested that the model does not have."""
-        if explain and not self.reader.explains:
+        """Raise UsageError if explanations are requested that the model does not have."""
+        if explain and not self.artifact.explanation:
             raise UsageError(
-                "--explain divides a score among columns; this detector of "
-                f"{'images' if self.artifact.modality == 'image' else 'series'} has one input; leave it out"
+                "this detector was sealed by a release whose detectors of images and series have no scores of places; "
+                "train it again, or leave out --explain"
             )
 
     def _chunk(self, feeds: Feeds, explain: bool) -> list[np.ndarray]:
-        names = ["anomaly_score", "p_value", "is_anomaly"] + ["contributions"] * explain
+        names = ["anomaly_score", "p_value", "is_anomaly"] + [self.artifact.explanation] * explain
         options = {"alpha": np.array(self.alpha, np.float32)}
-        if self.reader.explains:
+        if self.artifact.explanation:
             options["explain"] = np.array(explain)
         return self.artifact.run(names, {**feeds, **options})
 
     def _empty(self, explain: bool) -> list[np.ndarray]:
         out = [np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)]
-        return out + [np.zeros((0, len(self.artifact.features)), np.float32)] * explain
+        return out + [np.zeros((0, *self.artifact.explained_shape), np.float32)] * explain

@@ -27,6 +27,7 @@ from serving.keep import Kept
 from serving.layout import COMMITS, DEAD, VERSION, attempt, letters_name, note, part_name
 from serving.lease import Claim
 from serving.opening.deciles import tally
+from serving.places import map_column
 from serving.plan import Unit
 from serving.readers import Sifted
 from serving.scorer import ScoreBatch, Scorer
@@ -293,6 +294,8 @@ def score_rows(
     if scores.contributions is not None:
         for index, feature in enumerate(scorer.artifact.features):
             columns[f"contribution.{feature}"] = pa.array(np.ascontiguousarray(scores.contributions[:, index]))
+    if scores.map is not None:
+        columns["map"] = map_column(scores.map, scores.is_anomaly, scorer.artifact.layout)
     if scores.top_reasons is not None:
         columns["top_reasons"] = scores.top_reasons
     return pa.table(columns)

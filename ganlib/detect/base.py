@@ -29,6 +29,7 @@ from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
 from ganlib.errors import ConfigError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
+from ganlib.explain import Occlusion, in_parts, limited
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
 from ganlib.training.config import History
@@ -76,6 +77,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     """
 
     default_model: str = ""
+    locator_: torch.nn.Module | None
     model: str | None = None
     reader_: Reader
 
@@ -167,7 +169,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             validation = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
             self._train(training, reader.spec, x, validation, reader.take(examples, anomalous))
             feeds = reader.feeds(reader.take(normal, held.calibration))
-            self._calibrate(self._score(reader.encode(feeds)), reader.groups(feeds))
+            encoded = reader.encode(feeds)
+            self._calibrate(self._score(encoded), reader.groups(feeds))
+            if not reader.tabular:
+                locator = self.locator_ or Occlusion(self.scorer_, x.mean(0))
+                self.locator_ = limited(locator, torch.from_numpy(encoded), self.alpha_)
+                self._double_locator_ = copy.deepcopy(self.locator_).double()
         return self
 
     def _entry(self) -> Entry:
@@ -191,7 +198,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _use(self, algorithm: Any, scorer: torch.nn.Module, history: History, locator: torch.nn.Module | None) -> None:
         """Set what training leaves: the model, its scorers, its history, and what scores places if it has it."""
-        self.algorithm_, self.scorer_, self.history_, self.locator_ = algorithm, scorer, history, locator
+        self.algorithm_, self.scorer_, self.history_ = algorithm, scorer, history
+        self.locator_ = locator
         # Use double precision, so that a score does not depend on the other rows of its batch.
         self._double_scorer_ = copy.deepcopy(scorer).double()
 
@@ -231,24 +239,27 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """Scores, float32 ``(n,)``; higher = more anomalous. Raises DataError if the data does not fit the schema."""
         return self._judge(X)[0]
 
-    @torch.no_grad()
     def anomaly_map(self, X: Any) -> np.ndarray:
-        """How anomalous each pixel of images is, float32 ``(n, height, width)``; higher = more anomalous.
+        """How anomalous each pixel of images, or each value of series, is; higher = more anomalous.
 
-        The scores of places are interpolated between their centres. Of a fusion they are those of the first member that
-        has them, so that the highest pixel need not explain the score. Raises ConfigError for models that score whole
-        examples only.
+        Float32 ``(n, height, width)`` or ``(n, channels, steps)``. 1 is a limit that the highest place of a share
+        ``alpha_`` of normal examples exceeds, as far as the calibration examples show. Places are those of a model
+        that locates anomalies, for a fusion of the first such member; else blocks, each by how much the score drops
+        when it takes its usual values (``ganlib.explain.places``). Between the places of an image, values are
+        interpolated. The score need not be that of the highest place. Raises ConfigError for tables.
         """
         check_is_fitted(self, "calibration_")
         if self.locator_ is None:
-            raise ConfigError(
-                "this detector scores whole examples, not places in them; patch_gaussian scores both, and is a member "
-                "of AutoDetector for images"
-            )
-        x, (height, width) = self.reader_.read(X), self.reader_.spec.shape[1:]
-        chunks = [self.locator_(part)[:, None] for part in x.split(_CHUNK)]
-        sized = [interpolate(c, (height, width), mode="bilinear", align_corners=False)[:, 0] for c in chunks]
-        return torch.cat(sized).float().numpy()
+            raise ConfigError("tables have no places; explain divides the score of a row among its columns")
+        sides, how = self.reader_.spec.shape[-2:], "bilinear" if self.reader_.modality == "image" else "nearest"
+        found = torch.from_numpy(self._places(self._feeds(X)))
+        return interpolate(found[:, None], sides, mode=how)[:, 0].numpy()
+
+    @torch.no_grad()
+    def _places(self, feeds: Feeds) -> np.ndarray:
+        """Scores of places, float32 ``(n, rows, columns)``."""
+        x = torch.from_numpy(self.reader_.encode(feeds)).double()
+        return torch.cat(list(in_parts(self._double_locator_, x))).float().numpy()
 
     def p_value(self, X: Any) -> np.ndarray:
         """Calibrated p-values, float32 ``(n,)`` in (0, 1]: the share of normal rows with at least this score."""

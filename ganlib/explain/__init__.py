@@ -1,5 +1,8 @@
 """Explanations without gradients, so that a sealed graph can compute them too."""
 
 from ganlib.explain.occlusion import contributions, score_base, unexpected_missing
+from ganlib.explain.places import Occlusion, Places, in_parts, limited
 
-__all__ = ["contributions", "score_base", "unexpected_missing"]
+__all__ = [
+    "Occlusion", "Places", "contributions", "in_parts", "limited", "score_base", "unexpected_missing",
+]  # fmt: skip

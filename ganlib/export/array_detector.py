@@ -1,8 +1,9 @@
-"""Exports a fitted detector of images or series as a graph from raw arrays to scores and decisions."""
+"""Exports a fitted detector of images or series as a graph from raw arrays to scores, decisions and maps."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,17 +13,20 @@ import torch
 from ganlib.data.readers.image import ImageReader
 from ganlib.data.readers.series import SeriesReader
 from ganlib.errors import ParityError
+from ganlib.explain import Occlusion, Places
+from ganlib.explain.places import LARGEST
 from ganlib.export.builder import DOUBLE, FLOAT, UINT8, GraphBuilder
 from ganlib.export.decision import add_decision
 from ganlib.export.golden import ARRAY_ROWS, firm_rows, to_json
-from ganlib.export.network import export_network
-from ganlib.export.parity import check_detector, open_session
+from ganlib.export.network import Network, export_network
+from ganlib.export.parity import check_detector, check_map, open_session
 from ganlib.export.parts import Sealed, Single, alarm_budget, in_either_precision
 from serving.table.artificial import examples
 from serving.table.examples import Layout
 
-FORMAT_VERSION = 3
-_CHECKED, _CANDIDATES, _LARGE = 520, 64, 4096
+FORMAT_VERSION = 3  # of densities and translators
+DETECTOR_VERSION = 4  # detectors have a map
+_CHECKED, _CANDIDATES, _LARGE, _PLACED = 520, 64, 4096, 12
 PORTS = {"uint8": UINT8, "float32": FLOAT, "float64": DOUBLE}
 
 
@@ -44,24 +48,29 @@ def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
     drawn = examples(np.arange(rows), layout, *bounds)
     scores = estimator.anomaly_score(drawn)
     parity = check_detector(session, {"x": drawn}, scores, calibration, None)
+    limit, placed = estimator.locator_.limit.item(), estimator._places(reader.feeds(drawn[:_PLACED]))
+    size = np.maximum(np.abs(scores[:_PLACED]), calibration.median_score) / limit
+    check_map(session, {"x": drawn[:_PLACED]}, placed, size)
     (got,) = session.run(["anomaly_score"], {"x": drawn[:_CANDIDATES]})
     firm = np.flatnonzero(firm_rows(calibration, got, scores[:_CANDIDATES], None))
     if not len(firm):
         raise ParityError("no row scores the same in the ONNX graph and in torch; nothing was written")
     chosen = np.resize(firm, ARRAY_ROWS)
     metadata = {
-        "format_version": FORMAT_VERSION,
+        "format_version": DETECTOR_VERSION,
         "modality": layout.modality,
         "shape": list(reader.field.shape),
         "example": {key: value for key, value in asdict(layout).items() if key != "modality"},
         "calibration": calibration.to_dict() | {"group_column": None, "alpha": alarm_budget(estimator)},
         "contributions": None,
+        "map": {"places": list(placed.shape[1:]), "limit": limit},
         "golden": {
             "rows": chosen.tolist(),
             "low": bounds[0],
             "high": bounds[1],
             "anomaly_score": to_json(scores[chosen]),
             "p_value": to_json(calibration.p_value(scores[chosen])),
+            "highest_place": to_json(estimator._places(reader.feeds(drawn[chosen])).max((1, 2))),
         },
     }
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
@@ -97,8 +106,66 @@ def _graph(estimator: Any, layout: Layout, precision: type[Single]) -> tuple[onn
     weights = network.add_weights(builder, f"{builder.prefix}weights/")
     raw = network.add_nodes(builder, weights, f"{builder.prefix}net/", read)
     alpha = builder.option("alpha", alarm_budget(estimator), np.float32)
+    explain = builder.option("explain", False, np.bool_)
     add_decision(builder, estimator.calibration_, raw, None, alpha)
+    scorer = _Exported(network, weights)
+    _add_map(builder, estimator.locator_, precision, scorer, reader.field.shape, read, "anomaly_score", explain)
     return builder.model("detector"), network.exporter
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """An exported network and the names of its weights in the graph."""
+
+    network: Network
+    weights: Mapping[str, str]
+
+    def nodes(self, b: GraphBuilder, x: str) -> str:
+        """Apply it once more."""
+        return self.network.add_nodes(b, self.weights, f"{b.prefix}net/", x)
+
+
+def _add_map(
+    builder: GraphBuilder,
+    places: Places,
+    precision: type[Single],
+    scorer: _Exported,
+    shape: Sequence[int],
+    x: str,
+    score: str,
+    explain: str,
+) -> None:
+    """Add the output ``map``: float32 ``(n, rows, columns)``, without ``explain`` of no rows."""
+    then, other = builder.branch("explain"), builder.branch("otherwise")
+    if isinstance(places.locator, Occlusion):
+        found, grid = _drops(then, places.locator, scorer, x, score), tuple(places.locator.grid)
+    else:
+        network = export_network(precision(places.locator), torch.zeros(2, *shape))
+        weights = network.add_weights(then, f"{then.prefix}weights/", shared=builder.initializers)
+        found = _Exported(network, weights).nodes(then, x)
+        grid = tuple(side.dim_value for side in network.graph.output[0].type.tensor_type.shape.dim[1:])
+    limited = then.op("Div", found, then.constant(places.limit.item(), np.float32))
+    then.output(limited, FLOAT, "explained", *grid)
+    none = other.op("Identity", other.constant(np.zeros((0, *grid), np.float32)))
+    other.output(none, FLOAT, "explained", *grid)
+    branches = {"then_branch": then.graph("explain"), "else_branch": other.graph("otherwise")}
+    builder.op("If", explain, output="map", **branches)
+    builder.output("map", FLOAT, "explained", *grid)
+
+
+def _drops(b: GraphBuilder, occlusion: Occlusion, scorer: _Exported, x: str, score: str) -> str:
+    """The arithmetic of ``ganlib.explain.places.Occlusion``, with the nodes of the scorer."""
+
+    def sizes(*values: int) -> str:
+        return b.constant(values, np.int64)
+
+    masks, usual = occlusion.masks.numpy()[None], occlusion.usual.numpy()[None, None]
+    replaced = b.op("Where", b.constant(masks), b.constant(usual), b.op("Unsqueeze", x, sizes(1)))
+    rescored = scorer.nodes(b, b.op("Reshape", replaced, sizes(-1, *occlusion.usual.shape)))
+    drops = b.op("Sub", b.op("Unsqueeze", score, sizes(1)), b.op("Reshape", rescored, sizes(-1, masks.shape[1])))
+    known = b.op("Where", b.op("IsNaN", drops), b.constant(0.0, np.float32), drops)
+    within = b.op("Clip", known, b.constant(0.0, np.float32), b.constant(LARGEST, np.float32))
+    return b.op("Reshape", within, sizes(-1, *occlusion.grid))
 
 
 def read_image(b: GraphBuilder, x: str, layout: Layout) -> str:

@@ -14,6 +14,7 @@ from ganlib.errors import ParityError
 from serving.errors import IntegrityError
 
 TOLERANCE = 1e-5
+MAP_TOLERANCE = 1e-3  # of the limit, or of the score of a place above it
 _P_TOLERANCE = 1e-4
 # A contribution is a difference of two scores, each with its own rounding.
 _DIFFERENCE = 4.0
@@ -120,3 +121,17 @@ def check_contributions(
     bound = expected.sum(1, keepdims=True) * error + 1e-30
     if got.shape != expected.shape or not (np.abs(got - expected) <= bound).all():
         raise ParityError("the ONNX graph's contributions differ from torch's; nothing was written")
+
+
+def check_map(session: Any, feeds: Mapping[str, np.ndarray], expected: np.ndarray, size: np.ndarray) -> None:
+    """Check that scores of places agree with torch's, and are of no rows without ``explain``; raises ParityError.
+
+    ``size`` ``(n,)`` is the magnitude of scores in units of the limit: a place may be the difference of two.
+    """
+    (got,) = session.run(["map"], {**feeds, "explain": np.array(True)})
+    (none,) = session.run(["map"], feeds)
+    if none.shape != (0, *expected.shape[1:]):
+        raise ParityError(f"the map has shape {none.shape} where explain is off; nothing was written")
+    bound = MAP_TOLERANCE * (1 + np.abs(expected)) + _DIFFERENCE * TOLERANCE * size[:, None, None]
+    if got.shape != expected.shape or not (np.abs(got - expected) <= bound).all():
+        raise ParityError("the ONNX graph's scores of places differ from torch's; nothing was written")

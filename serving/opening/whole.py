@@ -33,7 +33,7 @@ def examine(data: bytes, limits: Limits, require_gpu: bool = False) -> Opened:
     metadata, checked = read_metadata(model)
     check_interface(model, checked)
     rows = rows_at_once(model, checked.most_rows, False, limits)
-    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if checked.explains else 0
+    explained = rows_at_once(model, EXPLAIN_CHUNK, True, limits) if checked.explanation else 0
     del model
     session = open_session(data, require_gpu)
     checked.self_test(session)

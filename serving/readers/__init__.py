@@ -42,10 +42,6 @@ class Reader(Protocol):
     def monitored(self) -> Sequence[Mapping[str, Any]]:
         """The schema's input columns, whose values are compared with those of training."""
 
-    @property
-    def explains(self) -> bool:
-        """Whether the model divides its scores among columns."""
-
     def feeds(self, data: Any) -> Feeds:
         """Convert a table, frame or list of records to feeds by input name.
 
@@ -70,8 +66,8 @@ class Reader(Protocol):
     def kept(self, types: Mapping[str, pa.DataType]) -> list[str]:
         """The columns of an input that travel with the scores if the user names none."""
 
-    def reasons(self, contributions: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
-        """The reasons for anomalies in words, null for other rows."""
+    def reasons(self, explained: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
+        """The reasons for anomalies in words, by contributions or scores of places; null for other rows."""
 
     def raw_text(self, table: pa.Table, row: int) -> str:
         """A row of a table as JSON, for its dead letter."""

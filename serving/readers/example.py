@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serving.errors import DataError, UsageError, ValueRefused
+from serving.errors import DataError, ValueRefused
+from serving.places import places_in_words
 from serving.readers import Feeds, Sifted
 from serving.table import arrow
 from serving.table.examples import Column, Layout, read
@@ -31,7 +32,6 @@ class ExampleReader:
     names = [EXAMPLE]
     nested = [EXAMPLE]
     monitored: Sequence[Mapping[str, Any]] = ()
-    explains = False
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -76,9 +76,9 @@ class ExampleReader:
         """All columns of single values."""
         return [name for name, kind in types.items() if name != EXAMPLE and _is_single(kind)]
 
-    def reasons(self, contributions: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
-        """Raises UsageError: there are no contributions."""
-        raise UsageError("explanations divide a score among columns; images and series have none")
+    def reasons(self, explained: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
+        """The places that exceed the limit, in words."""
+        return places_in_words(explained, flags, self.layout)
 
     def raw_text(self, table: pa.Table, row: int) -> str:
         """A row as JSON; a long example is left out."""

@@ -20,7 +20,6 @@ class TableReader:
     """Reads the columns of a schema; see ``serving.readers.Reader``."""
 
     nested: list[str] = []
-    explains = True
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema, self.adapter = schema, FrameAdapter(schema)
@@ -67,9 +66,9 @@ class TableReader:
         """The schema's identifiers."""
         return [c["name"] for c in self.schema["columns"] if c["role"] == "id" and c["name"] in types]
 
-    def reasons(self, contributions: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
+    def reasons(self, explained: np.ndarray, flags: np.ndarray, data: Any) -> pa.Array:
         """The columns with the largest contributions, in words."""
-        return reasons_of_anomalies(contributions, flags, self.schema, data)
+        return reasons_of_anomalies(explained, flags, self.schema, data)
 
     def raw_text(self, table: pa.Table, row: int) -> str:
         """A row of a table as JSON."""

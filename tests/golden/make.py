@@ -37,7 +37,7 @@ def arrays(rows, seed):
 
 
 def array_files(folder):
-    """What version 3 added: detectors of images and series."""
+    """Detectors of images and series, which version 3 added, and their maps, which version 4 added."""
     import torch
 
     from ganlib.detect import as_detector
@@ -51,8 +51,9 @@ def array_files(folder):
     for (name, fresh), data, model in zip(new.items(), arrays(300, 0), ("began", "reconstruction_vae"), strict=True):
         options = {"width": 2} if model == "began" else {"hidden": (8,)}
         seal(as_detector(model, steps=50, latent_dim=2, alpha=0.05, **options).fit(data), folder / f"{name}.onnx")
-        scores = Scorer(load_artifact(folder / f"{name}.onnx")).score(fresh)
-        expected[name] = {key: getattr(scores, key).tolist() for key in ("anomaly_score", "p_value", "is_anomaly")}
+        scores = Scorer(load_artifact(folder / f"{name}.onnx")).score(fresh, explain=True)
+        keys = ("anomaly_score", "p_value", "is_anomaly", "map")
+        expected[name] = {key: getattr(scores, key).tolist() for key in keys}
     np.savez_compressed(folder / "rows.npz", **new)
     (folder / "expected.json").write_text(json.dumps(expected, indent=1))
 

@@ -12,7 +12,7 @@ import pytest
 
 from serving.artifact import FORMAT_VERSION, load_artifact
 from serving.batch import open_scores, score_batch
-from serving.errors import DataError, IntegrityError
+from serving.errors import DataError, IntegrityError, UsageError
 from serving.generator import Generator
 from serving.scorer import Scorer
 from serving.stream import run_stream
@@ -48,14 +48,20 @@ def test_detectors_score_as_they_did(kept, tmp_path):
     np.testing.assert_allclose(open_scores(tmp_path / "out")["anomaly_score"], expected["anomaly_score"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("name", ["image", "series"])
-def test_detectors_of_arrays_score_as_they_did(tmp_path, name):
-    folder = HERE / "v3"
+def test_detectors_of_arrays_score_as_they_did(tmp_path, name, version):
+    folder = HERE / f"v{version}"
     expected = json.loads((folder / "expected.json").read_text())[name]
     artifact = load_artifact(folder / f"{name}.onnx")
-    assert artifact.integrity == "sha256" and artifact.metadata["format_version"] == 3
+    assert artifact.integrity == "sha256" and artifact.metadata["format_version"] == version
     rows = np.load(folder / "rows.npz")[name]
-    scores = Scorer(artifact).score(rows)
+    scores = Scorer(artifact).score(rows, explain=version > 3)
+    if version > 3:
+        np.testing.assert_allclose(scores.map, expected["map"], rtol=1e-3, atol=1e-3)
+    else:
+        with pytest.raises(UsageError, match="train it again, or leave out --explain"):
+            Scorer(artifact).score(rows, explain=True)
     np.testing.assert_allclose(scores.anomaly_score, expected["anomaly_score"], rtol=1e-5)
     np.testing.assert_allclose(scores.p_value, expected["p_value"], atol=1e-4)
     assert scores.is_anomaly.tolist() == expected["is_anomaly"]

@@ -19,6 +19,9 @@ CHANGES = {
     "bounds": (lambda m: m["golden"].update(low=[0.0, 0.0]), "other bounds"),
     "scores": (lambda m: m["golden"]["anomaly_score"].__setitem__(0, 1e9), "golden rows disagree"),
     "rows": (lambda m: m["golden"].update(rows=[9] * 8), "golden rows disagree"),
+    "map": (lambda m: m["map"].update(places=[2, 2]), "'map'"),
+    "no map": (lambda m: m.update(map=None), "has a map since version 4"),
+    "places": (lambda m: m["golden"]["highest_place"].__setitem__(0, 9.0), "places of golden rows disagree"),
     "alpha": (lambda m: m["calibration"].update(alpha=0.3), "alpha is not what the graph was built with"),
 }
 

@@ -16,7 +16,7 @@ from test_dead_letters import letters
 
 from serving.artifact import load_artifact
 from serving.batch import open_scores, score_batch
-from serving.errors import DataError, UsageError
+from serving.errors import DataError
 from serving.inputs import list_inputs
 from serving.scorer import Scorer
 from serving.table.tensors import stacked
@@ -357,8 +357,6 @@ def test_frames_and_records_with_a_column_of_examples(detectors):
         {"x": data},
     ):
         assert np.array_equal(scorer.score(given).anomaly_score, wanted)
-    with pytest.raises(UsageError, match="this detector of images has one input; leave it out"):
-        scorer.score(data, explain=True)
     with pytest.raises(DataError, match="1 column is missing: 'x', the images; the data has 'picture'"):
         scorer.score(pd.DataFrame({"picture": list(data)}))
 

@@ -6,7 +6,7 @@ Idea: features f_p of the patch at place p say what it looks like; over normal i
     score: (mean over places of (d_p² / channels)^q)^(1/q), between mean (q = 1) and maximum (q without bound)
 
 C_p is the covariance at place p, C its mean over all places, n the number of images and a = 2 · channels.
-Shapes: x ``(n, c, h, w)``; features ``(n, channels, h/4, w/4)``, each of mean 0 and deviation 1 over all places.
+Shapes: x ``(n, c, h, w)``; features ``(n, channels, h/4, w/4)``, each over its deviation across all places.
 Features: 7x7 filters drawn at random with mean 0 and length 1, absolute values, averages of 2x2, 3x3 filters over
 them, absolute values, averages of 2x2, then of the 3x3 places around each. Random filters answer to edges and textures
 of all directions, and need no weights from elsewhere.
@@ -98,7 +98,7 @@ class PatchGaussian(Algorithm):
         drawn = drawn - drawn.mean((1, 2, 3), keepdim=True)
         self.register_buffer("first", drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None])
         self.register_buffer("layer", torch.randn(k, config.filters, 3, 3) / (9 * config.filters) ** 0.5)
-        self.register_buffer("shift", torch.zeros(k))
+        self.register_buffer("shift", torch.zeros(places, k))
         self.register_buffer("size", torch.ones(k))
         self.register_buffer("rows", torch.zeros(()))
         self.means = nn.Parameter(torch.zeros(places, k))
@@ -127,10 +127,11 @@ class PatchGaussian(Algorithm):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        """Scale of the features, from the first batch."""
+        """Mean at each place and scale of the features, from the first batch: moments about 0 would lose the variance
+        of a place that differs from others."""
         with torch.autocast(batch.x.device.type, enabled=False):
             raw = self._raw(batch.x)
-            self.shift.copy_(raw.mean((0, 1)))
+            self.shift.copy_(raw.mean(0))
             self.size.copy_(raw.std((0, 1)).clamp_min(1e-6))
 
     @torch.no_grad()

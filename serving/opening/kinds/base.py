@@ -19,8 +19,6 @@ class SealedModel(Metadata):
     A kind states its entries as fields, and overrides the methods below.
     """
 
-    explains: ClassVar[bool] = False
-    """Whether the graph computes contributions."""
     holds: ClassVar[str] = "arrays"
     """What messages call the graph's inputs and outputs."""
 
@@ -31,6 +29,11 @@ class SealedModel(Metadata):
     @abstractmethod
     def self_test(self, session: Any) -> None:
         """Run the golden rows again; raises IntegrityError if the graph does not reproduce the sealed results."""
+
+    @property
+    def explanation(self) -> str:
+        """The output that ``explain`` adds; empty if there is none."""
+        return ""
 
     def outputs(self) -> list[Ports]:
         """The sets of outputs that are allowed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -32,8 +32,6 @@ class _Contributions(Entry):
 class Detector(OfTable, Scored):
     """A detector of table rows."""
 
-    explains: ClassVar[bool] = True
-
     golden: _Golden
     contributions: _Contributions | None = None
     shares: dict[str, dict[Literal["missing", "unseen", "clipped"], Share]] = {}
@@ -44,6 +42,11 @@ class Detector(OfTable, Scored):
         if groups != ([] if self.calibration.group_column is None else [self.calibration.group_column]):
             raise ValueError("the group column is not that of the schema")
         return self
+
+    @property
+    def explanation(self) -> str:
+        """Shares of the columns."""
+        return "contributions"
 
     @property
     def most_rows(self) -> int:

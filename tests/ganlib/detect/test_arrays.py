@@ -116,3 +116,24 @@ def test_a_refused_refit_leaves_what_was_fitted_as_it_was():
     with pytest.raises(ConfigError, match="no option"):
         detector.set_params(options={"nope": 1}).fit(1000 * table)
     assert np.array_equal(detector.anomaly_score(table), before)
+
+
+@pytest.mark.trained
+@pytest.mark.parametrize("model", ["principal_mixture", "reconstruction_vae", "centroid_kernels"])
+def test_an_injected_fault_is_the_highest_place_of_a_series(model):
+    """By occlusion: a spike in one channel, beside the chance of one in 48."""
+    rng = np.random.default_rng(0)
+
+    def waves(n):
+        time = np.arange(64) / 10 + rng.uniform(0, 6, (n, 1))
+        return np.stack([np.sin(time), np.cos(time), np.sin(2 * time)], 1) + rng.normal(0, 0.1, (n, 3, 64))
+
+    detector = as_detector(model, modality="series", alpha=0.02).fit(waves(400))
+    odd, channels, steps = waves(60), rng.integers(0, 3, 60), rng.integers(0, 61, 60)
+    for series, channel, step in zip(odd, channels, steps, strict=True):
+        series[channel, step : step + 3] += 4.0
+    found = detector.anomaly_map(odd)
+    assert found.shape == (60, 3, 64) and found.min() >= 0
+    at = found.reshape(60, -1).argmax(1)
+    near = (at // 64 == channels) & (np.abs(at % 64 - steps) <= 6)
+    assert near.mean() >= 0.8, near.mean()
