@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
 import re
 import time
 import warnings
@@ -14,10 +16,11 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
+from ganlib.calibrate.conformal import as_scores
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
-from ganlib.detect.base import BaseDetector, Part, detecting, locator_of
+from ganlib.detect.base import BaseDetector, Part, Rows, detecting, locator_of
 from ganlib.detect.fusion import Fusion, FusionConfig, scores_of
 from ganlib.detect.members import MEMBERS, Member
 from ganlib.detect.weights import LEAST_KNOWN
@@ -30,6 +33,7 @@ from ganlib.training import History, Trainer, TrainerConfig
 FENCE = 5.0  # distances from the median to the upper quartile, above the latter
 MOST_SUSPECT = 0.1  # of the training rows
 _ROUNDS = 12
+_FOLDS, _FEW_ROWS, _FEW_VALUES = 5, 5_000, 5_000_000
 _TEACHER = "histogram"
 _LEAST_REFERENCE = 100
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -124,24 +128,25 @@ class AutoDetector(BaseDetector):
             raise ConfigError(f"no kind of data is read by all of {', '.join(self.members or ())}")
         return dataclasses.replace(AUTO, modalities=kinds)
 
-    def _train(
-        self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, anomalies: Any
-    ) -> None:
+    def _train(self, training: Training, spec: DataSpec, rows: Rows, anomalies: Any) -> np.ndarray | None:
         training.check_models(2)  # a checkpoint is of one training
-        every = torch.cat([x, validation])
-        unsuspected = self._kept(spec, every)
-        kept = x[unsuspected[: len(x)]]
-        members, left_out = self._fit_members(spec, kept, validation, every[unsuspected], training.seed)
+        every = torch.cat([rows.train, rows.validation])
+        fence = self._fence(spec, every)
+        kept, unsuspected = rows.train[fence.keeps(rows.train)], every[fence.keeps(every)]
+        folds = self._folds(rows.held_out, len(every))
+        more = rows.held_out[fence.keeps(rows.held_out)] if folds else every[:0]
+        fit = _Fitting(spec, kept, rows.validation, training.seed)
+        members, left_out = self._fit_members(fit, torch.cat([unsuspected, more]))
         fitted = {name: member.scorer for name, member in members.items()}
-        dropped = 1 - len(kept) / len(x)
         config = FusionConfig(
             members=tuple(fitted),
             weights=self._weights(fitted),
             left_out=tuple(f"{name}: {reason}" for name, reason in left_out.items()),
-            dropped=dropped,
+            dropped=1 - len(kept) / len(rows.train),
         )
         # Rows that members were trained on score lower than others: they are used where others are too few.
-        reference = validation if len(validation) >= _LEAST_REFERENCE else torch.cat([kept, validation])
+        enough = len(rows.validation) >= _LEAST_REFERENCE
+        reference = rows.validation if enough else torch.cat([kept, rows.validation])
         fusion = Fusion(fitted, reference, config)
         if len(fitted) > 1 and len(anomalies) >= LEAST_KNOWN:
             self._weigh(fusion, anomalies, reference)
@@ -149,7 +154,36 @@ class AutoDetector(BaseDetector):
         histories = {name: member.history for name, member in members.items()}
         self._use(fusion, fusion, _joined(histories), next(locators, None))
         self.members_ = dict(zip(fitted, fusion.config.weights, strict=True))
-        self.left_out_, self.dropped_, self.held_out_ = left_out, dropped, fusion.config.held_out
+        self.left_out_, self.dropped_, self.held_out_ = left_out, config.dropped, fusion.config.held_out
+        if not folds:
+            return None
+        return self._cross_fitted(fit, fusion, fitted, reference, unsuspected, rows.held_out, fence, folds)
+
+    def _folds(self, held_out: torch.Tensor, trained: int) -> list[torch.Tensor]:
+        """Which rows held out for calibration are scored by closed-form members that learn the others; none for many
+        rows, which lose little by being held out, and with a budget of time."""
+        few = trained <= _FEW_ROWS and trained * held_out[0].numel() <= _FEW_VALUES
+        closed = any(member.closed for member in self._members())
+        if not (few and closed) or self.budget is not None or len(held_out) < _FOLDS:
+            return []
+        return [torch.arange(len(held_out)) % _FOLDS == fold for fold in range(_FOLDS)]
+
+    def _cross_fitted(
+        self, fit: _Fitting, fusion: Fusion, fitted: Mapping[str, torch.nn.Module], reference: torch.Tensor,
+        unsuspected: torch.Tensor, held_out: torch.Tensor, fence: _Fence, folds: Sequence[torch.Tensor],
+    ) -> np.ndarray:  # fmt: skip
+        """Scores of the rows held out, each by closed-form members that did not learn it."""
+        scores, keeps = torch.zeros(len(held_out), dtype=torch.float64), fence.keeps(held_out)
+        closed = [member for member in self._members() if member.closed and member.model in fitted]
+        for fold in folds:
+            rows = torch.cat([unsuspected, held_out[keeps & ~fold]])
+            again = dict(fitted)
+            for member in closed:
+                options = cast("Mapping[str, Any]", member.options(fit.spec, len(fit.train)))
+                again[member.model] = self._fit_member(member, options, rows, fit, None).scorer
+            part = copy.deepcopy(Fusion(again, reference, fusion.config)).double()
+            scores[fold] = scores_of(part, held_out[fold].double())
+        return as_scores(scores.numpy())
 
     def _weigh(self, fusion: Fusion, anomalies: Any, reference: torch.Tensor) -> None:
         """Fit the weights to known anomalies; warns if they cannot be read, since training does not need them."""
@@ -160,22 +194,19 @@ class AutoDetector(BaseDetector):
         else:
             fusion.weigh(known, reference)
 
-    def _fit_members(
-        self, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, both: torch.Tensor, seed: int
-    ) -> tuple[dict[str, _Fitted], dict[str, str]]:
-        """The members that could be trained, and why others were left out."""
+    def _fit_members(self, fit: _Fitting, every: torch.Tensor) -> tuple[dict[str, _Fitted], dict[str, str]]:
+        """The members that could be trained, and why others were left out; those in closed form learn ``every`` row."""
         fitted, left_out = dict[str, _Fitted](), dict[str, str]()
         limit, start = seconds_of(self.budget), time.monotonic()
         for member in self._members():
-            options = member.options(spec, len(x))
+            options = member.options(fit.spec, len(fit.train))
             if isinstance(options, str):
                 left_out[member.model] = options
                 continue
             until = None if limit is None or not fitted else start + limit
             try:
-                fitted[member.model] = self._fit_member(
-                    member, options, spec, both if member.closed else x, validation, seed, until
-                )
+                rows = every if member.closed else fit.train
+                fitted[member.model] = self._fit_member(member, options, rows, fit, until)
             except _OutOfTimeError:
                 left_out[member.model] = f"did not end within the budget of {limit:g} seconds"
             except DivergenceError as error:
@@ -200,60 +231,84 @@ class AutoDetector(BaseDetector):
         return tuple(known.get(name, Member(name)) for name in self.members)
 
     def _fit_member(
-        self, member: Member, options: Mapping[str, Any], spec: DataSpec, x: torch.Tensor,
-        validation: torch.Tensor, seed: int, until: float | None,
-    ) -> _Fitted:  # fmt: skip
+        self, member: Member, options: Mapping[str, Any], x: torch.Tensor, fit: _Fitting, until: float | None
+    ) -> _Fitted:
         model = entry(member.model)
         model = dataclasses.replace(model, trainer={**model.trainer, **member.trainer})
-        training = Training.of(self, model, DETECTION, seed)
+        training = Training.of(self, model, DETECTION, fit.seed)
         if until is not None:
             training = dataclasses.replace(training, callbacks=(*training.callbacks, _Deadline(until)))
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            algorithm = model.create(spec, **{**self._options(model, spec, x), **options})
-        history = training.run(algorithm, {"x": x}, {"x": validation})
+            torch.manual_seed(fit.seed)
+            algorithm = model.create(fit.spec, **{**self._options(model, fit.spec, x), **options})
+        history = training.run(algorithm, {"x": x}, {"x": fit.validation})
         scorer = algorithm.scorer()  # type: ignore[operator]
-        if not scores_of(scorer, torch.cat([x, validation])).isfinite().all():
+        if not scores_of(scorer, torch.cat([x, fit.validation])).isfinite().all():
             raise DivergenceError("some training rows have no finite score")
         return _Fitted(scorer, history, locator_of(algorithm))
 
-    def _kept(self, spec: DataSpec, x: torch.Tensor) -> torch.Tensor:
-        """The training rows that are not dropped as suspect, a mask ``(n,)``."""
+    def _fence(self, spec: DataSpec, x: torch.Tensor) -> _Fence:
+        """What drops suspect rows, learned from training rows."""
         every = torch.ones(len(x), dtype=torch.bool)
         if not self.reader_.tabular or self.contamination == 0:
-            return every
+            return _Fence(None, math.inf)
         if self.contamination != "auto":
-            return _without_highest(self._suspicion(spec, x, every), float(self.contamination))
+            teacher = self._teacher(spec, x)
+            return _Fence(teacher, _above(scores_of(teacher, x), float(self.contamination)))
         kept = every
         for _ in range(_ROUNDS):
-            scores, before = self._suspicion(spec, x, kept), kept
-            kept = scores <= _fence(scores[kept])
+            teacher, before = self._teacher(spec, x[kept]), kept
+            scores = scores_of(teacher, x)
+            fence = _Fence(teacher, _upper_fence(scores[kept]))
+            kept = scores <= fence.limit
             if (~kept).float().mean() > MOST_SUSPECT:
-                return _without_highest(scores, MOST_SUSPECT)
+                return _Fence(teacher, _above(scores, MOST_SUSPECT))
             if torch.equal(kept, before):
                 break
-        return kept
+        return fence
 
-    def _suspicion(self, spec: DataSpec, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """The scores of all training rows by a histogram of those kept."""
+    def _teacher(self, spec: DataSpec, x: torch.Tensor) -> torch.nn.Module:
+        """The scorer of a histogram of rows."""
         model = entry(_TEACHER)
         teacher = model.create(spec)
-        Trainer(TrainerConfig.from_dict({**model.trainer, "device": self.device})).fit(teacher, {"x": x[kept]})
-        return scores_of(teacher.scorer(), x)  # type: ignore[operator]
+        Trainer(TrainerConfig.from_dict({**model.trainer, "device": self.device})).fit(teacher, {"x": x})
+        return teacher.scorer()  # type: ignore[operator,no-any-return]
 
 
-def _fence(scores: torch.Tensor) -> float:
+def _upper_fence(scores: torch.Tensor) -> float:
     """The score above which a row is suspect."""
     middle, high = np.quantile(scores.numpy(), [0.5, 0.75])  # torch's quantile ends at 2^24 values
     # Where most rows are alike the distance is 0, and every other row would count as suspect.
-    return float(high + FENCE * (high - middle)) if high > middle else float("inf")
+    return float(high + FENCE * (high - middle)) if high > middle else math.inf
 
 
-def _without_highest(scores: torch.Tensor, share: float) -> torch.Tensor:
-    """A mask of all rows but that share of highest scores."""
-    kept = torch.ones(len(scores), dtype=torch.bool)
-    kept[scores.argsort(descending=True)[: round(share * len(scores))]] = False
-    return kept
+def _above(scores: torch.Tensor, share: float) -> float:
+    """The score that at most that share of rows exceeds."""
+    return float(scores.sort(descending=True).values[min(round(share * len(scores)), len(scores) - 1)])
+
+
+@dataclass(frozen=True)
+class _Fence:
+    """A scorer and the score above which a row is suspect; no scorer suspects no row."""
+
+    teacher: torch.nn.Module | None
+    limit: float
+
+    def keeps(self, x: torch.Tensor) -> torch.Tensor:
+        """Which rows are not suspect, a mask ``(n,)``."""
+        if self.teacher is None or not len(x):
+            return torch.ones(len(x), dtype=torch.bool)
+        return scores_of(self.teacher, x) <= self.limit
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """What all members are fitted with: the rows of those that are trained by gradients, rows to stop by, the seed."""
+
+    spec: DataSpec
+    train: torch.Tensor
+    validation: torch.Tensor
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,15 @@ Part = Annotated[float, Gt(0), Lt(1)]
 """A share that is neither nothing nor all."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Normal examples ``(n, *shape)``: to train on, to stop by, and held out for calibration."""
+
+    train: torch.Tensor
+    validation: torch.Tensor
+    held_out: torch.Tensor
+
+
 class BaseDetector(OutlierMixin, BaseEstimator):
     """One-class detector: learns from mostly normal rows and returns calibrated p-values.
 
@@ -167,10 +176,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                 )
             x = reader.read(train)
             validation = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
-            self._train(training, reader.spec, x, validation, reader.take(examples, anomalous))
             feeds = reader.feeds(reader.take(normal, held.calibration))
             encoded = reader.encode(feeds)
-            self._calibrate(self._score(encoded), reader.groups(feeds))
+            rows = Rows(x, validation, torch.from_numpy(encoded))
+            scores = self._train(training, reader.spec, rows, reader.take(examples, anomalous))
+            self._calibrate(self._score(encoded) if scores is None else scores, reader.groups(feeds))
             if not reader.tabular:
                 locator = self.locator_ or Occlusion(self.scorer_, x.mean(0))
                 self.locator_ = limited(locator, torch.from_numpy(encoded), self.alpha_)
@@ -185,16 +195,19 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         if reader.tabular:
             validate_data(self, examples, reset=reset, skip_check_array=True)
 
-    def _train(
-        self, training: Training, spec: DataSpec, x: torch.Tensor, validation: torch.Tensor, anomalies: Any
-    ) -> None:
-        """Train the model on normal rows; sets it, its history and its scorers. ``anomalies`` are known ones, raw."""
+    def _train(self, training: Training, spec: DataSpec, rows: Rows, anomalies: Any) -> np.ndarray | None:
+        """Train the model on normal rows; sets it, its history and its scorers. ``anomalies`` are known ones, raw.
+
+        Returns scores of the rows held out for calibration by models that were not trained on them; None if the model
+        itself was not.
+        """
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
-            algorithm = training.model.create(spec, **self._options(training.model, spec, x))
+            algorithm = training.model.create(spec, **self._options(training.model, spec, rows.train))
         algorithm.scorer()  # raises before training if the objective does not detect
-        history = training.run(algorithm, {"x": x}, {"x": validation})
+        history = training.run(algorithm, {"x": rows.train}, {"x": rows.validation})
         self._use(algorithm, algorithm.scorer(), history, locator_of(algorithm))
+        return None
 
     def _use(self, algorithm: Any, scorer: torch.nn.Module, history: History, locator: torch.nn.Module | None) -> None:
         """Set what training leaves: the model, its scorers, its history, and what scores places if it has it."""

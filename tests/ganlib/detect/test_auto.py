@@ -62,10 +62,11 @@ def test_sealed_it_scores_and_decides_alike(fitted, tmp_path):
     strange = rows(40, 2).sample(frac=1, axis=1, random_state=0).set_axis([f"c{i}" for i in range(6)], axis=1)
     got = Scorer(load_artifact(tmp_path / "auto.onnx")).score(strange)
     assert np.allclose(got.anomaly_score, fitted.anomaly_score(strange), rtol=1e-4, atol=1e-4)
-    assert np.array_equal(got.p_value, fitted.p_value(strange))
+    assert np.allclose(got.p_value, fitted.p_value(strange), atol=1e-4)  # documented: ties fade, within rounding
     assert any(fitted.top_reasons(strange))
 
 
+@pytest.mark.trained
 def test_one_seed_gives_one_detector(fitted):
     again = clone(fitted).fit(rows(600, 0))
     assert np.array_equal(again.anomaly_score(rows(50, 1)), fitted.anomaly_score(rows(50, 1)))
@@ -150,6 +151,7 @@ def test_weights_stay_usual_where_fitted_ones_are_not_better_on_anomalies_held_o
     assert found.weights == pytest.approx((0.2, 0.3, 0.5)) and found.fitted == found.usual
 
 
+@pytest.mark.trained
 def test_too_few_known_anomalies_leave_the_weights_alone():
     both = pd.concat([rows(600, 0), known(5, 5)], ignore_index=True)
     detector = AutoDetector(**QUICK).fit(both, np.r_[np.zeros(600), np.ones(5)])
@@ -166,6 +168,7 @@ def test_known_anomalies_that_cannot_be_read_do_not_stop_training():
         assert AutoDetector(**members).fit(series, truth).held_out_ == ()
 
 
+@pytest.mark.trained
 def test_a_label_column_of_the_schema_names_the_anomalies_that_weigh():
     frame = pd.concat([rows(600, 0), known(20, 5)], ignore_index=True)
     frame["state"] = ["normal"] * 600 + ["odd"] * 20
@@ -233,3 +236,20 @@ def test_em_on_batches_reaches_the_likelihood_of_em_on_all_rows(seed):
     theirs = max(GaussianMixture(4, random_state=s).fit(x).score(held) for s in range(3))
     one = GaussianMixture(1).fit(x).score(held)
     assert ours > theirs - 0.1 * (theirs - one), (ours, theirs, one)
+
+
+def test_rows_held_out_are_scored_by_members_that_did_not_learn_them():
+    """With few rows closed-form members learn the calibration rows too: p-values stay those of unseen rows."""
+    rates, learned = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, new = rng.normal(size=(200, 10)), rng.normal(size=(2000, 10))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            detector = AutoDetector(["histogram", "centroid_kernels"], alpha=0.1, contamination=0, random_state=seed)
+            detector.fit(x)
+        rates.append((detector.p_value(new) <= 0.1).mean())
+        # The final members learned nine rows of ten: judged by those, far too many new rows would alarm.
+        learned.append((detector.anomaly_score(new) > np.quantile(detector.anomaly_score(x), 0.9)).mean())
+    error = np.std(rates) / len(rates) ** 0.5
+    assert np.mean(rates) <= 0.1 + 2 * error and np.mean(learned) > 0.15, (rates, learned)
