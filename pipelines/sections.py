@@ -103,6 +103,11 @@ class ModelSettings(Section):
         "auto", description="auto: share of training rows to drop as suspect; auto: those far outside."
     )
     budget: str | None = Field(None, description="auto: time for training, such as 30s or 10min; none if empty.")
+    tile: Count | None = Field(
+        None,
+        description="Images: side in pixels of tiles, of which the most anomalous decides; if empty, 128 for images "
+        "with a side above 256, else no tiles.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 
 

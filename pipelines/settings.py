@@ -83,7 +83,7 @@ class Settings(BaseModel):
         """Constructor parameters of a detector."""
         training, calibration = self.training, self.calibration
         chosen = training.parameters() | {"alpha": calibration.alpha, "calibration_fraction": calibration.fraction}
-        return chosen | self.model.options
+        return chosen | {"tile": self.model.tile} | self.model.options
 
     def augmenter_parameters(self) -> dict[str, Any]:
         """Constructor parameters of an augmenter."""

@@ -26,6 +26,7 @@ from ganlib.detect.members import MEMBERS, Member
 from ganlib.detect.weights import LEAST_KNOWN
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions
+from ganlib.explain import MeanPlaces, limited
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
 from ganlib.training import History, Trainer, TrainerConfig
@@ -61,7 +62,7 @@ class AutoDetector(BaseDetector):
 
     Parameters beside ``BaseDetector``'s ``epochs``, ``steps``, ``batch_size``, ``patience``, ``trainer`` (each of every
     member), ``alpha``, ``calibration_fraction``, ``validation_fraction``, ``schema``, ``group``, ``modality``,
-    ``random_state``, ``device`` and ``verbose``:
+    ``tile``, ``random_state``, ``device`` and ``verbose``:
     - ``members``: registry names of the models to fuse; ``None`` for those of the kind of data.
     - ``contamination``: the share of training rows to drop as suspect, ``"auto"`` for the rule above; 0 keeps all.
     - ``budget``: seconds for the training of all members, or words such as ``"30s"`` and ``"2min"``. Members that would
@@ -96,6 +97,7 @@ class AutoDetector(BaseDetector):
         schema: Schema | str | Path | None = None,
         group: str | None = None,
         modality: str | None = None,
+        tile: Count | None = None,
         random_state: Seed = 0,
         device: str = "auto",
         verbose: bool = False,
@@ -114,6 +116,7 @@ class AutoDetector(BaseDetector):
         self.schema = schema
         self.group = group
         self.modality = modality
+        self.tile = tile
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -150,9 +153,9 @@ class AutoDetector(BaseDetector):
         fusion = Fusion(fitted, reference, config)
         if len(fitted) > 1 and len(anomalies) >= LEAST_KNOWN:
             self._weigh(fusion, anomalies, reference)
-        locators = (member.locator for member in members.values() if member.locator is not None)
+        locator = self._locator(members, rows.held_out if len(rows.held_out) else rows.validation)
         histories = {name: member.history for name, member in members.items()}
-        self._use(fusion, fusion, _joined(histories), next(locators, None))
+        self._use(fusion, fusion, _joined(histories), locator)
         self.members_ = dict(zip(fitted, fusion.config.weights, strict=True))
         self.left_out_, self.dropped_, self.held_out_ = left_out, config.dropped, fusion.config.held_out
         if not folds:
@@ -184,6 +187,13 @@ class AutoDetector(BaseDetector):
             part = copy.deepcopy(Fusion(again, reference, fusion.config)).double()
             scores[fold] = scores_of(part, held_out[fold].double())
         return as_scores(scores.numpy())
+
+    def _locator(self, members: Mapping[str, _Fitted], normal: torch.Tensor) -> torch.nn.Module | None:
+        """The mean of what the members find in places, each in units of its limit; None if none does."""
+        found = [member.locator for member in members.values() if member.locator is not None]
+        if len(found) < 2 or not len(normal):
+            return found[0] if found else None
+        return MeanPlaces([limited(locator, normal, float(self.alpha)) for locator in found])
 
     def _weigh(self, fusion: Fusion, anomalies: Any, reference: torch.Tensor) -> None:
         """Fit the weights to known anomalies; warns if they cannot be read, since training does not need them."""

@@ -27,6 +27,7 @@ from ganlib.data.readers.protocol import Feeds
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
 from ganlib.detect.rows import hold_out, normal_rows
+from ganlib.detect.tiles import TilePlaces, Tiles, TileScore, tiles_of
 from ganlib.errors import ConfigError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
 from ganlib.explain import Occlusion, in_parts, limited
@@ -52,6 +53,10 @@ class Rows:
     validation: torch.Tensor
     held_out: torch.Tensor
 
+    def cut(self, tiles: Tiles) -> Rows:
+        """The tiles of images; no image is held out, since tiles of one are not rows of their own."""
+        return Rows(tiles.cut(self.train), tiles.cut(self.validation), self.held_out[:0])
+
 
 class BaseDetector(OutlierMixin, BaseEstimator):
     """One-class detector: learns from mostly normal rows and returns calibrated p-values.
@@ -74,6 +79,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     - ``calibration_fraction``, ``validation_fraction``: shares of held-out normal rows; the latter may be 0.
     - ``schema``: a Schema or a path; ``group``: a column with a separate calibration per value.
     - ``modality``: "image" or "series"; required for arrays that could be either.
+    - ``tile``: side in pixels of the tiles that images are divided into, about; an image then scores what its most
+      anomalous tile does (``ganlib.detect.tiles``). ``None``: 128 for images with a side above 256, else no tiles.
     - ``random_state``: an int, a numpy RandomState or None; ``device``: auto, cpu or cuda:N; ``verbose``: progress bar.
 
     Fitted attributes: ``reader_`` (for tables also ``schema_`` and ``encoder_``), ``algorithm_``, ``scorer_``,
@@ -108,6 +115,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         schema: Schema | str | Path | None = None,
         group: str | None = None,
         modality: str | None = None,
+        tile: Count | None = None,
         random_state: Seed = 0,
         device: str = "auto",
         verbose: bool = False,
@@ -127,6 +135,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self.schema = schema
         self.group = group
         self.modality = modality
+        self.tile = tile
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -178,8 +187,13 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             validation = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
             feeds = reader.feeds(reader.take(normal, held.calibration))
             encoded = reader.encode(feeds)
-            rows = Rows(x, validation, torch.from_numpy(encoded))
-            scores = self._train(training, reader.spec, rows, reader.take(examples, anomalous))
+            rows, spec = Rows(x, validation, torch.from_numpy(encoded)), reader.spec
+            self.tiles_ = tiles_of(spec, self.tile)
+            if self.tiles_ is not None:
+                rows, spec = rows.cut(self.tiles_), self.tiles_.spec(spec.shape[0])
+            scores = self._train(training, spec, rows, reader.take(examples, anomalous))
+            if self.tiles_ is not None:
+                self._join(self.tiles_)
             self._calibrate(self._score(encoded) if scores is None else scores, reader.groups(feeds))
             if not reader.tabular:
                 locator = self.locator_ or Occlusion(self.scorer_, x.mean(0))
@@ -215,6 +229,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self.locator_ = locator
         # Use double precision, so that a score does not depend on the other rows of its batch.
         self._double_scorer_ = copy.deepcopy(scorer).double()
+
+    def _join(self, tiles: Tiles) -> None:
+        """Make scorers of tiles scorers of images."""
+        self.scorer_ = TileScore(self.scorer_, tiles)
+        self._double_scorer_ = TileScore(self._double_scorer_, tiles)
+        self.locator_ = None if self.locator_ is None else TilePlaces(self.locator_, tiles)
 
     def _options(self, model: Entry, spec: DataSpec, x: torch.Tensor) -> dict[str, Any]:
         """The model's options; for table rows, widths that are not given are derived from the rows."""

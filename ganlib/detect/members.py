@@ -51,19 +51,24 @@ def _windows(spec: DataSpec, rows: int) -> Mapping[str, Any]:
 def _forecast(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
     if spec.shape[0] == 1:
         return "of one channel, forecasts rank anomalies worse than the other members"
-    try:
-        entry("autoregression").create(spec)
-    except ConfigError as error:
-        return str(error)
-    return {}
+    return _possible("autoregression")(spec, rows)
 
 
-def _patches(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
-    try:
-        entry("patch_gaussian").create(spec)
-    except ConfigError as error:
-        return str(error)
-    return {}
+def _local(spec: DataSpec, rows: int) -> Mapping[str, Any]:
+    return {"leading": max(1, min(50, spec.dim, rows // _LEAST_ROWS))}
+
+
+def _possible(model: str) -> Callable[[DataSpec, int], Mapping[str, Any] | str]:
+    """No options; a reason if the model cannot be made for the data."""
+
+    def options(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
+        try:
+            entry(model).create(spec)
+        except ConfigError as error:
+            return str(error)
+        return {}
+
+    return options
 
 
 MEMBERS: Mapping[str, tuple[Member, ...]] = {
@@ -79,7 +84,9 @@ MEMBERS: Mapping[str, tuple[Member, ...]] = {
     ),
     "image": (
         Member("principal_mixture", _principal, closed=True),
-        Member("patch_gaussian", _patches, closed=True),
+        Member("ldcof", _local, closed=True),
+        Member("patch_gaussian", _possible("patch_gaussian"), closed=True),
+        Member("blended_patches", _possible("blended_patches")),
     ),
     "series": (
         Member("centroid_kernels", closed=True),

@@ -9,11 +9,12 @@ blocks that do not overlap; the mean example instead of grey, which would itself
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 SIDE, STRETCHES = 8, 16  # places on each side of an image, and along a series
 _LEAST, _MOST, _VALUES = 50, 500, 1 << 26  # examples that the limit is found on, and values scored for it
@@ -61,6 +62,21 @@ class Places(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score places."""
         return self.locator(x) / self.limit
+
+
+class MeanPlaces(nn.Module):
+    """``(n, *shape) -> (n, rows, columns)``: the mean of several locators, on the grid of the first."""
+
+    def __init__(self, locators: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.locators = nn.ModuleList(locators)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score places."""
+        first, *others = [locator(x) for locator in self.locators]
+        sides = first.shape[1:]
+        sized = [o if o.shape[1:] == sides else adaptive_avg_pool2d(o[:, None], sides)[:, 0] for o in others]
+        return torch.stack([first, *sized]).sum(0) / len(self.locators)
 
 
 @torch.no_grad()

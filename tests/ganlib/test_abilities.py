@@ -45,6 +45,7 @@ def test_a_density_is_claimed_only_with_log_prob():
         ("reconstruction_vae", {Scores, Encodes}),
         ("ganomaly", {Scores}),
         ("patch_gaussian", {Scores, Locates}),
+        ("blended_patches", {Scores, Locates}),
         ("gan", {Samples}),
         ("began", {Samples, Scores}),
         ("mode_regularised_gan", {Samples, Encodes}),

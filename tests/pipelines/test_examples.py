@@ -96,9 +96,8 @@ def test_a_fitted_generator_of_series_is_measured(ganlib, folder):
 def test_a_dry_run_says_shapes_and_parts(ganlib, folder):
     code, out, _ = ganlib("train", "--data", "tiles", "--label", "y", "--normal", "good", "--name", "x", "--dry-run")
     assert code == 0 and all(line in out for line in ("kind: image", "shape: 8 x 8", "type: uint8", "fit: "))
-    assert (
-        "model: auto, which fuses principal_mixture, patch_gaussian" in out and "30 known anomalies in 120 rows" in out
-    )
+    assert "model: auto, which fuses principal_mixture, ldcof, patch_gaussian, blended_patches" in out
+    assert "30 known anomalies in 120 rows" in out
     given = ("--data", "tiles", "--label", "y", "--output", "more", "--dry-run")
     code, out, _ = ganlib("augment", *given)
     assert code == 0 and "synthetic rows: 60" in out and not (folder / "more").exists()

@@ -20,9 +20,9 @@ Use it for: small images, windows of series and wide tables in which groups of e
 Not for: defects of a few pixels, which hardly move the leading components; few columns: `gaussian_mixture`.
 
 Symbols:
-    V, m, u    PrincipalMixture.directions, centre, scale
-    v          PrincipalMixture.rest
-    p(x)       PrincipalMixture.log_prob
+    V, m, u, v   Leading.directions, centre, scale, rest
+    z            Leading
+    p(x)         PrincipalMixture.log_prob
 """
 
 from __future__ import annotations
@@ -37,12 +37,10 @@ from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import wide
 from ganlib.models.baselines.density import Density, NegativeLogProb
+from ganlib.models.baselines.leading import Leading
 from ganlib.models.baselines.mixture import Mixture, MixtureConfig
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Optimiser, Phase
-
-_LEAST = 1e-6  # of a variance
-_EXACT = 1024  # values of an example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +65,13 @@ class PrincipalMixture(Density):
     """One player, the mixture; the directions are buffers."""
 
     config: PrincipalConfig
-    directions: Tensor
-    centre: Tensor
-    scale: Tensor
-    rest: Tensor
 
     def __init__(self, spec: DataSpec, config: PrincipalConfig) -> None:
         super().__init__(spec, config)
         leading = min(config.leading, spec.dim)
         inner = MixtureConfig(components=config.components, floor=config.floor, updates="em")
         self.mixture = Mixture(DataSpec.vector(leading), inner)
-        self.register_buffer("directions", torch.eye(leading, spec.dim))
-        self.register_buffer("centre", torch.zeros(spec.dim))
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("rest", torch.ones(()))
+        self.leading = Leading(spec.dim, leading)
 
     def optimisers(self) -> dict[str, Optimiser]:
         """Those of the mixture, which sets itself in closed form."""
@@ -89,14 +80,7 @@ class PrincipalMixture(Density):
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
         """Mean and leading directions of the first batch, and the mixture's start."""
-        x = wide(batch.x).flatten(1)
-        self.centre.copy_(x.mean(0))
-        gap, leading = x - self.centre, len(self.directions)
-        self.directions.copy_(_leading(gap, leading, batch.generator))
-        held = (gap @ self.directions.T).square().mean(0)
-        self.scale.copy_(held.mean().clamp_min(_LEAST).sqrt())
-        if left := x.shape[1] - leading:
-            self.rest.copy_(((gap.square().mean(0).sum() - held.sum()) / left).clamp_min(_LEAST))
+        self.leading.learn(wide(batch.x).flatten(1), batch.generator)
         self.mixture.prepare(self._inside(batch))
 
     def phases(self) -> tuple[Phase, ...]:
@@ -109,23 +93,19 @@ class PrincipalMixture(Density):
 
     def _inside(self, batch: Batch) -> Batch:
         with torch.autocast(batch.x.device.type, enabled=False):
-            return Batch({"x": self.project(wide(batch.x).flatten(1))}, batch.generator, batch.ranks)
-
-    def project(self, x: Tensor) -> Tensor:
-        """Leading components ``(n, L)`` of flat examples, their mean variance near 1."""
-        return (x - self.centre) @ self.directions.T / self.scale
+            return Batch({"x": self.leading(wide(batch.x).flatten(1))}, batch.generator, batch.ranks)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats, ``(n,)``."""
         with torch.autocast(x.device.type, enabled=False):
-            x = wide(x).flatten(1)
-            z = self.project(x)
+            x, along = wide(x).flatten(1), self.leading
+            z = along(x)
             left = x.shape[1] - z.shape[1]
-            log_density = self.mixture.log_prob(z) - z.shape[1] * self.scale.log()
+            log_density = self.mixture.log_prob(z) - z.shape[1] * along.scale.log()
             if not left:
                 return log_density
-            residual = ((x - self.centre).square().sum(1) - (z * self.scale).square().sum(1)).clamp_min(0)
-            return log_density - 0.5 * (residual / self.rest + left * (2 * math.pi * self.rest).log())
+            residual = ((x - along.centre).square().sum(1) - (z * along.scale).square().sum(1)).clamp_min(0)
+            return log_density - 0.5 * (residual / along.rest + left * (2 * math.pi * along.rest).log())
 
     def couples_batch(self) -> str:
         """The moments."""
@@ -134,19 +114,6 @@ class PrincipalMixture(Density):
     def scorer(self) -> nn.Module:
         """-log of the mixture's density, or with the residual of p(x)."""
         return (NegativeLogProb if self.config.residual else PrincipalScore)(self).eval()
-
-
-def _leading(gap: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """The ``count`` directions of most variance of centred rows, ``(count, d)``; approximate for wide rows."""
-    if gap.shape[1] <= _EXACT:
-        vectors = torch.linalg.eigh(gap.double().T @ gap.double()).eigenvectors
-        return vectors[:, -count:].T.flip(0).float()
-    devices = [gap.device] if gap.device.type == "cuda" else []
-    seed = int(torch.randint(2**31, (), generator=generator, device=gap.device))
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        found = torch.svd_lowrank(gap, min(count + 10, *gap.shape), niter=4)[2][:, :count].T
-    return torch.cat([found, found.new_zeros(count - len(found), gap.shape[1])])
 
 
 class PrincipalScore(nn.Module):
@@ -158,4 +125,4 @@ class PrincipalScore(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Score examples."""
-        return -self.model.mixture.log_prob(self.model.project(wide(x).flatten(1)))
+        return -self.model.mixture.log_prob(self.model.leading(wide(x).flatten(1)))

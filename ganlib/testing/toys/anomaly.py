@@ -20,6 +20,7 @@ TOYS = {
     "ganomaly": _DETECTOR,
     "reconstruction_vae": _DETECTOR,
     "patch_gaussian": replace(_IMAGES, config={}, trainer={"epochs": 1, "batch_size": 64}),
+    "blended_patches": replace(_IMAGES, trainer={"steps": 300, "batch_size": 32}),
     "skip_ganomaly": _IMAGES,
     "egbad": replace(
         RING,

@@ -1,4 +1,4 @@
-"""Toys of the baselines: two moons, and two sensors that follow each other."""
+"""Toys of the baselines: two moons, two sensors that follow each other, and digits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ganlib.metrics.detection import auroc
 from ganlib.testing.toy import Toy
 from ganlib.testing.toys.flow import TOYS as FLOWS
 from ganlib.testing.toys.flow import moons
+from ganlib.testing.toys.images import ENERGY
 
 
 def _independent(seed: int) -> float:
@@ -68,5 +69,10 @@ TOYS = {
     "gaussian_mixture": _MOONS,
     "histogram": replace(_MOONS, at_least=-1.88, baseline=_independent, trainer={"epochs": 1, "batch_size": 256}),
     "kernel_density": _MOONS,
+    "ldcof": replace(
+        ENERGY,
+        measure="8x8 digits: AUROC of the score, images with shuffled pixels",
+        trainer={"epochs": 1, "batch_size": 2048},
+    ),
     "principal_mixture": replace(_MOONS, trainer={"steps": 60, "batch_size": 2048}),
 }

@@ -137,4 +137,33 @@ def test_directions_of_wide_examples_are_those_of_the_exact_ones():
     model = create("principal_mixture", DataSpec.vector(1100), components=1, leading=3)
     model.prepare(Batch({"x": x}, generator=g))
     exact = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:3]
-    assert torch.allclose((model.directions @ exact.T).abs().diagonal(), torch.ones(3), atol=1e-3)
+    assert torch.allclose((model.leading.directions @ exact.T).abs().diagonal(), torch.ones(3), atol=1e-3)
+
+
+@torch.no_grad()
+def test_relative_distances_by_hand():
+    x = torch.randn(300, 6, generator=torch.Generator().manual_seed(1)) * torch.tensor([9.0, 5.0, 3.0, 0.1, 0.1, 0.1])
+    model = create("ldcof", DataSpec.vector(6), leading=3, partitions=2, centroids=16, rows=40)
+    model.prepare(Batch({"x": x}, generator=torch.Generator().manual_seed(0)))
+    model.settle(Batch({"x": x}))
+    z, centres, variances = model.leading(x), model.groups.centres(), model.groups.variances()
+    assert z.shape == (300, 3) and float(z.square().mean()) == pytest.approx(1, rel=1e-3)
+    wanted = []
+    for part in (slice(0, 8), slice(8, 16)):
+        used = model.groups.counts[part] > 0
+        distances = (z[:, None] - centres[part][used]).square().sum(2)
+        wanted.append(distances.amin(1) / (3 * variances[part][used][distances.argmin(1)]))
+    assert torch.allclose(model.scorer()(x), sum(wanted) / 2, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_distance_that_is_usual_in_a_loose_group_is_unusual_in_a_tight_one():
+    g = torch.Generator().manual_seed(0)
+    tight, loose = 0.5 * torch.randn(400, 4, generator=g), 8 + 2 * torch.randn(400, 4, generator=g)
+    x = torch.cat([tight, loose])
+    model = create("ldcof", DataSpec.vector(4), leading=4, rows=200)
+    model.prepare(Batch({"x": x}, generator=g))
+    model.settle(Batch({"x": x}))
+    step = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    near_tight, near_loose = model.scorer()(step), model.scorer()(8 + step)
+    assert float(near_tight) > 3 * float(near_loose)

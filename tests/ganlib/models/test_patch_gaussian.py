@@ -70,7 +70,7 @@ def test_estimators_map_the_pixels_of_images_in_any_layout():
     x = images(300, 0)
     pixels = ((x[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
     detector = AutoDetector(alpha=0.05).fit(pixels)
-    assert list(detector.members_) == ["principal_mixture", "patch_gaussian"]
+    assert list(detector.members_) == ["principal_mixture", "ldcof", "patch_gaussian", "blended_patches"]
     odd = pixels[:4].copy()
     odd[:, 12:18, 12:18] = np.swapaxes(odd[:, 12:18, 12:18], 1, 2)
     found = detector.anomaly_map(odd)
