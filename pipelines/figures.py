@@ -24,12 +24,15 @@ class Parts:
         """A part's rows, as estimators read them."""
         return self.reader.part(self.rows[name])
 
-    def learned(self) -> tuple[Any, np.ndarray | None]:
-        """The rows that a detector is fitted on, and which of them are known anomalies: those that weigh a fusion."""
-        if "weighing" not in self.rows:
-            return self.part("fit"), None
-        fit, weighing = self.rows["fit"], self.rows["weighing"]
-        return self.reader.part([*fit, *weighing]), np.repeat([False, True], [len(fit), len(weighing)])
+    def learned(self) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+        """The rows that a detector is fitted on, which of them are known anomalies, and their runs if they have any.
+
+        The known anomalies among them are those that weigh a fusion.
+        """
+        fit, weighing = self.rows["fit"], self.rows.get("weighing", [])
+        known = np.repeat([False, True], [len(fit), len(weighing)]) if "weighing" in self.rows else None
+        rows = [*fit, *weighing]
+        return self.reader.part(rows), known, None if self.reader.runs is None else self.reader.runs[rows]
 
     def truth(self, name: str) -> np.ndarray | None:
         """Known anomalies of a part as a mask; None unless it holds both normal and anomalous rows."""

@@ -20,6 +20,7 @@ class DetectorData:
     findings: Sequence[Mapping[str, Any]]
     differences: Sequence[str]
     modality: str = "table"
+    noun: str = "row"
 
 
 @dataclass(frozen=True)

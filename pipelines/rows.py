@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -88,12 +88,13 @@ def _same_number(one: str, other: str) -> bool:
 
 
 def split_for_detection(
-    features: pd.DataFrame, labels: Labels, settings: DataSettings, seed: int
+    features: pd.DataFrame, labels: Labels, settings: DataSettings, seed: int, runs: np.ndarray | None = None
 ) -> dict[str, list[int]]:
     """Row positions of ``fit``, ``validation`` and ``test``.
 
     - By content: normal rows by the fractions of the settings; known anomalies half to validation, half to test.
-    - By group or time: all rows by those fractions; known anomalies are then removed from ``fit``.
+    - By group or time, or by ``runs`` if rows belong to some: all rows by those fractions; known anomalies are then
+      removed from ``fit``.
 
     Unlabelled rows are training rows only. Raises DataError if a part would be empty.
     """
@@ -102,8 +103,9 @@ def split_for_detection(
     held = settings.validation_fraction + settings.test_fraction
     shares = {"fit": 1 - held, "validation": settings.validation_fraction, "test": settings.test_fraction}
     anomalous = np.flatnonzero(labels.anomalous)
-    if settings.split != "hash":
-        parts = split_rows(features, shares, settings.split, settings.split_column, seed, least=2)
+    if settings.split != "hash" or runs is not None:
+        frame, by, column = (features, settings.split, settings.split_column) if runs is None else _by_runs(runs)
+        parts = split_rows(frame, shares, by, column, seed, least=2)
         parts["fit"] = parts["fit"][~labels.anomalous[parts["fit"]]]
         for name in ("validation", "test"):
             parts[name] = parts[name][~labels.unlabelled[parts[name]]]
@@ -119,6 +121,12 @@ def split_for_detection(
         for name, rows in halves.items():
             parts[name] = np.sort(np.concatenate([parts[name], anomalous[rows]]))
     return {name: rows.tolist() for name, rows in parts.items()}
+
+
+def _by_runs(runs: np.ndarray) -> tuple[pd.DataFrame, Literal["group"], str]:
+    import pandas as pd
+
+    return pd.DataFrame({"run": runs}), "group", "run"
 
 
 def spare_for_weights(

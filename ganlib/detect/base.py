@@ -26,7 +26,7 @@ from ganlib.data.readers import Reader, reader_for
 from ganlib.data.readers.protocol import Feeds
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
-from ganlib.detect.rows import hold_out, normal_rows
+from ganlib.detect.rows import hold_out, normal_rows, runs_of
 from ganlib.errors import ConfigError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
 from ganlib.recipe import DETECTION, Training
@@ -132,7 +132,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return tags
 
     # ---------------------------------------------------------------- fitting
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, runs: Any = None) -> Self:
         """Learn from the normal rows of a frame or an array ``(n, features)``, or from normal images or series.
 
         Arrays of three or four axes are images or series (``ganlib.data.readers``), for models that support them.
@@ -140,6 +140,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         ``y`` marks known anomalies (1, True or any word except ``normal``, ``0``, ``false``), which are excluded from
         training and calibration. Rows without a label count as normal, as do all rows without ``y``. If the ``schema``
         names a label column, that column is the default ``y``.
+
+        ``runs``, one label for each row, keeps rows of equal labels in one part of the split: windows of a series that
+        share rows, or rows of one patient.
 
         Warns if the calibration rows do not support ``alpha``; ``predict`` then uses the smallest supported value.
         Raises DataError for fewer than 10 normal rows or unusable columns, ConfigError for bad options. Of these,
@@ -155,7 +158,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             anomalous = np.flatnonzero(~labelled)
             normal = reader.select(reader.take(examples, labelled))
             self._record(reader, reader.features(examples), reset=True)
-            held = hold_out(reader.content(normal), self.validation_fraction, self.calibration_fraction, seed)
+            together = None if runs is None else runs_of(runs, len(examples))[labelled]
+            content, shares = reader.content(normal), (self.validation_fraction, self.calibration_fraction)
+            held = hold_out(content, *shares, seed, together)
             train = reader.take(normal, held.train)
             self.reader_ = reader.fit(train)
             if not model.reads(reader.spec):

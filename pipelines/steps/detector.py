@@ -23,7 +23,7 @@ from pipelines.job import Job
 from pipelines.readers import JobData
 from pipelines.registry import Registry, check_name
 from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained
-from pipelines.rows import read_labels, spare_for_weights, split_for_detection
+from pipelines.rows import spare_for_weights, split_for_detection
 from pipelines.schemas import print_findings
 from pipelines.settings import Settings
 from pipelines.steps.common import Runner, enter, model_for, new_job
@@ -136,8 +136,8 @@ def prepare(folder: str) -> DetectorData:
     """Read the data, find known anomalies, split, and learn from the training rows what the data are."""
     job = Job.open(folder)
     settings, reader = job.settings.data, job.read()
-    labels = read_labels(reader.columns, settings.label, settings.normal)
-    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state)
+    labels = reader.labels()
+    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state, reader.runs)
     if list(candidates_of(job.settings, reader, bool(labels.anomalous[parts["validation"]].any()))) == ["auto"]:
         content, seed = reader.content(), job.settings.training.random_state
         parts = spare_for_weights(parts, content, labels.anomalous, seed)
@@ -154,6 +154,7 @@ def prepare(folder: str) -> DetectorData:
         findings=learned.findings,
         differences=learned.differences,
         modality=reader.modality,
+        noun=reader.noun,
     )
     job.save("findings", facts.findings)
     job.save("facts", facts)
@@ -172,12 +173,15 @@ def train_candidate(folder: str, model: str) -> Candidate:
     job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
     parameters = _parameters(job.settings, model) | parts.reader.parameters(job.folder) | {"verbose": True}
-    detector = as_detector(model, **parameters).fit(*parts.learned())
+    examples, known, runs = parts.learned()
+    detector = as_detector(model, **parameters).fit(examples, known, runs=runs)
+    windows = parts.reader.windows
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
         detector,
         job.folder / model / f"{job.name}.onnx",
         training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
+        windows=None if windows is None else windows.model_dump(mode="json"),
     )
     done = Candidate(
         model=model,
@@ -303,7 +307,7 @@ def _report_data(data: DetectorData, runner: Runner) -> None:
         runner.report(f"warning: {data.doubt}")
     print_findings(data, runner.report)
     sizes = ", ".join(f"{n:,} {part}" for part, n in data.parts.items())
-    runner.report(f"{counted(data.rows, 'row')}: {sizes}")
+    runner.report(f"{counted(data.rows, data.noun)}: {sizes}")
 
 
 def _figures(values: Mapping[str, float]) -> str:
