@@ -98,4 +98,4 @@ class Scorer:
 
     def _empty(self, explain: bool) -> list[np.ndarray]:
         out = [np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)]
-        return out + [np.zeros((0, len(self.artifact.features)), np.float32)] * explain
+        return [*out, np.zeros((0, len(self.artifact.features)), np.float32)] if explain else out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -15,6 +15,7 @@ from pipelines.errors import UsageError
 from pipelines.readers import Learned
 from pipelines.readers.arrays import ExampleData
 from pipelines.rows import Labels, read_labels
+from serving.windows import REPEATED
 from serving.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MOST_BAD = 0.1  # share of unreadable rows, as in scoring
 LEAST_RUNS = 10  # keys, or blocks of time, that are split whole
 MOST_BLOCKS = 40
+_SCHEMA = "; fix the data, or the column's schema"  # windows have no schema to edit
 LEAST_BLOCK = 3  # lengths of a window: one is left out, and windows begin in the second
 
 
@@ -169,10 +171,6 @@ def _clock(times: Any) -> str:
 
 def _without(found: Readings, repeated: np.ndarray, time: str) -> Readings:
     """The readings, with repeated times among the bad rows; their positions do not change."""
-    from dataclasses import replace
-
-    from serving.windows import REPEATED
-
     bad = [(int(row), time, REPEATED) for row in found.rows[repeated]]
     return replace(found, bad=sorted([*found.bad, *bad]))
 
@@ -184,10 +182,16 @@ def _check_bad(path: str, found: Readings, rows: int) -> None:
     if len(found.bad) <= MOST_BAD * rows:
         return
     row, name, why = found.bad[0]
-    worst = Counter(column for _, column, _ in found.bad).most_common(1)[0][0]
+    worst, reason = Counter((column, why) for _, column, why in found.bad).most_common(1)[0][0]
+    if reason == REPEATED:
+        fix = (
+            "name the column that separates machines by --key" if found.keys[0] == "" else "keep one row for each time"
+        )
+    else:
+        fix = f"fill the values in, name what separates machines by --key, or leave the column out: --drop {worst!r}"
     raise DataError(
         f"{path}: {len(found.bad):,} of {counted(rows, 'row')} cannot be used, first column {name!r}, row {row}: "
-        f"{why}. Fill the values in, or leave the column out: --drop {worst!r}"
+        f"{why.removesuffix(_SCHEMA)}; {fix}"
     )
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from serving.errors import DataError
 from serving.feeding import Feeding, WindowFeeding
 from serving.frame import NO_DATE
 from serving.inputs import Reading
+from serving.readers import Sifted
 from serving.readers.example import EXAMPLE, ExampleReader
 from serving.readers.table import TableReader
 from serving.table.examples import Layout
@@ -41,7 +43,20 @@ class WindowReader:
 
     def read(self, table: pa.Table) -> Readings:
         """The readable rows of a table; a missing or non-finite value makes a row unreadable."""
-        sifted = self._table.sift(table, table.num_rows)
+        return self._finite(self._table.sift(table, table.num_rows))
+
+    def read_records(self, records: Sequence[Mapping[str, Any]]) -> Readings:
+        """The readable ones of records that hold all columns, as ``read``."""
+        try:
+            return self._finite(Sifted(self._table.feeds(records), np.arange(len(records)), []))
+        except DataError:  # one bad value fails all, so read them one by one
+            why = [self._table.check_row(record) for record in records]
+            bad = [(row, "", reason) for row, reason in enumerate(why) if reason is not None]
+            good = np.array([row for row, reason in enumerate(why) if reason is None], np.int64)
+            return self._finite(Sifted(self._table.feeds([records[row] for row in good]), good, bad))
+
+    def _finite(self, sifted: Sifted) -> Readings:
+        """The rows whose values are all there."""
         rows, bad = sifted.good, list(sifted.bad)
         kept = np.ones(len(rows), dtype=bool)
         for name in self.windows.names:
