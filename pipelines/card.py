@@ -137,9 +137,23 @@ def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
     if trained.get("fingerprint"):
         mark = f"`{trained['data']}`, {trained['rows']:,} training rows, fingerprint `{trained['fingerprint'][:12]}`"
     found = f"{mark}; privacy check: {tags.get('privacy', 'not checked')[:200]}"
+    if windows := _windows(artifact):
+        found += f". {windows}"
     if lost := _lost_in_csv(artifact):
         found += f". In text/csv MLflow reads {listed(lost, 5)} as missing, though they are values here: send JSON"
     return _table("### Data", ["column", "kind", "MLflow type"], rows, found)
+
+
+def _windows(artifact: Artifact) -> str:
+    """How rows become windows, and what that means for p-values; empty for other models."""
+    if artifact.kind != "detector" or (windows := artifact.windows) is None:
+        return ""
+    of = "" if windows.key is None else f" of each {windows.key!r}"
+    return (
+        f"Rows are windows of {windows.length} readings{of} by {windows.time!r}: {listed(windows.channels, 10)}. "
+        "P-values hold for windows of runs like those held out for calibration; successive windows share rows, so "
+        "alarms come in bursts"
+    )
 
 
 def _inputs(artifact: Artifact) -> list[tuple[str, str]]:

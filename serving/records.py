@@ -173,7 +173,9 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         rows.append(row)
     # Decide last: this and a decision change what the cursor holds, so nothing may fail after them.
     if scoring.fresh is not None:
-        scoring.fresh.add(scorer.artifact.sha256, scorer.artifact.calibration.get("deciles"), result.p_value)
+        deciles, windows = scorer.artifact.calibration.get("deciles"), scorer.artifact.windows
+        overlap = 1 if windows is None else windows.length
+        scoring.fresh.add(scorer.artifact.sha256, deciles, result.p_value, overlap)
     return rows if scoring.rule is None else [
         row | {"fdr_selected": scoring.rule.decide(max(row["p_value"], scorer.least_p_value))} for row in rows
     ]  # fmt: skip

@@ -72,6 +72,16 @@ class Framed:
     gaps: int
 
 
+def check_output(output: Path, source: str) -> NoReturn:
+    """Raise UsageError: windows are not augmented."""
+    only_detectors()
+
+
+def only_detectors() -> NoReturn:
+    """Raise UsageError for a job that is not the training of a detector."""
+    raise UsageError("data.time makes windows of a table, which only detectors are trained on; leave --time out")
+
+
 def opened(path: str, framing: Framing) -> tuple[Framed, str]:
     """The windows of a table, and the table's fingerprint.
 
@@ -269,7 +279,7 @@ class WindowData(ExampleData):
         import pandas as pd
 
         if with_label:
-            self._only_detectors()
+            only_detectors()
         return pd.DataFrame({"run": self.runs})
 
     def learn(self, fit: Sequence[int], anomalous: np.ndarray | None, folder: Path) -> Learned:
@@ -277,7 +287,7 @@ class WindowData(ExampleData):
         from ganlib.errors import DataError
 
         if anomalous is None:
-            self._only_detectors()
+            only_detectors()
         x = self.part(fit)
         same = x.max((0, 2)) == x.min((0, 2)) if len(x) else np.zeros(0, dtype=bool)
         if same.any():
@@ -287,20 +297,23 @@ class WindowData(ExampleData):
                 f"{listed(names)}; leave {'it' if len(names) == 1 else 'them'} out by --drop"
             )
         bad = self.framed.readings.bad
-        if not bad:
-            return Learned()
-        row, name, why = bad[0]
-        said = f"{counted(len(bad), 'row')} cannot be used, first row {row}: column {name!r} {why}"
-        return Learned(differences=[said])
+        return Learned(
+            differences=[f"{counted(len(bad), 'row')} cannot be used, first {self._first_bad()}"] if bad else []
+        )
+
+    def _first_bad(self) -> str:
+        row, name, why = self.framed.readings.bad[0]
+        return f"row {row}, column {name!r}: {why.removesuffix(_SCHEMA)}"
 
     def facts(self) -> dict[str, Any]:
         """The windows, and what of the table they hold."""
         framed, windows = self.framed, self.framed.windows
         unit = " seconds" if windows.clock == "date" else ""
+        bad = len(framed.readings.bad)
         return {
             "kind": f"windows of {windows.length} rows, series of {counted(len(windows.channels), 'channel')}",
             "table rows": len(framed.frame),
-            "unusable rows": len(framed.readings.bad),
+            "unusable rows": f"{bad:,} (first {self._first_bad()})" if bad else 0,
             "keys": framed.keys,
             "gaps": framed.gaps,
             "usual step": f"{windows.step:g}{unit}",
@@ -310,18 +323,15 @@ class WindowData(ExampleData):
 
     def generation(self, settings: Any, output: Path) -> NoReturn:
         """Raises UsageError: rows of windows are not generated."""
-        self._only_detectors()
+        only_detectors()
 
     def labelled(self, rows: Sequence[int]) -> NoReturn:
         """Raises UsageError, as ``generation``."""
-        self._only_detectors()
+        only_detectors()
 
     def beside(self, other: Any) -> NoReturn:
         """Raises UsageError, as ``generation``."""
-        self._only_detectors()
-
-    def _only_detectors(self) -> NoReturn:
-        raise UsageError("data.time makes windows of a table, which only detectors are trained on; leave --time out")
+        only_detectors()
 
 
 DATA = WindowData
