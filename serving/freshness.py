@@ -76,7 +76,7 @@ class Freshness:
         self._said, self._overlap = False, 1
 
     def add(self, model: str, calibrated: Sequence[int] | None, p_values: np.ndarray, overlap: int = 1) -> None:
-        """Count the rows that a model has scored; ``model`` is its sha-256, ``overlap`` the windows that share a row."""
+        """Count the rows that a model has scored; ``model`` is its sha-256; ``overlap`` windows share a row."""
         if model != self.model:
             self.model, self.peak, self.seen, self._said = model, 1.0, [0] * BINS, False
         self._calibrated, self._overlap = calibrated, overlap
