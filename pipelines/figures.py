@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.job import Job
 from pipelines.results import DetectorData, DetectorRows
+
+if TYPE_CHECKING:
+    from serving.windows import Windows
 
 
 class Parts:
@@ -94,8 +97,13 @@ def baseline_figures(parts: Parts, judged: Any, truth: np.ndarray, measure: str)
     return {name: measured(measure, values, truth) for name, values in scores.items()}
 
 
-def champion_figures(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
-    """The current champion's version and figure on the same rows; None if there is none or it needs other columns."""
+def champion_figures(
+    job: Job, judged: Any, truth: np.ndarray, measure: str, windows: Windows | None = None
+) -> dict[str, Any] | None:
+    """The current champion's version and figure on the same rows; None if there is none or it needs other columns.
+
+    ``windows`` are those of the data.
+    """
     from serving.artifact import load_artifact
     from serving.errors import DataError, UsageError
     from serving.scorer import Scorer
@@ -104,8 +112,15 @@ def champion_figures(job: Job, judged: Any, truth: np.ndarray, measure: str) -> 
     if job.name not in registry.names() or "champion" not in registry.aliases(job.name):
         return None
     found = registry.resolve(f"models:/{job.name}@champion")
+    artifact = load_artifact(found.path, found.sha256)
+    if _channels(artifact.windows if artifact.kind == "detector" else None) != _channels(windows):
+        return None  # their arrays may have one shape
     try:
-        scores = Scorer(load_artifact(found.path, found.sha256)).score(judged).anomaly_score
+        scores = Scorer(artifact).score(judged).anomaly_score
     except (DataError, UsageError):
         return None
     return {"version": found.version, "quality": measured(measure, scores, truth)}
+
+
+def _channels(windows: Windows | None) -> list[str] | None:
+    return None if windows is None else windows.channels

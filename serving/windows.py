@@ -7,7 +7,7 @@ Training, batch and stream form windows by this module alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -78,6 +78,12 @@ class Readings:
     times: np.ndarray
     values: np.ndarray
     bad: list[tuple[int, str, str]]
+
+
+def joined(parts: Sequence[Readings]) -> Readings:
+    """Readings of several parts of one table, at least one."""
+    arrays = {n: np.concatenate([getattr(part, n) for part in parts]) for n in ("rows", "keys", "times", "values")}
+    return Readings(**arrays, bad=sorted(bad for part in parts for bad in part.bad))
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def choose(folder: str, models: list[str]) -> Choice:
         chance=chance,
         values=values,
         baselines=baseline_figures(parts, judged, truth, measure),
-        champion=champion_figures(job, judged, truth, measure),
+        champion=champion_figures(job, judged, truth, measure, parts.reader.windows),
         privacy=parts.reader.privacy(job.folder / best / f"{job.name}.onnx", parts.rows["fit"]),
     )
     job.save("choice", choice)

@@ -12,11 +12,12 @@ from serving.errors import DataError
 from serving.feeding import Feeding, WindowFeeding
 from serving.frame import NO_DATE
 from serving.inputs import Reading
-from serving.readers import Sifted
+from serving.readers import Feeds, Sifted
 from serving.readers.example import EXAMPLE, ExampleReader
 from serving.readers.table import TableReader
+from serving.table import arrow
 from serving.table.examples import Layout
-from serving.windows import Readings, Windows
+from serving.windows import Readings, Windows, joined
 
 
 class WindowReader:
@@ -34,7 +35,17 @@ class WindowReader:
         self.windows = windows
         self._table, self._examples = TableReader(windows.table()), ExampleReader(layout)
         self.check_columns, self.raw_text = self._table.check_columns, self._table.raw_text
-        self.feeds, self.nothing, self.reasons = self._examples.feeds, self._examples.nothing, self._examples.reasons
+        self.nothing, self.reasons = self._examples.nothing, self._examples.reasons
+
+    def feeds(self, data: Any) -> Feeds:
+        """Finished windows as feeds; raises DataError for a table of readings, whose rows are no windows yet."""
+        if hasattr(data, "columns") and EXAMPLE not in arrow.column_names(data):
+            windows = self.windows
+            raise DataError(
+                f"this model reads windows of {windows.length} rows, not single ones: score a file or a stream of "
+                f"readings, or give an array of shape (n, {len(windows.channels)}, {windows.length}) or the column 'x'"
+            )
+        return self._examples.feeds(data)
 
     @property
     def names(self) -> list[str]:
@@ -49,11 +60,15 @@ class WindowReader:
         """The readable ones of records that hold all columns, as ``read``."""
         try:
             return self._finite(Sifted(self._table.feeds(records), np.arange(len(records)), []))
-        except DataError:  # one bad value fails all, so read them one by one
-            why = [self._table.check_row(record) for record in records]
-            bad = [(row, "", reason) for row, reason in enumerate(why) if reason is not None]
-            good = np.array([row for row, reason in enumerate(why) if reason is None], np.int64)
-            return self._finite(Sifted(self._table.feeds([records[row] for row in good]), good, bad))
+        except DataError:  # one bad value fails all
+            return joined([self._alone(row, record) for row, record in enumerate(records)])
+
+    def _alone(self, row: int, record: Mapping[str, Any]) -> Readings:
+        """One record, as ``read``."""
+        reason = self._table.check_row(record)
+        if reason is not None:
+            return self._finite(Sifted(self._table.nothing(), np.zeros(0, np.int64), [(row, "", reason)]))
+        return self._finite(Sifted(self._table.feeds([record]), np.array([row]), []))
 
     def _finite(self, sifted: Sifted) -> Readings:
         """The rows whose values are all there."""

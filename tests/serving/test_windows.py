@@ -162,6 +162,19 @@ def test_bad_rows_are_dead_letters_and_windows_go_on_without_them(windowed, tmp_
         score_batch(windowed[1], tmp_path / "in.csv", tmp_path / "other")
 
 
+def test_malformed_lines_are_dead_letters_and_windows_go_on(windowed, tmp_path):
+    frame = readings(1, 30)
+    source = write(frame, tmp_path, "jsonl")
+    lines = source.read_text().splitlines()
+    lines[12], lines[14] = "{broken", '{"at": "2026-01-01"}'
+    source.write_text("\n".join(lines))
+    summary = score_batch(windowed[1], source, tmp_path / "out")
+    positions, values, _ = scores_by_hand(windowed[1], frame.drop([12, 14]))
+    found, mine = scored(tmp_path / "out")
+    assert found == positions and np.allclose(mine, values, rtol=1e-6) and summary.dead == 2
+    assert verify(tmp_path / "out")["dead"] == 2
+
+
 def test_other_columns_are_an_error_that_names_them(windowed, tmp_path):
     readings(1, 20).rename(columns={"load": "loads"}).to_parquet(tmp_path / "in.parquet")
     with pytest.raises(DataError, match=r"1 column is missing: 'load' \(renamed to 'loads'\?\)"):
@@ -230,7 +243,7 @@ def test_a_model_of_windows_still_scores_arrays(windowed):
     wanted = windowed[0].anomaly_score(examples)
     assert np.allclose(scorer.score(examples).anomaly_score, wanted, rtol=1e-4)
     assert scorer.artifact.windows == DESCRIBED
-    with pytest.raises(DataError, match="'x'"):
+    with pytest.raises(DataError, match=r"windows of 8 rows, .* shape \(n, 2, 8\) or the column 'x'"):
         scorer.score(readings(1, 20))
 
 
