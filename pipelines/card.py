@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.model_card import column_kinds, input_columns, input_tensor
-from serving.wording import listed
+from serving.wording import counted, listed
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
@@ -73,7 +73,8 @@ def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
         lines += fused(artifact.metadata["model"]["config"])
         known = artifact.calibration
         budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
-        lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows")
+        runs = f" of {counted(known['runs'], 'run')}" if "runs" in known else ""
+        lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows{runs}")
     if artifact.kind == "translator":
         both = "both ways" if "back_sha256" in tags else "one way"
         lines.append(f"{both}: this file leads to domain {artifact.metadata['to']}")

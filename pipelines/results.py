@@ -52,6 +52,7 @@ class Candidate:
     parity_bound: float
     alpha_min: float | None
     exporter: str
+    calibration_runs: int | None = None
 
 
 @dataclass(frozen=True)

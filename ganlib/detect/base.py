@@ -68,7 +68,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     Fitted attributes: ``reader_`` (for tables also ``schema_`` and ``encoder_``), ``algorithm_``, ``scorer_``,
     ``calibration_``, ``history_``, ``alpha_`` (the larger of ``alpha`` and ``calibration_.alpha_min``), ``offset_``,
-    ``n_features_in_``, ``feature_names_in_``.
+    ``n_features_in_``, ``feature_names_in_``, ``calibration_runs_`` (runs that the calibration rows are of, None if
+    ``fit`` had none).
 
     ``offset_`` is minus the largest float32 score that raises no alarm, one step below the smallest score with
     ``p_value <= alpha_``. ``predict == -1``, ``decision_function < 0`` and ``p_value <= alpha_`` thus agree for each
@@ -161,6 +162,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             together = None if runs is None else runs_of(runs, len(examples))[labelled]
             content, shares = reader.content(normal), (self.validation_fraction, self.calibration_fraction)
             held = hold_out(content, *shares, seed, together)
+            self.calibration_runs_ = None if together is None else len(np.unique(together[held.calibration]))
             train = reader.take(normal, held.train)
             self.reader_ = reader.fit(train)
             if not model.reads(reader.spec):

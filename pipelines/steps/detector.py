@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from serving.artifact import Artifact
 
 
+FEW_RUNS = 10  # runs behind a calibration, below which a run is a tenth of it or more
+
+
 def train_detector(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
     """Train candidates, compare them on validation rows, register the best as ``challenger``.
 
@@ -58,6 +61,8 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
             runner.report(f"{model}: {figures}")
             for line in fused(done.config):
                 runner.report(line)
+            if done.calibration_runs is not None:
+                runner.report(_of_runs(done.calibration_rows, done.calibration_runs))
         choice: Choice = runner.call(choose, work, list(models))
         values = _figures({**choice.values, **choice.baselines})
         by = f"chosen by {choice.measure}: {choice.best}" if len(models) > 1 else choice.measure
@@ -201,6 +206,7 @@ def train_candidate(folder: str, model: str) -> Candidate:
         parity_bound=report.parity_bound,
         alpha_min=report.alpha_min,
         exporter=report.exporter,
+        calibration_runs=detector.calibration_runs_,
     )
     job.save(f"candidate-{model}", done)
     return done
@@ -308,6 +314,13 @@ def _report_data(data: DetectorData, runner: Runner) -> None:
     print_findings(data, runner.report)
     sizes = ", ".join(f"{n:,} {part}" for part, n in data.parts.items())
     runner.report(f"{counted(data.rows, data.noun)}: {sizes}")
+
+
+def _of_runs(rows: int, runs: int) -> str:
+    """What the calibration of windows is made of, with a warning if runs are few."""
+    text = f"calibration: {counted(rows, 'window')} of {counted(runs, 'run')}"
+    few = "; if runs differ, a new one may alarm several times as often as the budget says"
+    return f"warning: {text}{few}" if runs < FEW_RUNS else text
 
 
 def _figures(values: Mapping[str, float]) -> str:
