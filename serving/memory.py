@@ -16,6 +16,7 @@ import numpy as np
 
 from serving.sinks import Tail, Tails
 from serving.windows import Windows
+from serving.wording import counted
 
 MOST_KEYS = 10_000
 LATE = "is at or before the last time of its key: late, or repeated"
@@ -101,7 +102,7 @@ class Memory:
         if not self._said:
             self._said = True
             self._news = (
-                f"more than {self.most:,} keys: the one not seen for longest is forgotten, first {oldest!r}; a key "
+                f"more than {counted(self.most, 'key')}: the one not seen for longest is forgotten, first {oldest!r}; a key "
                 "that comes back waits for a whole window again"
             )
 

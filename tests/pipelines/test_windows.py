@@ -62,10 +62,12 @@ def test_a_detector_of_windows_is_trained_sealed_and_scores_tables_and_streams(g
     done = json.loads(out)
     assert code == 0 and done["measure"] == "AUPRC" and {"PCA", "nearest examples"} < set(done["validation"]), err
     artifact = load_artifact(done["artifact"])
+    assert artifact.calibration["runs"] == 2 and "warning: calibration: 54 windows of 2 runs" in err
     windows = artifact.windows
     assert (windows.time, windows.key, windows.channels, windows.length) == ("ts", "machine", ["heat", "load"], 8)
     assert (windows.step, windows.largest_gap, windows.clock) == (60.0, 5.0, "date")
     card = json.loads(ganlib("show", "pump/1", "--json")[1])["card"]
+    assert "by 54 calibration rows of 2 runs" in card
     assert "windows of 8 readings of each 'machine'" in card and "alarms come in bursts" in card
     readings(2, 20, seed=4).to_csv("new.csv", index=False)
     code, out, err = ganlib("score", "--model", "models:/pump/1", "--input", "new.csv", "--output", "scores")

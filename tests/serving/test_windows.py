@@ -1,5 +1,6 @@
 """Models of windows: tables and streams of readings become series, whatever their order, gaps, faults and kills."""
 
+import functools
 import json
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ import pytest
 from serving_data import WINDOWS, command, readings, resealed
 from test_batch import POINTS, run
 
-from serving import feeding, plan
+from serving import feeding, plan, stream
 from serving.artifact import load_artifact
 from serving.batch import open_scores, score_batch
 from serving.errors import DataError, IntegrityError, UsageError
@@ -345,6 +346,18 @@ def test_dead_letters_of_windows_are_not_replayed(windowed, tmp_path):
     run_stream(windowed[1], str(source), tmp_path / "o.db")
     with pytest.raises(UsageError, match="--replay"):
         run_stream(windowed[1], "-", tmp_path / "o.db", replay=True)
+
+
+def test_a_stream_of_too_many_keys_warns_and_forgets(windowed, tmp_path, monkeypatch, capsys):
+    frame = readings(3, 12)
+    frame = pd.concat([frame[frame["machine"] == "m0"], frame[frame["machine"] != "m0"]])
+    source = write(frame, tmp_path, "jsonl")
+    monkeypatch.setattr(stream, "Memory", functools.partial(Memory, most=1))
+    assert run_stream(windowed[1], str(source), tmp_path / "o.db", max_rows=5) == 0
+    scores, dead, tails = streamed(tmp_path / "o.db")
+    assert {machine for machine, _ in scores} == {"m0"} and len(scores) == 5 and not dead  # m1 and m2 come in turn
+    assert [key for key, *_ in tails] == ["m2"]
+    assert capsys.readouterr().err.count("more than 1 key:") == 1
 
 
 def remembered(memory, key, minutes, value=0.0):
