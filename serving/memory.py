@@ -102,8 +102,8 @@ class Memory:
         if not self._said:
             self._said = True
             self._news = (
-                f"more than {counted(self.most, 'key')}: the one not seen for longest is forgotten, first {oldest!r}; a key "
-                "that comes back waits for a whole window again"
+                f"more than {counted(self.most, 'key')}: the one not seen for longest is forgotten, first {oldest!r}; "
+                "a key that comes back waits for a whole window again"
             )
 
     def changes(self) -> Tails:

@@ -153,23 +153,30 @@ def _channels(path: str, frame: pd.DataFrame, framing: Framing) -> list[str]:
 
 
 def _windows(framing: Framing, names: list[str], clock: str, step: float) -> Windows:
+    from pydantic import ValidationError
+
     from serving.windows import Windows
 
-    return Windows.model_validate({
+    given = {
         "time": framing.time, "key": framing.key, "channels": names, "length": framing.length, "step": step,
         "largest_gap": framing.largest_gap, "clock": clock, "timezone": framing.timezone,
-    })  # fmt: skip
+    }  # fmt: skip
+    try:
+        return Windows.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(f"data.{'.'.join(map(str, first['loc']))}: {first['msg']}; correct the setting") from error
 
 
 def _clock(times: Any) -> str:
-    """Whether times are numbers or dates; text is numbers if all of it is."""
+    """Whether times are numbers, or dates and times; text and durations are numbers if all of it is."""
     import pyarrow as pa
 
     from serving.errors import ValueRefused
     from serving.table.values import is_text, numbers
     from serving.table.words import MISSING_WORDS, Missing
 
-    if pa.types.is_temporal(times.type):
+    if pa.types.is_temporal(times.type) and not pa.types.is_duration(times.type):
         return "date"
     if not is_text(times.type):
         return "number"

@@ -41,6 +41,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+RNG = np.random.default_rng(0)
 GIVEN = ("--data", "readings.parquet", "--time", "ts", "--key", "machine", "--window", "8")
 LABELS = ("--label", "state", "--normal", "fine")
 
@@ -201,6 +202,27 @@ def test_constant_channels_are_named(folder):
 def test_options_that_need_each_other(given, words):
     with pytest.raises(ValueError, match=words):
         Settings(data=DataSettings(**given))
+
+
+def test_a_time_zone_that_does_not_exist(folder):
+    with pytest.raises(UsageError, match="data.timezone: .*Mars"):
+        read_data(settings(timezone="Mars/Base"))
+
+
+@pytest.mark.parametrize(
+    ("times", "clock", "step"),
+    [
+        (np.arange(60) * 0.5, "number", 0.5), ([str(i) for i in range(60)], "number", 1.0),
+        (pd.to_timedelta(np.arange(60), unit="min"), "number", 60.0),
+        (pd.date_range("2026-01-01", periods=60, freq="D").date, "date", 86_400.0),
+        ([f"2026-01-01T{i // 60:02}:{i % 60:02}:00+01:00" for i in range(60)], "date", 60.0),
+    ],
+)  # fmt: skip
+def test_times_of_every_kind(folder, times, clock, step):
+    machines = pd.concat([pd.DataFrame({"ts": times, "machine": m, "heat": RNG.random(60)}) for m in range(10)])
+    written(machines)
+    data = read_data(settings("in.parquet", drop=()))
+    assert (data.windows.clock, data.windows.step, len(data)) == (clock, step, 270)
 
 
 @pytest.mark.parametrize(
