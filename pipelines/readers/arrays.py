@@ -84,11 +84,14 @@ class ExampleData:
         self.modality: str = self._format.modality
         for name, option in self.unused.items():
             if getattr(settings, name):
-                raise UsageError(f"{option} is for tables, but {settings.path} holds {self._what}; leave it out")
+                raise UsageError(f"{option} {self._not_for()}; leave it out")
 
     @property
     def _what(self) -> str:
         return {"image": "images"}.get(self.modality, "series")
+
+    def _not_for(self) -> str:
+        return f"is for tables, but {self.settings.path} holds {self._what}"
 
     def __len__(self) -> int:
         return len(self.x)

@@ -270,6 +270,9 @@ class WindowData(ExampleData):
         super().__init__(settings, (reader, content.x, pd.DataFrame(columns)), fingerprint)
         self.runs, self.windows = content.runs, content.windows
 
+    def _not_for(self) -> str:
+        return "has no meaning for windows (data.time)"
+
     def labels(self) -> Labels:
         """A window is anomalous if any of its rows is, and unlabelled if a row without a label leaves that open."""
         settings, members = self.settings, self.framed.members
