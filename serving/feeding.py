@@ -79,18 +79,16 @@ class WindowFeeding:
     def sift(self, source: Input, piece: Piece, most: int) -> Sifted:
         """Windows that end in the piece, its bad rows, and those that end no window."""
         file, rows, length = self._opened(source), piece.rows(), self._reader.windows.length
-        bad = [(i, *file.bad[int(row)]) for i, row in enumerate(rows) if int(row) in file.bad]
+        bad = [(i, *file.bad[int(row)]) for i, row in enumerate(rows) if int(row) in file.bad] if file.bad else []
         if len(bad) > most:
             return Sifted({}, rows[:0], bad)
-        places = file.place[rows]
-        there = np.flatnonzero(places >= 0)
-        ends = there[file.runs.ends(length)[places[there]]]
-        index = np.full(len(file.runs.order), -1)
-        index[places[there]] = there
-        waiting = {why: index[found] for why, found in file.runs.waiting(places[there], length).items()}
-        members = file.runs.members(places[ends], length) - self._first
+        there = np.flatnonzero(file.place[rows] >= 0)
+        places = file.place[rows[there]]
+        complete = file.runs.complete(places, length)
+        waiting = {why: there[idle] for why, idle in file.runs.waiting(places, length).items()}
+        members = file.runs.members(places[complete], length) - self._first
         made = np.ascontiguousarray(self._values[members].transpose(0, 2, 1))
-        return Sifted(self._reader.feeds(made), ends, bad, waiting)
+        return Sifted(self._reader.feeds(made), there[complete], bad, waiting)
 
     def _opened(self, source: Input) -> _File:
         """The runs of a file; reads it once."""
@@ -122,13 +120,11 @@ class WindowFeeding:
 
     def _hold(self, file: _File, start: int, stop: int) -> None:
         """Hold the channels of all rows in windows that end in this range; keeps those held before that are needed."""
-        length = self._reader.windows.length
         places = file.place[start:stop]
-        places = places[places >= 0]
-        needed = file.runs.members(places[file.runs.ends(length)[places]], length)
-        if not needed.size:
+        reach = file.runs.reach(places[places >= 0], self._reader.windows.length)
+        if reach is None:
             return
-        low, high = int(needed.min()), int(needed.max()) + 1
+        low, high = reach
         held, values = self._first + len(self._values), np.full((high - low, self._values.shape[1]), np.nan)
         begin = low
         if self._first <= low < held:

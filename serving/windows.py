@@ -97,19 +97,32 @@ class Runs:
     start: np.ndarray
     first: np.ndarray
 
-    def ends(self, length: int) -> np.ndarray:
-        """Whether each row of ``order`` ends a window of this length, bool ``(k,)``."""
-        return np.arange(len(self.order)) - self.start >= length - 1
+    def complete(self, places: np.ndarray, length: int) -> np.ndarray:
+        """Whether the rows at these places of ``order`` end a window of this length, bool ``(n,)``."""
+        return places - self.start[places] >= length - 1
 
     def members(self, places: np.ndarray, length: int) -> np.ndarray:
         """The rows of the windows that end at these places of ``order``, positions ``(n, length)``."""
         found: np.ndarray = self.order[places[:, None] + np.arange(1 - length, 1)]
         return found
 
+    def reach(self, places: np.ndarray, length: int) -> tuple[int, int] | None:
+        """The first row and the end (exclusive) of all rows in the windows that end at these places, or None."""
+        ends = places[self.complete(places, length)]
+        if not len(ends):
+            return None
+        # One more window goes on over a place for each that begins there, one fewer after each end.
+        over = np.zeros(len(self.order) + 1, np.int64)
+        np.add.at(over, ends - length + 1, 1)
+        np.add.at(over, ends + 1, -1)
+        rows = self.order[np.cumsum(over)[:-1] > 0]
+        return int(rows.min()), int(rows.max()) + 1
+
     def waiting(self, places: np.ndarray, length: int) -> dict[str, np.ndarray]:
-        """The places among those given that end no window, by reason; reasons without any are left out."""
-        idle = places[~self.ends(length)[places]]
-        found = {FIRST: idle[self.first[idle]], GAP: idle[~self.first[idle]]}
+        """Which of these places end no window, as indices by reason; reasons without any are left out."""
+        idle = np.flatnonzero(~self.complete(places, length))
+        first = self.first[places[idle]]
+        found = {FIRST: idle[first], GAP: idle[~first]}
         return {reason: rows for reason, rows in found.items() if len(rows)}
 
 

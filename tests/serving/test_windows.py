@@ -105,7 +105,7 @@ def test_runs_are_those_of_plain_loops(seed):
 
 def test_no_rows_have_no_runs():
     runs, repeated = runs_of(np.zeros(0, int), np.zeros(0), 1.0)
-    assert not len(runs.order) and not len(repeated) and not runs.ends(3).any()
+    assert not len(runs.order) and not len(repeated) and runs.reach(np.zeros(0, int), 3) is None
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
