@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.model_card import column_kinds, input_columns, input_tensor
-from serving.wording import listed
+from serving.wording import counted, listed
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
@@ -73,7 +73,8 @@ def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
         lines += fused(artifact.metadata["model"]["config"])
         known = artifact.calibration
         budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
-        lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows")
+        runs = f" of {counted(known['runs'], 'run')}" if "runs" in known else ""
+        lines.append(f"{budget}at least {known['alpha_min']:.3g} by {known['n']:,} calibration rows{runs}")
     if artifact.kind == "translator":
         both = "both ways" if "back_sha256" in tags else "one way"
         lines.append(f"{both}: this file leads to domain {artifact.metadata['to']}")
@@ -137,9 +138,23 @@ def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
     if trained.get("fingerprint"):
         mark = f"`{trained['data']}`, {trained['rows']:,} training rows, fingerprint `{trained['fingerprint'][:12]}`"
     found = f"{mark}; privacy check: {tags.get('privacy', 'not checked')[:200]}"
+    if windows := _windows(artifact):
+        found += f". {windows}"
     if lost := _lost_in_csv(artifact):
         found += f". In text/csv MLflow reads {listed(lost, 5)} as missing, though they are values here: send JSON"
     return _table("### Data", ["column", "kind", "MLflow type"], rows, found)
+
+
+def _windows(artifact: Artifact) -> str:
+    """How rows become windows, and what that means for p-values; empty for other models."""
+    if artifact.kind != "detector" or (windows := artifact.windows) is None:
+        return ""
+    of = "" if windows.key is None else f" of each {windows.key!r}"
+    return (
+        f"Rows are windows of {windows.length} readings{of} by {windows.time!r}: {listed(windows.channels, 10)}. "
+        "P-values hold for windows of runs like those held out for calibration; successive windows share rows, so "
+        "alarms come in bursts"
+    )
 
 
 def _inputs(artifact: Artifact) -> list[tuple[str, str]]:

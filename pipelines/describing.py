@@ -33,6 +33,17 @@ class Description:
         self.schema.save(path, comments([Finding(**values) for values in self.findings]))
 
 
+def describe_windows(settings: Settings) -> dict[str, Any]:
+    """The rule of the label, and the windows, keys and gaps of a table of readings, as values by name.
+
+    Raises what ``read_data`` raises.
+    """
+    from pipelines.readers import read_data
+
+    reader = read_data(with_date(settings).data)
+    return {"rule": reader.labels().rule, **reader.facts()}
+
+
 def describe_data(settings: Settings, task: str = "detector") -> Description:
     """Read a table and describe each column's kind and role in training.
 

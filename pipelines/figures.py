@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.job import Job
 from pipelines.results import DetectorData, DetectorRows
+
+if TYPE_CHECKING:
+    from serving.windows import Windows
 
 
 class Parts:
@@ -24,12 +27,15 @@ class Parts:
         """A part's rows, as estimators read them."""
         return self.reader.part(self.rows[name])
 
-    def learned(self) -> tuple[Any, np.ndarray | None]:
-        """The rows that a detector is fitted on, and which of them are known anomalies: those that weigh a fusion."""
-        if "weighing" not in self.rows:
-            return self.part("fit"), None
-        fit, weighing = self.rows["fit"], self.rows["weighing"]
-        return self.reader.part([*fit, *weighing]), np.repeat([False, True], [len(fit), len(weighing)])
+    def learned(self) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+        """The rows that a detector is fitted on, which of them are known anomalies, and their runs if they have any.
+
+        The known anomalies among them are those that weigh a fusion.
+        """
+        fit, weighing = self.rows["fit"], self.rows.get("weighing", [])
+        known = np.repeat([False, True], [len(fit), len(weighing)]) if "weighing" in self.rows else None
+        rows = [*fit, *weighing]
+        return self.reader.part(rows), known, None if self.reader.runs is None else self.reader.runs[rows]
 
     def truth(self, name: str) -> np.ndarray | None:
         """Known anomalies of a part as a mask; None unless it holds both normal and anomalous rows."""
@@ -91,8 +97,13 @@ def baseline_figures(parts: Parts, judged: Any, truth: np.ndarray, measure: str)
     return {name: measured(measure, values, truth) for name, values in scores.items()}
 
 
-def champion_figures(job: Job, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
-    """The current champion's version and figure on the same rows; None if there is none or it needs other columns."""
+def champion_figures(
+    job: Job, judged: Any, truth: np.ndarray, measure: str, windows: Windows | None = None
+) -> dict[str, Any] | None:
+    """The current champion's version and figure on the same rows; None if there is none or it needs other columns.
+
+    ``windows`` are those of the data.
+    """
     from serving.artifact import load_artifact
     from serving.errors import DataError, UsageError
     from serving.scorer import Scorer
@@ -101,8 +112,15 @@ def champion_figures(job: Job, judged: Any, truth: np.ndarray, measure: str) -> 
     if job.name not in registry.names() or "champion" not in registry.aliases(job.name):
         return None
     found = registry.resolve(f"models:/{job.name}@champion")
+    artifact = load_artifact(found.path, found.sha256)
+    if _channels(artifact.windows if artifact.kind == "detector" else None) != _channels(windows):
+        return None  # their arrays may have one shape
     try:
-        scores = Scorer(load_artifact(found.path, found.sha256)).score(judged).anomaly_score
+        scores = Scorer(artifact).score(judged).anomaly_score
     except (DataError, UsageError):
         return None
     return {"version": found.version, "quality": measured(measure, scores, truth)}
+
+
+def _channels(windows: Windows | None) -> list[str] | None:
+    return None if windows is None else windows.channels

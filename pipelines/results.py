@@ -20,6 +20,7 @@ class DetectorData:
     findings: Sequence[Mapping[str, Any]]
     differences: Sequence[str]
     modality: str = "table"
+    noun: str = "row"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Candidate:
     parity_bound: float
     alpha_min: float | None
     exporter: str
+    calibration_runs: int | None = None
 
 
 @dataclass(frozen=True)

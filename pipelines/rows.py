@@ -88,12 +88,14 @@ def _same_number(one: str, other: str) -> bool:
 
 
 def split_for_detection(
-    features: pd.DataFrame, labels: Labels, settings: DataSettings, seed: int
+    features: pd.DataFrame, labels: Labels, settings: DataSettings, seed: int, runs: np.ndarray | None = None
 ) -> dict[str, list[int]]:
     """Row positions of ``fit``, ``validation`` and ``test``.
 
     - By content: normal rows by the fractions of the settings; known anomalies half to validation, half to test.
     - By group or time: all rows by those fractions; known anomalies are then removed from ``fit``.
+    - By ``runs``, if rows belong to some: whole runs by those fractions, first those with known anomalies, half of them
+      to validation and half to test; known anomalies of other runs are then removed from ``fit``.
 
     Unlabelled rows are training rows only. Raises DataError if a part would be empty.
     """
@@ -102,8 +104,11 @@ def split_for_detection(
     held = settings.validation_fraction + settings.test_fraction
     shares = {"fit": 1 - held, "validation": settings.validation_fraction, "test": settings.test_fraction}
     anomalous = np.flatnonzero(labels.anomalous)
-    if settings.split != "hash":
-        parts = split_rows(features, shares, settings.split, settings.split_column, seed, least=2)
+    if settings.split != "hash" or runs is not None:
+        if runs is not None:
+            parts = _split_runs(runs, labels.anomalous, shares, seed)
+        else:
+            parts = split_rows(features, shares, settings.split, settings.split_column, seed, least=2)
         parts["fit"] = parts["fit"][~labels.anomalous[parts["fit"]]]
         for name in ("validation", "test"):
             parts[name] = parts[name][~labels.unlabelled[parts[name]]]
@@ -119,6 +124,38 @@ def split_for_detection(
         for name, rows in halves.items():
             parts[name] = np.sort(np.concatenate([parts[name], anomalous[rows]]))
     return {name: rows.tolist() for name, rows in parts.items()}
+
+
+def _split_runs(
+    runs: np.ndarray, anomalous: np.ndarray, shares: Mapping[str, float], seed: int
+) -> dict[str, np.ndarray]:
+    """Row positions of the parts, which hold whole runs; raises DataError if there are too few runs."""
+    import pandas as pd
+
+    from ganlib.data.content import row_hash
+    from ganlib.data.split import mixed, seeded
+    from ganlib.errors import DataError
+
+    names, inverse, sizes = np.unique(runs, return_inverse=True, return_counts=True)
+    keys = mixed(seeded(row_hash(pd.DataFrame({"run": names})), seed))
+    order = np.argsort(keys, kind="stable")
+    known = np.bincount(inverse, anomalous.astype(float)) > 0
+    faulty, others = [run for run in order if known[run]], [run for run in order if not known[run]]
+    part_of = np.full(len(names), "fit", dtype=object)
+    for first, name in enumerate(("validation", "test")):
+        held, queue = 0, [*faulty[first::2], *(run for run in others if part_of[run] == "fit")]
+        for run in queue:
+            if held >= shares[name] * len(runs):
+                break
+            part_of[run] = name
+            held += sizes[run]
+    parts = {name: np.flatnonzero(part_of[inverse] == name) for name in shares}
+    if short := [name for name, rows in parts.items() if len(rows) < 2]:
+        raise DataError(
+            f"the {short[0]} part would hold {len(parts[short[0]])} of {len(runs)} windows, since {len(names)} runs "
+            "are split whole; add keys or time"
+        )
+    return parts
 
 
 def spare_for_weights(

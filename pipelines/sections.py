@@ -70,6 +70,17 @@ class DataSettings(Section):
     modality: Literal["image", "series"] | None = Field(
         None, description="What arrays of numbers are, if they could be either; a table or images are recognised."
     )
+    time: str | None = Field(
+        None, description="Column of times: the rows are readings, and detectors read windows of data.window rows."
+    )
+    key: str | None = Field(None, description="With data.time: column that separates machines; one if empty.")
+    window: Annotated[int, Field(ge=4)] | None = Field(None, description="With data.time: rows of a window.")
+    stride: Count | None = Field(
+        None, description="With data.time: rows from one training window to the next; a quarter window if empty."
+    )
+    largest_gap: Annotated[Number, Field(ge=1)] = Field(
+        5.0, description="With data.time: usual steps between rows above which a window does not go on."
+    )
     label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
     normal: Text | None = Field(
         None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."

@@ -75,6 +75,12 @@ class Settings(BaseModel):
             raise ValueError(f"data.validation_fraction and data.test_fraction leave no rows to train on: {held:g}")
         if self.data.split != "hash" and self.data.split_column is None:
             raise ValueError(f"data.split={self.data.split} needs data.split_column")
+        if self.data.time is None:
+            given = [name for name in ("key", "window", "stride") if getattr(self.data, name) is not None]
+            if given:
+                raise ValueError(f"data.{given[0]} (--{given[0]}) needs data.time (--time), the column of times")
+        elif self.data.window is None:
+            raise ValueError("data.time (--time) needs data.window (--window), the number of rows of a window")
         if self.model.options and self.model.name == "auto":
             raise ValueError("model.options need one model: set model.name to a registry name")
         return self

@@ -21,6 +21,7 @@ from serving.opening.scan import Limits
 from serving.opening.session import run
 from serving.opening.whole import examine
 from serving.table.examples import Layout
+from serving.windows import Windows, windows_of
 
 __all__ = ["FORMAT_VERSION", "Artifact", "Limits", "array_output", "golden_feeds", "load_artifact"]
 log = logging.getLogger("serving")
@@ -66,6 +67,11 @@ class Artifact:
         if self.checked.layout is None:
             raise UsageError(f"this {self.kind} of modality {self.modality!r} does not take raw images or series")
         return self.checked.layout
+
+    @property
+    def windows(self) -> Windows | None:
+        """How rows of a table become the series that a detector reads; None if it reads finished arrays only."""
+        return windows_of(self.metadata)
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from serving.readers import Reader
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, BatchJob, Lineage, ScorerFile
+from serving.waiting import waiting_counts, waiting_text
 from serving.wording import MOST, counted, listed, say
 from serving.workers import EXECUTORS, Executor
 
@@ -44,7 +45,8 @@ class Summary:
     """The counts of a run: rows scored, dead letters, anomalies, selected rows, and units scored now or skipped.
 
     ``shares`` holds the shares of missing, unseen and non-finite values by column, over the whole run. ``doubts`` lists
-    the shares outside the band of the training data, and ``exceeded`` the limits that were exceeded.
+    the shares outside the band of the training data, and ``exceeded`` the limits that were exceeded. ``waiting`` counts
+    the rows that end no window, by reason, for models of windows (``serving.windows``).
     """
 
     output: str
@@ -63,6 +65,7 @@ class Summary:
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     exceeded: list[str] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -77,7 +80,8 @@ class Summary:
 
     def report(self) -> str:
         """The line, followed by the shares of each column with missing or unknown values."""
-        return "\n".join([self.line(), *watch.report(self.shares)])
+        idle = [f"  {waiting_text(self.waiting)}"] if self.waiting else []
+        return "\n".join([self.line(), *idle, *watch.report(self.shares)])
 
     def check(self) -> None:
         """Raise DataError if a limit is exceeded; the output is already complete."""
@@ -180,6 +184,7 @@ def score_batch(
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
         manifest["dead"], manifest["alarm_share"], manifest["shares"], manifest["doubts"],
         watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share),
+        manifest.get("waiting", {}),
     )  # fmt: skip
 
 
@@ -307,6 +312,7 @@ def _manifest(
         "rows": rows,
         "dead": sum(c["dead"] for c in commits),
         "anomalies": sum(c["anomalies"] for c in commits),
+        **({"waiting": waiting} if (waiting := waiting_counts(commits)) else {}),
         "alpha": plan.settings.alpha,
         "keep": [kept.name for kept in plan.kept],
         **asdict(lineage),

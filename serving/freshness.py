@@ -14,7 +14,7 @@ Source: tests of exchangeability by betting on conformal p-values, Vovk, Nouretd
 Exchangeability On-Line, ICML 2003. Deviations: bins in place of p-values, which makes the calibration sample's own
 error part of the null; a Dirichlet mixture as the bet.
 Assumed: rows of a stream are exchangeable with the calibration rows as long as nothing changes. Overlapping windows are
-not.
+not: each counts as the share of a window that is new (``overlap``), and the check is a hint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHIFT = 0.05  # least share of usual rows that lie in other bins: smaller change
 _CONCENTRATION = 20.0
 
 
-def evidence(calibrated: Sequence[int], seen: Sequence[int]) -> float:
+def evidence(calibrated: Sequence[int], seen: Sequence[float]) -> float:
     """Evidence that calibration is stale, from counts by decile: about 1 without rows, large if rows have changed."""
     held, rows = _usual(calibrated, seen)
     total = sum(held)
@@ -42,7 +42,7 @@ def evidence(calibrated: Sequence[int], seen: Sequence[int]) -> float:
     return math.exp(min(_log_chance(own, rows) - _log_chance(held, rows), 700.0))
 
 
-def shift(calibrated: Sequence[int], seen: Sequence[int]) -> float:
+def shift(calibrated: Sequence[int], seen: Sequence[float]) -> float:
     """The share of usual rows that lie in other deciles than those of calibration, in [0, 1]."""
     held, rows = _usual(calibrated, seen)
     if not sum(held) or not sum(rows):
@@ -50,7 +50,7 @@ def shift(calibrated: Sequence[int], seen: Sequence[int]) -> float:
     return sum(abs(h / sum(held) - r / sum(rows)) for h, r in zip(held, rows, strict=True)) / 2
 
 
-def stale(calibrated: Sequence[int] | None, seen: Sequence[int], peak: float = 0.0) -> str | None:
+def stale(calibrated: Sequence[int] | None, seen: Sequence[float], peak: float = 0.0) -> str | None:
     """What to say of stale calibration, or None; ``peak`` is the largest evidence so far, if that is known.
 
     ``calibrated`` is None for files of earlier releases, which cannot be checked.
@@ -73,20 +73,25 @@ class Freshness:
         self.model, self.peak = str(state.get("model", "")), float(state.get("peak", 1.0))
         self.seen = [int(n) for n in state.get("seen", [0] * BINS)]
         self._calibrated: Sequence[int] | None = None
-        self._said = False
+        self._said, self._overlap = False, 1
 
-    def add(self, model: str, calibrated: Sequence[int] | None, p_values: np.ndarray) -> None:
-        """Count the rows that a model has scored; ``model`` is its sha-256."""
+    def add(self, model: str, calibrated: Sequence[int] | None, p_values: np.ndarray, overlap: int = 1) -> None:
+        """Count the rows that a model has scored; ``model`` is its sha-256; ``overlap`` windows share a row."""
         if model != self.model:
             self.model, self.peak, self.seen, self._said = model, 1.0, [0] * BINS, False
-        self._calibrated = calibrated
+        self._calibrated, self._overlap = calibrated, overlap
         self.seen = [a + b for a, b in zip(self.seen, tally(p_values), strict=True)]
         if calibrated is not None:
-            self.peak = max(self.peak, evidence(calibrated, self.seen))
+            self.peak = max(self.peak, evidence(calibrated, self._alone))
+
+    @property
+    def _alone(self) -> list[float]:
+        """The counts as if windows did not share rows."""
+        return [n / self._overlap for n in self.seen]
 
     def news(self) -> str | None:
         """What to say once in a run, when the calibration is found stale."""
-        text = None if self._said else stale(self._calibrated, self.seen, self.peak)
+        text = None if self._said else stale(self._calibrated, self._alone, self.peak)
         self._said = self._said or text is not None
         return text
 
@@ -96,21 +101,21 @@ class Freshness:
         return {"model": self.model, "seen": self.seen, "peak": self.peak}
 
 
-def _usual(calibrated: Sequence[int], seen: Sequence[int]) -> tuple[list[int], list[int]]:
+def _usual(calibrated: Sequence[int], seen: Sequence[float]) -> tuple[list[int], list[float]]:
     """Counts of all deciles but the lowest; those that no calibration row is in join the next."""
-    held, rows, waiting = list[int](), list[int](), 0
+    held, rows, waiting = list[int](), list[float](), 0.0
     for h, r in zip(calibrated[1:], seen[1:], strict=True):
         waiting += r
         if h:
             held.append(h)
             rows.append(waiting)
-            waiting = 0
+            waiting = 0.0
     if held:
         rows[-1] += waiting
     return held, rows
 
 
-def _log_chance(weights: Sequence[float], rows: Sequence[int]) -> float:
+def _log_chance(weights: Sequence[float], rows: Sequence[float]) -> float:
     """Logarithm of the probability of a sequence with these counts, under an urn that starts with the weights."""
     parts = sum(math.lgamma(w + n) - math.lgamma(w) for w, n in zip(weights, rows, strict=True))
     return parts + math.lgamma(sum(weights)) - math.lgamma(sum(weights) + sum(rows))

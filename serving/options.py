@@ -40,7 +40,7 @@ Keep = Annotated[
         "--keep",
         metavar="COL,…",
         help="Columns of the input that each score row carries; '' for none. Default: the identifiers of the schema; "
-        "beside images and series, all columns.",
+        "beside images and series, all columns; for windows, key and time.",
     ),
 ]
 BadRows = Annotated[

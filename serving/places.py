@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,21 @@ LIMIT = 128  # grey level of the limit
 _DOUBLING = 16  # grey levels
 
 
-def places_in_words(maps: np.ndarray, flags: np.ndarray, layout: Layout) -> pa.Array:
-    """Where each anomaly is anomalous, by its ``(rows, columns)`` of places; null for other rows."""
-    say = _pixel if layout.modality == "image" else _stretches
-    return pa.array([say(m, layout.size) if flag else None for m, flag in zip(maps, flags, strict=True)], pa.string())
+def places_in_words(
+    maps: np.ndarray, flags: np.ndarray, layout: Layout, channels: Sequence[str] | None = None
+) -> pa.Array:
+    """Where each anomaly is anomalous, by its ``(rows, columns)`` of places; null for other rows.
+
+    ``channels`` names those of series; without names they are numbered from 0.
+    """
+
+    def say(places: np.ndarray) -> str:
+        if layout.modality == "image":
+            return _pixel(places, layout.size)
+        named = channels or [f"channel {number}" for number in range(layout.size[0])]
+        return _stretches(places, layout.size[1], named)
+
+    return pa.array([say(m) if flag else None for m, flag in zip(maps, flags, strict=True)], pa.string())
 
 
 def _pixel(places: np.ndarray, size: tuple[int, int]) -> str:
@@ -29,18 +41,17 @@ def _pixel(places: np.ndarray, size: tuple[int, int]) -> str:
     return f"pixel row {y}, column {x} (of {size[0]} x {size[1]}): {_times(places[row, column])}"
 
 
-def _stretches(places: np.ndarray, size: tuple[int, int]) -> str:
+def _stretches(places: np.ndarray, steps: int, names: Sequence[str]) -> str:
     """The highest stretch of each channel in which one exceeds the limit, highest first."""
     peaks = places.max(1)
     named = [channel for channel in np.argsort(-peaks, kind="stable")[:_NAMED] if peaks[channel] > 1]
     if not named:
         return "no stretch of a channel exceeds the limit alone"
-    steps, parts = size[1], places.shape[1]
-    said = []
+    said, parts = [], places.shape[1]
     for channel in named:
         part = int(places[channel].argmax())
         first, last = -(-part * steps // parts), -(-(part + 1) * steps // parts) - 1
-        said.append(f"channel {channel}, steps {first} to {last} (of {steps}): {_times(peaks[channel])}")
+        said.append(f"{names[channel]}, steps {first} to {last} (of {steps}): {_times(peaks[channel])}")
     return "; ".join(said)
 
 

@@ -14,6 +14,8 @@ from serving.discovery import Lond
 from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
 from serving.frame import missing
 from serving.freshness import Freshness
+from serving.memory import LateRow, Memory
+from serving.readers.windows import WindowReader
 from serving.scorer import Scorer
 from serving.sinks import DeadLetter
 from serving.sources import Record
@@ -32,17 +34,28 @@ class Scoring:
     keep_record: bool
     rule: Lond | None
     fresh: Freshness | None = None
+    memory: Memory = field(default_factory=Memory)
     counts: watch.Counts = field(default_factory=watch.no_counts)
 
     def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
-        """A source's position, with the states of the online rule and of the check of calibration."""
+        """A source's position, with the states of the online rule, the check of calibration and the windows."""
         rule = {} if self.rule is None else {"fdr": self.rule.state}
-        return position | rule | ({} if self.fresh is None else {"fit": self.fresh.state})
+        return position | rule | ({} if self.fresh is None else {"fit": self.fresh.state}) | self.memory.state
 
 
-def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], list[DeadLetter]]:
+@dataclass(frozen=True)
+class Outcome:
+    """Score rows and dead letters of a micro-batch; ``waiting`` counts the records that complete no window yet."""
+
+    rows: list[Row]
+    dead: list[DeadLetter]
+    waiting: int = 0
+
+
+def score_records(records: list[Record], scoring: Scoring) -> Outcome:
     """Score rows for the valid records and dead letters for all others; raises only if scoring itself fails."""
-    names = scoring.scorer().reader.names
+    reader = scoring.scorer().reader
+    names = reader.names
     good: list[tuple[Record, Row]] = []
     dead: list[DeadLetter] = []
     for record in records:
@@ -51,8 +64,14 @@ def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], l
             dead.append(_letter(record, reason))
         else:
             good.append((record, value))
+    waiting = 0
+    if isinstance(reader, WindowReader):
+        read = len(good)
+        good, unfit = _windows(good, reader, scoring.memory)
+        waiting = read - len(good) - len(unfit)
+        dead = sorted([*dead, *unfit], key=lambda letter: letter.position)
     try:
-        return _score(good, scoring), dead
+        return Outcome(_score(good, scoring), dead, waiting)
     except (TemporaryError, IntegrityError, UsageError):
         raise
     except Exception:
@@ -62,7 +81,29 @@ def score_records(records: list[Record], scoring: Scoring) -> tuple[list[Row], l
             alone, reason = _alone(one, scoring)
             rows += alone
             dead += [_letter(one[0], reason)] if reason else []
-        return rows, sorted(dead, key=lambda letter: letter.position)
+        return Outcome(rows, sorted(dead, key=lambda letter: letter.position), waiting)
+
+
+def _windows(
+    good: list[tuple[Record, Row]], reader: WindowReader, memory: Memory
+) -> tuple[list[tuple[Record, Row]], list[DeadLetter]]:
+    """The records that complete a window, with it, and those that cannot be used; all others wait."""
+    if not good:
+        return [], []
+    memory.follow(reader.windows)
+    read = reader.read_records([value for _, value in good])
+    dead = [_letter(good[row][0], f"column {name!r}: {why}" if name else why) for row, name, why in read.bad]
+    complete: list[tuple[Record, Row]] = []
+    for row, key, time, values in zip(read.rows, read.keys, read.times, read.values, strict=True):
+        record = good[row][0]
+        try:
+            window = memory.add(reader.windows, str(key), float(time), values)
+        except LateRow as error:
+            dead.append(_letter(record, f"column {reader.windows.time!r}: {error}"))
+            continue
+        if window is not None:
+            complete.append((record, reader.example(window)))
+    return complete, dead
 
 
 def _letter(record: Record, reason: str) -> DeadLetter:
@@ -132,7 +173,9 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         rows.append(row)
     # Decide last: this and a decision change what the cursor holds, so nothing may fail after them.
     if scoring.fresh is not None:
-        scoring.fresh.add(scorer.artifact.sha256, scorer.artifact.calibration.get("deciles"), result.p_value)
+        deciles, windows = scorer.artifact.calibration.get("deciles"), scorer.artifact.windows
+        overlap = 1 if windows is None else windows.length
+        scoring.fresh.add(scorer.artifact.sha256, deciles, result.p_value, overlap)
     return rows if scoring.rule is None else [
         row | {"fdr_selected": scoring.rule.decide(max(row["p_value"], scorer.least_p_value))} for row in rows
     ]  # fmt: skip

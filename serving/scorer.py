@@ -102,4 +102,4 @@ class Scorer:
 
     def _empty(self, explain: bool) -> list[np.ndarray]:
         out = [np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)]
-        return out + [np.zeros((0, *self.artifact.explained_shape), np.float32)] * explain
+        return [*out, np.zeros((0, *self.artifact.explained_shape), np.float32)] if explain else out

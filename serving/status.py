@@ -32,6 +32,7 @@ from serving.sinks import REPLAY, lease_of, state_of
 from serving.sinks.counts import DAY
 from serving.sinks.rewrite import LENGTH
 from serving.sources import Standing, standing
+from serving.waiting import waiting_rows
 from serving.wording import counted
 
 # First and last minute of each window, relative to the current minute.
@@ -171,7 +172,8 @@ def _batch(folder: Path, now: float) -> Row:
 def _finished(folder: Path, manifest: Path) -> Row:
     values = read_manifest(folder, DataError)
     units = len(values["parts"])
-    rows = {"rows": values["rows"] + values["dead"], "rows_in_all": values["rows"] + values["dead"]}
+    done = values["rows"] + values["dead"] + waiting_rows(values)
+    rows = {"rows": done, "rows_in_all": done}
     return {
         "units": units, "units_in_all": units, **rows, "scored": values["rows"], "anomalies": values["anomalies"],
         "dead_letters": values["dead"], "last_commit": _time(manifest.stat().st_mtime),
@@ -184,9 +186,10 @@ def _unfinished(folder: Path) -> Row:
     commits = [(path, commit) for path in (folder / COMMITS).glob(NOTES)
                if noted(path) in units and (commit := _commit(path)) is not None]  # fmt: skip
     scored, dead, anomalies = (sum(c.get(key, 0) for _, c in commits) for key in ("rows", "dead", "anomalies"))
+    waiting = sum(waiting_rows(commit) for _, commit in commits)
     return {
-        "units": len(commits), "units_in_all": len(units), "rows": scored + dead, "rows_in_all": sum(units.values()),
-        "scored": scored, "anomalies": anomalies, "dead_letters": dead,
+        "units": len(commits), "units_in_all": len(units), "rows": scored + dead + waiting,
+        "rows_in_all": sum(units.values()), "scored": scored, "anomalies": anomalies, "dead_letters": dead,
         "last_commit": _time(max((commit["at"] for _, commit in commits), default=None)),
     }  # fmt: skip
 

@@ -21,6 +21,7 @@ from serving.errors import UsageError
 from serving.events import Events
 from serving.freshness import Freshness
 from serving.lease import Lease
+from serving.memory import Memory
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.records import Scoring, score_records
 from serving.scorer import Scorer
@@ -35,18 +36,24 @@ GAP_EXIT = 4
 
 @dataclass
 class Totals:
-    """The counts of a run; ``reason`` is that of the first dead letter."""
+    """The counts of a run; ``reason`` is that of the first dead letter.
+
+    ``waiting`` counts records that completed no window: the first of a key, or after a gap.
+    """
 
     scored: int = 0
     anomalies: int = 0
     dead: int = 0
     gaps: int = 0
     reason: str = ""
+    waiting: int = 0
 
     def line(self) -> str:
         """The counts as text."""
         flagged, dead = counted(self.anomalies, "anomaly", "anomalies"), counted(self.dead, "dead letter")
-        return f"{self.scored:,} scored, {flagged}, {dead}" + (f", {counted(self.gaps, 'gap')}" if self.gaps else "")
+        gaps = f", {counted(self.gaps, 'gap')}" if self.gaps else ""
+        waiting = f", {self.waiting:,} before a whole window" if self.waiting else ""
+        return f"{self.scored:,} scored, {flagged}, {dead}{gaps}{waiting}"
 
     def add(self, commit: Commit) -> None:
         """Count a micro-batch."""
@@ -54,6 +61,7 @@ class Totals:
         self.anomalies += sum(s["is_anomaly"] for s in commit.scores)
         self.dead += len(commit.dead)
         self.gaps += len(commit.gaps)
+        self.waiting += commit.waiting
         self.reason = self.reason or (commit.dead[0].reason if commit.dead else "")
 
 
@@ -203,8 +211,8 @@ def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> N
     run.events.say("end", line, **asdict(totals), alarms=run.alarms.counts, stopped=bool(run.stop))
     summary = {
         "scored": totals.scored, "anomalies": totals.anomalies, "dead_letters": totals.dead, "gaps": totals.gaps,
-        "output": str(output), "alarm_share": watch.alarm_share(run.scoring.counts), "shares": shares,
-        "doubts": doubts, "alarms": run.alarms.counts,
+        "waiting": totals.waiting, "output": str(output), "alarm_share": watch.alarm_share(run.scoring.counts),
+        "shares": shares, "doubts": doubts, "alarms": run.alarms.counts,
     }  # fmt: skip
     text = "\n".join([line, *watch.report(shares)])
     print(json.dumps(summary) if as_json else text, flush=True)
@@ -237,6 +245,7 @@ def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
     source.label = run.sink.name(source.id, source.label)
     before = known.get(source.id, {})
     run.scoring.rule, run.scoring.fresh = _rule(fdr, before), Freshness(before.get("fit"))
+    run.scoring.memory = Memory(run.sink.tails(source.id), before.get("windows"))
     run.events.say(
         "start", f"{input} to {run.sink.state}, with {run.model.said()}", input=input, output=str(run.sink.state),
         source=source.id, cursor=before, model=run.model.name, version=run.model.version,
@@ -261,12 +270,18 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
     """Score and commit a micro-batch; returns the cursor after it."""
     crash_point("batch_polled")
     run.model.refresh()
-    scores, dead = score_records(records, run.scoring)
+    done = score_records(records, run.scoring)
     crash_point("batch_scored")
     if run.scoring.fresh is not None and (news := run.scoring.fresh.news()):
         run.events.say("warning", news)
+    if news := run.scoring.memory.news():
+        run.events.say("warning", news)
     after = json.loads(json.dumps(run.scoring.cursor(source.cursor())))
-    run.commit(Commit(source.id, before, after, scores, dead, _stamp(run), gaps, alarms=run.alarms.of(scores)))
+    commit = Commit(
+        source.id, before, after, done.rows, done.dead, _stamp(run), gaps, alarms=run.alarms.of(done.rows),
+        waiting=done.waiting, tails=run.scoring.memory.changes(),
+    )  # fmt: skip
+    run.commit(commit)
     source.committed()
     return after
 
@@ -287,6 +302,11 @@ def _micro_batch(run: _Run, source: Source) -> list[Record]:
 
 def _replay(run: _Run, fdr: float | None) -> None:
     """Score the dead letters again; those that succeed leave the table in the same transaction."""
+    if run.model.scorer.artifact.windows is not None:
+        raise UsageError(
+            "--replay scores single records, and this model scores windows: a dead letter's window is past. Send the "
+            "rows of its key again, in order, to a new --output"
+        )
     run.alarms.start(run.sink.state)
     before = run.sink.cursors().get(REPLAY, {})
     run.scoring.rule = _rule(fdr, before)
@@ -294,10 +314,11 @@ def _replay(run: _Run, fdr: float | None) -> None:
     for start in range(0, len(records), run.max_rows):
         if run.stop:
             return
-        scores, dead = score_records(records[start : start + run.max_rows], run.scoring)
-        replayed = [(score["source"], score["position"]) for score in scores]
+        done = score_records(records[start : start + run.max_rows], run.scoring)
+        replayed = [(score["source"], score["position"]) for score in done.rows]
         after = json.loads(json.dumps(run.scoring.cursor({})))
-        run.commit(Commit(REPLAY, before, after, scores, dead, _stamp(run), (), replayed, alarms=run.alarms.of(scores)))
+        alarms = run.alarms.of(done.rows)
+        run.commit(Commit(REPLAY, before, after, done.rows, done.dead, _stamp(run), (), replayed, alarms=alarms))
         before = after
 
 

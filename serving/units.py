@@ -31,6 +31,7 @@ from serving.places import map_column
 from serving.plan import Unit
 from serving.readers import Sifted
 from serving.scorer import ScoreBatch, Scorer
+from serving.waiting import noted
 from serving.wording import counted
 
 
@@ -121,7 +122,7 @@ class UnitScorer:
 
     def __init__(self, job: BatchJob, scorer: Scorer) -> None:
         self.job, self.scorer = job, scorer
-        self._reading = Reading()
+        self._feeding = scorer.reader.feeding(Reading())
         self.columns = list(dict.fromkeys([*scorer.reader.names, *(k.column for k in job.kept)]))
         # Where examples are lists, kept columns may be lists too.
         self.nested = self.columns if scorer.reader.nested else []
@@ -167,10 +168,10 @@ class UnitScorer:
         source = job.inputs[unit.source]
         columns = [name for name in self.columns if name in reader.names or name in source.types()]
         stop, dead = unit.start_row + unit.rows, 0
-        for piece in self._reading.pieces(source, columns, unit.start_row, stop, reader.names, self.nested):
+        for piece in self._feeding.pieces(source, columns, unit.start_row, stop, reader.names, self.nested):
             dead += len(piece.broken)
             try:
-                sifted = reader.sift(piece.table, job.bad_rows.allowed - dead)
+                sifted = self._feeding.sift(source, piece, job.bad_rows.allowed - dead)
             except DataError as error:
                 raise DataError(f"{source.path}: {error}") from error
             dead += len(sifted.bad)
@@ -194,6 +195,7 @@ class _Output:
     rows: int = 0
     anomalies: int = 0
     dead: list[DeadRow] = field(default_factory=list)
+    waiting: list[tuple[str, np.ndarray]] = field(default_factory=list)
     counts: watch.Counts = field(default_factory=watch.no_counts)
     writer: pq.ParquetWriter | None = None
 
@@ -212,9 +214,10 @@ class _Output:
             self._dead_row(broken.row, broken.column, broken.reason, broken.raw)
         for row, column, reason in sorted(sifted.bad):
             self._dead_row(int(rows[row]), column, reason, self.scorer.reader.raw_text(table, row))
+        self.waiting += [(reason, rows[places]) for reason, places in sifted.waiting.items()]
         if scored.scores is None:
             return
-        if sifted.bad:
+        if len(sifted.good) < len(rows):
             table, rows = table.take(sifted.good), rows[sifted.good]
         self.write(score_rows(scored.scores, self.unit.source, rows, table, self.job, self.scorer))
         self.counts = watch.add(self.counts, scored.ready.counts | {"deciles": tally(scored.scores.p_value)})
@@ -238,7 +241,7 @@ class _Output:
         job, unit = self.job, self.unit
         if self.writer is None:
             self.write(self._no_rows())
-        if self.rows + len(self.dead) != unit.rows:
+        if self.rows + len(self.dead) + sum(len(rows) for _, rows in self.waiting) != unit.rows:
             raise DataError(f"{self.path} was changed while it was scored; run the same command again")
         assert self.writer is not None
         self.writer.close()
@@ -248,6 +251,7 @@ class _Output:
         commit: Commit = {"version": VERSION, "unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
         commit |= {"counts": self.counts["columns"], "deciles": self.counts["deciles"], **asdict(job.lineage)}
+        commit |= noted(self.waiting)
         if self.dead:
             self.letters.parent.mkdir(exist_ok=True)
             write_dead(self.temporary_letters, self.dead)

@@ -30,6 +30,7 @@ from serving.layout import (
     note,
     read_manifest,
 )
+from serving.waiting import rows_of, waiting_counts, waiting_rows, waiting_text
 from serving.wording import counted
 
 AGAIN = "delete it and run the same score command again"
@@ -58,13 +59,15 @@ def _recount(run: _Run) -> dict[str, Any]:
     _check_cover(run, commits)
     _check_strays(run, commits)
     counts = {key: run.manifest[key] for key in ("rows", "dead", "anomalies")}
+    counts |= {"waiting": found} if (found := waiting_counts(commits)) else {}
     return {**counts, "parts": len(commits), "sources": len({commit["source"] for commit in commits})}
 
 
 def line(counts: dict[str, Any]) -> str:
     """The counts of ``verify`` as text."""
     dead = f" and {counted(counts['dead'], 'dead letter')}" if counts["dead"] else ""
-    return f"{counted(counts['rows'], 'row')} in {counted(counts['parts'], 'part')}{dead}: each exactly once"
+    waiting = f"; {waiting_text(counts['waiting'])}" if "waiting" in counts else ""
+    return f"{counted(counts['rows'], 'row')} in {counted(counts['parts'], 'part')}{dead}: each exactly once{waiting}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class _Run:
         for number, unit in enumerate(self.plan["units"]):
             for place in (self.folder / COMMITS, self.notes):
                 commit = _read(path := note(place, unit["id"]))
-                rows = commit["rows"] + commit.get("dead", 0)
+                rows = commit["rows"] + commit.get("dead", 0) + waiting_rows(commit)
                 # Layout 1 did not count the rows of text files in the plan.
                 planned = [unit["id"], unit["source"], unit["start_row"], unit["rows"] if unit["rows"] >= 0 else rows]
                 if [commit["unit"], commit["source"], commit["start_row"], rows] != planned:
@@ -150,6 +153,8 @@ def _check_manifest(run: _Run, commits: list[Commit]) -> None:
         **{key: plan[key] for key in ("alpha", "artifact_sha256")},
         **{key: plan[key] for key in ("model_name", "model_version") if plan.get(key) is not None},
     }
+    if waiting := waiting_counts(commits):
+        expected["waiting"] = waiting
     if plan["fdr"] is not None:
         threshold = _read(run.folder / THRESHOLD)
         expected |= {"fdr": plan["fdr"], "fdr_threshold": threshold["threshold"]}
@@ -178,9 +183,9 @@ def _check_part(run: _Run, commit: Commit, dead: np.ndarray) -> None:
     same = {"source": commit["source"], "artifact_sha256": run.plan["artifact_sha256"]}
     same |= {key: commit[key] for key in ("model_name", "model_version") if key in commit}
     counts = {"anomalies": "is_anomaly"} | ({"selected": "fdr_selected"} if "selected" in commit else {})
-    size = commit["rows"] + len(dead)
-    rows = np.arange(commit["start_row"], commit["start_row"] + size)
-    expected = rows[~np.isin(rows, dead)]
+    idle = rows_of(commit)
+    rows = np.arange(commit["start_row"], commit["start_row"] + commit["rows"] + len(dead) + len(idle))
+    expected = rows[~np.isin(rows, np.concatenate([dead, idle]))]
     at, found = 0, dict.fromkeys(counts, 0)
     file = pq.ParquetFile(path, read_dictionary=list(same))
     columns = ["source_row", *same, *counts.values()]
@@ -219,7 +224,7 @@ def _check_cover(run: _Run, commits: list[Commit]) -> None:
     for commit in sorted(commits, key=lambda c: (c["source"], c["start_row"])):
         if commit["start_row"] != ends.get(commit["source"], 0):
             raise IntegrityError(f"{run.plan_path}: rows of {commit['source']} are missing or planned twice")
-        ends[commit["source"]] = commit["start_row"] + commit["rows"] + commit.get("dead", 0)
+        ends[commit["source"]] = commit["start_row"] + commit["rows"] + commit.get("dead", 0) + waiting_rows(commit)
     for source, (_, rows) in run.plan["files"].items():
         if ends[source] != rows:
             raise IntegrityError(f"{run.plan_path}: {source} has {counted(rows, 'row')}, its units {ends[source]:,}")

@@ -100,14 +100,15 @@ def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[st
     rows = counts["rows"]
     if not rows:
         return []
+    overlap = (metadata.get("windows") or {}).get("length", 1)  # windows that share a row are not as many samples
     now, then = shares(counts), metadata.get("shares", {})
     found = []
     for column in metadata.get("schema", {"columns": ()})["columns"]:  # images and series have no columns
         if column["role"] in ("feature", "group"):
             name = column["name"]
             found += _column_doubts(column, now.get(name, {}), then.get(name), rows)
-    old = stale(metadata.get("calibration", {}).get("deciles"), counts["deciles"])
-    return _alarm_doubts(alarm_share(counts), alpha, rows) + ([old] if old else []) + found
+    old = stale(metadata.get("calibration", {}).get("deciles"), [n / overlap for n in counts["deciles"]])
+    return _alarm_doubts(alarm_share(counts), alpha, rows / overlap) + ([old] if old else []) + found
 
 
 def _column_doubts(
@@ -144,12 +145,12 @@ def _band(usual: float, rows: int) -> tuple[float, float]:
     return max(usual - room, 0.0), min(usual + room, 1.0)
 
 
-def _chance(share: float, rows: int) -> float:
+def _chance(share: float, rows: float) -> float:
     """The sampling error allowed for a share: four standard errors plus four rows, which matter for few rows."""
     return ERRORS * (math.sqrt(share * (1 - share) / rows) + 1 / rows)
 
 
-def _alarm_doubts(share: float, alpha: float, rows: int) -> list[str]:
+def _alarm_doubts(share: float, alpha: float, rows: float) -> list[str]:
     low = FEW * alpha - _chance(FEW * alpha, rows)
     high = min(MANY * alpha + _chance(alpha, rows), 1.0)
     if share > high or share < low:

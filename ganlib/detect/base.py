@@ -26,7 +26,7 @@ from ganlib.data.readers import Reader, reader_for
 from ganlib.data.readers.protocol import Feeds
 from ganlib.data.schema import Schema
 from ganlib.data.spec import DataSpec
-from ganlib.detect.rows import hold_out, normal_rows
+from ganlib.detect.rows import hold_out, normal_rows, runs_of
 from ganlib.detect.tiles import TilePlaces, Tiles, TileScore, tiles_of
 from ganlib.errors import ConfigError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions, check_parameters, reject_twice, seed_of, unchanged_on_error
@@ -85,7 +85,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     Fitted attributes: ``reader_`` (for tables also ``schema_`` and ``encoder_``), ``algorithm_``, ``scorer_``,
     ``calibration_``, ``history_``, ``alpha_`` (the larger of ``alpha`` and ``calibration_.alpha_min``), ``offset_``,
-    ``n_features_in_``, ``feature_names_in_``.
+    ``n_features_in_``, ``feature_names_in_``, ``calibration_runs_`` (runs that the calibration rows are of, None if
+    ``fit`` had none).
 
     ``offset_`` is minus the largest float32 score that raises no alarm, one step below the smallest score with
     ``p_value <= alpha_``. ``predict == -1``, ``decision_function < 0`` and ``p_value <= alpha_`` thus agree for each
@@ -152,7 +153,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return tags
 
     # ---------------------------------------------------------------- fitting
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, runs: Any = None) -> Self:
         """Learn from the normal rows of a frame or an array ``(n, features)``, or from normal images or series.
 
         Arrays of three or four axes are images or series (``ganlib.data.readers``), for models that support them.
@@ -160,6 +161,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         ``y`` marks known anomalies (1, True or any word except ``normal``, ``0``, ``false``), which are excluded from
         training and calibration. Rows without a label count as normal, as do all rows without ``y``. If the ``schema``
         names a label column, that column is the default ``y``.
+
+        ``runs``, one label for each row, keeps rows of equal labels in one part of the split: windows of a series that
+        share rows, or rows of one patient.
 
         Warns if the calibration rows do not support ``alpha``; ``predict`` then uses the smallest supported value.
         Raises DataError for fewer than 10 normal rows or unusable columns, ConfigError for bad options. Of these,
@@ -175,7 +179,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             anomalous = np.flatnonzero(~labelled)
             normal = reader.select(reader.take(examples, labelled))
             self._record(reader, reader.features(examples), reset=True)
-            held = hold_out(reader.content(normal), self.validation_fraction, self.calibration_fraction, seed)
+            together = None if runs is None else runs_of(runs, len(examples))[labelled]
+            content, shares = reader.content(normal), (self.validation_fraction, self.calibration_fraction)
+            held = hold_out(content, *shares, seed, together)
+            self.calibration_runs_ = None if together is None else len(np.unique(together[held.calibration]))
             train = reader.take(normal, held.train)
             self.reader_ = reader.fit(train)
             if not model.reads(reader.spec):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ganlib.data.content import row_hash
 from ganlib.data.split import mixed, seeded
 from ganlib.errors import ConfigError, DataError
 
@@ -59,13 +60,29 @@ def normal_rows(y: Any, rows: int) -> np.ndarray:
     return ~anomalous.to_numpy()
 
 
-def hold_out(content: np.ndarray, validation: float, calibration: float, seed: int) -> HeldOut:
+def runs_of(runs: Any, rows: int) -> np.ndarray:
+    """Labels of runs ``(rows,)``; raises DataError for another length or a missing label."""
+    labels = np.asarray(runs).ravel()
+    if len(labels) != rows:
+        raise DataError(f"runs has {len(labels)} labels for {rows} rows; give one label to each row")
+    if pd.isna(labels).any():
+        raise DataError("a label of runs is missing; give one to each row")
+    return labels
+
+
+def hold_out(
+    content: np.ndarray, validation: float, calibration: float, seed: int, runs: np.ndarray | None = None
+) -> HeldOut:
     """Split examples by ``content``, their hashes uint64 ``(n,)``: the split hardly depends on order or later rows.
 
     Copies of a row are numbered and split independently. The parts are thus exchangeable, as conformal p-values
     require, and the most common row of a table is not confined to one part. Positions are in hash order, so that
-    training does not depend on the order of the table. Raises ConfigError for fractions that leave nothing to train
-    on, DataError for fewer than 10 rows.
+    training does not depend on the order of the table.
+
+    ``runs`` holds a label of each example, ``(n,)``: examples of one run stay together, as windows that share rows
+    must, and p-values then hold for examples of runs like those of the calibration part.
+
+    Raises ConfigError for fractions that leave nothing to train on, DataError for fewer than 10 rows or too few runs.
     """
     if validation + calibration >= 1:
         raise ConfigError(
@@ -76,10 +93,29 @@ def hold_out(content: np.ndarray, validation: float, calibration: float, seed: i
         raise DataError(
             f"a detector needs at least {LEAST_ROWS} normal rows, to train and to calibrate; got n_samples={n}"
         )
-    order = _hash_order(content, seed)
     held = max(1, round(n * calibration))
     validation = max(1, round(n * validation)) if validation else 0
-    return HeldOut(order[held + validation :], order[held : held + validation], order[:held])
+    if runs is None:
+        order = _hash_order(content, seed)
+        return HeldOut(order[held + validation :], order[held : held + validation], order[:held])
+    return _hold_out_runs(pd.Series(np.asarray(runs)), held, validation, seed)
+
+
+def _hold_out_runs(runs: pd.Series, calibration: int, validation: int, seed: int) -> HeldOut:
+    """Whole runs in the order of their seeded hashes: at least these numbers of examples for each part."""
+    keys = mixed(seeded(row_hash(runs.to_frame("run")), seed))
+    order = np.argsort(keys, kind="stable")
+    ordered, cuts = keys[order], [0]
+    for size in (calibration, validation):
+        last = min(cuts[-1] + size, len(order)) - 1
+        cuts.append(int(np.searchsorted(ordered, ordered[last], side="right")) if size else cuts[-1])
+    train = order[cuts[2] :]
+    if not len(train):
+        raise DataError(
+            f"{runs.nunique()} runs are too few to train on one part of them, to stop early and to calibrate on "
+            "others; add runs, or give smaller fractions"
+        )
+    return HeldOut(train, order[cuts[1] : cuts[2]], order[: cuts[1]])
 
 
 def _hash_order(content: np.ndarray, seed: int) -> np.ndarray:

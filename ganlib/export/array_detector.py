@@ -61,7 +61,9 @@ def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
         "modality": layout.modality,
         "shape": list(reader.field.shape),
         "example": {key: value for key, value in asdict(layout).items() if key != "modality"},
-        "calibration": calibration.to_dict() | {"group_column": None, "alpha": alarm_budget(estimator)},
+        "calibration": calibration.to_dict()
+        | {"group_column": None, "alpha": alarm_budget(estimator)}
+        | _runs(estimator),
         "contributions": None,
         "map": {"places": list(placed.shape[1:]), "limit": limit},
         "golden": {
@@ -74,6 +76,12 @@ def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
         },
     }
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
+
+
+def _runs(estimator: Any) -> dict[str, int]:
+    """The number of runs behind the calibration, if rows were split by runs."""
+    runs = getattr(estimator, "calibration_runs_", None)
+    return {} if runs is None else {"runs": runs}
 
 
 def layout_of(reader: ImageReader | SeriesReader) -> Layout:

@@ -49,13 +49,20 @@ class SealReport:
 
 
 def seal(
-    estimator: Any, path: str | Path, name: str | None = None, training: Mapping[str, Any] | None = None
+    estimator: Any,
+    path: str | Path,
+    name: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    windows: Mapping[str, Any] | None = None,
 ) -> SealReport:
     """Write a fitted detector, augmenter, translator or density as one ONNX file with ``FILE.sha256`` beside it.
 
     ``name`` is the graph's name (default: the model's). ``training`` holds ``fingerprint``, ``rows`` and ``data`` (its
     name); missing entries are taken from the estimator's ``training_``, or are null. Equal estimators give equal
     bytes. Parent folders are created.
+
+    ``windows``, for detectors of series, says how rows of a table become the series (the entry of docs/artifact.md), so
+    that tables and streams of rows can be scored.
 
     Detectors of images and series take arrays as they were fitted on. Augmenters of images output bytes
     ``(n, h, w, c)``, whatever they were fitted on. An augmenter fitted on captions is conditioned on their embeddings,
@@ -68,6 +75,8 @@ def seal(
     """
     start = time.perf_counter()
     parts = _parts(estimator)
+    if windows is not None:
+        parts = replace(parts, metadata={**parts.metadata, "windows": dict(windows)})
     known = dict(getattr(estimator, "training_", None) or {}) | dict(training or {})
     return replace(save_sealed(parts, path, name, known), seconds=time.perf_counter() - start)
 

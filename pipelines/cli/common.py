@@ -32,6 +32,17 @@ Tracking = Annotated[
 ]
 EXAMPLES = f"{LOCATION} Or images and series: a folder of images, .npz, .npy."
 Modality = Annotated[str | None, typer.Option(help="image or series: what arrays are that could be either.")]
+Time = Annotated[
+    str | None, typer.Option(help="Column of times: the table holds readings, and the model reads windows of them.")
+]
+Key = Annotated[str | None, typer.Option(help="With --time: column that separates machines. Default: one machine.")]
+Window = Annotated[int | None, typer.Option(help="With --time: rows of a window.")]
+Stride = Annotated[
+    int | None, typer.Option(help="With --time: rows from one training window to the next; default: a quarter window.")
+]
+LargestGap = Annotated[
+    float | None, typer.Option(help="With --time: steps between rows above which a window does not go on; default 5.")
+]
 ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
 
 

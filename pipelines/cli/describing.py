@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.common import Config, Json, example, need, required, show
+from pipelines.cli.common import (
+    Config,
+    Json,
+    Key,
+    LargestGap,
+    Stride,
+    Time,
+    Window,
+    example,
+    need,
+    required,
+    show,
+)
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from pipelines.files import check_output, placing
@@ -46,6 +58,11 @@ def _group() -> None:
 @data_app.command(epilog=example("ganlib data describe sensors.csv --label fault --write schema.yaml"))
 def describe(
     data: Annotated[str | None, typer.Argument(help=LOCATION)] = None,
+    time: Time = None,
+    key: Key = None,
+    window: Window = None,
+    stride: Stride = None,
+    largest_gap: LargestGap = None,
     label: Annotated[str | None, typer.Option(help="Column of known anomalies, or of the classes.")] = None,
     normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
     schema: SchemaFile = None,
@@ -61,19 +78,23 @@ def describe(
     """Print each column's kind and role, and findings about it.
 
     Dropped columns are listed too. Examples of values are printed on the terminal only: neither --json nor the schema
-    file holds them.
+    file holds them. With --time and --window: how many windows, keys and gaps the table holds.
     """
     need("pandas", "train")
     if task not in ("detector", "augmenter"):
         raise UsageError(f"--task is detector or augmenter, not {task!r}")
     chosen = configured(
-        config, data__path=data, data__date=date, data__label=label, data__normal=normal,
+        config, data__path=data, data__date=date, data__label=label, data__normal=normal, data__time=time,
+        data__key=key, data__window=window, data__stride=stride, data__largest_gap=largest_gap,
         **schema_options(schema, drop, ids),
     )  # fmt: skip
     required(chosen.data.path, "FILE", "data.path")
     from pipelines.settings import with_date
 
     chosen = with_date(chosen)
+    if chosen.data.time is not None:
+        _describe_windows(chosen, task, write, as_json)
+        return
     if write is not None:
         _check_write(write, force, str(chosen.data.path))
     from pipelines.describing import describe_data
@@ -90,6 +111,20 @@ def describe(
     for text in done.differences:
         say(f"warning: {text}")
     print(_next(chosen, task, write))
+
+
+def _describe_windows(chosen: Settings, task: str, write: Path | None, as_json: bool) -> None:
+    from pipelines.describing import describe_windows
+
+    if task != "detector" or write is not None:
+        option = "--write" if write is not None else f"--task {task}"
+        raise UsageError(f"{option} is for tables of rows, and --time makes windows for a detector; leave one out")
+    facts = describe_windows(chosen)
+    if as_json:
+        show(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name}: {shown(str(value))}")
 
 
 def _check_write(write: Path, force: bool, source: str) -> None:

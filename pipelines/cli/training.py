@@ -12,8 +12,13 @@ from pipelines.cli.common import (
     Config,
     DryRun,
     Json,
+    Key,
+    LargestGap,
     Modality,
+    Stride,
+    Time,
     Tracking,
+    Window,
     example,
     need,
     registry,
@@ -113,6 +118,11 @@ def train(
         bool | None,
         typer.Option("--pairs", help="For translators: the data sets belong together by file name, or row by row."),
     ] = None,
+    time: Time = None,
+    key: Key = None,
+    window: Window = None,
+    stride: Stride = None,
+    largest_gap: LargestGap = None,
     label: Annotated[
         str | None, typer.Option(help="Column of known anomalies; for an augmenter, of the classes.")
     ] = None,
@@ -155,6 +165,8 @@ def train(
 
     A detector: a fusion of several models, unless --model names one. With --task augmenter, or a model that is no
     detector: a generator.
+    With --time and --window: a detector of windows, series of the last rows of a machine, which scores tables and
+    streams of readings.
     With --data-b: a translator between two data sets, which `ganlib translate` applies.
 
     For detectors the label marks known normals: 0, false, normal, or the majority value unless --normal names it. Only
@@ -168,10 +180,13 @@ def train(
     task = jobs.task_of(model, task, say, domains)
     if task != "translator" and (data_b or pairs):
         raise UsageError(f"--data-b and --pairs are for translators, but --task {task} is trained; leave them out")
+    if task != "detector" and time:
+        raise UsageError(f"--time is for detectors, but --task {task} is trained; leave it out")
     if task != "detector" and budget:
         raise UsageError(f"--budget is for detectors, but --task {task} is trained; limit --steps instead")
     chosen = configured(
         config, data__path=data, data__path_b=data_b, data__pairs=pairs, data__date=date, data__label=label,
+        data__time=time, data__key=key, data__window=window, data__stride=stride, data__largest_gap=largest_gap,
         data__normal=normal, data__modality=modality, calibration__alpha=alpha, training__steps=steps,
         model__budget=budget,
         training__random_state=seed, registry__tracking_uri=tracking,

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.readers.generation import Generation
+    from pipelines.rows import Labels
     from pipelines.settings import Settings
+    from serving.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,24 @@ class JobData(Protocol):
     """The data of a job.
 
     ``columns`` holds what a label may be; ``fingerprint`` is the sha-256 of the content. A ``part`` is what estimators
-    and artifacts read.
+    and artifacts read. ``noun`` is what one of its rows is called.
     """
 
     modality: str
     columns: pd.DataFrame
     fingerprint: str
+    noun: str
+
+    @property
+    def runs(self) -> np.ndarray | None:
+        """What each row belongs to that a split keeps whole ``(n,)``; None if rows are independent."""
+
+    @property
+    def windows(self) -> Windows | None:
+        """How rows of a table became these series, for the sealed file; None for other data."""
+
+    def labels(self) -> Labels:
+        """Known anomalies and rows without a label; raises what ``read_labels`` raises."""
 
     def __len__(self) -> int:
         """Number of rows or examples."""
@@ -106,7 +120,7 @@ def read_data(settings: DataSettings) -> JobData:
 
     path = str(settings.path)
     stamp = tuple(source.identity() for source in files_of(path))
-    build, content, mark = _read(path, settings.modality, stamp)
+    build, content, mark = _read(path, _way(settings), stamp)
     return build(settings, content, mark)  # type: ignore[no-any-return]
 
 
@@ -133,16 +147,28 @@ def read_domains(data: DataSettings) -> tuple[JobData, JobData]:
 
 
 def kind_of(settings: DataSettings) -> Any:
-    """The module that reads the data: of tables, or of images and series."""
+    """The module that reads the data: of tables, of windows of a table, or of images and series."""
     from ganlib.data.read import holds_examples
-    from pipelines.readers import arrays, table
+    from pipelines.readers import arrays, table, windows
 
+    if settings.time is not None:
+        return windows
     return arrays if settings.modality is not None or holds_examples(str(settings.path)) else table
 
 
+def _way(settings: DataSettings) -> Any:
+    """What the module's ``opened`` takes beside the path: the windows, or the modality."""
+    from pipelines.readers.windows import Framing
+
+    return Framing.of(settings) or settings.modality
+
+
 @lru_cache(maxsize=2)  # a translator has two data sets
-def _read(path: str, modality: str | None, stamp: tuple[Any, ...]) -> tuple[Any, Any, str]:
+def _read(path: str, way: Any, stamp: tuple[Any, ...]) -> tuple[Any, Any, str]:
     """(reader, content, fingerprint)."""
-    kind = kind_of(DataSettings(path=path, modality=modality))
-    content, mark = kind.opened(path, modality)
+    from pipelines.readers import windows
+
+    modality = None if isinstance(way, windows.Framing) else way
+    kind = windows if modality is not way else kind_of(DataSettings(path=path, modality=modality))
+    content, mark = kind.opened(path, way)
     return kind.DATA, content, mark

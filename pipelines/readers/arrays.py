@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.errors import UsageError
 from pipelines.files import check_output as check_file
 from pipelines.readers import Contrast, JobData, Learned
+from pipelines.rows import Labels, read_labels
 from pipelines.sections import DataSettings
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipelines.readers.array_rows import ExampleGeneration
     from pipelines.settings import Settings
     from serving.artifact import Artifact
+    from serving.windows import Windows
 
 MOST_FIT = 1000  # examples that the baselines learn from
 MOST_NUMBERS = 1024  # numbers of an example that the baselines and the forests of the lift read
@@ -71,20 +73,32 @@ def check_output(output: Path, source: str) -> None:
 class ExampleData:
     """Images or series; implements ``JobData``."""
 
+    noun = "row"
+    unused = _FOR_TABLES
+    runs: np.ndarray | None = None
+    windows: Windows | None = None
+
     def __init__(self, settings: DataSettings, content: tuple[Any, np.ndarray, pd.DataFrame], fingerprint: str) -> None:
         self.settings, self.fingerprint = settings, fingerprint
         self._format, self.x, self.columns = content
         self.modality: str = self._format.modality
-        for name, option in _FOR_TABLES.items():
+        for name, option in self.unused.items():
             if getattr(settings, name):
-                raise UsageError(f"{option} is for tables, but {settings.path} holds {self._what}; leave it out")
+                raise UsageError(f"{option} {self._not_for()}; leave it out")
 
     @property
     def _what(self) -> str:
         return {"image": "images"}.get(self.modality, "series")
 
+    def _not_for(self) -> str:
+        return f"is for tables, but {self.settings.path} holds {self._what}"
+
     def __len__(self) -> int:
         return len(self.x)
+
+    def labels(self) -> Labels:
+        """Known anomalies by the label column."""
+        return read_labels(self.columns, self.settings.label, self.settings.normal)
 
     def content(self, with_label: bool = False) -> pd.DataFrame:
         """The examples' digests, or the columns that a split by group or time reads."""

@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.files import check_output as check_file
 from pipelines.readers import Contrast, JobData, Learned
 from pipelines.real_rows import FORMATS
+from pipelines.rows import Labels, read_labels
 from pipelines.schemas import differences, schema_of, unused_columns
 from pipelines.sections import DataSettings
 from serving.wording import listed
@@ -50,6 +51,9 @@ class TableData:
     columns: pd.DataFrame
     fingerprint: str
     modality: ClassVar[str] = "table"
+    noun: ClassVar[str] = "row"
+    runs: ClassVar[None] = None
+    windows: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -57,6 +61,10 @@ class TableData:
     @property
     def _features(self) -> pd.DataFrame:
         return self.columns.drop(columns=[self.settings.label]) if self.settings.label else self.columns
+
+    def labels(self) -> Labels:
+        """Known anomalies by the label column."""
+        return read_labels(self.columns, self.settings.label, self.settings.normal)
 
     def content(self, with_label: bool = False) -> pd.DataFrame:
         """The columns; raises DataError if none of those that are used distinguishes rows."""

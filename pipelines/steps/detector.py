@@ -23,7 +23,7 @@ from pipelines.job import Job
 from pipelines.readers import JobData
 from pipelines.registry import Registry, check_name
 from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained
-from pipelines.rows import read_labels, spare_for_weights, split_for_detection
+from pipelines.rows import spare_for_weights, split_for_detection
 from pipelines.schemas import print_findings
 from pipelines.settings import Settings
 from pipelines.steps.common import Runner, enter, model_for, new_job
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from serving.artifact import Artifact
+
+
+FEW_RUNS = 10  # runs behind a calibration, below which a run is a tenth of it or more
 
 
 def train_detector(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
@@ -58,6 +61,8 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
             runner.report(f"{model}: {figures}")
             for line in fused(done.config):
                 runner.report(line)
+            if done.calibration_runs is not None:
+                runner.report(_of_runs(done.calibration_rows, done.calibration_runs))
         choice: Choice = runner.call(choose, work, list(models))
         values = _figures({**choice.values, **choice.baselines})
         by = f"chosen by {choice.measure}: {choice.best}" if len(models) > 1 else choice.measure
@@ -136,8 +141,8 @@ def prepare(folder: str) -> DetectorData:
     """Read the data, find known anomalies, split, and learn from the training rows what the data are."""
     job = Job.open(folder)
     settings, reader = job.settings.data, job.read()
-    labels = read_labels(reader.columns, settings.label, settings.normal)
-    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state)
+    labels = reader.labels()
+    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state, reader.runs)
     if list(candidates_of(job.settings, reader, bool(labels.anomalous[parts["validation"]].any()))) == ["auto"]:
         content, seed = reader.content(), job.settings.training.random_state
         parts = spare_for_weights(parts, content, labels.anomalous, seed)
@@ -154,6 +159,7 @@ def prepare(folder: str) -> DetectorData:
         findings=learned.findings,
         differences=learned.differences,
         modality=reader.modality,
+        noun=reader.noun,
     )
     job.save("findings", facts.findings)
     job.save("facts", facts)
@@ -172,12 +178,15 @@ def train_candidate(folder: str, model: str) -> Candidate:
     job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
     parameters = _parameters(job.settings, model) | parts.reader.parameters(job.folder) | {"verbose": True}
-    detector = as_detector(model, **parameters).fit(*parts.learned())
+    examples, known, runs = parts.learned()
+    detector = as_detector(model, **parameters).fit(examples, known, runs=runs)
+    windows = parts.reader.windows
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
         detector,
         job.folder / model / f"{job.name}.onnx",
         training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
+        windows=None if windows is None else windows.model_dump(mode="json"),
     )
     done = Candidate(
         model=model,
@@ -197,6 +206,7 @@ def train_candidate(folder: str, model: str) -> Candidate:
         parity_bound=report.parity_bound,
         alpha_min=report.alpha_min,
         exporter=report.exporter,
+        calibration_runs=detector.calibration_runs_,
     )
     job.save(f"candidate-{model}", done)
     return done
@@ -235,7 +245,7 @@ def choose(folder: str, models: list[str]) -> Choice:
         chance=chance,
         values=values,
         baselines=baseline_figures(parts, judged, truth, measure),
-        champion=champion_figures(job, judged, truth, measure),
+        champion=champion_figures(job, judged, truth, measure, parts.reader.windows),
         privacy=parts.reader.privacy(job.folder / best / f"{job.name}.onnx", parts.rows["fit"]),
     )
     job.save("choice", choice)
@@ -303,7 +313,14 @@ def _report_data(data: DetectorData, runner: Runner) -> None:
         runner.report(f"warning: {data.doubt}")
     print_findings(data, runner.report)
     sizes = ", ".join(f"{n:,} {part}" for part, n in data.parts.items())
-    runner.report(f"{counted(data.rows, 'row')}: {sizes}")
+    runner.report(f"{counted(data.rows, data.noun)}: {sizes}")
+
+
+def _of_runs(rows: int, runs: int) -> str:
+    """What the calibration of windows is made of, with a warning if runs are few."""
+    text = f"calibration: {counted(rows, 'window')} of {counted(runs, 'run')}"
+    few = "; if runs differ, a new one may alarm several times as often as the budget says"
+    return f"warning: {text}{few}" if runs < FEW_RUNS else text
 
 
 def _figures(values: Mapping[str, float]) -> str:

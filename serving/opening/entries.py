@@ -130,6 +130,7 @@ class Calibration(Entry):
     median_score: Annotated[float, Field(ge=0)]
     tail: Tail | None
     deciles: Annotated[list[Count], Field(min_length=10, max_length=10)] | None = None
+    runs: Positive | None = None
     groups: dict[str, Group]
     group_column: str | None
 

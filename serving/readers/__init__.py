@@ -6,7 +6,7 @@ The artifact's modality chooses the reader. Batch units, streams and watching us
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,17 +14,23 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
+    from serving.feeding import Feeding
+    from serving.inputs import Reading
 
 Feeds = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Sifted:
-    """The rows of a table that can be scored, as feeds and as indices; the others with column and reason."""
+    """The rows of a table that can be scored, as feeds and as indices; the others with column and reason.
+
+    ``waiting`` holds the indices of rows that end no window, by reason (``serving.windows``).
+    """
 
     feeds: Feeds
     good: np.ndarray
     bad: list[tuple[int, str, str]]
+    waiting: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -48,11 +54,8 @@ class Reader(Protocol):
         Raises DataError for missing or repeated columns and ValueRefused for the first value that does not fit.
         """
 
-    def sift(self, table: pa.Table, most: int) -> Sifted:
-        """Separate the rows that can be scored from those that cannot; stops once more than ``most`` are bad.
-
-        Raises DataError if the table as a whole does not fit.
-        """
+    def feeding(self, reading: Reading) -> Feeding:
+        """How the rows of files become feeds."""
 
     def nothing(self) -> Feeds:
         """The feeds of no rows."""
@@ -77,5 +80,9 @@ def reader_of(artifact: Artifact) -> Reader:
     """The reader of the inputs of a detector or a density."""
     from serving.readers.example import ExampleReader
     from serving.readers.table import TableReader
+    from serving.readers.windows import WindowReader
 
-    return TableReader(artifact.schema) if artifact.modality == "table" else ExampleReader(artifact.layout)
+    if artifact.modality == "table":
+        return TableReader(artifact.schema)
+    windows = artifact.windows
+    return ExampleReader(artifact.layout) if windows is None else WindowReader(windows, artifact.layout)

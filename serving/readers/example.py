@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from serving.errors import DataError, ValueRefused
+from serving.feeding import Feeding, RowFeeding
+from serving.inputs import Reading
 from serving.places import places_in_words
 from serving.readers import Feeds, Sifted
 from serving.table import arrow
@@ -45,10 +47,14 @@ class ExampleReader:
         return {EXAMPLE: made}
 
     def sift(self, table: pa.Table, most: int) -> Sifted:
-        """As ``Reader.sift``."""
+        """As ``TableReader.sift``."""
         made, bad = read(table.column(EXAMPLE), self.layout, most)
         good = np.delete(np.arange(table.num_rows), [row for row, _ in bad])
         return Sifted({EXAMPLE: made} if len(bad) <= most else {}, good, [(row, EXAMPLE, why) for row, why in bad])
+
+    def feeding(self, reading: Reading) -> Feeding:
+        """Each row by itself."""
+        return RowFeeding(self.sift, reading)
 
     def nothing(self) -> Feeds:
         """The feeds of no rows."""

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from serving.errors import ValueRefused
+from serving.feeding import Feeding, RowFeeding
 from serving.frame import FrameAdapter
+from serving.inputs import Reading
 from serving.readers import Feeds, Sifted
 from serving.reasons import reasons_of_anomalies
 
@@ -38,7 +40,11 @@ class TableReader:
         return self.adapter.columns
 
     def sift(self, table: pa.Table, most: int) -> Sifted:
-        """As ``Reader.sift``; finds each bad value among the distinct ones of its column."""
+        """Separate the rows that can be scored from those that cannot; stops once more than ``most`` are bad.
+
+        Finds each bad value among the distinct ones of its column. Raises DataError if the table as a whole does not
+        fit.
+        """
         good, left = np.arange(table.num_rows), table
         bad: list[tuple[int, str, str]] = []
         while True:
@@ -57,6 +63,10 @@ class TableReader:
             good, left = good[kept], left.filter(pa.array(kept))
             if len(bad) > most:
                 return Sifted({}, good, bad)
+
+    def feeding(self, reading: Reading) -> Feeding:
+        """Each row by itself."""
+        return RowFeeding(self.sift, reading)
 
     def nothing(self) -> Feeds:
         """The feeds of no rows."""

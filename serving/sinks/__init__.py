@@ -33,12 +33,35 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """The last rows of a key of a stream, as bytes, with the key's last time (``serving.memory``).
+
+    ``seen`` orders the keys of a source by when they were last seen.
+    """
+
+    key: str
+    seen: int
+    time: float
+    rows: bytes
+
+
+@dataclass(frozen=True)
+class Tails:
+    """A change of the tails of a source: those ``written``, and keys ``dropped``; ``cleared``: all others go."""
+
+    written: Sequence[Tail] = ()
+    dropped: Sequence[str] = ()
+    cleared: bool = False
+
+
+@dataclass(frozen=True)
 class Commit:
     """A micro-batch: its scores and dead letters, and the move of the cursor.
 
     ``consumer`` names the cursor, which must still be ``before`` when it is set to ``after``. ``stamp`` is (model
     version, time). ``replayed`` names the dead letters that this commit removes. ``alarms`` are JSON objects for the
-    alarm hook, as text.
+    alarm hook, as text. ``waiting`` counts records that complete no window yet, and ``tails`` holds the last rows that
+    changed.
     """
 
     consumer: str
@@ -50,6 +73,8 @@ class Commit:
     gaps: Sequence[Gap] = ()
     replayed: Sequence[tuple[str, int]] = ()
     alarms: Sequence[str] = ()
+    waiting: int = 0
+    tails: Tails = Tails()
 
 
 class Sink(Protocol):
@@ -71,6 +96,9 @@ class Sink(Protocol):
 
     def dead_letters(self) -> list[tuple[str, int, bytes]]:
         """All dead letters: source, position, bytes."""
+
+    def tails(self, consumer: str) -> list[Tail]:
+        """The committed tails of a source."""
 
     def close(self) -> None:
         """Close files and databases."""

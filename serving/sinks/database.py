@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.files import disk_errors
-from serving.sinks import Commit
+from serving.sinks import Commit, Tail
 from serving.sinks.state import StateDatabase
 from serving.sources import Cursor
 
@@ -58,6 +58,10 @@ class DatabaseSink:
     def dead_letters(self) -> list[tuple[str, int, bytes]]:
         """All dead letters."""
         return self.database.dead_letters()
+
+    def tails(self, consumer: str) -> list[Tail]:
+        """The committed tails of a source."""
+        return self.database.tails(consumer)
 
     def close(self) -> None:
         """Close the database."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from serving.crash import crash_point
 from serving.errors import TemporaryError, UsageError
 from serving.files import disk_errors
-from serving.sinks import Commit
+from serving.sinks import Commit, Tail
 from serving.sinks.rewrite import LENGTH, committed, settle
 from serving.sinks.state import StateDatabase, make_file
 from serving.sources import Cursor
@@ -81,6 +81,10 @@ class LinesSink:
     def dead_letters(self) -> list[tuple[str, int, bytes]]:
         """All dead letters."""
         return self.database.dead_letters()
+
+    def tails(self, consumer: str) -> list[Tail]:
+        """The committed tails of a source."""
+        return self.database.tails(consumer)
 
     def close(self) -> None:
         """Close file and database."""

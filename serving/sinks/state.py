@@ -14,7 +14,7 @@ from typing import Any
 from serving.crash import crash_point
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors
-from serving.sinks import Commit, counts
+from serving.sinks import Commit, Tail, counts
 from serving.sources import Cursor
 
 # Alarms that are not delivered yet. ``dead_at``: given up until the next start because of ``reason``.
@@ -29,6 +29,8 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS sources(consumer TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS gaps(source TEXT NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL, "
     "found_at TEXT)",
+    "CREATE TABLE IF NOT EXISTS tails(consumer TEXT NOT NULL, key TEXT NOT NULL, seen INTEGER NOT NULL, "
+    "time REAL NOT NULL, rows BLOB NOT NULL, PRIMARY KEY(consumer, key)) WITHOUT ROWID",
     *counts.TABLES,
     OUTBOX,
 )
@@ -123,6 +125,15 @@ class StateDatabase:
             "INSERT INTO gaps VALUES (?, ?, ?, ?)",
             [(g.source, g.position, g.reason, commit.stamp[1]) for g in commit.gaps],
         )
+        if commit.tails.cleared:
+            run("DELETE FROM tails WHERE consumer = ?", [(commit.consumer,)])
+        run(
+            "DELETE FROM tails WHERE consumer = ? AND key = ?", [(commit.consumer, key) for key in commit.tails.dropped]
+        )
+        run(
+            "INSERT OR REPLACE INTO tails VALUES (?, ?, ?, ?, ?)",
+            [(commit.consumer, t.key, t.seen, t.time, t.rows) for t in commit.tails.written],
+        )
         run("INSERT INTO alarms(body) VALUES (?)", [(body,) for body in commit.alarms])
 
     def move(self, consumer: str, cursor: Cursor) -> None:
@@ -135,6 +146,11 @@ class StateDatabase:
             "SELECT source, position, body FROM dead_letters ORDER BY rowid"
         ).fetchall()
         return [(source, position, bytes(body)) for source, position, body in rows]
+
+    def tails(self, consumer: str) -> list[Tail]:
+        """The tails of a source."""
+        query = "SELECT key, seen, time, rows FROM tails WHERE consumer = ?"
+        return [Tail(*row) for row in self.connection.execute(query, (consumer,))]
 
     def close(self) -> None:
         """Close the database."""

@@ -46,8 +46,9 @@ def test_the_tutorial(tmp_path):
 @pytest.mark.rounding
 @pytest.mark.trained
 def test_the_tutorial_of_images_and_series(tmp_path):
-    assert run_page("tutorial-images-series.md", tmp_path) == 5
+    assert run_page("tutorial-images-series.md", tmp_path) == 7
     images_are_scored(tmp_path)
+    readings_are_scored(tmp_path)
     series_are_streamed(tmp_path)
     generated_images_hold(tmp_path)
 
@@ -97,6 +98,14 @@ def images_are_scored(folder):
     assert scores["name"].tolist() == [f"{number:03}.png" for number in range(len(scores))]
     good, bad = scores["is_anomaly"][:28], scores["is_anomaly"][28:]
     assert len(scores) == 48 and good.mean() < 0.4 and bad.mean() > 0.7
+
+
+def readings_are_scored(folder):
+    scores = pd.read_parquet(folder / "flows")
+    assert len(scores) == 12 * (720 - 23)
+    clogged = (scores["pump"] == "p7") & (scores["ts"] >= "2026-03-02 10:48")
+    shares = scores.groupby(clogged)["is_anomaly"].mean()
+    assert shares[True] > 0.9 and shares[False] < 0.1, shares
 
 
 def series_are_streamed(folder):

@@ -3,6 +3,7 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -58,6 +59,25 @@ def detectors(tmp_path_factory):
         seal(detector, folder / f"{name}.onnx")
         made[name] = detector, folder / f"{name}.onnx"
     return made
+
+
+@pytest.fixture(scope="session")
+def windowed(tmp_path_factory):
+    """A briefly trained detector of windows of 8 rows and two channels, keyed by ``machine``: (estimator, file)."""
+    import torch
+    from serving_data import WINDOWS, readings
+
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+
+    torch.set_num_threads(1)
+    frame = readings(1, 400)
+    values = frame[["heat", "load"]].to_numpy()
+    examples = np.stack([values[i : i + 8].T for i in range(len(values) - 7)])
+    detector = as_detector("reconstruction_vae", steps=60, latent_dim=2, hidden=(8,), alpha=0.05).fit(examples)
+    path = tmp_path_factory.mktemp("windowed") / "windows.onnx"
+    seal(detector, path, windows=WINDOWS)
+    return detector, path
 
 
 @pytest.fixture(scope="session")

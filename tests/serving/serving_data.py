@@ -45,6 +45,26 @@ def waves(rows, seed=0):
     return np.concatenate([300 + 20 * np.sin(time + phase), -1 + 0.1 * np.cos(time + phase)], 1)
 
 
+WINDOWS = {
+    "time": "at", "key": "machine", "channels": ["heat", "load"], "length": 8, "step": 60.0, "largest_gap": 5.0,
+    "clock": "date", "timezone": "UTC",
+}  # fmt: skip
+
+
+def readings(keys, rows, seed=0):
+    """Readings of machines, a row a minute of each in turn."""
+    rng = np.random.default_rng(seed)
+    minute = np.repeat(np.arange(rows), keys)
+    return pd.DataFrame(
+        {
+            "at": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(minute, unit="min"),
+            "machine": np.tile([f"m{i}" for i in range(keys)], rows),
+            "heat": 300 + 20 * np.sin(minute / 3) + rng.normal(0, 2, rows * keys),
+            "load": np.cos(minute / 3) + rng.normal(0, 0.1, rows * keys),
+        }
+    )
+
+
 def resealed(model):
     """The bytes of a changed model whose hashes are made again, as whoever changes a file on purpose would."""
     entries = {entry.key: entry.value for entry in model.metadata_props}

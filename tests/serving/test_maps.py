@@ -41,6 +41,8 @@ def test_words_of_series_name_channels_and_exact_steps():
     first, second = said.split("; ")
     assert first == "channel 0, steps 47 to 49 (of 50): 4 times the limit"
     assert second.startswith("channel 2, steps 10 to 12")
+    named = places_in_words(maps, np.array([True, True]), WAVES, ["heat", "load", "flow"]).to_pylist()[0]
+    assert named.startswith("heat, steps 47") and "; flow, steps 10" in named
     assert nothing == "no stretch of a channel exceeds the limit alone"
 
 

@@ -14,6 +14,7 @@ from serving.opening.golden import Feeds, numbers, run_again
 from serving.opening.kinds.example import Bounds, OfExamples
 from serving.opening.kinds.scores import SCORES, Scored, Scores
 from serving.opening.ports import Ports
+from serving.windows import Windows
 
 MAPS = 4  # the format version since which these detectors have maps
 _NEAR, _ROUNDING = 1e-3, 4e-5
@@ -37,6 +38,7 @@ class ArrayDetector(OfExamples, Scored):
 
     contributions: None = None
     map: _Map | None = None
+    windows: Windows | None = None
     golden: _Golden
 
     @model_validator(mode="after")
@@ -45,6 +47,15 @@ class ArrayDetector(OfExamples, Scored):
             raise ValueError("a detector of arrays has no groups")
         if len({self.format_version >= MAPS, self.map is not None, self.golden.highest_place is not None}) > 1:
             raise ValueError(f"a detector of arrays has a map since version {MAPS} of the format")
+        return self
+
+    @model_validator(mode="after")
+    def _of_windows(self) -> ArrayDetector:
+        found = self.windows
+        if found is not None and (self.modality != "series" or self.shape != [len(found.channels), found.length]):
+            raise ValueError(f"windows of {len(found.channels)} x {found.length} are not what the model reads")
+        if found is not None and self.example.dtype != "float64":
+            raise ValueError("windows are read as float64, and the model reads bytes")
         return self
 
     @property

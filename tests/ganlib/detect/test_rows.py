@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ganlib.data.content import row_hash
-from ganlib.detect.rows import hold_out, normal_rows
+from ganlib.detect.rows import hold_out, normal_rows, runs_of
 from ganlib.errors import ConfigError, DataError
 
 
@@ -68,3 +68,25 @@ def test_unhashable_cells_are_split_by_their_text():
 @pytest.mark.parametrize("y", [[0, 1, None], ["normal", "worm", ""], [False, True, np.nan], ["0", "1", None]])
 def test_normal_rows(y):
     assert list(normal_rows(y, 3)) == [True, False, True]
+
+
+@pytest.mark.parametrize("names", [np.arange(10), np.array([f"m{i}" for i in range(10)])])
+def test_runs_stay_in_one_part(names):
+    content, runs = row_hash(table(200)), np.repeat(names, 20)
+    held = hold_out(content, 0.1, 0.2, 0, runs)
+    parts = [set(runs[rows]) for rows in (held.train, held.validation, held.calibration)]
+    assert [len(part) for part in parts] == [7, 1, 2] and set.union(*parts) == set(names)
+    assert len(held.train) + len(held.validation) + len(held.calibration) == 200
+    other = hold_out(content, 0.1, 0.2, 1, runs)
+    assert set(runs[other.calibration]) != parts[2]
+    assert set(runs[hold_out(content, 0.0, 0.2, 0, runs).calibration]) == parts[2]
+
+
+def test_too_few_runs_and_wrong_labels_of_runs_are_rejected():
+    content = row_hash(table(20))
+    with pytest.raises(DataError, match="2 runs are too few"):
+        hold_out(content, 0.1, 0.2, 0, np.repeat([0, 1], 10))
+    with pytest.raises(DataError, match="19 labels for 20 rows"):
+        runs_of(range(19), 20)
+    with pytest.raises(DataError, match="is missing"):
+        runs_of([None] * 20, 20)

@@ -1,0 +1,347 @@
+"""Windows of a table of readings: what detectors of series are trained on (``serving.windows``)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from pipelines.errors import UsageError
+from pipelines.readers import Learned
+from pipelines.readers.arrays import ExampleData
+from pipelines.rows import Labels, read_labels
+from serving.windows import REPEATED
+from serving.wording import counted, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.sections import DataSettings
+    from serving.windows import Readings, Runs, Windows
+
+MOST_BAD = 0.1  # share of unreadable rows, as in scoring
+LEAST_RUNS = 10  # keys, or blocks of time, that are split whole
+MOST_BLOCKS = 40
+_SCHEMA = "; fix the data, or the column's schema"  # windows have no schema to edit
+LEAST_BLOCK = 3  # lengths of a window: one is left out, and windows begin in the second
+
+
+class Framing(NamedTuple):
+    """The settings that say which windows a table holds."""
+
+    time: str
+    key: str | None
+    length: int
+    stride: int
+    largest_gap: float
+    timezone: str
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> Framing | None:
+        """The windows of a job's settings; None if its data are not windows."""
+        if settings.time is None or settings.window is None:
+            return None
+        label = () if settings.label is None else (settings.label,)
+        return cls(
+            settings.time, settings.key, settings.window, settings.stride or max(1, settings.window // 4),
+            settings.largest_gap, settings.timezone, (*label, *settings.drop, *settings.ids),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A table's windows: their rows ``(n, length)`` as positions in ``frame``, arrays ``x``, and runs ``(n,)``.
+
+    ``runs`` are the keys, or blocks of time within keys if there are few of them (``by_key`` is False).
+    """
+
+    windows: Windows
+    frame: pd.DataFrame
+    readings: Readings
+    members: np.ndarray
+    x: np.ndarray
+    runs: np.ndarray
+    by_key: bool
+    keys: int
+    gaps: int
+
+
+def check_output(output: Path, source: str) -> NoReturn:
+    """Raise UsageError: windows are not augmented."""
+    only_detectors()
+
+
+def only_detectors() -> NoReturn:
+    """Raise UsageError for a job that is not the training of a detector."""
+    raise UsageError("data.time makes windows of a table, which only detectors are trained on; leave --time out")
+
+
+def opened(path: str, framing: Framing) -> tuple[Framed, str]:
+    """The windows of a table, and the table's fingerprint.
+
+    Raises DataError if columns are missing, too many rows cannot be read, or windows are too few to be split.
+    """
+    from ganlib.data.read import read_table
+    from ganlib.export import fingerprint
+
+    frame = read_table(path)
+    return _framed(path, frame, framing), fingerprint(frame)
+
+
+def _framed(path: str, frame: pd.DataFrame, framing: Framing) -> Framed:
+    from ganlib.errors import DataError
+    from serving.readers.windows import WindowReader
+    from serving.table.arrow import as_table, column
+    from serving.table.examples import Layout
+    from serving.windows import runs_of, usual_step
+
+    names = _channels(path, frame, framing)
+    clock = _clock(column(framing.time, frame[framing.time]))
+    windows = _windows(framing, names, clock, 1.0)
+    layout = Layout("series", (len(names), framing.length), "float64")
+    found = WindowReader(windows, layout).read(as_table(frame, windows.names))
+    codes = np.unique(found.keys.astype(str), return_inverse=True)[1]
+    step = usual_step(codes, found.times)
+    if step is None:
+        _check_bad(path, found, len(frame))
+        raise DataError(f"{path}: no {_key_of(framing)} has two rows at different times in {framing.time!r}")
+    windows = _windows(framing, names, clock, step / 1e6 if clock == "date" else step)
+    runs, repeated = runs_of(codes, found.times, windows.longest)
+    found = _without(found, repeated, framing.time)
+    _check_bad(path, found, len(frame))
+    ends = _strided(runs, framing.length, framing.stride)
+    if not len(ends):
+        longest = int((np.arange(len(runs.start)) - runs.start).max()) + 1
+        raise DataError(
+            f"{path} holds no {framing.length} rows of one {_key_of(framing)} without a gap: the longest stretch has "
+            f"{longest:,}; give a smaller --window, or --largest-gap above {framing.largest_gap:g} steps"
+        )
+    ends, labels, by_key = _split_whole(path, runs, codes, ends, framing)
+    members = runs.members(ends, framing.length)
+    x = np.ascontiguousarray(found.values[members].transpose(0, 2, 1))
+    starts = np.flatnonzero(np.arange(len(runs.start)) == runs.start)
+    return Framed(
+        windows, frame, found, found.rows[members], x, labels, by_key, len(np.unique(codes)),
+        int((~runs.first[starts]).sum()),
+    )  # fmt: skip
+
+
+def _key_of(framing: Framing) -> str:
+    return "table" if framing.key is None else f"value of {framing.key!r}"
+
+
+def _channels(path: str, frame: pd.DataFrame, framing: Framing) -> list[str]:
+    from ganlib.data.read import need_column
+    from ganlib.errors import DataError
+
+    for name, what in ((framing.time, "time"), (framing.key, "key"), *((n, "left-out") for n in framing.left_out)):
+        if name is not None:
+            need_column(frame, name, what)
+    given = [framing.time, *([framing.key] if framing.key is not None else []), *framing.left_out]
+    if twice := [name for name in (framing.time, framing.key) if given.count(str(name)) > 1]:
+        raise UsageError(f"column {twice[0]!r} has two roles among time, key, label, --drop and --id; give it one")
+    names = [str(name) for name in frame.columns if name not in given]
+    if not names:
+        raise DataError(f"{path} holds no channel beside {listed(list(dict.fromkeys(given)))}; add columns of numbers")
+    return names
+
+
+def _windows(framing: Framing, names: list[str], clock: str, step: float) -> Windows:
+    from pydantic import ValidationError
+
+    from serving.windows import Windows
+
+    given = {
+        "time": framing.time, "key": framing.key, "channels": names, "length": framing.length, "step": step,
+        "largest_gap": framing.largest_gap, "clock": clock, "timezone": framing.timezone,
+    }  # fmt: skip
+    try:
+        return Windows.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(f"data.{'.'.join(map(str, first['loc']))}: {first['msg']}; correct the setting") from error
+
+
+def _clock(times: Any) -> str:
+    """Whether times are numbers, or dates and times; text and durations are numbers if all of it is."""
+    import pyarrow as pa
+
+    from serving.errors import ValueRefused
+    from serving.table.values import is_text, numbers
+    from serving.table.words import MISSING_WORDS, Missing
+
+    if pa.types.is_temporal(times.type) and not pa.types.is_duration(times.type):
+        return "date"
+    if not is_text(times.type):
+        return "number"
+    try:
+        return "date" if np.isnan(numbers("", times, Missing(MISSING_WORDS))).all() else "number"
+    except ValueRefused:
+        return "date"
+
+
+def _without(found: Readings, repeated: np.ndarray, time: str) -> Readings:
+    """The readings, with repeated times among the bad rows; their positions do not change."""
+    bad = [(int(row), time, REPEATED) for row in found.rows[repeated]]
+    return replace(found, bad=sorted([*found.bad, *bad]))
+
+
+def _check_bad(path: str, found: Readings, rows: int) -> None:
+    """Raise DataError if more than a tenth of the rows cannot be used."""
+    from ganlib.errors import DataError
+
+    if len(found.bad) <= MOST_BAD * rows:
+        return
+    row, name, why = found.bad[0]
+    worst, reason = Counter((column, why) for _, column, why in found.bad).most_common(1)[0][0]
+    if reason == REPEATED:
+        fix = (
+            "name the column that separates machines by --key" if found.keys[0] == "" else "keep one row for each time"
+        )
+    else:
+        fix = f"fill the values in, name what separates machines by --key, or leave the column out: --drop {worst!r}"
+    raise DataError(
+        f"{path}: {len(found.bad):,} of {counted(rows, 'row')} cannot be used, first column {name!r}, row {row}: "
+        f"{why.removesuffix(_SCHEMA)}; {fix}"
+    )
+
+
+def _strided(runs: Runs, length: int, stride: int) -> np.ndarray:
+    """Places of the rows that end windows, every ``stride`` rows from the first of each run."""
+    within = np.arange(len(runs.start)) - runs.start
+    return np.flatnonzero((within >= length - 1) & ((within - length + 1) % stride == 0))
+
+
+def _split_whole(
+    path: str, runs: Runs, codes: np.ndarray, ends: np.ndarray, framing: Framing
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The windows to use, what of them is split whole, and whether that is keys.
+
+    With few keys these are blocks of time: windows within one block, which begin at least one window length after it
+    begins, so that no two blocks share rows or touch.
+    """
+    from ganlib.errors import DataError
+
+    ordered = codes[runs.order]
+    keys = ordered[ends]
+    if len(np.unique(keys)) >= LEAST_RUNS:
+        return ends, keys, True
+    size = max(LEAST_BLOCK * framing.length, math.ceil(len(ordered) / MOST_BLOCKS))
+    first = np.searchsorted(ordered, ordered)  # where the rows of each one's key begin
+    within, most = np.arange(len(ordered)) - first, np.bincount(ordered)[ordered] // size
+    block = np.minimum(within // size, np.maximum(most - 1, 0))
+    begins, into = ends - framing.length + 1, within - block * size
+    apart = (block[begins] == block[ends]) & ((block[begins] == 0) | (into[begins] >= framing.length))
+    chosen = ends[apart]
+    names = ordered[chosen] * (int(block.max()) + 1) + block[chosen]
+    if (held := len(np.unique(names))) < LEAST_RUNS:
+        raise DataError(
+            f"{path} can be split into {held} blocks of {size:,} rows, and {LEAST_RUNS} are needed (or as many keys), "
+            "to train, calibrate and judge on different ones: about "
+            f"{LEAST_RUNS * LEAST_BLOCK * framing.length:,} rows without long gaps for --window {framing.length}; "
+            "add rows, or give a smaller --window"
+        )
+    return chosen, names, False
+
+
+class WindowData(ExampleData):
+    """Windows; implements ``JobData``."""
+
+    noun = "window"
+    unused = {"schema_file": "--schema", "group": "data.group", "modality": "--modality"}
+
+    def __init__(self, settings: DataSettings, content: Framed, fingerprint: str) -> None:
+        import pandas as pd
+
+        from ganlib.data.readers import reader_for
+
+        self.framed = content
+        last = content.members[:, -1]
+        columns = content.frame.iloc[last].reset_index(drop=True)
+        if settings.split != "hash":
+            raise UsageError(f"windows are split by keys or blocks of time: leave data.split={settings.split} out")
+        reader = reader_for(content.x[:1], "series")
+        super().__init__(settings, (reader, content.x, pd.DataFrame(columns)), fingerprint)
+        self.runs, self.windows = content.runs, content.windows
+
+    def _not_for(self) -> str:
+        return "has no meaning for windows (data.time)"
+
+    def labels(self) -> Labels:
+        """A window is anomalous if any of its rows is, and unlabelled if a row without a label leaves that open."""
+        settings, members = self.settings, self.framed.members
+        rows = read_labels(self.framed.frame, settings.label, settings.normal)
+        anomalous = rows.anomalous[members].any(1)
+        unlabelled = rows.unlabelled[members].any(1) & ~anomalous
+        rule = rows.rule
+        if settings.label is not None:
+            rule += f"; a window is anomalous if one of its rows is: {int(anomalous.sum()):,} of {len(anomalous):,}"
+        return Labels(anomalous, unlabelled, rule, rows.doubt)
+
+    def content(self, with_label: bool = False) -> pd.DataFrame:
+        """The runs."""
+        import pandas as pd
+
+        if with_label:
+            only_detectors()
+        return pd.DataFrame({"run": self.runs})
+
+    def learn(self, fit: Sequence[int], anomalous: np.ndarray | None, folder: Path) -> Learned:
+        """Warn of rows that cannot be read; raises DataError for constant channels."""
+        from ganlib.errors import DataError
+
+        if anomalous is None:
+            only_detectors()
+        x = self.part(fit)
+        same = x.max((0, 2)) == x.min((0, 2)) if len(x) else np.zeros(0, dtype=bool)
+        if same.any():
+            names = [name for name, constant in zip(self.framed.windows.channels, same, strict=True) if constant]
+            raise DataError(
+                f"{counted(len(names), 'channel is', 'channels are')} constant in the training windows: "
+                f"{listed(names)}; leave {'it' if len(names) == 1 else 'them'} out by --drop"
+            )
+        bad = self.framed.readings.bad
+        return Learned(
+            differences=[f"{counted(len(bad), 'row')} cannot be used, first {self._first_bad()}"] if bad else []
+        )
+
+    def _first_bad(self) -> str:
+        row, name, why = self.framed.readings.bad[0]
+        return f"row {row}, column {name!r}: {why.removesuffix(_SCHEMA)}"
+
+    def facts(self) -> dict[str, Any]:
+        """The windows, and what of the table they hold."""
+        framed, windows = self.framed, self.framed.windows
+        unit = " seconds" if windows.clock == "date" else ""
+        bad = len(framed.readings.bad)
+        return {
+            "kind": f"windows of {windows.length} rows, series of {counted(len(windows.channels), 'channel')}",
+            "table rows": len(framed.frame),
+            "unusable rows": f"{bad:,} (first {self._first_bad()})" if bad else 0,
+            "keys": framed.keys,
+            "gaps": framed.gaps,
+            "usual step": f"{windows.step:g}{unit}",
+            "split by": "key" if framed.by_key else f"{len(np.unique(framed.runs))} blocks of time",
+            "windows": len(self),
+        }
+
+    def generation(self, settings: Any, output: Path) -> NoReturn:
+        """Raises UsageError: rows of windows are not generated."""
+        only_detectors()
+
+    def labelled(self, rows: Sequence[int]) -> NoReturn:
+        """Raises UsageError, as ``generation``."""
+        only_detectors()
+
+    def beside(self, other: Any) -> NoReturn:
+        """Raises UsageError, as ``generation``."""
+        only_detectors()
+
+
+DATA = WindowData
