@@ -26,7 +26,7 @@ from ganlib.detect.members import MEMBERS, Member
 from ganlib.detect.weights import LEAST_KNOWN
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions
-from ganlib.explain import MeanPlaces, limited
+from ganlib.explain import mean_of
 from ganlib.recipe import DETECTION, Training
 from ganlib.registry import Entry, entry
 from ganlib.training import History, Trainer, TrainerConfig
@@ -189,11 +189,11 @@ class AutoDetector(BaseDetector):
         return as_scores(scores.numpy())
 
     def _locator(self, members: Mapping[str, _Fitted], normal: torch.Tensor) -> torch.nn.Module | None:
-        """The mean of what the members find in places, each in units of its limit; None if none does."""
+        """The mean of what the members find in places; None if none does."""
         found = [member.locator for member in members.values() if member.locator is not None]
         if len(found) < 2 or not len(normal):
             return found[0] if found else None
-        return MeanPlaces([limited(locator, normal, float(self.alpha)) for locator in found])
+        return mean_of(found, normal)
 
     def _weigh(self, fusion: Fusion, anomalies: Any, reference: torch.Tensor) -> None:
         """Fit the weights to known anomalies; warns if they cannot be read, since training does not need them."""

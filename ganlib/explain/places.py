@@ -79,17 +79,31 @@ class MeanPlaces(nn.Module):
         return torch.stack([first, *sized]).sum(0) / len(self.locators)
 
 
-@torch.no_grad()
 def limited(locator: nn.Module, held_out: Tensor, alpha: float) -> Places:
     """A locator in units of the highest place that a share ``alpha`` of normal examples exceeds.
 
     It is found on some of the ``held_out`` examples, and is their highest place if they are too few for ``alpha``.
     """
-    cost = held_out[0].numel() * (len(locator.masks) if isinstance(locator, Occlusion) else 1)
-    chosen = held_out[: int(np.clip(_VALUES // cost, _LEAST, _MOST))]
-    peaks = torch.cat([part.flatten(1).amax(1) for part in in_parts(locator, chosen)])
+    peaks = _normal(locator, held_out).flatten(1).amax(1)
     exceeding = max(1, int(alpha * (len(peaks) + 1)))
     return Places(locator, float(peaks.sort(descending=True).values[exceeding - 1]))
+
+
+def mean_of(locators: Sequence[nn.Module], held_out: Tensor) -> MeanPlaces:
+    """The mean of several locators, each in units of the score that a tenth of the places of normal examples exceed.
+
+    In units of their highest places, one that is low nearly everywhere would not count.
+    """
+    units = [np.quantile(_normal(locator, held_out).numpy(), 0.9) for locator in locators]
+    return MeanPlaces([Places(locator, float(unit)) for locator, unit in zip(locators, units, strict=True)])
+
+
+@torch.no_grad()
+def _normal(locator: nn.Module, held_out: Tensor) -> Tensor:
+    """The places of some normal examples, fewer where a place is dear."""
+    cost = held_out[0].numel() * (len(locator.masks) if isinstance(locator, Occlusion) else 1)
+    chosen = held_out[: int(np.clip(_VALUES // cost, _LEAST, _MOST))]
+    return torch.cat(list(in_parts(locator, chosen)))
 
 
 def in_parts(locator: nn.Module, x: Tensor) -> Iterator[Tensor]:
