@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from serving.errors import DataError
+from serving.inputs import Input, check_separator
+
 if TYPE_CHECKING:
     from serving.artifact import Artifact
 
@@ -83,3 +86,16 @@ def reader_of(artifact: Artifact) -> Reader:
     from serving.readers.table import TableReader
 
     return TableReader(artifact.schema) if artifact.modality == "table" else ExampleReader(artifact.layout)
+
+
+def check_inputs(inputs: Sequence[Input], reader: Reader) -> None:
+    """Raise DataError for a wrong header before any row is read; a file without a header holds no rows."""
+    for source in inputs:
+        names = source.names()
+        if not names:
+            continue
+        check_separator(source, reader.names)
+        try:
+            reader.check_columns(names)
+        except DataError as error:
+            raise DataError(f"{source.path}: {error}") from error
