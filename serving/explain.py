@@ -199,8 +199,9 @@ def _parts(scorer: Scorer, feeds: dict[str, np.ndarray], data: Any, result: Scor
         name, words = column["name"], missing_words(column, schema.get("missing_words"))
         value = shown(raw[name][0], words)
         lacking = float(shares.get(name, {}).get("missing", 0.0))
+        said = remark(column, feeds[column["input"]][0], schema["timezone"])
         parts.append(Part(
-            name, None if value is None else cut(value), usual(column, schema["timezone"], lacking),
-            remark(column, feeds[column["input"]][0]), amount, max(0.0, amount) / total if total > 0 else 0.0,
+            name, None if value is None else cut(value), usual(column, schema["timezone"], lacking), said, amount,
+            max(0.0, amount) / total if total > 0 else 0.0,
         ))  # fmt: skip
     return tuple(sorted(parts, key=lambda part: -part.contribution))

@@ -28,7 +28,7 @@ def usual(column: Column, timezone: str, missing: float = 0.0) -> str:
     return "; ".join(part for part in (said, lacking) if part)
 
 
-def remark(column: Column, fed: Any) -> str:
+def remark(column: Column, fed: Any, timezone: str) -> str:
     """What training rows never had, of one value as the graph takes it: missing, unseen, or out of their range."""
     kind, known = column["kind"], column.get("categories") or ()
     if kind == "text":
@@ -40,9 +40,12 @@ def remark(column: Column, fed: Any) -> str:
         return "" if fed in known else ("rare or " if column["rare"] else "") + "unseen in training"
     if kind in ("number", "integer") and fed in (float("inf"), float("-inf")):
         return "not finite: read as missing"
+    if kind == "boolean" or (kind == "date" and column.get("clock") == "recurring"):
+        return ""
+    write = _number if kind != "date" else lambda column, value: _date(column, int(value), timezone)
     for bound, beyond, word in (("minimum", -1, "below the minimum"), ("maximum", 1, "above the maximum")):
-        if kind in ("number", "integer") and column[bound] is not None and (fed - column[bound]) * beyond > 0:
-            return f"{word}, {_number(column, column[bound])}"
+        if column[bound] is not None and (fed - column[bound]) * beyond > 0:
+            return f"{word}, {write(column, column[bound])}"
     return ""
 
 

@@ -247,11 +247,13 @@ def test_what_is_usual(schema, said):
         (column("category", categories=["x"], rare=True), "y", "rare or unseen in training"),
         (column("category", categories=["x"]), "", "never missing in training"),
         (column("date"), np.iinfo(np.int64).min, "never missing in training"),
+        (column("date", minimum=86_400_000_000, maximum=1.73e14), 0, "below the minimum, 1970-01-02"),
+        (column("date", minimum=86_400_000_000, maximum=1.73e14, clock="recurring"), 0, ""),
         (column("text"), np.zeros(3), ""),
     ],
 )
 def test_what_is_unusual_about_a_value(schema, fed, said):
-    assert remark(schema, fed) == said
+    assert remark(schema, fed, "UTC") == said
 
 
 # ---------------------------------------------------------------- the command
