@@ -150,21 +150,23 @@ def test_a_group_is_compared_with_its_own_rows(tmp_path):
     assert other.group is None and other.normal_rows == groups["n"] > first.normal_rows
 
 
-def test_wide_tables_show_the_largest_parts_and_sum_the_others(tmp_path, capsys):
+@pytest.mark.parametrize("width", [140, 400])
+def test_wide_tables_show_the_largest_parts_and_sum_the_others(tmp_path, capsys, width):
     from ganlib.detect import VAEDetector
     from ganlib.export import seal
 
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(500, 3)) @ rng.normal(size=(3, 140)) + rng.normal(size=(500, 140)) * 0.3)
-    frame.columns = [f"c{i}" for i in range(140)]
+    frame = pd.DataFrame(rng.normal(size=(500, 3)) @ rng.normal(size=(3, width)) + rng.normal(size=(500, width)) * 0.3)
+    frame.columns = [f"c{i}" for i in range(width)]
     seal(VAEDetector(steps=20, alpha=0.05).fit(frame), tmp_path / "d.onnx")
-    frame.loc[0, "c77"] = 500.0
+    frame.loc[0, "c77"], frame.loc[1, "c78"] = 500.0, None
     frame.to_parquet(tmp_path / "rows.parquet")
-    (found,) = explain(tmp_path / "d.onnx", tmp_path / "rows.parquet", rows=["0"])
-    assert found.parts[0].column == "c77" and found.parts[0].share > 0.5 and len(found.parts) == 140
+    found, lacks = explain(tmp_path / "d.onnx", tmp_path / "rows.parquet", rows=["0", "1"])
+    assert lacks.parts[0].column == "c78" and lacks.parts[0].value is None
+    assert found.parts[0].column == "c77" and found.parts[0].share > 0.5 and len(found.parts) == width
     report([found])
     out = capsys.readouterr().out
-    assert "c77" in out and f"{140 - len(found.shown())} other columns" in out
+    assert "c77" in out and f"{width - len(found.shown())} other columns" in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
