@@ -32,6 +32,7 @@ TRAIN, HELD_OUT, TRIED, EACH, EXPLAINED, DELETED = 6000, 2000, 250, 20, 1500, 15
 DELETIONS = (1, 2, 3, 5)
 _EXACT, _EXACT_ROWS = 64, 150
 _RARE = 0.02
+_PLACES = ("first", "three")
 
 # Label column, the class of normal rows, columns to leave out. Attribution was chosen on the first four tables.
 CHOSEN_ON = ("adult_census", "ai4i_predictive_maintenance", "compas_two_year", "hypothyroid")
@@ -281,6 +282,27 @@ def deletion(detector: Any, train: pd.DataFrame, held_out: pd.DataFrame, found: 
             print(f"  score left, {what} (n={len(rows)}), {order:16} {shares}", flush=True)
 
 
+def total(name: str, records: list[dict[str, Any]]) -> None:
+    """Print the shares over all tables, weighted by rows, for each kind of fault, and their mean over the kinds."""
+    means = []
+    for kind in dict.fromkeys(record["kind"] for record in records):
+        mine = [r for r in records if r["kind"] == kind]
+        rows, orders = [r["n"] for r in mine], list(mine[0]["first"])
+        if not sum(rows):
+            continue
+        both = [[np.average([r[w][k] for r in mine if r["n"]], weights=[n for n in rows if n]) for w in _PLACES]
+                for k in orders]  # fmt: skip
+        _say(f"all tables {name} {kind:8} n={sum(rows):5}", orders, both)
+        means += [both] if kind not in ("all", "most") else []
+    if means:
+        _say(f"all tables {name}, mean of {len(means)} kinds", orders, np.mean(means, 0).tolist())
+
+
+def _say(what: str, orders: list[str], both: list[list[float]]) -> None:
+    shares = zip(orders, both, strict=True)
+    print(what, "  ".join(f"{order} {first:.3f} {three:.3f}" for order, (first, three) in shares), flush=True)
+
+
 def main() -> None:
     """Train, inject, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -301,14 +323,7 @@ def main() -> None:
             records += report(f"{name} {chosen}", detector, train, found)
             deletion(detector, train, held_out, found)
     for chosen in options.detectors:
-        for kind in dict.fromkeys(record["kind"] for record in records):
-            mine = [r for r in records if r["kind"] == kind and r["name"].endswith(" " + chosen)]
-            said = "  ".join(
-                f"{k} {np.average([r['first'][k] for r in mine], weights=[r['n'] for r in mine]):.3f} "
-                f"{np.average([r['three'][k] for r in mine], weights=[r['n'] for r in mine]):.3f}"
-                for k in (mine[0]["first"] if mine else ())
-            )
-            print(f"all tables {chosen} {kind:8} n={sum(r['n'] for r in mine):5}  {said}")
+        total(chosen, [r for r in records if r["name"].endswith(f" {chosen}")])
 
 
 if __name__ == "__main__":
