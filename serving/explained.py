@@ -11,6 +11,7 @@ from serving.wording import counted, listed, shown
 MOST = 8  # columns shown; the others are summed
 LEAST = 0.005
 ALONE = 0.5  # a column with this share explains a score by itself
+PAIR = 0.8  # two columns explain it together with this share, if the second has more than half of the first's
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,30 @@ class Explanation:
         return f"{said}{' by a fitted tail' if fitted else ''}: none of {among} has a score this high"
 
     def verdict(self) -> str:
-        """Whether one column explains the score."""
+        """Whether one column explains the score, or two that may not fit each other."""
         usual = "" if self.is_anomaly else "The row is not anomalous; its score is divided all the same. "
-        positive = [part for part in self.parts if part.share > 0]
-        if not positive:
-            return f"{usual}No column adds to the score."
-        first = positive[0]
-        if first.share >= ALONE:
-            return f"{usual}{listed([first.column])} has {_percent(first.share)} of the score."
-        return (
-            f"{usual}No single column explains the score: the largest share, of {listed([first.column])}, is "
-            f"{_percent(first.share)}, and half of the score takes {_columns_for(positive, 0.5)} columns."
-        )
+        return usual + _verdict([part for part in self.parts if part.share > 0])
 
     def shown(self) -> tuple[Part, ...]:
-        """The columns to show: the largest, each with half a percent or more."""
-        return tuple(part for part in self.parts[:MOST] if part.share >= LEAST)
+        """The columns to show: the largest, each with half a percent or more or a value unlike all training rows."""
+        return tuple([part for part in self.parts if part.share >= LEAST or part.remark][:MOST])
+
+
+def _verdict(parts: Sequence[Part]) -> str:
+    if not parts:
+        return "No column adds to the score."
+    names, shares = [listed([part.column]) for part in parts[:2]], [part.share for part in parts[:2]]
+    if len(parts) > 1 and sum(shares) >= PAIR and shares[0] < 2 * shares[1]:
+        return (
+            f"{' and '.join(names)} have {' and '.join(map(_percent, shares))} of the score: if they contradict each "
+            "other, either may be the wrong one."
+        )
+    if shares[0] >= ALONE:
+        return f"{names[0]} has {_percent(shares[0])} of the score."
+    return (
+        f"No single column explains the score: the largest share, of {names[0]}, is {_percent(shares[0])}, and half of "
+        f"the score takes {_columns_for(parts, 0.5)} columns."
+    )
 
 
 def _columns_for(parts: Sequence[Part], share: float) -> int:
@@ -139,7 +148,7 @@ def _table(explanation: Explanation) -> None:
     drawn.add_column("usual", overflow="fold", min_width=8)
     rows = [(_percent(part.share), part.column, part.cell(), part.usual or "-") for part in parts]
     if rest := len(explanation.parts) - len(parts):
-        share = max(0.0, sum(part.share for part in explanation.parts[len(parts) :]))
+        share = sum(part.share for part in explanation.parts if part not in parts)
         rows.append((_percent(share), counted(rest, "other column"), "", ""))
     for row in rows:
         drawn.add_row(*(Text(shown(cell)) for cell in row))

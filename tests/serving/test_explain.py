@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -170,6 +171,13 @@ def test_wide_tables_show_the_largest_parts_and_sum_the_others(tmp_path, capsys,
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
+def test_a_value_unlike_all_training_rows_is_shown_whatever_its_share():
+    parts = [Part(f"c{i}", "1", "", "", s, s) for i, s in enumerate([0.6, 0.397, 0.001, 0.001])]
+    parts.append(Part("c4", None, "", "never missing in training", 0.001, 0.001))
+    explanation = replace(made([1.0]), parts=tuple(parts))
+    assert [part.column for part in explanation.shown()] == ["c0", "c1", "c4"]
+
+
 # ---------------------------------------------------------------- words
 def made(shares, anomaly=True, p=0.004, at_least=1, score=3.0):
     parts = tuple(Part(f"c{i}", "1", "", "", score * s, s) for i, s in enumerate(shares))
@@ -180,6 +188,15 @@ def made(shares, anomaly=True, p=0.004, at_least=1, score=3.0):
     ("explanation", "said"),
     [
         (made([0.7, 0.3]), "'c0' has 70 % of the score."),
+        (made([1.0]), "'c0' has 100 % of the score."),
+        (
+            made([0.55, 0.4, 0.05]),
+            "'c0' and 'c1' have 55 % and 40 % of the score: if they contradict each other, either",
+        ),
+        (
+            made([0.45, 0.4, 0.15]),
+            "'c0' and 'c1' have 45 % and 40 % of the score: if they contradict each other, either",
+        ),
         (made([0.3, 0.3, 0.2, 0.2]), "largest share, of 'c0', is 30 %, and half of the score takes 2 columns"),
         (made([0.7, 0.3], anomaly=False), "The row is not anomalous"),
         (made([0.0, 0.0], anomaly=False), "No column adds to the score."),
