@@ -9,7 +9,8 @@ made half of the score or more. The deletion curve replaces columns by their usu
 mean share of the score that is left after 1, 2, 3, 5 columns.
 
 Exact occlusion is written here anew: a column's weight is the drop in score with the best of 64 values that the
-column has in training rows, each scored by itself. Without ``--tables`` a generated table is used.
+column has in training rows, each scored by itself. Without ``--tables`` a generated table is used. Tables are
+``NAME.csv.gz`` of those known here, or ``NAME.npz`` with arrays ``X`` and ``y`` (1: anomaly).
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ def load(folder: Path | None, name: str, seed: int = 0) -> tuple[pd.DataFrame, p
     """Normal rows for training, and held-out ones."""
     if folder is None:
         frame = mixed_table(TRAIN + HELD_OUT, seed)
+    elif (folder / f"{name}.npz").exists():
+        data = np.load(folder / f"{name}.npz")
+        frame = pd.DataFrame(data["X"][data["y"] == 0].astype(float)).rename(columns=lambda i: f"x{i}")
     else:
         label, normal, left_out = _LABELS[name]
         frame = pd.read_csv(folder / f"{name}.csv.gz", low_memory=False)

@@ -4,10 +4,10 @@ The weight of a column is the drop in score when the column takes the best of a 
 mode, quantiles, categories, missing if training rows had missing values). The score is divided by these weights.
 
 Source: Zeiler & Fergus, arXiv 1311.2901, section 4.1 (occlusion of image regions), applied to table columns.
-Deviations: the best of several values is used, because one usual value may not fit the row. Above 384 columns, a scorer
-with ``residual(x) -> (n, d)`` (the non-negative part of each position in the score) is weighted by its residuals; other
-scorers are occluded in blocks of neighbouring columns, by the reference row, and the columns of a block share its drop
-by their distances from the reference.
+Deviations: the best of several values is used, because one usual value may not fit the row. Above 384 columns (128 if
+they are encoded in more than 4,096 positions), a scorer with ``residual(x) -> (n, d)`` (the non-negative part of each
+position in the score) is weighted by its residuals; other scorers are occluded in blocks of neighbouring columns, by
+the reference row, and the columns of a block share its drop by their distances from the reference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ganlib.data.encoder import UNEXPECTED_WEIGHT, TableEncoder
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 
-CANDIDATES = 384  # rows scored to explain one row; wider tables are not occluded column by column
+CANDIDATES = 384  # rows scored to explain one row
+WIDE, BLOCKS = 4096, 128  # beyond so many positions a table is occluded in so few blocks: their cost is limited
 HIGHEST = 1e38  # larger scores are capped, so that the shares stay finite
 LARGEST_WEIGHT = 1e30
 EVEN_PART = 1e-3  # part of the score that is divided evenly, so that a row without any drop avoids 0 / 0
@@ -41,12 +42,17 @@ def by_residual(scorer: nn.Module, encoder: TableEncoder) -> bool:
 
 def in_blocks(encoder: TableEncoder) -> bool:
     """Whether there are too many columns to replace each by itself."""
-    return len(encoder.codes) > CANDIDATES
+    return len(encoder.codes) > most_blocks(encoder)
+
+
+def most_blocks(encoder: TableEncoder) -> int:
+    """How many columns, or blocks of columns, are replaced at most."""
+    return CANDIDATES if encoder.width <= WIDE else BLOCKS
 
 
 def block_of_column(encoder: TableEncoder) -> np.ndarray:
     """Index of the block that each feature column is occluded with: int64 ``(features,)``."""
-    size = -(-len(encoder.codes) // CANDIDATES)
+    size = -(-len(encoder.codes) // most_blocks(encoder))
     return np.arange(len(encoder.codes)) // size
 
 

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from ganlib.data.inference import infer_schema
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.explain import contributions, score_base, unexpected_missing
-from ganlib.explain.occlusion import block_masks, block_of_column
+from ganlib.explain.occlusion import block_masks, block_of_column, in_blocks
 from ganlib.export import fingerprint, save_sealed, seal
 from ganlib.export.golden import schema_feeds
 from ganlib.export.parity import open_session
@@ -298,6 +299,14 @@ def test_wide_tables_without_residuals_are_occluded_in_blocks(make, wide, tmp_pa
     first = drops > 50  # where the even part is small
     got_first = (shares[:, ::2] / (shares[:, ::2] + shares[:, 1::2]))[first]
     np.testing.assert_allclose(got_first, (gaps[:, ::2] / (gaps[:, ::2] + gaps[:, 1::2]))[first], atol=0.01)
+
+
+@pytest.mark.parametrize(("columns", "width", "blocks"), [
+    (128, 9000, 128), (129, 4096, 129), (129, 4097, 65), (384, 384, 384), (385, 400, 193), (9000, 9000, 127),
+])  # fmt: skip
+def test_how_many_blocks_are_replaced(columns, width, blocks):
+    encoder = SimpleNamespace(codes=range(columns), width=width)
+    assert block_of_column(encoder)[-1] + 1 == blocks and in_blocks(encoder) == (blocks < columns)
 
 
 def test_a_score_too_fine_for_float32_is_sealed_in_double(make, tmp_path):
