@@ -59,6 +59,25 @@ def score(
 
 
 @app.command()
+def explain(
+    model: Annotated[str, typer.Option(help="Sealed artifact of a table, FILE.onnx.")],
+    input: Annotated[str | None, typer.Option(help=options.LOCATION)] = None,
+    row: options.Row = None,
+    worst: options.Worst = None,
+    record: options.Record = None,
+    alpha: options.Alpha = None,
+    date: options.DataDay = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the explanations as JSON.")] = False,
+) -> None:
+    """Explain rows: where the score lies among normal rows, and how much of it each column has."""
+    from serving.explain import explain as run
+    from serving.explained import report
+
+    found = run(model, input, rows=row or (), worst=worst, record=record, alpha=alpha, date=date)
+    print(json.dumps([e.to_dict() for e in found])) if as_json else report(found)
+
+
+@app.command()
 def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Verify a folder of scores: each source row appears exactly once, and no part changed since its commit."""
     from serving.verify import line

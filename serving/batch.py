@@ -23,13 +23,13 @@ from serving.discovery import check_rate, least_p_value, nothing_selected
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, is_url, read_checked, write_checked
 from serving.gallery import write_gallery
-from serving.inputs import Input, check_separator, place_date
+from serving.inputs import Input, place_date
 from serving.keep import kept_columns, names_to_keep
 from serving.layout import COMMITS, GALLERY, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
 from serving.lease import Lease
 from serving.plan import Plan, Settings, Unit, data_files, make_plan
 from serving.progress import Progress
-from serving.readers import Reader
+from serving.readers import Reader, check_inputs
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, BatchJob, Lineage, ScorerFile
@@ -139,7 +139,7 @@ def score_batch(
     name = model_name or (Path(model).stem if isinstance(model, str | Path) else "artifact")
     lineage = Lineage(name, model_version, artifact.sha256)
     inputs = data_files(location)
-    _check_columns(inputs, scorer)
+    check_inputs(inputs, scorer.reader)
     _warn_of_types(inputs, scorer.reader)
     names = names_to_keep(keep, scorer.reader, inputs)
     settings = Settings(artifact.sha256, scorer.alpha, explain, check_rate(fdr), names, name, model_version)
@@ -198,19 +198,6 @@ def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, f
             raise UsageError(f"--{name} must lie between 0 and 1, not {share:g}")
     if is_url(output):
         raise UsageError(f"--output {output} is a URL; scores are written to a local folder, copy them from there")
-
-
-def _check_columns(inputs: Sequence[Input], scorer: Scorer) -> None:
-    """Raise DataError for a wrong header before anything is written; a file without a header holds no rows."""
-    for source in inputs:
-        names = source.names()
-        if not names:
-            continue
-        check_separator(source, scorer.reader.names)
-        try:
-            scorer.reader.check_columns(names)
-        except DataError as error:
-            raise DataError(f"{source.path}: {error}") from error
 
 
 def _warn_of_types(inputs: Sequence[Input], reader: Reader) -> None:

@@ -60,6 +60,16 @@ MaxMissingShare = Annotated[
     float | None,
     typer.Option(help="The same if more than this share of a column's values is missing or non-finite."),
 ]
+Row = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--row", metavar="N|FILE:N", help="Row to explain, from 0, as source_row of scores; may be given several times."
+    ),
+]
+Worst = Annotated[int | None, typer.Option(help="Explain this many of the most anomalous rows; 5 if no row is given.")]
+Record = Annotated[
+    str | None, typer.Option(metavar="JSON", help="One record instead of --input: an object with the model's columns.")
+]
 DataDay = Annotated[
     str | None, typer.Option("--date", help="YYYY-MM-DD for {date} in the data's location; default: today, UTC.")
 ]

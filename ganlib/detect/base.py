@@ -330,8 +330,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
         They are never negative, and each row sums to ``anomaly_score`` (capped at 1e38). If a model's scores can be
         negative, the row sums to its score above the lowest calibration score, and is 0 below that. A column's share
-        depends on how much the score drops when the column takes the best of a few usual values; above 128 columns, on
-        its residuals. Raises ConfigError for images and series.
+        depends on how much the score drops when the column takes the best of a few usual values; above 384 columns, on
+        its residuals or a block's drop (``ganlib.explain``). Raises ConfigError for images and series.
         """
         return self._contributions(self._by_column(X))
 

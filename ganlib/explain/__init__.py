@@ -4,5 +4,6 @@ from ganlib.explain.occlusion import contributions, score_base, unexpected_missi
 from ganlib.explain.places import MeanPlaces, Occlusion, Places, in_parts, limited, mean_of
 
 __all__ = [
-    "MeanPlaces", "Occlusion", "Places", "contributions", "in_parts", "limited", "mean_of", "score_base", "unexpected_missing",
+    "MeanPlaces", "Occlusion", "Places", "contributions", "in_parts", "limited", "mean_of", "score_base",
+    "unexpected_missing",
 ]  # fmt: skip

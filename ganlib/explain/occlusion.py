@@ -4,9 +4,10 @@ The weight of a column is the drop in score when the column takes the best of a 
 mode, quantiles, categories, missing if training rows had missing values). The score is divided by these weights.
 
 Source: Zeiler & Fergus, arXiv 1311.2901, section 4.1 (occlusion of image regions), applied to table columns.
-Deviations: the best of several values is used, because one usual value may not fit the row. Above 128 columns, a scorer
-with ``residual(x) -> (n, d)`` (the non-negative part of each position in the score) is weighted by its residuals; other
-scorers are occluded in blocks of neighbouring columns, by the reference row.
+Deviations: the best of several values is used, because one usual value may not fit the row. Above 384 columns (128 if
+they are encoded in more than 4,096 positions), a scorer with ``residual(x) -> (n, d)`` (the non-negative part of each
+position in the score) is weighted by its residuals; other scorers are occluded in blocks of neighbouring columns, by
+the reference row, and the columns of a block share its drop by their distances from the reference.
 """
 
 from __future__ import annotations
@@ -24,24 +25,41 @@ from ganlib.data.encoder import UNEXPECTED_WEIGHT, TableEncoder
 from ganlib.data.schema import Column
 from ganlib.data.values import NO_DATE
 
-BLOCKS = 128
 CANDIDATES = 384  # rows scored to explain one row
+WIDE, BLOCKS = 4096, 128  # beyond so many positions a table is occluded in so few blocks: their cost is limited
 HIGHEST = 1e38  # larger scores are capped, so that the shares stay finite
 LARGEST_WEIGHT = 1e30
 EVEN_PART = 1e-3  # part of the score that is divided evenly, so that a row without any drop avoids 0 / 0
 LEAST_WEIGHT = 1e-30
+LEAST_DISTANCE = 1e-6
 _POINTS = 5  # quantiles in a schema
 
 
 def by_residual(scorer: nn.Module, encoder: TableEncoder) -> bool:
     """Whether columns are explained by residual shares instead of occlusion."""
-    return len(encoder.codes) > BLOCKS and callable(getattr(scorer, "residual", None))
+    return in_blocks(encoder) and callable(getattr(scorer, "residual", None))
+
+
+def in_blocks(encoder: TableEncoder) -> bool:
+    """Whether there are too many columns to replace each by itself."""
+    return len(encoder.codes) > most_blocks(encoder)
+
+
+def most_blocks(encoder: TableEncoder) -> int:
+    """How many columns, or blocks of columns, are replaced at most."""
+    return CANDIDATES if encoder.width <= WIDE else BLOCKS
 
 
 def block_of_column(encoder: TableEncoder) -> np.ndarray:
     """Index of the block that each feature column is occluded with: int64 ``(features,)``."""
-    size = -(-len(encoder.codes) // BLOCKS)
+    size = -(-len(encoder.codes) // most_blocks(encoder))
     return np.arange(len(encoder.codes)) // size
+
+
+def column_blocks(encoder: TableEncoder) -> np.ndarray:
+    """0/1 matrix ``(features, blocks)``, float32: which block each column is occluded with."""
+    blocks = block_of_column(encoder)
+    return np.eye(int(blocks[-1]) + 1, dtype=np.float32)[blocks]
 
 
 def position_columns(encoder: TableEncoder) -> np.ndarray:
@@ -92,7 +110,7 @@ class Replacements:
 def replacements(encoder: TableEncoder) -> Replacements:
     """The values by which each column, or block of columns, is replaced."""
     masks = block_masks(encoder)
-    if len(encoder.codes) > BLOCKS:
+    if in_blocks(encoder):
         values = np.broadcast_to(encoder.reference, masks.shape).copy()
         return Replacements(masks, values, np.arange(len(masks)), block_of_column(encoder)[:, None])
     most = max(1, CANDIDATES // len(encoder.codes))
@@ -186,12 +204,25 @@ def _drops(scorer: nn.Module, encoder: TableEncoder, x: Tensor, lacks: Tensor, s
         each = torch.zeros(len(x), int(columns[-1]) + 1, dtype=lacks.dtype).index_add_(1, columns, lacks)
         replaced[:, :, encoder.unexpected_position] -= UNEXPECTED_WEIGHT * each[:, torch.from_numpy(plan.blocks)]
     rescored = _finite_or_worst(scorer(replaced.flatten(0, 1))).view(len(x), len(masks))
-    return scores - rescored[:, torch.from_numpy(plan.choices)].amin(2)
+    drops = scores - rescored[:, torch.from_numpy(plan.choices)].amin(2)
+    return drops * _parts_of_blocks(encoder, x, lacks) if in_blocks(encoder) else drops
+
+
+def _parts_of_blocks(encoder: TableEncoder, x: Tensor, lacks: Tensor) -> Tensor:
+    """The part of each column in its block, ``(n, features)``: by distance from the reference, summing to 1 a block."""
+    reference, columns = (torch.from_numpy(a).to(x.dtype) for a in (encoder.reference, position_columns(encoder)))
+    distances = (x - reference).abs() @ columns + UNEXPECTED_WEIGHT * lacks + LEAST_DISTANCE
+    sums = distances @ torch.from_numpy(column_blocks(encoder)).to(x.dtype)
+    return distances / sums[:, torch.from_numpy(block_of_column(encoder))]
 
 
 def _residuals(scorer: nn.Module, encoder: TableEncoder, x: Tensor, lacks: Tensor, scores: Tensor) -> Tensor:
-    columns = torch.from_numpy(position_columns(encoder)).to(x.dtype)
-    return scorer.residual(x) @ columns  # type: ignore[operator]
+    """The residuals of each column; that of unexpected missing values is divided among the columns that have some."""
+    residual = scorer.residual(x)  # type: ignore[operator]
+    weights = residual @ torch.from_numpy(position_columns(encoder)).to(x.dtype)
+    if (position := encoder.unexpected_position) is not None:
+        weights = weights + residual[:, position, None] * lacks / lacks.sum(1, keepdim=True).clamp_min(1.0)
+    return weights
 
 
 def score_base(calibration: Calibration) -> float:

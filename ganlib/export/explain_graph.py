@@ -11,8 +11,11 @@ from ganlib.explain.occlusion import (
     EVEN_PART,
     HIGHEST,
     LARGEST_WEIGHT,
+    LEAST_DISTANCE,
     LEAST_WEIGHT,
     block_of_column,
+    column_blocks,
+    in_blocks,
     position_columns,
     replacements,
 )
@@ -88,13 +91,31 @@ def _drops(
     table = b.op("Reshape", worst, b.constant([-1, len(plan.masks)], np.int64))
     choices = b.op("Gather", table, b.constant(plan.choices, np.int64), axis=1)
     least = b.op("ReduceMin", choices, b.constant([2], np.int64), keepdims=0)
-    return b.op("Sub", b.op("Unsqueeze", score, axis), least)
+    drops = b.op("Sub", b.op("Unsqueeze", score, axis), least)
+    return b.op("Mul", drops, _parts_of_blocks(b, encoder, encoded)) if in_blocks(encoder) else drops
+
+
+def _parts_of_blocks(b: GraphBuilder, encoder: TableEncoder, encoded: Encoded) -> str:
+    """The part of each column in its block, by distance from the reference: float32 ``(n, features)``."""
+    gaps = b.op("Abs", b.op("Sub", encoded.x, b.constant(encoder.reference[None])))
+    distances = b.op("MatMul", gaps, b.constant(position_columns(encoder)))
+    if encoded.unexpected:
+        distances = b.op("Add", distances, b.op("Mul", _lacks(b, encoded), b.constant(UNEXPECTED_WEIGHT, np.float32)))
+    distances = b.op("Add", distances, b.constant(LEAST_DISTANCE, np.float32))
+    sums = b.op("MatMul", distances, b.constant(column_blocks(encoder)))
+    return b.op("Div", distances, b.op("Gather", sums, b.constant(block_of_column(encoder), np.int64), axis=1))
+
+
+def _lacks(b: GraphBuilder, encoded: Encoded) -> str:
+    """Which columns have unexpected missing values, float32 0/1 ``(n, features)``."""
+    counts = [b.op("MatMul", b.constant(select.T.copy()), matrix) for matrix, select in encoded.unexpected]
+    total = counts[0] if len(counts) == 1 else b.op("Add", *counts)
+    return b.op("Transpose", total, perm=[1, 0])
 
 
 def _taken_back(b: GraphBuilder, encoder: TableEncoder, encoded: Encoded, replaced: np.ndarray) -> str:
     """The part of the last position that each replacement's unexpected missing values add, float32 ``(n, k, d)``."""
-    columns = block_of_column(encoder)
-    blocks = np.eye(int(columns[-1]) + 1, dtype=np.float32)[columns][:, replaced]
+    blocks = column_blocks(encoder)[:, replaced]
     counts = [b.op("MatMul", b.constant((select @ blocks).T), matrix) for matrix, select in encoded.unexpected]
     total = counts[0] if len(counts) == 1 else b.op("Add", *counts)
     each = b.op("Unsqueeze", b.op("Transpose", total, perm=[1, 0]), b.constant([2], np.int64))
@@ -107,4 +128,10 @@ def _residuals(
     b: GraphBuilder, encoder: TableEncoder, residual: Network, weights: Mapping[str, str], encoded: Encoded
 ) -> str:
     parts = residual.add_nodes(b, weights, f"{b.prefix}net/", encoded.x)
-    return b.op("MatMul", parts, b.constant(position_columns(encoder)))
+    columns = b.op("MatMul", parts, b.constant(position_columns(encoder)))
+    if not encoded.unexpected:
+        return columns
+    lacks, axis = _lacks(b, encoded), b.constant([1], np.int64)
+    many = b.op("Max", b.op("ReduceSum", lacks, axis), b.constant(1.0, np.float32))
+    missing = b.op("Gather", parts, b.constant([encoder.unexpected_position], np.int64), axis=1)
+    return b.op("Add", columns, b.op("Div", b.op("Mul", missing, lacks), many))

@@ -1,4 +1,4 @@
-"""Verbs that score: score, verify, stream. The base install is enough, unless the model is in a registry."""
+"""Verbs that score: score, explain, verify, stream. The base install is enough, unless the model is in a registry."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     night = "ganlib score --model models:/pump@champion --input new.parquet --output scores"
     app.command(epilog=example(night))(score)
+    why = "ganlib explain --model models:/pump@champion --input new.parquet --row 17"
+    app.command(epilog=example(why))(explain)
     app.command(epilog=example("ganlib verify scores"))(verify)
     second = "ganlib stream --model models:/pump@champion --input sensors.jsonl --output scores.db --follow"
     app.command(epilog=example(second))(stream)
@@ -63,6 +65,36 @@ def score(
     summary = run(registry_for(str(settings.score.model), settings), settings, new_run)
     show(summary.to_dict()) if as_json else print(summary.report())
     summary.check()
+
+
+def explain(
+    model: ModelUri = None,
+    input: Annotated[str | None, typer.Option(help=options.LOCATION)] = None,
+    row: options.Row = None,
+    worst: options.Worst = None,
+    record: options.Record = None,
+    alpha: options.Alpha = None,
+    date: options.DataDay = None,
+    config: Config = None,
+    tracking: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Explain why rows of a table have their scores.
+
+    Prints where a score lies among normal rows, and how much of it each column has: by how much the score drops if the
+    column takes a usual value. Model, input, alpha and date default to those of `score` in the configuration.
+    """
+    from pipelines.steps import explain as run
+    from serving.explained import report
+
+    settings = configured(
+        config, score__model=model, score__input=input, score__alpha=alpha, score__date=date,
+        registry__tracking_uri=tracking,
+    )  # fmt: skip
+    if record is not None and input is not None:
+        raise UsageError("give --input with the table that holds the rows, or --record with one record, not both")
+    found = run(registry_for(str(settings.score.model), settings), settings, row or (), worst, record)
+    show([e.to_dict() for e in found]) if as_json else report(found)
 
 
 def verify(folder: Path, as_json: Json = False) -> None:

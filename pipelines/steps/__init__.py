@@ -15,7 +15,7 @@ from pipelines.steps.augmenter import (
 )
 from pipelines.steps.common import Runner, model_for, settings_of, task_of, tasks_of
 from pipelines.steps.detector import choose, plan_detector, prepare, register, train_candidate, train_detector
-from pipelines.steps.scoring import score
+from pipelines.steps.scoring import explain, score
 from pipelines.steps.translation import plan_translation, translate
 from pipelines.steps.translator import (
     fit_translator,
@@ -29,6 +29,7 @@ __all__ = [
     "Runner",
     "augment",
     "choose",
+    "explain",
     "fit_augmenter",
     "fit_translator",
     "model_for",

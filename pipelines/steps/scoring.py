@@ -1,7 +1,8 @@
-"""Scoring a file or folder with a registered model or a sealed file."""
+"""Scoring a file or folder, and explaining rows, with a registered model or a sealed file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from serving.batch import Summary
+    from serving.explained import Explanation
 
 
 def score(registry: Registry | None, settings: Settings, new_run: bool = False) -> Summary:
@@ -26,8 +28,7 @@ def score(registry: Registry | None, settings: Settings, new_run: bool = False) 
 
     chosen = settings.score
     for name in ("model", "input", "output"):
-        if getattr(chosen, name) is None:
-            raise UsageError(f"--{name} is missing: give it, or score.{name} in the configuration (--config)")
+        _given(getattr(chosen, name), name)
     path: str | Path = str(chosen.model)
     identity: dict[str, Any] = {}
     found = None
@@ -45,3 +46,33 @@ def score(registry: Registry | None, settings: Settings, new_run: bool = False) 
     if registry is not None and found is not None:
         note_scored(registry, found)
     return summary
+
+
+def explain(
+    registry: Registry | None,
+    settings: Settings,
+    rows: Sequence[str] = (),
+    worst: int | None = None,
+    record: str | None = None,
+) -> list[Explanation]:
+    """Explain rows of ``score.input``, or one ``record``, by ``score.model``; nothing is written.
+
+    ``registry`` None opens the one that the settings name, if the model is registered. Raises UsageError if the model
+    or the rows are missing, and what ``serving.explain.explain`` raises.
+    """
+    from serving.explain import explain as run
+
+    chosen = settings.score
+    path, sha256 = _given(chosen.model, "model"), None
+    source = _given(chosen.input, "input") if record is None else None
+    if in_registry(path):
+        found = followed(registry or Registry(settings=settings.registry), path)
+        path, sha256 = str(found.path), found.sha256
+    return run(path, source, rows=rows, worst=worst, record=record, alpha=chosen.alpha, date=chosen.date, sha256=sha256)
+
+
+def _given(value: str | None, name: str) -> str:
+    """A setting of scoring; raises UsageError if it is missing."""
+    if value is None:
+        raise UsageError(f"--{name} is missing: give it, or score.{name} in the configuration (--config)")
+    return value

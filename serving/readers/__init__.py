@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from serving.errors import DataError
+from serving.inputs import Input, check_separator
+
 if TYPE_CHECKING:
     from serving.artifact import Artifact
     from serving.feeding import Feeding
@@ -86,3 +89,16 @@ def reader_of(artifact: Artifact) -> Reader:
         return TableReader(artifact.schema)
     windows = artifact.windows
     return ExampleReader(artifact.layout) if windows is None else WindowReader(windows, artifact.layout)
+
+
+def check_inputs(inputs: Sequence[Input], reader: Reader) -> None:
+    """Raise DataError for a wrong header before any row is read; a file without a header holds no rows."""
+    for source in inputs:
+        names = source.names()
+        if not names:
+            continue
+        check_separator(source, reader.names)
+        try:
+            reader.check_columns(names)
+        except DataError as error:
+            raise DataError(f"{source.path}: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from serving.table.values import level
-from serving.table.words import missing_words
+from serving.table.words import Missing, missing_words
 
 _MOST, _WIDEST, _LEAST = 3, 40, 0.005
 
@@ -38,16 +38,16 @@ def _named(column: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], row:
     if column["name"] not in columns:
         return name
     value, words = columns[column["name"]][row], missing_words(column, schema.get("missing_words"))
-    text = _shown(value)
-    if text is None or text == "" or (isinstance(value, str) and text in words):
+    text = shown(value, words)
+    if text is None:
         return f"{name} missing"
     if kind == "category" and level(value, words, column.get("levels")) not in (column["categories"] or ()):
-        return f"{name} = {'rare or ' if column['rare'] else ''}unseen {_cut(text)!r}"
-    return f"{name} = {_cut(text)!r}" if kind == "text" else f"{name} = {_cut(text)}"
+        return f"{name} = {'rare or ' if column['rare'] else ''}unseen {cut(text)!r}"
+    return f"{name} = {cut(text)!r}" if kind == "text" else f"{name} = {cut(text)}"
 
 
-def _shown(value: Any) -> str | None:
-    """A value as text, or None if missing. Whole floats have no decimal point; booleans are true or false."""
+def shown(value: Any, words: Missing) -> str | None:
+    """A raw value as text, or None if missing. Whole floats have no decimal point; booleans are true or false."""
     value = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
     if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and value != value):
         return None
@@ -55,10 +55,11 @@ def _shown(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return str(value)
+    text = str(value)
+    return None if text == "" or (isinstance(value, str) and text in words) else text
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     """At most 40 printable characters on one line."""
     text = "".join(c if c.isprintable() else " " for c in text)
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"

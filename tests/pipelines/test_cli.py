@@ -15,8 +15,8 @@ from pipeline_data import refused, sensor_table
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
-    "demo", "models", "train", "augment", "translate", "score", "stream", "export", "verify", "promote", "rollback",
-    "history", "status", "prune", "config", "doctor", "data", "register", "list", "show",
+    "demo", "models", "train", "augment", "translate", "score", "explain", "stream", "export", "verify", "promote",
+    "rollback", "history", "status", "prune", "config", "doctor", "data", "register", "list", "show",
 )  # fmt: skip
 
 
@@ -59,6 +59,8 @@ def test_the_scoring_verbs_need_no_training_stack(template, tmp_path):
     done = run("score", "--model", model, "--input", "new.csv", "--output", "scores", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["rows"] == 30, done.stderr
     assert run("verify", "scores").returncode == 0
+    done = run("explain", "--model", model, "--input", "new.csv", "--worst", "2")
+    assert done.returncode == 0 and done.stdout.count("held-out normal row") == 2, done.stderr
     (tmp_path / "new.jsonl").write_text(features.to_json(orient="records", lines=True, date_format="iso"))
     done = run("stream", "--model", model, "--input", "new.jsonl", "--output", "s.db", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["scored"] == 30, done.stderr
@@ -127,6 +129,24 @@ def test_a_registered_model_scores_a_batch_and_a_stream_alike(ganlib, home):
     live = pd.read_sql("SELECT * FROM scores ORDER BY position", sqlite3.connect("s.db"))
     np.testing.assert_allclose(np.sort(batch["anomaly_score"]), np.sort(live["anomaly_score"]), rtol=1e-5)
     assert set(live["model_version"]) == {"1"} and live["contributions"].notna().all()
+
+
+def test_a_row_is_explained_by_the_model_and_input_of_the_configuration(ganlib, home):
+    ganlib("promote", "demo")
+    features = sensor_table(80, seed=3).drop(columns=["fault"]).assign(operator="bob")
+    features.loc[7, "pressure"] = 1e6
+    features.to_parquet("day-2026-01-02.parquet")
+    Path("job.yaml").write_text("score: {model: 'models:/demo@champion', input: 'day-{date}.parquet', alpha: 0.2}\n")
+    given = ("--config", "job.yaml", "--date", "2026-01-02")
+    code, out, _ = ganlib("explain", *given, "--row", 7)
+    assert code == 0 and "day-2026-01-02.parquet, row 7: anomaly at alpha 0.2" in out and "'pressure' has" in out
+    code, out, _ = ganlib("explain", *given, "--worst", 1, "--json")
+    (found,) = json.loads(out)
+    assert code == 0 and found["source_row"] == 7 and found["parts"][0]["column"] == "pressure"
+    record = features.iloc[7].to_dict() | {"when": "2026-01-03T00:00:00Z", "flow": None}
+    code, out, _ = ganlib("explain", "--config", "job.yaml", "--record", json.dumps(record, default=str))
+    assert code == 0 and "record: anomaly" in out
+    refused(ganlib("explain", "--config", "job.yaml", "--record", "{}", "--input", "x.csv"), 2, "not both")
 
 
 @pytest.mark.trained

@@ -12,6 +12,7 @@ from pipelines.settings import load_settings
 
 ODD = os.fsdecode(b"odd\xff")  # no UTF-8
 SCORE = {"verb": "score", "--model": "demo.onnx", "--input": "new.csv", "--output": "out"}
+EXPLAIN = {"verb": "explain", "--model": "demo.onnx", "--input": "new.csv"}
 TRAIN = {"verb": "train", "--name": "x", "--data": "data.csv", "--label": "fault", "--model": "vae", "--steps": "3"}
 STREAM = {"verb": "stream", "--model": "demo.onnx", "--input": "new.jsonl", "--output": "out.db"}
 AUGMENT = {"verb": "augment", "--data": "data.csv", "--label": "kind", "--output": "more.csv"}
@@ -24,6 +25,8 @@ WRONG = [
     (SCORE, {"--input": "folder"}, 4, "UTF-8"),
     (SCORE, {"--input": "folder/*"}, 4, "UTF-8"),
     (SCORE, {"--output": ODD}, 2, "UTF-8"),
+    (EXPLAIN, {"--input": f"{ODD}.csv"}, 2, "UTF-8"),
+    (EXPLAIN, {"--row": ODD}, 2, "no row"),
     (STREAM, {"--output": f"{ODD}.db"}, 2, "UTF-8"),
     (STREAM, {"--input": f"{ODD}.jsonl"}, 2, "UTF-8"),
     (TRAIN, {"--data": f"{ODD}.csv"}, 2, "UTF-8"),
@@ -44,6 +47,7 @@ WRONG = [
     # nothing, as of a variable that is not set
     (SCORE, {"--input": ""}, 2, "--input is empty"),
     (SCORE, {"--output": ""}, 2, "--output is empty"),
+    (EXPLAIN, {"--record": ""}, 2, "--record is empty"),
     (TRAIN, {"--data": ""}, 2, "--data is empty"),
     (TRAIN, {"--label": ""}, 2, "--label is empty"),
     ({"verb": "promote", "name": "demo"}, {"--version": ""}, 2, "--version is empty"),
@@ -55,6 +59,9 @@ WRONG = [
     (SCORE, {"--workers": "0"}, 2, "score.workers"),
     (STREAM, {"--alpha": "1e-320"}, 2, "stream.alpha"),
     (STREAM, {"--deadline": "nan"}, 2, "stream.deadline"),
+    (EXPLAIN, {"--alpha": "1e-320"}, 2, "score.alpha"),
+    (EXPLAIN, {"--worst": "0"}, 2, "--worst"),
+    (EXPLAIN, {"--row": "9" * 30}, 2, "has 60 rows"),
     (TRAIN, {"--alpha": "1e-320"}, 2, "calibration.alpha"),
     (TRAIN, {"--seed": "-1"}, 2, "training.random_state"),
     (SCORE, {"--model": "models:/demo/" + "9" * 30}, 2, "models:/NAME"),
@@ -62,6 +69,9 @@ WRONG = [
     ({"verb": "config", "init": "socket"}, {"--force": None}, 2, "no file but a device"),
     (EXPORT, {"--output": "socket.onnx"}, 2, "no file but a device"),
     (SCORE, {"--model": "folder"}, 2, "folder"),
+    (EXPLAIN, {"--model": "folder"}, 2, "folder"),
+    (EXPLAIN, {"--input": "absent.csv"}, 2, "absent.csv"),
+    (EXPLAIN, {"--row": "folder:1"}, 2, "no file 'folder'"),
     (TRAIN, {"--schema": "folder"}, 2, "Is a directory"),
 ]
 
@@ -141,7 +151,7 @@ PLACES = [
 VERBS = {
     "registry": (("config", "show"), ("config", "show", "--json"), ("doctor",), ("promote", "demo")),
     "data": (("train", "--name", "x"), ("data", "describe")),
-    "score": (("score",),),
+    "score": (("score",), ("explain",)),
     "stream": (("stream",),),
     "augment": (("augment",),),
     "translate": (("translate",),),

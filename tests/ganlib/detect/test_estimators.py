@@ -301,12 +301,12 @@ def test_broken_dependence_is_found_and_explained(fitted, numbers):
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.trained
 def test_wide_tables_are_explained_by_residual_shares(cls):
-    x = np.random.default_rng(6).normal(size=(60, 140))
+    x = np.random.default_rng(6).normal(size=(60, 400))
     detector = cls(**QUICK).fit(x)
     rows = x[:4].copy()
     rows[:, 77] = 9.0
     contributions = detector.explain(rows)
-    assert contributions.shape == (4, 140) and (contributions.argmax(1) == 77).all()
+    assert contributions.shape == (4, 400) and (contributions.argmax(1) == 77).all()
 
 
 @pytest.mark.trained

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from ganlib.data.inference import infer_schema
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError, ParityError
 from ganlib.explain import contributions, score_base, unexpected_missing
-from ganlib.explain.occlusion import block_masks, block_of_column
+from ganlib.explain.occlusion import block_masks, block_of_column, in_blocks
 from ganlib.export import fingerprint, save_sealed, seal
 from ganlib.export.golden import schema_feeds
 from ganlib.export.parity import open_session
@@ -71,16 +72,22 @@ def test_alpha_moves_the_alarms(detector, session, table):
         assert np.array_equal(flags, p <= np.float32(alpha)) and 0 < flags.sum() <= 1.3 * alpha * len(table)
 
 
-def test_contributions_are_shares_of_the_score_as_in_torch(detector, session):
-    encoder, feeds = detector.encoder_, schema_feeds(detector.encoder_, 200, seed=9, wild=0.3)
-    score, got = session.run(["anomaly_score", "contributions"], {**feeds, "explain": np.array(True)})
-    base, median = score_base(detector.calibration_), detector.calibration_.median_score
-    assert np.isfinite(got).all() and (got >= 0).all()
-    np.testing.assert_allclose(got.sum(1), np.clip(score - base, 0, 1e38), rtol=1e-5)
+def check_against_torch(got, detector, feeds):
+    """Contributions of the graph agree with torch in double precision."""
+    encoder, calibration = detector.encoder_, detector.calibration_
     x = torch.from_numpy(encoder.encode(feeds)).double()
     lacks = torch.from_numpy(unexpected_missing(encoder, feeds))
-    expected = contributions(copy.deepcopy(detector.scorer_).double(), encoder, x, lacks, base, median).numpy()
+    scorer, base = copy.deepcopy(detector.scorer_).double(), score_base(calibration)
+    expected = contributions(scorer, encoder, x, lacks, base, calibration.median_score).numpy()
     assert (np.abs(got - expected).max(1) <= 2e-3 * expected.sum(1)).all()
+
+
+def test_contributions_are_shares_of_the_score_as_in_torch(detector, session):
+    feeds = schema_feeds(detector.encoder_, 200, seed=9, wild=0.3)
+    score, got = session.run(["anomaly_score", "contributions"], {**feeds, "explain": np.array(True)})
+    assert np.isfinite(got).all() and (got >= 0).all()
+    np.testing.assert_allclose(got.sum(1), np.clip(score - score_base(detector.calibration_), 0, 1e38), rtol=1e-5)
+    check_against_torch(got, detector, feeds)
 
 
 def test_a_value_missing_against_all_training_rows_is_blamed_on_its_column(detector, session):
@@ -236,9 +243,12 @@ def test_a_failed_write_leaves_the_old_file(sealed, detector, tmp_path, monkeypa
 
 
 # ---------------------------------------------------------------- wide tables and odd ones
+WIDE = 400
+
+
 @pytest.fixture(scope="module")
 def wide():
-    return pd.DataFrame(np.random.default_rng(0).normal(size=(400, 130)), columns=[f"c{i}" for i in range(130)])
+    return pd.DataFrame(np.random.default_rng(0).normal(size=(400, WIDE)), columns=[f"c{i}" for i in range(WIDE)])
 
 
 def test_wide_tables_are_explained_by_residual_shares(make, wide, tmp_path):
@@ -247,13 +257,18 @@ def test_wide_tables_are_explained_by_residual_shares(make, wide, tmp_path):
     feeds = estimator.encoder_.feeds(wide[:50])
     session = open_session((tmp_path / "wide.onnx").read_bytes())
     scores, shares = session.run(["anomaly_score", "contributions"], {**feeds, "explain": np.array(True)})
-    residual = estimator.scorer_.residual(torch.from_numpy(estimator.encoder_.encode(feeds))).detach().numpy()[:, :130]
+    residual = estimator.scorer_.residual(torch.from_numpy(estimator.encoder_.encode(feeds))).detach().numpy()[:, :WIDE]
     np.testing.assert_allclose(
         shares, residual / residual.sum(1, keepdims=True) * scores[:, None], rtol=2e-2, atol=1e-5
     )
     np.testing.assert_allclose(shares.sum(1), scores, rtol=1e-4)
     weight = estimator.scorer_.net[0].weight.detach().numpy().T.tobytes()
     assert (tmp_path / "wide.onnx").read_bytes().count(weight[:400]) <= 1, "weights are stored once"
+    feeds |= {"c7": np.where(np.arange(50) < 20, np.nan, feeds["c7"])}
+    feeds |= {"c300": np.where(np.arange(50) < 10, np.nan, feeds["c300"])}
+    (got,) = session.run(["contributions"], {**feeds, "explain": np.array(True)})
+    check_against_torch(got, estimator, feeds)
+    assert (got[10:20].argmax(1) == 7).all() and np.isin(got[:10].argsort(1)[:, -2:], [7, 300]).all()
 
 
 def test_wide_tables_without_residuals_are_occluded_in_blocks(make, wide, tmp_path):
@@ -267,17 +282,31 @@ def test_wide_tables_without_residuals_are_occluded_in_blocks(make, wide, tmp_pa
 
     estimator = make(wide, scorer=Plain)
     blocks, masks = block_of_column(estimator.encoder_), block_masks(estimator.encoder_)
-    assert len(masks) == 65 and masks.sum() == 130 and list(blocks[:4]) == [0, 0, 1, 1]
+    assert len(masks) == WIDE // 2 and masks.sum() == WIDE and list(blocks[:4]) == [0, 0, 1, 1]
     seal(estimator, tmp_path / "wide.onnx")
     feeds = estimator.encoder_.feeds(wide[:5])
+    feeds["c7"] = np.array([np.nan, *feeds["c7"][1:]])
     session = open_session((tmp_path / "wide.onnx").read_bytes())
     (got,) = session.run(["contributions"], {**feeds, "explain": np.array(True)})
-    x, reference = estimator.encoder_.encode(feeds), estimator.encoder_.reference
-    parts = (x**2 - reference**2) * np.arange(1, estimator.encoder_.width + 1)
-    drops = np.clip((parts[:, 0:130:2] + parts[:, 1:130:2]), 0, None)
-    shares = got[:, 0:130:2] / got.sum(1, keepdims=True)
-    np.testing.assert_allclose(shares, drops / drops.sum(1, keepdims=True) / 2, atol=2e-3)
-    assert np.array_equal(got[:, 0], got[:, 1]) and not np.array_equal(got[:, 0], got[:, 2])
+    check_against_torch(got, estimator, feeds)
+    assert got[0].argmax() == 7
+    x, reference = (a[..., :WIDE] for a in (estimator.encoder_.encode(feeds), estimator.encoder_.reference))
+    parts = (x**2 - reference**2) * np.arange(1, WIDE + 1)
+    drops = np.clip(parts[1:, ::2] + parts[1:, 1::2], 0, None)
+    shares = got[1:] / got[1:].sum(1, keepdims=True)
+    np.testing.assert_allclose(shares[:, ::2] + shares[:, 1::2], drops / drops.sum(1, keepdims=True), atol=2e-3)
+    gaps = np.abs(x - reference)[1:]
+    first = drops > 50  # where the even part is small
+    got_first = (shares[:, ::2] / (shares[:, ::2] + shares[:, 1::2]))[first]
+    np.testing.assert_allclose(got_first, (gaps[:, ::2] / (gaps[:, ::2] + gaps[:, 1::2]))[first], atol=0.01)
+
+
+@pytest.mark.parametrize(("columns", "width", "blocks"), [
+    (128, 9000, 128), (129, 4096, 129), (129, 4097, 65), (384, 384, 384), (385, 400, 193), (9000, 9000, 127),
+])  # fmt: skip
+def test_how_many_blocks_are_replaced(columns, width, blocks):
+    encoder = SimpleNamespace(codes=range(columns), width=width)
+    assert block_of_column(encoder)[-1] + 1 == blocks and in_blocks(encoder) == (blocks < columns)
 
 
 def test_a_score_too_fine_for_float32_is_sealed_in_double(make, tmp_path):
