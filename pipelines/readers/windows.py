@@ -106,7 +106,7 @@ def _framed(path: str, frame: pd.DataFrame, framing: Framing) -> Framed:
     windows = _windows(framing, names, clock, 1.0)
     layout = Layout("series", (len(names), framing.length), "float64")
     found = WindowReader(windows, layout).read(as_table(frame, windows.names))
-    codes = np.unique(found.keys.astype(str), return_inverse=True)[1]
+    key_names, codes = np.unique(found.keys.astype(str), return_inverse=True)
     step = usual_step(codes, found.times)
     if step is None:
         _check_bad(path, found, len(frame))
@@ -122,7 +122,9 @@ def _framed(path: str, frame: pd.DataFrame, framing: Framing) -> Framed:
             f"{path} holds no {framing.length} rows of one {_key_of(framing)} without a gap: the longest stretch has "
             f"{longest:,}; give a smaller --window, or --largest-gap above {framing.largest_gap:g} steps"
         )
-    ends, labels, by_key = _split_whole(path, runs, codes, ends, framing)
+    ends, blocks, by_key = _split_whole(path, runs, codes, ends, framing)
+    # Names, not codes: a split then does not depend on which other keys a table holds.
+    labels = np.array([f"{key_names[code]}#{block}" for code, block in blocks])
     members = runs.members(ends, framing.length)
     x = np.ascontiguousarray(found.values[members].transpose(0, 2, 1))
     starts = np.flatnonzero(np.arange(len(runs.start)) == runs.start)
@@ -221,7 +223,7 @@ def _strided(runs: Runs, length: int, stride: int) -> np.ndarray:
 def _split_whole(
     path: str, runs: Runs, codes: np.ndarray, ends: np.ndarray, framing: Framing
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The windows to use, what of them is split whole, and whether that is keys.
+    """The windows to use, key and block of each, which are split whole ``(n, 2)``, and whether these are whole keys.
 
     With few keys these are blocks of time: windows within one block, which begin at least one window length after it
     begins, so that no two blocks share rows or touch.
@@ -231,7 +233,7 @@ def _split_whole(
     ordered = codes[runs.order]
     keys = ordered[ends]
     if len(np.unique(keys)) >= LEAST_RUNS:
-        return ends, keys, True
+        return ends, np.stack([keys, np.zeros_like(keys)], 1), True
     size = max(LEAST_BLOCK * framing.length, math.ceil(len(ordered) / MOST_BLOCKS))
     first = np.searchsorted(ordered, ordered)  # where the rows of each one's key begin
     within, most = np.arange(len(ordered)) - first, np.bincount(ordered)[ordered] // size
@@ -239,8 +241,8 @@ def _split_whole(
     begins, into = ends - framing.length + 1, within - block * size
     apart = (block[begins] == block[ends]) & ((block[begins] == 0) | (into[begins] >= framing.length))
     chosen = ends[apart]
-    names = ordered[chosen] * (int(block.max()) + 1) + block[chosen]
-    if (held := len(np.unique(names))) < LEAST_RUNS:
+    names = np.stack([ordered[chosen], block[chosen]], 1)
+    if (held := len(np.unique(names, axis=0))) < LEAST_RUNS:
         raise DataError(
             f"{path} can be split into {held} blocks of {size:,} rows, and {LEAST_RUNS} are needed (or as many keys), "
             "to train, calibrate and judge on different ones: about "
