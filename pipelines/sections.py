@@ -103,6 +103,10 @@ class ModelSettings(Section):
         "auto", description="auto: share of training rows to drop as suspect; auto: those far outside."
     )
     budget: str | None = Field(None, description="auto: time for training, such as 30s or 10min; none if empty.")
+    tune: Count | None = Field(
+        None, description="Trials that search the options of one detector by known anomalies; none if empty."
+    )
+    studies: Local = Field("runs/tuning", description="Folder of the trials, from which the same job goes on.")
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 
 

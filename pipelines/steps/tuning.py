@@ -1,0 +1,90 @@
+"""The step that tunes a detector's options by known anomalies of the part ``tuning``; other rows judge the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UsageError
+from pipelines.figures import Parts
+from pipelines.job import Job
+from pipelines.named import entry_of
+from pipelines.results import Tuned
+from pipelines.search_space import FACTOR, Dimension, search_space, shorter
+from pipelines.settings import Settings
+from pipelines.tuning import Judged, Report, need_optuna, tuned
+from serving.wording import say
+
+if TYPE_CHECKING:
+    from ganlib.registry import Entry
+
+_PLACES = ("device", "threads", "distributed", "checkpoint", "checkpoint_every")  # they do not change what is learned
+
+
+def check_tuning(settings: Settings) -> None:
+    """Raise UsageError on settings with which nothing can be tuned."""
+    if settings.model.name == "auto":
+        raise UsageError(
+            "--tune is for one model, and auto fuses several: name one by --model, or leave --tune out, since known "
+            "anomalies weigh the members of auto anyway"
+        )
+    if settings.training.checkpoint:
+        raise UsageError("training.checkpoint holds one training, and --tune trains many: leave one of them out")
+    need_optuna()
+
+
+def tune(folder: str) -> Tuned:
+    """Search the model's options by AUPRC on the rows ``tuning``, in trials that go on where an earlier run ended."""
+    from pipelines.trials import judged
+
+    job = Job.open(folder)
+    settings, model, parts = job.settings, entry_of(job.settings.model.name), Parts(job)
+    file = study_file(job, parts.data.fingerprint, model)
+    for other in sorted(file.parent.glob(f"{job.name}-{model.name}-*.db")):
+        if other != file:
+            say(f"{other} holds trials on other data or settings, which do not count here; remove it if not needed")
+
+    parameters = settings.detector_parameters() | parts.reader.parameters(job.folder)
+
+    def judge(options: Mapping[str, Any], report: Report) -> Judged:
+        return judged(model, {**parameters, **options}, parts, report)
+
+    def space_of(usual: Judged) -> tuple[Dimension, ...]:
+        return space(model, settings, usual)
+
+    seed = settings.training.random_state
+    best = tuned(file, int(settings.model.tune or 0), seed, judge, space_of, say)
+    done = Tuned(
+        study=str(file),
+        trials=best.trials,
+        ended_early=best.ended_early,
+        known=int(parts.anomalous["tuning"].sum()),
+        usual=best.usual,
+        best=best.value,
+        options=best.options,
+    )
+    job.save("tuned", done)
+    return done
+
+
+def space(model: Entry, settings: Settings, usual: Judged) -> tuple[Dimension, ...]:
+    """The options to search: those that the settings do not state, and the number of steps if nothing states it."""
+    stated = {name for name, value in settings.detector_parameters().items() if value is not None}
+    found = search_space(model.config, usual.config, stated)
+    if {"steps", "epochs"} & (stated | model.trainer.keys()) or usual.budget < 2:
+        return found
+    return (*found, shorter(usual.budget))
+
+
+def study_file(job: Job, fingerprint: str, model: Entry) -> Path:
+    """The file of a study, named by job, model, and a fingerprint of data and settings."""
+    settings = job.settings.to_json()
+    data = {key: value for key, value in settings["data"].items() if key not in ("path", "path_b", "date")}
+    training = {key: value for key, value in settings["training"].items() if key not in _PLACES}
+    what = [fingerprint, data, training, settings["model"]["options"], settings["calibration"]["fraction"],
+            model.options().to_dict(), dict(model.trainer), FACTOR]  # fmt: skip
+    mark = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return Path(job.settings.model.studies) / f"{job.name}-{model.name}-{mark}.db"

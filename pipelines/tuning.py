@@ -1,0 +1,212 @@
+"""Trials of a model's options, kept in a SQLite file by Optuna: the only module that knows it.
+
+Each trial trains the model with other options and is judged by known anomalies. The sampler is TPE (Bergstra et al.,
+Algorithms for Hyper-Parameter Optimization, NeurIPS 2011); a trial ends early if it is worse than the median of the
+others at the same share of its budget (Golovin et al., Google Vizier, KDD 2017). The default options are judged first,
+as one more trial, and ranges lie around them (``pipelines.search_space``).
+
+The file is written after each trial, so a run that was killed goes on from its finished trials. Each trial is sampled
+with a seed of its own: an interrupted study samples the same options as one that was not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import TryAgain, UsageError, cannot_write
+from pipelines.search_space import Dimension
+from serving.wording import counted
+
+TENTHS = 10
+"""A model is measured at each tenth of its training."""
+_BEFORE_PRUNING, _WARM_UP = 5, 2  # whole trials, and tenths of each
+
+Report = Callable[[int, float], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A trained model: its figure, higher is better, the values of its options, and its budget of steps."""
+
+    value: float
+    config: Mapping[str, Any]
+    budget: int
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best options of a study, none if no trial was better than the defaults; figures and numbers of trials."""
+
+    options: Mapping[str, Any]
+    value: float
+    usual: float
+    trials: int
+    ended_early: int
+
+
+Judge = Callable[[Mapping[str, Any], Report], Judged]
+"""Trains a model with other options; calls the report at each tenth, which may raise to end the trial."""
+
+
+def need_optuna() -> None:
+    """Raise UsageError unless Optuna is installed."""
+    if importlib.util.find_spec("optuna") is None:
+        raise UsageError('--tune needs optuna; pip install "ganlib[tune]"')
+
+
+def tuned(
+    file: Path, trials: int, seed: int, judge: Judge, space_of: Callable[[Judged], Sequence[Dimension]], say: Say
+) -> Best:
+    """The best options after this many trials, those that the file holds already included.
+
+    A trial whose options do not fit the data, or whose training diverges, counts as ended early.
+    Raises TryAgain while another run uses the file; UsageError if there is nothing to tune, if the file cannot be
+    written or is no study; and what ``judge`` raises with the default options.
+    """
+    with _opened(file) as study:
+        _give_up_interrupted(study)
+        usual = _usual(study, judge, say)
+        space = space_of(usual)
+        if not space:
+            raise UsageError("the model has no option that could be tuned: each is stated, or is no number")
+        if not _finished(study):
+            _enter(study, usual, space)
+        elif kept := len(_finished(study)) - 1:
+            say(f"{file} holds {counted(kept, 'finished trial')}")
+        while (number := len(_finished(study))) <= trials:
+            _try(study, space, judge, seed, say, f"trial {number} of {trials}")
+        return _best(study, space)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """The study in a file, for one run at a time."""
+    from filelock import FileLock, Timeout
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{file}.lock", timeout=0).acquire()
+    except Timeout as error:
+        raise TryAgain(f"another run tunes with {file}; run the same command when it has ended") from error
+    except OSError as error:
+        raise cannot_write(file, error, "choose another model.studies") from error
+    with lock:
+        yield _study(file)
+
+
+def _study(file: Path) -> Any:
+    import optuna
+    from sqlalchemy.exc import DatabaseError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pruner = optuna.pruners.MedianPruner(_BEFORE_PRUNING, _WARM_UP)
+    try:
+        return optuna.create_study(
+            storage=f"sqlite:///{file}", study_name="options", direction="maximize", pruner=pruner, load_if_exists=True
+        )
+    except (DatabaseError, RuntimeError) as error:  # RuntimeError: of another release of Optuna
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        raise UsageError(f"{file} holds no trials that can be read ({reason}); remove it") from error
+
+
+def _give_up_interrupted(study: Any) -> None:
+    """Count trials that a killed run left unfinished as failed; their options are sampled again."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _finished(study: Any) -> list[Any]:
+    """Trials that count, the default options first."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))  # type: ignore[no-any-return]
+
+
+def _usual(study: Any, judge: Judge, say: Say) -> Judged:
+    """The default options, judged once in a study."""
+    if known := study.user_attrs.get("usual"):
+        return Judged(**known)
+    tenths: dict[int, float] = {}
+    usual = judge({}, tenths.__setitem__)
+    study.set_user_attr("tenths", {str(part): value for part, value in tenths.items()})
+    study.set_user_attr("usual", {"value": usual.value, "config": dict(usual.config), "budget": usual.budget})
+    say(f"default options: {usual.value:.4f}")
+    return usual
+
+
+def _enter(study: Any, usual: Judged, space: Sequence[Dimension]) -> None:
+    """Add the default options as the first trial, with which others are compared."""
+    import optuna
+
+    study.add_trial(
+        optuna.trial.create_trial(
+            params={d.name: d.usual for d in space},
+            distributions={d.name: _distribution(d) for d in space},
+            value=usual.value,
+            intermediate_values={int(part): value for part, value in study.user_attrs["tenths"].items()},
+        )
+    )
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    kind = IntDistribution if dimension.whole else FloatDistribution
+    return kind(dimension.low, dimension.high, log=True)
+
+
+def _try(study: Any, space: Sequence[Dimension], judge: Judge, seed: int, say: Say, name: str) -> None:
+    """Run one trial and record how it ended."""
+    import optuna
+    from optuna.trial import TrialState
+
+    from ganlib.errors import ConfigError, DivergenceError
+
+    study.sampler = optuna.samplers.TPESampler(seed=(seed * 100_003 + len(_finished(study))) % 2**32)
+    trial = study.ask({d.name: _distribution(d) for d in space})
+    options = {d.name: d.option(trial.params[d.name]) for d in space}
+
+    def report(part: int, value: float) -> None:
+        trial.report(value, part)
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"{value:.4f} after {part} tenths, which is below the median of the others")
+
+    try:
+        value = judge(options, report).value
+    except (optuna.TrialPruned, ConfigError, DivergenceError) as error:
+        reason = " ".join(str(error).split())
+        trial.set_user_attr("reason", reason)
+        study.tell(trial, state=TrialState.PRUNED)
+        say(f"{name} ended early: {reason}")
+    else:
+        study.tell(trial, value)
+        say(f"{name}: {value:.4f} with {in_words(options)}")
+
+
+def _best(study: Any, space: Sequence[Dimension]) -> Best:
+    from optuna.trial import TrialState
+
+    trials = _finished(study)
+    whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best = max(whole, key=lambda trial: trial.value)  # of equals the first: the default options
+    options = {} if best is trials[0] else {d.name: d.option(best.params[d.name]) for d in space}
+    return Best(options, best.value, trials[0].value, len(trials) - 1, len(trials) - len(whole))
+
+
+def in_words(options: Mapping[str, Any]) -> str:
+    """Options with their values, numbers to three digits and lists as in a job's file."""
+    return ", ".join(f"{name} {_in_words(value)}" for name, value in options.items())
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(list(value)) if isinstance(value, tuple | list) else str(value)
