@@ -55,16 +55,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the trials of a study found: the best ``options``, none if no trial was better than the ``usual`` ones.
+    """What the trials of a study found: the best ``options``, none if no trial was better than the defaults.
 
-    ``best`` and ``usual`` are AUPRC on the rows that chose, of which ``known`` are anomalies.
+    ``best`` and ``default`` are AUPRC on the rows that chose, of which ``known`` are anomalies.
     """
 
     study: str
     trials: int
     ended_early: int
     known: int
-    usual: float
+    default: float
     best: float
     options: Mapping[str, Any]
 

@@ -4,37 +4,81 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from ganlib.data.spec import DataSpec
 from ganlib.detect import as_detector
-from ganlib.errors import DivergenceError
+from ganlib.errors import ConfigError, DivergenceError
 from ganlib.metrics.detection import auprc
 from ganlib.registry import Entry
 from pipelines.figures import Parts
-from pipelines.tuning import TENTHS, Judged, Report
+from pipelines.search_space import Dimension, search_space, shorter
+from pipelines.tuning import TENTHS, Report
 
 _CHUNK = 512
 
 
-def judged(model: Entry, parameters: Mapping[str, Any], parts: Parts, report: Report) -> Judged:
-    """Train the model on the training rows, and judge it by AUPRC on the rows ``tuning``.
+@dataclass(frozen=True)
+class DetectorTrials:
+    """Trainings of one detector on the training rows, judged by AUPRC on the rows ``tuning``; implements ``Trials``.
 
-    Raises DivergenceError if a row has no finite score, and what ``fit`` or the report raises.
+    ``parameters`` are those of every trial: what they state is not searched.
     """
-    rows, truth = parts.part("tuning"), parts.anomalous["tuning"]
-    watcher = Watcher(rows, truth, report)
-    trainer = {**(parameters.get("trainer") or {}), "callbacks": (watcher,)}
-    detector = watcher.detector = as_detector(model, **{**parameters, "trainer": trainer})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of alarm budgets, which no trial uses
-        detector.fit(parts.part("fit"))
-    scores = detector.anomaly_score(rows)
-    if not np.isfinite(scores).all():
-        raise DivergenceError("rows have no finite score")
-    return Judged(auprc(scores, truth), detector.algorithm_.config.to_dict(), watcher.budget)
+
+    model: Entry
+    parameters: Mapping[str, Any]
+    parts: Parts
+
+    def begin(self, report: Report) -> tuple[float, tuple[Dimension, ...]]:
+        """Train with the default options; ranges lie around the values that they have on this data."""
+        value, detector, budget = self._trained({}, report)
+        stated = {name: given for name, given in self.parameters.items() if given is not None}
+        found = searched(self.model, detector.reader_.spec, detector.algorithm_.config.to_dict(), stated)
+        if {"steps", "epochs"} & (stated.keys() | self.model.trainer.keys()) or budget < 2:
+            return value, found
+        return value, (*found, shorter(budget))
+
+    def judge(self, options: Mapping[str, Any], report: Report) -> float:
+        """Train with other options; raises ConfigError or DivergenceError if they do not fit the data."""
+        return self._trained(options, report)[0]
+
+    def _trained(self, options: Mapping[str, Any], report: Report) -> tuple[float, Any, int]:
+        """The figure, the detector, and its budget of steps."""
+        rows, truth = self.parts.part("tuning"), self.parts.anomalous["tuning"]
+        watcher = Watcher(rows, truth, report)
+        trainer = {**(self.parameters.get("trainer") or {}), "callbacks": (watcher,)}
+        detector = watcher.detector = as_detector(self.model, **{**self.parameters, **options, "trainer": trainer})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of alarm budgets, which no trial uses
+            detector.fit(self.parts.part("fit"))
+        scores = detector.anomaly_score(rows)
+        if not np.isfinite(scores).all():
+            raise DivergenceError("rows have no finite score")
+        return auprc(scores, truth), detector, watcher.budget
+
+
+def searched(
+    model: Entry, spec: DataSpec, usual: Mapping[str, Any], stated: Mapping[str, Any]
+) -> tuple[Dimension, ...]:
+    """The options to search, without those stated and those that the model rejects at an end of their range.
+
+    It rejects options without a meaning beside the others, such as how often a penalty is computed where there is none.
+    """
+    own = {name: value for name, value in stated.items() if name in usual}
+    return tuple(d for d in search_space(model.config, usual, own) if _accepted(model, spec, own, d))
+
+
+def _accepted(model: Entry, spec: DataSpec, stated: Mapping[str, Any], dimension: Dimension) -> bool:
+    try:
+        for number in (dimension.low, dimension.high):
+            model.create(spec, **stated, **{dimension.name: dimension.option(number)})
+    except ConfigError:
+        return False
+    return True
 
 
 class Watcher:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipelines.errors import TryAgain, UsageError, cannot_write
 from pipelines.search_space import Dimension
@@ -27,16 +27,18 @@ TENTHS = 10
 _BEFORE_PRUNING, _WARM_UP = 5, 2  # whole trials, and tenths of each
 
 Report = Callable[[int, float], None]
+"""Receives a tenth and the figure there; may raise to end the trial."""
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A trained model: its figure, higher is better, the values of its options, and its budget of steps."""
+class Trials(Protocol):
+    """What is tuned. Figures are better the higher they are."""
 
-    value: float
-    config: Mapping[str, Any]
-    budget: int
+    def begin(self, report: Report) -> tuple[float, Sequence[Dimension]]:
+        """The figure of the default options, and the options to search, with ranges around the defaults."""
+
+    def judge(self, options: Mapping[str, Any], report: Report) -> float:
+        """The figure of other options."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,9 @@ class Best:
 
     options: Mapping[str, Any]
     value: float
-    usual: float
+    default: float
     trials: int
     ended_early: int
-
-
-Judge = Callable[[Mapping[str, Any], Report], Judged]
-"""Trains a model with other options; calls the report at each tenth, which may raise to end the trial."""
 
 
 def need_optuna() -> None:
@@ -60,27 +58,22 @@ def need_optuna() -> None:
         raise UsageError('--tune needs optuna; pip install "ganlib[tune]"')
 
 
-def tuned(
-    file: Path, trials: int, seed: int, judge: Judge, space_of: Callable[[Judged], Sequence[Dimension]], say: Say
-) -> Best:
-    """The best options after this many trials, those that the file holds already included.
+def tuned(file: Path, wanted: int, seed: int, trials: Trials, say: Say) -> Best:
+    """The best options after the ``wanted`` number of trials, those that the file holds already included.
 
     A trial whose options do not fit the data, or whose training diverges, counts as ended early.
     Raises TryAgain while another run uses the file; UsageError if there is nothing to tune, if the file cannot be
-    written or is no study; and what ``judge`` raises with the default options.
+    written or is no study; and what ``trials`` raises with the default options.
     """
     with _opened(file) as study:
         _give_up_interrupted(study)
-        usual = _usual(study, judge, say)
-        space = space_of(usual)
-        if not space:
-            raise UsageError("the model has no option that could be tuned: each is stated, or is no number")
         if not _finished(study):
-            _enter(study, usual, space)
+            _begin(study, trials, say)
         elif kept := len(_finished(study)) - 1:
             say(f"{file} holds {counted(kept, 'finished trial')}")
-        while (number := len(_finished(study))) <= trials:
-            _try(study, space, judge, seed, say, f"trial {number} of {trials}")
+        space = [Dimension(**{**values, "widths": tuple(values["widths"])}) for values in study.user_attrs["space"]]
+        while (number := len(_finished(study))) <= wanted:
+            _try(study, space, trials, seed, say, f"trial {number} of {wanted}")
         return _best(study, space)
 
 
@@ -130,30 +123,24 @@ def _finished(study: Any) -> list[Any]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))  # type: ignore[no-any-return]
 
 
-def _usual(study: Any, judge: Judge, say: Say) -> Judged:
-    """The default options, judged once in a study."""
-    if known := study.user_attrs.get("usual"):
-        return Judged(**known)
-    tenths: dict[int, float] = {}
-    usual = judge({}, tenths.__setitem__)
-    study.set_user_attr("tenths", {str(part): value for part, value in tenths.items()})
-    study.set_user_attr("usual", {"value": usual.value, "config": dict(usual.config), "budget": usual.budget})
-    say(f"default options: {usual.value:.4f}")
-    return usual
-
-
-def _enter(study: Any, usual: Judged, space: Sequence[Dimension]) -> None:
-    """Add the default options as the first trial, with which others are compared."""
+def _begin(study: Any, trials: Trials, say: Say) -> None:
+    """Enter the default options as the first trial, with which others are compared."""
     import optuna
 
+    tenths: dict[int, float] = {}
+    value, space = trials.begin(tenths.__setitem__)
+    if not space:
+        raise UsageError("the model has no option that could be tuned: each is stated, or is no number")
+    study.set_user_attr("space", [asdict(dimension) for dimension in space])
     study.add_trial(
         optuna.trial.create_trial(
             params={d.name: d.usual for d in space},
             distributions={d.name: _distribution(d) for d in space},
-            value=usual.value,
-            intermediate_values={int(part): value for part, value in study.user_attrs["tenths"].items()},
+            value=value,
+            intermediate_values=tenths,
         )
     )
+    say(f"default options: {value:.4f}")
 
 
 def _distribution(dimension: Dimension) -> Any:
@@ -163,7 +150,7 @@ def _distribution(dimension: Dimension) -> Any:
     return kind(dimension.low, dimension.high, log=True)
 
 
-def _try(study: Any, space: Sequence[Dimension], judge: Judge, seed: int, say: Say, name: str) -> None:
+def _try(study: Any, space: Sequence[Dimension], trials: Trials, seed: int, say: Say, name: str) -> None:
     """Run one trial and record how it ended."""
     import optuna
     from optuna.trial import TrialState
@@ -180,7 +167,7 @@ def _try(study: Any, space: Sequence[Dimension], judge: Judge, seed: int, say: S
             raise optuna.TrialPruned(f"{value:.4f} after {part} tenths, which is below the median of the others")
 
     try:
-        value = judge(options, report).value
+        value = trials.judge(options, report)
     except (optuna.TrialPruned, ConfigError, DivergenceError) as error:
         reason = " ".join(str(error).split())
         trial.set_user_attr("reason", reason)

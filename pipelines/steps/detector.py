@@ -281,7 +281,7 @@ def _tuning(found: Tuned, candidates: Sequence[Candidate]) -> str:
         f"{counted(found.trials, 'trial')} ({found.ended_early} ended early), judged by {found.known} known anomalies"
     )
     if not found.options:
-        return f"default options: {tried}, found no better ones (AUPRC {found.usual:.3f})"
+        return f"default options: {tried}, found no better ones (AUPRC {found.default:.3f})"
     default, tuned = candidates
     verdict = "tuned options" if tuned.value > default.value else "default options, since tuned ones were not better"
     others = f"on other validation rows {tuned.value:.3f} and {default.value:.3f}"
@@ -289,7 +289,7 @@ def _tuning(found: Tuned, candidates: Sequence[Candidate]) -> str:
         others += f", on test rows, which choose nothing, {tuned.test['auprc']:.3f} and {default.test['auprc']:.3f}"
     return (
         f"{verdict}: {tried}, found {in_words(found.options)}. AUPRC of tuned and default options: "
-        f"{found.best:.3f} and {found.usual:.3f} on the rows that chose, {others}"
+        f"{found.best:.3f} and {found.default:.3f} on the rows that chose, {others}"
     )
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UsageError
 from pipelines.figures import Parts
 from pipelines.job import Job
 from pipelines.named import entry_of
 from pipelines.results import Tuned
-from pipelines.search_space import FACTOR, Dimension, search_space, shorter
+from pipelines.search_space import FACTOR
 from pipelines.settings import Settings
-from pipelines.tuning import Judged, Report, need_optuna, tuned
+from pipelines.tuning import need_optuna, tuned
 from serving.wording import say
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def check_tuning(settings: Settings) -> None:
 
 def tune(folder: str) -> Tuned:
     """Search the model's options by AUPRC on the rows ``tuning``, in trials that go on where an earlier run ended."""
-    from pipelines.trials import judged
+    from pipelines.trials import DetectorTrials
 
     job = Job.open(folder)
     settings, model, parts = job.settings, entry_of(job.settings.model.name), Parts(job)
@@ -46,37 +45,19 @@ def tune(folder: str) -> Tuned:
     for other in sorted(file.parent.glob(f"{job.name}-{model.name}-*.db")):
         if other != file:
             say(f"{other} holds trials on other data or settings, which do not count here; remove it if not needed")
-
-    parameters = settings.detector_parameters() | parts.reader.parameters(job.folder)
-
-    def judge(options: Mapping[str, Any], report: Report) -> Judged:
-        return judged(model, {**parameters, **options}, parts, report)
-
-    def space_of(usual: Judged) -> tuple[Dimension, ...]:
-        return space(model, settings, usual)
-
-    seed = settings.training.random_state
-    best = tuned(file, int(settings.model.tune or 0), seed, judge, space_of, say)
+    trials = DetectorTrials(model, settings.detector_parameters() | parts.reader.parameters(job.folder), parts)
+    best = tuned(file, int(settings.model.tune or 0), settings.training.random_state, trials, say)
     done = Tuned(
         study=str(file),
         trials=best.trials,
         ended_early=best.ended_early,
         known=int(parts.anomalous["tuning"].sum()),
-        usual=best.usual,
+        default=best.default,
         best=best.value,
         options=best.options,
     )
     job.save("tuned", done)
     return done
-
-
-def space(model: Entry, settings: Settings, usual: Judged) -> tuple[Dimension, ...]:
-    """The options to search: those that the settings do not state, and the number of steps if nothing states it."""
-    stated = {name for name, value in settings.detector_parameters().items() if value is not None}
-    found = search_space(model.config, usual.config, stated)
-    if {"steps", "epochs"} & (stated | model.trainer.keys()) or usual.budget < 2:
-        return found
-    return (*found, shorter(usual.budget))
 
 
 def study_file(job: Job, fingerprint: str, model: Entry) -> Path:
