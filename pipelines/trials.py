@@ -35,7 +35,7 @@ class DetectorTrials:
 
     def begin(self, report: Report) -> tuple[float, tuple[Dimension, ...]]:
         """Train with the default options; ranges lie around the values that they have on this data."""
-        value, detector, budget = self._trained({}, report)
+        value, detector, budget = self.trained({}, report)
         stated = {name: given for name, given in self.parameters.items() if given is not None}
         found = searched(self.model, detector.reader_.spec, detector.algorithm_.config.to_dict(), stated)
         if {"steps", "epochs"} & (stated.keys() | self.model.trainer.keys()) or budget < 2:
@@ -44,10 +44,10 @@ class DetectorTrials:
 
     def judge(self, options: Mapping[str, Any], report: Report) -> float:
         """Train with other options; raises ConfigError or DivergenceError if they do not fit the data."""
-        return self._trained(options, report)[0]
+        return self.trained(options, report)[0]
 
-    def _trained(self, options: Mapping[str, Any], report: Report) -> tuple[float, Any, int]:
-        """The figure, the detector, and its budget of steps."""
+    def trained(self, options: Mapping[str, Any], report: Report) -> tuple[float, Any, int]:
+        """The figure, the detector, and its budget of steps; raises DivergenceError if a row has no finite score."""
         rows, truth = self.parts.part("tuning"), self.parts.anomalous["tuning"]
         watcher = Watcher(rows, truth, report)
         trainer = {**(self.parameters.get("trainer") or {}), "callbacks": (watcher,)}

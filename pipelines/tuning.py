@@ -12,6 +12,7 @@ with a seed of its own: an interrupted study samples the same options as one tha
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -63,7 +64,7 @@ def tuned(file: Path, wanted: int, seed: int, trials: Trials, say: Say) -> Best:
 
     A trial whose options do not fit the data, or whose training diverges, counts as ended early.
     Raises TryAgain while another run uses the file; UsageError if there is nothing to tune, if the file cannot be
-    written or is no study; and what ``trials`` raises with the default options.
+    opened or is no study; and what ``trials`` raises with the default options.
     """
     with _opened(file) as study:
         _give_up_interrupted(study)
@@ -90,7 +91,15 @@ def _opened(file: Path) -> Iterator[Any]:
     except OSError as error:
         raise cannot_write(file, error, "choose another model.studies") from error
     with lock:
-        yield _study(file)
+        import optuna
+
+        try:
+            yield _study(file)
+        except optuna.exceptions.StorageInternalError as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise TryAgain(
+                f"{file} cannot be written ({reason}); finished trials are kept: fix it and run the same command again"
+            ) from error
 
 
 def _study(file: Path) -> Any:
@@ -146,8 +155,9 @@ def _begin(study: Any, trials: Trials, say: Say) -> None:
 def _distribution(dimension: Dimension) -> Any:
     from optuna.distributions import FloatDistribution, IntDistribution
 
-    kind = IntDistribution if dimension.whole else FloatDistribution
-    return kind(dimension.low, dimension.high, log=True)
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=True)
+    return FloatDistribution(dimension.low, dimension.high, log=True)
 
 
 def _try(study: Any, space: Sequence[Dimension], trials: Trials, seed: int, say: Say, name: str) -> None:
@@ -168,6 +178,8 @@ def _try(study: Any, space: Sequence[Dimension], trials: Trials, seed: int, say:
 
     try:
         value = trials.judge(options, report)
+        if not math.isfinite(value):
+            raise DivergenceError(f"the figure is {value}")
     except (optuna.TrialPruned, ConfigError, DivergenceError) as error:
         reason = " ".join(str(error).split())
         trial.set_user_attr("reason", reason)

@@ -98,6 +98,8 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
         columns = reader.described(job.folder, data.findings)
     doubts = [*([data.doubt] if data.doubt else []), *data.differences]
     facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
+    if settings.model.tune:
+        facts["tune"] = f"{counted(settings.model.tune, 'trial')}, judged by the rows of the part tuning"
     facts |= {**reader.facts(), "rows": data.rows, **data.parts, "model": _named(settings, reader.modality, models)}
     return Preview(facts, columns, data.findings)
 

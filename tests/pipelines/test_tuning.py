@@ -160,6 +160,20 @@ def test_options_that_do_not_fit_or_diverge_are_counted_and_others_are_raised(tm
         searched(tmp_path / "b.db", 3, broken)
 
 
+def test_a_figure_that_is_no_number_never_wins_and_a_full_disk_keeps_what_is_finished(tmp_path):
+    optuna = pytest.importorskip("optuna")
+
+    best, said = searched(tmp_path / "a.db", 2, lambda options, report: float("nan") if options else 0.5)
+    assert best == Best({}, 0.5, 0.5, 2, 2) and "the figure is nan" in said[-1]
+
+    def full(options, report):
+        raise optuna.exceptions.StorageInternalError("x") from OSError("database or disk is full")
+
+    with pytest.raises(TryAgain, match="disk is full.*finished trials are kept"):
+        searched(tmp_path / "a.db", 3, full)
+    assert searched(tmp_path / "a.db", 3)[0].trials == 3
+
+
 def test_one_run_uses_a_file_at_a_time_and_other_files_are_rejected(tmp_path):
     from filelock import FileLock
 
