@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
 from pipelines.figures import Parts
@@ -20,6 +21,7 @@ from serving.wording import say
 if TYPE_CHECKING:
     from ganlib.registry import Entry
 
+_DATA_PLACES = ("path", "path_b", "date", "schema_file", "schema_file_b")
 _PLACES = ("device", "threads", "distributed", "checkpoint", "checkpoint_every")  # they do not change what is learned
 
 
@@ -41,11 +43,12 @@ def tune(folder: str) -> Tuned:
 
     job = Job.open(folder)
     settings, model, parts = job.settings, entry_of(job.settings.model.name), Parts(job)
-    file = study_file(job, parts.data.fingerprint, model)
+    described = parts.reader.parameters(job.folder)
+    file = study_file(job, parts, model, described)
     for other in sorted(file.parent.glob(f"{job.name}-{model.name}-*.db")):
         if other != file:
             say(f"{other} holds trials on other data or settings, which do not count here; remove it if not needed")
-    trials = DetectorTrials(model, settings.detector_parameters() | parts.reader.parameters(job.folder), parts)
+    trials = DetectorTrials(model, settings.detector_parameters() | described, parts)
     best = tuned(file, int(settings.model.tune or 0), settings.training.random_state, trials, say)
     done = Tuned(
         study=str(file),
@@ -60,12 +63,17 @@ def tune(folder: str) -> Tuned:
     return done
 
 
-def study_file(job: Job, fingerprint: str, model: Entry) -> Path:
-    """The file of a study, named by job, model, and a fingerprint of data and settings."""
+def study_file(job: Job, parts: Parts, model: Entry, described: Mapping[str, Any]) -> Path:
+    """The file of a study, named by job, model, and a fingerprint of data and settings.
+
+    ``described`` is what describes the data to estimators: the content of a schema counts, not its place.
+    """
     settings = job.settings.to_json()
-    data = {key: value for key, value in settings["data"].items() if key not in ("path", "path_b", "date")}
+    data = {key: value for key, value in settings["data"].items() if key not in _DATA_PLACES}
     training = {key: value for key, value in settings["training"].items() if key not in _PLACES}
-    what = [fingerprint, data, training, settings["model"]["options"], settings["calibration"]["fraction"],
-            model.options().to_dict(), dict(model.trainer), FACTOR]  # fmt: skip
+    rows = [parts.data.fingerprint, parts.rows["fit"], parts.rows["tuning"]]
+    described = {key: value.to_dict() if hasattr(value, "to_dict") else value for key, value in described.items()}
+    options = [settings["model"]["options"], settings["calibration"]["fraction"], model.options().to_dict()]
+    what = [rows, described, data, training, options, dict(model.trainer), FACTOR]
     mark = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
     return Path(job.settings.model.studies) / f"{job.name}-{model.name}-{mark}.db"

@@ -288,6 +288,7 @@ def test_the_defaults_stay_unless_tuned_options_are_better_on_other_rows(
 
 def test_other_data_or_settings_begin_another_study_and_say_so(home, data, registry, capsys, monkeypatch):
     pytest.importorskip("optuna")
+    from ganlib.data.schema import Schema
     from pipelines.job import Job
     from pipelines.steps import prepare, settings_of, tune
     from pipelines.trials import DetectorTrials
@@ -313,10 +314,13 @@ def test_other_data_or_settings_begin_another_study_and_say_so(home, data, regis
     assert other != first and f"{first} holds trials on other data or settings, which do not count" in err
     stated, _ = run("d", training__learning_rate=0.01, model__options={"beta": 2.0})
     assert list(asked[0]) == ["latent_dim", "hidden", "variance_pace"] and stated not in (first, other)
+    Schema.load(home / "a/schema.yaml").with_column("flow", maximum=99.0).save(home / "schema.yaml")
+    described, _ = run("f", data__schema_file="schema.yaml")
+    assert described not in (first, other, stated)
     frame = pd.read_csv("known.csv")
     frame.iloc[::-1].assign(flow=frame["flow"] + 1).to_csv("changed.csv", index=False)
     changed, err = run("e", data__path="changed.csv")
-    assert changed not in (first, other, stated) and err.count("do not count here") == 3
+    assert changed not in (first, other, stated, described) and err.count("do not count here") == 4
 
 
 def test_training_steps_are_searched_unless_stated(home, data, registry):
