@@ -71,6 +71,7 @@ def _head(artifact: Artifact, tags: Mapping[str, str]) -> str:
     ]
     if artifact.kind == "detector":
         lines += fused(artifact.metadata["model"]["config"])
+        lines += [tags["tuning"]] if "tuning" in tags else []
         known = artifact.calibration
         budget = f"alarm budget {known['alpha']:g}, " if "alpha" in known else ""
         runs = f" of {counted(known['runs'], 'run')}" if "runs" in known else ""

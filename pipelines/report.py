@@ -139,8 +139,16 @@ def log_training(
     plot_curves({model: candidate.curves for model, candidate in candidates.items()}, job.folder / "curves.png")
     plot_calibration(best.calibration, job.settings.calibration.alpha, job.folder / "calibration.png")
     job.save("settings", job.settings.to_json())
-    names = ("curves.png", "calibration.png", "schema.yaml", "choice.json", "settings.json", "findings.json")
-    # Images and series have no schema file.
+    names = (
+        "curves.png",
+        "calibration.png",
+        "schema.yaml",
+        "choice.json",
+        "tuned.json",
+        "settings.json",
+        "findings.json",
+    )
+    # Images and series have no schema file, and most jobs tune nothing.
     registry.log_files(run_id, [job.folder / name for name in names if (job.folder / name).exists()])
 
 

@@ -56,8 +56,27 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """What the trials of a study found: the best ``options``, none if no trial was better than the defaults.
+
+    ``best`` and ``default`` are AUPRC on the rows that chose, of which ``known`` are anomalies.
+    """
+
+    study: str
+    trials: int
+    ended_early: int
+    known: int
+    default: float
+    best: float
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Choice:
-    """The best candidate, with the figures of all candidates, the baselines and the current champion."""
+    """The best candidate, with the figures of all candidates, the baselines and the current champion.
+
+    ``tuning`` says in words what trials found, and how it does beside the default options on other rows.
+    """
 
     best: str
     measure: str
@@ -66,6 +85,7 @@ class Choice:
     baselines: Mapping[str, float]
     champion: Mapping[str, Any] | None
     privacy: str
+    tuning: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,7 @@ class DetectorDetails:
     calibration_rows: int
     doubt: str
     findings: Sequence[Mapping[str, Any]]
+    tuning: str = ""
 
 
 @dataclass(frozen=True)

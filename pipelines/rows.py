@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.errors import UsageError
 from pipelines.settings import DataSettings
 from serving.wording import counted, listed
 
@@ -170,11 +171,47 @@ def spare_for_weights(
 
     validation = np.asarray(parts["validation"])
     known = validation[anomalous[validation]]
-    # Another seed than that of the split: with the same, all of this half would be on one side again.
-    chosen = known[_halves(features.iloc[known], seed + 1).get("test", np.arange(0))] if len(known) > 1 else known[:0]
+    chosen = _half_of(known, features, seed)
     if min(len(chosen), len(known) - len(chosen)) < LEAST_KNOWN:
         return dict(parts)
     return {**parts, "validation": np.setdiff1d(validation, chosen).tolist(), "weighing": np.sort(chosen).tolist()}
+
+
+def spare_for_tuning(
+    parts: Mapping[str, list[int]], features: pd.DataFrame, anomalous: np.ndarray, seed: int
+) -> dict[str, list[int]]:
+    """Move half of the validation rows, normal and known anomalies, to a part ``tuning``, by which options are chosen.
+
+    The other half compares the tuned model with the defaults. Raises UsageError where a half would hold too few.
+    """
+    from ganlib.detect.weights import LEAST_KNOWN
+
+    validation = np.asarray(parts["validation"])
+    sides = {"known anomalies": validation[anomalous[validation]], "normal rows": validation[~anomalous[validation]]}
+    chosen = {what: _half_of(rows, features, seed) for what, rows in sides.items()}
+    for what, rows in sides.items():
+        if min(len(chosen[what]), len(rows) - len(chosen[what])) < LEAST_KNOWN:
+            raise UsageError(_too_few(what, len(rows), 2 * LEAST_KNOWN))
+    tuning = np.sort(np.concatenate(list(chosen.values())))
+    return {**parts, "validation": np.setdiff1d(validation, tuning).tolist(), "tuning": tuning.tolist()}
+
+
+def _too_few(what: str, found: int, needed: int) -> str:
+    """Why options cannot be tuned; halves are split by content, so that copies of a row count as one."""
+    fix = "name the column of known anomalies by --label, or mark more of them: half of them are validation rows"
+    if what == "normal rows":
+        fix = "give more rows, or a larger data.validation_fraction"
+    return (
+        f"--tune needs about {needed} different {what} in the validation rows, and they hold {found}: half choose the "
+        "options, half judge them. Nothing else may choose: no measure without known anomalies ranked options reliably "
+        f"(rank correlation with the true AUROC at most .20). Leave --tune out, or {fix}"
+    )
+
+
+def _half_of(rows: np.ndarray, features: pd.DataFrame, seed: int) -> np.ndarray:
+    """Half of the rows, by content; none where they cannot be divided."""
+    # Another seed than that of the split: with the same, all rows of a part would be on one side again.
+    return rows[_halves(features.iloc[rows], seed + 1).get("test", np.arange(0))] if len(rows) > 1 else rows[:0]
 
 
 def _halves(anomalies: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:

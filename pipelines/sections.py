@@ -119,6 +119,10 @@ class ModelSettings(Section):
         description="Images: side in pixels of tiles, of which the most anomalous decides; if empty, 128 for images "
         "with a side above 256, else no tiles.",
     )
+    tune: Count | None = Field(
+        None, description="Trials that search the options of one detector by known anomalies; none if empty."
+    )
+    studies: Local = Field("runs/tuning", description="Folder of the trials, from which the same job goes on.")
     options: dict[str, Any] = Field(default_factory=dict, description="Further options of the model; needs one name.")
 
 

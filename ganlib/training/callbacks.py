@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from ganlib.training.algorithm import Algorithm
 
 
 class Callback(Protocol):
@@ -15,6 +18,14 @@ class Callback(Protocol):
 
     def on_end(self) -> None:
         """Called after the last step, also if training fails."""
+
+
+@runtime_checkable
+class Watching(Callback, Protocol):
+    """A callback that also reads the model in training, such as one that measures it."""
+
+    def on_start(self, algorithm: Algorithm) -> None:
+        """Called before the first step, with the model on its device; its weights change with each step."""
 
 
 class ProgressBar:

@@ -17,7 +17,7 @@ from ganlib.errors import ConfigError
 from ganlib.training.agreement import Agreement
 from ganlib.training.algorithm import Algorithm, Batch, Stage
 from ganlib.training.batches import Stream, TensorBatches
-from ganlib.training.callbacks import Callback
+from ganlib.training.callbacks import Callback, Watching
 from ganlib.training.config import History, TrainerConfig, choose_device
 from ganlib.training.data_checks import check_model, check_training_data, is_lazy, training_source, training_tensors
 from ganlib.training.ema import Average
@@ -182,6 +182,9 @@ class Run:
             self._prepare()
             self.part_ways()
         self.guard.start()
+        for callback in self.callbacks:
+            if isinstance(callback, Watching):
+                callback.on_start(self.algorithm)
         self._choose_threads()
         for stage in self._stages_left():
             batches = self._batches_of(stage)

@@ -50,7 +50,7 @@ ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/
 _AFTERWARDS = {
     "score": "the same command continues after the last committed part",
     "stream": "the same command continues after the last committed record",
-    "train": "training does not continue: the same command starts anew",
+    "train": "training does not continue: the same command starts anew, but finished trials of --tune are kept",
     "translate": "translating does not continue: the same command starts anew",
     "augment": "augmenting does not continue: the same command starts anew",
     "demo": "the same command keeps the parts that were finished and starts this one anew",

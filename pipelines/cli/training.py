@@ -150,6 +150,13 @@ def train(
     budget: Annotated[
         str | None, typer.Option(help="For auto: time for training, such as 30s or 10min. Default: no limit.")
     ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            help="For one detector: trials that search its options by known anomalies. The same command goes on from "
+            "finished trials."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
     schema: SchemaFile = None,
     schema_b: Annotated[Path | None, typer.Option(help="The same for --data-b.")] = None,
@@ -184,11 +191,13 @@ def train(
         raise UsageError(f"--time is for detectors, but --task {task} is trained; leave it out")
     if task != "detector" and budget:
         raise UsageError(f"--budget is for detectors, but --task {task} is trained; limit --steps instead")
+    if task != "detector" and tune is not None:
+        raise UsageError(f"--tune is for detectors, but --task {task} is trained; leave it out")
     chosen = configured(
         config, data__path=data, data__path_b=data_b, data__pairs=pairs, data__date=date, data__label=label,
         data__time=time, data__key=key, data__window=window, data__stride=stride, data__largest_gap=largest_gap,
         data__normal=normal, data__modality=modality, calibration__alpha=alpha, training__steps=steps,
-        model__budget=budget,
+        model__budget=budget, model__tune=tune,
         training__random_state=seed, registry__tracking_uri=tracking,
         data__schema_file_b=None if schema_b is None else str(schema_b),
         **{"augment__model" if task == "augmenter" else "model__name": model}, **schema_options(schema, drop, ids),

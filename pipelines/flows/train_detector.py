@@ -9,6 +9,8 @@ from pipelines.flows.tasks import HOUR, as_flow, as_task, leave_link, leave_tabl
 
 TASKS = {
     steps.prepare: as_task(steps.prepare, idempotent=True),
+    # It goes on from its finished trials.
+    steps.tune: as_task(steps.tune, idempotent=True, timeout=24 * HOUR),
     steps.train_candidate: as_task(steps.train_candidate, idempotent=True, timeout=12 * HOUR),
     steps.choose: as_task(steps.choose, idempotent=True),
     # A second run would register a second version.

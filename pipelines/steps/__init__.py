@@ -24,6 +24,7 @@ from pipelines.steps.translator import (
     register_translator,
     train_translator,
 )
+from pipelines.steps.tuning import tune
 
 __all__ = [
     "Runner",
@@ -53,4 +54,5 @@ __all__ = [
     "train_detector",
     "train_translator",
     "translate",
+    "tune",
 ]

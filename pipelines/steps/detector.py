@@ -22,20 +22,24 @@ from pipelines.figures import (
 from pipelines.job import Job
 from pipelines.readers import JobData
 from pipelines.registry import Registry, check_name
-from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained
-from pipelines.rows import spare_for_weights, split_for_detection
+from pipelines.results import Candidate, Choice, DetectorData, DetectorDetails, DetectorRows, Preview, Trained, Tuned
+from pipelines.rows import spare_for_tuning, spare_for_weights, split_for_detection
 from pipelines.schemas import print_findings
 from pipelines.settings import Settings
 from pipelines.steps.common import Runner, enter, model_for, new_job
+from pipelines.steps.tuning import check_tuning, tune
+from pipelines.tuning import in_words
 from serving.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from serving.artifact import Artifact
 
 
 FEW_RUNS = 10  # runs behind a calibration, below which a run is a tenth of it or more
+TUNED = "-tuned"
+"""Ends the name of a candidate with tuned options."""
 
 
 def train_detector(registry: Registry | None, settings: Settings, name: str, runner: Runner | None = None) -> Trained:
@@ -54,21 +58,37 @@ def train_detector(registry: Registry | None, settings: Settings, name: str, run
         _report_data(data, runner)
         models = candidates_of(settings, job.read(data.fingerprint), data.labelled)
         registry.client()  # fail before training if the registry is unreachable
-        for model, named in models.items():
+        trainings = {model: (named,) for model, named in models.items()} | _tuned_trainings(
+            settings, models, work, runner
+        )
+        for model, arguments in trainings.items():
             runner.report(f"training {model}")
-            done: Candidate = runner.call(train_candidate, work, named)
+            done: Candidate = runner.call(train_candidate, work, *arguments)
             figures = f"{done.measure} {done.value:.4f}, sealed, parity {done.parity_ratio:.2g} of 1"
             runner.report(f"{model}: {figures}")
             for line in fused(done.config):
                 runner.report(line)
             if done.calibration_runs is not None:
                 runner.report(_of_runs(done.calibration_rows, done.calibration_runs))
-        choice: Choice = runner.call(choose, work, list(models))
+        choice: Choice = runner.call(choose, work, list(trainings))
         values = _figures({**choice.values, **choice.baselines})
-        by = f"chosen by {choice.measure}: {choice.best}" if len(models) > 1 else choice.measure
+        by = f"chosen by {choice.measure}: {choice.best}" if len(trainings) > 1 else choice.measure
         runner.report(f"{by}; {values}")
+        if choice.tuning:
+            runner.report(choice.tuning)
         trained: Trained = runner.call(register, work)
         return trained
+
+
+def _tuned_trainings(
+    settings: Settings, models: Mapping[str, str], work: str, runner: Runner
+) -> dict[str, tuple[str, bool]]:
+    """The training with the best options of the trials, if these are asked for and better than the defaults."""
+    if settings.model.tune is None:
+        return {}
+    ((model, named),) = models.items()
+    found: Tuned = runner.call(tune, work)
+    return {f"{model}{TUNED}": (named, True)} if found.options else {}
 
 
 def plan_detector(registry: Registry | None, settings: Settings, name: str) -> Preview:
@@ -81,6 +101,8 @@ def plan_detector(registry: Registry | None, settings: Settings, name: str) -> P
         columns = reader.described(job.folder, data.findings)
     doubts = [*([data.doubt] if data.doubt else []), *data.differences]
     facts: dict[str, Any] = {"rule": data.rule} | ({"warning": "; ".join(doubts)} if doubts else {})
+    if settings.model.tune:
+        facts["tune"] = f"{counted(settings.model.tune, 'trial')}, judged by the rows of the part tuning"
     facts |= {**reader.facts(), "rows": data.rows, **data.parts, "model": _named(settings, reader.modality, models)}
     return Preview(facts, columns, data.findings)
 
@@ -92,6 +114,8 @@ def check_models(settings: Settings, modality: str | None = None) -> list[str]:
     """
     model, auto = settings.model, settings.model.name == "auto"
     names = (auto and model.candidates) or (model.name,)
+    if settings.model.tune:
+        check_tuning(settings)
     if settings.training.checkpoint and (len(set(names)) > 1 or names == ("auto",)):
         raise UsageError("training.checkpoint holds the training of one model: name it by --model or model.name")
     if auto and not model.candidates:
@@ -146,6 +170,8 @@ def prepare(folder: str) -> DetectorData:
     if list(candidates_of(job.settings, reader, bool(labels.anomalous[parts["validation"]].any()))) == ["auto"]:
         content, seed = reader.content(), job.settings.training.random_state
         parts = spare_for_weights(parts, content, labels.anomalous, seed)
+    elif job.settings.model.tune:
+        parts = spare_for_tuning(parts, reader.content(), labels.anomalous, job.settings.training.random_state)
     learned = reader.learn(parts["fit"], labels.anomalous, job.folder)
     anomalous = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
     job.save("rows", DetectorRows(parts, anomalous))
@@ -166,8 +192,10 @@ def prepare(folder: str) -> DetectorData:
     return facts
 
 
-def train_candidate(folder: str, model: str) -> Candidate:
+def train_candidate(folder: str, model: str, with_tuned: bool = False) -> Candidate:
     """Fit one model on the training rows, measure it, and seal it through the parity gate.
+
+    ``with_tuned`` uses the options that the step ``tune`` found; the candidate's name then ends with ``-tuned``.
 
     ``model`` is named as in the settings: a process that runs only this step loads a user's own code by it. A fraction
     of the training rows is held out for calibration.
@@ -178,18 +206,21 @@ def train_candidate(folder: str, model: str) -> Candidate:
     job, model = Job.open(folder), model_for(model, "detector")
     parts = Parts(job)
     parameters = _parameters(job.settings, model) | parts.reader.parameters(job.folder) | {"verbose": True}
+    name = model
+    if with_tuned:
+        name, parameters = f"{model}{TUNED}", parameters | dict(job.load("tuned", Tuned).options)
     examples, known, runs = parts.learned()
     detector = as_detector(model, **parameters).fit(examples, known, runs=runs)
     windows = parts.reader.windows
     judged, truth, measure, chance = parts.judged("validation")
     report = seal(
         detector,
-        job.folder / model / f"{job.name}.onnx",
+        job.folder / name / f"{job.name}.onnx",
         training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
         windows=None if windows is None else windows.model_dump(mode="json"),
     )
     done = Candidate(
-        model=model,
+        model=name,
         measure=measure,
         chance=chance,
         value=measured(measure, detector.anomaly_score(judged), truth),
@@ -208,7 +239,7 @@ def train_candidate(folder: str, model: str) -> Candidate:
         exporter=report.exporter,
         calibration_runs=detector.calibration_runs_,
     )
-    job.save(f"candidate-{model}", done)
+    job.save(f"candidate-{name}", done)
     return done
 
 
@@ -236,8 +267,9 @@ def choose(folder: str, models: list[str]) -> Choice:
     """The best candidate on validation rows, compared with baselines and the current champion on the same rows."""
     job = Job.open(folder)
     parts = Parts(job)
-    values = {model: job.load(f"candidate-{model}", Candidate).value for model in models}
-    best = max(models, key=lambda model: values[model])
+    candidates = {model: job.load(f"candidate-{model}", Candidate) for model in models}
+    values = {model: candidate.value for model, candidate in candidates.items()}
+    best = max(models, key=lambda model: values[model])  # of equals the first: the default options
     judged, truth, measure, chance = parts.judged("validation")
     choice = Choice(
         best=best,
@@ -247,9 +279,28 @@ def choose(folder: str, models: list[str]) -> Choice:
         baselines=baseline_figures(parts, judged, truth, measure),
         champion=champion_figures(job, judged, truth, measure, parts.reader.windows),
         privacy=parts.reader.privacy(job.folder / best / f"{job.name}.onnx", parts.rows["fit"]),
+        tuning=_tuning(job.load("tuned", Tuned), list(candidates.values())) if job.settings.model.tune else "",
     )
     job.save("choice", choice)
     return choice
+
+
+def _tuning(found: Tuned, candidates: Sequence[Candidate]) -> str:
+    """What trials found, and how it does beside the default options on rows that chose nothing."""
+    tried = (
+        f"{counted(found.trials, 'trial')} ({found.ended_early} ended early), judged by {found.known} known anomalies"
+    )
+    if not found.options:
+        return f"default options: {tried}, found no better ones (AUPRC {found.default:.3f})"
+    default, tuned = candidates
+    verdict = "tuned options" if tuned.value > default.value else "default options, since tuned ones were not better"
+    others = f"on other validation rows {tuned.value:.3f} and {default.value:.3f}"
+    if "auprc" in tuned.test:
+        others += f", on test rows, which choose nothing, {tuned.test['auprc']:.3f} and {default.test['auprc']:.3f}"
+    return (
+        f"{verdict}: {tried}, found {in_words(found.options)}. AUPRC of tuned and default options: "
+        f"{found.best:.3f} and {found.default:.3f} on the rows that chose, {others}"
+    )
 
 
 def register(folder: str) -> Trained:
@@ -287,6 +338,7 @@ def register(folder: str) -> Trained:
             calibration_rows=best.calibration_rows,
             doubt=data.doubt,
             findings=data.findings,
+            tuning=choice.tuning,
         ),
     )
 
@@ -302,6 +354,8 @@ def _tags(artifact: Artifact, alpha: float, choice: Choice, best: Candidate) -> 
         "quality_chance": choice.chance,
         "baseline_pca": choice.baselines["PCA"],
     }
+    if choice.tuning:
+        tags["tuning"] = choice.tuning
     if choice.champion:
         tags |= {f"champion_{key}": value for key, value in choice.champion.items()}
     return texts(tags)

@@ -95,6 +95,24 @@ def test_trainer_reaches_the_run_of_every_estimator(make):
     assert any(not np.array_equal(other[name], theirs[name]) for name in theirs)
 
 
+def test_a_callback_with_on_start_receives_the_model_before_the_first_step():
+    class Watcher:
+        calls = []
+
+        def on_start(self, algorithm):
+            self.calls.append(algorithm)
+
+        def on_step(self, step, budget, losses):
+            self.calls.append(step)
+
+        def on_end(self):
+            pass
+
+    fitted = VAEDetector(**SMALL, trainer={"steps": 2, "batch_size": 100, "callbacks": [Watcher()]}).fit(ROWS)
+    assert Watcher.calls[0] is fitted.algorithm_ and Watcher.calls.count(fitted.algorithm_) == 1
+    assert Watcher.calls[1] == 1
+
+
 @pytest.mark.parametrize("make", [VAEDetector, CVAEAugmenter, Detector, Augmenter])
 def test_trainer_is_a_parameter_like_the_others(make):
     estimator = make(trainer={"ema": 0.5})
