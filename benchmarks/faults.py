@@ -261,9 +261,9 @@ def report(name: str, detector: Any, train: pd.DataFrame, found: Faults, seed: i
         first = {k: float((v[chosen] == 0).mean()) for k, v in orders.items()}
         three = {k: float((v[chosen] < 3).mean()) for k, v in orders.items()}
         said = "  ".join(f"{k} {first[k]:.3f} {three[k]:.3f}" for k in orders)
-        share = found.found.get(kind, float("nan"))
-        print(f"  {kind:8} n={chosen.sum():5}  found {share:.3f}  {said}")
-        yield {"name": name, "kind": kind, "n": int(chosen.sum()), "found": share, "first": first, "three": three}
+        flagged_share = f"flagged {found.found[kind]:.3f}" if kind in found.found else " " * 13
+        print(f"  {kind:8} n={chosen.sum():5}  {flagged_share}  {said}")
+        yield {"name": name, "kind": kind, "n": int(chosen.sum()), "first": first, "three": three}
     same = orders["contribution"][few]
     said = "  ".join(f"{(r == 0).mean():.3f} {(r < 3).mean():.3f}" for r in (best, same))
     print(f"  exact occlusion, and contributions of the same {len(few)} rows: {said}")
