@@ -1,0 +1,59 @@
+"""Detectors by name, ours and peers. Each is imported when it is used: an environment needs only those that it runs.
+
+A method is made with a seed, has ``fit(X)``, and scores rows by a function of its own (higher = more anomalous).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Scores = Callable[[Any, np.ndarray], np.ndarray]
+
+
+def _ours(name: str, model: str | None = None) -> Callable[[int], tuple[Any, Scores]]:
+    def made(seed: int) -> tuple[Any, Scores]:
+        detect = importlib.import_module("ganlib.detect")
+        detector = detect.as_detector(model, random_state=seed) if model else getattr(detect, name)(random_state=seed)
+        return detector, lambda fitted, x: fitted.anomaly_score(x)
+
+    return made
+
+
+def _sklearn(module: str, name: str, seeded: bool = True, **options: Any) -> Callable[[int], tuple[Any, Scores]]:
+    def made(seed: int) -> tuple[Any, Scores]:
+        given = {**options, **({"random_state": seed} if seeded else {})}
+        return getattr(importlib.import_module(module), name)(**given), lambda fitted, x: -fitted.score_samples(x)
+
+    return made
+
+
+def _pyod(module: str, name: str, seeded: bool = False, **options: Any) -> Callable[[int], tuple[Any, Scores]]:
+    def made(seed: int) -> tuple[Any, Scores]:
+        given = {**options, **({"random_state": seed} if seeded else {})}
+        detector = getattr(importlib.import_module(f"pyod.models.{module}"), name)(**given)
+        return detector, lambda fitted, x: fitted.decision_function(x)
+
+    return made
+
+
+METHODS: dict[str, Callable[[int], tuple[Any, Scores]]] = {
+    "AutoDetector": _ours("AutoDetector"),
+    "GANomalyDetector": _ours("GANomalyDetector"),
+    "VAEDetector": _ours("VAEDetector"),
+    "histogram": _ours("", "histogram"),
+    "sk-IForest": _sklearn("sklearn.ensemble", "IsolationForest"),
+    "sk-GMM8": _sklearn("sklearn.mixture", "GaussianMixture", n_components=8, reg_covar=1e-3),
+    "sk-LOF": _sklearn("sklearn.neighbors", "LocalOutlierFactor", False, n_neighbors=20, novelty=True),
+    "PyOD-KNN": _pyod("knn", "KNN"),
+    "PyOD-LOF": _pyod("lof", "LOF"),
+    "PyOD-HBOS": _pyod("hbos", "HBOS"),
+    "PyOD-ECOD": _pyod("ecod", "ECOD"),
+    "PyOD-GMM": _pyod("gmm", "GMM", True),
+    "PyOD-KDE": _pyod("kde", "KDE"),
+    "PyOD-AutoEncoder": _pyod("auto_encoder", "AutoEncoder", True),
+    "PyOD-VAE": _pyod("vae", "VAE", True),
+}
