@@ -136,7 +136,7 @@ class AutoDetector(BaseDetector):
         every = torch.cat([rows.train, rows.validation])
         fence = self._fence(spec, every)
         kept, unsuspected = rows.train[fence.keeps(rows.train)], every[fence.keeps(every)]
-        folds = self._folds(rows.held_out, len(every))
+        folds = self._folds(rows, len(every))
         more = rows.held_out[fence.keeps(rows.held_out)] if folds else every[:0]
         fit = _Fitting(spec, kept, rows.validation, training.seed)
         members, left_out = self._fit_members(fit, torch.cat([unsuspected, more]))
@@ -162,14 +162,16 @@ class AutoDetector(BaseDetector):
             return None
         return self._cross_fitted(fit, fusion, fitted, reference, unsuspected, rows.held_out, fence, folds)
 
-    def _folds(self, held_out: torch.Tensor, trained: int) -> list[torch.Tensor]:
+    def _folds(self, rows: Rows, trained: int) -> list[torch.Tensor]:
         """Which rows held out for calibration are scored by closed-form members that learn the others; none for many
-        rows, which lose little by being held out, and with a budget of time."""
-        few = trained <= _FEW_ROWS and trained * held_out[0].numel() <= _FEW_VALUES
+        rows, which lose little by being held out, and with a budget of time. Runs are in one fold."""
+        held_out = rows.held_out
+        few = trained <= _FEW_ROWS and trained * held_out[0].numel() <= _FEW_VALUES if len(held_out) else False
         closed = any(member.closed for member in self._members())
-        if not (few and closed) or self.budget is not None or len(held_out) < _FOLDS:
+        groups = np.arange(len(held_out)) if rows.runs is None else np.unique(rows.runs, return_inverse=True)[1]
+        if not (few and closed) or self.budget is not None or len(np.unique(groups)) < _FOLDS:
             return []
-        return [torch.arange(len(held_out)) % _FOLDS == fold for fold in range(_FOLDS)]
+        return [torch.as_tensor(groups % _FOLDS == fold) for fold in range(_FOLDS)]
 
     def _cross_fitted(
         self, fit: _Fitting, fusion: Fusion, fitted: Mapping[str, torch.nn.Module], reference: torch.Tensor,

@@ -47,11 +47,13 @@ Part = Annotated[float, Gt(0), Lt(1)]
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Normal examples ``(n, *shape)``: to train on, to stop by, and held out for calibration."""
+    """Normal examples ``(n, *shape)``: to train on, to stop by, and held out for calibration; the runs of the latter,
+    if rows of a run belong together."""
 
     train: torch.Tensor
     validation: torch.Tensor
     held_out: torch.Tensor
+    runs: np.ndarray | None = None
 
     def cut(self, tiles: Tiles) -> Rows:
         """The tiles of images; no image is held out, since tiles of one are not rows of their own."""
@@ -182,7 +184,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             together = None if runs is None else runs_of(runs, len(examples))[labelled]
             content, shares = reader.content(normal), (self.validation_fraction, self.calibration_fraction)
             held = hold_out(content, *shares, seed, together)
-            self.calibration_runs_ = None if together is None else len(np.unique(together[held.calibration]))
+            of_runs = None if together is None else together[held.calibration]
+            self.calibration_runs_ = None if of_runs is None else len(np.unique(of_runs))
             train = reader.take(normal, held.train)
             self.reader_ = reader.fit(train)
             if not model.reads(reader.spec):
@@ -194,7 +197,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             validation = reader.read(reader.take(normal, held.validation)) if len(held.validation) else x[:0]
             feeds = reader.feeds(reader.take(normal, held.calibration))
             encoded = reader.encode(feeds)
-            rows, spec = Rows(x, validation, torch.from_numpy(encoded)), reader.spec
+            rows, spec = Rows(x, validation, torch.from_numpy(encoded), of_runs), reader.spec
             self.tiles_ = tiles_of(spec, self.tile)
             if self.tiles_ is not None:
                 rows, spec = rows.cut(self.tiles_), self.tiles_.spec(spec.shape[0])

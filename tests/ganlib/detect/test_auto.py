@@ -253,3 +253,25 @@ def test_rows_held_out_are_scored_by_members_that_did_not_learn_them():
         learned.append((detector.anomaly_score(new) > np.quantile(detector.anomaly_score(x), 0.9)).mean())
     error = np.std(rates) / len(rates) ** 0.5
     assert np.mean(rates) <= 0.1 + 2 * error and np.mean(learned) > 0.15, (rates, learned)
+
+
+def test_rows_of_a_run_are_not_learned_by_members_that_score_others_of_it(monkeypatch):
+    """Windows of a run share rows: if some were learned, the others would score too low."""
+    seen, cross_fitted = [], AutoDetector._cross_fitted
+
+    def watched(self, fit, fusion, fitted, reference, unsuspected, held_out, fence, folds):
+        seen.append((held_out, folds))
+        return cross_fitted(self, fit, fusion, fitted, reference, unsuspected, held_out, fence, folds)
+
+    monkeypatch.setattr(AutoDetector, "_cross_fitted", watched)
+    runs = np.repeat(np.arange(30), 10)
+    x = np.random.default_rng(0).normal(size=(30, 2))[runs]  # a row says which run it is of
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector = AutoDetector(["histogram"], alpha=0.1, contamination=0)
+        detector.fit(x, runs=runs)
+    ((held_out, folds),) = seen
+    of = [{float(v) for v in held_out[fold][:, 0].numpy().round(4)} for fold in folds]
+    assert all(0 < len(values) <= 3 for values in of)
+    assert sum(int(fold.sum()) for fold in folds) == len(held_out) and len(folds) == 5
+    assert all(not (one & other) for i, one in enumerate(of) for other in of[i + 1 :])
