@@ -27,6 +27,7 @@ def data(home):
     sensor_table(120).to_csv("known.csv", index=False)
 
 
+@pytest.mark.trained
 def test_the_default_is_a_fusion_that_says_what_it_is_made_of(ganlib, registry, data):
     code, out, err = ganlib("train", "--name", "fused", *GIVEN)
     assert code == 0 and "registered fused version 1 as challenger (auto)" in out, err
@@ -38,6 +39,7 @@ def test_the_default_is_a_fusion_that_says_what_it_is_made_of(ganlib, registry, 
     assert code == 0, err
 
 
+@pytest.mark.trained
 def test_known_anomalies_weigh_the_members_and_others_judge(ganlib, registry, data):
     odd = sensor_table(80, seed=1).assign(fault=1, pressure=lambda frame: frame["pressure"].to_numpy()[::-1])
     pd.concat([sensor_table(240), odd]).to_csv("known.csv", index=False)
