@@ -205,7 +205,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             if self.tiles_ is not None:
                 self._join(self.tiles_)
             self._calibrate(self._score(encoded) if scores is None else scores, reader.groups(feeds))
-            if not reader.tabular:
+            if x.ndim > 2:
                 locator = self.locator_ or Occlusion(self.scorer_, x.mean(0))
                 self.locator_ = limited(locator, torch.from_numpy(encoded), self.alpha_)
                 self._double_locator_ = copy.deepcopy(self.locator_).double()
@@ -293,7 +293,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self, "calibration_")
         if self.locator_ is None:
-            raise ConfigError("tables have no places; explain divides the score of a row among its columns")
+            raise ConfigError("only images and series have places; of a table, explain divides a score among columns")
         sides, how = self.reader_.spec.shape[-2:], "bilinear" if self.reader_.modality == "image" else "nearest"
         found = torch.from_numpy(self._places(self._feeds(X)))
         return interpolate(found[:, None], sides, mode=how)[:, 0].numpy()

@@ -27,6 +27,7 @@ CALLS = {
     "export": ("--model", "models:/demo@champion", "--output", "out.onnx"),
     "translate": ("--model", "turned.onnx", "--data", "new.csv", "--output", "turned.csv"),
     "score": ("--model", "models:/demo@champion", "--input", "new.csv", "--output", "scores"),
+    "explain": ("--model", "models:/demo@champion", "--input", "new.csv", "--row", 3),
     "verify": ("scores",),
     "stream": ("--model", "models:/demo@champion", "--input", "new.jsonl", "--output", "s.db"),
     "status": ("s.db",),

@@ -141,7 +141,7 @@ def drop(model, key):
         (lambda m: edit(m, "modality", lambda _: "smell"), "unknown to this release"),
         (lambda m: edit(m, "kind", lambda _: "oracle"), "unknown to this release"),
         (lambda m: edit(m, "kind", lambda _: ["encoder"]), "unknown to this release"),
-        (lambda m: edit(m, "format_version", lambda _: 4), "format version 4"),
+        (lambda m: edit(m, "format_version", lambda _: 5), "format version 5"),
         (lambda m: drop(m, "shape"), "lacks"),
         (lambda m: drop(m, "modality"), "lacks|of .table. data is unknown"),
         (lambda m: drop(m, "golden"), "lacks"),

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from test_patch_gaussian import images
 
 from ganlib.data.fields import Image
 from ganlib.data.spec import DataSpec
@@ -10,6 +9,13 @@ from ganlib.errors import ConfigError
 from ganlib.metrics.detection import auroc
 from ganlib.registry import create
 from ganlib.training import Batch, Trainer, TrainerConfig
+
+
+def images(n, seed, size=32):
+    """Stripes of one phase with noise."""
+    g = torch.Generator().manual_seed(seed)
+    stripes = torch.sin(torch.arange(size) / 2.0).expand(size, size)
+    return (0.5 * stripes + 0.1 * torch.randn(n, 1, size, size, generator=g)).clamp(-1, 1)
 
 
 def made(n=200, size=32, **options):
