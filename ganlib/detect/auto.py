@@ -27,7 +27,7 @@ from ganlib.detect.weights import LEAST_KNOWN
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions
 from ganlib.explain import mean_of
-from ganlib.recipe import DETECTION, Training
+from ganlib.recipe import BUDGET, DETECTION, Training
 from ganlib.registry import Entry, entry
 from ganlib.training import History, Trainer, TrainerConfig
 
@@ -248,6 +248,8 @@ class AutoDetector(BaseDetector):
         model = entry(member.model)
         model = dataclasses.replace(model, trainer={**model.trainer, **member.trainer})
         training = Training.of(self, model, DETECTION, fit.seed)
+        if member.steps is not None and not {*training.given, *training.trainer} & {*BUDGET}:
+            training = dataclasses.replace(training, given={**training.given, "steps": member.steps})
         if until is not None:
             training = dataclasses.replace(training, callbacks=(*training.callbacks, _Deadline(until)))
         with torch.random.fork_rng():

@@ -19,13 +19,14 @@ _LEAST_ROWS = 20  # for each component of a mixture
 class Member:
     """A registered model in a fusion; ``options`` gives its options for data of a spec and number of rows, or a reason
     to leave it out; ``trainer`` its training options; ``closed`` if it is fitted in closed form, and to validation rows
-    too; ``weight`` beside the others."""
+    too; ``weight`` beside the others; ``steps`` of training where the user states no budget, however many the rows."""
 
     model: str
     options: Callable[[DataSpec, int], Mapping[str, Any] | str] = lambda spec, rows: {}
     trainer: Mapping[str, Any] = field(default_factory=dict)
     closed: bool = False
     weight: float = 1.0
+    steps: int | None = None
 
 
 def _mixture(spec: DataSpec, rows: int) -> Mapping[str, Any] | str:
@@ -86,7 +87,8 @@ MEMBERS: Mapping[str, tuple[Member, ...]] = {
         Member("principal_mixture", _principal, closed=True),
         Member("ldcof", _local, closed=True),
         Member("patch_gaussian", _possible("patch_gaussian"), closed=True),
-        Member("blended_patches", _possible("blended_patches")),
+        # Its defects are fresh in each step: more rows need no more steps.
+        Member("blended_patches", _possible("blended_patches"), steps=600),
     ),
     "series": (
         Member("centroid_kernels", closed=True),

@@ -275,3 +275,15 @@ def test_rows_of_a_run_are_not_learned_by_members_that_score_others_of_it(monkey
     assert all(0 < len(values) <= 3 for values in of)
     assert sum(int(fold.sum()) for fold in folds) == len(held_out) and len(folds) == 5
     assert all(not (one & other) for i, one in enumerate(of) for other in of[i + 1 :])
+
+
+def test_a_member_of_fixed_steps_takes_them_unless_a_budget_is_stated(monkeypatch):
+    from ganlib.detect import auto
+    from ganlib.detect.members import Member
+
+    monkeypatch.setattr(auto, "MEMBERS", {"table": (Member("vae", steps=7),)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert AutoDetector(contamination=0).fit(rows(300, 0)).history_.steps == 7
+        assert AutoDetector(contamination=0, steps=3).fit(rows(300, 0)).history_.steps == 3
+        assert AutoDetector(contamination=0, trainer={"steps": 4}).fit(rows(300, 0)).history_.steps == 4
