@@ -22,10 +22,10 @@ from serving.crash import crash_point
 from serving.discovery import check_rate, least_p_value, nothing_selected
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.files import disk_errors, is_url, read_checked, write_checked
-from serving.gallery import write_gallery
+from serving.gallery import page_of, write_gallery
 from serving.inputs import Input, place_date
 from serving.keep import kept_columns, names_to_keep
-from serving.layout import COMMITS, GALLERY, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
+from serving.layout import COMMITS, LEASE, MANIFEST, SCORED, VERSION, note, read_manifest
 from serving.lease import Lease
 from serving.plan import Plan, Settings, Unit, data_files, make_plan
 from serving.progress import Progress
@@ -172,7 +172,7 @@ def score_batch(
         _score_units(job, plan, done, executor)
         manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
-        if explain and artifact.modality == "image" and (written or not (folder / GALLERY).exists()):
+        if explain and artifact.modality == "image" and (written or not page_of(folder).exists()):
             page = write_gallery(folder, manifest, job.inputs, artifact.layout)
             say(f"the worst images: {page}")
     if not written:

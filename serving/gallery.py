@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from serving.crash import crash_point
 from serving.errors import DataError
-from serving.files import disk_errors, temporary
-from serving.inputs import Input
+from serving.files import disk_errors, replacing
+from serving.inputs import Input, Reading
 from serving.layout import GALLERY
 from serving.places import LIMIT
 from serving.readers.example import EXAMPLE
@@ -49,16 +50,27 @@ class _Row:
 
 
 def write_gallery(folder: Path, manifest: Mapping[str, Any], inputs: Mapping[str, Input], layout: Layout) -> Path:
-    """Write the page of the highest scores among the anomalies; returns its path. An earlier page is replaced."""
-    rows = _worst(folder, manifest)
-    place, made = folder / GALLERY, temporary(folder / GALLERY)
+    """Write the page of the highest scores among the anomalies; returns its path. An earlier page is replaced.
+
+    The page itself is deleted first and written last, so that pictures without it are of a run that was cut off.
+    """
+    page = page_of(folder)
     with disk_errors(f"in {folder}"):
-        made.mkdir()
-        figures = [_figure(made, number, row, inputs, layout) for number, row in enumerate(rows, start=1)]
-        (made / "index.html").write_text(_page(figures, manifest), encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)
-        made.rename(place)
-    return place / "index.html"
+        page.unlink(missing_ok=True)
+        shutil.rmtree(page.parent, ignore_errors=True)
+        page.parent.mkdir()
+        rows = _worst(folder, manifest)
+        images = _images(rows, inputs, layout)
+        figures = [_figure(page.parent, number, row, images[number]) for number, row in enumerate(rows)]
+        crash_point("pictures_written")
+        with replacing(page) as file:
+            file.write_text(_page(figures, manifest), encoding="utf-8")
+    return page
+
+
+def page_of(folder: Path) -> Path:
+    """The page of a run, which exists once it is complete."""
+    return folder / GALLERY / "index.html"
 
 
 def _worst(folder: Path, manifest: Mapping[str, Any]) -> list[_Row]:
@@ -74,17 +86,26 @@ def _worst(folder: Path, manifest: Mapping[str, Any]) -> list[_Row]:
     return worst
 
 
-def _figure(place: Path, number: int, row: _Row, inputs: Mapping[str, Input], layout: Layout) -> str:
+def _images(rows: Sequence[_Row], inputs: Mapping[str, Input], layout: Layout) -> dict[int, np.ndarray | str]:
+    """The image of each row as uint8 ``(h, w, 3)``, or why it can no longer be read; files are read once, forward."""
+    reading, found = Reading(), dict[int, np.ndarray | str]()
+    for number, row in sorted(enumerate(rows), key=lambda item: (item[1].source, item[1].row)):
+        try:
+            found[number] = _image(reading, inputs[row.source], row.row, layout)
+        except DataError as error:
+            found[number] = str(error)
+    return found
+
+
+def _figure(place: Path, number: int, row: _Row, image: np.ndarray | str) -> str:
     """Write the pictures of an anomaly; returns its part of the page."""
-    name = f"{number:03d}"
+    name = f"{number + 1:03d}"
     (place / f"{name}-map.png").write_bytes(row.values["map"])
     said = [f"score {row.values['anomaly_score']:.4g}, p = {row.values['p_value']:.2g}", row.values["top_reasons"]]
     title = row.values.get("name") or f"{row.source}, row {row.row}"
     shown = [f"{name}-map.png"]
-    try:
-        image = _image(inputs[row.source], row.row, layout)
-    except DataError as error:
-        said.append(f"the image cannot be shown: {error}")
+    if isinstance(image, str):
+        said.append(f"the image cannot be shown: {image}")
     else:
         _save(image, place / f"{name}-image.png")
         _save(_heated(image, row.values["map"]), place / f"{name}-heat.png")
@@ -108,12 +129,12 @@ def _page(figures: Sequence[str], manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _image(source: Input, row: int, layout: Layout) -> np.ndarray:
+def _image(reading: Reading, source: Input, row: int, layout: Layout) -> np.ndarray:
     """An image of the input as uint8 ``(h, w, 3)``; raises DataError if it can no longer be read."""
-    for table in source.tables([EXAMPLE], row, row + 1):
-        made, bad = read(table.column(EXAMPLE), layout, 1)
-        if bad:
-            raise DataError(bad[0][1])
+    for piece in reading.pieces(source, [EXAMPLE], row, row + 1, [EXAMPLE], [EXAMPLE]):
+        made, bad = read(piece.table.column(EXAMPLE), layout, 1)
+        if piece.broken or bad:
+            raise DataError(piece.broken[0].reason if piece.broken else bad[0][1])
         return _colours(made[0], layout)
     raise DataError(f"{source.path} has no row {row}")
 

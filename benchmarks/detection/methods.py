@@ -1,6 +1,7 @@
 """Detectors by name, ours and peers. Each is imported when it is used: an environment needs only those that it runs.
 
-A method is made with a seed, has ``fit(X)``, and scores rows by a function of its own (higher = more anomalous).
+A method is made with a seed, has ``fit(X)``, and scores rows by a function of its own (higher = more anomalous). PyOD's
+keep the scores of their training rows, ``decision_scores_``, in which a row is no neighbour of its own.
 """
 
 from __future__ import annotations
@@ -23,12 +24,9 @@ def _ours(name: str, model: str | None = None) -> Callable[[int], tuple[Any, Sco
     return made
 
 
-def _sklearn(module: str, name: str, seeded: bool = True, **options: Any) -> Callable[[int], tuple[Any, Scores]]:
-    def made(seed: int) -> tuple[Any, Scores]:
-        given = {**options, **({"random_state": seed} if seeded else {})}
-        return getattr(importlib.import_module(module), name)(**given), lambda fitted, x: -fitted.score_samples(x)
-
-    return made
+def _forest(seed: int) -> tuple[Any, Scores]:
+    ensemble = importlib.import_module("sklearn.ensemble")
+    return ensemble.IsolationForest(random_state=seed), lambda fitted, x: -fitted.score_samples(x)
 
 
 def _pyod(module: str, name: str, seeded: bool = False, **options: Any) -> Callable[[int], tuple[Any, Scores]]:
@@ -44,16 +42,16 @@ METHODS: dict[str, Callable[[int], tuple[Any, Scores]]] = {
     "AutoDetector": _ours("AutoDetector"),
     "GANomalyDetector": _ours("GANomalyDetector"),
     "VAEDetector": _ours("VAEDetector"),
+    "ReconstructionVAEDetector": _ours("ReconstructionVAEDetector"),
     "histogram": _ours("", "histogram"),
-    "sk-IForest": _sklearn("sklearn.ensemble", "IsolationForest"),
-    "sk-GMM8": _sklearn("sklearn.mixture", "GaussianMixture", n_components=8, reg_covar=1e-3),
-    "sk-LOF": _sklearn("sklearn.neighbors", "LocalOutlierFactor", False, n_neighbors=20, novelty=True),
+    "sk-IForest": _forest,
     "PyOD-KNN": _pyod("knn", "KNN"),
     "PyOD-LOF": _pyod("lof", "LOF"),
     "PyOD-HBOS": _pyod("hbos", "HBOS"),
     "PyOD-ECOD": _pyod("ecod", "ECOD"),
     "PyOD-GMM": _pyod("gmm", "GMM", True),
+    "PyOD-GMM8": _pyod("gmm", "GMM", True, n_components=8, reg_covar=1e-3),
     "PyOD-KDE": _pyod("kde", "KDE"),
-    "PyOD-AutoEncoder": _pyod("auto_encoder", "AutoEncoder", True),
-    "PyOD-VAE": _pyod("vae", "VAE", True),
+    "PyOD-AutoEncoder": _pyod("auto_encoder", "AutoEncoder", True, verbose=0),
+    "PyOD-VAE": _pyod("vae", "VAE", True, verbose=0),
 }

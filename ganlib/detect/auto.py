@@ -133,61 +133,54 @@ class AutoDetector(BaseDetector):
 
     def _train(self, training: Training, spec: DataSpec, rows: Rows, anomalies: Any) -> np.ndarray | None:
         training.check_models(2)  # a checkpoint is of one training
-        every = torch.cat([rows.train, rows.validation])
-        fence = self._fence(spec, every)
-        kept, unsuspected = rows.train[fence.keeps(rows.train)], every[fence.keeps(every)]
-        folds = self._folds(rows, len(every))
-        more = rows.held_out[fence.keeps(rows.held_out)] if folds else every[:0]
-        fit = _Fitting(spec, kept, rows.validation, training.seed)
-        members, left_out = self._fit_members(fit, torch.cat([unsuspected, more]))
+        fit = self._fitting(spec, rows, training.seed)
+        members, left_out = self._fit_members(fit)
         fitted = {name: member.scorer for name, member in members.items()}
         config = FusionConfig(
             members=tuple(fitted),
             weights=self._weights(fitted),
             left_out=tuple(f"{name}: {reason}" for name, reason in left_out.items()),
-            dropped=1 - len(kept) / len(rows.train),
+            dropped=1 - len(fit.train) / len(rows.train),
         )
-        # Rows that members were trained on score lower than others: they are used where others are too few.
-        enough = len(rows.validation) >= _LEAST_REFERENCE
-        reference = rows.validation if enough else torch.cat([kept, rows.validation])
-        fusion = Fusion(fitted, reference, config)
+        fusion = Fusion(fitted, fit.reference, config)
         if len(fitted) > 1 and len(anomalies) >= LEAST_KNOWN:
-            self._weigh(fusion, anomalies, reference)
+            self._weigh(fusion, anomalies, fit.reference)
         locator = self._locator(members, rows.held_out if len(rows.held_out) else rows.validation)
         histories = {name: member.history for name, member in members.items()}
         self._use(fusion, fusion, _joined(histories), locator)
         self.members_ = dict(zip(fitted, fusion.config.weights, strict=True))
         self.left_out_, self.dropped_, self.held_out_ = left_out, config.dropped, fusion.config.held_out
-        if not folds:
-            return None
-        return self._cross_fitted(fit, fusion, fitted, reference, unsuspected, rows.held_out, fence, folds)
+        return self._cross_fitted(fit, fusion.config, fitted) if fit.folds else None
+
+    def _fitting(self, spec: DataSpec, rows: Rows, seed: int) -> _Fitting:
+        """The rows that members are fitted to, without suspect ones."""
+        every = torch.cat([rows.train, rows.validation])
+        fence, folds = self._fence(spec, every), self._folds(rows, len(every))
+        keeps = fence.keeps(every)
+        return _Fitting(
+            spec, rows.train[keeps[: len(rows.train)]], rows.validation, seed, every[keeps], rows.held_out,
+            fence.keeps(rows.held_out), folds,
+        )  # fmt: skip
 
     def _folds(self, rows: Rows, trained: int) -> list[torch.Tensor]:
         """Which rows held out for calibration are scored by closed-form members that learn the others; none for many
         rows, which lose little by being held out, and with a budget of time. Runs are in one fold."""
         held_out = rows.held_out
-        few = trained <= _FEW_ROWS and trained * held_out[0].numel() <= _FEW_VALUES if len(held_out) else False
+        few = trained <= _FEW_ROWS and trained * rows.train[0].numel() <= _FEW_VALUES
         closed = any(member.closed for member in self._members())
         groups = np.arange(len(held_out)) if rows.runs is None else np.unique(rows.runs, return_inverse=True)[1]
         if not (few and closed) or self.budget is not None or len(np.unique(groups)) < _FOLDS:
             return []
         return [torch.as_tensor(groups % _FOLDS == fold) for fold in range(_FOLDS)]
 
-    def _cross_fitted(
-        self, fit: _Fitting, fusion: Fusion, fitted: Mapping[str, torch.nn.Module], reference: torch.Tensor,
-        unsuspected: torch.Tensor, held_out: torch.Tensor, fence: _Fence, folds: Sequence[torch.Tensor],
-    ) -> np.ndarray:  # fmt: skip
+    def _cross_fitted(self, fit: _Fitting, config: FusionConfig, fitted: Mapping[str, torch.nn.Module]) -> np.ndarray:
         """Scores of the rows held out, each by closed-form members that did not learn it."""
-        scores, keeps = torch.zeros(len(held_out), dtype=torch.float64), fence.keeps(held_out)
+        scores = torch.zeros(len(fit.held_out), dtype=torch.float64)
         closed = [member for member in self._members() if member.closed and member.model in fitted]
-        for fold in folds:
-            rows = torch.cat([unsuspected, held_out[keeps & ~fold]])
-            again = dict(fitted)
-            for member in closed:
-                options = cast("Mapping[str, Any]", member.options(fit.spec, len(fit.train)))
-                again[member.model] = self._fit_member(member, options, rows, fit, None).scorer
-            part = copy.deepcopy(Fusion(again, reference, fusion.config)).double()
-            scores[fold] = scores_of(part, held_out[fold].double())
+        for fold in fit.folds:
+            again = {m.model: self._fit_member(m, fit, fit.closed(without=fold), None).scorer for m in closed}
+            fusion = copy.deepcopy(Fusion({**fitted, **again}, fit.reference, config)).double()
+            scores[fold] = scores_of(fusion, fit.held_out[fold].double())
         return as_scores(scores.numpy())
 
     def _locator(self, members: Mapping[str, _Fitted], normal: torch.Tensor) -> torch.nn.Module | None:
@@ -206,8 +199,8 @@ class AutoDetector(BaseDetector):
         else:
             fusion.weigh(known, reference)
 
-    def _fit_members(self, fit: _Fitting, every: torch.Tensor) -> tuple[dict[str, _Fitted], dict[str, str]]:
-        """The members that could be trained, and why others were left out; those in closed form learn ``every`` row."""
+    def _fit_members(self, fit: _Fitting) -> tuple[dict[str, _Fitted], dict[str, str]]:
+        """The members that could be trained, and why others were left out."""
         fitted, left_out = dict[str, _Fitted](), dict[str, str]()
         limit, start = seconds_of(self.budget), time.monotonic()
         for member in self._members():
@@ -217,8 +210,8 @@ class AutoDetector(BaseDetector):
                 continue
             until = None if limit is None or not fitted else start + limit
             try:
-                rows = every if member.closed else fit.train
-                fitted[member.model] = self._fit_member(member, options, rows, fit, until)
+                rows = fit.closed() if member.closed else fit.train
+                fitted[member.model] = self._fit_member(member, fit, rows, until)
             except _OutOfTimeError:
                 left_out[member.model] = f"did not end within the budget of {limit:g} seconds"
             except DivergenceError as error:
@@ -242,9 +235,8 @@ class AutoDetector(BaseDetector):
         known = {member.model: member for member in usual}
         return tuple(known.get(name, Member(name)) for name in self.members)
 
-    def _fit_member(
-        self, member: Member, options: Mapping[str, Any], x: torch.Tensor, fit: _Fitting, until: float | None
-    ) -> _Fitted:
+    def _fit_member(self, member: Member, fit: _Fitting, x: torch.Tensor, until: float | None) -> _Fitted:
+        options = cast("Mapping[str, Any]", member.options(fit.spec, len(fit.train)))
         model = entry(member.model)
         model = dataclasses.replace(model, trainer={**model.trainer, **member.trainer})
         training = Training.of(self, model, DETECTION, fit.seed)
@@ -263,13 +255,12 @@ class AutoDetector(BaseDetector):
 
     def _fence(self, spec: DataSpec, x: torch.Tensor) -> _Fence:
         """What drops suspect rows, learned from training rows."""
-        every = torch.ones(len(x), dtype=torch.bool)
         if not self.reader_.tabular or self.contamination == 0:
             return _Fence(None, math.inf)
         if self.contamination != "auto":
             teacher = self._teacher(spec, x)
             return _Fence(teacher, _above(scores_of(teacher, x), float(self.contamination)))
-        kept = every
+        kept = torch.ones(len(x), dtype=torch.bool)
         for _ in range(_ROUNDS):
             teacher, before = self._teacher(spec, x[kept]), kept
             scores = scores_of(teacher, x)
@@ -317,12 +308,34 @@ class _Fence:
 
 @dataclass(frozen=True)
 class _Fitting:
-    """What all members are fitted with: the rows of those that are trained by gradients, rows to stop by, the seed."""
+    """What all members are fitted with.
+
+    Those trained by gradients learn ``train`` and stop by ``validation``; those in closed form learn ``unsuspected``,
+    training and validation rows, and with ``folds`` also the rows held out that the fence ``keeps``.
+    """
 
     spec: DataSpec
     train: torch.Tensor
     validation: torch.Tensor
     seed: int
+    unsuspected: torch.Tensor
+    held_out: torch.Tensor
+    keeps: torch.Tensor
+    folds: Sequence[torch.Tensor]
+
+    @property
+    def reference(self) -> torch.Tensor:
+        """Normal rows for the members' scales: rows that they were trained on score lower, and are used if others are
+        too few."""
+        enough = len(self.validation) >= _LEAST_REFERENCE
+        return self.validation if enough else torch.cat([self.train, self.validation])
+
+    def closed(self, without: torch.Tensor | None = None) -> torch.Tensor:
+        """The rows that members in closed form learn, all or ``without`` a fold."""
+        if not self.folds:
+            return self.unsuspected
+        chosen = self.keeps if without is None else self.keeps & ~without
+        return torch.cat([self.unsuspected, self.held_out[chosen]])
 
 
 @dataclass(frozen=True)

@@ -205,10 +205,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             if self.tiles_ is not None:
                 self._join(self.tiles_)
             self._calibrate(self._score(encoded) if scores is None else scores, reader.groups(feeds))
-            if x.ndim > 2:
-                locator = self.locator_ or Occlusion(self.scorer_, x.mean(0))
-                self.locator_ = limited(locator, torch.from_numpy(encoded), self.alpha_)
-                self._double_locator_ = copy.deepcopy(self.locator_).double()
+            if x.ndim > 2:  # images and series
+                self._locate(x.mean(0), torch.from_numpy(encoded))
         return self
 
     def _entry(self) -> Entry:
@@ -245,6 +243,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self.scorer_ = TileScore(self.scorer_, tiles)
         self._double_scorer_ = TileScore(self._double_scorer_, tiles)
         self.locator_ = None if self.locator_ is None else TilePlaces(self.locator_, tiles)
+
+    def _locate(self, usual: torch.Tensor, held_out: torch.Tensor) -> None:
+        """Set what scores places, in units of what held-out examples rarely exceed; ``usual`` is the mean example."""
+        self.locator_ = limited(self.locator_ or Occlusion(self.scorer_, usual), held_out, self.alpha_)
+        self._double_locator_ = copy.deepcopy(self.locator_).double()
 
     def _options(self, model: Entry, spec: DataSpec, x: torch.Tensor) -> dict[str, Any]:
         """The model's options; for table rows, widths that are not given are derived from the rows."""

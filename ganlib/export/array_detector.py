@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from ganlib.data.readers.image import ImageReader
 from ganlib.data.readers.series import SeriesReader
 from ganlib.errors import ParityError
-from ganlib.explain import Occlusion, Places
+from ganlib.explain import Occlusion
 from ganlib.explain.places import LARGEST
 from ganlib.export.builder import DOUBLE, FLOAT, UINT8, GraphBuilder
 from ganlib.export.decision import add_decision
@@ -42,13 +42,13 @@ def seal_array_detector(estimator: Any) -> Sealed:
 def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
     reader, calibration = estimator.reader_, estimator.calibration_
     layout, bounds = layout_of(reader), bounds_of(reader)
-    model, exporter = _graph(estimator, layout, precision)
-    session = open_session(model.SerializeToString())
     rows = _CHECKED if np.prod(layout.shape) <= _LARGE else _CHECKED // 4
     drawn = examples(np.arange(rows), layout, *bounds)
+    limit, placed = estimator.locator_.limit.item(), estimator._places(reader.feeds(drawn[:_PLACED]))
+    model, exporter = _graph(estimator, layout, precision, placed.shape[1:])
+    session = open_session(model.SerializeToString())
     scores = estimator.anomaly_score(drawn)
     parity = check_detector(session, {"x": drawn}, scores, calibration, None)
-    limit, placed = estimator.locator_.limit.item(), estimator._places(reader.feeds(drawn[:_PLACED]))
     size = np.maximum(np.abs(scores[:_PLACED]), calibration.median_score) / limit
     check_map(session, {"x": drawn[:_PLACED]}, placed, size)
     (got,) = session.run(["anomaly_score"], {"x": drawn[:_CANDIDATES]})
@@ -105,7 +105,7 @@ def bounds_of(reader: ImageReader | SeriesReader) -> tuple[list[float], list[flo
     return [float(f"{v:.6g}") for v in low], [float(f"{v:.6g}") for v in high]
 
 
-def _graph(estimator: Any, layout: Layout, precision: type[Single]) -> tuple[onnx.ModelProto, str]:
+def _graph(estimator: Any, layout: Layout, precision: type[Single], grid: Sequence[int]) -> tuple[onnx.ModelProto, str]:
     builder = GraphBuilder(["x"])
     x = builder.input("x", PORTS[layout.dtype], "batch", *layout.shape)
     reader = estimator.reader_
@@ -116,52 +116,21 @@ def _graph(estimator: Any, layout: Layout, precision: type[Single]) -> tuple[onn
     alpha = builder.option("alpha", alarm_budget(estimator), np.float32)
     explain = builder.option("explain", False, np.bool_)
     add_decision(builder, estimator.calibration_, raw, None, alpha)
-    scorer = _Exported(network, weights)
-    _add_map(builder, estimator.locator_, precision, scorer, reader.field.shape, read, "anomaly_score", explain)
+    then, places = builder.branch("explain"), estimator.locator_
+    if isinstance(places.locator, Occlusion):
+        found = _drops(then, places.locator, network, weights, read, "anomaly_score")
+    else:
+        located = export_network(precision(places.locator), torch.zeros(2, *reader.field.shape))
+        own = located.add_weights(then, f"{then.prefix}weights/", shared=builder.initializers)
+        found = located.add_nodes(then, own, f"{then.prefix}net/", read)
+    limited = then.op("Div", found, then.constant(places.limit.item(), np.float32))
+    builder.output_if(explain, "map", then, limited, *grid)
     return builder.model("detector"), network.exporter
 
 
-@dataclass(frozen=True)
-class _Exported:
-    """An exported network and the names of its weights in the graph."""
-
-    network: Network
-    weights: Mapping[str, str]
-
-    def nodes(self, b: GraphBuilder, x: str) -> str:
-        """Apply it once more."""
-        return self.network.add_nodes(b, self.weights, f"{b.prefix}net/", x)
-
-
-def _add_map(
-    builder: GraphBuilder,
-    places: Places,
-    precision: type[Single],
-    scorer: _Exported,
-    shape: Sequence[int],
-    x: str,
-    score: str,
-    explain: str,
-) -> None:
-    """Add the output ``map``: float32 ``(n, rows, columns)``, without ``explain`` of no rows."""
-    then, other = builder.branch("explain"), builder.branch("otherwise")
-    if isinstance(places.locator, Occlusion):
-        found, grid = _drops(then, places.locator, scorer, x, score), tuple(places.locator.grid)
-    else:
-        network = export_network(precision(places.locator), torch.zeros(2, *shape))
-        weights = network.add_weights(then, f"{then.prefix}weights/", shared=builder.initializers)
-        found = _Exported(network, weights).nodes(then, x)
-        grid = tuple(side.dim_value for side in network.graph.output[0].type.tensor_type.shape.dim[1:])
-    limited = then.op("Div", found, then.constant(places.limit.item(), np.float32))
-    then.output(limited, FLOAT, "explained", *grid)
-    none = other.op("Identity", other.constant(np.zeros((0, *grid), np.float32)))
-    other.output(none, FLOAT, "explained", *grid)
-    branches = {"then_branch": then.graph("explain"), "else_branch": other.graph("otherwise")}
-    builder.op("If", explain, output="map", **branches)
-    builder.output("map", FLOAT, "explained", *grid)
-
-
-def _drops(b: GraphBuilder, occlusion: Occlusion, scorer: _Exported, x: str, score: str) -> str:
+def _drops(
+    b: GraphBuilder, occlusion: Occlusion, scorer: Network, weights: Mapping[str, str], x: str, score: str
+) -> str:
     """The arithmetic of ``ganlib.explain.places.Occlusion``, with the nodes of the scorer."""
 
     def sizes(*values: int) -> str:
@@ -169,7 +138,8 @@ def _drops(b: GraphBuilder, occlusion: Occlusion, scorer: _Exported, x: str, sco
 
     masks, usual = occlusion.masks.numpy()[None], occlusion.usual.numpy()[None, None]
     replaced = b.op("Where", b.constant(masks), b.constant(usual), b.op("Unsqueeze", x, sizes(1)))
-    rescored = scorer.nodes(b, b.op("Reshape", replaced, sizes(-1, *occlusion.usual.shape)))
+    flat = b.op("Reshape", replaced, sizes(-1, *occlusion.usual.shape))
+    rescored = scorer.add_nodes(b, weights, f"{b.prefix}net/", flat)
     drops = b.op("Sub", b.op("Unsqueeze", score, sizes(1)), b.op("Reshape", rescored, sizes(-1, masks.shape[1])))
     known = b.op("Where", b.op("IsNaN", drops), b.constant(0.0, np.float32), drops)
     within = b.op("Clip", known, b.constant(0.0, np.float32), b.constant(LARGEST, np.float32))

@@ -85,6 +85,16 @@ class GraphBuilder:
         """Declare a graph output."""
         self.outputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
 
+    def output_if(self, flag: str, name: str, branch: GraphBuilder, value: str, *shape: int) -> None:
+        """Declare the output ``name``, float32 ``(n, *shape)``: a value of a branch if ``flag`` is true, or no rows."""
+        other = self.branch("otherwise")
+        none = other.op("Identity", other.constant(np.zeros((0, *shape), np.float32)))
+        for made, found in ((branch, value), (other, none)):
+            made.output(found, FLOAT, "explained", *shape)
+        branches = {"then_branch": branch.graph("explain"), "else_branch": other.graph("otherwise")}
+        self.op("If", flag, output=name, **branches)
+        self.output(name, FLOAT, "explained", *shape)
+
     def graph(self, name: str) -> onnx.GraphProto:
         """The finished graph."""
         return helper.make_graph(self.nodes, name, self.inputs, self.outputs, self.initializers)

@@ -19,7 +19,7 @@ from ganlib.explain.occlusion import (
     position_columns,
     replacements,
 )
-from ganlib.export.builder import FLOAT, GraphBuilder
+from ganlib.export.builder import GraphBuilder
 from ganlib.export.network import Network
 from ganlib.export.preprocess import Encoded
 
@@ -42,19 +42,14 @@ def add_contributions(
     in ``ganlib.explain.contributions``.
     """
     features = len(encoder.codes)
-    then, other = builder.branch("explain"), builder.branch("otherwise")
+    then = builder.branch("explain")
     if residual is None:
         drops = _drops(then, encoder, network, weights, encoded, score)
     else:
         own = residual.add_weights(then, f"{then.prefix}net/", shared=builder.initializers)
         drops = _residuals(then, encoder, residual, own, encoded)
     final = _shares(then, drops, score, features, base, median)
-    then.output(final, FLOAT, "explained", features)
-    none = other.op("Identity", other.constant(np.zeros((0, features), np.float32)))
-    other.output(none, FLOAT, "explained", features)
-    branches = {"then_branch": then.graph("explain"), "else_branch": other.graph("otherwise")}
-    builder.op("If", explain, output="contributions", **branches)
-    builder.output("contributions", FLOAT, "explained", features)
+    builder.output_if(explain, "contributions", then, final, features)
 
 
 def _shares(b: GraphBuilder, drops: str, score: str, features: int, base: float, median: float) -> str:

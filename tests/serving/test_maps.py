@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,18 +113,27 @@ def test_maps_travel_with_the_rows_and_a_page_shows_the_worst(detectors, spotted
     assert not (tmp_path / "plain" / "_gallery").exists() and "map" not in open_scores(tmp_path / "plain").column_names
 
 
-def test_a_run_killed_before_its_page_writes_it_when_run_again(detectors, spotted, tmp_path, environment):
+@pytest.mark.parametrize("point", ["manifest_written", "pictures_written"])
+def test_a_run_killed_before_its_page_writes_it_when_run_again(detectors, spotted, tmp_path, environment, point):
     def run(env, *arguments):
         command = [sys.executable, "-m", "serving", *arguments]
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
     arguments = ("score", "--model", str(detectors["image"][1]), "--input", str(spotted), "--explain",
                  "--output", str(tmp_path / "out"), "--alpha", "0.5")  # fmt: skip
-    died = run(environment | {"GANLIB_CRASH_AT": "manifest_written"}, *arguments)
-    assert died.returncode == -9 and not (tmp_path / "out" / "_gallery").exists()
+    died = run(environment | {"GANLIB_CRASH_AT": point}, *arguments)
+    assert died.returncode == -9 and not (tmp_path / "out" / "_gallery" / "index.html").exists()
+    assert (tmp_path / "out" / "_gallery").exists() == (point == "pictures_written")
     assert verify(tmp_path / "out")["rows"] == 40
     again = run(environment, *arguments)
-    assert again.returncode == 0 and (tmp_path / "out" / "_gallery" / "index.html").exists(), again.stderr
+    page = tmp_path / "out" / "_gallery" / "index.html"
+    assert again.returncode == 0 and page.exists(), again.stderr
+    shown = set(re.findall(r'src="([^"]+)"', page.read_text()))
+    assert shown and all((page.parent / name).stat().st_size for name in shown)
+    # It is pruned with the run.
+    os.utime(tmp_path / "out" / "_manifest.json", (0, 0))
+    pruned = run(environment, "prune", str(tmp_path / "out"), "--older-than", "1h")
+    assert pruned.returncode == 0 and not (tmp_path / "out").exists(), pruned.stderr
 
 
 def test_images_that_are_gone_are_said_on_the_page_not_a_failure(detectors, spotted, tmp_path):

@@ -40,11 +40,10 @@ from torch.nn import functional as F
 
 from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
-from ganlib.errors import ConfigError
+from ganlib.models.anomaly.networks import check_patches
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
-_LEAST_SIDE = 8
 _POWER = 4.0
 _PLACE = 4  # pixels
 _CELLS = (4, 8, 16)  # of the noise that borders follow, on a side
@@ -75,11 +74,7 @@ class BlendedPatches(Algorithm):
 
     def __init__(self, spec: DataSpec, config: BlendedPatchesConfig) -> None:
         super().__init__()
-        channels, height, width = spec.shape
-        if min(height, width) < _LEAST_SIDE:
-            raise ConfigError(
-                f"images of {height} x {width} pixels are too small for patches; {_LEAST_SIDE} are needed"
-            )
+        channels, _, _ = check_patches(spec)
         self.spec, self.config = spec, config
         self.net = Segmenter(channels, tuple(config.width * factor for factor in _WIDTHS))
 

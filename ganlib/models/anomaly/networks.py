@@ -17,6 +17,14 @@ from ganlib.training.algorithm import Batch
 VECTOR_LATENTS, LATENTS = 8, 100
 
 
+def check_patches(spec: DataSpec, least: int = 8) -> tuple[int, int, int]:
+    """Channels, height and width of images; raises ConfigError if they are too small to be looked at in patches."""
+    channels, height, width = spec.shape
+    if min(height, width) < least:
+        raise ConfigError(f"images of {height} x {width} pixels are too small for patches; {least} are needed")
+    return channels, height, width
+
+
 @dataclass(frozen=True)
 class Parts:
     """Networks for data of ``spec``.

@@ -40,10 +40,11 @@ from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
 from ganlib.losses.divergence import wide
+from ganlib.models.anomaly.networks import check_patches
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
-_LEAST_SIDE, _LEAST_CHANNELS = 8, 16
+_LEAST_CHANNELS = 16
 _LARGEST = 1e4  # squared distance whose power is finite in float32
 _MOST = 6_000_000  # values of all covariances, which a sealed file holds
 
@@ -79,11 +80,7 @@ class PatchGaussian(Algorithm):
 
     def __init__(self, spec: DataSpec, config: PatchGaussianConfig) -> None:
         super().__init__()
-        channels, height, width = spec.shape
-        if min(height, width) < _LEAST_SIDE:
-            raise ConfigError(
-                f"images of {height} x {width} pixels are too small for patches; {_LEAST_SIDE} are needed"
-            )
+        channels, height, width = check_patches(spec)
         self.spec, self.config = spec, config
         self.grid = (height // 4, width // 4)
         places = self.grid[0] * self.grid[1]

@@ -118,7 +118,7 @@ class CentroidKernels(Density):
         with torch.autocast(batch.x.device.type, enabled=False):
             if self.batches > 1:
                 x = wide(batch.x).flatten(1)
-                distances = torch.where(self.counts > 0, self._distances(x, self.centres()), math.inf)
+                distances = torch.where(self.counts > 0, squared_distances(x, self.centres()), math.inf)
                 for start in range(0, len(self.counts), self._size):
                     self._absorb(x, start + distances[:, start : start + self._size].argmin(1))
             self.log_weights.copy_(self.counts.clamp_min(_LEAST).log())
@@ -145,16 +145,11 @@ class CentroidKernels(Density):
         moved = (sizes * own + _COMMON * common) / (sizes - 1 + _COMMON)
         return moved * (1 + 1 / sizes) + self.config.floor
 
-    @staticmethod
-    def _distances(x: Tensor, centres: Tensor) -> Tensor:
-        """Squared distances ``(n, k)``."""
-        return (x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)).clamp_min(0)
-
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats, ``(n,)``."""
         with torch.autocast(x.device.type, enabled=False):
             x, variances = wide(x).flatten(1), self.variances()
-            logs = self._offsets(variances) - 0.5 * self._distances(x, self.centres()) / variances
+            logs = self._offsets(variances) - 0.5 * squared_distances(x, self.centres()) / variances
             return log_sum_exp(logs)
 
     def _offsets(self, variances: Tensor) -> Tensor:
@@ -169,6 +164,11 @@ class CentroidKernels(Density):
     def scorer(self) -> nn.Module:
         """-log p(x) by the groups that are used."""
         return CentroidScore(self).eval()
+
+
+def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances ``(n, k)`` of rows ``(n, d)`` to centres ``(k, d)``, of operators that sealed graphs have."""
+    return (x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)).clamp_min(0)
 
 
 class CentroidScore(nn.Module):
@@ -190,7 +190,7 @@ class CentroidScore(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score examples."""
         x = wide(x).flatten(1)
-        return -log_sum_exp(self.offsets - 0.5 * CentroidKernels._distances(x, self.centres) / self.variances)
+        return -log_sum_exp(self.offsets - 0.5 * squared_distances(x, self.centres) / self.variances)
 
 
 def _groups(x: Tensor, most: int, config: CentroidConfig, seed: int) -> Tensor:
@@ -218,5 +218,5 @@ def _groups(x: Tensor, most: int, config: CentroidConfig, seed: int) -> Tensor:
         groups[left] = count
     elif len(left):
         centres = torch.stack([rows[groups == group].mean(0) for group in range(count)])
-        groups[left] = CentroidKernels._distances(rows[left], centres).argmin(1)
+        groups[left] = squared_distances(rows[left], centres).argmin(1)
     return groups

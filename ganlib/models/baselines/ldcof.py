@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from ganlib.config import Config, Count
 from ganlib.data.spec import DataSpec
 from ganlib.losses.divergence import wide
-from ganlib.models.baselines.centroids import CentroidConfig, CentroidKernels
+from ganlib.models.baselines.centroids import CentroidConfig, CentroidKernels, squared_distances
 from ganlib.models.baselines.leading import Leading
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
@@ -89,7 +89,7 @@ class LDCOF(Algorithm):
     def prepare(self, batch: Batch) -> None:
         """Directions and groups of the first batch."""
         self.leading.learn(wide(batch.x).flatten(1), batch.generator)
-        self.groups.prepare(self._inside(batch))
+        self.groups.prepare(self.leading.inside(batch))
 
     def phases(self) -> tuple[Phase, ...]:
         """Grouping."""
@@ -97,15 +97,11 @@ class LDCOF(Algorithm):
 
     def loss(self, batch: Batch) -> Losses:
         """-log density of the leading components by the groups as kernels, per example."""
-        return self.groups.loss(self._inside(batch))
+        return self.groups.loss(self.leading.inside(batch))
 
     def settle(self, batch: Batch) -> None:
         """Add a batch to the nearest groups."""
-        self.groups.settle(self._inside(batch))
-
-    def _inside(self, batch: Batch) -> Batch:
-        with torch.autocast(batch.x.device.type, enabled=False):
-            return Batch({"x": self.leading(wide(batch.x).flatten(1))}, batch.generator, batch.ranks)
+        self.groups.settle(self.leading.inside(batch))
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """The same on held-out examples."""
@@ -139,7 +135,7 @@ class RelativeDistance(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score examples."""
         z = self.leading(wide(x).flatten(1))
-        distances = CentroidKernels._distances(z, self.centres) + self.unused.to(z)
+        distances = squared_distances(z, self.centres) + self.unused.to(z)
         size, found = len(self.centres) // self.partitions, []
         for start in range(0, size * self.partitions, size):
             part = distances[:, start : start + size]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ganlib.losses.divergence import wide
+from ganlib.training.algorithm import Batch
+
 _LEAST = 1e-6  # of a variance
 _EXACT = 1024  # values of an example
 
@@ -40,6 +43,11 @@ class Leading(nn.Module):
         self.scale.copy_(held.mean().clamp_min(_LEAST).sqrt())
         if left := x.shape[1] - count:
             self.rest.copy_(((gap.square().mean(0).sum() - held.sum()) / left).clamp_min(_LEAST))
+
+    def inside(self, batch: Batch) -> Batch:
+        """A batch of examples as a batch of their components, in full precision."""
+        with torch.autocast(batch.x.device.type, enabled=False):
+            return Batch({"x": self(wide(batch.x).flatten(1))}, batch.generator, batch.ranks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Components ``(n, count)``, V' (x - m) / u: their mean variance is near 1."""

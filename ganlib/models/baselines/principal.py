@@ -81,7 +81,7 @@ class PrincipalMixture(Density):
     def prepare(self, batch: Batch) -> None:
         """Mean and leading directions of the first batch, and the mixture's start."""
         self.leading.learn(wide(batch.x).flatten(1), batch.generator)
-        self.mixture.prepare(self._inside(batch))
+        self.mixture.prepare(self.leading.inside(batch))
 
     def phases(self) -> tuple[Phase, ...]:
         """Maximum likelihood of the mixture."""
@@ -89,11 +89,7 @@ class PrincipalMixture(Density):
 
     def settle(self, batch: Batch) -> None:
         """A step of EM."""
-        self.mixture.settle(self._inside(batch))
-
-    def _inside(self, batch: Batch) -> Batch:
-        with torch.autocast(batch.x.device.type, enabled=False):
-            return Batch({"x": self.leading(wide(batch.x).flatten(1))}, batch.generator, batch.ranks)
+        self.mixture.settle(self.leading.inside(batch))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats, ``(n,)``."""

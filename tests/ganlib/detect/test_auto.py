@@ -259,9 +259,9 @@ def test_rows_of_a_run_are_not_learned_by_members_that_score_others_of_it(monkey
     """Windows of a run share rows: if some were learned, the others would score too low."""
     seen, cross_fitted = [], AutoDetector._cross_fitted
 
-    def watched(self, fit, fusion, fitted, reference, unsuspected, held_out, fence, folds):
-        seen.append((held_out, folds))
-        return cross_fitted(self, fit, fusion, fitted, reference, unsuspected, held_out, fence, folds)
+    def watched(self, fit, config, fitted):
+        seen.append((fit.held_out, fit.folds))
+        return cross_fitted(self, fit, config, fitted)
 
     monkeypatch.setattr(AutoDetector, "_cross_fitted", watched)
     runs = np.repeat(np.arange(30), 10)

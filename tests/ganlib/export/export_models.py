@@ -2,6 +2,7 @@
 
 import torch
 
+from ganlib.export.reference import needs_condition
 from ganlib.registry import entry
 from ganlib.training.algorithm import Batch
 
@@ -25,3 +26,9 @@ def build(name, spec, **config):
 
 def names(spec):
     return [f"class {i}" for i in range(spec.classes)]
+
+
+def conditions(algorithm, spec):
+    """The class names that its sampler takes; None if it takes no class."""
+    sampler = algorithm.sampler().eval()
+    return names(spec) if spec.classes and needs_condition(sampler, torch.zeros(2, sampler.latent_dim)) else None

@@ -1,5 +1,6 @@
 """The list of operators that sealing keeps to is what the models emit: neither shorter nor longer."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from export_models import build, names
+from export_models import build, conditions, names
 from test_arrays import ARRAYS, VARIANTS, spec_of
 from test_encoder import CASES
 from torch import nn
 
 import ganlib.export
+from ganlib.abilities import Locates, can
 from ganlib.calibrate import Calibration
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.inference import infer_schema
@@ -55,10 +57,8 @@ def of_arrays():
     for model in SAMPLERS:
         if ARRAYS & set(model.modalities):
             spec = spec_of(model)
-            named = names(spec) if spec.classes and "augmenter" in model.tasks else None
-            yield seal_generator(
-                build(model.name, spec, **model.toy.config), named, as_bytes=spec.kind == "image"
-            ).model
+            made = build(model.name, spec, **model.toy.config)
+            yield seal_generator(made, conditions(made, spec), as_bytes=spec.kind == "image").model
     for name, spec, config in VARIANTS.values():
         made = build(name, spec, **{"latent_dim": 6, "width": 8, **config})
         yield seal_generator(made, names(spec), as_bytes=spec.kind == "image").model
@@ -69,7 +69,13 @@ def of_arrays():
 def of_networks(spec):
     """Networks alone: scorers of encoded rows, and generators and critics under each norm."""
     for model in SCORERS:
-        yield build(model.name, spec, latent_dim=4, hidden=(8,)).scorer(), torch.zeros(2, *spec.shape)
+        own = spec if "table" in model.modalities else model.toy.spec
+        known = {field.name for field in dataclasses.fields(model.config)}
+        small = {name: value for name, value in (("latent_dim", 4), ("hidden", (8,))) if name in known}
+        made = build(model.name, own, **small)
+        yield made.scorer(), torch.zeros(2, *own.shape)
+        if can(made, Locates):
+            yield made.locator(), torch.zeros(2, *own.shape)
     for nets, norm in NORMS:
         shaped = spec if nets == "mlp" else IMAGES
         if nets == "mlp" and norm == "instance":
