@@ -1,6 +1,5 @@
 """The list of operators that sealing keeps to is what the models emit: neither shorter nor longer."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -69,10 +68,9 @@ def of_arrays():
 def of_networks(spec):
     """Networks alone: scorers of encoded rows, and generators and critics under each norm."""
     for model in SCORERS:
-        own = spec if "table" in model.modalities else model.toy.spec
-        known = {field.name for field in dataclasses.fields(model.config)}
-        small = {name: value for name, value in (("latent_dim", 4), ("hidden", (8,))) if name in known}
-        made = build(model.name, own, **small)
+        plain = "table" in model.modalities and not model.toy.spec.classes
+        own = spec if plain else model.toy.spec
+        made = build(model.name, own, **model.toy.config)
         yield made.scorer(), torch.zeros(2, *own.shape)
         if can(made, Locates):
             yield made.locator(), torch.zeros(2, *own.shape)
