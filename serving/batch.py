@@ -173,7 +173,8 @@ def score_batch(
         manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
         if explain and artifact.modality == "image" and (written or not page_of(folder).exists()):
-            page = write_gallery(folder, manifest, job.inputs, artifact.layout)
+            with lease.claim.guard():
+                page = write_gallery(folder, manifest, job.inputs, artifact.layout)
             say(f"the worst images: {page}")
     if not written:
         say(f"already complete: nothing was left to do in {folder}")

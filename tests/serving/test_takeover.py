@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from serving_data import table
+from serving_data import pictures, table
 
 from serving.batch import open_scores, score_batch
 from serving.errors import DataError, TemporaryError
@@ -107,6 +107,38 @@ def test_a_paused_run_that_was_taken_over_touches_nothing(
     assert [tuple(row.values()) for row in rows] == [
         (name, row) for name in ("a.csv", "b.parquet") for row in range(40) if (name, row) != ("a.csv", 7)
     ]
+
+
+@pytest.mark.parametrize("point", ["manifest_written", "pictures_written"])
+def test_a_page_of_images_is_written_by_the_holder_alone(detectors, tmp_path, at, point):
+    """A run that is taken over before its page leaves the page to the other; once it writes, the other has to wait."""
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    for number, image in enumerate(pictures(20, 3)):
+        Image.fromarray(image).save(tmp_path / "in" / f"{number:04}.png")
+    out, after = tmp_path / "out", {}
+
+    def score():
+        return score_batch(detectors["image"][1], tmp_path / "in", out, explain=True, alpha=0.5).rows
+
+    def taken_over():
+        seem_gone(out)
+        if point == "pictures_written":
+            with pytest.raises(TemporaryError, match="is locked by another process"):
+                score()
+        else:
+            assert score() == 20
+            after.update(state(out))
+
+    at(point, taken_over)
+    if point == "pictures_written":
+        assert score() == 20 and (out / "_gallery" / "index.html").exists()
+    else:
+        with pytest.raises(TemporaryError, match="no longer held"):
+            score()
+        assert after and state(out) == after
+    assert verify(out)["rows"] == 20
 
 
 def test_the_successor_is_named_while_it_runs(artifact, source, tmp_path, at):
@@ -249,4 +281,5 @@ def test_every_crash_point_is_documented_and_tested():
     table_of = re.search(r"\| batch \| `([^`]+)` \|", (ROOT / "docs" / "delivery.md").read_text())
     batch = set(table_of[1].split(", "))
     assert batch <= found
-    assert batch == {point.partition(":")[0] for point in [*FREE, *HELD, *SELECTION, "part_selected"]}
+    tested = [*FREE, *HELD, *SELECTION, "part_selected", "pictures_written"]
+    assert batch == {point.partition(":")[0] for point in tested}
