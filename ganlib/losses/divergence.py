@@ -14,6 +14,12 @@ def wide(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
+def log_sum_exp(logs: Tensor) -> Tensor:
+    """log sum exp over the second axis, of operators that sealed graphs have: ``(n,)`` from ``(n, k)``."""
+    most = -(-logs).amin(1, keepdim=True).detach()
+    return (logs - most).exp().sum(1).log() + most.squeeze(1)
+
+
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, exp(log_variance)) || N(0, I)) per row in nats, shape ``(n,)`` from two ``(n, k)``.
 

@@ -10,12 +10,6 @@ from ganlib.data.spec import DataSpec
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
 
-def log_sum_exp(logs: Tensor) -> Tensor:
-    """log sum exp over the second axis, of operators that sealed graphs have: ``(n,)`` from ``(n, k)``."""
-    most = -(-logs).amin(1, keepdim=True).detach()
-    return (logs - most).exp().sum(1).log() + most.squeeze(1)
-
-
 class NegativeLogProb(nn.Module):
     """``(n, *shape) -> (n,)``: -log p(x) in nats."""
 

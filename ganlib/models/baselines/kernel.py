@@ -35,8 +35,8 @@ from torch import Tensor, nn
 
 from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
-from ganlib.losses.divergence import wide
-from ganlib.models.baselines.density import Density, log_sum_exp
+from ganlib.losses.divergence import log_sum_exp, wide
+from ganlib.models.baselines.density import Density
 from ganlib.registry import register
 from ganlib.training.algorithm import Batch, Losses, Phase
 

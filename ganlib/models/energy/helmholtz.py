@@ -40,6 +40,7 @@ from torch.nn.functional import softplus
 from ganlib.config import Config, Count, Rate
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
+from ganlib.losses.divergence import log_sum_exp
 from ganlib.losses.table import row_nll
 from ganlib.models.energy.dbn import Score
 from ganlib.models.energy.rbm import MODALITIES, as_visible, draw_visible, uniform_like, visible_blocks
@@ -175,8 +176,7 @@ class Helmholtz(Algorithm):
     def bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """The importance bound on log p(x), ``(n,)``; ``noise`` as in ``log_weights``."""
         weights = self.log_weights(x, noise)
-        largest = -(-weights).amin(1, keepdim=True)  # sealed graphs have no operator for logsumexp, nor for a maximum
-        return (weights - largest).exp().sum(1).log() + largest[:, 0] - math.log(weights.shape[1])
+        return log_sum_exp(weights) - math.log(weights.shape[1])
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """The negative bound on held-out rows."""

@@ -48,7 +48,7 @@ from ganlib.config import Config, Count, Rate
 from ganlib.data.fields import Block, runs
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.divergence import wide
+from ganlib.losses.divergence import log_sum_exp, wide
 from ganlib.registry import register
 from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 
@@ -138,7 +138,7 @@ class Machine(nn.Module):
     def visible_nll(self, v: Tensor, h: Tensor) -> Tensor:
         """-log p(v | h) without the constant of Gaussian units, ``(n,)``."""
         field = self.visible + h @ self.weight.T
-        normaliser = self._by_kind(field, softplus, lambda t: torch.logsumexp(t, 1, keepdim=True), torch.zeros_like)
+        normaliser = self._by_kind(field, softplus, lambda t: log_sum_exp(t).unsqueeze(1), torch.zeros_like)
         matched = 0.5 * (v - field).square() * self.gaussian - v * field * (1 - self.gaussian)
         return matched.sum(1) + normaliser.sum(1)
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from ganlib.config import Count, Whole
 from ganlib.data.spec import DataSpec
 from ganlib.errors import ConfigError
-from ganlib.losses.divergence import wide
+from ganlib.losses.divergence import log_sum_exp, wide
 from ganlib.models.vae.vae import VAE, Bound, FixedNoise, VAEConfig, VAEScorer
 from ganlib.nn.gaussian import reparameterise
 from ganlib.registry import register
@@ -60,8 +60,7 @@ def log_weights(vae: Bound, x: Tensor, noise: Tensor) -> Tensor:
 def importance_bound(vae: Bound, x: Tensor, noise: Tensor) -> Tensor:
     """The bound on log p(x) of a VAE from k draws in nats, ``(n,)``; ``noise`` as in ``log_weights``."""
     weights = log_weights(vae, x, noise)
-    largest = -(-weights).amin(1, keepdim=True)  # sealed graphs have no operator for logsumexp, nor for a maximum
-    return (weights - largest).exp().sum(1).log() + largest[:, 0] - math.log(weights.shape[1])
+    return log_sum_exp(weights) - math.log(weights.shape[1])
 
 
 class IWAEScorer(VAEScorer):
