@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ganlib.augment import (
         Augmenter,
+        AutoAugmenter,
         CGANAugmenter,
         CVAEAugmenter,
         CVAEGANAugmenter,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Augmenter",
+    "AutoAugmenter",
     "AutoDetector",
     "CGANAugmenter",
     "CVAEAugmenter",
@@ -66,7 +68,7 @@ if not TYPE_CHECKING:  # a checker that knew of __getattr__ would accept any nam
     import importlib
 
     _MODULES = {
-        "augment": "Augmenter CGANAugmenter CVAEAugmenter CVAEGANAugmenter VAEAugmenter as_augmenter",
+        "augment": "Augmenter AutoAugmenter CGANAugmenter CVAEAugmenter CVAEGANAugmenter VAEAugmenter as_augmenter",
         "data.spec": "DataSpec",
         "density": "Density as_density",
         "detect": "AutoDetector Detector GANomalyDetector ReconstructionVAEDetector VAEDetector as_detector",

@@ -8,6 +8,7 @@ validation rows.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from ganlib.training.callbacks import Callback, ProgressBar
 
 BATCH = 128
 BUDGET = ("steps", "epochs")
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEAST_EPOCHS, MOST_STEPS = 30, 20_000  # of large tables: as many epochs, but no more steps than that
 # Of all models and data alike; no paper's choice.
 STEADY: Mapping[str, Any] = {"ema": 0.99, "gradient_clip": 5.0}
@@ -135,3 +137,13 @@ def _opened(trainer: TrainerOptions) -> tuple[dict[str, Any], tuple[Callback, ..
         if not (hasattr(callback, "on_step") and hasattr(callback, "on_end")):
             raise ConfigError(f"a callback has the methods on_step and on_end; {callback!r} has not")
     return TrainerConfig.from_dict(options).given, tuple(callbacks)
+
+
+def seconds_of(budget: float | str | None) -> float | None:
+    """The seconds of a budget: a number, or text such as ``30s``, ``2min`` and ``1h``. Raises ConfigError on others."""
+    if budget is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
+    if found is None or found[2] not in _UNITS or not float(found[1]) > 0:
+        raise ConfigError(f"a budget is a time above 0, such as 30s, 2min or 1h, not {budget!r}")
+    return float(found[1]) * _UNITS[found[2]]

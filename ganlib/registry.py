@@ -59,6 +59,11 @@ class Entry:
         """Conditions of the model's sampler: classes, attributes."""
         return getattr(self.build, "takes", ())
 
+    @property
+    def counts_rows(self) -> bool:
+        """Whether the model counts rows as evidence, so that no row may be repeated in training."""
+        return getattr(self.build, "counts_rows", False)
+
     def options(self, given: Mapping[str, Any] | None = None) -> Config:
         """The model's configuration: its defaults, changed by the ``given`` options; raises ConfigError on others."""
         return self.config.from_dict({**self.defaults, **(given or {})})

@@ -254,7 +254,8 @@ class AugmentSettings(Section):
     """Synthetic rows."""
 
     model: Model = Field(
-        "cvae_gan", description="A generator (`ganlib models --task augmenter`), or a sealed augmenter."
+        "auto",
+        description="auto fuses several generators; or one (`ganlib models --task augmenter`), or a sealed augmenter.",
     )
     rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
     condition: Text | None = Field(None, description="Only rows of this class.")

@@ -92,8 +92,14 @@ class Settings(BaseModel):
         return chosen | {"tile": self.model.tile} | self.model.options
 
     def augmenter_parameters(self) -> dict[str, Any]:
-        """Constructor parameters of an augmenter."""
-        return self.training.parameters() | self.model.options
+        """Constructor parameters of an augmenter; raises UsageError on those of one model for ``auto``."""
+        given = self.training.parameters() | self.model.options
+        if self.augment.model != "auto":
+            return given
+        for option in ("learning_rate", "latent_dim"):
+            if given.pop(option) is not None:
+                raise UsageError(f"training.{option} is of one model, and auto fuses several: name one by --model")
+        return given | {"compare": False}  # the flows compare themselves
 
     def translator_parameters(self) -> dict[str, Any]:
         """Constructor parameters of a translator, and options of its model."""

@@ -1,5 +1,7 @@
 """Augmenters with the interface of imbalanced-learn's over-samplers."""
 
+from ganlib.augment.adapters import as_augmenter
+from ganlib.augment.auto import AutoAugmenter
 from ganlib.augment.base import BaseAugmenter
 from ganlib.augment.estimators import (
     Augmenter,
@@ -7,7 +9,6 @@ from ganlib.augment.estimators import (
     CVAEAugmenter,
     CVAEGANAugmenter,
     VAEAugmenter,
-    as_augmenter,
 )
 from ganlib.augment.lift import Lift, measure_lift
 from ganlib.augment.stacking import MARK, mark
@@ -15,6 +16,7 @@ from ganlib.augment.stacking import MARK, mark
 __all__ = [
     "MARK",
     "Augmenter",
+    "AutoAugmenter",
     "BaseAugmenter",
     "CGANAugmenter",
     "CVAEAugmenter",

@@ -234,7 +234,12 @@ class BaseAugmenter(BaseOverSampler):
         return reader_for(X, self.modality, self._entry.modalities, schema=self.schema, for_generation=True)
 
     def _plan(self, reader: Reader, resampling: bool = False) -> GenerationPlan:
-        model = self._entry
+        return self._plan_of(self._entry, self._defaults.get(reader.modality, {}), reader, resampling)
+
+    def _plan_of(
+        self, model: Entry, defaults: Mapping[str, Any], reader: Reader, resampling: bool = False
+    ) -> GenerationPlan:
+        """The plan of one model, with the options that differ from the model's."""
         if "augmenter" not in model.tasks or reader.modality not in model.modalities:
             raise ConfigError(
                 f"model {model.name!r} does not generate {reader.plural}; `ganlib models --task augmenter` lists what "
@@ -243,7 +248,7 @@ class BaseAugmenter(BaseOverSampler):
         chosen = {"latent_dim": self.latent_dim, "hidden": self.hidden, "learning_rate": self.learning_rate}
         given = {k: v for k, v in chosen.items() if v is not None}
         reject_twice(given, self.options)
-        options = {**self._defaults.get(reader.modality, {}), **given, **(self.options or {})}
+        options = {**defaults, **given, **(self.options or {})}
         model.options(options)
         training = Training.of(self, model, GENERATION, seed_of(self.random_state))
         return GenerationPlan(

@@ -11,10 +11,7 @@ from annotated_types import Ge, Le
 from ganlib.augment.base import BaseAugmenter, Fraction
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.schema import Schema
-from ganlib.errors import ConfigError
-from ganlib.estimator import Seed, TrainerOptions, estimator_parameters
-from ganlib.registry import Entry, resolve
-from ganlib.training.algorithm import Algorithm
+from ganlib.estimator import Seed, TrainerOptions
 
 
 class CVAEGANAugmenter(BaseAugmenter):
@@ -121,24 +118,3 @@ class Augmenter(BaseAugmenter):
             verbose=verbose,
         )
         self.model = model
-
-
-AUGMENTERS: Mapping[str, type[BaseAugmenter]] = {
-    "cvae_gan": CVAEGANAugmenter,
-    "cvae": CVAEAugmenter,
-    "cgan": CGANAugmenter,
-    "vae": VAEAugmenter,
-}
-
-
-def as_augmenter(model: str | Entry | Algorithm | type, **parameters: Any) -> BaseAugmenter:
-    """Any registered augmenter by name, entry, class or untrained model, with ``BaseAugmenter``'s parameters.
-
-    Other keywords are the model's options. Of an untrained model only the options are used; its networks are built
-    again for the data. Raises ConfigError for an unknown model or option, or a model that does not generate.
-    """
-    known = resolve(model)
-    if "augmenter" not in known.tasks:
-        raise ConfigError(f"model {known.name!r} does not generate; `ganlib models --task augmenter` lists others")
-    parameters = estimator_parameters(model, known, BaseAugmenter._get_param_names(), parameters, "augmenter")
-    return AUGMENTERS[known.name](**parameters) if known.name in AUGMENTERS else Augmenter(known.name, **parameters)

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganlib.config import Config
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.spec import DataSpec
 from ganlib.errors import DivergenceError
+from ganlib.nn.gaussian import normal_cdf
 from ganlib.nn.marginals import Marginals
 from ganlib.nn.sampler import Sampler
 from ganlib.recipe import Training
@@ -46,10 +48,40 @@ class ByClassSampler(Sampler):
             scores = self.samplers[0](z)
         else:
             assert condition is not None
-            each = torch.stack([s(z[:, : s.latent_dim]) for s in self.samplers], 1)
-            pick = condition.view(-1, 1, 1).expand(-1, 1, each.shape[2])
-            scores = each.gather(1, pick).squeeze(1)
+            scores = _picked([s(z[:, : s.latent_dim]) for s in self.samplers], condition)
         return self.marginals(scores, condition)
+
+
+def _picked(each: Sequence[Tensor], index: Tensor) -> Tensor:
+    """Row i of ``each[index[i]]``, of operators that sealed graphs have; of the last one beyond it."""
+    chosen = each[-1]
+    for place, made in enumerate(each[:-1]):
+        chosen = torch.where((index == place).unsqueeze(1), made, chosen)
+    return chosen
+
+
+class FusedSampler(Sampler):
+    """Rows of several samplers in equal shares; the first value of ``z (n, latent_dim)`` chooses one for each row."""
+
+    samplers: Sequence[Sampler]
+
+    def __init__(self, samplers: Sequence[Sampler]) -> None:
+        super().__init__()
+        self.samplers = cast("Sequence[Sampler]", nn.ModuleList(samplers))
+        self.latent_dim = 1 + max(s.latent_dim for s in samplers)
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Generate rows."""
+        given = () if condition is None else (condition,)
+        place = (normal_cdf(z[:, 0]) * len(self.samplers)).to(torch.int64)
+        return _picked([s(z[:, 1 : 1 + s.latent_dim], *given) for s in self.samplers], place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedConfig(Config):
+    """The registry names of the ``members``."""
+
+    members: tuple[str, ...]
 
 
 class TableGenerator(nn.Module):
@@ -72,11 +104,27 @@ class TableGenerator(nn.Module):
         return ByClassSampler(inner, self.marginals, self.given_class).eval()
 
 
+class FusedGenerator(nn.Module):
+    """Several generators of rows by ``names`` behind one ``sampler()``."""
+
+    models: Sequence[TableGenerator]
+
+    def __init__(self, models: Sequence[TableGenerator], names: Sequence[str]) -> None:
+        super().__init__()
+        self.models = cast("Sequence[TableGenerator]", nn.ModuleList(models))
+        self.config, self.spec = FusedConfig(members=tuple(names)), models[0].spec
+
+    def sampler(self) -> Sampler:
+        """An exportable sampler without randomness of its own."""
+        return FusedSampler([model.sampler() for model in self.models]).eval()
+
+
 @dataclass(frozen=True)
 class GenerationPlan:
     """How to generate: the model with its options, the training runs, and what is done with classes and samples.
 
-    ``resampling`` is whether the generated rows must take the real columns' types.
+    ``resampling`` is whether the generated rows must take the real columns' types. ``others`` are plans whose models
+    generate an equal share of the rows each; of them only models, options and training count.
     """
 
     model: Entry
@@ -88,6 +136,7 @@ class GenerationPlan:
     curation: float
     near_copies: float
     resampling: bool = False
+    others: tuple[GenerationPlan, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -100,6 +149,20 @@ class GenerationPlan:
         return self.class_prior and hasattr(self.model.build, "fit_prior")
 
 
+def fit_generators(
+    encoder: TableEncoder, x: np.ndarray, y: np.ndarray | None, plan: GenerationPlan
+) -> tuple[TableGenerator | FusedGenerator, History]:
+    """As ``fit_generator``, of the plan and its ``others``."""
+    if not plan.others:
+        return fit_generator(encoder, x, y, plan)
+    plan.training.check_models(2)
+    plans = (plan, *plan.others)
+    names = [f"{one.model.name}_{place}" for place, one in enumerate(plans, 1)]
+    parts = {name: fit_generator(encoder, x, y, one) for name, one in zip(names, plans, strict=True)}
+    fused = FusedGenerator([model for model, _ in parts.values()], [one.model.name for one in plans])
+    return fused.eval(), History.joined({name: history for name, (_, history) in parts.items()})
+
+
 def fit_generator(
     encoder: TableEncoder, x: np.ndarray, y: np.ndarray | None, plan: GenerationPlan
 ) -> tuple[TableGenerator, History]:
@@ -109,7 +172,8 @@ def fit_generator(
     rng = np.random.default_rng(plan.seed)
     given_class = is_conditional(plan.model)
     spec = DataSpec.of(encoder.spec.x, classes if given_class else 0)
-    copies = _copies(np.bincount(labels), plan.balance)[labels]
+    balance = 0.0 if plan.model.counts_rows else plan.balance
+    copies = _copies(np.bincount(labels), balance)[labels]
     marginals = Marginals(spec, classes)
     rows = np.arange(len(x))
     draws = np.concatenate([rows, np.repeat(rows, copies - 1)])

@@ -13,7 +13,7 @@ from ganlib.augment.checks import PROBE, warn_of_left_out
 from ganlib.augment.classes import Classes
 from ganlib.augment.constraints import check_written, keeper_of
 from ganlib.augment.filters import Curator, choose, near_copies, schema_breaches
-from ganlib.augment.generator import GenerationPlan, fit_generator
+from ganlib.augment.generator import GenerationPlan, fit_generators
 from ganlib.augment.originals import Originals
 from ganlib.data.inverse import decode_feeds, to_frame
 from ganlib.data.readers import TableReader
@@ -45,7 +45,7 @@ class RowGenerator:
         self.report: dict[str, dict[str, int]] = {}
         self.keeper = keeper_of(_kept_schema(reader), frame, codes)
         self.real = reader.encoder.transform(frame)
-        self.algorithm, self.history = fit_generator(reader.encoder, self.real, codes, plan)
+        self.algorithm, self.history = fit_generators(reader.encoder, self.real, codes, plan)
         self._scarce = self.classes.counts < SCARCE * self.classes.counts.max()
         wanted = self.curation > 0 and self._scarce.any()
         self._curator = Curator(self.real, codes, plan.seed) if codes is not None and wanted else None

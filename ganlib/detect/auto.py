@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,7 @@ from ganlib.detect.weights import LEAST_KNOWN
 from ganlib.errors import ConfigError, DataError, DivergenceError
 from ganlib.estimator import Seed, TrainerOptions
 from ganlib.explain import mean_of
-from ganlib.recipe import BUDGET, DETECTION, Training
+from ganlib.recipe import BUDGET, DETECTION, Training, seconds_of
 from ganlib.registry import Entry, entry
 from ganlib.training import History, Trainer, TrainerConfig
 
@@ -37,7 +36,6 @@ _ROUNDS = 12
 _FOLDS, _FEW_ROWS, _FEW_VALUES = 5, 5_000, 5_000_000
 _TEACHER = "histogram"
 _LEAST_REFERENCE = 100
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 AUTO = Entry(
     name="auto", build=cast("Any", Fusion), config=FusionConfig, tasks=("detector",),
     modalities=("table", "image", "series"), paper="", exports=("scorer",), abilities=(), family="auto",
@@ -147,7 +145,7 @@ class AutoDetector(BaseDetector):
             self._weigh(fusion, anomalies, fit.reference)
         locator = self._locator(members, rows.held_out if len(rows.held_out) else rows.validation)
         histories = {name: member.history for name, member in members.items()}
-        self._use(fusion, fusion, _joined(histories), locator)
+        self._use(fusion, fusion, History.joined(histories), locator)
         self.members_ = dict(zip(fitted, fusion.config.weights, strict=True))
         self.left_out_, self.dropped_, self.held_out_ = left_out, config.dropped, fusion.config.held_out
         return self._cross_fitted(fit, fusion.config, fitted) if fit.folds else None
@@ -364,20 +362,3 @@ class _Deadline:
 
     def on_end(self) -> None:
         """Nothing to end."""
-
-
-def seconds_of(budget: float | str | None) -> float | None:
-    """The seconds of a budget: a number, or text such as ``30s``, ``2min`` and ``1h``. Raises ConfigError on others."""
-    if budget is None:
-        return None
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(budget).lower())
-    if found is None or found[2] not in _UNITS or not float(found[1]) > 0:
-        raise ConfigError(f"a budget is a time above 0, such as 30s, 2min or 1h, not {budget!r}")
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _joined(histories: Mapping[str, History]) -> History:
-    """The curves of all members by ``member/loss``, and their steps in all."""
-    curves = {f"{name}/{loss}": values for name, h in histories.items() for loss, values in h.curves.items()}
-    stopped = ", ".join(dict.fromkeys(h.stopped for h in histories.values()))
-    return History(curves, sum(h.steps for h in histories.values()), stopped=stopped)

@@ -269,6 +269,8 @@ class Algorithm(nn.Module):
     takes: tuple[str, ...] = ()
     # Of translators: whether each example ``x`` needs its counterpart ``x_b`` beside it.
     paired: ClassVar[bool] = False
+    # Whether rows are counted as evidence, so that copies of the rows of small classes would be learned as such.
+    counts_rows: ClassVar[bool] = False
     # For type checkers: defined by models that detect, that generate, and that have a prior per class.
     scorer: Callable[[], nn.Module]
     sampler: Callable[[], Sampler]

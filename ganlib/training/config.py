@@ -75,6 +75,13 @@ class History:
     stopped: str = "budget"
     threads: int | None = None
 
+    @classmethod
+    def joined(cls, histories: Mapping[str, History]) -> History:
+        """The curves of several models by ``name/loss``, and their steps in all."""
+        curves = {f"{name}/{loss}": values for name, h in histories.items() for loss, values in h.curves.items()}
+        stopped = ", ".join(dict.fromkeys(h.stopped for h in histories.values()))
+        return cls(curves, sum(h.steps for h in histories.values()), stopped=stopped)
+
     def record(self, values: Mapping[str, float]) -> None:
         """Append one epoch's means."""
         for name, value in values.items():

@@ -32,7 +32,7 @@ def augment(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A name from `ganlib models --task augmenter`, fitted here (default cvae_gan); your own, "
+            help="auto (default) fuses several generators; a name from `ganlib models --task augmenter`; your own, "
             "FILE.py:CLASS or module:CLASS, whose code is run; or a sealed augmenter: models:/NAME@ALIAS, FILE.onnx."
         ),
     ] = None,

@@ -71,7 +71,8 @@ class ExampleGeneration:
         splits = StratifiedShuffleSplit(repeats, test_size=size, random_state=self.seed).split(kept, classes[kept])
         arms: dict[str, list[float]] = {}
         for done, (fit, test) in enumerate(splits):
-            augmenter = build(modality=self.reader.modality, verbose=False).fit(*self.reader.labelled(kept[fit]))
+            one = build(modality=self.reader.modality, verbose=False, random_state=(self.seed + done) % 2**32)
+            augmenter = one.fit(*self.reader.labelled(kept[fit]))
             wanted = self._wanted(augmenter, 1 - size)
             made = augmenter.sample(conditions=wanted)
             for arm, figure in self.reader.judged(kept[fit], made, kept[test], self.seed + done).items():

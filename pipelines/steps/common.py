@@ -101,7 +101,7 @@ def model_for(model: str, task: str, modality: str | None = None) -> str:
     ``modality`` None accepts any kind of data that jobs read. Raises UsageError if it cannot do the task, and what
     ``entry_of`` raises.
     """
-    if model == "auto" and task == "detector":
+    if model == "auto" and task in ("detector", "augmenter"):
         return model  # a fusion of models
     found = entry_of(model)
     if task in (able := _able(found, modality)):

@@ -127,7 +127,7 @@ def check_models(settings: Settings, modality: str | None = None) -> list[str]:
 
 def _check_fused(settings: Settings) -> None:
     """Raise UsageError on settings of one model, and ConfigError on a budget that is no time."""
-    from ganlib.detect.auto import seconds_of
+    from ganlib.recipe import seconds_of
 
     seconds_of(settings.model.budget)
     for option in ("learning_rate", "latent_dim"):

@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
 
-from ganlib.augment import Augmenter, CVAEAugmenter, as_augmenter
+from ganlib.augment import Augmenter, AutoAugmenter, CVAEAugmenter, as_augmenter
 from ganlib.augment.base import BaseAugmenter
 from ganlib.detect import AutoDetector, Detector, VAEDetector, as_detector
 from ganlib.detect.base import BaseDetector
@@ -168,6 +168,15 @@ def test_the_signatures_that_are_written_twice_agree(named, base):
 def test_the_automatic_detector_shares_the_signature_of_detectors_but_for_what_is_of_one_model():
     ours, theirs = (dict(inspect.signature(kind.__init__).parameters) for kind in (AutoDetector, BaseDetector))
     for own in ("members", "contamination", "budget"):
+        ours.pop(own)
+    for single in ("options", "latent_dim", "hidden", "learning_rate"):
+        theirs.pop(single)
+    assert ours == theirs
+
+
+def test_the_automatic_augmenter_shares_the_signature_of_augmenters_but_for_what_is_of_one_model():
+    ours, theirs = (dict(inspect.signature(kind.__init__).parameters) for kind in (AutoAugmenter, BaseAugmenter))
+    for own in ("members", "compare", "learner", "repeats", "budget"):
         ours.pop(own)
     for single in ("options", "latent_dim", "hidden", "learning_rate"):
         theirs.pop(single)

@@ -96,6 +96,8 @@ class MixtureSampler(Sampler):
     config=MixtureConfig,
     modalities=MODALITIES,
     paper="Bishop, Pattern Recognition and Machine Learning, section 2.3.4, 2006",
+    # The moments of one pass are those of all examples.
+    trainer={"epochs": 1, "ema": 0.0},
 )
 @register(
     "gaussian_mixture",

@@ -14,6 +14,7 @@ from ganlib.testing.toy import Toy
 from ganlib.testing.toys.flow import TOYS as FLOWS
 from ganlib.testing.toys.flow import moons
 from ganlib.testing.toys.images import ENERGY
+from ganlib.testing.toys.points import RING
 
 
 def _independent(seed: int) -> float:
@@ -64,6 +65,7 @@ TOYS = {
         baseline=_energy_auroc,
         trainer={"epochs": 1, "batch_size": 256, "ema": 0.0},
     ),
+    "adversarial_forest": replace(RING, at_least=0.5, config={}, trainer={"epochs": 1, "batch_size": 4096}),
     "centroid_kernels": replace(_MOONS, trainer={"epochs": 1, "batch_size": 2048}),
     "gaussian": replace(_MOONS, at_least=-1.97, baseline=_independent, trainer={"epochs": 30, "batch_size": 256}),
     "gaussian_mixture": _MOONS,
