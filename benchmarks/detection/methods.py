@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ def _forest(seed: int) -> tuple[Any, Scores]:
     return ensemble.IsolationForest(random_state=seed), lambda fitted, x: -fitted.score_samples(x)
 
 
+def _mixture(seed: int) -> tuple[Any, Scores]:
+    mixture = importlib.import_module("sklearn.mixture")
+    made = mixture.GaussianMixture(8, reg_covar=1e-3, random_state=seed)
+    return made, lambda fitted, x: -fitted.score_samples(x)
+
+
 def _pyod(module: str, name: str, seeded: bool = False, **options: Any) -> Callable[[int], tuple[Any, Scores]]:
     def made(seed: int) -> tuple[Any, Scores]:
         given = {**options, **({"random_state": seed} if seeded else {})}
@@ -45,6 +52,7 @@ METHODS: dict[str, Callable[[int], tuple[Any, Scores]]] = {
     "ReconstructionVAEDetector": _ours("ReconstructionVAEDetector"),
     "histogram": _ours("", "histogram"),
     "sk-IForest": _forest,
+    "sk-GMM8": _mixture,
     "PyOD-KNN": _pyod("knn", "KNN"),
     "PyOD-LOF": _pyod("lof", "LOF"),
     "PyOD-HBOS": _pyod("hbos", "HBOS"),
@@ -55,3 +63,10 @@ METHODS: dict[str, Callable[[int], tuple[Any, Scores]]] = {
     "PyOD-AutoEncoder": _pyod("auto_encoder", "AutoEncoder", True, verbose=0),
     "PyOD-VAE": _pyod("vae", "VAE", True, verbose=0),
 }
+FUSED = {"AutoDetector"}
+
+
+def version_of(method: str) -> str:
+    """The library of a method and its version, for example ``pyod 3.6.7``."""
+    library = "pyod" if method.startswith("PyOD-") else "scikit-learn" if method.startswith("sk-") else "ganlib"
+    return f"{library} {version(library)}"
