@@ -105,6 +105,10 @@ def main() -> None:
     running.add_argument("--sealed", action="store_true", help="also seal each detector, and score by its file")
     running.add_argument("--members", action="store_true", help="also judge each member of AutoDetector")
     running.add_argument("--out", type=Path, required=True, help="CSV file; finished lines are kept")
+    weighing = commands.add_parser("footprint", help="training time, file, speed and memory of sealed detectors")
+    weighing.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="of this library")
+    weighing.add_argument("--rows", nargs="+", type=int, default=[10_000, 100_000], help="of synthetic training data")
+    weighing.add_argument("--columns", nargs="+", type=int, default=[30, 100], help="one for each number of rows")
     reporting = commands.add_parser("report", help="means, intervals and ranks of measured detectors")
     reporting.add_argument("results", nargs="+", type=Path, help="CSV files of run")
     reporting.add_argument("--write", type=Path, help="Markdown file; default: print")
@@ -112,6 +116,11 @@ def main() -> None:
     if given.command == "run":
         protocols = named(given.protocols, given.rows, given.contamination)
         run(given.data, given.methods, protocols, given.seeds, given.out, given.sealed, given.members)
+        return
+    if given.command == "footprint":
+        from benchmarks.detection.footprint import footprint
+
+        print(footprint(given.methods, given.rows, given.columns), end="")
         return
     from benchmarks.detection.report import report
 

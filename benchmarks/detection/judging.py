@@ -33,11 +33,11 @@ class Figures:
 
 def judged(
     method: str, seed: int, own: bool, train: np.ndarray, test: np.ndarray, truth: np.ndarray,
-    sealed: bool = False, members: bool = False,
+    sealed: bool | Path = False, members: bool = False,
 ) -> Iterator[Figures]:  # fmt: skip
     """Figures of a method; with ``sealed`` also of its file, with ``members`` also of what it fuses.
 
-    ``own``: the test rows are the training rows.
+    ``own``: the test rows are the training rows. A path as ``sealed`` keeps the file there.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,23 +53,23 @@ def judged(
         whole = Figures(method, *_quality(method, truth, scores), round(fitted, 3), round(speed, 1))
         yield whole
         if sealed:
-            yield _of_file(detector, whole, test, truth)
+            with tempfile.TemporaryDirectory() as folder:
+                file = sealed if isinstance(sealed, Path) else Path(folder) / "detector.onnx"
+                yield _of_file(detector, file, whole, test, truth)
         if members:
             for name, found in members_of(detector, test).items():
                 label = f"{method}: {name}"
                 yield Figures(label, *_quality(label, truth, found))
 
 
-def _of_file(detector: Any, whole: Figures, test: np.ndarray, truth: np.ndarray) -> Figures:
+def _of_file(detector: Any, file: Path, whole: Figures, test: np.ndarray, truth: np.ndarray) -> Figures:
     """Figures of the detector's sealed file, scored without torch; ends the run if they are not the detector's."""
     from ganlib.export import seal
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "detector.onnx"
-        seal(detector, file)
-        scores, speed = file_scores(file, test)
-        size = file.stat().st_size / 1e6
-    found = Figures(f"{whole.method} sealed", *_quality(whole.method, truth, scores), None, speed, round(size, 3))
+    seal(detector, file)
+    scores, speed = file_scores(file, test)
+    quality, size = _quality(whole.method, truth, scores), file.stat().st_size / 1e6
+    found = Figures(f"{whole.method} sealed", *quality, None, speed, round(size, 3))
     if max(abs(found.auroc - whole.auroc), abs(found.auprc - whole.auprc)) > TOLERANCE:
         raise SystemExit(f"the sealed file of {whole.method} is another detector: {found}, {whole}")
     return found
