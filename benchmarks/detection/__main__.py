@@ -111,6 +111,7 @@ def main() -> None:
     weighing.add_argument("--columns", nargs="+", type=int, default=[30, 100], help="one for each number of rows")
     reporting = commands.add_parser("report", help="means, intervals and ranks of measured detectors")
     reporting.add_argument("results", nargs="+", type=Path, help="CSV files of run")
+    reporting.add_argument("--note", action="append", default=[], help="a line on how the figures were measured")
     reporting.add_argument("--write", type=Path, help="Markdown file; default: print")
     given = parser.parse_args()
     if given.command == "run":
@@ -124,12 +125,12 @@ def main() -> None:
         return
     from benchmarks.detection.report import report
 
-    text = report(given.results)
+    text = report(given.results, given.note)
     if given.write is None:
         print(text, end="")
         return
     given.write.parent.mkdir(parents=True, exist_ok=True)
-    given.write.write_text(text)
+    given.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

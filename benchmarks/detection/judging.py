@@ -21,7 +21,7 @@ TOLERANCE = 1e-3  # by which the AUROC and AUPRC of a sealed file may differ fro
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured; None where it does not apply. ``fit_cpu_s`` are CPU seconds, ``file_mb`` is a sealed file's."""
+    """What was measured, None where it does not apply; ``file_mb`` is the size of a sealed file."""
 
     method: str
     auroc: float

@@ -73,7 +73,7 @@ def is_enough(y: np.ndarray, protocols: Sequence[str]) -> bool:
 def split(name: str, x: np.ndarray, y: np.ndarray, seed: int, protocol: str) -> Split:
     """The split of a set; it depends on name, seed and protocol alone."""
     if size := size_of(protocol):
-        train, test = _sized(name, y, seed, *size)
+        train, test = sized(name, y, seed, *size)
     else:
         kept = _sampled(name, y, seed)
         x, y = x[kept], y[kept]
@@ -88,7 +88,8 @@ def split(name: str, x: np.ndarray, y: np.ndarray, seed: int, protocol: str) -> 
     return Split(scaled_train, scaled_test, y[test])
 
 
-def _sized(name: str, y: np.ndarray, seed: int, rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+def sized(name: str, y: np.ndarray, seed: int, rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the training rows and of the test rows of P3."""
     generator = _generator(name, seed, "P3")
     normal, odd = (generator.permutation(np.flatnonzero(y == label)) for label in (0, 1))
     anomalies = round(rows * share)
