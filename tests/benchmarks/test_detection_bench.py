@@ -73,7 +73,7 @@ def test_a_run_goes_on_and_its_figures_are_reported(sets, capsys):
 
 
 def test_a_sealed_file_and_members_are_judged_beside_the_detector(sets, monkeypatch):
-    quick = ("histogram", "gaussian_mixture")
+    quick = ("histogram", "centroid_kernels")
     monkeypatch.setitem(
         METHODS, "AutoDetector",
         lambda seed: (AutoDetector(members=quick, random_state=seed), lambda fitted, x: fitted.anomaly_score(x)),
@@ -86,7 +86,7 @@ def test_a_sealed_file_and_members_are_judged_beside_the_detector(sets, monkeypa
         assert file["auroc"] == pytest.approx(whole["auroc"], abs=1e-3) and 0.01 < file["file_mb"] < 1
         assert made.loc[(name, "AutoDetector: histogram"), "auroc"] > 0.9
     text = report([sets / "out.csv"])
-    assert "| **AutoDetector: gaussian_mixture** |" in text and "| **AutoDetector sealed** |" in text
+    assert "| **AutoDetector: centroid_kernels** |" in text and "| **AutoDetector sealed** |" in text
 
 
 def test_the_sealed_file_of_another_detector_ends_the_run(sets, monkeypatch):
