@@ -111,7 +111,7 @@ def main() -> None:
     weighing.add_argument("--columns", nargs="+", type=int, default=[30, 100], help="one for each number of rows")
     reporting = commands.add_parser("report", help="means, intervals and ranks of measured detectors")
     reporting.add_argument("results", nargs="+", type=Path, help="CSV files of run")
-    reporting.add_argument("--note", action="append", default=[], help="a line on how the figures were measured")
+    reporting.add_argument("--notes", type=Path, help="Markdown file on how the figures were measured, for the page")
     reporting.add_argument("--write", type=Path, help="Markdown file; default: print")
     given = parser.parse_args()
     if given.command == "run":
@@ -125,7 +125,7 @@ def main() -> None:
         return
     from benchmarks.detection.report import report
 
-    text = report(given.results, given.note)
+    text = report(given.results, given.notes.read_text(encoding="utf-8") if given.notes else "")
     if given.write is None:
         print(text, end="")
         return

@@ -42,14 +42,18 @@ your own sets do as well. Finished lines are kept, so an interrupted run goes on
 ```sh
 python -m benchmarks.detection run --data FOLDER --methods AutoDetector VAEDetector --members --out ours.csv
 python -m benchmarks.detection run --data FOLDER --methods sk-IForest PyOD-KNN --out peers.csv
-python -m benchmarks.detection report ours.csv peers.csv --write PAGE.md
+python -m benchmarks.detection report ours.csv peers.csv --notes NOTES.md --write PAGE.md
 ```
 """
 
 
-def report(files: Sequence[Path], notes: Sequence[str] = ()) -> str:
-    """The page: figures of each protocol, what the methods and data sets are, and ``notes`` on how it was measured."""
-    results = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+# Files of other programs may lack these.
+_EMPTY = pd.DataFrame(columns=["file_mb", "n_train", "n_test", "n_anomalies", "d", "version"])
+
+
+def report(files: Sequence[Path], notes: str = "") -> str:
+    """The page: figures of each protocol, what methods and data sets are, and ``notes`` on how they were measured."""
+    results = pd.concat([_EMPTY, *(pd.read_csv(file) for file in files)], ignore_index=True)
     results = results.drop_duplicates(["dataset", "protocol", "seed", "method"], keep="first")
     results.loc[results["score_rows_per_s"] > _FASTEST, "score_rows_per_s"] = np.nan
     sized = results["protocol"].map(lambda name: size_of(name) is not None)
@@ -57,7 +61,7 @@ def report(files: Sequence[Path], notes: Sequence[str] = ()) -> str:
     parts = [_HEAD, _summary(plain), *(_protocol(name, rows) for name, rows in plain)]
     if sized.any():
         parts.append(sizes(results[sized]))
-    parts += [_methods(results), _sets(results), _conditions(results, notes), _COMMANDS]
+    parts += [_methods(results), _sets(results), _conditions(notes), _COMMANDS]
     return "\n".join(part for part in parts if part)
 
 
@@ -106,7 +110,7 @@ def _protocol(protocol: str, rows: pd.DataFrame) -> str:
         if len(common) > 1:
             parts.append(_steadiness(measured[~part]))
         if part.any():
-            parts += ["Parts of the detectors above, on the same rows:\n", *_parts(measured[part]), ""]
+            parts += ["Members by themselves and sealed files, on the same rows:\n", *_parts(measured), ""]
     parts += _each_set(rows, seeds)
     if left_out:
         parts.append(
@@ -116,21 +120,23 @@ def _protocol(protocol: str, rows: pd.DataFrame) -> str:
 
 
 def _seeds_of(rows: pd.DataFrame) -> dict[str, frozenset[int]]:
-    """The seeds of which a method was measured on all sets of the protocol, for those that have any."""
-    sets = rows["dataset"].nunique()
-    found = {str(method): _whole_seeds(own, sets) for method, own in rows.groupby("method")}
+    """The seeds of which a method was measured on all sets of the protocol, for those that have any.
+
+    A member may be left out on some sets, for example on very many columns: it has the seeds of which it was measured
+    on half of them.
+    """
+    sets, found = rows["dataset"].nunique(), {}
+    for method, own in rows.groupby("method"):
+        counts = own.groupby("seed")["dataset"].nunique()
+        least = sets / 2 if _is_part(str(method)) else sets
+        found[str(method)] = frozenset(int(seed) for seed in counts.index[counts >= least])
     return {method: seeds for method, seeds in found.items() if seeds}
-
-
-def _whole_seeds(rows: pd.DataFrame, sets: int) -> frozenset[int]:
-    """The seeds of which a method was measured on all sets."""
-    counts = rows.groupby("seed")["dataset"].nunique()
-    return frozenset(int(seed) for seed in counts.index[counts == sets])
 
 
 def _groups(seeds: dict[str, frozenset[int]]) -> list[frozenset[int]]:
     """Seeds to compare methods with: those that a method of ours and another share, most methods first."""
-    ours = [found for method, found in seeds.items() if is_ours(method)] or list(seeds.values())
+    whole = {method: found for method, found in seeds.items() if not _is_part(method)}
+    ours = [found for method, found in whole.items() if is_ours(method)] or list(whole.values())
     peers = [found for method, found in seeds.items() if not is_ours(method)] or ours
     shared = {one & other for one in ours for other in peers} - {frozenset()}
     return sorted(shared, key=lambda common: (len(common), sorted(common)))
@@ -158,12 +164,18 @@ def _table(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _parts(rows: pd.DataFrame) -> Iterator[str]:
-    """Members of fusions, and sealed files."""
+    """Members of fusions, and sealed files, beside the detectors that they are parts of."""
     means = _means(rows)
     other = rows.groupby("method")[["score_rows_per_s", "file_mb"]].median()
-    yield from _heads(["part", *(f"{label} (95 %)" for label in _FIGURES.values()), "file, MB", "rows/s"])
+    heads = ["part", "sets", *(f"{label} (95 %)" for label in _FIGURES.values()), "whole less part, AUPRC"]
+    yield from _heads([*heads, "file, MB", "rows/s"])
     for method in means["auprc"].mean(axis=1).sort_values(ascending=False).index:
-        cells = [_shown(method), *(_interval(means[name].loc[method]) for name in _FIGURES)]
+        whole = _whole(method)
+        if whole == method:
+            continue
+        own = [means[name].loc[method].dropna() for name in _FIGURES]
+        gap = (means["auprc"].loc[whole] - means["auprc"].loc[method]).dropna()
+        cells = [_shown(method), f"{len(own[0])}", *map(_interval, own), _interval(gap, "+")]
         cells += [_number(other.loc[method, "file_mb"], ".2f"), _number(other.loc[method, "score_rows_per_s"], ",.0f")]
         yield _line(cells)
 
@@ -175,8 +187,6 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _chance(rows: pd.DataFrame) -> float:
     """Mean AUPRC of scores at random: the share of anomalies among the scored rows."""
-    if "n_anomalies" not in rows:
-        return np.nan
     counts = rows.groupby("dataset")[["n_anomalies", "n_test"]].max()
     return float((counts["n_anomalies"] / counts["n_test"]).mean())
 
@@ -257,10 +267,9 @@ def sizes(rows: pd.DataFrame) -> str:
 
 def _methods(results: pd.DataFrame) -> str:
     """What each method is, and which version of its library was measured."""
-    versions = results.assign(version="") if "version" not in results else results.fillna({"version": ""})
-    versions = versions.groupby("method")["version"].max()
+    versions = results["version"].fillna("").groupby(results["method"]).max()
     lines = [
-        _line([_shown(method), ABOUT[method.split(": ")[-1]], versions.get(method, "")])
+        _line([_shown(method), ABOUT[method.split(": ")[-1]], versions[method]])
         for method in sorted(results["method"].unique(), key=lambda name: (not is_ours(name), name))
         if method.split(": ")[-1] in ABOUT
     ]
@@ -268,27 +277,31 @@ def _methods(results: pd.DataFrame) -> str:
 
 
 def _sets(results: pd.DataFrame) -> str:
-    """Rows and columns of the data sets, of the first seed."""
-    if "n_train" not in results:
+    """Columns and rows of the data sets, of the first seed that says so."""
+    columns = ["n_train", "n_test", "n_anomalies", "d"]
+    known = results.dropna(subset=columns).sort_values("seed")
+    if known.empty:
         return ""
-    known = results.dropna(subset=["n_train"])
-    heads = ["data set", "columns", "P1: training rows", "scored", "P2: rows", "anomalies"]
-    lines = []
-    for name, rows in known.groupby("dataset"):
-        first = rows.sort_values("seed").drop_duplicates("protocol").set_index("protocol")
-        cells = [_count(first, *cell) for cell in (("P1", "n_train"), ("P1", "n_test"), ("P2", "n_train"))]
-        odd = rows["n_anomalies"].max() if "n_anomalies" in rows else np.nan
-        lines.append(_line([str(name), _number(rows["d"].max(), ".0f"), *cells, _number(odd, ",.0f")]))
-    return "\n".join(["## The data sets", "Sets of more than 5,000 rows are sampled; "
-                      "columns are scaled by the training rows.\n", *_heads(heads), *lines, ""])  # fmt: skip
+    known = known.assign(protocol=known["protocol"].str[:2]).drop_duplicates(["dataset", "protocol"])
+    wanted = [("P1", "n_train"), ("P1", "n_test"), ("P1", "n_anomalies"), ("P3", "n_test"), ("P3", "n_anomalies")]
+    counts = known.pivot(index="dataset", columns="protocol", values=columns).reindex(
+        columns=pd.MultiIndex.from_tuples([(column, protocol) for protocol, column in wanted])
+    )
+    widths = known.groupby("dataset")["d"].max()
+    heads = ["data set", "columns", "P1: training rows", "scored rows", "anomalies", "P3: scored rows", "anomalies"]
+    lines = [
+        _line([str(name), f"{widths[name]:.0f}", *(_number(value, ",.0f") for value in row)])
+        for name, row in zip(counts.index, counts.to_numpy(), strict=True)
+    ]
+    text = (
+        "P2 trains on and scores all rows of P1. Of sets with more than 5,000 rows, 5,000 are sampled for P1 and P2. "
+    )
+    text += "Columns are scaled by mean and deviation of the training rows."
+    return "\n".join(["## The data sets", _wrapped(text), *_heads(heads), *lines, ""])
 
 
-def _conditions(results: pd.DataFrame, notes: Sequence[str]) -> str:
-    return "\n".join(["## How it was measured", *(f"- {note}" for note in notes), ""]) if notes else ""
-
-
-def _count(first: pd.DataFrame, protocol: str, column: str) -> str:
-    return _number(first.loc[protocol, column], ",.0f") if protocol in first.index else ""
+def _conditions(notes: str) -> str:
+    return f"## How it was measured\n{notes.strip()}\n" if notes else ""
 
 
 def _both(means: pd.DataFrame, method: str, name: str) -> str:
@@ -303,9 +316,14 @@ def _wrapped(sentence: str) -> str:
     return textwrap.fill(sentence, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
+def _whole(method: str) -> str:
+    """The detector that a method is a member or the sealed file of; itself for others."""
+    return method.split(": ")[0].removesuffix(" sealed")
+
+
 def _is_part(method: str) -> bool:
     """Whether figures are of a member of a fusion, or of a sealed file."""
-    return ": " in method or method.endswith(" sealed")
+    return _whole(method) != method
 
 
 def _shown(method: str) -> str:

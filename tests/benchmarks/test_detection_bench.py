@@ -1,5 +1,7 @@
 """The bench of detectors of tables: runs, goes on where it was, and reports what it measured."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,8 +64,10 @@ def test_a_run_goes_on_and_its_figures_are_reported(sets, capsys):
     assert capsys.readouterr().out == ""
     made = pd.read_csv(out)
     assert made["auroc"].between(0.9, 1).all() and set(made["n_anomalies"]) == {12}
-    text = report([out], ["one machine"])
-    assert "## P1: trained on normal rows" in text and "## P2: trained on all rows" in text and "- one machine" in text
+    text = report([out], "On one machine.")
+    assert (
+        "## P1: trained on normal rows" in text and "## P2: trained on all rows" in text and "On one machine." in text
+    )
     mean = made[(made["method"] == "histogram") & (made["protocol"] == "P1")]["auroc"].mean()
     assert f"| **histogram** | {mean:.3f} (" in text and f"scikit-learn {sklearn.__version__}" in text
     assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith("|"))
@@ -154,3 +158,10 @@ def test_what_is_no_data_set_is_named(tmp_path):
         list(sets_in(tmp_path))
     with pytest.raises(SystemExit, match="unknown: nothing"):
         run(tmp_path, ["nothing"], ["P1"], [0], tmp_path / "out.csv")
+
+
+def test_the_page_is_the_report_of_the_figures_beside_it():
+    folder = Path(__file__).parents[2] / "docs" / "benchmarks"
+    notes = (folder / "detection-notes.md").read_text(encoding="utf-8")
+    text = report([folder / "detection.csv", folder / "detection-peers.csv"], notes)
+    assert (folder / "detection.md").read_text(encoding="utf-8") == text, "write it again: benchmarks.detection report"
