@@ -56,7 +56,7 @@ def _sets(data: Path, protocols: Sequence[str]) -> Iterator[tuple[str, np.ndarra
         if is_enough(y, protocols):
             yield name, x, y
         else:
-            print(f"{name} is left out: too few rows for {', '.join(protocols)}", flush=True)
+            print(f"{name} is left out: too few rows for the largest training set of P3", flush=True)
 
 
 def _wanted(method: str, sealed: bool, members: bool) -> set[str]:
