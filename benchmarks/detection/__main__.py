@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.detection.judging import Figures, judged
-from benchmarks.detection.methods import FUSED, METHODS, version_of
+from benchmarks.detection.methods import FUSED, METHODS, is_ours, version_of
 from benchmarks.detection.splits import PROTOCOLS, is_enough, named, sets_in, split
 
 KEY = ("dataset", "protocol", "seed", "method")
@@ -39,13 +39,14 @@ def run(
         for protocol in protocols:
             for seed in seeds:
                 for method in methods:
+                    parts_of = sealed and is_ours(method), members and method in FUSED
                     key = (name, protocol, str(seed))
-                    if _wanted(method, sealed, members) <= done.get(key, set()):
+                    if _wanted(method, *parts_of) <= done.get(key, set()):
                         continue
                     parts = split(name, x, y, seed, protocol)
                     about = len(parts.train), len(parts.test), int(parts.truth.sum()), parts.train.shape[1]
                     own = protocol == "P2"
-                    found = judged(method, seed, own, parts.train, parts.test, parts.truth, sealed, members)
+                    found = judged(method, seed, own, parts.train, parts.test, parts.truth, *parts_of)
                     lines = [(*key, *dataclasses.astuple(figures), *about, version_of(method)) for figures in found]
                     _append(out, [line for line in lines if line[3] not in done.get(key, set())])
 
@@ -61,7 +62,7 @@ def _sets(data: Path, protocols: Sequence[str]) -> Iterator[tuple[str, np.ndarra
 
 def _wanted(method: str, sealed: bool, members: bool) -> set[str]:
     """The names of lines without which a method is not done; one stands for those of all members."""
-    return {method, *[f"{method} sealed"] * sealed, *[f"{method}: members"] * (members and method in FUSED)}
+    return {method, *[f"{method} sealed"] * sealed, *[f"{method}: members"] * members}
 
 
 def _done(out: Path) -> dict[tuple[str, ...], set[str]]:

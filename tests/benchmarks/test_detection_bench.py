@@ -82,9 +82,10 @@ def test_a_sealed_file_and_members_are_judged_beside_the_detector(sets, monkeypa
         METHODS, "AutoDetector",
         lambda seed: (AutoDetector(members=quick, random_state=seed), lambda fitted, x: fitted.anomaly_score(x)),
     )  # fmt: skip
-    run(sets, ["AutoDetector"], ["P1"], [0], sets / "out.csv", sealed=True, members=True)
+    for _ in range(2):
+        run(sets, ["AutoDetector", "sk-IForest"], ["P1"], [0], sets / "out.csv", sealed=True, members=True)
     made = pd.read_csv(sets / "out.csv").set_index(["dataset", "method"])
-    assert len(made) == 8
+    assert len(made) == 10
     for name in ("a", "b"):
         whole, file = made.loc[(name, "AutoDetector")], made.loc[(name, "AutoDetector sealed")]
         assert file["auroc"] == pytest.approx(whole["auroc"], abs=1e-3) and 0.01 < file["file_mb"] < 1
