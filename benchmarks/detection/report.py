@@ -310,7 +310,7 @@ def _both(means: pd.DataFrame, method: str, name: str) -> str:
 
 
 def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))
+    return ", ".join(str(int(seed)) for seed in sorted(seeds))
 
 
 def _wrapped(sentence: str) -> str:
