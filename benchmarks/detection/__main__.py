@@ -12,72 +12,83 @@ from __future__ import annotations
 
 import argparse
 import csv
-import time
-import warnings
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.detection.methods import METHODS
-from benchmarks.detection.splits import PROTOCOLS, sets_in, split
+from benchmarks.detection.judging import Figures, judged
+from benchmarks.detection.methods import FUSED, METHODS, is_ours, version_of
+from benchmarks.detection.splits import PROTOCOLS, is_enough, named, sets_in, split
 
-COLUMNS = ("dataset", "protocol", "seed", "method", "auroc", "auprc", "fit_cpu_s", "score_rows_per_s")
+KEY = ("dataset", "protocol", "seed", "method")
+FIGURES = tuple(field.name for field in dataclasses.fields(Figures))[1:]
+COLUMNS = (*KEY, *FIGURES, "n_train", "n_test", "n_anomalies", "d", "version")
 
 
-def run(data: Path, methods: list[str], protocols: list[str], seeds: list[int], out: Path) -> None:
-    """Append a line for each set, protocol, seed and method that the file does not hold yet."""
+def run(
+    data: Path, methods: Sequence[str], protocols: Sequence[str], seeds: Sequence[int], out: Path,
+    sealed: bool = False, members: bool = False,
+) -> None:  # fmt: skip
+    """Append the lines of each set, protocol, seed and method that the file does not hold yet."""
     if unknown := set(methods) - METHODS.keys():
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
     done = _done(out)
-    for name, x, y in sets_in(data):
+    for name, x, y in _sets(data, protocols):
         for protocol in protocols:
             for seed in seeds:
-                parts = split(name, x, y, seed, protocol)
                 for method in methods:
-                    if (name, protocol, str(seed), method) in done:
+                    parts_of = sealed and is_ours(method), members and method in FUSED
+                    key = (name, protocol, str(seed))
+                    if _wanted(method, *parts_of) <= done.get(key, set()):
                         continue
-                    line = (name, protocol, seed, method, *_judged(method, seed, protocol == "P2", *parts))
-                    _append(out, line)
-                    print(*line, flush=True)
+                    parts = split(name, x, y, seed, protocol)
+                    about = len(parts.train), len(parts.test), int(parts.truth.sum()), parts.train.shape[1]
+                    own = protocol == "P2"
+                    found = judged(method, seed, own, parts.train, parts.test, parts.truth, *parts_of)
+                    lines = [(*key, *dataclasses.astuple(figures), *about, version_of(method)) for figures in found]
+                    _append(out, [line for line in lines if line[3] not in done.get(key, set())])
 
 
-def _judged(
-    method: str, seed: int, own: bool, train: np.ndarray, test: np.ndarray, truth: np.ndarray
-) -> tuple[float, ...]:
-    """AUROC, AUPRC, CPU seconds to fit, and rows scored a second; ``own``: the test rows are the training rows."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        detector, scores_of = METHODS[method](seed)
-        start = time.process_time()
-        detector.fit(train)
-        fitted = time.process_time() - start
-        start = time.perf_counter()
-        scores = np.asarray(scores_of(detector, test), np.float64).ravel()
-        took = time.perf_counter() - start
-    if own and hasattr(detector, "decision_scores_"):
-        scores = np.asarray(detector.decision_scores_, np.float64)
-    if not np.isfinite(scores).all():
-        raise SystemExit(f"{method} gives scores that are not finite")
-    figures = roc_auc_score(truth, scores), average_precision_score(truth, scores)
-    return *(round(float(v), 6) for v in figures), round(fitted, 3), round(len(test) / max(took, 1e-9), 1)
+def _sets(data: Path, protocols: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The sets that have enough rows for all protocols, so that figures of all are of the same sets."""
+    for name, x, y in sets_in(data):
+        if is_enough(y, protocols):
+            yield name, x, y
+        else:
+            print(f"{name} is left out: too few rows for the largest training set of P3", flush=True)
 
 
-def _done(out: Path) -> set[tuple[str, ...]]:
+def _wanted(method: str, sealed: bool, members: bool) -> set[str]:
+    """The names of lines without which a method is not done; one stands for those of all members."""
+    return {method, *[f"{method} sealed"] * sealed, *[f"{method}: members"] * members}
+
+
+def _done(out: Path) -> dict[tuple[str, ...], set[str]]:
+    """The methods that a file holds, by set, protocol and seed."""
     if not out.exists():
-        return set()
+        return {}
+    found: dict[tuple[str, ...], set[str]] = {}
     with out.open(newline="") as file:
-        return {tuple(line[column] for column in COLUMNS[:4]) for line in csv.DictReader(file)}
+        lines = csv.DictReader(file)
+        if tuple(lines.fieldnames or ()) != COLUMNS:
+            raise SystemExit(f"{out} has other columns than {', '.join(COLUMNS)}; give another file to --out")
+        for line in lines:
+            names = found.setdefault((line["dataset"], line["protocol"], line["seed"]), set())
+            names |= {line["method"], *[line["method"].split(": ")[0] + ": members"] * (": " in line["method"])}
+    return found
 
 
-def _append(out: Path, line: tuple[object, ...]) -> None:
+def _append(out: Path, lines: Sequence[tuple[object, ...]]) -> None:
     new = not out.exists()
+    for line in lines:
+        print(*line[: len(KEY) + len(FIGURES)], flush=True)
     with out.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(COLUMNS)
-        writer.writerow(line)
+        writer.writerows(lines)
 
 
 def main() -> None:
@@ -88,23 +99,39 @@ def main() -> None:
     running.add_argument("--data", type=Path, required=True, help="folder of .npz files with X and y")
     running.add_argument("--methods", nargs="+", required=True, metavar="NAME", help=", ".join(METHODS))
     running.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=["P1"])
+    running.add_argument("--rows", nargs="+", type=int, default=[100, 500, 2000], help="training rows of P3")
+    running.add_argument("--contamination", nargs="+", type=float, default=[0, 0.05, 0.1], metavar="SHARE",
+                         help="shares of anomalies among the training rows of P3")  # fmt: skip
     running.add_argument("--seeds", nargs="+", type=int, default=[0])
+    running.add_argument("--sealed", action="store_true", help="also seal each detector, and score by its file")
+    running.add_argument("--members", action="store_true", help="also judge each member of AutoDetector")
     running.add_argument("--out", type=Path, required=True, help="CSV file; finished lines are kept")
+    weighing = commands.add_parser("footprint", help="training time, file, speed and memory of sealed detectors")
+    weighing.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="of this library")
+    weighing.add_argument("--rows", nargs="+", type=int, default=[10_000, 100_000], help="of synthetic training data")
+    weighing.add_argument("--columns", nargs="+", type=int, default=[30, 100], help="one for each number of rows")
     reporting = commands.add_parser("report", help="means, intervals and ranks of measured detectors")
     reporting.add_argument("results", nargs="+", type=Path, help="CSV files of run")
+    reporting.add_argument("--notes", type=Path, help="Markdown file on how the figures were measured, for the page")
     reporting.add_argument("--write", type=Path, help="Markdown file; default: print")
     given = parser.parse_args()
     if given.command == "run":
-        run(given.data, given.methods, given.protocols, given.seeds, given.out)
+        protocols = named(given.protocols, given.rows, given.contamination)
+        run(given.data, given.methods, protocols, given.seeds, given.out, given.sealed, given.members)
+        return
+    if given.command == "footprint":
+        from benchmarks.detection.footprint import footprint
+
+        print(footprint(given.methods, given.rows, given.columns), end="")
         return
     from benchmarks.detection.report import report
 
-    text = report(given.results)
+    text = report(given.results, given.notes.read_text(encoding="utf-8") if given.notes else "")
     if given.write is None:
         print(text, end="")
         return
     given.write.parent.mkdir(parents=True, exist_ok=True)
-    given.write.write_text(text)
+    given.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

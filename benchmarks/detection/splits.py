@@ -1,19 +1,25 @@
 """Data sets and their splits. Knows neither ganlib nor its peers: each environment makes the same splits.
 
-P1 trains on half of the normal rows and judges the others and all anomalies; P2 trains on all rows and judges them.
-Sets of more than 5,000 rows are sampled by class. Columns are scaled by mean and deviation of the training rows.
+- P1 trains on half of the normal rows, and judges the others and all anomalies.
+- P2 trains on all rows and judges the same rows.
+- P3 trains on a number of rows of which a share are anomalies, for example ``P3-500-0.05``, and judges rows that depend
+  on neither: half of the normal rows and half of the anomalies. Smaller training sets are parts of larger ones.
+
+Sets of more than 5,000 rows, for P3 the rows that are judged, are sampled by class. Columns are scaled by mean and
+deviation of the training rows.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 MOST = 5000
-PROTOCOLS = ("P1", "P2")
+PROTOCOLS = ("P1", "P2", "P3")
 _LEAST_DEVIATION = 1e-12
 
 
@@ -32,24 +38,68 @@ def sets_in(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         yield file.stem, x, y.astype(int)
 
 
-def split(
-    name: str, x: np.ndarray, y: np.ndarray, seed: int, protocol: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Training rows, test rows and the labels of these; they depend on name, seed and protocol alone."""
-    kept = _sampled(name, y, seed)
-    x, y = x[kept], y[kept]
-    train = test = np.arange(len(y))
+@dataclass(frozen=True)
+class Split:
+    """Scaled training rows and test rows, and the labels of the latter (1: anomaly)."""
+
+    train: np.ndarray
+    test: np.ndarray
+    truth: np.ndarray
+
+
+def named(protocols: Sequence[str], rows: Sequence[int] = (), shares: Sequence[float] = ()) -> list[str]:
+    """Protocols by their full names: P3 for each number of rows and each share of anomalies, largest first."""
+    sized = [f"P3-{count}-{share:g}" for count in sorted(rows, reverse=True) for share in sorted(shares, reverse=True)]
+    return [name for protocol in protocols for name in (sized if protocol == "P3" else [protocol])]
+
+
+def size_of(protocol: str) -> tuple[int, float] | None:
+    """Training rows and share of anomalies among them of a P3 protocol; None for others."""
+    if not protocol.startswith("P3-"):
+        return None
+    _, rows, share = protocol.split("-")
+    return int(rows), float(share)
+
+
+def is_enough(y: np.ndarray, protocols: Sequence[str]) -> bool:
+    """Whether half of a set's normal rows and of its anomalies suffice for the training rows of all protocols."""
+    sizes = [size for size in map(size_of, protocols) if size is not None]
+    return all(
+        round(rows * share) <= (y == 1).sum() // 2 and rows - round(rows * share) <= (y == 0).sum() // 2
+        for rows, share in sizes
+    )
+
+
+def split(name: str, x: np.ndarray, y: np.ndarray, seed: int, protocol: str) -> Split:
+    """The split of a set; it depends on name, seed and protocol alone."""
+    if size := size_of(protocol):
+        train, test = sized(name, y, seed, *size)
+    else:
+        kept = _sampled(name, y, seed)
+        x, y = x[kept], y[kept]
+        train = test = np.arange(len(y))
     if protocol == "P1":
         normal = _generator(name, seed, "P1").permutation(np.flatnonzero(y == 0))
         half = round(len(normal) / 2)
         train, test = normal[:half], np.concatenate([normal[half:], np.flatnonzero(y == 1)])
     mean, deviation = x[train].mean(0), x[train].std(0)
     deviation[deviation < _LEAST_DEVIATION] = 1.0
-    scaled = (x - mean) / deviation
-    return scaled[train], scaled[test], y[test]
+    scaled_train, scaled_test = ((x[part] - mean) / deviation for part in (train, test))
+    return Split(scaled_train, scaled_test, y[test])
+
+
+def sized(name: str, y: np.ndarray, seed: int, rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the training rows and of the test rows of P3."""
+    generator = _generator(name, seed, "P3")
+    normal, odd = (generator.permutation(np.flatnonzero(y == label)) for label in (0, 1))
+    anomalies = round(rows * share)
+    train = np.concatenate([normal[: rows - anomalies], odd[:anomalies]])
+    test = np.concatenate([normal[len(normal) // 2 :], odd[len(odd) // 2 :]])
+    return train, test[_sampled(name, y[test], seed)]
 
 
 def _sampled(name: str, y: np.ndarray, seed: int) -> np.ndarray:
+    """Positions of at most ``MOST`` rows, with the shares of the classes, in random order."""
     generator = _generator(name, seed, "subsample")
     normal, odd = np.flatnonzero(y == 0), np.flatnonzero(y == 1)
     if len(y) > MOST:
