@@ -53,8 +53,9 @@ class AutoAugmenter(BaseAugmenter):
     """A fusion of generators, the default of ``ganlib augment``.
 
     Rows of tables come in equal shares from a CVAE-GAN, which learns a scarce class with the others, and from an
-    adversarial random forest and a Gaussian of each class by itself. Of four times as many rows as needed, ``curation``
-    keeps those most typical of a scarce class. For images and series it is the CVAE-GAN alone.
+    adversarial random forest and a Gaussian of each class by itself (with more than 32 classes, without Gaussians). Of
+    four times as many rows as needed, ``curation`` keeps those most typical of a scarce class. For images and series it
+    is the CVAE-GAN alone.
 
     ``fit_resample`` and ``augment`` first compare, on splits of the real rows, what generated rows, SMOTE, copies,
     class weights and balanced bagging add to the real rows alone. They return the real rows alone, with a warning that

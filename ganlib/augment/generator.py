@@ -23,6 +23,7 @@ from ganlib.training import Algorithm, History
 
 HOLD_OUT_FROM = 50  # smaller classes use all of their rows for training
 LEAST_VALIDATION = 20
+MOST_SEPARATE = 32  # classes that fused models learn each by itself
 
 
 class ByClassSampler(Sampler):
@@ -152,11 +153,12 @@ class GenerationPlan:
 def fit_generators(
     encoder: TableEncoder, x: np.ndarray, y: np.ndarray | None, plan: GenerationPlan
 ) -> tuple[TableGenerator | FusedGenerator, History]:
-    """As ``fit_generator``, of the plan and its ``others``."""
-    if not plan.others:
+    """As ``fit_generator``, of the plan and its ``others``; of many classes, only models that learn them together."""
+    few = y is None or y.max() < MOST_SEPARATE
+    plans = [plan, *(one for one in plan.others if few or is_conditional(one.model))]
+    if len(plans) == 1:
         return fit_generator(encoder, x, y, plan)
     plan.training.check_models(2)
-    plans = (plan, *plan.others)
     names = [f"{one.model.name}_{place}" for place, one in enumerate(plans, 1)]
     parts = {name: fit_generator(encoder, x, y, one) for name, one in zip(names, plans, strict=True)}
     fused = FusedGenerator([model for model, _ in parts.values()], [one.model.name for one in plans])

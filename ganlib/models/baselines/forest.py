@@ -11,7 +11,7 @@ n_tlc is the number of real rows of class c in the leaf. Numbers are normal with
 and categories have their shares. A leaf is used by any class that has rows in it, and its columns are those of *all*
 its rows: a class of ten rows borrows the shape of its surroundings (``scope="table"``). With ``scope="class"`` each
 class has trees of its own.
-Shapes: encoded rows x ``(n, d)``; leaves ``(trees, leaves, d)``.
+Shapes: encoded rows x ``(n, d)``; leaves ``(groups, trees, leaves, d)``, one group or one for each class.
 
 Source: Watson, Blesch, Kapar & Wright, Adversarial Random Forests for Density Estimation and Generative Modeling,
 AISTATS 2023 (algorithms 1 and 2). Deviations: numbers are not truncated at the leaf's bounds, and their variances are
@@ -55,6 +55,7 @@ from ganlib.training.algorithm import Algorithm, Batch, Losses, Optimiser, Phase
 _COMMON = 2.0  # rows that the variances common to all leaves count for
 _FLOOR = 1e-3  # of variances
 _RARE = 1e-4  # least share of a category
+_MOST_LEAVES = 8192  # of all trees
 _MOST_ROWS = 20_000  # of which trees are grown
 _JUDGED = 256  # rows of a batch whose likelihood is reported
 
@@ -62,7 +63,7 @@ _JUDGED = 256  # rows of a batch whose likelihood is reported
 @dataclass(frozen=True, kw_only=True)
 class ForestConfig(Config):
     """``trees`` (of each class if their ``scope`` is the class, but not more than this in all, one at least),
-    ``leaves`` of a tree at most, ``least`` real rows of a leaf, and ``rounds`` of growing."""
+    ``leaves`` of a tree at most (fewer with many classes), ``least`` real rows of a leaf, and ``rounds`` of growing."""
 
     trees: Count = 24
     leaves: Count = 256
@@ -95,12 +96,12 @@ class AdversarialForest(Algorithm):
         self.classes = spec.classes or 1
         self.groups = self.classes if config.scope == "class" else 1
         self.trees = max(1, config.trees // self.groups)
+        self.leaves = max(2, min(config.leaves, _MOST_LEAVES // (self.groups * self.trees)))
         self.blocks = spec.blocks or DataSpec.vector(spec.dim).blocks
-        leaves = self.groups * self.trees, config.leaves
         self.log_weights = nn.Parameter(torch.zeros(self.groups, self.trees))
-        self.register_buffer("shares", torch.zeros(self.classes, *leaves))
-        self.register_buffer("means", torch.zeros(*leaves, spec.dim))
-        self.register_buffer("deviations", torch.ones(*leaves, spec.dim))
+        self.register_buffer("shares", torch.zeros(self.classes, self.trees, self.leaves))
+        self.register_buffer("means", torch.zeros(self.groups, self.trees, self.leaves, spec.dim))
+        self.register_buffer("deviations", torch.ones(self.groups, self.trees, self.leaves, spec.dim))
         self.shares[:, :, 0] = 1.0
 
     def players(self) -> dict[str, nn.Module]:
@@ -127,22 +128,23 @@ class AdversarialForest(Algorithm):
         for group in range(self.groups):
             rows = np.arange(len(x)) if self.groups == 1 else np.flatnonzero(y == group)
             if len(rows):
-                self._fill(group * self.trees, x[rows], y[rows], seed)
+                self._fill(group, x[rows], y[rows], seed)
 
-    def _fill(self, first: int, x: np.ndarray, y: np.ndarray, seed: int) -> None:
-        """Grow ``trees`` trees on real rows and store their leaves from tree ``first`` on."""
-        for tree, branches in enumerate(_grown(x, self.blocks, self.trees, self.config, seed), start=first):
-            sizes = np.array([len(rows) for rows in branches])
+    def _fill(self, group: int, x: np.ndarray, y: np.ndarray, seed: int) -> None:
+        """Grow the trees of a group on its rows and store their leaves."""
+        of = slice(None) if self.groups == 1 else slice(group, group + 1)
+        for tree, branches in enumerate(_grown(x, self.blocks, self.trees, self.leaves, self.config, seed)):
+            sizes = np.array([len(rows) for rows in branches])[:, None]
             own = np.stack([x[rows].var(0) for rows in branches])
-            common = (sizes[:, None] * own).sum(0) / sizes.sum()
-            sizes = sizes[:, None]
+            common = (sizes * own).sum(0) / sizes.sum()
             variances = (sizes * own + _COMMON * common) / (sizes - 1 + _COMMON) + _FLOOR
-            counts = np.stack([np.bincount(y[rows], minlength=self.classes) for rows in branches], 1)
+            counts = np.stack([np.bincount(y[rows], minlength=self.classes) for rows in branches], 1)[of]
             held = slice(0, len(branches))
-            self.means[tree, held] = torch.from_numpy(np.stack([x[rows].mean(0) for rows in branches]))
-            self.deviations[tree, held] = torch.from_numpy(np.sqrt(variances).astype(np.float32))
-            self.shares[:, tree] = 0.0
-            self.shares[:, tree, held] = torch.from_numpy((counts / counts.sum(1, keepdims=True).clip(1)).astype("f4"))
+            self.means[group, tree, held] = torch.from_numpy(np.stack([x[rows].mean(0) for rows in branches]))
+            self.deviations[group, tree, held] = torch.from_numpy(np.sqrt(variances).astype(np.float32))
+            self.shares[of, tree] = 0.0
+            shares = counts / counts.sum(1, keepdims=True).clip(1)
+            self.shares[of, tree, held] = torch.from_numpy(shares.astype(np.float32))
 
     def couples_batch(self) -> str:
         """The trees are grown on the process's own rows."""
@@ -152,23 +154,23 @@ class AdversarialForest(Algorithm):
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
         """log p(x | class y) in nats, ``(n,)``; of flags and categories the probabilities."""
         with torch.autocast(x.device.type, enabled=False):
-            x = wide(x)
-            logs = sum((self._log_column(block, x[:, block.slice]) for block in self.blocks), x.new_zeros(()))
-            shares = self.shares.view(self.classes, self.groups, self.trees, -1).clamp_min(1e-30).log()
-            weights = torch.log_softmax(self.log_weights, 1)[:, :, None] + shares
-            return log_sum_exp(weights.flatten(1)[y] + logs)
+            x, group = wide(x), y if self.groups > 1 else torch.zeros_like(y)
+            logs = torch.log_softmax(self.log_weights, 1)[group, :, None] + self.shares[y].clamp_min(1e-30).log()
+            for block in self.blocks:
+                logs = logs + self._log_column(block, x[:, block.slice], group)
+            return log_sum_exp(logs.flatten(1))
 
-    def _log_column(self, block: Block, x: Tensor) -> Tensor:
-        """Log-density of one column in every leaf, ``(n, trees · leaves)``."""
-        means = self.means[:, :, block.slice].flatten(0, 1)
+    def _log_column(self, block: Block, x: Tensor, group: Tensor) -> Tensor:
+        """Log-density of one column in every leaf of each row's group, ``(n, trees, leaves)``."""
+        means = self.means[..., block.slice][group]
         if block.kind == "number":
-            deviations = self.deviations[:, :, block.start].flatten()
-            standard = (x - means.T) / deviations
+            deviations = self.deviations[..., block.start][group]
+            standard = (x[:, None] - means[..., 0]) / deviations
             return -0.5 * standard.square() - deviations.log() - 0.5 * math.log(2 * math.pi)
         if block.kind == "binary":
-            p = means.T.clamp(_RARE, 1 - _RARE)
-            return x * p.log() + (1 - x) * (1 - p).log()
-        return x @ means.clamp_min(_RARE).log().T
+            p = means[..., 0].clamp(_RARE, 1 - _RARE)
+            return torch.where(x[:, None] > 0.5, p.log(), (1 - p).log())
+        return (x[:, None, None] * means.clamp_min(_RARE).log()).sum(3)
 
     def loss(self, batch: Batch) -> Losses:
         """Negative log-likelihood per row."""
@@ -202,30 +204,29 @@ class Leaves(nn.Module):
     def __init__(self, model: AdversarialForest) -> None:
         super().__init__()
         self.groups, self.trees, self.latent_dim = model.groups, model.trees, 2 + model.spec.dim
-        most = max(1, int((model.shares.sum(0) > 0).sum(1).max()))
-        self.leaves = most
+        self.leaves = max(1, int((model.shares.sum(0) > 0).sum(1).max()))
+        used = slice(0, self.leaves)
         self.register_buffer("tree_edges", torch.softmax(model.log_weights, 1).cumsum(1)[:, :-1])
-        self.register_buffer("edges", model.shares[:, :, :most].cumsum(2)[:, :, :-1].flatten(0, 1))
-        means, deviations = (part[:, :most].clone() for part in (model.means, model.deviations))
+        self.register_buffer("edges", model.shares[:, :, used].cumsum(2)[:, :, :-1].flatten(0, 1))
+        means, deviations = (part[:, :, used].clone() for part in (model.means, model.deviations))
         for block in model.blocks:
             if block.kind == "binary":
-                means[:, :, block.slice] = torch.logit(means[:, :, block.slice].clamp(_RARE, 1 - _RARE))
+                means[..., block.slice] = torch.logit(means[..., block.slice].clamp(_RARE, 1 - _RARE))
             if block.kind == "category":
-                means[:, :, block.slice] = means[:, :, block.slice].clamp_min(_RARE).log()
+                means[..., block.slice] = means[..., block.slice].clamp_min(_RARE).log()
             if block.kind != "number":
-                deviations[:, :, block.slice] = 0.0
-        self.register_buffer("means", means.flatten(0, 1))
-        self.register_buffer("deviations", deviations.flatten(0, 1))
+                deviations[..., block.slice] = 0.0
+        self.register_buffer("means", means.flatten(0, 2))
+        self.register_buffer("deviations", deviations.flatten(0, 2))
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The columns of one leaf for each row."""
         index = torch.zeros_like(z[:, 0], dtype=torch.int64) if condition is None else condition
         u = normal_cdf(z[:, :2])
         group = index if self.groups > 1 else torch.zeros_like(index)
-        tree = group * self.trees + (u[:, :1] > self.tree_edges[group]).sum(1)
-        all_trees = self.groups * self.trees
-        leaf = (u[:, 1:2] > self.edges[index * all_trees + tree]).sum(1)
-        place = tree * self.leaves + leaf
+        tree = (u[:, :1] > self.tree_edges[group]).sum(1)
+        leaf = (u[:, 1:2] > self.edges[index * self.trees + tree]).sum(1)
+        place = (group * self.trees + tree) * self.leaves + leaf
         return self.means[place] + self.deviations[place] * z[:, 2:]
 
 
@@ -237,7 +238,7 @@ def _sample(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _grown(
-    x: np.ndarray, blocks: Sequence[Block], trees: int, config: ForestConfig, seed: int
+    x: np.ndarray, blocks: Sequence[Block], trees: int, leaves: int, config: ForestConfig, seed: int
 ) -> list[list[np.ndarray]]:
     """The real rows of each leaf of each tree, as positions, after the last round."""
     from sklearn.ensemble import RandomForestClassifier
@@ -248,7 +249,7 @@ def _grown(
         fake[:, block.slice] = x[rng.permutation(len(x)), block.slice]
     for last in range(config.rounds):
         forest = RandomForestClassifier(
-            trees, min_samples_leaf=config.least, max_leaf_nodes=max(2, config.leaves), random_state=seed + last
+            trees, min_samples_leaf=config.least, max_leaf_nodes=leaves, random_state=seed + last
         ).fit(np.concatenate([x, fake]), np.repeat([1, 0], len(x)))
         branches = [_branches(tree.tree_, x, config.least) for tree in forest.estimators_]
         if last + 1 < config.rounds:
