@@ -249,6 +249,7 @@ def _lift_picture(lift: Any) -> str:
     """Figures of each arm by split, those of one split joined by a line, as base64 PNG."""
     import base64
     import io
+    from textwrap import fill
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -262,7 +263,7 @@ def _lift_picture(lift: Any) -> str:
         axis.plot(range(len(arms)), split, color="#9aa7b8", linewidth=0.8, marker="o", markersize=4, zorder=1)
     means = [lift.mean(arm) for arm in arms]
     axis.scatter(range(len(arms)), means, color="#22577a", s=60, zorder=2, label="mean")
-    axis.set_xticks(range(len(arms)), [TITLES[arm] for arm in arms])
+    axis.set_xticks(range(len(arms)), [fill(TITLES[arm], 12) for arm in arms])
     axis.set_ylabel("macro AUPRC")
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=8)
