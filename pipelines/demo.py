@@ -37,7 +37,7 @@ model:
 calibration:
   alpha: 0.05  # few rows calibrate: they support no smaller alarm budget
 augment:
-  repeats: 3
+  repeats: 2
 """
 
 

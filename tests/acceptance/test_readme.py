@@ -20,7 +20,7 @@ from servers import end, environment, free_port, start, wait_for  # noqa: E402
 def run(folder, *args, **more):
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "pipelines.cli", *map(str, args)],
-        cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=280,
+        cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=480,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def counts(folder, database, question):
         connection.close()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_demo_and_the_tours(tmp_path):
     # Training is cut short, nothing else.
     done = run(tmp_path, "demo", GANLIB__TRAINING__STEPS="60")
@@ -143,7 +143,7 @@ def nightly_deployment_works(folder):
             end(process)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_demo_takes_ones_own_table(tmp_path):
     sensor_table(300).to_csv(tmp_path / "pump data.csv", index=False)
     done = run(tmp_path, "demo", "--data", "pump data.csv", "--label", "fault", GANLIB__TRAINING__STEPS="40")

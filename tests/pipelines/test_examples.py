@@ -89,7 +89,7 @@ def test_a_fitted_generator_of_series_is_measured(ganlib, folder):
     given = ("--data", "two.npz", "--modality", "series", "--label", "y", "--model", "cvae", "--steps", "20")
     code, out, err = ganlib("augment", *given, "--output", "all.npz", "--config", "job.yaml", "--json")
     done = json.loads(out)
-    assert code == 0 and done["classes"] == {"1": 40} and len(done["lift"]) == 4, err
+    assert code == 0 and done["classes"] == {"1": 40} and len(done["lift"]) == 6, err
     assert np.load("all.npz")["y"].dtype.kind == "i"
 
 
