@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INCOMING = 0.2
-SCARCE, COMMON = 10, 38  # rows of each scarce and each common digit
+SCARCE, OTHERS = 10, 600  # rows of the digit 8, and of all other digits
+FEW, SOME = 10, 38  # rows of each odd and each even digit
 LARGEST_CLASSES, SAMPLE = 10, 1000  # limits on the user's table before it is augmented
 POISON = '{"this is": "no record of the table"'
 CONFIG = """# Configuration of the demo; `ganlib config show --config {file}` resolves it.
@@ -37,7 +38,7 @@ model:
 calibration:
   alpha: 0.05  # few rows calibrate: they support no smaller alarm budget
 augment:
-  repeats: 2
+  repeats: 5  # ten or more decide better, and take longer
 """
 
 
@@ -178,13 +179,28 @@ def _breast_cancer() -> pd.DataFrame:
 
 
 def _digits() -> pd.DataFrame:
-    """Handwritten digits as a table of 64 grey values, with 1, 3, 5, 7 and 9 made scarce."""
-    import pandas as pd
+    """Handwritten digits as a table of 64 grey values."""
     from sklearn.datasets import load_digits
 
     loaded = load_digits(as_frame=True)
-    frame = loaded.data.assign(digit=loaded.target.astype(str))
-    parts = [part.head(SCARCE if int(digit) % 2 else COMMON) for digit, part in frame.groupby("digit")]
+    return loaded.data.assign(digit=loaded.target.astype(str))
+
+
+def _one_scarce_digit() -> pd.DataFrame:
+    """A scarce class beside a common one: 8, and the other digits."""
+    import pandas as pd
+
+    frame = _digits()
+    eight = frame["digit"] == "8"
+    frame["digit"] = eight.map({True: "8", False: "other"})
+    return pd.concat([frame[eight].head(SCARCE), frame[~eight].head(OTHERS)]).sort_index().reset_index(drop=True)
+
+
+def _several_scarce_digits() -> pd.DataFrame:
+    """Ten classes that few rows tell apart already, of which the odd digits are scarce."""
+    import pandas as pd
+
+    parts = [part.head(FEW if int(digit) % 2 else SOME) for digit, part in _digits().groupby("digit")]
     return pd.concat(parts).sort_index().reset_index(drop=True)
 
 
@@ -265,25 +281,40 @@ def _fill(queue: Path, incoming: Path) -> None:
 
 
 def _augment(place: Place, data: str | None, label: str | None) -> dict[str, Any]:
-    """Register a generator, and write a balanced table with the report on what its rows add."""
+    """Register a generator, and write a balanced table with the report on what its rows add; say where they do not."""
     from ganlib.errors import DataError
-    from pipelines.flows.train_augmenter import augment, train_augmenter
+    from pipelines.flows.train_augmenter import train_augmenter
 
     scarce, name = place.file("scarce.parquet"), f"{place.name}-augmenter"
     if data is None:
-        _write(_digits(), scarce)
+        _write(_one_scarce_digit(), scarce)
         label = "digit"
     else:
         _write(_sample(place.file("history.parquet"), str(label)), scarce)
     try:
         trained = train_augmenter(name, str(scarce), label, config=str(place.config))
-        output = str(place.file("augmented.parquet"))
-        return {"name": name, "version": trained["version"]} | augment(
-            str(scarce), output, label, config=str(place.config)
-        )
+        done = {"name": name, "version": trained["version"]} | _gated(place, scarce, "augmented.parquet", str(label))
+        if data is None:
+            several = place.file("several.parquet")
+            _write(_several_scarce_digits(), several)
+            done["several"] = _gated(place, several, "several-augmented.parquet", str(label))
     except DataError as error:
         say(f"      not augmented: {error}")
         return {"name": name, "synthetic": 0, "verdict": str(error), "output": ""}
+    return done
+
+
+def _gated(place: Place, table: Path, output: str, label: str) -> dict[str, Any]:
+    """What augmenting wrote, or why the gate let nothing be written."""
+    from pipelines.flows.train_augmenter import augment
+
+    path = place.file(output)
+    try:
+        return augment(str(table), str(path), label, config=str(place.config))
+    except GateRefused as error:
+        say(f"      {error}")
+        report = str(path.with_suffix(".report.html"))
+        return {"synthetic": 0, "verdict": f"no file: {error}", "output": "", "report": report}
 
 
 # ---------------------------------------------------------------- the end
@@ -312,11 +343,13 @@ def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seco
         ["stream", f"{live}{len(stream['dead_letters'])}: {_short(place.file('stream.db'))}"],
     ]
     if grown := done.get("augment"):
-        made = counted(grown["synthetic"], "generated row")
-        said = f"{made}: {_short(Path(grown['output']))}; " if grown["output"] else ""
-        rows.append(["augmenter", said + grown["verdict"]])
-        if grown.get("report"):
-            rows.append(["its report", _short(Path(grown["report"]))])
+        for title, one in {"augmenter": grown, "ten classes": grown.get("several")}.items():
+            if one:
+                made = counted(one["synthetic"], "generated row")
+                said = f"{made}: {_short(Path(one['output']))}; " if one["output"] else ""
+                rows.append([title, said + one["verdict"].split("; the chance")[0]])
+                if one.get("report"):
+                    rows.append(["its report", _short(Path(one["report"]))])
     table(f"made in {seconds:.0f} s", ["what", "where and how good"], [*rows, ["registry", database]])
     command = "ganlib" if shutil.which("ganlib") else _short(Path(sys.executable).parent / "ganlib")
     tail = "" if usual == f"sqlite:///{place.base / 'mlflow.db'}" else f" --tracking {database}"

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.files import written
 from pipelines.job import Job
 from pipelines.model_card import schema_entry
 from pipelines.registry import Logged, Measured, Registry
 
 if TYPE_CHECKING:
     from pipelines.results import (
-        Augmented,
         AugmenterData,
         Candidate,
         Choice,
@@ -197,76 +195,3 @@ def log_translator(
         schemas.append(other.rename(job.folder / "schema_b.yaml"))
     registry.log_files(run_id, [file for file in (curves, *schemas) if file.exists()])
     return logged
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #d5dbe3;
-text-align: left; }} td:nth-child(n+2) {{ font-variant-numeric: tabular-nums; }} img {{ max-width: 100%; }}
-.verdict {{ font-size: 1.15rem; padding: .6rem .9rem; border-left: 5px solid {colour}; background: #f3f6fa; }}
-small {{ color: #5a6675; }}
-</style></head><body><h1>{title}</h1><p class="verdict">{verdict}</p>
-<p>{measure}; {repeats} splits with {held_out:.0%} of the rows held out. Each arm adds as many rows of each class.</p>
-{figures}<img alt="Figure of each arm in each split" src="data:image/png;base64,{picture}">
-<h2>Generated rows by class</h2>{classes}
-<p><small>Model {model}. {real} real rows are written unchanged; generated rows are marked in the column _synthetic. An
-interval that holds 0 means that these data do not show whether generated rows help.</small></p></body></html>
-"""
-
-
-def lift_page(path: Path, lift: Any, done: Augmented) -> None:
-    """Write the report on what generated rows add, as one self-contained HTML file."""
-    from html import escape
-
-    colours = {"helps": "#2c8a4b", "hurts": "#b3362b"}
-    text = _PAGE.format(
-        title=escape(f"What generated rows add: {Path(done.output).name}"), verdict=escape(_sentence(done.verdict)),
-        measure=escape(_sentence(lift.measure)),
-        colour=colours.get(lift.verdict, "#b58a1b"), repeats=len(next(iter(lift.arms.values()))),
-        held_out=lift.held_out, figures=_html(["trained on", "mean", "model above it by (95 % interval)"], done.lift),
-        picture=_lift_picture(lift), model=escape(done.model), real=f"{done.real:,}",
-        classes=_html(["class", "rows"], [[k, f"{v:,}"] for k, v in done.classes.items()]),
-    )  # fmt: skip
-    with written(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    from html import escape
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return "<table>" + line(columns, "th") + "".join(line(row, "td") for row in rows) + "</table>"
-
-
-def _lift_picture(lift: Any) -> str:
-    """Figures of each arm by split, those of one split joined by a line, as base64 PNG."""
-    import base64
-    import io
-    from textwrap import fill
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from ganlib.augment.lift import TITLES
-
-    arms = [arm for arm in TITLES if arm in lift.arms]
-    figure = Figure(figsize=(7, 3.2), layout="tight", dpi=130)
-    axis = figure.subplots()
-    for split in zip(*(lift.arms[arm] for arm in arms), strict=True):
-        axis.plot(range(len(arms)), split, color="#9aa7b8", linewidth=0.8, marker="o", markersize=4, zorder=1)
-    means = [lift.mean(arm) for arm in arms]
-    axis.scatter(range(len(arms)), means, color="#22577a", s=60, zorder=2, label="mean")
-    axis.set_xticks(range(len(arms)), [fill(TITLES[arm], 12) for arm in arms])
-    axis.set_ylabel("macro AUPRC")
-    axis.grid(axis="y", alpha=0.3)
-    axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return base64.b64encode(buffer.getvalue()).decode()

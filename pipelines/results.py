@@ -239,7 +239,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class Augmented:
-    """A written table: row counts, generated rows by class, what they add (``lift``) and constraint counts."""
+    """A written table: row counts, generated rows by class, what they add (``lift``) and constraint counts.
+
+    ``chance`` is the probability that generated rows help, and ``accepted`` whether it is enough for the gate.
+    """
 
     output: str
     real: int
@@ -251,13 +254,13 @@ class Augmented:
     report: str = ""
     constraints: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     measure: str | None = None
+    accepted: bool | None = None
+    chance: float | None = None
+    advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; ``measure`` only if the lift was measured."""
-        values = asdict(self)
-        if self.measure is None:
-            del values["measure"]
-        return values
+        """JSON values; ``measure``, ``accepted`` and ``chance`` only if the lift was measured."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -263,10 +263,20 @@ class AugmentSettings(Section):
     spreadsheet_safe: bool = Field(
         False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."
     )
-    gate: Literal["on", "report", "off"] = Field(
-        "report", description="on: write only if rows help; report: measure; off."
+    gate: Literal["on", "report", "off"] | None = Field(
+        None,
+        description="on: write only if rows help; report: measure; off. on if empty, but off for a sealed model and "
+        "without label.",
     )
-    repeats: Annotated[int, Field(ge=2, le=100)] = Field(5, description="Splits over which the lift is measured.")
+    confidence: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.7, description="Chance that generated rows help from which the gate accepts them."
+    )
+    repeats: Annotated[int, Field(ge=2, le=100)] | None = Field(
+        None, description="Splits over which the lift is measured; 10 to 30, as the rows need, if empty."
+    )
+    budget: str | None = Field(
+        "2min", description="Time for measuring, such as 30s or 10min; three splits are always measured."
+    )
     output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")
 
 

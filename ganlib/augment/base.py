@@ -12,6 +12,7 @@ import pandas as pd
 from annotated_types import Ge, Le
 from imblearn.over_sampling.base import BaseOverSampler
 from imblearn.utils import check_target_type
+from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from ganlib.augment.arrays import is_described
@@ -23,6 +24,7 @@ from ganlib.augment.labels import Labels, free_name
 from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
 from ganlib.augment.strategies import ExampleGenerator, generator_for
+from ganlib.augment.usual import UNKNOWN, Usual
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.frames import Back, check_names, close_names, open_table
@@ -350,6 +352,14 @@ class BaseAugmenter(BaseOverSampler):
             raise ConfigError("generate() returns table rows; use sample() for images and series")
         codes = None if conditions is None else np.asarray(conditions)
         return cast("TableReader", self.reader_).restore(self._rows.encoded(z, codes))
+
+    def quick(self) -> Self:
+        """An unfitted copy whose rows resemble this one's but cost less, for measuring; here one of its own kind."""
+        return clone(self)
+
+    def usual(self, modality: str) -> Usual:
+        """The usual gain from rows of such data, by which a measured one is weighed."""
+        return UNKNOWN
 
     # ---------------------------------------------------------------- what was fitted
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,9 @@ from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning
 
 from ganlib.data.schema import Schema
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 MOST_ROWS = 5000  # real rows used by the forest and the neighbour search
 NEAR = 0.05
@@ -52,16 +56,35 @@ def near_copies(real: np.ndarray, made: np.ndarray, near: float = NEAR) -> np.nd
     The usual gap is the median distance from a real row to its nearest distinct one. If most rows of the table are
     duplicates (few categories), equality reveals nothing about a person, and no row counts as a copy.
     """
+    search, gap = _gap(real)
+    if search is None:
+        return np.zeros(len(made), dtype=bool)
+    return search.kneighbors(made, n_neighbors=1)[0][:, 0] < near * gap
+
+
+def near_twins(real: np.ndarray, made: np.ndarray, near: float = NEAR) -> np.ndarray:
+    """Those of as many generated rows as there are real ones that are closer to another than ``near`` times the gap.
+
+    The usual gap is as in ``near_copies``. Returns bool ``(min(n, m),)``.
+    """
+    search, gap = _gap(real)
+    some = made[np.random.default_rng(0).permutation(len(made))[: len(real)]]
+    if search is None or len(some) < 2:
+        return np.zeros(len(some), dtype=bool)
+    return search.fit(some).kneighbors(n_neighbors=1)[0][:, 0] < near * gap
+
+
+def _gap(real: np.ndarray) -> tuple[NearestNeighbors | None, float]:
+    """A search for neighbours among the distinct rows, and their usual gap; None if most rows are duplicates."""
     from sklearn.neighbors import NearestNeighbors
 
     if len(real) > MOST_ROWS:
         real = real[np.random.default_rng(0).permutation(len(real))[:MOST_ROWS]]
     distinct = np.unique(real, axis=0)
     if len(distinct) < max(3, len(real) / 2):
-        return np.zeros(len(made), dtype=bool)
+        return None, 0.0
     search = NearestNeighbors(n_neighbors=2).fit(distinct)
-    gap = float(np.median(search.kneighbors(distinct)[0][:, 1]))
-    return search.kneighbors(made, n_neighbors=1)[0][:, 0] < near * gap
+    return search, float(np.median(search.kneighbors(distinct)[0][:, 1]))
 
 
 class Curator:

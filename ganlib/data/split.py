@@ -37,7 +37,7 @@ def split_rows(
     _check_fractions(fractions)
     frame = as_frame(frame)
     if by == "time":
-        keys = _times(frame[_known(frame, column, by)])
+        keys = sortable_times(frame[_known(frame, column, by)])
     elif by == "group":
         keys = mixed(seeded(row_hash(frame[[_known(frame, column, by)]]), seed))
     elif by == "hash":
@@ -61,7 +61,7 @@ def mixed(keys: np.ndarray) -> np.ndarray:
     return keys ^ (keys >> np.uint64(31))
 
 
-def _times(series: pd.Series) -> np.ndarray:
+def sortable_times(series: pd.Series) -> np.ndarray:
     """Sortable times: numbers unchanged, dates as microseconds. Raises DataError if one is missing."""
     series = plain(series)
     if types.is_numeric_dtype(series.dtype) or types.is_timedelta64_dtype(series.dtype) or _are_numbers(series):

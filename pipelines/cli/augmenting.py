@@ -38,7 +38,7 @@ def augment(
     ] = None,
     gate: Annotated[
         str | None,
-        typer.Option(help="on: write only rows that measurably help; report: report the measurement (default); off."),
+        typer.Option(help="on: write only rows that are likely to help (default with --label); report: measure; off."),
     ] = None,
     only_synthetic: Annotated[
         bool | None, typer.Option("--only-synthetic", help="Leave the real rows out of the output.")
@@ -70,7 +70,8 @@ def augment(
     The real rows stay unchanged; the boolean column _synthetic marks the synthetic ones.
 
     What the synthetic rows add is measured on held-out real rows, over several splits, and compared with adding
-    nothing, copies and SMOTE. The report says whether they help.
+    nothing, class weights, balanced bagging, copies and SMOTE. If they are not likely to help, no FILE is written, the
+    report says why and what to do instead, and the exit code is 3.
     """  # fmt: skip
     need("torch", "train")
     settings = configured(

@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.classes import check_learnable
 from pipelines.errors import UsageError
 from pipelines.files import placing, written
-from pipelines.readers.generation import Build, Made, Report, needs_label, needs_rows, wanted_counts
+from pipelines.readers.generation import Build, Made, Report, held_out_by, needs_label, needs_rows, wanted_counts
 
 if TYPE_CHECKING:
     from ganlib.augment.lift import Lift
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from serving.artifact import Artifact
 
 MARK = "_synthetic"
-HELD_OUT = 0.3
 
 
 class ExampleGeneration:
@@ -55,30 +54,31 @@ class ExampleGeneration:
         return None if self.label is None else as_strings(self.reader.columns[self.label]).astype(str)
 
     def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
-        """The lift by forests on block means; classes of fewer than four examples are left out."""
-        from sklearn.model_selection import StratifiedShuffleSplit
+        """The lift by classifiers on block means; classes of fewer than four examples are left out."""
+        import pandas as pd
 
-        from ganlib.augment.lift import Lift
-        from ganlib.errors import DataError
+        from ganlib.augment.arms import Judged, measure_of
+        from ganlib.augment.lift import MOST_SPLITS, judgeable, lift_over
+        from ganlib.augment.splitting import HELD_OUT, held_out_splits
+        from ganlib.recipe import seconds_of
 
         classes: Any = self._classes
-        names, counts = np.unique(classes, return_counts=True)
-        kept = np.flatnonzero(np.isin(classes, names[(counts >= 4) & (names != "")]))
-        if len(np.unique(classes[kept])) < 2:
-            raise DataError(f"the lift needs two classes of four examples or more in {self.label!r}; add examples")
+        kept = judgeable(pd.Series(classes).where(classes != ""), str(self.label))
         size = max(HELD_OUT, len(np.unique(classes[kept])) / len(kept))
-        repeats = self.chosen.repeats
-        splits = StratifiedShuffleSplit(repeats, test_size=size, random_state=self.seed).split(kept, classes[kept])
-        arms: dict[str, list[float]] = {}
-        for done, (fit, test) in enumerate(splits):
-            one = build(modality=self.reader.modality, verbose=False, random_state=(self.seed + done) % 2**32)
-            augmenter = one.fit(*self.reader.labelled(kept[fit]))
-            wanted = self._wanted(augmenter, 1 - size)
-            made = augmenter.sample(conditions=wanted)
-            for arm, figure in self.reader.judged(kept[fit], made, kept[test], self.seed + done).items():
-                arms.setdefault(arm, []).append(figure)
-            report(done + 1, repeats)
-        return Lift(arms, size)
+
+        def split(number: int, fit: np.ndarray, test: np.ndarray) -> Judged:
+            one = build(modality=self.reader.modality, verbose=False, random_state=(self.seed + number) % 2**32)
+            augmenter = one.quick().fit(*self.reader.labelled(kept[fit]))
+            made = augmenter.sample(conditions=self._wanted(augmenter, 1 - size))
+            return self.reader.judged(kept[fit], made, kept[test], self.seed + number)
+
+        repeats, chosen = self.chosen.repeats, held_out_by(self.settings.data, self.reader.columns)
+        beside = {name: values[kept] for name, values in chosen.items()}
+        splits = held_out_splits(classes[kept], repeats or MOST_SPLITS, self.seed, share=size, **beside)
+        return lift_over(
+            splits, split, f"{measure_of()}, on block means", repeats=repeats,
+            seconds=seconds_of(self.chosen.budget), report=report,
+        )  # fmt: skip
 
     def _wanted(self, augmenter: Any, share: float = 1.0) -> dict[Any, int]:
         """The examples to generate of each class; ``share`` scales the number requested."""

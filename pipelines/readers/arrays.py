@@ -18,13 +18,14 @@ from pipelines.sections import DataSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ganlib.augment.arms import Judged
     from pipelines.readers.array_rows import ExampleGeneration
     from pipelines.settings import Settings
     from serving.artifact import Artifact
     from serving.windows import Windows
 
 MOST_FIT = 1000  # examples that the baselines learn from
-MOST_NUMBERS = 1024  # numbers of an example that the baselines and the forests of the lift read
+MOST_NUMBERS = 1024  # numbers of an example that the baselines and the classifiers of the lift read
 TILES = 3
 _FOR_TABLES = {
     "schema_file": "--schema", "drop": "--drop", "ids": "--id", "group": "data.group",
@@ -220,20 +221,18 @@ class ExampleData:
         return self
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
-        """Generated examples that balance the classes, and the figures of forests trained on block means."""
+        """Generated examples that balance the classes, and the figures of classifiers trained on block means."""
         from ganlib.augment.counts import to_balance
 
         wanted = to_balance(augmenter.class_counts_)
         if len(test) == 0 or not wanted.any():
             return {}
         counts = {c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n}
-        return self.judged(fit, augmenter.sample(conditions=counts), test, 0)
+        return self.judged(fit, augmenter.sample(conditions=counts), test, 0).arms
 
-    def judged(
-        self, fit: Sequence[int], made: tuple[np.ndarray, np.ndarray], test: Sequence[int], seed: int
-    ) -> dict[str, float]:
-        """The figures of ``ganlib.augment.lift.judge_split`` on block means; ``made`` are examples and classes."""
-        from ganlib.augment.lift import judge_split
+    def judged(self, fit: Sequence[int], made: tuple[np.ndarray, np.ndarray], test: Sequence[int], seed: int) -> Judged:
+        """The figures of ``ganlib.augment.arms.judge_split`` on block means; ``made`` are examples and classes."""
+        from ganlib.augment.arms import judge_split
 
         real, judged = self._as_table(*self.labelled(fit)), self._as_table(*self.labelled(test))
         return judge_split(real, self._as_table(*made), judged, "label", seed)

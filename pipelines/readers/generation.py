@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pipelines.errors import UsageError
-from pipelines.sections import AugmentSettings
+from pipelines.sections import AugmentSettings, DataSettings
 from serving.wording import listed
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ganlib.augment.lift import Lift
     from serving.artifact import Artifact
 
@@ -49,6 +51,24 @@ class Generation(Protocol):
 
     def write(self, made: Made, report: Report) -> None:
         """Write the output, complete or not at all."""
+
+
+def held_out_by(data: DataSettings, columns: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Groups or times by which rows are held out, as options of ``held_out_splits``; nothing for a split by content.
+
+    Raises DataError if the column is missing, or a time in it.
+    """
+    from ganlib.data.read import need_column
+    from ganlib.data.split import sortable_times
+    from ganlib.data.values import as_strings
+
+    if data.split == "hash":
+        return {}
+    name = str(data.split_column)
+    need_column(columns, name)
+    if data.split == "group":
+        return {"groups": as_strings(columns[name]).astype(str)}
+    return {"times": sortable_times(columns[name])}
 
 
 def wanted_counts(chosen: AugmentSettings, names: np.ndarray, held: np.ndarray) -> np.ndarray:

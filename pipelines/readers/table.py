@@ -171,15 +171,15 @@ class TableData:
         return replace(self, settings=data.model_copy(update=kept | {"label": data.label if own(data.label) else None}))
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
-        """Generated rows that balance the classes, and the figures of forests trained with them."""
+        """Generated rows that balance the classes, and the figures of classifiers trained with them."""
+        from ganlib.augment.arms import judge_split
         from ganlib.augment.counts import to_balance
-        from ganlib.augment.lift import judge_split
 
         wanted = to_balance(augmenter.class_counts_)
         if len(test) == 0 or not wanted.any():
             return {}
         made = augmenter.sample(conditions={c: int(n) for c, n in zip(augmenter.classes_, wanted, strict=True) if n})
-        return judge_split(self._used(fit), made, self._used(test), str(self.settings.label))
+        return judge_split(self._used(fit), made, self._used(test), str(self.settings.label)).arms
 
 
 def _schema(folder: Path) -> Schema:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.classes import check_learnable
 from pipelines.formulas import checked
-from pipelines.readers.generation import Build, Made, Report, needs_label, needs_rows, wanted_counts
+from pipelines.readers.generation import Build, Made, Report, held_out_by, needs_label, needs_rows, wanted_counts
 from pipelines.real_rows import check_real_rows, check_unchanged, write_augmented
 from pipelines.schemas import schema_of, unused_columns
 
@@ -46,14 +46,18 @@ class TableGeneration:
     def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
         """The lift on splits of the used columns."""
         from ganlib.augment.lift import measure_lift
+        from ganlib.recipe import seconds_of
 
         # Generated rows lack these columns: a classifier would separate them from real rows by that alone.
         used = self.frame.drop(columns=unused_columns(self.data, self.frame))
         # An inferred schema holds the bounds of its rows, test rows included, so each split infers another one.
-        augmenter = build(**self._schema() if self.data.schema_file else {}, verbose=False)
+        augmenter = build(**self._schema() if self.data.schema_file else {}, verbose=False).quick()
+        beside = held_out_by(self.data, self.frame)
         return measure_lift(
             augmenter, used, str(self.data.label), self.chosen.rows, condition=self.chosen.condition,
-            repeats=self.chosen.repeats, seed=self.settings.training.random_state, report=report,
+            repeats=self.chosen.repeats, seconds=seconds_of(self.chosen.budget),
+            seed=self.settings.training.random_state, report=report, groups=beside.get("groups"),
+            times=beside.get("times"),
         )  # fmt: skip
 
     def fitted(self, build: Build) -> Made:

@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.errors import GateRefused, UsageError
 from pipelines.following import located
 from pipelines.readers import JobData, kind_of, read_data
-from pipelines.readers.generation import Build, Generation, lacking_rows
+from pipelines.readers.generation import Build, Generation, lacking_rows, wanted_counts
 from pipelines.references import in_registry
 from pipelines.registry import Registry
 from pipelines.results import Augmented, Preview
@@ -23,35 +23,42 @@ from serving.artifact import load_artifact
 from serving.wording import counted
 
 if TYPE_CHECKING:
+    from ganlib.augment.gate import Verdict
     from ganlib.augment.lift import Lift
 
 
 def augment(registry: Registry | None, settings: Settings, runner: Runner | None = None) -> Augmented:
     """Write the real rows, unchanged, then generated ones, with the boolean column ``_synthetic``.
 
-    ``augment.gate`` decides on the lift, that is what the rows add: ``report`` writes a report beside the output,
-    ``on`` also rejects a model that does not measurably help, ``off`` does not measure it. ``registry`` (None opens
-    the one that the settings name) holds the model if it is ``models:/NAME@ALIAS``.
+    ``augment.gate`` decides on the lift, that is what the rows add: ``on`` writes them only if they are likely to help,
+    ``report`` always, both with a report beside the output; ``off`` does not measure. ``registry`` (None opens the one
+    that the settings name) holds the model if it is ``models:/NAME@ALIAS``.
 
     Raises GateRefused (3), DataError (4), ConfigError or UsageError (2); the output file is complete or absent.
     """
     settings, report = with_schema(with_date(settings)), (runner or Runner()).report
     chosen, output, reader, generation = _opened(settings)
-    lift = None
     if _is_sealed(chosen.model):
         found = located(registry, settings.registry, chosen.model)
         made = generation.sealed(load_artifact(found.path, found.sha256 or None))
         report("the lift is not measured: that needs a model that is fitted here, not a sealed one")
+        lift = verdict = None
     else:
         build = partial(_augmenter, settings, reader.modality)
         lift = _measured(settings, generation, build, report)
+        verdict = None if lift is None else _judged(settings, reader, build, lift)
+        if verdict is not None and not verdict.accepted and _gate(settings) == "on":
+            refused = Augmented(str(output), len(reader), 0, chosen.model, {})
+            done = _with_report(refused, lift, verdict, settings)
+            raise GateRefused(
+                f"{done.verdict}. {output} was not written; {done.report} shows the figures. Instead: "
+                f"{verdict.advice}. `--gate report` writes the rows all the same"
+            )
         report(f"training {chosen.model} on all {counted(len(reader), 'real row')}")
         made = generation.fitted(build)
     done = Augmented(str(output), made.real, made.synthetic, chosen.model, made.classes, constraints=made.constraints)
-    if lift is not None:
-        done = _with_report(done, lift)
-        if chosen.gate == "on" and lift.verdict != "helps":
-            raise GateRefused(f"{done.verdict}; {output} was not written, {done.report} shows the figures")
+    if verdict is not None:
+        done = _with_report(done, lift, verdict, settings)
     generation.write(made, report)
     return done
 
@@ -61,7 +68,7 @@ def plan_augmentation(settings: Settings) -> Preview:
     from ganlib.data.values import as_strings
 
     chosen, output, reader, _ = _opened(with_schema(with_date(settings)))
-    facts: dict[str, Any] = {"real rows": len(reader), **reader.facts(), "model": chosen.model, "gate": chosen.gate}
+    facts: dict[str, Any] = {"real rows": len(reader), **reader.facts(), "model": chosen.model, "gate": _gate(settings)}
     facts["output"] = str(output)
     if (label := settings.data.label) is None:
         return Preview(facts | {"synthetic rows": chosen.rows})
@@ -95,8 +102,12 @@ def _request(settings: Settings) -> tuple[AugmentSettings, Path]:
         raise UsageError(f"--output {chosen.output} is a URL; name a local file and copy it afterwards")
     output = Path(chosen.output)
     if data.label is None and chosen.gate == "on":
-        raise UsageError("--gate on needs classes: name the column with --label, or leave --gate at report")
-    if settings.training.checkpoint and chosen.gate != "off" and data.label is not None:
+        raise UsageError("--gate on needs classes: name the column with --label, or leave --gate out")
+    if chosen.gate in ("on", "report") and _is_sealed(chosen.model):
+        raise UsageError(
+            f"--gate {chosen.gate} fits a model on parts of the rows, and {chosen.model} is fitted: leave the gate out"
+        )
+    if settings.training.checkpoint and _gate(settings) != "off":
         raise UsageError("training.checkpoint holds one training, but measuring trains several: set --gate off")
     if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):
         raise UsageError("without --label there are no classes to balance: give --label COLUMN, or --rows N")
@@ -114,44 +125,63 @@ def _augmenter(settings: Settings, kind: str, /, **given: Any) -> Any:
     return as_augmenter(model, **settings.augmenter_parameters() | given)
 
 
+def _gate(settings: Settings) -> str:
+    """The gate, if it is not named: on where there are classes to measure, and a model that is fitted here."""
+    chosen = settings.augment
+    if chosen.gate is not None:
+        return chosen.gate
+    return "off" if settings.data.label is None or _is_sealed(chosen.model) else "on"
+
+
 def _measured(settings: Settings, generation: Generation, build: Build, report: Report) -> Lift | None:
-    """The lift; None if it is not requested, or if it cannot be measured (reported)."""
+    """The lift; None if it is not requested, or if it cannot be measured and need not be (reported)."""
     from ganlib.errors import DataError
 
-    chosen = settings.augment
-    if chosen.gate == "off" or settings.data.label is None:
+    if _gate(settings) == "off" or settings.data.label is None:
         return None
-    report(f"measuring what generated rows add: {chosen.repeats} splits of the real rows, a model trained in each")
+    chosen = settings.augment
+    splits = f"{chosen.repeats or '10 to 30'} splits of the real rows"
+    within = f", within {chosen.budget} or three splits" if chosen.budget else ""
+    report(f"measuring what generated rows add: {splits}{within}")
     try:
         return generation.lift(build, lambda done, total: report(f"split {done} of {total}"))
     except DataError as error:
-        if chosen.gate == "on":
-            raise
+        if _gate(settings) == "on":
+            raise DataError(f"{error}; `--gate report` or `off` writes rows that are not measured") from None
         report(f"the lift was not measured: {error}")
         return None
 
 
-def _with_report(done: Augmented, lift: Lift) -> Augmented:
-    """The result with the figures as a table and the verdict in words; also writes the report beside the output."""
-    from ganlib.augment.lift import MODEL, NONE, TITLES
-    from pipelines.report import lift_page
+def _judged(settings: Settings, reader: JobData, build: Build, lift: Lift) -> Verdict:
+    """The verdict on generated rows of the classes that would receive some."""
+    from ganlib.augment.gate import judge
+    from ganlib.data.values import as_strings
 
+    texts = as_strings(reader.columns[str(settings.data.label)]).astype(str)
+    names, held = np.unique(texts[texts != ""], return_counts=True)
+    grown = float((wanted_counts(settings.augment, names, held) > 0).mean())
+    usual = build(verbose=False).usual(reader.modality)
+    return judge(lift, grown, usual, settings.augment.confidence)
+
+
+def _with_report(done: Augmented, lift: Lift | None, verdict: Verdict, settings: Settings) -> Augmented:
+    """The result with the figures as a table and the verdict in words; also writes the report beside the output."""
+    from ganlib.augment.arms import MODEL, TITLES
+    from pipelines.lift_report import lift_page
+
+    assert lift is not None
     rows = []
     for arm, title in TITLES.items():
         gap = lift.over(arm)
         above = "" if arm == MODEL else f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         rows.append([title, f"{lift.mean(arm):.4f}", above])
-    gap = lift.over(NONE)
-    words = {"helps": "generated rows help", "hurts": "generated rows hurt"}.get(
-        lift.verdict, "generated rows make no measurable difference"
-    )
-    verdict = (
-        f"{words}: {gap.mean:+.4f} macro AUPRC over real rows alone (mean of {len(lift.arms[NONE])} splits, "
-        f"95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
-    )
+    opinion = "generated rows are likely to help" if verdict.accepted else "generated rows are not likely to help"
     page = Path(done.output).with_suffix(".report.html")
-    done = replace(done, lift=rows, verdict=verdict, report=str(page), measure=lift.measure)
-    lift_page(page, lift, done)
+    done = replace(
+        done, lift=rows, verdict=f"{opinion}: {verdict.words}", report=str(page), measure=lift.measure,
+        accepted=verdict.accepted, chance=round(verdict.chance, 4), advice=verdict.advice,
+    )  # fmt: skip
+    lift_page(page, lift, verdict, done, settings)
     return done
 
 

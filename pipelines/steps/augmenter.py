@@ -62,7 +62,7 @@ def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> 
 
 def _one_split(lift: Mapping[str, float], test: int) -> str:
     """The figures of this one model on the held-out rows; ``augment`` reports the mean over several splits instead."""
-    from ganlib.augment.lift import TITLES
+    from ganlib.augment.arms import TITLES
 
     if not lift:
         return "not measured: no row could be held out"

@@ -14,6 +14,7 @@ import pytest
 import ganlib
 
 ROOT = Path(__file__).resolve().parents[2]
+OTHERS = ("torch", "sklearn", "scipy", "pyarrow", "imblearn", "pydantic", "onnx", "onnxruntime", "matplotlib")
 SOUND = """
 from typing import assert_type
 
@@ -78,16 +79,10 @@ def test_a_client_is_type_checked_against_the_installed_package(tmp_path):
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
     (tmp_path / "sound.py").write_text(SOUND)
     (tmp_path / "wrong.py").write_text(WRONG)
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--python-executable",
-        str(python),
-        "--config-file",
-        os.devnull,
-    ]
+    # What others' packages hold is not the question, and takes minutes to read.
+    others = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in OTHERS)
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\nstrict = True\n{others}")
+    command = [sys.executable, "-m", "mypy", "--python-executable", str(python), "--config-file", "mypy.ini"]
     command += ["--cache-dir", str(ROOT / ".mypy_cache" / "client"), "sound.py", "wrong.py"]
     environment = {name: value for name, value in os.environ.items() if name not in ("MYPYPATH", "PYTHONPATH")}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)

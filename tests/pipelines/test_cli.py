@@ -183,18 +183,24 @@ def test_augment_reports_what_it_adds_and_the_gate_refuses(ganlib, home):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(kind=["x"] * 48 + ["y"] * 12)
     frame.to_csv("noise.csv", index=False)
-    Path("job.yaml").write_text("augment: {repeats: 2}\ntraining: {steps: 10}\n")
+    Path("job.yaml").write_text("augment: {repeats: 3, confidence: 0.99}\ntraining: {steps: 10}\n")
     given = ("--config", "job.yaml", "--data", "noise.csv", "--label", "kind", "--output", "more.parquet")
     code, out, _ = ganlib("augment", *given, "--dry-run")
     assert code == 0 and "synthetic rows: 36" in out and not list(home.glob("more*"))
-    refused(ganlib("augment", *given, "--gate", "on"), 3, "more.parquet was not written", "more.report.html")
+    refused(ganlib("augment", *given), 3, "more.parquet was not written", "more.report.html", "Instead:", "99% is")
     assert [p.name for p in home.glob("more*")] == ["more.report.html"]
     page = (home / "more.report.html").read_text()
-    assert "no measurable difference" in page and "SMOTE" in page and "data:image/png" in page
+    assert "not likely to help" in page and "SMOTE" in page and "data:image/png" in page and "no file was" in page
+    assert "ganlib augment --data noise.csv --label kind" in page and "in four of five cases" in page
     code, out, _ = ganlib("augment", *given, "--gate", "report", "--only-synthetic")
     made = pd.read_parquet("more.parquet")
     assert code == 0 and len(made) == 36 and made["_synthetic"].all() and set(made["kind"]) == {"y"}
-    assert "no measurable difference" in out and "mean of 2 splits" in out and "copies added" in out
+    assert "not likely to help" in out and "3 splits" in out and "copies added" in out
+    code, out, _ = ganlib("augment", *given, "--gate", "report", "--json")
+    done = json.loads(out)
+    assert code == 0 and done["accepted"] is False and 0 < done["chance"] < 0.99 and done["advice"]
+    # A model that is fitted already cannot be measured, and rows without classes neither.
+    refused(ganlib("augment", *given, "--gate", "on", "--model", "m.onnx"), 2, "leave the gate out")
 
 
 @pytest.mark.parametrize("name", ["noise.csv", "./noise.csv", "sub/../noise.csv", "link.csv", "hard.csv"])

@@ -80,7 +80,7 @@ def test_each_split_of_the_lift_infers_its_own_schema(ganlib, data, monkeypatch,
     monkeypatch.setattr(lift, "measure_lift", measured)
     code, _, err = ganlib("augment", "--data", "data.csv", "--label", "valve", "--steps", 5, "--rows", 9, *chosen,
                           "--output", "more.csv")  # fmt: skip
-    assert code == 0, err
+    assert code == 4 and "enough; `--gate report`" in err
     assert seen == [(None, set(odd_table().columns) - set(chosen[1:]))]
 
 
@@ -208,7 +208,8 @@ def test_an_augmenter_leaves_the_same_columns_out(ganlib, data, way):
     assert made[["pressure", "count"]].isna().all().all() and made[["flow", "when", "fault"]].notna().any().all()
     code, out, err = ganlib("train", "--name", "more", "--task", "augmenter", "--model", "cvae_gan", *given, *chosen)
     assert code == 0 and "on one split" in err, err
-    code, out, err = ganlib("augment", *given, *chosen, "--output", "judged.csv", "--config", "quick.yaml")
+    code, out, err = ganlib("augment", *given, *chosen, "--output", "judged.csv", "--config", "quick.yaml",
+                              "--gate", "report")  # fmt: skip
     assert code == 0 and "real rows alone" in out, err
     code, out, _ = ganlib("train", "--name", "more", "--task", "augmenter", "--model", "cvae_gan", *given, *chosen,
                           "--dry-run", "--json")  # fmt: skip

@@ -10,8 +10,8 @@ import torch
 
 from ganlib import AutoAugmenter, as_augmenter
 from ganlib.augment import auto, lift
-from ganlib.augment.auto import SPREAD, USUAL, expected
-from ganlib.augment.lift import BAGGING, COPIES, MODEL, NONE, SMOTE, TITLES, WEIGHTS, Lift, judge_split, measure_lift
+from ganlib.augment.arms import BAGGING, COPIES, MODEL, NONE, SMOTE, TITLES, WEIGHTS, judge_split
+from ganlib.augment.lift import Lift, measure_lift
 from ganlib.errors import ConfigError
 from ganlib.export.augmenter import seal_augmenter
 
@@ -66,26 +66,15 @@ def test_every_kind_of_data_has_members_and_the_name_auto():
         AutoAugmenter(members=["cvae", "cvae_gan"], modality="image").fit(images, [0, 1] * 20)
 
 
-def test_expected_gains_are_the_posterior_means_of_a_normal_prior():
-    found = judged(**{MODEL: -0.05, SMOTE: 0.02})
-    error = found.over(NONE, SMOTE).error
-    precise = (0.5 * USUAL[SMOTE] / (0.5 * SPREAD) ** 2 + 0.02 / error**2) / (1 / (0.5 * SPREAD) ** 2 + 1 / error**2)
-    gains = expected(found, 0.5)
-    assert gains[SMOTE] == pytest.approx(precise, rel=1e-6) and gains[NONE] == 0.0 and gains[MODEL] < -0.04
-    # One split measures nothing: what is usual stands.
-    single = Lift({NONE: [0.5], MODEL: [0.1]}, 0.3)
-    assert expected(single, 1.0)[MODEL] == pytest.approx(USUAL[MODEL])
-
-
 @pytest.mark.parametrize("frames", [True, False])
 def test_real_rows_come_back_alone_where_generated_ones_would_hurt(monkeypatch, frames):
     frame, y = rows(1)
     X = frame.drop(columns="kind") if frames else frame.drop(columns="kind").to_numpy()
     monkeypatch.setattr(auto, "measure_lift", lambda *_, **__: judged(**{MODEL: -0.05, WEIGHTS: 0.03, SMOTE: -0.01}))
     one = AutoAugmenter(**QUICK)
-    with pytest.warns(UserWarning, match=r"no rows were added: .*-0\.050 .*class weights does best \(\+0\.030"):
+    with pytest.warns(UserWarning, match=r"no rows were added: .*-0\.050 .*class weights did best \(\+0\.030"):
         made, labels = one.fit_resample(X, y)
-    assert one.choice_ == NONE and one.expected_[MODEL] < 0
+    assert one.choice_ == NONE and one.verdict_.expected[MODEL].mean < 0
     assert np.array_equal(np.asarray(made), np.asarray(X)) and list(labels) == list(y)
     table = frame.assign(label=y)
     with pytest.warns(UserWarning, match="no rows were added"):
@@ -122,7 +111,7 @@ def test_the_comparison_trains_the_learner_that_rows_are_for():
         warnings.simplefilter("ignore")
         one.fit_resample(frame, y)
     assert one.comparison_.measure == "macro AUPRC of LogisticRegression on held-out real rows"
-    assert set(one.comparison_.arms) == set(TITLES) == set(one.expected_)
+    assert set(one.comparison_.arms) == set(TITLES) == set(one.verdict_.expected)
     assert all(len(figures) == 3 for figures in one.comparison_.arms.values())
 
 
@@ -133,10 +122,10 @@ def test_arms_without_generated_rows_are_what_their_names_say():
     frame, y = rows(3, common=400, scarce=100)
     real, test = frame.assign(label=y), rows(4, common=400, scarce=100)
     made = real[real["label"] == "rare"].sample(300, replace=True, random_state=0)
-    found = judge_split(real, made, test[0].assign(label=test[1]), "label", 0, KNeighborsClassifier(25))
+    found = judge_split(real, made, test[0].assign(label=test[1]), "label", 0, KNeighborsClassifier(25)).arms
     assert found[WEIGHTS] == found[NONE]  # a learner without sample weights
     assert found[COPIES] == pytest.approx(found[MODEL], abs=0.05) and min(found.values()) > 0.7
-    assert judge_split(real, made, real, "label")[BAGGING] > 0.9
+    assert judge_split(real, made, real, "label").arms[BAGGING] > 0.9
 
 
 def test_splits_have_their_own_seeds_and_end_in_time(monkeypatch):

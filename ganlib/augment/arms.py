@@ -1,0 +1,202 @@
+"""The arms that are compared on one split of real rows: what augmentation adds, and what needs no generator.
+
+A classifier is trained on the rows of each arm and evaluated by macro AUPRC on the same held-out real rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ganlib.augment.filters import near_copies, near_twins
+from ganlib.data.encoder import TableEncoder
+from ganlib.data.values import as_strings
+from ganlib.errors import DataError
+
+NONE, WEIGHTS, BAGGING, COPIES, SMOTE, MODEL = "none", "weights", "bagging", "copies", "smote", "model"
+TITLES = {
+    NONE: "real rows alone", WEIGHTS: "class weights", BAGGING: "balanced bagging", COPIES: "copies added",
+    SMOTE: "SMOTE rows added", MODEL: "generated rows added",
+}  # fmt: skip
+FOREST, LINEAR = "random forest", "logistic regression"
+TREES = 100
+BAGS = 10
+DRAWS = 20
+Table = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Figures of one split by learner and arm (0 to 1, higher is better), and what its generated rows repeat.
+
+    ``chance`` is the mean figure of random rankings of the held-out rows. ``copies`` is the share of generated rows
+    that nearly equal a row learned from, ``usual_copies`` that of held-out rows, and ``twins`` the share of as many
+    generated rows as real ones that nearly equal another of them.
+    """
+
+    learners: Mapping[str, Mapping[str, float]]
+    chance: float = 0.0
+    copies: float = 0.0
+    usual_copies: float = 0.0
+    twins: float = 0.0
+
+    @property
+    def arms(self) -> dict[str, float]:
+        """Mean figure of each arm over the learners."""
+        each = list(self.learners.values())
+        return {arm: float(np.mean([figures[arm] for figures in each])) for arm in each[0]}
+
+
+def learners_of(learner: Any = None) -> dict[str, Any]:
+    """The classifiers that judge rows, by name: the given one, or a random forest and a logistic regression."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    if learner is not None:
+        return {type(learner).__name__: learner}
+    return {FOREST: RandomForestClassifier(TREES, random_state=0), LINEAR: LogisticRegression(max_iter=300)}
+
+
+def measure_of(learner: Any = None) -> str:
+    """What is measured, in words."""
+    names = list(learners_of(learner))
+    of = f"of {names[0]}" if len(names) == 1 else f"(mean of {' and '.join(names)})"
+    return f"macro AUPRC {of} on held-out real rows"
+
+
+def judge_split(
+    real: pd.DataFrame, made: pd.DataFrame, judged: pd.DataFrame, label: str, seed: int = 0, learner: Any = None
+) -> Judged:
+    """The figures on the rows ``judged`` of classifiers trained on ``real`` rows as each arm does.
+
+    Every arm that adds rows adds the same number per class as ``made`` holds. A ``learner`` without sample weights has
+    no arm of class weights. Raises DataError if ``made`` is empty.
+    """
+    if len(made) == 0:
+        raise DataError("no rows to generate: the classes are already balanced; give the number with rows")
+    encoder = TableEncoder(_schema(real, label)).fit(real.drop(columns=[label]))
+
+    def coded(frame: pd.DataFrame) -> Table:
+        return encoder.transform(frame.drop(columns=[label])), as_strings(frame[label]).astype(str)
+
+    base, more, test = coded(real), coded(made), coded(judged)
+    added = {
+        NONE: base, COPIES: _copies(base, more[1], seed), SMOTE: _smote(base, more[1], seed),
+        MODEL: (np.vstack([base[0], more[0]]), np.concatenate([base[1], more[1]])),
+    }  # fmt: skip
+    found = {name: _figures(one, name, added, test, seed) for name, one in learners_of(learner).items()}
+    grown = np.unique(more[1])
+    return Judged(
+        found, _chance(test[1], seed), _share(near_copies, base, more, grown), _share(near_copies, base, test, grown),
+        _share(near_twins, base, more, grown),
+    )  # fmt: skip
+
+
+def _figures(learner: Any, name: str, added: Mapping[str, Table], test: Table, seed: int) -> dict[str, float]:
+    import warnings
+
+    from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a rough direction is enough
+        base = added[NONE]
+        found = {WEIGHTS: _weighted(learner, base, test), BAGGING: _bagged(learner, name, base, test, seed)}
+        return found | {arm: _macro_auprc(clone(learner).fit(*table), test) for arm, table in added.items()}
+
+
+def _schema(real: pd.DataFrame, label: str) -> Any:
+    from ganlib.data.inference import infer_schema
+
+    return infer_schema(real.drop(columns=[label]), for_generation=True)
+
+
+def _share(which: Callable[..., np.ndarray], base: Table, other: Table, classes: np.ndarray) -> float:
+    """Share of the ``other`` rows of these classes that ``which`` marks, compared with those of their class."""
+    found = []
+    for name in classes:
+        real, rows = base[0][base[1] == name], other[0][other[1] == name]
+        if len(real) > 2 and len(rows):
+            found.append(which(real, rows))
+    return float(np.concatenate(found).mean()) if found else 0.0
+
+
+def _copies(base: Table, labels: np.ndarray, seed: int) -> Table:
+    rng = np.random.default_rng(seed)
+    chosen = [rng.choice(np.flatnonzero(base[1] == c), n) for c, n in zip(*_counts(labels), strict=True)]
+    rows = np.concatenate([np.arange(len(base[1])), *chosen])
+    return base[0][rows], base[1][rows]
+
+
+def _smote(base: Table, labels: np.ndarray, seed: int) -> Table:
+    """SMOTE on the encoded rows; classes too small for five neighbours use fewer."""
+    from imblearn.over_sampling import SMOTE as OverSampler
+
+    x, y = base
+    for name, count in zip(*_counts(labels), strict=True):
+        held = int((base[1] == name).sum())
+        if held < 2:
+            x, y = _copies((x, y), np.repeat(name, count), seed)
+            continue
+        sampler = OverSampler(sampling_strategy={name: held + count}, k_neighbors=min(5, held - 1), random_state=seed)
+        grown, names = sampler.fit_resample(*base)
+        x, y = np.vstack([x, grown[len(base[0]) :]]), np.concatenate([y, names[len(base[0]) :]])
+    return x, y
+
+
+def _counts(labels: np.ndarray) -> tuple[list[str], list[int]]:
+    names, counts = np.unique(labels, return_counts=True)
+    return names.tolist(), counts.tolist()
+
+
+def _weighted(learner: Any, base: Table, test: Table) -> float:
+    """Of a learner whose classes weigh alike; without sample weights as unweighted."""
+    from sklearn.base import clone
+    from sklearn.utils.class_weight import compute_sample_weight
+    from sklearn.utils.validation import has_fit_parameter
+
+    one = clone(learner)
+    if not has_fit_parameter(one, "sample_weight"):
+        return _macro_auprc(one.fit(*base), test)
+    return _macro_auprc(one.fit(*base, sample_weight=compute_sample_weight("balanced", base[1])), test)
+
+
+def _bagged(learner: Any, name: str, base: Table, test: Table, seed: int) -> float:
+    """Of the mean of learners trained on balanced bags: of every class as many rows as the smallest has, drawn anew.
+
+    Of a forest each bag trains one tree.
+    """
+    from sklearn.base import clone
+    from sklearn.tree import DecisionTreeClassifier
+
+    rng, (x, y) = np.random.default_rng(seed), base
+    tree = DecisionTreeClassifier(max_features="sqrt", random_state=0)
+    each, count = (tree, TREES) if name == FOREST else (learner, BAGS)
+    rows = [np.flatnonzero(y == value) for value in np.unique(y)]
+    least = min(map(len, rows))
+    votes: Any = 0.0
+    for _ in range(count):
+        bag = np.concatenate([rng.choice(mine, least) for mine in rows])
+        model = clone(each).fit(x[bag], y[bag])
+        votes = votes + model.predict_proba(test[0])
+    return _macro(votes / count, model.classes_, test[1])
+
+
+def _chance(truth: np.ndarray, seed: int) -> float:
+    rng, classes = np.random.default_rng(seed), np.unique(truth)
+    return float(np.mean([_macro(rng.random((len(truth), len(classes))), classes, truth) for _ in range(DRAWS)]))
+
+
+def _macro_auprc(model: Any, test: Table) -> float:
+    return _macro(model.predict_proba(test[0]), model.classes_, test[1])
+
+
+def _macro(votes: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> float:
+    from ganlib.metrics.detection import auprc
+
+    present = [(place, name) for place, name in enumerate(classes) if (truth == name).any()]
+    return float(np.mean([auprc(votes[:, place], truth == name) for place, name in present]))

@@ -1,0 +1,108 @@
+"""Whether generated rows are worth adding: what was measured, weighed against what is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ganlib.augment.arms import MODEL, NONE, TITLES
+from ganlib.augment.lift import Lift
+from ganlib.augment.usual import ARMS, UNKNOWN, Usual
+
+CONFIDENCE = 0.7  # with which 5 % of useless generators were accepted (docs/performance.md)
+MOST_COPIES = 0.5  # share of generated rows that nearly equal a real one (beyond that of held-out rows) or another
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The expected gain of an arm over the real rows alone, in macro AUPRC, and its standard deviation."""
+
+    mean: float
+    error: float
+
+    @property
+    def chance(self) -> float:
+        """The probability (0 to 1) that the gain is above zero."""
+        from scipy.stats import norm
+
+        if self.error == 0:
+            return float(self.mean > 0)
+        return float(norm.cdf(self.mean / self.error))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether generated rows are accepted, in words, and what to do instead (empty if they are).
+
+    ``expected`` holds the expected gain by arm; ``chance`` is the probability that generated rows help.
+    """
+
+    accepted: bool
+    words: str
+    advice: str
+    expected: Mapping[str, Expected]
+
+    @property
+    def chance(self) -> float:
+        """The probability (0 to 1) that generated rows raise macro AUPRC."""
+        return self.expected[MODEL].chance
+
+
+def expected(lift: Lift, scarce: float, usual: Usual = UNKNOWN) -> dict[str, Expected]:
+    """The expected gain of each arm over the real rows alone.
+
+    It is the mean of what was measured and of what is usual, each weighed by its precision: the posterior under a
+    normal prior (Gelman et al., Bayesian Data Analysis, section 2.5). ``usual`` is the usual gain of generated rows,
+    on which nothing is built where the real rows alone rank no better than chance.
+    ``scarce`` is the share of the classes that rows are added to, by which the gain of such a
+    class counts in the mean over classes.
+    """
+    from scipy.stats import norm, t
+
+    found = {NONE: Expected(0.0, 0.0)}
+    for arm in lift.arms.keys() - {NONE}:
+        known = (usual if arm == MODEL else ARMS.get(arm, UNKNOWN)) if lift.learnable else UNKNOWN
+        before, spread, gap = scarce * known.mean, scarce * known.spread, lift.over(NONE, arm)
+        if lift.splits < 2:
+            found[arm] = Expected(before, spread)
+            continue
+        # Few splits know their spread badly: as wide as Student's t is.
+        error = gap.error * float(t.ppf(norm.cdf(1.0), lift.splits - 1))
+        trust = spread**2 / (spread**2 + error**2)
+        found[arm] = Expected(trust * gap.mean + (1 - trust) * before, trust**0.5 * error)
+    return found
+
+
+def judge(lift: Lift, scarce: float, usual: Usual = UNKNOWN, confidence: float = CONFIDENCE) -> Verdict:
+    """Accept generated rows if the chance that they help reaches ``confidence``, and most are no copies.
+
+    ``scarce`` and ``usual`` are as in ``expected``.
+    """
+    gains = expected(lift, scarce, usual)
+    gap, chance = lift.over(NONE), gains[MODEL].chance
+    measured = (
+        f"{gap.mean:+.3f} macro AUPRC over the real rows alone ({gap.low:+.3f} to {gap.high:+.3f} with 95 % "
+        f"confidence, {lift.splits} splits)"
+    )
+    if lift.copies > lift.usual_copies + MOST_COPIES:
+        words = f"{lift.copies:.0%} of the generated rows nearly equal a real row; measured {measured}"
+        return Verdict(False, words, "copies need no generator: use another model", gains)
+    if lift.twins > MOST_COPIES:
+        words = f"{lift.twins:.0%} of the generated rows nearly equal another generated row; measured {measured}"
+        return Verdict(False, words, "the generator repeats itself: use another model, or train it longer", gains)
+    words = f"{measured}; the chance that generated rows help is {chance:.0%}, and {confidence:.0%} is needed"
+    if not lift.learnable:
+        words += "; without them classifiers rank held-out rows no better than chance"
+    if chance >= confidence:
+        return Verdict(True, words, "", gains)
+    return Verdict(False, words, _advice(lift, gains), gains)
+
+
+def _advice(lift: Lift, gains: Mapping[str, Expected]) -> str:
+    others = {arm: gain for arm, gain in gains.items() if arm != MODEL}
+    best = max(others, key=lambda arm: others[arm].mean)
+    instead = "use the real rows as they are"
+    if best != NONE:
+        gap = lift.over(NONE, best)
+        instead = f"of what was compared, {TITLES[best]} did best ({gap.mean:+.3f})"
+    return f"{instead}; a threshold at the share of the scarce class needs no generated rows"

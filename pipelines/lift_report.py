@@ -1,0 +1,176 @@
+"""The report on what generated rows add: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import shlex
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.files import written
+
+if TYPE_CHECKING:
+    from ganlib.augment.gate import Verdict
+    from ganlib.augment.lift import Lift
+    from pipelines.results import Augmented
+    from pipelines.settings import Settings
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }}
+h2 {{ margin-top: 2rem; font-size: 1.15rem; }} table {{ border-collapse: collapse; margin: 1rem 0; width: 100%; }}
+th, td {{ padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #d5dbe3; text-align: left; vertical-align: top; }}
+td {{ font-variant-numeric: tabular-nums; }} img {{ max-width: 100%; }} code {{ overflow-wrap: anywhere; }}
+.verdict {{ font-size: 1.15rem; padding: .6rem .9rem; border-left: 5px solid {colour}; background: #f3f6fa; }}
+pre {{ white-space: pre-wrap; background: #f3f6fa; padding: .6rem .9rem; }} small {{ color: #5a6675; }}
+</style></head><body><h1>{title}</h1><p class="verdict">{verdict}</p>{advice}
+<img alt="Gain of each arm over the real rows alone, by split" src="data:image/png;base64,{picture}">
+<h2>What was compared</h2><p>{measure}. Each arm that adds rows adds as many of each class.</p>{figures}{learners}
+<h2>How sure this is</h2><p>{power}</p><p>{prior}</p><p>{copies}</p>
+{classes}<h2>Again</h2><pre>{command}</pre>
+<p><small>ganlib {version}. {real} real rows{written}. An interval that holds 0 means that these rows alone do not show
+whether an arm helps.</small></p></body></html>
+"""
+ACCEPTED, DOUBTFUL, HARMFUL = "#2c8a4b", "#b58a1b", "#b3362b"
+
+
+def lift_page(path: Path, lift: Lift, verdict: Verdict, done: Augmented, settings: Settings) -> None:
+    """Write the report; without generated rows in ``done`` it is that of a gate that did not accept them."""
+    import ganlib
+
+    bad = lift.verdict == "hurts" or lift.copies > lift.usual_copies + 0.5
+    classes = [[name, f"{count:,}"] for name, count in done.classes.items()]
+    text = _PAGE.format(
+        title=escape(f"What generated rows add: {Path(done.output).name}"),
+        colour=ACCEPTED if verdict.accepted else HARMFUL if bad else DOUBTFUL,
+        verdict=escape(_sentence(done.verdict)),
+        advice=f"<p>What to do instead: {escape(verdict.advice)}.</p>" if verdict.advice else "",
+        picture=_picture(lift), measure=escape(_sentence(lift.measure)), figures=_arms(lift, verdict),
+        learners=_learners(lift), power=_power(lift), prior=_prior(lift, verdict), copies=_copies(lift),
+        classes=f"<h2>Generated rows by class</h2>{_html(['class', 'rows'], classes)}" if classes else "",
+        command=escape(_command(settings)), version=ganlib.__version__, real=f"{done.real:,}",
+        written=(
+            f" are written unchanged, then {done.synthetic:,} generated ones, which the column _synthetic marks"
+            if done.synthetic
+            else ", and no file was written"
+        ),
+    )  # fmt: skip
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _arms(lift: Lift, verdict: Verdict) -> str:
+    from ganlib.augment.arms import NONE, TITLES
+
+    rows = []
+    for arm, title in TITLES.items():
+        gap, hope = lift.over(NONE, arm), verdict.expected[arm]
+        if arm == NONE:
+            rows.append([title, f"{lift.mean(arm):.4f}", "", "", ""])
+            continue
+        measured = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+        rows.append([title, f"{lift.mean(arm):.4f}", measured, f"{hope.mean:+.4f}", f"{hope.chance:.0%}"])
+    names = ["trained on", "mean", "gain over real rows alone (95 % interval)", "expected gain", "chance of a gain"]
+    return _html(names, rows)
+
+
+def _learners(lift: Lift) -> str:
+    from ganlib.augment.arms import NONE, TITLES
+
+    if len(lift.learners) < 2:
+        return ""
+    gains = {
+        name: {arm: float(np.mean(np.subtract(values, arms[NONE]))) for arm, values in arms.items()}
+        for name, arms in lift.learners.items()
+    }
+    rows = [[title, *(f"{of[arm]:+.4f}" for of in gains.values())] for arm, title in TITLES.items() if arm != NONE]
+    return "<p>Mean gain by classifier:</p>" + _html(["trained on", *gains], rows)
+
+
+def _power(lift: Lift) -> str:
+    found, bound = lift.detectable(), lift.detectable(math.inf)
+    if not math.isfinite(found):
+        return "One split measures no spread."
+    return (
+        f"{lift.splits} splits, each with {lift.held_out:.0%} of the rows held out before anything was fitted, and "
+        f"another seed of the generator, would find a true gain of {found:.3f} in four of five cases. More splits of "
+        f"these rows find nothing below {bound:.3f}; more real rows would."
+    )
+
+
+def _prior(lift: Lift, verdict: Verdict) -> str:
+    from ganlib.augment.arms import MODEL, NONE
+
+    hope = verdict.expected[MODEL]
+    return (
+        f"Measured was {lift.over(NONE).mean:+.4f}. Few rows measure little, so the expected gain, {hope.mean:+.4f}, "
+        "weighs it against what such models usually add to such data (zero where that is not known), each by its "
+        "precision."
+    )
+
+
+def _copies(lift: Lift) -> str:
+    return (
+        f"{lift.copies:.1%} of the generated rows nearly equal a real row that was learned from; of held-out real rows "
+        f"{lift.usual_copies:.1%} do."
+    )
+
+
+def _command(settings: Settings) -> str:
+    chosen, data = settings.augment, settings.data
+    given = {
+        "--data": data.path, "--label": data.label, "--modality": data.modality, "--class": chosen.condition,
+        "--rows": chosen.rows, "--model": chosen.model, "--steps": settings.training.steps,
+        "--seed": settings.training.random_state, "--schema": data.schema_file, "--output": chosen.output,
+    }  # fmt: skip
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    words += [word for name in data.drop for word in ("--drop", name)] + [w for n in data.ids for w in ("--id", n)]
+    return shlex.join(["ganlib", "augment", *words])
+
+
+def _picture(lift: Lift) -> str:
+    """Gains of each arm over the real rows alone: one dot a split, the mean and its interval; as base64 PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from ganlib.augment.arms import MODEL, NONE, TITLES
+
+    arms = [arm for arm in TITLES if arm in lift.arms and arm != NONE]
+    figure = Figure(figsize=(7.5, 0.5 * len(arms) + 1), layout="tight", dpi=130)
+    axis = figure.subplots()
+    reach = 0.0
+    for place, arm in enumerate(reversed(arms)):
+        gaps, gap = np.subtract(lift.arms[arm], lift.arms[NONE]), lift.over(NONE, arm)
+        colour = "#22577a" if arm == MODEL else "#7d8a9a"
+        axis.scatter(gaps, np.full(len(gaps), place - 0.22), color=colour, s=16, alpha=0.5, linewidths=0)
+        low, high = max(gap.low, -1.0), min(gap.high, 1.0)
+        axis.plot([low, high], [place, place], color=colour, linewidth=2)
+        axis.scatter([gap.mean], [place], color=colour, s=60, zorder=3)
+        reach = max(reach, abs(low), abs(high), *np.abs(gaps))
+    axis.axvline(0, color="#1c2430", linewidth=1)
+    axis.set_yticks(range(len(arms)), [TITLES[arm] for arm in reversed(arms)])
+    axis.set_ylim(-0.6, len(arms) - 0.4)
+    axis.set_xlim(-1.05 * reach - 1e-3, 1.05 * reach + 1e-3)
+    axis.set_xlabel("gain in macro AUPRC over real rows alone (dots: splits; bars: 95 % intervals)", fontsize=9)
+    axis.grid(axis="x", alpha=0.3)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    return "<table>" + line(columns, "th") + "".join(line(row, "td") for row in rows) + "</table>"
