@@ -35,14 +35,16 @@ def listed(seeds: Iterable[int]) -> str:
     return ", ".join(str(int(seed)) for seed in sorted(seeds))
 
 
-def interval(values: np.ndarray, style: str) -> str:
-    """Mean and 95 % bootstrap interval; values are resampled one by one."""
-    low, high = bounds(values)
+def interval(values: np.ndarray, style: str, groups: Sequence[object] | None = None) -> str:
+    """Mean and 95 % bootstrap interval."""
+    low, high = bounds(values, groups)
     return f"{np.mean(values):{style}} ({low:{style}} to {high:{style}})"
 
 
-def bounds(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean."""
-    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(np.asarray(values)[drawn].mean(1), [0.025, 0.975])
+def bounds(values: np.ndarray, groups: Sequence[object] | None = None) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the mean; ``groups`` of values, a name for each, are resampled whole."""
+    codes = np.arange(len(values)) if groups is None else pd.factorize(pd.Series(list(groups), dtype=object))[0]
+    sums, counts = np.bincount(codes, values), np.bincount(codes)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
     return float(low), float(high)

@@ -16,8 +16,8 @@ class Coding:
     def __init__(self, real: pd.DataFrame) -> None:
         features = real.drop(columns=[TARGET], errors="ignore")
         self.columns = list(features.columns)
-        self.categories = [name for name in self.columns if features[name].dtype == object]
-        self.numbers = [name for name in self.columns if name not in self.categories]
+        self.numbers = list(features.select_dtypes("number").columns)
+        self.categories = [name for name in self.columns if name not in self.numbers]
         values = features[self.numbers].to_numpy(float)
         deviation = values.std(0)
         self.mean = values.mean(0)

@@ -193,6 +193,37 @@ ONLY_SCARCE = {
     "AutoAugmenter + threshold",
 }  # fmt: skip
 
+SAME = {"ROS": "copies", "Indep": "columns_apart"}
+"""Names in files of peers for methods that are measured here, too."""
+QUOTED = {
+    "ARF_min_curated": "ARF_min, and of four times as many rows those that a forest finds most typical",
+    "ARF_min": "adversarial random forest of the scarce class (arfpy)",
+    "MGS": "a Gaussian around each scarce row and its neighbours",
+    "LWGauss": "one Gaussian of the scarce class with a shrunk covariance",
+    "ROSE_h0.2": "copies with Gaussian noise",
+    "TVAE_min": "TVAE of the scarce class (ctgan)",
+    "TVAE_min_curated": "TVAE_min, curated as ARF_min_curated",
+    "TVAE_all": "TVAE of all rows (ctgan), rows of the class selected",
+    "CTGAN_min": "CTGAN of the scarce class (ctgan)",
+    "CTGAN_cond": "CTGAN of all rows (ctgan), sampled by class",
+    "GaussCopula_min": "Gaussian copula of the scarce class (sdv)",
+    "CTGAN": "CTGAN of all rows (ctgan)",
+    "TVAE": "TVAE of all rows (ctgan)",
+    "ARF": "adversarial random forest of all rows (arfpy)",
+    "GaussCopula": "Gaussian copula of all rows (sdv)",
+}
+"""Methods that are quoted from files of peers."""
+
+
+def is_ours(method: str) -> bool:
+    """Whether a method is of this library."""
+    return method in METHODS and METHODS[method].library == "ganlib"
+
+
+def shown(method: str) -> str:
+    """The name in a report, bold if it is ours."""
+    return f"**{method}**" if is_ours(method) else method
+
 
 def version_of(method: str) -> str:
     """The library of a method and its version, for example ``ganlib 0.1.0``."""

@@ -1,0 +1,56 @@
+"""Tables of generated tables: what classifiers learn from them, and how near they are to real rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from benchmarks.augmentation.methods import QUOTED, shown
+from benchmarks.pages import header, line, listed, wrapped
+
+
+def whole_section(rows: pd.DataFrame, peers: pd.DataFrame) -> str:
+    seeds = listed(rows["seed"].unique())
+    parts = [
+        "## B: generated tables in place of real ones",
+        wrapped(
+            "As many rows as the real training rows, at most 2,000, are generated with the shares of the classes. "
+            f"Seed {seeds}."
+        ),
+        "- **TSTR**: AUPRC (and AUROC) of the four classifiers trained on generated rows, divided by that of the same\n"
+        "  classifiers trained on real rows; the mean. 1 is as good as real rows.",
+        "- **Two-sample AUROC**: of gradient boosting that separates generated rows from held-out real ones; 0.5 is\n"
+        "  best.",
+        "- **Nearer**: the share of generated rows that are nearer to a training row than 5 % of the held-out rows\n"
+        "  are. Far above 5 % means rows that repeat training rows. **Copies**: the share of generated rows that\n"
+        "  equal a training row (in brackets: of held-out rows).\n",
+    ]
+    names = ["table", "method", "TSTR, AUPRC", "TSTR, AUROC", "two-sample AUROC", "nearer", "copies", "fit, s"]
+    parts += header([*names, "rows/s"])
+    table = [*rows["dataset"].unique()]
+    for name in table:
+        own = rows[rows["dataset"] == name].groupby("method").mean(numeric_only=True)
+        parts += [_fidelity(name, shown(str(method)), own.loc[method]) for method in _by_ratio(own)]
+        if len(peers):
+            same = peers[(peers["dataset"] == name) & peers["seed"].isin(rows["seed"]) & peers["method"].isin(QUOTED)]
+            same = same[same["n_train"].isin(rows.loc[rows["dataset"] == name, "n_train"])]
+            quoted = same.groupby("method").mean(numeric_only=True)
+            parts += [_fidelity(name, f"{method} (quoted)", quoted.loc[method]) for method in _by_ratio(quoted)]
+    counts = rows.groupby("method")["dataset"].nunique()
+    whole = rows[rows["method"].isin(counts.index[counts == len(table)])]
+    means = whole.groupby("method").mean(numeric_only=True)
+    parts += [_fidelity("mean", shown(str(method)), means.loc[method]) for method in _by_ratio(means)]
+    partly = counts[counts < len(table)]
+    if len(partly):
+        names = ", ".join(f"{shown(str(name))} ({count} of {len(table)})" for name, count in partly.items())
+        parts.append("\n" + wrapped(f"Not measured on all tables: {names}.").rstrip())
+    return "\n".join([*parts, ""])
+
+
+def _by_ratio(means: pd.DataFrame) -> list[str]:
+    return [str(name) for name in means["tstr_auprc_ratio"].sort_values(ascending=False).index]
+
+
+def _fidelity(table: str, method: str, own: pd.Series) -> str:
+    cells = [table, method, f"{own['tstr_auprc_ratio']:.2f}", f"{own['tstr_auroc_ratio']:.2f}"]
+    cells += [f"{own['c2st_auroc']:.2f}", f"{own['dcr_share']:.1%}", f"{own['exact']:.1%} ({own['exact_holdout']:.1%})"]
+    return line([*cells, f"{own['fit_cpu_s']:.1f}", f"{own['sample_rows_s']:,.0f}"])
