@@ -24,6 +24,7 @@ def whole_section(rows: pd.DataFrame, peers: pd.DataFrame) -> str:
         "  are. Far above 5 % means rows that repeat training rows. **Copies**: the share of generated rows that\n"
         "  equal a training row (in brackets: of held-out rows).\n",
     ]
+    parts += _agreement(rows, peers)
     names = ["table", "method", "TSTR, AUPRC", "TSTR, AUROC", "two-sample AUROC", "nearer", "copies", "fit, s"]
     parts += header([*names, "rows/s"])
     table = [*rows["dataset"].unique()]
@@ -44,6 +45,21 @@ def whole_section(rows: pd.DataFrame, peers: pd.DataFrame) -> str:
         names = ", ".join(f"{shown(str(name))} ({count} of {len(table)})" for name, count in partly.items())
         parts.append("\n" + wrapped(f"Not measured on all tables: {names}.").rstrip())
     return "\n".join([*parts, ""])
+
+
+def _agreement(rows: pd.DataFrame, peers: pd.DataFrame) -> list[str]:
+    """How far methods of both files agree."""
+    key = ["dataset", "seed", "method", "n_train"]
+    both = rows.merge(peers, on=key, suffixes=("", "_peer")) if len(peers) else peers
+    if not len(both):
+        return []
+    gaps = [(both[name] - both[f"{name}_peer"]).abs().max() for name in ("tstr_auprc_ratio", "c2st_auroc", "dcr_share")]
+    names = ", ".join(sorted(both["method"].unique()))
+    text = (
+        f"Quoted lines are from files of another run of the same protocol. In both runs: {names}. They differ by "
+        f"{gaps[0]:.2g}, {gaps[1]:.2g} and {gaps[2]:.2g} at most in TSTR, two-sample AUROC and share of nearer rows."
+    )
+    return [wrapped(text)]
 
 
 def _by_ratio(means: pd.DataFrame) -> list[str]:

@@ -153,7 +153,7 @@ class AutoAugmenter(BaseAugmenter):
 
     def _helps(self, frame: pd.DataFrame, label: str, scarce: Sequence[Any]) -> bool:
         """Whether generated rows of the scarce classes are expected to help; warns if not."""
-        quick = [name for name, _ in self._members("table") if is_one_pass(entry(name))]
+        quick = [name for name, _ in self._members("table") if _one_pass(entry(name))]
         one = clone(self).set_params(compare=False, members=quick or self.members)
         try:
             self.comparison_ = measure_lift(
@@ -219,14 +219,14 @@ def _advice(lift: Lift, gains: Mapping[str, float]) -> str:
     )
 
 
-def is_one_pass(model: Entry) -> bool:
+def _one_pass(model: Entry) -> bool:
     """Whether the model is fitted in one pass over the rows."""
     return model.trainer.get("epochs") == 1
 
 
 def _own_budget(plan: GenerationPlan) -> GenerationPlan:
     """The plan, without the caller's number of steps if the model is fitted in one pass."""
-    if not is_one_pass(plan.model):
+    if not _one_pass(plan.model):
         return plan
     given, trainer = (
         {name: value for name, value in stated.items() if name not in BUDGET}

@@ -1,5 +1,7 @@
 """The bench of augmenters: runs, goes on where it was, and reports what it measured."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,7 +126,12 @@ def test_generated_tables_are_judged(sets, quick):
     assert len(pd.read_csv(out)) == 5 and np.allclose(made.loc["real", ["tstr_auprc_ratio", "exact"]], 1)
     assert made.loc["copies", "exact"] == 1 and made.loc["gaussian", "exact"] < 0.2
     assert made.loc["columns_apart", "tstr_auprc_ratio"] < 0.7 < made.loc["SMOTE", "tstr_auprc_ratio"]
-    assert "## B: generated tables" in report([out]) and "| mean | **gaussian** |" in report([out])
+    pd.read_csv(out).replace("real", "ARF").to_csv(sets.parent / "peers.csv", index=False)
+    text = report([out], [sets.parent / "peers.csv"])
+    assert (
+        "## B: generated tables" in text and "| mean | **gaussian** |" in text and "| two | ARF (quoted) | 1.00" in text
+    )
+    assert "In both runs: SMOTE, columns_apart, copies, gaussian. They differ by 0, 0 and 0" in text.replace("\n", " ")
 
 
 def test_a_gated_method_has_the_figures_of_what_the_gate_chose(sets, quick, monkeypatch):
@@ -141,13 +148,15 @@ def test_a_gated_method_has_the_figures_of_what_the_gate_chose(sets, quick, monk
     assert "accepted generated rows in 2 of 4 cells" in text and "the real rows alone in 2:" in text
 
 
-def test_the_gate_is_that_of_the_default_augmenter(monkeypatch):
+def test_the_gate_compares_as_the_default_augmenter_does(monkeypatch):
     from ganlib.augment import auto
 
     seen = []
 
     def measured(one, frame, label, **options):
-        seen.append((one.get_params(), options["seconds"], options["seed"]))
+        seen.append(
+            ({**one.get_params(), "steps": None}, {auto.entry(name).trainer.get("epochs") for name in one.members})
+        )
         raise auto.DataError("too few")
 
     monkeypatch.setattr(auto, "measure_lift", measured)
@@ -157,7 +166,7 @@ def test_the_gate_is_that_of_the_default_augmenter(monkeypatch):
     assert methods._gate(frame, 3) == "none"
     with pytest.warns(UserWarning, match="not compared"):
         auto.AutoAugmenter(random_state=3).fit_resample(frame.drop(columns=["y"]), frame["y"])
-    assert len(seen) == 2 and seen[0] == seen[1]
+    assert len(seen) == 2 and seen[0] == seen[1] and seen[0][1] == {1}  # one pass, whatever the steps
 
 
 def test_bags_are_balanced_and_the_tuned_threshold_separates(quick):
@@ -206,3 +215,11 @@ def test_groups_are_resampled_whole():
     assert bounds(values, groups) == (0.0, 4.0)
     low, high = bounds(values)
     assert 0 <= low < 2 < high <= 4 and bounds(np.ones(5)) == (1.0, 1.0)
+
+
+def test_the_page_is_the_report_of_the_figures_beside_it():
+    folder = Path(__file__).parents[2] / "docs" / "benchmarks"
+    measured = [folder / "augmentation.csv", folder / "augmentation-tables.csv"]
+    peers = [folder / "augmentation-peers.csv", folder / "augmentation-peers-tables.csv"]
+    text = report(measured, peers, (folder / "augmentation-notes.md").read_text(encoding="utf-8"))
+    assert (folder / "augmentation.md").read_text(encoding="utf-8") == text, "write it again: benchmarks.augmentation"
