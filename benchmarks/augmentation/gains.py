@@ -71,6 +71,30 @@ def scarce_section(rows: pd.DataFrame) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def in_short(rows: pd.DataFrame) -> str:
+    """AutoAugmenter and the best other method, with the seeds of which AutoAugmenter was measured whole."""
+    found, seeds = gains(rows), complete_seeds(rows)
+    if OWN not in seeds:
+        return ""
+    group = seeds[OWN]
+    part = _chosen(found, [name for name, own in seeds.items() if group <= own], group)
+    trees, points = part.loc[OWN, "trees"].mean(), part.loc[OWN, "all"]
+    counts = [f"{gap:+.2f} with {count} rows" for count, gap in points.groupby(level="n_min").mean().items()]
+    text = (
+        f"{shown(OWN)}, ungated, seed{'s' * (len(group) > 1)} {listed(group)}: {_by_seed(points)} points, by table "
+        f"{_span(points)}; {', '.join(counts)}; trees {trees:+.2f}; worst decile {points.quantile(0.1):+.2f}; a loss "
+        f"in {(points < 0).sum()} of {len(points)} cells."
+    )
+    others = [name for name in _order(part) if not is_ours(name)]
+    if others:
+        best = part.loc[others[0], "all"].reindex(points.index)
+        text += (
+            f" The best measured method of others is {others[0]} with {best.mean():+.2f}: a difference of "
+            f"{_by_seed(points - best)}, by table {_span(points - best)}."
+        )
+    return "## In short\n" + wrapped(text)
+
+
 def _chosen(found: pd.DataFrame, methods: Sequence[str], seeds: frozenset[int]) -> pd.DataFrame:
     index = found.index
     return found[index.get_level_values("method").isin(methods) & index.get_level_values("seed").isin(seeds)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.augmentation.gains import quoted_section, scarce_section
+from benchmarks.augmentation.gains import in_short, quoted_section, scarce_section
 from benchmarks.augmentation.generated import whole_section
 from benchmarks.augmentation.methods import METHODS, QUOTED, SAME, shown
 from benchmarks.pages import header, line
@@ -46,7 +46,7 @@ def report(files: Sequence[Path], peers: Sequence[Path] = (), notes: str = "") -
     quoted, quoted_whole = _read(peers)
     parts = [_HEAD]
     if len(scarce):
-        parts += [scarce_section(scarce), quoted_section(scarce, quoted) if len(quoted) else ""]
+        parts += [in_short(scarce), scarce_section(scarce), quoted_section(scarce, quoted) if len(quoted) else ""]
     if len(whole):
         parts.append(whole_section(whole, quoted_whole))
     parts += [

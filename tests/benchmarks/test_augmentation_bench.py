@@ -169,6 +169,17 @@ def test_the_gate_compares_as_the_default_augmenter_does(monkeypatch):
     assert len(seen) == 2 and seen[0] == seen[1] and seen[0][1] == {1}  # one pass, whatever the steps
 
 
+def test_resampling_adds_the_rows_that_are_sampled_after_a_fit():
+    from ganlib import AutoAugmenter
+
+    frame = _table(40)
+    x, y = frame.drop(columns=["y"]), frame["y"]
+    one = AutoAugmenter(["gaussian"], compare=False, random_state=5)
+    rows, _ = one.fit_resample(x, y)
+    made = one.fit(x, y).sample(len(rows) - len(x), 1)[list(x)]
+    pd.testing.assert_frame_equal(rows.iloc[len(x) :].reset_index(drop=True), made, check_dtype=False)
+
+
 def test_bags_are_balanced_and_the_tuned_threshold_separates(quick):
     random = np.random.default_rng(0)
     y = np.arange(400) % 40 == 0
@@ -205,6 +216,9 @@ def test_gains_intervals_and_losses_are_those_of_the_cells(tmp_path):
     peers.assign(error=np.nan).to_csv(tmp_path / "peers.csv", index=False)
     text = report([tmp_path / "a.csv"], [tmp_path / "peers.csv"]).replace("\n", " ")
     assert "| **AutoAugmenter** | +4.00 (+2." in text and "+2.00 to +6.00 | +4.00 | +4.00 | +4.00 |" in text
+    assert (
+        "a loss in 0 of 12 cells. The best measured method of others is SMOTE with -2.00: a difference of +6.00" in text
+    )
     assert "| SMOTE | 12 | -2.00 | +4.00 | +6.00 (" in text and "- **AutoAugmenter**, 0 of 12: none." in text
     assert "| CTGAN_min (quoted) | 2 | -3.00 | +2.00 | +5.00 (+5.00 to +5.00) |" in text
     assert "**gaussian** seed 0 (1 of 6 cells)" in text and "8 AUPRC in common differ by 0 at most" in text
