@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from benchmarks.augmentation.judging import LEARNERS
-from benchmarks.augmentation.methods import METHODS, QUOTED, is_ours, shown
+from benchmarks.augmentation.methods import METHODS, OWN, QUOTED, is_ours, shown
 from benchmarks.pages import bounds, header, interval, line, listed, number, wrapped
 
 CELL = ["dataset", "seed", "n_min"]
 TREES = ["RF", "HGB"]
-BASE, OWN, GATED = "none", "AutoAugmenter", "AutoAugmenter gated"
+BASE, GATED = "none", f"{OWN} gated"
 _BESIDE = ["method", "cells", "points", f"**{OWN}**", "difference (95 %)", "by table", "better on"]
 
 
@@ -92,7 +92,7 @@ def in_short(rows: pd.DataFrame) -> str:
             f" The best measured method of others is {others[0]} with {best.mean():+.2f}: a difference of "
             f"{_by_seed(points - best)}, by table {_span(points - best)}."
         )
-    return "## In short\n" + wrapped(text)
+    return wrapped(text)
 
 
 def _chosen(found: pd.DataFrame, methods: Sequence[str], seeds: frozenset[int]) -> pd.DataFrame:

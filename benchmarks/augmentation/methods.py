@@ -23,6 +23,7 @@ Sampler = Callable[[int, int | None], pd.DataFrame]
 Fit = Callable[[pd.DataFrame, int], Sampler]
 
 PLAIN, WEIGHTED, BAGGED = "plain", "weighted", "bagged"
+OWN = "AutoAugmenter"
 _NEIGHBOURS = 5
 
 

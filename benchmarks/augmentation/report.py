@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.augmentation.gains import in_short, quoted_section, scarce_section
-from benchmarks.augmentation.generated import whole_section
+from benchmarks.augmentation.generated import whole_in_short, whole_section
 from benchmarks.augmentation.methods import METHODS, QUOTED, SAME, shown
 from benchmarks.pages import header, line
 
@@ -44,9 +44,10 @@ def report(files: Sequence[Path], peers: Sequence[Path] = (), notes: str = "") -
     """The page; ``peers`` are files of methods measured elsewhere, ``notes`` how the figures were measured."""
     scarce, whole = _read(files)
     quoted, quoted_whole = _read(peers)
-    parts = [_HEAD]
+    short = [in_short(scarce) if len(scarce) else "", whole_in_short(whole)]
+    parts = [_HEAD, "\n".join(["## In short", *filter(None, short)]) if any(short) else ""]
     if len(scarce):
-        parts += [in_short(scarce), scarce_section(scarce), quoted_section(scarce, quoted) if len(quoted) else ""]
+        parts += [scarce_section(scarce), quoted_section(scarce, quoted) if len(quoted) else ""]
     if len(whole):
         parts.append(whole_section(whole, quoted_whole))
     parts += [
