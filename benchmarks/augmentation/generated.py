@@ -15,9 +15,9 @@ def whole_in_short(rows: pd.DataFrame) -> str:
         return ""
     ratios, means = own["tstr_auprc_ratio"], own.mean()
     text = (
-        f"{shown(OWN)}'s rows in place of the real ones, mean of {len(own)} tables: AUPRC {ratios.mean():.0%} of that of "
-        f"real rows (lowest on {ratios.idxmin()}, {ratios.min():.0%}), two-sample AUROC {means['c2st_auroc']:.2f} (0.5: "
-        f"like real rows), {means['dcr_share']:.1%} nearer to a training row than 5 % of held-out rows are, "
+        f"{shown(OWN)}'s rows in place of the real ones, mean of {len(own)} tables: AUPRC {ratios.mean():.0%} of that "
+        f"of real rows (lowest on {ratios.idxmin()}, {ratios.min():.0%}), two-sample AUROC {means['c2st_auroc']:.2f} "
+        f"(0.5: like real rows), {means['dcr_share']:.1%} nearer to a training row than 5 % of held-out rows are, "
         f"{means['exact']:.1%} copies."
     )
     return wrapped(text)

@@ -131,6 +131,9 @@ def test_generated_tables_are_judged(sets, quick):
     assert (
         "## B: generated tables" in text and "| mean | **gaussian** |" in text and "| two | ARF (quoted) | 1.00" in text
     )
+    assert "mean of 1 tables" not in text  # of AutoAugmenter alone
+    pd.read_csv(out).replace("gaussian", "AutoAugmenter").to_csv(out, index=False)
+    assert f"lowest on two, {made.loc['gaussian', 'tstr_auprc_ratio']:.0%})" in report([out]).replace("\n", " ")
     assert "In both runs: SMOTE, columns_apart, copies, gaussian. They differ by 0, 0 and 0" in text.replace("\n", " ")
 
 
@@ -208,6 +211,8 @@ def test_gains_intervals_and_losses_are_those_of_the_cells(tmp_path):
     rows = _lines({"none": 0, "AutoAugmenter": 0.02, "SMOTE": -0.01}, seeds=(0, 1))
     found = gains(rows)
     assert np.allclose(found.loc["AutoAugmenter", "all"].groupby("dataset").mean(), [2, 4, 6])
+    with pytest.raises(SystemExit, match="gains are over 'none': run it, too"):
+        gains(rows[rows["method"] != "none"])
     partial = rows[(rows["method"] == "none") & (rows["seed"] == 0)].assign(method="gaussian", seed=0).iloc[:4]
     rows = pd.concat([rows, partial])
     assert complete_seeds(rows).get("gaussian") is None and complete_seeds(rows)["SMOTE"] == {0, 1}
