@@ -66,7 +66,7 @@ def scarce_section(rows: pd.DataFrame) -> str:
         part = _chosen(found, methods, group)
         parts += [f"### Seed{'s' * (len(group) > 1)} {listed(group)}: points over the real rows alone\n"]
         parts.append("\n".join([*_main(part, len(group) > 1), ""]))
-    parts += [_pairs(found), _gate(found, rows, seeds), _by_table(found, rows, seeds), _losses(found, seeds)]
+    parts += [_pairs(found), _gate(found, rows), _by_table(found, rows, seeds), _losses(found, seeds)]
     parts += [_accuracy(rows, seeds), _missing(rows, seeds)]
     return "\n".join(part for part in parts if part)
 
@@ -154,30 +154,29 @@ def _beside(own: pd.Series, other: pd.Series, name: str) -> str:
     return line([*cells, _span(gap), f"{(gap > 0).mean():.0%}"])
 
 
-def _gate(found: pd.DataFrame, rows: pd.DataFrame, seeds: dict[str, frozenset[int]]) -> str:
+def _gate(found: pd.DataFrame, rows: pd.DataFrame) -> str:
     """What the gate of ``fit_resample`` does, on cells that were measured with and without it."""
-    common = seeds.get(GATED, frozenset()) & seeds.get(OWN, frozenset())
-    if not common:
+    if not {OWN, GATED} <= set(found.index.get_level_values("method")):
         return ""
-    both = _chosen(found, [OWN, GATED], common)["all"]
-    free, gated = both.loc[OWN], both.loc[GATED].reindex(both.loc[OWN].index)
-    shut = rows[rows["method"] == GATED].groupby(CELL)["n_added"].max().reindex(free.index) == 0
+    gated = found.loc[GATED, "all"]
+    gated = gated[gated.index.isin(found.loc[OWN].index)]
+    free = found.loc[OWN, "all"].reindex(gated.index)
+    shut = rows[rows["method"] == GATED].groupby(CELL)["n_added"].max().reindex(gated.index) == 0
     heads = ["", "points (95 %)", "by table", "worst decile", "worst cell", "wins", "losses"]
     lines = [
         line([name, _by_seed(own), _span(own), f"{own.quantile(0.1):+.2f}", f"{own.min():+.2f}",
               f"{(own > 0).mean():.0%}", f"{(own < 0).mean():.0%}"])
         for name, own in ((f"**{OWN}**, ungated", free), (f"**{GATED}**", gated))
     ]  # fmt: skip
-    text = (
-        f"`fit_resample` accepted generated rows in {(~shut).sum()} of {len(shut)} cells, of which "
-        f"{(free[~shut] > 0).mean():.0%} gain. "
-    )
+    text = f"`fit_resample` accepted generated rows in {(~shut).sum()} of {len(shut)} cells"
+    text += f", of which {(free[~shut] > 0).mean():.0%} gain. " if not shut.all() else ". "
     if shut.any():
         text += (
             f"It returned the real rows alone in {shut.sum()}: generated rows would have lost in "
             f"{(free[shut] < 0).sum()} of them, and their mean there is {free[shut].mean():+.2f}."
         )
-    title = f"### The gate, seed{'s' * (len(common) > 1)} {listed(common)}\n"
+    group = gated.index.get_level_values("seed").unique()
+    title = f"### The gate, {len(gated)} cells of seed{'s' * (len(group) > 1)} {listed(group)}\n"
     return "\n".join([title, *header(heads), *lines, "", wrapped(text)])
 
 
