@@ -46,9 +46,10 @@ def complete_seeds(rows: pd.DataFrame) -> dict[str, frozenset[int]]:
 
 
 def _groups(seeds: dict[str, frozenset[int]]) -> list[frozenset[int]]:
-    """Seeds to compare methods with, most seeds first: those of each of our methods."""
-    ours = {found for method, found in seeds.items() if is_ours(method)} or set(seeds.values())
-    return sorted(ours, key=lambda group: (-len(group), sorted(group)))
+    """Seeds to compare methods with, most seeds first: those that AutoAugmenter shares with each other method."""
+    own = seeds.get(OWN) or frozenset().union(*seeds.values())
+    shared = {found & own for found in seeds.values()} - {frozenset()}
+    return sorted(shared, key=lambda group: (-len(group), sorted(group)))
 
 
 def scarce_section(rows: pd.DataFrame) -> str:
@@ -210,7 +211,8 @@ def _losses(found: pd.DataFrame, seeds: dict[str, frozenset[int]]) -> str:
 
 def _accuracy(rows: pd.DataFrame, seeds: dict[str, frozenset[int]]) -> str:
     """Balanced accuracy at three thresholds."""
-    group = seeds.get(OWN) or max(seeds.values(), key=len)
+    tuned = [found for name, found in seeds.items() if name in METHODS and METHODS[name].tuned]
+    group = max(tuned or seeds.values(), key=len)
     part = rows[rows["method"].isin([name for name, own in seeds.items() if group <= own]) & rows["seed"].isin(group)]
     columns = ["bacc", "bacc_prior", "bacc_tuned"]
     means = 100 * part.groupby("method")[columns].mean()
