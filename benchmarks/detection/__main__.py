@@ -11,7 +11,6 @@ their own, started in the same folder: splits need NumPy alone. A run that was e
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from benchmarks.detection.judging import Figures, judged
 from benchmarks.detection.methods import FUSED, METHODS, is_ours, version_of
 from benchmarks.detection.splits import PROTOCOLS, is_enough, named, sets_in, split
+from benchmarks.results import append, finished
 
 KEY = ("dataset", "protocol", "seed", "method")
 FIGURES = tuple(field.name for field in dataclasses.fields(Figures))[1:]
@@ -67,28 +67,17 @@ def _wanted(method: str, sealed: bool, members: bool) -> set[str]:
 
 def _done(out: Path) -> dict[tuple[str, ...], set[str]]:
     """The methods that a file holds, by set, protocol and seed."""
-    if not out.exists():
-        return {}
     found: dict[tuple[str, ...], set[str]] = {}
-    with out.open(newline="") as file:
-        lines = csv.DictReader(file)
-        if tuple(lines.fieldnames or ()) != COLUMNS:
-            raise SystemExit(f"{out} has other columns than {', '.join(COLUMNS)}; give another file to --out")
-        for line in lines:
-            names = found.setdefault((line["dataset"], line["protocol"], line["seed"]), set())
-            names |= {line["method"], *[line["method"].split(": ")[0] + ": members"] * (": " in line["method"])}
+    for line in finished(out, COLUMNS):
+        names = found.setdefault((line["dataset"], line["protocol"], line["seed"]), set())
+        names |= {line["method"], *[line["method"].split(": ")[0] + ": members"] * (": " in line["method"])}
     return found
 
 
 def _append(out: Path, lines: Sequence[tuple[object, ...]]) -> None:
-    new = not out.exists()
     for line in lines:
         print(*line[: len(KEY) + len(FIGURES)], flush=True)
-    with out.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(COLUMNS)
-        writer.writerows(lines)
+    append(out, COLUMNS, lines)
 
 
 def main() -> None:

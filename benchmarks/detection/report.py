@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import pandas as pd
 
 from benchmarks.detection.methods import ABOUT, is_ours
 from benchmarks.detection.splits import size_of
+from benchmarks.pages import header, interval, line, listed, number, wrapped
 
-_RESAMPLES = 10_000
 _PEERS_SHOWN = 3
 _FASTEST = 1e8  # rows a second; a method with more anywhere was not timed
 _FIGURES = {"auroc": "AUROC", "auprc": "AUPRC"}
@@ -76,8 +75,8 @@ def _summary(protocols: Sequence[tuple[str, pd.DataFrame]]) -> str:
         for method in sorted(name for name in seeds if is_ours(name) and not _is_part(name)):
             common = [found for found in _groups(seeds) if found <= seeds[method] and _peers(seeds, found)]
             if common:
-                lines.append(_line([protocol, _listed(common[-1]), *_beside(rows, method, seeds, common[-1])]))
-    return "\n".join(["## In short\n", *_heads(heads), *lines, ""]) if lines else ""
+                lines.append(line([protocol, listed(common[-1]), *_beside(rows, method, seeds, common[-1])]))
+    return "\n".join(["## In short\n", *header(heads), *lines, ""]) if lines else ""
 
 
 def _beside(rows: pd.DataFrame, method: str, seeds: dict[str, frozenset[int]], common: frozenset[int]) -> list[str]:
@@ -107,7 +106,7 @@ def _protocol(protocol: str, rows: pd.DataFrame) -> str:
         measured = rows[rows["method"].isin([m for m, found in seeds.items() if common <= found])]
         measured = measured[measured["seed"].isin(common)]
         part = measured["method"].map(_is_part)
-        parts += [f"### Seed{'s' * (len(common) > 1)} {_listed(common)}\n", *_table(measured[~part]), ""]
+        parts += [f"### Seed{'s' * (len(common) > 1)} {listed(common)}\n", *_table(measured[~part]), ""]
         if len(common) > 1:
             parts.append(_steadiness(measured[~part]))
         if part.any():
@@ -115,7 +114,7 @@ def _protocol(protocol: str, rows: pd.DataFrame) -> str:
     parts += _each_set(rows, seeds)
     if left_out:
         parts.append(
-            _wrapped(f"Not measured on all sets with any seed, and left out: {', '.join(map(_shown, left_out))}.")
+            wrapped(f"Not measured on all sets with any seed, and left out: {', '.join(map(_shown, left_out))}.")
         )
     return "\n".join(parts)
 
@@ -151,17 +150,17 @@ def _table(rows: pd.DataFrame) -> Iterator[str]:
     ranks = means["auprc"].rank(ascending=False).mean(axis=1)
     speed = rows.groupby("method")[["fit_cpu_s", "score_rows_per_s"]].median()
     heads = ["method", *(f"{label} (95 %)" for label in _FIGURES.values()), "rank", "difference", "fit", "rows/s"]
-    yield from _heads(heads)
+    yield from header(heads)
     for method in order:
         cells = [_shown(method) + " *" * (method == best), *(_interval(means[name].loc[method]) for name in _FIGURES)]
         gap = None if best in (None, method) else means["auprc"].loc[method] - means["auprc"].loc[best]
         cells += [f"{ranks[method]:.1f}", "" if gap is None else _interval(gap, "+")]
         cells += [
-            _number(speed.loc[method, "fit_cpu_s"], ".3g"),
-            _number(speed.loc[method, "score_rows_per_s"], ",.0f"),
+            number(speed.loc[method, "fit_cpu_s"], ".3g"),
+            number(speed.loc[method, "score_rows_per_s"], ",.0f"),
         ]
-        yield _line(cells)
-    yield _line(["chance", "0.500", _number(_chance(rows), ".3f"), "", "", "", ""])
+        yield line(cells)
+    yield line(["chance", "0.500", number(_chance(rows), ".3f"), "", "", "", ""])
 
 
 def _parts(rows: pd.DataFrame) -> Iterator[str]:
@@ -169,7 +168,7 @@ def _parts(rows: pd.DataFrame) -> Iterator[str]:
     means = _means(rows)
     other = rows.groupby("method")[["score_rows_per_s", "file_mb"]].median()
     heads = ["part", "sets", *(f"{label} (95 %)" for label in _FIGURES.values()), "whole less part, AUPRC"]
-    yield from _heads([*heads, "file, MB", "rows/s"])
+    yield from header([*heads, "file, MB", "rows/s"])
     for method in means["auprc"].mean(axis=1).sort_values(ascending=False).index:
         whole = _whole(method)
         if whole == method:
@@ -177,8 +176,8 @@ def _parts(rows: pd.DataFrame) -> Iterator[str]:
         own = [means[name].loc[method].dropna() for name in _FIGURES]
         gap = (means["auprc"].loc[whole] - means["auprc"].loc[method]).dropna()
         cells = [_shown(method), f"{len(own[0])}", *map(_interval, own), _interval(gap, "+")]
-        cells += [_number(other.loc[method, "file_mb"], ".2f"), _number(other.loc[method, "score_rows_per_s"], ",.0f")]
-        yield _line(cells)
+        cells += [number(other.loc[method, "file_mb"], ".2f"), number(other.loc[method, "score_rows_per_s"], ",.0f")]
+        yield line(cells)
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -196,7 +195,7 @@ def _steadiness(rows: pd.DataFrame) -> str:
     """How the mean over the sets changes with the seed."""
     spread = rows.groupby(["method", "seed"])["auprc"].mean().unstack().std(axis=1).sort_values()
     listed = "; ".join(f"{_shown(str(method))} {value:.3f}" for method, value in spread.items())
-    return _wrapped(f"Standard deviation of the mean AUPRC over these seeds, changes of the splits included: {listed}.")
+    return wrapped(f"Standard deviation of the mean AUPRC over these seeds, changes of the splits included: {listed}.")
 
 
 def _each_set(rows: pd.DataFrame, seeds: dict[str, frozenset[int]]) -> Iterator[str]:
@@ -211,15 +210,15 @@ def _each_set(rows: pd.DataFrame, seeds: dict[str, frozenset[int]]) -> Iterator[
     peers = [method for method in order if not is_ours(method)]
     if not (ours and peers):
         return
-    yield f"### By data set, seed{'s' * (len(common) > 1)} {_listed(common)}: AUPRC (AUROC)\n"
+    yield f"### By data set, seed{'s' * (len(common) > 1)} {listed(common)}: AUPRC (AUROC)\n"
     shown = [*ours, *peers[:_PEERS_SHOWN], *[peer for peer in peers[_PEERS_SHOWN:] if peer == "sk-IForest"]]
-    yield from _heads(["data set", *map(_shown, shown), "best other on this set"])
+    yield from header(["data set", *map(_shown, shown), "best other on this set"])
     for name in means["auprc"].loc[ours[0]].sort_values(ascending=False).index:
         best = means["auprc"].loc[peers, name].idxmax()
         cells = [_both(means, method, name) for method in shown]
-        yield _line([str(name), *cells, f"{_shown(best)} {_both(means, best, name)}"])
+        yield line([str(name), *cells, f"{_shown(best)} {_both(means, best, name)}"])
     yield ""
-    yield _wrapped("The best other is chosen for each set by the labels, as no user could: it shows what is possible.")
+    yield wrapped("The best other is chosen for each set by the labels, as no user could: it shows what is possible.")
     yield from (_against(means["auprc"], ours[0], peer) for peer in peers[:2])
     yield from _members(means["auprc"], ours)
 
@@ -229,7 +228,7 @@ def _against(auprc: pd.DataFrame, method: str, peer: str) -> str:
     gap = (auprc.loc[method] - auprc.loc[peer]).sort_values()
     worse = ", ".join(f"{name} ({value:+.3f})" for name, value in gap[gap < 0].items())
     better = f"{_shown(method)} has a higher AUPRC than {_shown(peer)} on {(gap > 0).sum()} of {len(gap)} sets"
-    return _wrapped(f"{better}, a lower one on {worse or 'none'}.")
+    return wrapped(f"{better}, a lower one on {worse or 'none'}.")
 
 
 def _members(auprc: pd.DataFrame, ours: Sequence[str]) -> Iterator[str]:
@@ -239,7 +238,7 @@ def _members(auprc: pd.DataFrame, ours: Sequence[str]) -> Iterator[str]:
         if own:
             gap = auprc.loc[method] - auprc.loc[own].median()
             below = ", ".join(f"{name} ({value:+.3f})" for name, value in gap[gap < 0].sort_values().items())
-            yield _wrapped(f"{_shown(method)} has a lower AUPRC than the median of its members on {below or 'no set'}.")
+            yield wrapped(f"{_shown(method)} has a lower AUPRC than the median of its members on {below or 'no set'}.")
 
 
 def sizes(rows: pd.DataFrame) -> str:
@@ -251,18 +250,18 @@ def sizes(rows: pd.DataFrame) -> str:
     order = rows.groupby("method")["auprc"].mean().sort_values(ascending=False).index
     parts = [
         "## P3: by number of training rows and share of anomalies among them",
-        _wrapped("The same rows are scored in all lines: half of a set's normal rows and half of its anomalies, "
+        wrapped("The same rows are scored in all lines: half of a set's normal rows and half of its anomalies, "
                  "sampled to at most 5,000 rows. Training rows and the anomalies among them come from the other "
                  "halves; smaller training sets are parts of larger ones."),
-        _wrapped(f"{len(sets)} sets with enough rows: {', '.join(sets)}. Seed {_listed(rows['seed'].unique())}. Mean "
+        wrapped(f"{len(sets)} sets with enough rows: {', '.join(sets)}. Seed {listed(rows['seed'].unique())}. Mean "
                  "AUROC (mean AUPRC)."),
-        *_heads(["training rows", "anomalies among them", *map(_shown, order)]),
+        *header(["training rows", "anomalies among them", *map(_shown, order)]),
     ]  # fmt: skip
     for (count, share), cell in rows.groupby("size"):
         own = cell.groupby("method")[list(_FIGURES)].mean()
         found = [f"{own.loc[m, 'auroc']:.3f} ({own.loc[m, 'auprc']:.3f})" if m in own.index else "" for m in order]
-        parts.append(_line([f"{count:,}", f"{share:.0%}", *found]))
-    parts.append(f"\nChance has 0.500 ({_number(_chance(rows), '.3f')}).\n")
+        parts.append(line([f"{count:,}", f"{share:.0%}", *found]))
+    parts.append(f"\nChance has 0.500 ({number(_chance(rows), '.3f')}).\n")
     return "\n".join(parts)
 
 
@@ -270,11 +269,11 @@ def _methods(results: pd.DataFrame) -> str:
     """What each method is, and which version of its library was measured."""
     versions = results["version"].fillna("").groupby(results["method"]).max()
     lines = [
-        _line([_shown(method), ABOUT[method.split(": ")[-1]], versions[method]])
+        line([_shown(method), ABOUT[method.split(": ")[-1]], versions[method]])
         for method in sorted(results["method"].unique(), key=lambda name: (not is_ours(name), name))
         if method.split(": ")[-1] in ABOUT
     ]
-    return "\n".join(["## The methods", *_heads(["method", "what it is", "measured version"]), *lines, ""])
+    return "\n".join(["## The methods", *header(["method", "what it is", "measured version"]), *lines, ""])
 
 
 def _sets(results: pd.DataFrame) -> str:
@@ -291,14 +290,14 @@ def _sets(results: pd.DataFrame) -> str:
     widths = known.groupby("dataset")["d"].max()
     heads = ["data set", "columns", "P1: training rows", "scored rows", "anomalies", "P3: scored rows", "anomalies"]
     lines = [
-        _line([str(name), f"{widths[name]:.0f}", *(_number(value, ",.0f") for value in row)])
+        line([str(name), f"{widths[name]:.0f}", *(number(value, ",.0f") for value in row)])
         for name, row in zip(counts.index, counts.to_numpy(), strict=True)
     ]
     text = (
         "P2 trains on and scores all rows of P1. Of sets with more than 5,000 rows, 5,000 are sampled for P1 and P2. "
     )
     text += "Columns are scaled by mean and deviation of the training rows."
-    return "\n".join(["## The data sets", _wrapped(text), *_heads(heads), *lines, ""])
+    return "\n".join(["## The data sets", wrapped(text), *header(heads), *lines, ""])
 
 
 def _conditions(notes: str) -> str:
@@ -307,14 +306,6 @@ def _conditions(notes: str) -> str:
 
 def _both(means: pd.DataFrame, method: str, name: str) -> str:
     return f"{means['auprc'].loc[method, name]:.3f} ({means['auroc'].loc[method, name]:.3f})"
-
-
-def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(str(int(seed)) for seed in sorted(seeds))
-
-
-def _wrapped(sentence: str) -> str:
-    return textwrap.fill(sentence, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _whole(method: str) -> str:
@@ -331,21 +322,6 @@ def _shown(method: str) -> str:
     return f"**{method}**" if is_ours(method) else method.replace("(own)", " (reimplemented)")
 
 
-def _number(value: float, style: str) -> str:
-    return "" if pd.isna(value) else f"{value:{style}}"
-
-
-def _heads(heads: Sequence[str]) -> list[str]:
-    return [_line(heads), "|" + "---|" * len(heads)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _interval(over_sets: pd.Series, sign: str = "") -> str:
     """Mean and 95 % bootstrap interval over data sets."""
-    values = over_sets.to_numpy()
-    drawn = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
-    return f"{values.mean():{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+    return interval(over_sets.to_numpy(), f"{sign}.3f")

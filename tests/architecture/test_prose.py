@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in (
-    "architecture", "artifact", "benchmarks/detection", "choosing-a-detector", "constraints", "data", "delivery",
-    "glossary", "install", "internals", "licences", "performance", "promotion",
+    "architecture", "artifact", "benchmarks/augmentation", "benchmarks/detection", "choosing-a-detector", "constraints",
+    "data", "delivery", "glossary", "install", "internals", "licences", "performance", "promotion",
     "translation", "tutorial-data", "tutorial-images-series",
 )))  # fmt: skip
 FOLDERS = ("benchmarks",)
