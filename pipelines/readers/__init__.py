@@ -58,6 +58,10 @@ class JobData(Protocol):
         """What each row belongs to that a split keeps whole ``(n,)``; None if rows are independent."""
 
     @property
+    def levelled(self) -> np.ndarray | None:
+        """The key of each row ``(n,)`` if rows are read relative to its level, so that all keys train; else None."""
+
+    @property
     def windows(self) -> Windows | None:
         """How rows of a table became these series, for the sealed file; None for other data."""
 
@@ -78,6 +82,9 @@ class JobData(Protocol):
 
         For a generator, ``anomalous`` is None. What is learned is saved in the job's folder.
         """
+
+    def recall(self, folder: Path) -> None:
+        """Take up what ``learn`` saved in a job's folder and ``part`` needs, if anything."""
 
     def facts(self) -> dict[str, Any]:
         """What a dry run says of the data, one line each."""

@@ -53,6 +53,7 @@ class TableData:
     modality: ClassVar[str] = "table"
     noun: ClassVar[str] = "row"
     runs: ClassVar[None] = None
+    levelled: ClassVar[None] = None
     windows: ClassVar[None] = None
 
     def __len__(self) -> int:
@@ -94,6 +95,9 @@ class TableData:
         found = find_roles(self.columns, schema, anomalous)
         schema.save(folder / FILE, comments(found))
         return Learned([f.to_dict() for f in found], differences(schema, self.columns, self.settings))
+
+    def recall(self, folder: Path) -> None:
+        """What was saved is read by those who need it."""
 
     def facts(self) -> dict[str, Any]:
         """Nothing beside the columns."""

@@ -166,12 +166,12 @@ def prepare(folder: str) -> DetectorData:
     job = Job.open(folder)
     settings, reader = job.settings.data, job.read()
     labels = reader.labels()
-    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state, reader.runs)
+    seed = job.settings.training.random_state
+    parts = split_for_detection(reader.content(), labels, settings, seed, reader.runs, reader.levelled)
     if list(candidates_of(job.settings, reader, bool(labels.anomalous[parts["validation"]].any()))) == ["auto"]:
-        content, seed = reader.content(), job.settings.training.random_state
-        parts = spare_for_weights(parts, content, labels.anomalous, seed)
+        parts = spare_for_weights(parts, reader.content(), labels.anomalous, seed)
     elif job.settings.model.tune:
-        parts = spare_for_tuning(parts, reader.content(), labels.anomalous, job.settings.training.random_state)
+        parts = spare_for_tuning(parts, reader.content(), labels.anomalous, seed)
     learned = reader.learn(parts["fit"], labels.anomalous, job.folder)
     anomalous = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
     job.save("rows", DetectorRows(parts, anomalous))
@@ -217,7 +217,7 @@ def train_candidate(folder: str, model: str, with_tuned: bool = False) -> Candid
         detector,
         job.folder / name / f"{job.name}.onnx",
         training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
-        windows=None if windows is None else windows.model_dump(mode="json"),
+        windows=None if windows is None else windows.entry(),
     )
     done = Candidate(
         model=name,
