@@ -39,6 +39,12 @@ class Levels(Entry):
             raise ValueError("centre and scale differ in their channels")
         return self
 
+    def __eq__(self, other: object) -> bool:
+        # Not by ``__dict__``, which also holds the arrays.
+        return isinstance(other, Levels) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
     @property
     def channels(self) -> int:
         """The number of channels."""

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learned:
-    """What was found while learning about the training rows: findings, and differences from a schema file."""
+    """What was found while learning about the training rows: findings, and differences from a schema file.
+
+    ``level`` is that of ``DetectorData``.
+    """
 
     findings: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[str] = ()
+    level: str = ""
 
 
 class Contrast(NamedTuple):
@@ -82,6 +86,9 @@ class JobData(Protocol):
 
         For a generator, ``anomalous`` is None. What is learned is saved in the job's folder.
         """
+
+    def read_by(self, model: Windows | None, rows: Sequence[int], x: Any) -> Any:
+        """Examples ``x`` made from these rows, once or several times over, as the sealed ``model`` reads them."""
 
     def recall(self, folder: Path) -> None:
         """Take up what ``learn`` saved in a job's folder and ``part`` needs, if anything."""

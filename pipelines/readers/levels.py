@@ -1,7 +1,8 @@
 """Learning the level of each key from its training rows (``serving.levels``).
 
-A training window is read relative to the level of the *other* blocks of its key, as a window of new rows will be:
-relative to its own block it would lie closer to zero than any later one, and alarms would be too many.
+A training window is read relative to the centre of the *other* blocks of its key, as a window of new rows will be:
+relative to its own block it would lie closer to zero than any later one, and alarms would be too many. The scale is
+that of all blocks: without the one block in which a channel moves, it would turn that into enormous values.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def learned(values: np.ndarray, keys: np.ndarray, blocks: np.ndarray) -> tuple[L
     for rows, level in zip(rows_of, levels, strict=True):
         for block in np.unique(blocks[rows]):
             others = rows[blocks[rows] != block]
-            apart[str(block)] = _level(values[others]) if len(others) else level
+            apart[str(block)] = (np.median(values[others], axis=0), level[1]) if len(others) else level
     by_key = dict(zip(names.tolist(), levels, strict=True))
     return _levels(by_key, centre, usual), _levels(apart, centre, usual)
 

@@ -326,8 +326,8 @@ def _level(path: str, framing: Framing, key_names: np.ndarray, blocks: np.ndarra
         return Level(False, f"{doubt}, so machines are not told apart")
     if framing.level == "auto" and len(key_names) == 1:
         return Level(False, f"{framing.key!r} has one value only")
-    why = "--level key" if framing.level == "key" else f"each key has {need}"
-    return Level(True, why if not short else "most keys have enough rows", ~few, short)
+    usual = f"most keys have {need}" if short else f"each key has {need}"
+    return Level(True, "--level key" if framing.level == "key" else usual, ~few, short)
 
 
 class WindowData(ExampleData):
@@ -394,7 +394,7 @@ class WindowData(ExampleData):
         doubts = [f"{counted(len(bad), 'row')} cannot be used, first {self._first_bad()}"] if bad else []
         if short := self.framed.level.short:
             doubts.append(f"{short}: not trained on, and read by the level of all keys")
-        return Learned(differences=doubts)
+        return Learned(differences=doubts, level=self._level)
 
     def _learn_levels(self, fit: np.ndarray, folder: Path) -> None:
         """Learn and save levels from the rows of the training windows."""
@@ -418,6 +418,20 @@ class WindowData(ExampleData):
         self.x = by_key.relative(framed.keys, framed.x)
         self.x[training] = apart.relative(framed.runs[training], framed.x[training])
 
+    def read_by(self, model: Windows | None, rows: Sequence[int], x: Any) -> Any:
+        """As feeds: windows relative to the levels of the model instead of those of this data."""
+        if model is None:
+            return x
+        keys = np.resize(self.framed.keys[np.asarray(rows, dtype=np.int64)], len(x))
+        levels = None if self.windows is None else self.windows.levels
+        return {"x": np.ascontiguousarray(model.relative(keys, x if levels is None else levels.absolute(keys, x)))}
+
+    @property
+    def _level(self) -> str:
+        """Whether windows are read relative to the level of each key, and why."""
+        by_key, why = self.framed.level[:2]
+        return f"{'of each key' if by_key else 'none'}: {why}"
+
     def _first_bad(self) -> str:
         row, name, why = self.framed.readings.bad[0]
         return f"row {row}, column {name!r}: {why.removesuffix(_SCHEMA)}"
@@ -432,7 +446,7 @@ class WindowData(ExampleData):
             "table rows": len(framed.frame),
             "unusable rows": f"{bad:,} (first {self._first_bad()})" if bad else 0,
             "keys": framed.all_keys,
-            "level": f"{'of each key' if framed.level.by_key else 'none'}: {framed.level.why}",
+            "level": self._level,
             "gaps": framed.gaps,
             "usual step": f"{windows.step:g}{unit}",
             "split by": "key" if framed.by_key else f"{len(np.unique(framed.runs))} blocks of time",
