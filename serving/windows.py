@@ -30,7 +30,7 @@ class Windows(Entry):
     - ``key``: column that separates machines or patients; None if all rows belong to one.
     - ``channels``: columns of numbers, in the order of the model's channels; ``length``: rows of a window.
     - ``step``: the usual difference between successive times, in seconds for dates; ``largest_gap``: in steps.
-    - ``levels``: what the values of each key are read relative to; None if they are read as they are.
+    - ``levels``: what the values of each key are read relative to; None if they are read unchanged.
     """
 
     time: Name

@@ -1,11 +1,13 @@
 """Levels of keys through the jobs: learned from training rows only, sealed, and applied to new rows."""
 
+import itertools
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ganlib.detect import as_detector
 from ganlib.errors import DataError
 from pipelines.readers import read_data
 from pipelines.readers import windows as reading
@@ -227,3 +229,35 @@ def test_levels_are_sealed_said_and_applied(ganlib, folder):
         same = abs(float(tags["champion_quality"]) - float(tags["quality"])) < 1e-3
         assert same == (level == "auto")
     assert tags["level"] == "none: --level none" and "level none: --level none" in err
+
+
+# ---------------------------------------------------------------- how often normal windows alarm
+def machines(seed, rows, after, keys=12, spread=20.0, correlation=0.8):
+    """Readings of machines with autocorrelated noise: those to train on, and later ones of the same machines."""
+    own, rng = np.random.default_rng(1000 + seed).random((keys, 4)), np.random.default_rng(seed)
+    noise = rng.normal(0, 1, (rows + after + 50, keys, 2)) * np.sqrt(1 - correlation**2)
+    for step in range(1, len(noise)):
+        noise[step] += correlation * noise[step - 1]
+    values = spread * (2 * own[:, :2] - 1) + (0.5 + 1.5 * own[:, 2:]) * noise[50:]
+    frame = pd.DataFrame(values.reshape(-1, 2), columns=["heat", "load"])
+    frame["ts"] = np.repeat(np.arange(rows + after, dtype=float), keys)
+    frame["machine"] = np.tile([f"m{m}" for m in range(keys)], rows + after)
+    return frame[frame["ts"] < rows], frame[frame["ts"] >= rows]
+
+
+@pytest.mark.trained
+def test_fresh_normal_windows_alarm_about_as_often_as_the_budget_says(folder):
+    """The mean over three samples lies within a factor of two, and machines are more alike than without levels."""
+    alpha, shares = 0.05, {"auto": [], "none": []}
+    for seed, level in itertools.product(range(3), shares):
+        train, later = machines(seed, 400, 800)
+        data, parts = read(train, folder, level=level)
+        detector = as_detector("principal_mixture", alpha=alpha, device="cpu")
+        detector.fit(data.part(parts["fit"]), runs=data.runs[parts["fit"]])
+        for key, rows in later.groupby("machine"):
+            values = data.windows.relative([key] * len(rows), rows[["heat", "load"]].to_numpy())
+            windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(values, 8, axis=0))
+            shares[level].append((detector.p_value(windows) <= alpha).mean())
+    assert alpha / 2 < np.mean(shares["auto"]) < 2 * alpha, np.mean(shares["auto"])
+    assert np.std(shares["auto"]) < 0.5 * np.std(shares["none"])
+    assert max(shares["auto"]) < 0.5 < max(shares["none"])  # none: a machine far from those of calibration
