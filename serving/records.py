@@ -183,8 +183,8 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         rows.append(row)
     # Decide last: this and a decision change what the cursor holds, so nothing may fail after them.
     if scoring.fresh is not None:
-        deciles, windows = scorer.artifact.calibration.get("deciles"), scorer.artifact.windows
-        overlap = 1 if windows is None else windows.length
+        deciles, reader = scorer.artifact.calibration.get("deciles"), scorer.reader
+        overlap = reader.windows.length if isinstance(reader, WindowReader) else 1
         scoring.fresh.add(scorer.artifact.sha256, deciles, result.p_value, overlap)
     return rows if scoring.rule is None else [
         row | {"fdr_selected": scoring.rule.decide(max(row["p_value"], scorer.least_p_value))} for row in rows

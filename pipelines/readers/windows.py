@@ -17,6 +17,7 @@ from pipelines.readers import Learned
 from pipelines.readers.arrays import ExampleData
 from pipelines.readers.levels import learned
 from pipelines.rows import Labels, read_labels
+from serving.files import replacing
 from serving.levels import MOST_LEVELS, Levels
 from serving.windows import REPEATED
 from serving.wording import counted, listed
@@ -394,7 +395,17 @@ class WindowData(ExampleData):
         doubts = [f"{counted(len(bad), 'row')} cannot be used, first {self._first_bad()}"] if bad else []
         if short := self.framed.level.short:
             doubts.append(f"{short}: not trained on, and read by the level of all keys")
+        if lost := self._without_level():
+            doubts.append(
+                f"{counted(len(lost), 'key has', 'keys have')} no normal training windows, so no level: {listed(lost)}"
+            )
         return Learned(differences=doubts, level=self._level)
+
+    def _without_level(self) -> list[str]:
+        """The keys of windows that are anomalies only, so that none of them trains."""
+        if self.levelled is None or self.windows is None:
+            return []
+        return sorted({str(key) for key in self.levelled[self.windows.unseen(self.levelled)]})
 
     def _learn_levels(self, fit: np.ndarray, folder: Path) -> None:
         """Learn and save levels from the rows of the training windows."""
@@ -403,7 +414,8 @@ class WindowData(ExampleData):
         window = fit[first // framed.members.shape[1]]
         by_key, apart = learned(framed.readings.values[rows], framed.keys[window], framed.runs[window])
         saved = {"by_key": by_key.model_dump(mode="json"), "apart": apart.model_dump(mode="json")}
-        (folder / LEVELS).write_text(json.dumps(saved), encoding="utf-8")
+        with replacing(folder / LEVELS) as temporary:
+            temporary.write_text(json.dumps(saved), encoding="utf-8")
         self.recall(folder)
 
     def recall(self, folder: Path) -> None:

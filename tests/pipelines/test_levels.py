@@ -128,6 +128,10 @@ def test_known_anomalies_leave_each_key_half_of_its_blocks(folder):
         held = set(data.runs[np.concatenate([parts["validation"], parts["test"]]).astype(int)]) & set(data.runs[mine])
         assert len(held) <= len(set(data.runs[mine])) // 2
     assert labels.anomalous[parts["validation"]].any() and labels.anomalous[parts["test"]].any()
+    # All windows of m1 are anomalies: it has no level, which is said.
+    doubts = data.learn(parts["fit"], labels.anomalous, folder).differences
+    assert doubts == ["1 key has no normal training windows, so no level: 'm1'"]
+    assert data.windows.levels.keys == ["m0", "m2", "m3"]
 
 
 def test_a_shift_of_a_key_changes_nothing(folder):
