@@ -139,20 +139,25 @@ def _data(artifact: Artifact, tags: Mapping[str, str]) -> str:
     if trained.get("fingerprint"):
         mark = f"`{trained['data']}`, {trained['rows']:,} training rows, fingerprint `{trained['fingerprint'][:12]}`"
     found = f"{mark}; privacy check: {tags.get('privacy', 'not checked')[:200]}"
-    if windows := _windows(artifact):
+    if windows := _windows(artifact, tags.get("level", "")):
         found += f". {windows}"
     if lost := _lost_in_csv(artifact):
         found += f". In text/csv MLflow reads {listed(lost, 5)} as missing, though they are values here: send JSON"
     return _table("### Data", ["column", "kind", "MLflow type"], rows, found)
 
 
-def _windows(artifact: Artifact) -> str:
+def _windows(artifact: Artifact, level: str) -> str:
     """How rows become windows, and what that means for p-values; empty for other models."""
     if artifact.kind != "detector" or (windows := artifact.windows) is None:
         return ""
     of = "" if windows.key is None else f" of each {windows.key!r}"
+    own = ""
+    if windows.levels is not None:
+        own = f" relative to the levels of {counted(len(windows.levels.keys), 'key')}"
+    why = f" Level {level}." if level else ""
     return (
-        f"Rows are windows of {windows.length} readings{of} by {windows.time!r}: {listed(windows.channels, 10)}. "
+        f"Rows are windows of {windows.length} readings{of} by {windows.time!r}{own}: {listed(windows.channels, 10)}."
+        f"{why} "
         "P-values hold for windows of runs like those held out for calibration; successive windows share rows, so "
         "alarms come in bursts"
     )

@@ -97,12 +97,10 @@ def baseline_figures(parts: Parts, judged: Any, truth: np.ndarray, measure: str)
     return {name: measured(measure, values, truth) for name, values in scores.items()}
 
 
-def champion_figures(
-    job: Job, judged: Any, truth: np.ndarray, measure: str, windows: Windows | None = None
-) -> dict[str, Any] | None:
+def champion_figures(job: Job, parts: Parts, judged: Any, truth: np.ndarray, measure: str) -> dict[str, Any] | None:
     """The current champion's version and figure on the same rows; None if there is none or it needs other columns.
 
-    ``windows`` are those of the data.
+    ``judged`` are made of the validation rows.
     """
     from serving.artifact import load_artifact
     from serving.errors import DataError, UsageError
@@ -113,8 +111,10 @@ def champion_figures(
         return None
     found = registry.resolve(f"models:/{job.name}@champion")
     artifact = load_artifact(found.path, found.sha256)
-    if _channels(artifact.windows if artifact.kind == "detector" else None) != _channels(windows):
+    windows = artifact.windows if artifact.kind == "detector" else None
+    if _channels(windows) != _channels(parts.reader.windows):
         return None  # their arrays may have one shape
+    judged = parts.reader.read_by(windows, parts.rows["validation"], judged)
     try:
         scores = Scorer(artifact).score(judged).anomaly_score
     except (DataError, UsageError):

@@ -65,7 +65,9 @@ class Job:
 
     def read(self, expected: str | None = None) -> JobData:
         """The data; raises DataError if its fingerprint is not ``expected``, that of the data in the first step."""
-        return _unchanged(read_data(self.settings.data), self.settings.data.path, expected)
+        found = _unchanged(read_data(self.settings.data), self.settings.data.path, expected)
+        found.recall(self.folder)
+        return found
 
     def read_domains(self, expected: tuple[str, str] | tuple[None, None] = (None, None)) -> tuple[JobData, JobData]:
         """The data of a translator's domains a and b; raises DataError as ``read``."""

@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DetectorData:
-    """A detector's data before anything is fitted: label rule, rows by part, findings and schema differences."""
+    """A detector's data before anything is fitted: label rule, rows by part, findings and schema differences.
+
+    ``level`` says of windows whether they are read relative to the level of each key, and why.
+    """
 
     rule: str
     doubt: str
@@ -21,6 +24,7 @@ class DetectorData:
     differences: Sequence[str]
     modality: str = "table"
     noun: str = "row"
+    level: str = ""
 
 
 @dataclass(frozen=True)

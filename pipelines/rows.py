@@ -89,14 +89,20 @@ def _same_number(one: str, other: str) -> bool:
 
 
 def split_for_detection(
-    features: pd.DataFrame, labels: Labels, settings: DataSettings, seed: int, runs: np.ndarray | None = None
+    features: pd.DataFrame,
+    labels: Labels,
+    settings: DataSettings,
+    seed: int,
+    runs: np.ndarray | None = None,
+    keys: np.ndarray | None = None,
 ) -> dict[str, list[int]]:
     """Row positions of ``fit``, ``validation`` and ``test``.
 
     - By content: normal rows by the fractions of the settings; known anomalies half to validation, half to test.
     - By group or time: all rows by those fractions; known anomalies are then removed from ``fit``.
     - By ``runs``, if rows belong to some: whole runs by those fractions, first those with known anomalies, half of them
-      to validation and half to test; known anomalies of other runs are then removed from ``fit``.
+      to validation and half to test; known anomalies of other runs are then removed from ``fit``. Half of the runs of
+      each of ``keys``, if rows belong to some, stay in ``fit``, and runs are taken from all keys in turn.
 
     Unlabelled rows are training rows only. Raises DataError if a part would be empty.
     """
@@ -107,7 +113,7 @@ def split_for_detection(
     anomalous = np.flatnonzero(labels.anomalous)
     if settings.split != "hash" or runs is not None:
         if runs is not None:
-            parts = _split_runs(runs, labels.anomalous, shares, seed)
+            parts = _split_runs(runs, labels.anomalous, shares, seed, keys)
         else:
             parts = split_rows(features, shares, settings.split, settings.split_column, seed, least=2)
         parts["fit"] = parts["fit"][~labels.anomalous[parts["fit"]]]
@@ -128,7 +134,7 @@ def split_for_detection(
 
 
 def _split_runs(
-    runs: np.ndarray, anomalous: np.ndarray, shares: Mapping[str, float], seed: int
+    runs: np.ndarray, anomalous: np.ndarray, shares: Mapping[str, float], seed: int, keys: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Row positions of the parts, which hold whole runs; raises DataError if there are too few runs."""
     import pandas as pd
@@ -137,17 +143,25 @@ def _split_runs(
     from ganlib.data.split import mixed, seeded
     from ganlib.errors import DataError
 
-    names, inverse, sizes = np.unique(runs, return_inverse=True, return_counts=True)
-    keys = mixed(seeded(row_hash(pd.DataFrame({"run": names})), seed))
-    order = np.argsort(keys, kind="stable")
+    names, first, inverse, sizes = np.unique(runs, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(mixed(seeded(row_hash(pd.DataFrame({"run": names})), seed)), kind="stable")
+    spare = np.array([len(names)])  # how many runs of the run's key may leave ``fit``
+    key_of = np.zeros(len(names), dtype=np.int64)
+    if keys is not None:
+        _, key_of = np.unique(keys[first], return_inverse=True)
+        spare = np.bincount(key_of) // 2
+        order = order[np.argsort(_turns(key_of[order]), kind="stable")]
     known = np.bincount(inverse, anomalous.astype(float)) > 0
     faulty, others = [run for run in order if known[run]], [run for run in order if not known[run]]
     part_of = np.full(len(names), "fit", dtype=object)
-    for first, name in enumerate(("validation", "test")):
-        held, queue = 0, [*faulty[first::2], *(run for run in others if part_of[run] == "fit")]
+    for turn, name in enumerate(("validation", "test")):
+        held, queue = 0, [*faulty[turn::2], *(run for run in others if part_of[run] == "fit")]
         for run in queue:
             if held >= shares[name] * len(runs):
                 break
+            if not spare[key_of[run]]:
+                continue
+            spare[key_of[run]] -= 1
             part_of[run] = name
             held += sizes[run]
     parts = {name: np.flatnonzero(part_of[inverse] == name) for name in shares}
@@ -157,6 +171,14 @@ def _split_runs(
             "are split whole; add keys or time"
         )
     return parts
+
+
+def _turns(keys: np.ndarray) -> np.ndarray:
+    """How many equal entries come before each one ``(n,)``."""
+    order = np.argsort(keys, kind="stable")
+    turns = np.empty_like(order)
+    turns[order] = np.arange(len(keys)) - np.searchsorted(keys[order], keys[order])
+    return turns
 
 
 def spare_for_weights(

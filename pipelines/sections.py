@@ -81,6 +81,11 @@ class DataSettings(Section):
     largest_gap: Annotated[Number, Field(ge=1)] = Field(
         5.0, description="With data.time: usual steps between rows above which a window does not go on."
     )
+    level: Literal["auto", "key", "none"] = Field(
+        "auto",
+        description="With data.key: key reads windows relative to the level of each key, none as they are; auto: key "
+        "if each key has enough rows.",
+    )
     label: str | None = Field(None, description="Column of known anomalies (detectors) or classes (augmenters).")
     normal: Text | None = Field(
         None, description="Label value of normal rows. Default: 0, false or normal, else the majority value."

@@ -79,7 +79,9 @@ class Settings(BaseModel):
             given = [name for name in ("key", "window", "stride") if getattr(self.data, name) is not None]
             if given:
                 raise ValueError(f"data.{given[0]} (--{given[0]}) needs data.time (--time), the column of times")
-        elif self.data.window is None:
+        if self.data.level == "key" and self.data.key is None:
+            raise ValueError("data.level=key (--level) needs data.key (--key), the column that separates machines")
+        if self.data.time is not None and self.data.window is None:
             raise ValueError("data.time (--time) needs data.window (--window), the number of rows of a window")
         if self.model.options and self.model.name == "auto":
             raise ValueError("model.options need one model: set model.name to a registry name")

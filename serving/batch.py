@@ -33,6 +33,7 @@ from serving.readers import Reader, check_inputs
 from serving.scorer import Scorer
 from serving.selection import select_rows
 from serving.units import BadRows, BatchJob, Lineage, ScorerFile
+from serving.unseen import unseen_of
 from serving.waiting import waiting_counts, waiting_text
 from serving.wording import MOST, counted, listed, say
 from serving.workers import EXECUTORS, Executor
@@ -291,7 +292,9 @@ def _manifest(
     counts, rows = watch.no_counts(), sum(c["rows"] for c in commits)
     for commit in commits:
         counts = watch.add(counts, watch.counts_of(commit))
-    doubts = watch.doubts(metadata, counts, plan.settings.alpha)
+    doubts, unseen = watch.doubts(metadata, counts, plan.settings.alpha), unseen_of(commits)
+    if unseen.rows:
+        doubts.append(unseen.text())
     if rows and chosen.get("fdr_selected") == 0:
         doubts.append(nothing_selected(chosen["fdr"], rows, least_p_value(metadata["calibration"])))
     return {
@@ -301,6 +304,7 @@ def _manifest(
         "dead": sum(c["dead"] for c in commits),
         "anomalies": sum(c["anomalies"] for c in commits),
         **({"waiting": waiting} if (waiting := waiting_counts(commits)) else {}),
+        **unseen.noted(),
         "alpha": plan.settings.alpha,
         "keep": [kept.name for kept in plan.kept],
         **asdict(lineage),

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from serving.inputs import Input, Piece, Reading
 from serving.readers import Sifted
+from serving.unseen import NONE, Unseen
 from serving.windows import REPEATED, Runs, runs_of
 
 if TYPE_CHECKING:
@@ -45,12 +46,26 @@ class RowFeeding:
 
 @dataclass(frozen=True)
 class _File:
-    """The runs of a file, where each of its rows lies in them (-1: nowhere), and column and reason of bad rows."""
+    """The runs of a file, where each of its rows lies in them (-1: nowhere), and column and reason of bad rows.
+
+    ``new`` names the keys that training has not seen, and ``new_of`` holds the place in it for each row (-1: none); it
+    is empty without such keys.
+    """
 
     source: Input
     runs: Runs
     place: np.ndarray
     bad: dict[int, tuple[str, str]]
+    new: list[str]
+    new_of: np.ndarray
+
+    def unseen(self, rows: np.ndarray) -> Unseen:
+        """Those of these rows whose key training has not seen."""
+        if not self.new:
+            return NONE
+        places = self.new_of[rows]
+        places = places[places >= 0]
+        return Unseen(len(places), self.new[places[0]]) if len(places) else NONE
 
 
 class WindowFeeding:
@@ -88,7 +103,7 @@ class WindowFeeding:
         waiting = {why: there[idle] for why, idle in file.runs.waiting(places, length).items()}
         members = file.runs.members(places[complete], length) - self._first
         made = np.ascontiguousarray(self._values[members].transpose(0, 2, 1))
-        return Sifted(self._reader.feeds(made), there[complete], bad, waiting)
+        return Sifted(self._reader.ready(made), there[complete], bad, waiting, file.unseen(rows[there[complete]]))
 
     def _opened(self, source: Input) -> _File:
         """The runs of a file; reads it once."""
@@ -116,7 +131,17 @@ class WindowFeeding:
         runs = Runs(where[runs.order], runs.start, runs.first)
         place = np.full(end, -1)
         place[runs.order] = np.arange(len(runs.order))
-        return _File(source, runs, place, bad)
+        new, new_of = self._new(list(known), np.concatenate(codes), where, end)
+        return _File(source, runs, place, bad, new, new_of)
+
+    def _new(self, names: list[str], codes: np.ndarray, where: np.ndarray, end: int) -> tuple[list[str], np.ndarray]:
+        """The keys that training has not seen, and the place of each row's among them."""
+        unseen = self._reader.windows.unseen(names)
+        if not unseen.any():
+            return [], np.zeros(0, np.int64)
+        found = np.full(end, -1)
+        found[where] = np.where(unseen, np.cumsum(unseen) - 1, -1)[codes]
+        return [name for name, new in zip(names, unseen, strict=True) if new], found
 
     def _hold(self, file: _File, start: int, stop: int) -> None:
         """Hold the channels of all rows in windows that end in this range; keeps those held before that are needed."""
@@ -133,7 +158,7 @@ class WindowFeeding:
             begin = common
         for piece in self._channels.pieces(file.source, self._reader.names, begin, high, self._reader.names):
             found = self._reader.read(piece.table)
-            values[piece.rows()[found.rows] - low] = found.values
+            values[piece.rows()[found.rows] - low] = self._reader.windows.relative(found.keys, found.values)
         self._first, self._values = low, values
 
 

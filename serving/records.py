@@ -15,10 +15,11 @@ from serving.errors import DataError, IntegrityError, TemporaryError, UsageError
 from serving.frame import missing
 from serving.freshness import Freshness
 from serving.memory import LateRow, Memory
-from serving.readers.windows import WindowReader
+from serving.readers.windows import Relative, WindowReader
 from serving.scorer import Scorer
 from serving.sinks import DeadLetter
 from serving.sources import Record
+from serving.unseen import NONE, Unseen
 
 LARGEST = 1 << 20
 Row = dict[str, Any]
@@ -50,6 +51,7 @@ class Outcome:
     rows: list[Row]
     dead: list[DeadLetter]
     waiting: int = 0
+    unseen: Unseen = NONE
 
 
 def score_records(records: list[Record], scoring: Scoring) -> Outcome:
@@ -71,7 +73,7 @@ def score_records(records: list[Record], scoring: Scoring) -> Outcome:
         waiting = read - len(good) - len(unfit)
         dead = sorted([*dead, *unfit], key=lambda letter: letter.position)
     try:
-        return Outcome(_score(good, scoring), dead, waiting)
+        return Outcome(_score(good, scoring), dead, waiting, _unseen(good))
     except (TemporaryError, IntegrityError, UsageError):
         raise
     except Exception:
@@ -81,7 +83,15 @@ def score_records(records: list[Record], scoring: Scoring) -> Outcome:
             alone, reason = _alone(one, scoring)
             rows += alone
             dead += [_letter(one[0], reason)] if reason else []
-        return Outcome(rows, sorted(dead, key=lambda letter: letter.position), waiting)
+        scored = {row["position"] for row in rows}
+        unseen = _unseen([one for one in good if one[0].position in scored])
+        return Outcome(rows, sorted(dead, key=lambda letter: letter.position), waiting, unseen)
+
+
+def _unseen(good: list[tuple[Record, Row]]) -> Unseen:
+    """The windows whose key training has not seen."""
+    new = [value.new for _, value in good if isinstance(value, Relative) and value.new is not None]
+    return Unseen(len(new), new[0]) if new else NONE
 
 
 def _windows(
@@ -102,7 +112,7 @@ def _windows(
             dead.append(_letter(record, f"column {reader.windows.time!r}: {error}"))
             continue
         if window is not None:
-            complete.append((record, reader.example(window)))
+            complete.append((record, reader.example(str(key), window)))
     return complete, dead
 
 
@@ -173,8 +183,8 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
         rows.append(row)
     # Decide last: this and a decision change what the cursor holds, so nothing may fail after them.
     if scoring.fresh is not None:
-        deciles, windows = scorer.artifact.calibration.get("deciles"), scorer.artifact.windows
-        overlap = 1 if windows is None else windows.length
+        deciles, reader = scorer.artifact.calibration.get("deciles"), scorer.reader
+        overlap = reader.windows.length if isinstance(reader, WindowReader) else 1
         scoring.fresh.add(scorer.artifact.sha256, deciles, result.p_value, overlap)
     return rows if scoring.rule is None else [
         row | {"fdr_selected": scoring.rule.decide(max(row["p_value"], scorer.least_p_value))} for row in rows

@@ -27,6 +27,7 @@ from serving.records import Scoring, score_records
 from serving.scorer import Scorer
 from serving.sinks import REPLAY, Commit, DeadLetter, Sink, lease_of, open_sink, sink_of
 from serving.sources import Cursor, Gap, Record, Source, find_source
+from serving.unseen import NONE, Unseen
 from serving.wording import counted
 
 CHECK_MODEL_EVERY = 5.0
@@ -38,7 +39,8 @@ GAP_EXIT = 4
 class Totals:
     """The counts of a run; ``reason`` is that of the first dead letter.
 
-    ``waiting`` counts records that completed no window: the first of a key, or after a gap.
+    ``waiting`` counts records that completed no window: the first of a key, or after a gap. ``unseen`` are scored ones
+    whose key has no level.
     """
 
     scored: int = 0
@@ -47,6 +49,7 @@ class Totals:
     gaps: int = 0
     reason: str = ""
     waiting: int = 0
+    unseen: Unseen = NONE
 
     def line(self) -> str:
         """The counts as text."""
@@ -62,6 +65,7 @@ class Totals:
         self.dead += len(commit.dead)
         self.gaps += len(commit.gaps)
         self.waiting += commit.waiting
+        self.unseen += commit.unseen
         self.reason = self.reason or (commit.dead[0].reason if commit.dead else "")
 
 
@@ -205,13 +209,15 @@ def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> N
     doubts = watch.doubts(scorer.artifact.metadata, run.scoring.counts, scorer.alpha)
     if totals.dead and not totals.scored and not run.stop:
         run.events.say("warning", f"every record was rejected; first reason: {totals.reason}")
+    doubts += filter(None, [totals.unseen.text()])
     for doubt in [*doubts, *filter(None, [source.left() if source else ""])]:
         run.events.say("warning", doubt)
     line = f"{totals.line()}{run.alarms.line()}: {output}"
     run.events.say("end", line, **asdict(totals), alarms=run.alarms.counts, stopped=bool(run.stop))
     summary = {
         "scored": totals.scored, "anomalies": totals.anomalies, "dead_letters": totals.dead, "gaps": totals.gaps,
-        "waiting": totals.waiting, "output": str(output), "alarm_share": watch.alarm_share(run.scoring.counts),
+        "waiting": totals.waiting, **totals.unseen.noted(), "output": str(output),
+        "alarm_share": watch.alarm_share(run.scoring.counts),
         "shares": shares, "doubts": doubts, "alarms": run.alarms.counts,
     }  # fmt: skip
     text = "\n".join([line, *watch.report(shares)])
@@ -276,10 +282,12 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
         run.events.say("warning", news)
     if news := run.scoring.memory.news():
         run.events.say("warning", news)
+    if done.unseen.rows and not run.totals.unseen.rows:
+        run.events.say("warning", f"from here on: {done.unseen.text()}")
     after = json.loads(json.dumps(run.scoring.cursor(source.cursor())))
     commit = Commit(
         source.id, before, after, done.rows, done.dead, _stamp(run), gaps, alarms=run.alarms.of(done.rows),
-        waiting=done.waiting, tails=run.scoring.memory.changes(),
+        waiting=done.waiting, unseen=done.unseen, tails=run.scoring.memory.changes(),
     )  # fmt: skip
     run.commit(commit)
     source.committed()

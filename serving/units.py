@@ -31,6 +31,7 @@ from serving.places import map_column
 from serving.plan import Unit
 from serving.readers import Sifted
 from serving.scorer import ScoreBatch, Scorer
+from serving.unseen import NONE, Unseen
 from serving.waiting import noted
 from serving.wording import counted
 
@@ -196,6 +197,7 @@ class _Output:
     anomalies: int = 0
     dead: list[DeadRow] = field(default_factory=list)
     waiting: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    unseen: Unseen = NONE
     counts: watch.Counts = field(default_factory=watch.no_counts)
     writer: pq.ParquetWriter | None = None
 
@@ -215,6 +217,7 @@ class _Output:
         for row, column, reason in sorted(sifted.bad):
             self._dead_row(int(rows[row]), column, reason, self.scorer.reader.raw_text(table, row))
         self.waiting += [(reason, rows[places]) for reason, places in sifted.waiting.items()]
+        self.unseen += sifted.unseen
         if scored.scores is None:
             return
         if len(sifted.good) < len(rows):
@@ -251,7 +254,7 @@ class _Output:
         commit: Commit = {"version": VERSION, "unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
         commit |= {"counts": self.counts["columns"], "deciles": self.counts["deciles"], **asdict(job.lineage)}
-        commit |= noted(self.waiting)
+        commit |= noted(self.waiting) | self.unseen.noted()
         if self.dead:
             self.letters.parent.mkdir(exist_ok=True)
             write_dead(self.temporary_letters, self.dead)

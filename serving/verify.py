@@ -30,6 +30,7 @@ from serving.layout import (
     note,
     read_manifest,
 )
+from serving.unseen import unseen_of
 from serving.waiting import rows_of, waiting_counts, waiting_rows, waiting_text
 from serving.wording import counted
 
@@ -155,6 +156,7 @@ def _check_manifest(run: _Run, commits: list[Commit]) -> None:
     }
     if waiting := waiting_counts(commits):
         expected["waiting"] = waiting
+    expected |= unseen_of(commits).noted()
     if plan["fdr"] is not None:
         threshold = _read(run.folder / THRESHOLD)
         expected |= {"fdr": plan["fdr"], "fdr_threshold": threshold["threshold"]}

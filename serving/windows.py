@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from serving.levels import MOST_LEVELS, Levels
 from serving.opening.entries import Entry, Name, Names, Positive, Zone
 
 LARGEST_GAP = 5.0
@@ -29,6 +30,7 @@ class Windows(Entry):
     - ``key``: column that separates machines or patients; None if all rows belong to one.
     - ``channels``: columns of numbers, in the order of the model's channels; ``length``: rows of a window.
     - ``step``: the usual difference between successive times, in seconds for dates; ``largest_gap``: in steps.
+    - ``levels``: what the values of each key are read relative to; None if they are read unchanged.
     """
 
     time: Name
@@ -39,12 +41,28 @@ class Windows(Entry):
     largest_gap: Annotated[float, Field(ge=1)] = LARGEST_GAP
     clock: Literal["number", "date"]
     timezone: Zone = "UTC"
+    levels: Levels | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Windows:
         if len(set(self.names)) < len(self.names):
             raise ValueError("names a column twice")
         return self
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Windows:
+        levels = self.levels
+        if levels is None:
+            return self
+        if self.key is None or levels.channels != len(self.channels):
+            raise ValueError(f"levels need a key, and one number for each of {len(self.channels)} channels")
+        if len(levels.keys) > MOST_LEVELS:
+            raise ValueError(f"levels of {len(levels.keys):,} keys, more than {MOST_LEVELS:,}")
+        return self
+
+    def entry(self) -> dict[str, Any]:
+        """The entry of a sealed file; without levels it is that of earlier releases."""
+        return self.model_dump(mode="json", exclude={"levels"} if self.levels is None else None)
 
     @property
     def names(self) -> list[str]:
@@ -56,6 +74,14 @@ class Windows(Entry):
         """The largest difference between successive times of a run, in the unit of ``Readings.times``."""
         unit = 1e6 if self.clock == "date" else 1.0
         return self.largest_gap * self.step * unit * (1 + 1e-9)  # decimal times are rounded
+
+    def relative(self, keys: Sequence[str] | np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Values ``(n, channels)`` or windows ``(n, channels, length)`` of these keys as the model reads them."""
+        return values if self.levels is None else self.levels.relative(keys, values)
+
+    def unseen(self, keys: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Which of these keys have no level of their own, bool ``(n,)``; none if the model has no levels."""
+        return np.zeros(len(keys), dtype=bool) if self.levels is None else self.levels.unseen(keys)
 
     def table(self) -> dict[str, Any]:
         """The columns as a table's schema, by which values are read as in any table."""

@@ -30,6 +30,7 @@ from serving.opening.hashes import hashes_of
 
 # Detectors of arrays say their own (ganlib.export.array_detector); everything else is readable by earlier releases.
 FORMAT_VERSION = 2
+LEVELS = 5  # the version of windows relative to levels, which releases before it would ignore
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def seal(
     start = time.perf_counter()
     parts = _parts(estimator)
     if windows is not None:
-        parts = replace(parts, metadata={**parts.metadata, "windows": dict(windows)})
+        version = {"format_version": LEVELS} if windows.get("levels") else {}
+        parts = replace(parts, metadata={**parts.metadata, "windows": dict(windows), **version})
     known = dict(getattr(estimator, "training_", None) or {}) | dict(training or {})
     return replace(save_sealed(parts, path, name, known), seconds=time.perf_counter() - start)
 

@@ -43,6 +43,13 @@ Stride = Annotated[
 LargestGap = Annotated[
     float | None, typer.Option(help="With --time: steps between rows above which a window does not go on; default 5.")
 ]
+Level = Annotated[
+    str | None,
+    typer.Option(
+        help="With --key: key reads windows relative to each key's own level, none as they are. Default: key if each "
+        "key has enough rows."
+    ),
+]
 ModelUri = Annotated[str | None, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or FILE.onnx.")]
 
 

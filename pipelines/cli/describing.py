@@ -14,6 +14,7 @@ from pipelines.cli.common import (
     Json,
     Key,
     LargestGap,
+    Level,
     Stride,
     Time,
     Window,
@@ -63,6 +64,7 @@ def describe(
     window: Window = None,
     stride: Stride = None,
     largest_gap: LargestGap = None,
+    level: Level = None,
     label: Annotated[str | None, typer.Option(help="Column of known anomalies, or of the classes.")] = None,
     normal: Annotated[str | None, typer.Option(help="Label value that means normal.")] = None,
     schema: SchemaFile = None,
@@ -86,6 +88,7 @@ def describe(
     chosen = configured(
         config, data__path=data, data__date=date, data__label=label, data__normal=normal, data__time=time,
         data__key=key, data__window=window, data__stride=stride, data__largest_gap=largest_gap,
+        data__level=level,
         **schema_options(schema, drop, ids),
     )  # fmt: skip
     required(chosen.data.path, "FILE", "data.path")

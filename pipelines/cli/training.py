@@ -14,6 +14,7 @@ from pipelines.cli.common import (
     Json,
     Key,
     LargestGap,
+    Level,
     Modality,
     Stride,
     Time,
@@ -123,6 +124,7 @@ def train(
     window: Window = None,
     stride: Stride = None,
     largest_gap: LargestGap = None,
+    level: Level = None,
     label: Annotated[
         str | None, typer.Option(help="Column of known anomalies; for an augmenter, of the classes.")
     ] = None,
@@ -196,8 +198,8 @@ def train(
     chosen = configured(
         config, data__path=data, data__path_b=data_b, data__pairs=pairs, data__date=date, data__label=label,
         data__time=time, data__key=key, data__window=window, data__stride=stride, data__largest_gap=largest_gap,
-        data__normal=normal, data__modality=modality, calibration__alpha=alpha, training__steps=steps,
-        model__budget=budget, model__tune=tune,
+        data__level=level, data__normal=normal, data__modality=modality, calibration__alpha=alpha,
+        training__steps=steps, model__budget=budget, model__tune=tune,
         training__random_state=seed, registry__tracking_uri=tracking,
         data__schema_file_b=None if schema_b is None else str(schema_b),
         **{"augment__model" if task == "augmenter" else "model__name": model}, **schema_options(schema, drop, ids),

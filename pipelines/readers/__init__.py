@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learned:
-    """What was found while learning about the training rows: findings, and differences from a schema file."""
+    """What was found while learning about the training rows: findings, and differences from a schema file.
+
+    ``level`` is that of ``DetectorData``.
+    """
 
     findings: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[str] = ()
+    level: str = ""
 
 
 class Contrast(NamedTuple):
@@ -58,6 +62,10 @@ class JobData(Protocol):
         """What each row belongs to that a split keeps whole ``(n,)``; None if rows are independent."""
 
     @property
+    def levelled(self) -> np.ndarray | None:
+        """The key of each row ``(n,)`` if rows are read relative to its level, so that all keys train; else None."""
+
+    @property
     def windows(self) -> Windows | None:
         """How rows of a table became these series, for the sealed file; None for other data."""
 
@@ -78,6 +86,12 @@ class JobData(Protocol):
 
         For a generator, ``anomalous`` is None. What is learned is saved in the job's folder.
         """
+
+    def read_by(self, model: Windows | None, rows: Sequence[int], x: Any) -> Any:
+        """Examples ``x`` made from these rows, once or several times over, as the sealed ``model`` reads them."""
+
+    def recall(self, folder: Path) -> None:
+        """Take up what ``learn`` saved in a job's folder and ``part`` needs, if anything."""
 
     def facts(self) -> dict[str, Any]:
         """What a dry run says of the data, one line each."""

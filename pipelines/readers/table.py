@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganlib.data.schema import Schema
     from pipelines.readers.table_rows import TableGeneration
     from pipelines.settings import Settings
+    from serving.windows import Windows
 
 FILE = "schema.yaml"
 
@@ -53,6 +54,7 @@ class TableData:
     modality: ClassVar[str] = "table"
     noun: ClassVar[str] = "row"
     runs: ClassVar[None] = None
+    levelled: ClassVar[None] = None
     windows: ClassVar[None] = None
 
     def __len__(self) -> int:
@@ -94,6 +96,13 @@ class TableData:
         found = find_roles(self.columns, schema, anomalous)
         schema.save(folder / FILE, comments(found))
         return Learned([f.to_dict() for f in found], differences(schema, self.columns, self.settings))
+
+    def read_by(self, model: Windows | None, rows: Sequence[int], x: Any) -> Any:
+        """As they are."""
+        return x
+
+    def recall(self, folder: Path) -> None:
+        """What was saved is read by those who need it."""
 
     def facts(self) -> dict[str, Any]:
         """Nothing beside the columns."""

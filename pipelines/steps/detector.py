@@ -166,12 +166,12 @@ def prepare(folder: str) -> DetectorData:
     job = Job.open(folder)
     settings, reader = job.settings.data, job.read()
     labels = reader.labels()
-    parts = split_for_detection(reader.content(), labels, settings, job.settings.training.random_state, reader.runs)
+    seed = job.settings.training.random_state
+    parts = split_for_detection(reader.content(), labels, settings, seed, reader.runs, reader.levelled)
     if list(candidates_of(job.settings, reader, bool(labels.anomalous[parts["validation"]].any()))) == ["auto"]:
-        content, seed = reader.content(), job.settings.training.random_state
-        parts = spare_for_weights(parts, content, labels.anomalous, seed)
+        parts = spare_for_weights(parts, reader.content(), labels.anomalous, seed)
     elif job.settings.model.tune:
-        parts = spare_for_tuning(parts, reader.content(), labels.anomalous, job.settings.training.random_state)
+        parts = spare_for_tuning(parts, reader.content(), labels.anomalous, seed)
     learned = reader.learn(parts["fit"], labels.anomalous, job.folder)
     anomalous = {part: labels.anomalous[rows].tolist() for part, rows in parts.items()}
     job.save("rows", DetectorRows(parts, anomalous))
@@ -186,6 +186,7 @@ def prepare(folder: str) -> DetectorData:
         differences=learned.differences,
         modality=reader.modality,
         noun=reader.noun,
+        level=learned.level,
     )
     job.save("findings", facts.findings)
     job.save("facts", facts)
@@ -217,7 +218,7 @@ def train_candidate(folder: str, model: str, with_tuned: bool = False) -> Candid
         detector,
         job.folder / name / f"{job.name}.onnx",
         training={"fingerprint": parts.data.fingerprint, "rows": len(parts.part("fit")), "data": job.data},
-        windows=None if windows is None else windows.model_dump(mode="json"),
+        windows=None if windows is None else windows.entry(),
     )
     done = Candidate(
         model=name,
@@ -277,7 +278,7 @@ def choose(folder: str, models: list[str]) -> Choice:
         chance=chance,
         values=values,
         baselines=baseline_figures(parts, judged, truth, measure),
-        champion=champion_figures(job, judged, truth, measure, parts.reader.windows),
+        champion=champion_figures(job, parts, judged, truth, measure),
         privacy=parts.reader.privacy(job.folder / best / f"{job.name}.onnx", parts.rows["fit"]),
         tuning=_tuning(job.load("tuned", Tuned), list(candidates.values())) if job.settings.model.tune else "",
     )
@@ -314,7 +315,7 @@ def register(folder: str) -> Trained:
     best = candidates[choice.best]
     file = job.folder / choice.best / f"{job.name}.onnx"
     artifact = load_artifact(file)
-    tags = _tags(artifact, job.settings.calibration.alpha, choice, best)
+    tags = _tags(artifact, job.settings.calibration.alpha, data, choice, best)
     with registry.run(job.settings.registry.experiment, f"train {job.name}") as run:
         log_parameters(registry, run.info.run_id, job, data, choice, best)
         # Log figures after the model: MLflow would attach all figures of the run to it, other candidates' too.
@@ -343,7 +344,7 @@ def register(folder: str) -> Trained:
     )
 
 
-def _tags(artifact: Artifact, alpha: float, choice: Choice, best: Candidate) -> dict[str, str]:
+def _tags(artifact: Artifact, alpha: float, data: DetectorData, choice: Choice, best: Candidate) -> dict[str, str]:
     """The tags of a version; the gates read them."""
     tags = artifact_tags(artifact) | {
         "privacy": choice.privacy,
@@ -356,6 +357,8 @@ def _tags(artifact: Artifact, alpha: float, choice: Choice, best: Candidate) -> 
     }
     if choice.tuning:
         tags["tuning"] = choice.tuning
+    if data.level:
+        tags["level"] = data.level
     if choice.champion:
         tags |= {f"champion_{key}": value for key, value in choice.champion.items()}
     return texts(tags)
@@ -365,6 +368,8 @@ def _report_data(data: DetectorData, runner: Runner) -> None:
     runner.report(f"rule: {data.rule}")
     if data.doubt:
         runner.report(f"warning: {data.doubt}")
+    if data.level:
+        runner.report(f"level {data.level}")
     print_findings(data, runner.report)
     sizes = ", ".join(f"{n:,} {part}" for part, n in data.parts.items())
     runner.report(f"{counted(data.rows, data.noun)}: {sizes}")

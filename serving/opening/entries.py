@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from serving.table.layouts import number_layout
 from serving.table.zones import zone
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 TABLE_ROWS, ARRAY_ROWS = 32, 8
 
 

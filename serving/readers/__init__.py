@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from serving.errors import DataError
 from serving.inputs import Input, check_separator
+from serving.unseen import NONE, Unseen
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
@@ -27,13 +28,15 @@ Feeds = dict[str, np.ndarray]
 class Sifted:
     """The rows of a table that can be scored, as feeds and as indices; the others with column and reason.
 
-    ``waiting`` holds the indices of rows that end no window, by reason (``serving.windows``).
+    ``waiting`` holds the indices of rows that end no window, by reason (``serving.windows``), and ``unseen`` counts the
+    rows whose key has no level.
     """
 
     feeds: Feeds
     good: np.ndarray
     bad: list[tuple[int, str, str]]
     waiting: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unseen: Unseen = NONE
 
 
 class Reader(Protocol):

@@ -21,11 +21,17 @@ from serving.table.examples import Layout
 from serving.windows import Readings, Windows, joined
 
 
+class Relative(dict[str, Any]):
+    """A record with a window that is relative to its level already; ``new`` is its key if training has not seen it."""
+
+    new: str | None = None
+
+
 class WindowReader:
     """Reads rows that become windows; see ``serving.readers.Reader``.
 
     ``feeds`` takes finished windows, as a model of series does: an array ``(n, channels, length)``, or records with the
-    entry ``x``. The rows of a table are read by ``read``.
+    entry ``x``; a model of levels needs their key as well. The rows of a table are read by ``read``.
     """
 
     nested: list[str] = []
@@ -45,7 +51,30 @@ class WindowReader:
                 f"this model reads windows of {windows.length} rows, not single ones: score a file or a stream of "
                 f"readings, or give an array of shape (n, {len(windows.channels)}, {windows.length}) or the column 'x'"
             )
-        return self._examples.feeds(data)
+        feeds, levels = self._examples.feeds(data), self.windows.levels
+        if levels is None or (isinstance(data, Sequence) and all(isinstance(record, Relative) for record in data)):
+            return feeds
+        keys = self._keys(data)
+        if levels.unseen(keys).any():
+            raise DataError(
+                f"training has seen no {self.windows.key!r} {str(keys[levels.unseen(keys)][0])!r}, so its level is not "
+                "known: score a file or a stream, which count such windows, or train again with rows of it"
+            )
+        return {EXAMPLE: levels.relative(keys, feeds[EXAMPLE])}
+
+    def _keys(self, data: Any) -> np.ndarray:
+        """The keys of finished windows; raises DataError if they have none."""
+        key = str(self.windows.key)
+        if isinstance(data, Sequence) and all(isinstance(d, Mapping) and isinstance(d.get(key), str) for d in data):
+            return np.array([record[key] for record in data], dtype=object)
+        raise DataError(
+            f"this model reads windows relative to the level of each {key!r}: score a file or a stream of readings, or "
+            f"give records with the window in 'x' and its key, as text, in {key!r}"
+        )
+
+    def ready(self, windows: np.ndarray) -> Feeds:
+        """Windows ``(n, channels, length)`` of rows that are relative to their levels, as feeds."""
+        return self._examples.feeds(windows)
 
     @property
     def names(self) -> list[str]:
@@ -103,9 +132,11 @@ class WindowReader:
         own = [self.windows.key, self.windows.time]
         return [name for name in own if name is not None and name in types]
 
-    def example(self, window: np.ndarray) -> dict[str, np.ndarray]:
-        """A finished window ``(channels, length)`` as a record for ``feeds``."""
-        return {EXAMPLE: window}
+    def example(self, key: str, window: np.ndarray) -> Relative:
+        """A finished window ``(channels, length)`` of a key as a record for ``feeds``, relative to the key's level."""
+        record = Relative({EXAMPLE: self.windows.relative([key], window[None])[0]})
+        record.new = key if self.windows.unseen([key])[0] else None
+        return record
 
 
 def _lacking(feed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from serving.errors import DataError, UsageError
 from serving.readonly import ask, tables
 from serving.sources import Cursor, Gap
+from serving.unseen import NONE, Unseen
 
 ENDINGS: dict[str, tuple[str, str]] = {
     ".db": ("serving.sinks.database", "DatabaseSink"),
@@ -60,8 +61,8 @@ class Commit:
 
     ``consumer`` names the cursor, which must still be ``before`` when it is set to ``after``. ``stamp`` is (model
     version, time). ``replayed`` names the dead letters that this commit removes. ``alarms`` are JSON objects for the
-    alarm hook, as text. ``waiting`` counts records that complete no window yet, and ``tails`` holds the last rows that
-    changed.
+    alarm hook, as text. ``waiting`` counts records that complete no window yet, ``unseen`` scored ones whose key has no
+    level, and ``tails`` holds the last rows that changed.
     """
 
     consumer: str
@@ -74,6 +75,7 @@ class Commit:
     replayed: Sequence[tuple[str, int]] = ()
     alarms: Sequence[str] = ()
     waiting: int = 0
+    unseen: Unseen = NONE
     tails: Tails = Tails()
 
 

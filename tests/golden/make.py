@@ -4,6 +4,7 @@ Never again for a version that is out: every later release must read these very 
 """
 
 import json
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -58,7 +59,43 @@ def array_files(folder):
     (folder / "expected.json").write_text(json.dumps(expected, indent=1))
 
 
+def level_files(folder):
+    """A detector of windows relative to the levels of two machines, which version 5 added, and readings of three."""
+    import torch
+
+    from ganlib.detect import as_detector
+    from ganlib.export import seal
+    from serving.batch import open_scores, score_batch
+
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = arrays(300, 0)[1][:, :, :8]
+    centre, scale = data.mean((0, 2)), data.std((0, 2))
+    levels = {
+        "keys": ["m0", "m1"], "centres": [centre.tolist(), (centre + [40, 3]).tolist()],
+        "scales": [scale.tolist(), (2 * scale).tolist()], "centre": centre.tolist(), "scale": scale.tolist(),
+    }  # fmt: skip
+    windows = {
+        "time": "at", "key": "machine", "channels": ["heat", "load"], "length": 8, "step": 1.0, "clock": "number",
+        "levels": levels,
+    }  # fmt: skip
+    relative = (data - centre[:, None]) / scale[:, None]
+    detector = as_detector("reconstruction_vae", steps=50, latent_dim=2, alpha=0.05, hidden=(8,)).fit(relative)
+    seal(detector, folder / "windows.onnx", windows=windows)
+    machine, new = np.repeat(["m0", "m1", "m2"], 24), np.concatenate(arrays(3, 2)[1], axis=1).T
+    new[machine == "m1"] = (new[machine == "m1"] - centre) * 2 + centre + [40, 3]
+    frame = pd.DataFrame({"machine": machine, "at": np.tile(np.arange(24.0), 3), "heat": new[:, 0], "load": new[:, 1]})
+    frame.to_csv(folder / "rows.csv", index=False)
+    score_batch(folder / "windows.onnx", folder / "rows.csv", folder / "out")
+    scores = open_scores(folder / "out")
+    expected = {name: scores[name].to_pylist() for name in ("source_row", "anomaly_score", "p_value", "is_anomaly")}
+    shutil.rmtree(folder / "out")
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1))
+
+
 def main(folder):
+    if int(folder.name.removeprefix("v")) >= 5:
+        return level_files(folder)
     if int(folder.name.removeprefix("v")) >= 3:  # tables are still written in version 2
         return array_files(folder)
     import torch

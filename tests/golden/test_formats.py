@@ -70,6 +70,19 @@ def test_detectors_of_arrays_score_as_they_did(tmp_path, name, version):
     np.testing.assert_allclose(open_scores(tmp_path / "out")["anomaly_score"], expected["anomaly_score"], rtol=1e-5)
 
 
+def test_windows_relative_to_levels_score_as_they_did(tmp_path):
+    folder = HERE / "v5"
+    expected = json.loads((folder / "expected.json").read_text())
+    assert load_artifact(folder / "windows.onnx").metadata["format_version"] == 5
+    summary = score_batch(folder / "windows.onnx", folder / "rows.csv", tmp_path / "out")
+    assert any("17 scored rows are of keys that training has not seen, first 'm2'" in doubt for doubt in summary.doubts)
+    scores = open_scores(tmp_path / "out")
+    assert scores["source_row"].to_pylist() == expected["source_row"]
+    np.testing.assert_allclose(scores["anomaly_score"], expected["anomaly_score"], rtol=1e-5)
+    np.testing.assert_allclose(scores["p_value"], expected["p_value"], atol=1e-4)
+    assert scores["is_anomaly"].to_pylist() == expected["is_anomaly"]
+
+
 def test_augmenters_generate_as_they_did(kept):
     folder, expected = kept
     made = Generator(load_artifact(folder / "augmenter.onnx")).frame(6, list("abcabc"), seed=3)

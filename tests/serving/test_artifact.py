@@ -87,7 +87,7 @@ def drop_golden(model):
         (hidden_loop, "Loop"),
         (weights, "golden rows"),
         (drop_golden, "golden"),
-        (lambda m: set_metadata(m, "format_version", 5), "format version 5"),
+        (lambda m: set_metadata(m, "format_version", 6), "format version 6"),
         (lambda m: set_metadata(m, "format_version", -7), "format_version"),
         (lambda m: set_metadata(m, "format_version", True), "format_version"),
         (lambda m: set_metadata(m, "schema", {}), "lacks 'schema.version'"),

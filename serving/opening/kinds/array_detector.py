@@ -17,6 +17,7 @@ from serving.opening.ports import Ports
 from serving.windows import Windows
 
 MAPS = 4  # the format version since which these detectors have maps
+LEVELS = 5  # the version of those that read windows relative to levels: releases before it would ignore these
 _NEAR, _ROUNDING = 1e-3, 4e-5
 
 
@@ -56,6 +57,8 @@ class ArrayDetector(OfExamples, Scored):
             raise ValueError(f"windows of {len(found.channels)} x {found.length} are not what the model reads")
         if found is not None and self.example.dtype != "float64":
             raise ValueError("windows are read as float64, and the model reads bytes")
+        if found is not None and found.levels is not None and self.format_version < LEVELS:
+            raise ValueError(f"levels of keys are of version {LEVELS} of the format")
         return self
 
     @property
