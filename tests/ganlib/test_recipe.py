@@ -176,7 +176,7 @@ def test_the_automatic_detector_shares_the_signature_of_detectors_but_for_what_i
 
 def test_the_automatic_augmenter_shares_the_signature_of_augmenters_but_for_what_is_of_one_model():
     ours, theirs = (dict(inspect.signature(kind.__init__).parameters) for kind in (AutoAugmenter, BaseAugmenter))
-    for own in ("members", "compare", "learner", "repeats", "budget"):
+    for own in ("members", "compare", "confidence", "learner", "repeats", "budget"):
         ours.pop(own)
     for single in ("options", "latent_dim", "hidden", "learning_rate"):
         theirs.pop(single)

@@ -85,7 +85,7 @@ def test_a_generator_of_images_is_registered_and_augments(ganlib, folder):
 def test_a_fitted_generator_of_series_is_measured(ganlib, folder):
     x = np.load("waves.npz")["x"]
     np.savez("two.npz", x=x, y=np.repeat([0, 1], (60, 20)))
-    (folder / "job.yaml").write_text("augment: {repeats: 2}\n")
+    (folder / "job.yaml").write_text("augment: {repeats: 2, gate: report}\n")
     given = ("--data", "two.npz", "--modality", "series", "--label", "y", "--model", "cvae", "--steps", "20")
     code, out, err = ganlib("augment", *given, "--output", "all.npz", "--config", "job.yaml", "--json")
     done = json.loads(out)
