@@ -1,9 +1,10 @@
-"""Markdown of reports: lines of tables, wrapped sentences, numbers, bootstrap intervals."""
+"""Markdown of reports: lines of tables, wrapped sentences, numbers, bootstrap intervals; and where it goes."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,15 @@ def wrapped(sentence: str, indent: str = "") -> str:
     return textwrap.fill(
         sentence, 120, break_long_words=False, break_on_hyphens=False, subsequent_indent=indent
     ) + "\n"  # fmt: skip
+
+
+def publish(text: str, path: Path | None) -> None:
+    """Write the page, or print it if there is no path."""
+    if path is None:
+        print(text, end="")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def header(names: Sequence[str]) -> list[str]:

@@ -347,7 +347,7 @@ def _finish(place: Place, done: dict[str, Any], model: str, incoming: Path, seco
             if one:
                 made = counted(one["synthetic"], "generated row")
                 said = f"{made}: {_short(Path(one['output']))}; " if one["output"] else ""
-                rows.append([title, said + one["verdict"].split("; the chance")[0]])
+                rows.append([title, said + one["verdict"]])
                 if one.get("report"):
                     rows.append(["its report", _short(Path(one["report"]))])
     table(f"made in {seconds:.0f} s", ["what", "where and how good"], [*rows, ["registry", database]])

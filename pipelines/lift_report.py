@@ -34,7 +34,7 @@ pre {{ white-space: pre-wrap; background: #f3f6fa; padding: .6rem .9rem; }} smal
 <img alt="Gain of each arm over the real rows alone, by split" src="data:image/png;base64,{picture}">
 <h2>What was compared</h2><p>{measure}. Each arm that adds rows adds as many of each class.</p>{figures}{learners}
 <h2>How sure this is</h2><p>{power}</p><p>{prior}</p><p>{copies}</p>
-{classes}<h2>Again</h2><pre>{command}</pre>
+{classes}<h2>Again, with the same configuration</h2><pre>{command}</pre>
 <p><small>ganlib {version}. {real} real rows{written}. An interval that holds 0 means that these rows alone do not show
 whether an arm helps.</small></p></body></html>
 """
@@ -45,15 +45,15 @@ def lift_page(path: Path, lift: Lift, verdict: Verdict, done: Augmented, setting
     """Write the report; without generated rows in ``done`` it is that of a gate that did not accept them."""
     import ganlib
 
-    bad = lift.verdict == "hurts" or lift.copies > lift.usual_copies + 0.5
     classes = [[name, f"{count:,}"] for name, count in done.classes.items()]
     text = _PAGE.format(
         title=escape(f"What generated rows add: {Path(done.output).name}"),
-        colour=ACCEPTED if verdict.accepted else HARMFUL if bad else DOUBTFUL,
+        colour=ACCEPTED if verdict.accepted else HARMFUL if verdict.chance < 0.5 else DOUBTFUL,
         verdict=escape(_sentence(done.verdict)),
         advice=f"<p>What to do instead: {escape(verdict.advice)}.</p>" if verdict.advice else "",
         picture=_picture(lift), measure=escape(_sentence(lift.measure)), figures=_arms(lift, verdict),
-        learners=_learners(lift), power=_power(lift), prior=_prior(lift, verdict), copies=_copies(lift),
+        learners=_learners(lift), power=_power(lift, settings.augment.confidence), prior=_prior(lift, verdict),
+        copies=_copies(lift),
         classes=f"<h2>Generated rows by class</h2>{_html(['class', 'rows'], classes)}" if classes else "",
         command=escape(_command(settings)), version=ganlib.__version__, real=f"{done.real:,}",
         written=(
@@ -94,8 +94,10 @@ def _learners(lift: Lift) -> str:
     return "<p>Mean gain by classifier:</p>" + _html(["trained on", *gains], rows)
 
 
-def _power(lift: Lift) -> str:
-    found, bound = lift.detectable(), lift.detectable(math.inf)
+def _power(lift: Lift, confidence: float) -> str:
+    if not 0 < confidence < 1:
+        return f"With a confidence of {confidence:g} the splits decide nothing."
+    found, bound = lift.detectable(None, confidence), lift.detectable(math.inf, confidence)
     if not math.isfinite(found):
         return "One split measures no spread."
     return (

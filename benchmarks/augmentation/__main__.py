@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.augmentation import judging, tables
 from benchmarks.augmentation.methods import METHODS, ONLY_SCARCE, ONLY_WHOLE, version_of, warm_up
+from benchmarks.pages import publish
 from benchmarks.results import append, finished
 
 Cell = tuple[str, str, str]
@@ -157,11 +158,7 @@ def main() -> None:
     from benchmarks.augmentation.report import report
 
     text = report(given.results, given.peers, given.notes.read_text(encoding="utf-8") if given.notes else "")
-    if given.write is None:
-        print(text, end="")
-        return
-    given.write.parent.mkdir(parents=True, exist_ok=True)
-    given.write.write_text(text, encoding="utf-8")
+    publish(text, given.write)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.detection.judging import Figures, judged
 from benchmarks.detection.methods import FUSED, METHODS, is_ours, version_of
 from benchmarks.detection.splits import PROTOCOLS, is_enough, named, sets_in, split
+from benchmarks.pages import publish
 from benchmarks.results import append, finished
 
 KEY = ("dataset", "protocol", "seed", "method")
@@ -116,11 +117,7 @@ def main() -> None:
     from benchmarks.detection.report import report
 
     text = report(given.results, given.notes.read_text(encoding="utf-8") if given.notes else "")
-    if given.write is None:
-        print(text, end="")
-        return
-    given.write.parent.mkdir(parents=True, exist_ok=True)
-    given.write.write_text(text, encoding="utf-8")
+    publish(text, given.write)
 
 
 if __name__ == "__main__":

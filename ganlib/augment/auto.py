@@ -16,10 +16,10 @@ from sklearn.base import clone
 from ganlib.augment.arms import MODEL, NONE
 from ganlib.augment.base import BaseAugmenter, Fraction
 from ganlib.augment.estimators import CVAEGANAugmenter
-from ganlib.augment.gate import CONFIDENCE, judge
+from ganlib.augment.gate import judge
 from ganlib.augment.generator import FusedConfig, FusedGenerator, GenerationPlan
 from ganlib.augment.labels import free_name
-from ganlib.augment.lift import measure_lift
+from ganlib.augment.lift import CONFIDENCE, measure_lift
 from ganlib.augment.usual import UNKNOWN, Usual
 from ganlib.config import Count, Rate, Share, Whole
 from ganlib.data.readers import Reader
@@ -161,7 +161,7 @@ class AutoAugmenter(BaseAugmenter):
         """Whether generated rows of the scarce classes are likely to help; warns if not."""
         try:
             self.comparison_ = measure_lift(
-                self.quick(), frame, label, repeats=self.repeats, learner=self.learner,
+                self.quick("table"), frame, label, repeats=self.repeats, learner=self.learner,
                 seconds=seconds_of(self.budget), seed=seed_of(self.random_state),
             )  # fmt: skip
         except DataError as error:
@@ -175,9 +175,9 @@ class AutoAugmenter(BaseAugmenter):
             warnings.warn(f"{words}. compare=False adds rows all the same", stacklevel=4)
         return self.verdict_.accepted
 
-    def quick(self) -> Self:
+    def quick(self, modality: str) -> Self:
         """An unfitted copy whose rows resemble this one's: of the members that one pass fits, if there are any."""
-        some = [name for name, _ in self._members("table") if _one_pass(entry(name))]
+        some = [name for name, _ in self._members(modality) if _one_pass(entry(name))]
         return clone(self).set_params(compare=False, members=some or self.members)
 
     def usual(self, modality: str) -> Usual:

@@ -353,8 +353,8 @@ class BaseAugmenter(BaseOverSampler):
         codes = None if conditions is None else np.asarray(conditions)
         return cast("TableReader", self.reader_).restore(self._rows.encoded(z, codes))
 
-    def quick(self) -> Self:
-        """An unfitted copy whose rows resemble this one's but cost less, for measuring; here one of its own kind."""
+    def quick(self, modality: str) -> Self:
+        """An unfitted copy for measuring: its examples of this kind resemble this one's, and may cost less."""
         return clone(self)
 
     def usual(self, modality: str) -> Usual:

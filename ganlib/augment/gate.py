@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganlib.augment.arms import MODEL, NONE, TITLES
-from ganlib.augment.lift import Lift
+from ganlib.augment.lift import CONFIDENCE, Lift
 from ganlib.augment.usual import ARMS, UNKNOWN, Usual
 
-CONFIDENCE = 0.7  # with which 5 % of useless generators were accepted (docs/performance.md)
 MOST_COPIES = 0.5  # share of generated rows that nearly equal a real one (beyond that of held-out rows) or another
 
 

@@ -68,7 +68,7 @@ class ExampleGeneration:
 
         def split(number: int, fit: np.ndarray, test: np.ndarray) -> Judged:
             one = build(modality=self.reader.modality, verbose=False, random_state=(self.seed + number) % 2**32)
-            augmenter = one.quick().fit(*self.reader.labelled(kept[fit]))
+            augmenter = one.quick(self.reader.modality).fit(*self.reader.labelled(kept[fit]))
             made = augmenter.sample(conditions=self._wanted(augmenter, 1 - size))
             return self.reader.judged(kept[fit], made, kept[test], self.seed + number)
 

@@ -51,7 +51,7 @@ class TableGeneration:
         # Generated rows lack these columns: a classifier would separate them from real rows by that alone.
         used = self.frame.drop(columns=unused_columns(self.data, self.frame))
         # An inferred schema holds the bounds of its rows, test rows included, so each split infers another one.
-        augmenter = build(**self._schema() if self.data.schema_file else {}, verbose=False).quick()
+        augmenter = build(**self._schema() if self.data.schema_file else {}, verbose=False).quick("table")
         beside = held_out_by(self.data, self.frame)
         return measure_lift(
             augmenter, used, str(self.data.label), self.chosen.rows, condition=self.chosen.condition,

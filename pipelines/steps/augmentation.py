@@ -42,23 +42,22 @@ def augment(registry: Registry | None, settings: Settings, runner: Runner | None
         found = located(registry, settings.registry, chosen.model)
         made = generation.sealed(load_artifact(found.path, found.sha256 or None))
         report("the lift is not measured: that needs a model that is fitted here, not a sealed one")
-        lift = verdict = None
+        judged = None
     else:
         build = partial(_augmenter, settings, reader.modality)
         lift = _measured(settings, generation, build, report)
-        verdict = None if lift is None else _judged(settings, reader, build, lift)
-        if verdict is not None and not verdict.accepted and _gate(settings) == "on":
-            refused = Augmented(str(output), len(reader), 0, chosen.model, {})
-            done = _with_report(refused, lift, verdict, settings)
+        judged = None if lift is None else (lift, _judged(settings, reader, build, lift))
+        if judged and not judged[1].accepted and _gate(settings) == "on":
+            done = _with_report(Augmented(str(output), len(reader), 0, chosen.model, {}), *judged, settings)
             raise GateRefused(
                 f"{done.verdict}. {output} was not written; {done.report} shows the figures. Instead: "
-                f"{verdict.advice}. `--gate report` writes the rows all the same"
+                f"{done.advice}. `--gate report` writes the rows all the same"
             )
         report(f"training {chosen.model} on all {counted(len(reader), 'real row')}")
         made = generation.fitted(build)
     done = Augmented(str(output), made.real, made.synthetic, chosen.model, made.classes, constraints=made.constraints)
-    if verdict is not None:
-        done = _with_report(done, lift, verdict, settings)
+    if judged:
+        done = _with_report(done, *judged, settings)
     generation.write(made, report)
     return done
 
@@ -164,12 +163,11 @@ def _judged(settings: Settings, reader: JobData, build: Build, lift: Lift) -> Ve
     return judge(lift, grown, usual, settings.augment.confidence)
 
 
-def _with_report(done: Augmented, lift: Lift | None, verdict: Verdict, settings: Settings) -> Augmented:
+def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settings) -> Augmented:
     """The result with the figures as a table and the verdict in words; also writes the report beside the output."""
     from ganlib.augment.arms import MODEL, TITLES
     from pipelines.lift_report import lift_page
 
-    assert lift is not None
     rows = []
     for arm, title in TITLES.items():
         gap = lift.over(arm)

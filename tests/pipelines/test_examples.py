@@ -82,11 +82,12 @@ def test_a_generator_of_images_is_registered_and_augments(ganlib, folder):
     assert len(kept) == 90 and np.array_equal(np.asarray(Image.open(kept[4])), real["x"][4])
 
 
-def test_a_fitted_generator_of_series_is_measured(ganlib, folder):
+@pytest.mark.parametrize("model", ["cvae", "auto"])
+def test_a_fitted_generator_of_series_is_measured(ganlib, folder, model):
     x = np.load("waves.npz")["x"]
     np.savez("two.npz", x=x, y=np.repeat([0, 1], (60, 20)))
     (folder / "job.yaml").write_text("augment: {repeats: 2, gate: report}\n")
-    given = ("--data", "two.npz", "--modality", "series", "--label", "y", "--model", "cvae", "--steps", "20")
+    given = ("--data", "two.npz", "--modality", "series", "--label", "y", "--model", model, "--steps", "20")
     code, out, err = ganlib("augment", *given, "--output", "all.npz", "--config", "job.yaml", "--json")
     done = json.loads(out)
     assert code == 0 and done["classes"] == {"1": 40} and len(done["lift"]) == 6, err

@@ -9,12 +9,23 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from ganlib import AutoAugmenter
 from ganlib.augment.arms import COPIES, MODEL, NONE, SMOTE, WEIGHTS, Judged
-from ganlib.augment.gate import CONFIDENCE, expected, judge
-from ganlib.augment.lift import MOST_SPLITS, USUAL_SPLITS, WORTH, Lift, lift_over, measure_lift, splits_needed
+from ganlib.augment.gate import expected, judge
+from ganlib.augment.lift import (
+    CONFIDENCE,
+    MOST_SPLITS,
+    USUAL_SPLITS,
+    WORTH,
+    Lift,
+    lift_over,
+    measure_lift,
+    splits_needed,
+)
 from ganlib.augment.splitting import held_out_splits
-from ganlib.augment.usual import ARMS, Usual
+from ganlib.augment.usual import ARMS, UNKNOWN, Usual
 from ganlib.errors import DataError
+from pipelines.sections import AugmentSettings
 
 COLUMNS = [f"x{i}" for i in range(20)]
 SHIFT = 0.45
@@ -128,6 +139,15 @@ def test_expected_gains_are_the_posterior_of_a_normal_prior():
     assert expected(single, 1.0, Usual(0.03, 0.04))[MODEL].mean == pytest.approx(0.03)
     # Where every split is perfect without more rows, there is nothing to gain.
     assert not judge(Lift({NONE: [1.0] * 5, MODEL: [1.0] * 5}, 0.3), 1.0).accepted
+
+
+def test_jobs_and_estimators_have_one_confidence():
+    assert AugmentSettings().confidence == AutoAugmenter().confidence == CONFIDENCE
+
+
+def test_images_are_measured_by_their_own_model():
+    assert AutoAugmenter().quick("image").members is None and AutoAugmenter().usual("image") == UNKNOWN
+    assert AutoAugmenter().quick("table").members == ["adversarial_forest", "gaussian"]
 
 
 def test_the_advice_names_what_did_best():
