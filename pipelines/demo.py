@@ -313,8 +313,8 @@ def _gated(place: Place, table: Path, output: str, label: str) -> dict[str, Any]
         return augment(str(table), str(path), label, config=str(place.config))
     except GateRefused as error:
         say(f"      {error}")
-        report = str(path.with_suffix(".report.html"))
-        return {"synthetic": 0, "verdict": f"no file: {error}", "output": "", "report": report}
+        found = error.verdict
+        return {"synthetic": 0, "verdict": f"no file: {found.verdict}", "output": "", "report": found.report}
 
 
 # ---------------------------------------------------------------- the end

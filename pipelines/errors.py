@@ -20,7 +20,7 @@ class UsageError(PipelineError):
 
 
 class GateRefused(PipelineError):
-    """A promotion or an augmentation failed its gates; ``verdict`` holds the table of gates, if there is one."""
+    """A promotion or an augmentation failed its gates; ``verdict`` holds what was found, if anything was."""
 
     exit_code = 3
 

@@ -51,7 +51,8 @@ def augment(registry: Registry | None, settings: Settings, runner: Runner | None
             done = _with_report(Augmented(str(output), len(reader), 0, chosen.model, {}), *judged, settings)
             raise GateRefused(
                 f"{done.verdict}. {output} was not written; {done.report} shows the figures. Instead: "
-                f"{done.advice}. `--gate report` writes the rows all the same"
+                f"{done.advice}. `--gate report` writes the rows all the same",
+                done,
             )
         report(f"training {chosen.model} on all {counted(len(reader), 'real row')}")
         made = generation.fitted(build)

@@ -11,8 +11,10 @@ from serving_data import resealed, table
 
 from serving.artifact import load_artifact
 from serving.errors import DataError, IntegrityError, UsageError
+from serving.opening.entries import FORMAT_VERSION
 from serving.scorer import Scorer
 
+NEXT = FORMAT_VERSION + 1
 KEYS = (
     "calibration", "contributions", "exporter", "features", "format_version", "golden", "kind", "model", "parity",
     "schema", "shares", "training", "versions",
@@ -87,7 +89,7 @@ def drop_golden(model):
         (hidden_loop, "Loop"),
         (weights, "golden rows"),
         (drop_golden, "golden"),
-        (lambda m: set_metadata(m, "format_version", 6), "format version 6"),
+        (lambda m: set_metadata(m, "format_version", NEXT), f"format version {NEXT}"),
         (lambda m: set_metadata(m, "format_version", -7), "format_version"),
         (lambda m: set_metadata(m, "format_version", True), "format_version"),
         (lambda m: set_metadata(m, "schema", {}), "lacks 'schema.version'"),

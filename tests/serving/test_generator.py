@@ -15,8 +15,10 @@ from serving_data import CLASSES, resealed
 from serving.artifact import load_artifact
 from serving.errors import DataError, IntegrityError, UsageError
 from serving.generator import Encoder, Generator
+from serving.opening.entries import FORMAT_VERSION
 from serving.scorer import Scorer
 
+NEXT = FORMAT_VERSION + 1
 TABLE = Path(__file__).parent.parent / "golden" / "v1" / "augmenter.onnx"
 
 
@@ -141,7 +143,7 @@ def drop(model, key):
         (lambda m: edit(m, "modality", lambda _: "smell"), "unknown to this release"),
         (lambda m: edit(m, "kind", lambda _: "oracle"), "unknown to this release"),
         (lambda m: edit(m, "kind", lambda _: ["encoder"]), "unknown to this release"),
-        (lambda m: edit(m, "format_version", lambda _: 5), "format version 5"),
+        (lambda m: edit(m, "format_version", lambda _: NEXT), f"format version {NEXT}"),
         (lambda m: drop(m, "shape"), "lacks"),
         (lambda m: drop(m, "modality"), "lacks|of .table. data is unknown"),
         (lambda m: drop(m, "golden"), "lacks"),
