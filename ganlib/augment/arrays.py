@@ -21,7 +21,6 @@ from ganlib.nn.sampler import InUnits, OnlyClass, Sampler
 from ganlib.registry import Entry
 from ganlib.training import Algorithm, History
 
-CHUNK = 512
 Scale = tuple[Tensor, Tensor]
 
 
@@ -77,7 +76,8 @@ class ArrayGenerator(Arrays):
 
     def in_units(self, sampler: Sampler) -> Sampler:
         """As ``Arrays.in_units``; a conditional model fitted without labels always gets class 0."""
-        return super().in_units(OnlyClass(sampler) if self.conditional and not self.labelled else sampler)
+        needless = self.conditional and not self.labelled and not sampler.by_example
+        return super().in_units(OnlyClass(sampler) if needless else sampler)
 
     def _train(self, x: Tensor, y: Tensor, plan: GenerationPlan) -> tuple[list[Algorithm], History]:
         if self.conditional:
@@ -112,8 +112,8 @@ class ArrayGenerator(Arrays):
         sampler = self.samplers[0 if self.conditional else label]
         own = np.flatnonzero(self.codes == label)
         made = []
-        for start in range(0, n, CHUNK):
-            rows = min(CHUNK, n - start)
+        for start in range(0, n, sampler.most_rows):
+            rows = min(sampler.most_rows, n - start)
             z = torch.from_numpy(rng.standard_normal((rows, sampler.latent_dim), dtype=np.float32))
             if sampler.by_example:
                 made.append(sampler(z, self.x[rng.choice(own, rows)]))
@@ -171,7 +171,7 @@ class DescribedGenerator(Arrays):
         rng = np.random.Generator(np.random.Philox(seed))
         requested = self._requested(n, conditions, rng)
         sampler, embedded, made = self.samplers[0], self.embed(requested), []
-        for part in embedded.split(CHUNK):
+        for part in embedded.split(sampler.most_rows):
             z = torch.from_numpy(rng.standard_normal((len(part), sampler.latent_dim), dtype=np.float32))
             made.append(sampler(z, part))
         return self.reader.restore(torch.cat(made) if len(embedded) else torch.zeros(0, *self.spec.shape)), requested

@@ -19,6 +19,7 @@ class Sampler(nn.Module):
 
     latent_dim: int
     by_example: bool = False
+    most_rows: int = 512  # at once, for its memory
 
 
 class TableSampler(Sampler):
@@ -102,7 +103,8 @@ class InUnits(Sampler):
         made: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.sampler, self.latent_dim, self.by_example = sampler, sampler.latent_dim, sampler.by_example
+        self.sampler, self.latent_dim = sampler, sampler.latent_dim
+        self.by_example, self.most_rows = sampler.by_example, sampler.most_rows
         same = torch.zeros(1), torch.ones(1)
         for name, (mean, deviation) in (("attribute_", attributes or same), ("", made or same)):
             self.register_buffer(f"{name}mean", mean.float())

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_STILL = 1e-4
+
 
 class AffineWarp(nn.Module):
     """Images ``(n, c, *sides)`` and maps ``(n, 2, 3)`` to the images read at the mapped positions, bilinear; 0 outside.
@@ -33,10 +35,17 @@ class AffineWarp(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             images, maps = _wide(images), _wide(maps)
             across, down = (maps @ self.grid).unbind(1)
-            rows, columns = (_weights(place, side) for place, side in zip((down, across), self.sides, strict=True))
-            read = rows @ images.transpose(1, 2).flatten(2)  # (n, pixels, c * width)
-            made = (read.unflatten(2, (images.shape[1], -1)) * columns.unsqueeze(2)).sum(3)
-            return made.transpose(1, 2).unflatten(2, self.sides)
+            return read_at(images, across, down, self.sides).unflatten(2, self.sides)
+
+
+def read_at(images: Tensor, across: Tensor, down: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Values of images ``(n, c, *sides)`` at places ``(n, p)``, bilinear and 0 outside: ``(n, c, p)``.
+
+    Memory is n · p · (height + c · width) numbers.
+    """
+    rows, columns = (_weights(place, side) for place, side in zip((down, across), sides, strict=True))
+    read = rows @ images.transpose(1, 2).flatten(2)  # (n, p, c * width)
+    return (read.unflatten(2, (images.shape[1], -1)) * columns.unsqueeze(2)).sum(3).transpose(1, 2)
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -72,12 +81,13 @@ def similarity(result: Tensor, source: Tensor) -> Tensor:
     """The turn, scale and shift that take points of the result nearest to those of the source, ``(n, 2, 3)``.
 
     Both are ``(n, k, 2)`` with k >= 2, in coordinates of one unit (those of a square image). Least squares in closed
-    form: with points as complex numbers, a = sum conj(r) s / sum |r|² after centring, and b the means' difference.
+    form: with points as complex numbers, a = (sum conj(r) s + e) / (sum |r|² + e) after centring, and b the means'
+    difference. e is 1e-4: without it, points nearly in one place would turn and scale by rounding errors.
     """
     first, second = result.mean(1), source.mean(1)
     r, s = result - first.unsqueeze(1), source - second.unsqueeze(1)
-    size = r.square().sum((1, 2)) + 1e-8
-    turn = (r * s).sum((1, 2)) / size
+    size = r.square().sum((1, 2)) + _STILL
+    turn = ((r * s).sum((1, 2)) + _STILL) / size
     lift = (r[:, :, 0] * s[:, :, 1] - r[:, :, 1] * s[:, :, 0]).sum(1) / size
     linear = torch.stack([torch.stack([turn, -lift], 1), torch.stack([lift, turn], 1)], 1)
     shift = second.unsqueeze(2) - linear @ first.unsqueeze(2)

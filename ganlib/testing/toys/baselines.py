@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ganlib.data.spec import DataSpec
 from ganlib.metrics.detection import auroc
+from ganlib.testing.problems import digits
 from ganlib.testing.toy import Toy
 from ganlib.testing.toys.flow import TOYS as FLOWS
 from ganlib.testing.toys.flow import moons
@@ -55,6 +56,34 @@ def _energy_auroc(seed: int) -> float:
     return auroc(x.square().mean((1, 2)), anomalous)
 
 
+def _few_digits(seed: int) -> dict[str, Tensor]:
+    """Three 8x8 digits of each class."""
+    x, y = digits(seed)
+    rows = torch.cat([(y == label).nonzero().flatten()[:3] for label in range(10)])
+    return {"x": x[rows], "y": y[rows]}
+
+
+def _nearest(x: Tensor, y: Tensor, seed: int) -> float:
+    """Accuracy on held-out digits of the class of the nearest example."""
+    judged, labels = digits(seed, "test")
+    found = y[torch.cdist(judged.flatten(1), x.flatten(1)).argmin(1)]
+    return float((found == labels).float().mean())
+
+
+@torch.no_grad()
+def _nearest_with_warps(algorithm: Any, seed: int) -> float:
+    few, copies = _few_digits(seed), 40
+    x, y = few["x"].repeat(copies, 1, 1, 1), few["y"].repeat(copies)
+    sampler = algorithm.sampler()
+    z = torch.randn(len(x), sampler.latent_dim, generator=torch.Generator().manual_seed(seed))
+    return _nearest(torch.cat([few["x"], sampler(z, x)]), torch.cat([few["y"], y]), seed) - _nearest_alone(seed)
+
+
+def _nearest_alone(seed: int) -> float:
+    few = _few_digits(seed)
+    return _nearest(few["x"], few["y"], seed)
+
+
 TOYS = {
     "autoregression": Toy(
         data=lambda seed: {"x": sensors(1000, seed)},
@@ -75,6 +104,15 @@ TOYS = {
         ENERGY,
         measure="8x8 digits: AUROC of the score, images with shuffled pixels",
         trainer={"epochs": 1, "batch_size": 2048},
+    ),
+    "learned_warps": Toy(
+        data=_few_digits,
+        spec=DataSpec.image(1, 8, 8, 10),
+        level=_nearest_with_warps,
+        at_least=0.015,
+        measure="8x8 digits, three a class: accuracy of the nearest example gained by forty warps of each",
+        baseline=lambda seed: 0.0,
+        trainer={"epochs": 1, "batch_size": 1024, "ema": 0.0},
     ),
     "principal_mixture": replace(_MOONS, trainer={"steps": 60, "batch_size": 2048}),
 }
