@@ -17,8 +17,8 @@ displacements of the others; plain displacements instead of diffeomorphisms, so 
 stiffness makes them rare; a squared error of all pixels instead of a likelihood; the mean displacement is 0, since each
 pair counts in both directions.
 
-Use it for: classes of ten or twenty images or windows whose shape varies, such as characters. On top of random turns,
-shifts and scales it raised the figure of a small convolutional network further.
+Use it for: classes of ten or twenty images or windows whose shape varies, such as characters: forty warps of each of
+three digits a class raise the accuracy of the nearest one.
 
 Not for: textures, in which no pixel of one image has a counterpart in another. Detection. Generated examples show the
 real example that they began with: they do not hide it.
@@ -56,8 +56,11 @@ Grid = Annotated[int, Ge(2), Le(16)]
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedWarpsConfig(Config):
-    """``grid``: points a side at which displacements are given; ``stiffness`` against their differences; ``pairs`` of a
-    batch, aligned in ``rounds`` of Adam; ``spread`` of the samples; ``shrink``: share of the covariances left out."""
+    """``grid``: points a side at which displacements are given; ``stiffness``: weight of the differences between them.
+
+    ``pairs``: number of pairs of a batch that are aligned; ``rounds``: updates by Adam that align them; ``spread``:
+    factor of the samples' displacements; ``shrink``: share of the covariances left out.
+    """
 
     grid: Grid = 5
     stiffness: Weight = 0.05
