@@ -1,0 +1,259 @@
+"""The result of an audit of synthetic rows: figures beside those of real rows, and what they mean in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PRIVACY, FIDELITY = "privacy", "fidelity"
+TITLES = {
+    "copies": "share of rows that equal a training row",
+    "near_share": "share nearer to a training row than 5 % of held-out rows are",
+    "near_distance": "median distance to the nearest training row",
+    "ratio_share": "share with a lower ratio of nearest to second nearest than 5 % of held-out rows",
+    "membership": "AUROC of a membership attack (chance: 0.5)",
+    "membership_difference": "the same, relative to further real rows",
+    "membership_found_1": "training rows found at 1 % false alarms (chance: 0.01)",
+    "membership_found_10": "training rows found at 10 % false alarms (chance: 0.1)",
+    "shapes": "column shapes, mean (1: equal)",
+    "trends": "pair trends, mean (1: equal)",
+    "two_sample": "AUROC of a classifier of real and other rows (0.5: equal)",
+    "precision": "precision: share of rows where held-out rows lie",
+    "recall": "recall: share of held-out rows where these rows lie",
+    "density": "density of held-out rows around these rows (1: equal)",
+    "coverage": "coverage: share of held-out rows with such a row nearby",
+    "classes": "class shares against those of the training rows (1: equal)",
+}
+SHAPE_GAP, TREND_GAP, MISSING_GAP, RULE_GAP, AUROC_GAP = 0.1, 0.15, 0.05, 0.01, 0.1
+LEAST_COVERED = 0.5
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the synthetic rows (``value``), and the same of real rows in their place (``usual``)."""
+
+    name: str
+    group: str
+    value: float
+    usual: float
+
+    @property
+    def title(self) -> str:
+        """What it measures, in words."""
+        return TITLES[self.name]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Shares of held-out and of synthetic rows by range of a number, or by level; labels are values of the data."""
+
+    labels: tuple[str, ...]
+    real: tuple[float, ...]
+    synthetic: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ColumnFigures:
+    """A column's shape (None if it has no values to compare), and shares of missing and of invalid values.
+
+    ``usual_...``: of training rows for the shape, of held-out rows for the shares. ``invalid``: numbers and dates
+    outside the schema's bounds, unlisted levels, and missing values where training rows have none.
+    """
+
+    name: str
+    kind: str
+    shape: float | None
+    usual_shape: float | None
+    missing: float
+    usual_missing: float
+    invalid: float
+    usual_invalid: float
+    bars: Bars
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """Similarity (1: equal) of the relation of two columns to that of held-out rows; ``usual``: of training rows."""
+
+    first: str
+    second: str
+    similarity: float
+    usual: float
+
+
+@dataclass(frozen=True)
+class RuleFigures:
+    """A constraint of the schema in words, and the shares of synthetic and held-out rows that break it."""
+
+    rule: str
+    broken: float
+    usual_broken: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What synthetic rows reveal of the training rows, and how far they are like real rows.
+
+    ``rows``: of each table (real, synthetic, holdout), and those compared (``compared`` for fidelity, ``searched``
+    queries of a table for privacy). ``pairs`` are those that differ most. ``notes`` say what was not compared.
+    ``leaks`` and ``flaws`` are what is worrying, in words; both are empty if nothing is.
+    """
+
+    rows: Mapping[str, int]
+    figures: tuple[Figure, ...]
+    columns: tuple[ColumnFigures, ...]
+    pairs: tuple[PairFigures, ...]
+    rules: tuple[RuleFigures, ...]
+    notes: tuple[str, ...]
+    leaks: tuple[str, ...]
+    flaws: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Figure:
+        return next(figure for figure in self.figures if figure.name == name)
+
+    def group(self, name: str) -> list[Figure]:
+        """The figures of privacy or of fidelity."""
+        return [figure for figure in self.figures if figure.group == name]
+
+    @property
+    def verdict(self) -> str:
+        """What is worrying and what is fine, in a sentence on privacy and one on fidelity."""
+        private = f"worrying: {'; '.join(self.leaks)}" if self.leaks else "no sign that rows were repeated"
+        like = "; ".join(self.flaws) if self.flaws else "no clear difference from real rows"
+        return f"Privacy: {private}. Fidelity: {like}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, without values of the data: neither bars nor their labels."""
+        columns = [{k: v for k, v in asdict(column).items() if k != "bars"} for column in self.columns]
+        figures = {f.name: {"value": f.value, "usual": f.usual, "title": f.title} for f in self.figures}
+        return {
+            "verdict": self.verdict, "rows": dict(self.rows), "figures": figures, "columns": columns,
+            "pairs": [asdict(pair) for pair in self.pairs], "rules": [asdict(rule) for rule in self.rules],
+            "notes": list(self.notes), "leaks": list(self.leaks), "flaws": list(self.flaws),
+        }  # fmt: skip
+
+
+def leaks_of(figures: Iterable[Figure], synthetic: int, holdout: int, error: float) -> list[str]:
+    """What is worrying about privacy, beyond the noise of ``synthetic`` and ``holdout`` rows.
+
+    ``error`` is the standard error of the attack's AUROC under chance; three of them are noise.
+    """
+    found = {figure.name: figure for figure in figures}
+    leaks = []
+    for name, words in (
+        ("copies", "equal a training row"),
+        ("near_share", "are as near to a training row as few held-out rows are"),
+        ("ratio_share", "are much nearer to one training row than to a second"),
+    ):
+        if name in found and _above(found[name], synthetic, holdout):
+            leaks.append(f"{found[name].value:.1%} of the rows {words} ({found[name].usual:.1%} of held-out rows)")
+    if attacks := [found[name] for name in ("membership", "membership_difference") if name in found]:
+        best = max(attacks, key=lambda figure: figure.value)
+        if best.value > 0.5 + max(3 * error, 0.05):
+            leaks.append(f"an attacker recognises training rows with AUROC {best.value:.2f} (chance: 0.50)")
+    if "membership_found_1" in found:
+        share, alarms = found["membership_found_1"].value, math.floor(0.01 * (holdout // 2)) + 1
+        if share > (alarms + 4 * math.sqrt(alarms)) / (holdout // 2 + 1):
+            leaks.append(f"{share:.1%} of the training rows are recognised at 1 % false alarms")
+    return leaks
+
+
+def _above(figure: Figure, synthetic: int, holdout: int) -> bool:
+    # Half a row more on the holdout's side, since no row of few is not a share of 0.
+    usual = (figure.usual * holdout + 0.5) / (holdout + 1)
+    error = math.sqrt(usual * (1 - usual) * (1 / max(1, synthetic) + 1 / max(1, holdout)))
+    return figure.value - figure.usual > 3 * error
+
+
+def flaws_of(
+    figures: Iterable[Figure],
+    columns: Sequence[ColumnFigures],
+    pairs: Iterable[PairFigures],
+    rules: Iterable[RuleFigures],
+    compared: int,
+) -> list[str]:
+    """Where synthetic rows differ clearly from real ones, beyond the noise of as many rows of both as ``compared``."""
+    found, noise = {figure.name: figure for figure in figures}, 1 / math.sqrt(max(1, compared))
+    flaws = []
+    if "two_sample" in found:
+        score = found["two_sample"]
+        if score.value > max(0.6, score.usual) + max(AUROC_GAP, 2 * noise):
+            flaws.append(f"a classifier separates them from real rows (AUROC {score.value:.2f}; {_usual(score.usual)})")
+    if "coverage" in found:
+        covered = found["coverage"]
+        if covered.value < LEAST_COVERED * covered.usual - noise:
+            flaws.append(f"{covered.value:.0%} of held-out rows have such a row nearby (training rows: "
+                         f"{covered.usual:.0%})")  # fmt: skip
+    shifted = _shifted(columns, noise)
+    return flaws + _column_flaws(columns, noise) + _pair_flaws(pairs, shifted, noise) + _rule_flaws(rules)
+
+
+def _shifted(columns: Iterable[ColumnFigures], noise: float) -> dict[str, ColumnFigures]:
+    """Columns of clearly another shape, by name."""
+    found = {}
+    for column in columns:
+        # The largest gap of two equal distribution functions is above 2.76 / root n in one of 1,000 cases.
+        far = column.shape is not None and 1 - column.shape > max(SHAPE_GAP, 2.76 * noise)
+        if far and float(column.usual_shape or 0) - float(column.shape or 0) > SHAPE_GAP / 2:
+            found[column.name] = column
+    return found
+
+
+def _column_flaws(columns: Sequence[ColumnFigures], noise: float) -> list[str]:
+    shapes = [
+        (float(column.shape or 0), f"{name!r} ({column.shape:.2f}; {_usual(float(column.usual_shape or 0))})")
+        for name, column in _shifted(columns, noise).items()
+    ]
+    gaps = [
+        (column.usual_missing - column.missing, f"{column.name!r} ({_missing(column)})")
+        for column in columns
+        if abs(column.missing - column.usual_missing) > max(MISSING_GAP, 2 * noise)
+    ]
+    wrong = [
+        (-column.invalid, f"{column.name!r} ({column.invalid:.1%})")
+        for column in columns
+        if column.invalid > column.usual_invalid + RULE_GAP
+    ]
+    return [
+        *_named("other shapes", shapes), *_named("other shares of missing values", gaps),
+        *_named("values that the schema does not allow", wrong),
+    ]  # fmt: skip
+
+
+def _missing(column: ColumnFigures) -> str:
+    return f"{column.missing:.0%}; held-out rows: {column.usual_missing:.0%}"
+
+
+def _pair_flaws(pairs: Iterable[PairFigures], shifted: Collection[str], noise: float) -> list[str]:
+    """Pairs of another relation; columns of another shape are left out, since that alone changes some pairs."""
+    far = [
+        (pair.similarity - pair.usual, f"{pair.first!r} with {pair.second!r} ({_beside(pair)})")
+        for pair in pairs
+        if pair.usual - pair.similarity > max(TREND_GAP, 2 * noise) and not {pair.first, pair.second} & {*shifted}
+    ]
+    return _named("other relations of columns", far)
+
+
+def _beside(pair: PairFigures) -> str:
+    return f"{pair.similarity:.2f}; {_usual(pair.usual)}"
+
+
+def _rule_flaws(rules: Iterable[RuleFigures]) -> list[str]:
+    broken = [(-r.broken, f"{r.rule} ({r.broken:.1%})") for r in rules if r.broken > r.usual_broken + RULE_GAP]
+    return _named("broken constraints", broken)
+
+
+def _named(what: str, found: list[tuple[float, str]]) -> list[str]:
+    """The worst few in words, none if there are none."""
+    if not found:
+        return []
+    names = [name for _, name in sorted(found)]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return [f"{what}: {', '.join(names[:MOST_NAMED])}{more}"]
+
+
+def _usual(value: float) -> str:
+    return f"training rows: {value:.2f}"
