@@ -14,7 +14,7 @@ TITLES = {
     "near_distance": "median distance to the nearest training row",
     "ratio_share": "share with a lower ratio of nearest to second nearest than 5 % of held-out rows",
     "membership": "AUROC of a membership attack (chance: 0.5)",
-    "membership_difference": "the same, relative to further real rows",
+    "membership_relative": "the same, relative to further real rows",
     "membership_found_1": "training rows found at 1 % false alarms (chance: 0.01)",
     "membership_found_10": "training rows found at 10 % false alarms (chance: 0.1)",
     "shapes": "column shapes, mean (1: equal)",
@@ -148,9 +148,9 @@ def leaks_of(figures: Iterable[Figure], synthetic: int, holdout: int, error: flo
         ("near_share", "are as near to a training row as few held-out rows are"),
         ("ratio_share", "are much nearer to one training row than to a second"),
     ):
-        if name in found and _above(found[name], synthetic, holdout):
+        if name in found and _above(found[name].value, found[name].usual, synthetic, holdout):
             leaks.append(f"{found[name].value:.1%} of the rows {words} ({found[name].usual:.1%} of held-out rows)")
-    if attacks := [found[name] for name in ("membership", "membership_difference") if name in found]:
+    if attacks := [found[name] for name in ("membership", "membership_relative") if name in found]:
         best = max(attacks, key=lambda figure: figure.value)
         if best.value > 0.5 + max(3 * error, 0.05):
             leaks.append(f"an attacker recognises training rows with AUROC {best.value:.2f} (chance: 0.50)")
@@ -161,11 +161,11 @@ def leaks_of(figures: Iterable[Figure], synthetic: int, holdout: int, error: flo
     return leaks
 
 
-def _above(figure: Figure, synthetic: int, holdout: int) -> bool:
+def _above(value: float, usual: float, synthetic: int, holdout: int) -> bool:
+    """Whether a share of synthetic rows is above that of held-out rows by three standard errors."""
     # Half a row more on the holdout's side, since no row of few is not a share of 0.
-    usual = (figure.usual * holdout + 0.5) / (holdout + 1)
-    error = math.sqrt(usual * (1 - usual) * (1 / max(1, synthetic) + 1 / max(1, holdout)))
-    return figure.value - figure.usual > 3 * error
+    rate = (usual * holdout + 0.5) / (holdout + 1)
+    return value - usual > 3 * math.sqrt(rate * (1 - rate) * (1 / max(1, synthetic) + 1 / max(1, holdout)))
 
 
 def flaws_of(
@@ -174,8 +174,13 @@ def flaws_of(
     pairs: Iterable[PairFigures],
     rules: Iterable[RuleFigures],
     compared: int,
+    synthetic: int,
+    holdout: int,
 ) -> list[str]:
-    """Where synthetic rows differ clearly from real ones, beyond the noise of as many rows of both as ``compared``."""
+    """Where synthetic rows differ clearly from real ones, beyond the noise of as many rows of both as ``compared``.
+
+    Invalid values and broken constraints are counted among all ``synthetic`` and ``holdout`` rows.
+    """
     found, noise = {figure.name: figure for figure in figures}, 1 / math.sqrt(max(1, compared))
     flaws = []
     if "two_sample" in found:
@@ -188,7 +193,13 @@ def flaws_of(
             flaws.append(f"{covered.value:.0%} of held-out rows have such a row nearby (training rows: "
                          f"{covered.usual:.0%})")  # fmt: skip
     shifted = _shifted(columns, noise)
-    return flaws + _column_flaws(columns, noise) + _pair_flaws(pairs, shifted, noise) + _rule_flaws(rules)
+    invalid = [(repr(column.name), column.invalid, column.usual_invalid) for column in columns]
+    broken = [(rule.rule, rule.broken, rule.usual_broken) for rule in rules]
+    return [
+        *flaws, *_column_flaws(columns, noise), *_pair_flaws(pairs, shifted, noise),
+        *_invalid("values that the schema does not allow", invalid, synthetic, holdout),
+        *_invalid("broken constraints", broken, synthetic, holdout),
+    ]  # fmt: skip
 
 
 def _shifted(columns: Iterable[ColumnFigures], noise: float) -> dict[str, ColumnFigures]:
@@ -212,15 +223,7 @@ def _column_flaws(columns: Sequence[ColumnFigures], noise: float) -> list[str]:
         for column in columns
         if abs(column.missing - column.usual_missing) > max(MISSING_GAP, 2 * noise)
     ]
-    wrong = [
-        (-column.invalid, f"{column.name!r} ({column.invalid:.1%})")
-        for column in columns
-        if column.invalid > column.usual_invalid + RULE_GAP
-    ]
-    return [
-        *_named("other shapes", shapes), *_named("other shares of missing values", gaps),
-        *_named("values that the schema does not allow", wrong),
-    ]  # fmt: skip
+    return [*_named("other shapes", shapes), *_named("other shares of missing values", gaps)]
 
 
 def _missing(column: ColumnFigures) -> str:
@@ -241,9 +244,14 @@ def _beside(pair: PairFigures) -> str:
     return f"{pair.similarity:.2f}; {_usual(pair.usual)}"
 
 
-def _rule_flaws(rules: Iterable[RuleFigures]) -> list[str]:
-    broken = [(-r.broken, f"{r.rule} ({r.broken:.1%})") for r in rules if r.broken > r.usual_broken + RULE_GAP]
-    return _named("broken constraints", broken)
+def _invalid(what: str, shares: Iterable[tuple[str, float, float]], synthetic: int, holdout: int) -> list[str]:
+    """What synthetic rows break clearly more often than held-out rows, of names with both shares."""
+    far = [
+        (-share, f"{name} ({share:.1%}; held-out rows: {usual:.1%})")
+        for name, share, usual in shares
+        if share > usual + RULE_GAP and _above(share, usual, synthetic, holdout)
+    ]
+    return _named(what, far)
 
 
 def _named(what: str, found: list[tuple[float, str]]) -> list[str]:

@@ -54,6 +54,11 @@ class Sides:
     notes: tuple[str, ...]
 
     @property
+    def each(self) -> tuple[Side, Side, Side]:
+        """The training, the synthetic and the held-out rows."""
+        return self.real, self.synthetic, self.holdout
+
+    @property
     def names(self) -> list[str]:
         """The compared columns, the label last."""
         return list(self.real.values)

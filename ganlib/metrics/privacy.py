@@ -104,8 +104,8 @@ def membership_attack(members: Rows, others: Rows, synthetic: Rows, reference: R
     """Membership inference by distance: a row near to a synthetic one is taken for a training row.
 
     ``members`` ``(n, d)`` are training rows, ``others`` ``(h, d)`` real rows that are not. The score is minus the
-    distance to the nearest row of ``synthetic`` ``(m, d)``. With ``reference`` ``(r, d)``, further real rows, it is the
-    distance to the nearest of them minus that: rows that are near to any rows are then not taken for members.
+    distance s to the nearest row of ``synthetic`` ``(m, d)``. With ``reference`` ``(r, d)``, further real rows at
+    distance r, it is r / (r + s): rows that are near to any rows are then not taken for members.
 
     Source: Chen et al., GAN-Leaks, 1909.03935 (distance); van Breugel et al., 2302.12580 (relative to a reference; with
     distances instead of densities); Carlini et al., 2112.03570 (shares at few false alarms). Raises DataError for no
@@ -118,12 +118,13 @@ def membership_attack(members: Rows, others: Rows, synthetic: Rows, reference: R
     rows = np.concatenate([inside, outside])
     scores = -nearest_distances(rows, made)[:, 0]
     if reference is not None:
-        scores += nearest_distances(rows, as_pair(("members", "reference"), members, reference)[1])[:, 0]
+        usual = nearest_distances(rows, as_pair(("members", "reference"), members, reference)[1])[:, 0]
+        scores = np.where(usual > scores, usual / np.where(usual > scores, usual - scores, 1.0), 0.5)
     truth = np.repeat([1, 0], [len(inside), len(outside)])
     false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
-    found = [float(true[false <= limit].max()) for limit in (0.01, 0.1)]
+    few, some = (float(true[false <= limit].max()) for limit in (0.01, 0.1))
     error = float(np.sqrt((len(rows) + 1) / (12 * len(inside) * len(outside))))
-    return Membership(float(roc_auc_score(truth, scores)), *found, error)
+    return Membership(float(roc_auc_score(truth, scores)), few, some, error)
 
 
 @dataclass(frozen=True)
