@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ganlib.augment.audited import FIDELITY, PRIVACY, Audit, Figure, flaws_of, leaks_of
-from ganlib.augment.compared import Parts, by_class, class_shares, columns_of, likeness, pairs_of, rules_of
+from ganlib.augment.compared import Parts, class_shares, columns_of, likeness, pairs_of, rules_of
 from ganlib.augment.sides import HOLDOUT, REAL, SYNTHETIC, Sides, read_sides
 from ganlib.data.schema import Schema
 from ganlib.errors import DataError
@@ -112,8 +112,8 @@ def _equal_parts(sides: Sides, rng: np.random.Generator) -> Parts:
 
 def _sampled(sides: Sides, compared: int) -> list[str]:
     most = max(len(sides.real), len(sides.synthetic), len(sides.holdout))
-    notes = [f"columns are compared on {compared:,} rows of each table" + (", as many of each class" if by_class(sides)
-             else "")]  # fmt: skip
+    alike = "" if sides.label is None else ", as many of each class"
+    notes = [f"columns are compared on {compared:,} rows of each table{alike}"]
     if most > QUERIES:
         notes.append(f"neighbours of {QUERIES:,} sampled rows of a table are searched among at most {RECORDS:,}")
     return notes

@@ -9,22 +9,22 @@ from typing import Any
 
 PRIVACY, FIDELITY = "privacy", "fidelity"
 TITLES = {
-    "copies": "share of rows that equal a training row",
-    "near_share": "share nearer to a training row than 5 % of held-out rows are",
-    "near_distance": "median distance to the nearest training row",
-    "ratio_share": "share with a lower ratio of nearest to second nearest than 5 % of held-out rows",
-    "membership": "AUROC of a membership attack (chance: 0.5)",
-    "membership_relative": "the same, relative to further real rows",
-    "membership_found_1": "training rows found at 1 % false alarms (chance: 0.01)",
-    "membership_found_10": "training rows found at 10 % false alarms (chance: 0.1)",
+    "copies": "rows equal to a training row",
+    "near_share": "rows very near to a training row",
+    "near_distance": "median distance to a training row",
+    "ratio_share": "rows much nearer to one training row than to others",
+    "membership": "membership attack, AUROC (chance: 0.5)",
+    "membership_relative": "relative membership attack, AUROC (chance: 0.5)",
+    "membership_found_1": "training rows found at 1 % false alarms",
+    "membership_found_10": "training rows found at 10 % false alarms",
     "shapes": "column shapes, mean (1: equal)",
     "trends": "pair trends, mean (1: equal)",
-    "two_sample": "AUROC of a classifier of real and other rows (0.5: equal)",
-    "precision": "precision: share of rows where held-out rows lie",
-    "recall": "recall: share of held-out rows where these rows lie",
-    "density": "density of held-out rows around these rows (1: equal)",
-    "coverage": "coverage: share of held-out rows with such a row nearby",
-    "classes": "class shares against those of the training rows (1: equal)",
+    "two_sample": "AUROC of a classifier of the rows (0.5: equal)",
+    "precision": "precision: rows where held-out rows lie",
+    "recall": "recall: held-out rows where these rows lie",
+    "density": "density of held-out rows around (1: equal)",
+    "coverage": "coverage: held-out rows with such a row near",
+    "classes": "class shares (1: as of training rows)",
 }
 SHAPE_GAP, TREND_GAP, MISSING_GAP, RULE_GAP, AUROC_GAP = 0.1, 0.15, 0.05, 0.01, 0.1
 LEAST_COVERED = 0.5
@@ -192,7 +192,7 @@ def flaws_of(
         if covered.value < LEAST_COVERED * covered.usual - noise:
             flaws.append(f"{covered.value:.0%} of held-out rows have such a row nearby (training rows: "
                          f"{covered.usual:.0%})")  # fmt: skip
-    shifted = _shifted(columns, noise)
+    shifted = [name for name, column in _shifted(columns, noise).items() if column.kind in ("category", "boolean")]
     invalid = [(repr(column.name), column.invalid, column.usual_invalid) for column in columns]
     broken = [(rule.rule, rule.broken, rule.usual_broken) for rule in rules]
     return [
@@ -231,7 +231,7 @@ def _missing(column: ColumnFigures) -> str:
 
 
 def _pair_flaws(pairs: Iterable[PairFigures], shifted: Collection[str], noise: float) -> list[str]:
-    """Pairs of another relation; columns of another shape are left out, since that alone changes some pairs."""
+    """Pairs of another relation; categories of other shares are left out, since these alone change their pairs."""
     far = [
         (pair.similarity - pair.usual, f"{pair.first!r} with {pair.second!r} ({_beside(pair)})")
         for pair in pairs

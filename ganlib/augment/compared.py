@@ -27,11 +27,6 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Positions of training, synthetic and held-out rows that are compared, as many of each."""
 
 
-def by_class(sides: Sides) -> bool:
-    """Whether there is a label."""
-    return bool((sides.real.classes != "").any())
-
-
 def likeness(sides: Sides, parts: Parts, seed: int) -> tuple[list[Figure], list[str]]:
     """Figures of whole rows: a classifier, and precision, recall, density and coverage."""
     each = zip(sides.each, parts, strict=True)
@@ -55,23 +50,27 @@ def _rows(sides: Sides, side: Side, part: np.ndarray) -> np.ndarray:
 
 def class_shares(sides: Sides) -> Iterator[Figure]:
     """How far the shares of the classes are those of the training rows; nothing without a label."""
-    if by_class(sides):
+    if sides.label is not None:
         made, held = (tv_complement(sides.real.classes, side.classes) for side in sides.each[1:])
         yield Figure("classes", FIDELITY, made, held)
 
 
 def columns_of(sides: Sides, parts: Parts) -> Iterator[ColumnFigures]:
-    """The figures of each column; shares of invalid values are of all rows."""
+    """The figures of each column; shares of invalid values are of all rows.
+
+    The label has no shape, because as many rows of each class are compared; its bars are of all rows.
+    """
     breaches = [column_breaches(sides.schema, side.frame) for side in (sides.synthetic, sides.holdout)]
     kinds = {column.name: column.kind for column in sides.schema.columns}
     for name in sides.names:
         real, made, held = (side.values[name][part] for side, part in zip(sides.each, parts, strict=True))
         lacking, usual = (float(is_missing(values).mean()) for values in (made, held))
         invalid, allowed = (float(found[name].mean()) for found in breaches)
-        bars = _bars(held, made, kinds[name])
-        yield ColumnFigures(
-            name, kinds[name], _shape(held, made), _shape(held, real), lacking, usual, invalid, allowed, bars
-        )
+        if name == sides.label:
+            shape, other, bars = None, None, _level_bars(sides.holdout.values[name], sides.synthetic.values[name])
+        else:
+            shape, other, bars = _shape(held, made), _shape(held, real), _bars(held, made, kinds[name])
+        yield ColumnFigures(name, kinds[name], shape, other, lacking, usual, invalid, allowed, bars)
 
 
 def _shape(held: np.ndarray, other: np.ndarray) -> float | None:

@@ -45,9 +45,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """The three tables, their schema (with the label's column, if any), and what was not compared, in words."""
+    """The three tables, their schema (with the column ``label``, if any), and what was not compared, in words."""
 
     schema: Schema
+    label: str | None
     real: Side
     synthetic: Side
     holdout: Side
@@ -76,7 +77,7 @@ def read_sides(
     The column ``_synthetic`` is dropped; of ``synthetic``, rows that it marks False are left out. Raises DataError for
     empty tables, columns that differ, values that do not fit the schema, and for held-out rows that are training rows.
     """
-    frames = {name: _opened(name, data) for name, data in zip(SIDES, (real, synthetic, holdout), strict=True)}
+    frames = {name: rows_of(name, data) for name, data in zip(SIDES, (real, synthetic, holdout), strict=True)}
     known = _schema(frames[REAL], label, schema)
     label = label or known.label
     known = replace(known, columns=tuple(c for c in known.columns if c.name != label))
@@ -104,7 +105,7 @@ def read_sides(
         for name in SIDES
     }  # fmt: skip
     notes = _left_out(known, frames[REAL], absent)
-    found = Sides(used, sides[REAL], sides[SYNTHETIC], sides[HOLDOUT], tuple(notes))
+    found = Sides(used, label, sides[REAL], sides[SYNTHETIC], sides[HOLDOUT], tuple(notes))
     return replace(found, notes=(*found.notes, *_overlap(found)))
 
 
@@ -113,7 +114,11 @@ def is_missing(values: np.ndarray) -> np.ndarray:
     return values == "" if values.dtype == object else np.isnan(values)
 
 
-def _opened(name: str, data: object) -> pd.DataFrame:
+def rows_of(name: str, data: object) -> pd.DataFrame:
+    """The rows of one of the ``SIDES`` without the column ``_synthetic``: of ``synthetic`` those that it marks.
+
+    Raises DataError for tables without such rows, and for marks other than true and false.
+    """
     frame = as_frame(data)
     check_names(frame)
     if MARK in frame.columns:
