@@ -106,7 +106,8 @@ def test_shuffled_columns_keep_their_shapes_and_lose_their_relation(honest):
 
 def test_missing_values_levels_and_bounds():
     made = FRESH.assign(
-        pay=np.where(np.arange(400) % 2, FRESH["pay"], np.nan), kids=FRESH["kids"].clip(upper=5).where(FRESH.index > 80, 900),
+        pay=np.where(np.arange(400) % 2, FRESH["pay"], np.nan),
+        kids=FRESH["kids"].clip(upper=5).where(FRESH.index > 80, 900),
         town=FRESH["town"].where(FRESH.index > 100, "Z"),
     )  # fmt: skip
     found = audit(REAL, made, HOLDOUT)
@@ -118,7 +119,7 @@ def test_missing_values_levels_and_bounds():
 
 
 def test_constraints_are_those_of_the_schema():
-    real, holdout, made = (f.fillna({"pay": 0.0}).round({"age": 1, "pay": 1}).assign(total=lambda g: g["age"] + g["kids"])
+    real, holdout, made = (f[["age", "kids"]].round(1).assign(total=lambda g: g["age"] + g["kids"])
                            for f in (REAL, HOLDOUT, FRESH))  # fmt: skip
     schema = infer_schema(real, for_generation=True)
     assert any("total" in rule.columns for rule in schema.constraints)
