@@ -10,7 +10,7 @@ import numpy as np
 
 from ganlib.augment.audited import FIDELITY, PRIVACY, Audit, Figure, flaws_of, leaks_of
 from ganlib.augment.compared import Parts, class_shares, columns_of, likeness, pairs_of, rules_of
-from ganlib.augment.sides import HOLDOUT, REAL, SYNTHETIC, Sides, read_sides
+from ganlib.augment.sides import HOLDOUT, REAL, SYNTHETIC, Sides, read_sides, repeated
 from ganlib.data.schema import Schema
 from ganlib.errors import DataError
 from ganlib.metrics.privacy import copied, membership_attack, nearest_records
@@ -60,14 +60,13 @@ def audit(
     shapes = [(c.shape, float(c.usual_shape or 0)) for c in columns if c.shape is not None]
     fidelity = [*_mean("shapes", shapes), *_mean("trends", [(p.similarity, p.usual) for p in pairs])]
     fidelity += [*whole, *class_shares(sides)]
-    rules = tuple(rules_of(sides))
+    rules, sizes = tuple(rules_of(sides)), dict(zip((REAL, SYNTHETIC, HOLDOUT), map(len, sides.each), strict=True))
+    rows = {**sizes, **counts, "compared": compared}
     return Audit(
-        {REAL: len(sides.real), SYNTHETIC: len(sides.synthetic), HOLDOUT: len(sides.holdout), **counts,
-         "compared": compared},
-        (*figures, *fidelity), columns, tuple(sorted(pairs, key=lambda p: p.similarity - p.usual)[:WORST]), rules,
+        rows, (*figures, *fidelity), columns, tuple(sorted(pairs, key=lambda p: p.similarity - p.usual)[:WORST]), rules,
         (*sides.notes, *notes, *more, *few, *unpaired, *_sampled(sides, compared)),
-        tuple(leaks_of(figures, counts["searched synthetic"], counts["searched holdout"], error)),
-        tuple(flaws_of(fidelity, columns, pairs, rules, compared, len(sides.synthetic), len(sides.holdout))),
+        tuple(leaks_of(figures, rows, repeated(sides.real), error)),
+        tuple(flaws_of(fidelity, columns, pairs, rules, compared, sizes[SYNTHETIC], sizes[HOLDOUT])),
     )  # fmt: skip
 
 
@@ -130,7 +129,8 @@ def _privacy(
                         for side in (sides.real, sides.synthetic, sides.holdout))  # fmt: skip
     records = sides.real.x[_some(np.arange(len(sides.real)), RECORDS, rng)]
     some, queries = _some(made, QUERIES, rng), _some(held, QUERIES, rng)
-    counts, notes = {"searched synthetic": len(some), "searched holdout": len(queries)}, list[str]()
+    searched = (min(len(real), QUERIES), len(some), len(queries))
+    counts = dict(zip(("searched real", "searched synthetic", "searched holdout"), searched, strict=True))
     if len(records) < 2:
         return found, counts, 0.0, ["real has one row: distances are not measured"]
     weights = _weights(sides.synthetic.classes[some], sides.holdout.classes[held])
@@ -143,7 +143,7 @@ def _privacy(
     if len(queries) < 4:
         return found, counts, 0.0, [f"{counted(len(queries), 'held-out row')}: too few for a membership attack"]
     attacks, error = _attacks(sides, real, _some(made, RECORDS, rng), rng.permutation(queries), rng)
-    return found + attacks, counts, error, notes
+    return found + attacks, counts, error, []
 
 
 def _attacks(

@@ -28,6 +28,7 @@ TITLES = {
 }
 SHAPE_GAP, TREND_GAP, MISSING_GAP, RULE_GAP, AUROC_GAP = 0.1, 0.15, 0.05, 0.01, 0.1
 LEAST_COVERED = 0.5
+RARE = 0.001
 MOST_NAMED = 3
 
 
@@ -136,36 +137,53 @@ class Audit:
         }  # fmt: skip
 
 
-def leaks_of(figures: Iterable[Figure], synthetic: int, holdout: int, error: float) -> list[str]:
-    """What is worrying about privacy, beyond the noise of ``synthetic`` and ``holdout`` rows.
+def leaks_of(figures: Iterable[Figure], rows: Mapping[str, int], repeated: float, error: float) -> list[str]:
+    """What is worrying about privacy, beyond the noise of so many ``rows`` (as in ``Audit``).
 
-    ``error`` is the standard error of the attack's AUROC under chance; three of them are noise.
+    ``repeated`` is the share of training rows that equal another one, and ``error`` the standard error of the attack's
+    AUROC under chance; three of them are noise.
     """
     found = {figure.name: figure for figure in figures}
+    holdout, members = rows["searched holdout"], rows["searched real"]
     leaks = []
+    copies, others = found["copies"], rows["holdout"] + rows["real"]
+    # Training rows say, too, how often rows are equal by chance.
+    usual = (copies.usual * rows["holdout"] + repeated * rows["real"]) / others
+    if copies.value > copies.usual and _above(copies.value, usual, rows["synthetic"], others):
+        leaks.append(_share(copies, "equal a training row"))
     for name, words in (
-        ("copies", "equal a training row"),
         ("near_share", "are as near to a training row as few held-out rows are"),
         ("ratio_share", "are much nearer to one training row than to a second"),
     ):
-        if name in found and _above(found[name].value, found[name].usual, synthetic, holdout):
-            leaks.append(f"{found[name].value:.1%} of the rows {words} ({found[name].usual:.1%} of held-out rows)")
+        if name in found and _above(found[name].value, found[name].usual, rows["searched synthetic"], holdout):
+            leaks.append(_share(found[name], words))
     if attacks := [found[name] for name in ("membership", "membership_relative") if name in found]:
         best = max(attacks, key=lambda figure: figure.value)
         if best.value > 0.5 + max(3 * error, 0.05):
             leaks.append(f"an attacker recognises training rows with AUROC {best.value:.2f} (chance: 0.50)")
     if "membership_found_1" in found:
-        share, alarms = found["membership_found_1"].value, math.floor(0.01 * (holdout // 2)) + 1
-        if share > (alarms + 4 * math.sqrt(alarms)) / (holdout // 2 + 1):
+        share, others = found["membership_found_1"].value, (holdout + 1) // 2  # half is the reference
+        if _above(share, math.floor(0.01 * others) / others, members, others):
             leaks.append(f"{share:.1%} of the training rows are recognised at 1 % false alarms")
     return leaks
 
 
-def _above(value: float, usual: float, synthetic: int, holdout: int) -> bool:
-    """Whether a share of synthetic rows is above that of held-out rows by three standard errors."""
-    # Half a row more on the holdout's side, since no row of few is not a share of 0.
-    rate = (usual * holdout + 0.5) / (holdout + 1)
-    return value - usual > 3 * math.sqrt(rate * (1 - rate) * (1 / max(1, synthetic) + 1 / max(1, holdout)))
+def _share(figure: Figure, words: str) -> str:
+    return f"{figure.value:.1%} of the rows {words} ({figure.usual:.1%} of held-out rows)"
+
+
+def _above(value: float, usual: float, rows: int, holdout: int) -> bool:
+    """Whether chance makes a share of ``rows`` as far above that of ``holdout`` rows in less than one of 1,000 cases.
+
+    The chance is exact for shares below a threshold that is the next larger value of the held-out rows: how many of
+    other rows of one distribution lie below an order statistic has a beta-binomial distribution.
+    """
+    from scipy.stats import betabinom
+
+    held = round(usual * holdout)
+    if held >= holdout or value <= usual:
+        return False
+    return bool(betabinom.sf(round(value * rows) - 1, rows, held + 1, holdout - held) < RARE)
 
 
 def flaws_of(

@@ -114,6 +114,11 @@ def is_missing(values: np.ndarray) -> np.ndarray:
     return values == "" if values.dtype == object else np.isnan(values)
 
 
+def repeated(side: Side) -> float:
+    """The share of rows that equal another one of the table."""
+    return float(pd.DataFrame(side.codes).duplicated(keep=False).mean())
+
+
 def rows_of(name: str, data: object) -> pd.DataFrame:
     """The rows of one of the ``SIDES`` without the column ``_synthetic``: of ``synthetic`` those that it marks.
 
@@ -209,7 +214,7 @@ def _overlap(sides: Sides) -> list[str]:
         raise DataError("every compared column is missing in all synthetic rows: there is nothing to compare")
     share = float(copied(real, held).mean())
     # Tables of few values repeat their rows without any leak.
-    usual = float(pd.DataFrame(real).duplicated(keep=False).mean())
+    usual = repeated(sides.real)
     if share > usual + MOST_OVERLAP or _same(real, held):
         raise DataError(
             f"{share:.0%} of the holdout rows equal a training row (of the training rows, {usual:.0%} equal another): "
