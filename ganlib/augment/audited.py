@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from serving.wording import counted
+
 PRIVACY, FIDELITY = "privacy", "fidelity"
 TITLES = {
     "copies": "rows equal to a training row",
@@ -29,6 +31,7 @@ TITLES = {
 SHAPE_GAP, TREND_GAP, MISSING_GAP, RULE_GAP, AUROC_GAP = 0.1, 0.15, 0.05, 0.01, 0.1
 LEAST_COVERED = 0.5
 RARE = 0.001
+NOISE = 3.3  # standard errors, which two attacks exceed by chance in one of 1,000 cases
 MOST_NAMED = 3
 
 
@@ -124,7 +127,8 @@ class Audit:
         """What is worrying and what is fine, in a sentence on privacy and one on fidelity."""
         private = f"worrying: {'; '.join(self.leaks)}" if self.leaks else "no sign that rows were repeated"
         like = "; ".join(self.flaws) if self.flaws else "no clear difference from real rows"
-        return f"Privacy: {private}. Fidelity: {like}."
+        held, compared = counted(self.rows["searched holdout"], "held-out row"), counted(self.rows["compared"], "row")
+        return f"Privacy, beside {held}: {private}. Fidelity of {compared}: {like}."
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, without values of the data: neither bars nor their labels."""
@@ -141,7 +145,7 @@ def leaks_of(figures: Iterable[Figure], rows: Mapping[str, int], repeated: float
     """What is worrying about privacy, beyond the noise of so many ``rows`` (as in ``Audit``).
 
     ``repeated`` is the share of training rows that equal another one, and ``error`` the standard error of the attack's
-    AUROC under chance; three of them are noise.
+    AUROC under chance.
     """
     found = {figure.name: figure for figure in figures}
     holdout, members = rows["searched holdout"], rows["searched real"]
@@ -159,7 +163,7 @@ def leaks_of(figures: Iterable[Figure], rows: Mapping[str, int], repeated: float
             leaks.append(_share(found[name], words))
     if attacks := [found[name] for name in ("membership", "membership_relative") if name in found]:
         best = max(attacks, key=lambda figure: figure.value)
-        if best.value > 0.5 + max(3 * error, 0.05):
+        if best.value > 0.5 + max(NOISE * error, 0.05):
             leaks.append(f"an attacker recognises training rows with AUROC {best.value:.2f} (chance: 0.50)")
     if "membership_found_1" in found:
         share, others = found["membership_found_1"].value, (holdout + 1) // 2  # half is the reference

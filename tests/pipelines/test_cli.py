@@ -202,7 +202,7 @@ def test_augment_reports_what_it_adds_and_the_gate_refuses(ganlib, home):
     code, out, _ = ganlib("augment", *given, "--gate", "report", "--json")
     done = json.loads(out)
     assert code == 0 and done["accepted"] is False and 0 < done["chance"] < 0.99 and done["advice"]
-    assert done["audit"].startswith("Privacy: ") and "Fidelity: " in done["audit"]
+    assert done["audit"].startswith("Privacy, beside ") and "Fidelity of " in done["audit"]
     # A model that is fitted already cannot be measured, and rows without classes neither.
     refused(ganlib("augment", *given, "--gate", "on", "--model", "m.onnx"), 2, "leave the gate out")
 
