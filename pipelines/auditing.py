@@ -63,7 +63,8 @@ def audit_of(lift: Lift, settings: Settings) -> Audit | str:
     if rows is None:
         return "rows of tables are audited, but not images and series"
     try:
-        schema = _schema(settings, rows.real)
+        # Without a file, columns that are left out are not among these rows.
+        schema = _schema(settings, rows.real) if settings.data.schema_file else None
         return audit(rows.real, rows.synthetic, rows.holdout, label=settings.data.label, schema=schema)
     except DataError as error:
         return str(error)

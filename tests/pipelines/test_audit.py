@@ -83,3 +83,25 @@ def test_wrong_files_are_named(ganlib, files, case):
     (files / "bare.csv").write_text("size,mass,note,kind\n")
     arguments, code, words = WRONG[case]
     refused(ganlib(*arguments), code, *words)
+
+
+@pytest.mark.parametrize("option", ["schema", "drop", "id", "both", "none"])
+def test_rows_of_a_split_are_audited_whatever_columns_are_left_out(ganlib, files, option):
+    from ganlib.augment.lift import Example, Lift
+    from pipelines.auditing import audit_of
+    from pipelines.schemas import unused_columns
+    from pipelines.steps import settings_of
+
+    write = ("data", "describe", "train.csv", "--task", "augmenter", "--drop", "mass", "--label", "kind")
+    assert ganlib(*write, "--write", "s.yaml")[0] == 0
+    given = {"schema": {"data.schema_file": "s.yaml"}, "drop": {"data.drop": ["mass"]}, "id": {"data.ids": ["mass"]}}
+    given["both"] = given["schema"] | {"data.drop": ["size"]}
+    settings = settings_of("train.csv", label="kind", overrides=given.get(option, {}))
+    frames = [table(200, seed).drop(columns=unused_columns(settings.data, table(200, seed))) for seed in (0, 2, 1)]
+    found = audit_of(Lift({"none": [0.0]}, 0.3, example=Example(*frames)), settings)
+    assert not isinstance(found, str), found
+    assert ("size" in {column.name for column in found.columns}) == (option != "both")
+    assert ("mass" in {column.name for column in found.columns}) == (option == "none")
+    same = Example(frames[0], frames[1], frames[0])
+    assert "hold out real rows" in audit_of(Lift({"none": [0.0]}, 0.3, example=same), settings)
+    assert "not images" in audit_of(Lift({"none": [0.0]}, 0.3), settings)
