@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         VAEAugmenter,
         as_augmenter,
     )
+    from ganlib.augment.audit import audit
+    from ganlib.augment.audited import Audit
     from ganlib.data.spec import DataSpec
     from ganlib.density import Density, as_density
     from ganlib.detect import (
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
     "Augmenter",
     "AutoAugmenter",
     "AutoDetector",
@@ -58,6 +61,7 @@ __all__ = [
     "as_density",
     "as_detector",
     "as_translator",
+    "audit",
     "create",
     "list_models",
     "list_objectives",
@@ -69,6 +73,8 @@ if not TYPE_CHECKING:  # a checker that knew of __getattr__ would accept any nam
 
     _MODULES = {
         "augment": "Augmenter AutoAugmenter CGANAugmenter CVAEAugmenter CVAEGANAugmenter VAEAugmenter as_augmenter",
+        "augment.audit": "audit",
+        "augment.audited": "Audit",
         "data.spec": "DataSpec",
         "density": "Density as_density",
         "detect": "AutoDetector Detector GANomalyDetector ReconstructionVAEDetector VAEDetector as_detector",

@@ -2,59 +2,51 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import shlex
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines import markup
 from pipelines.files import written
+from pipelines.markup import BAD, DOUBTFUL, GOOD, OTHERS, OURS, sentence, table
 
 if TYPE_CHECKING:
+    from ganlib.augment.audited import Audit
     from ganlib.augment.gate import Verdict
     from ganlib.augment.lift import Lift
     from pipelines.results import Augmented
     from pipelines.settings import Settings
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }}
-h2 {{ margin-top: 2rem; font-size: 1.15rem; }} table {{ border-collapse: collapse; margin: 1rem 0; width: 100%; }}
-th, td {{ padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #d5dbe3; text-align: left; vertical-align: top; }}
-td {{ font-variant-numeric: tabular-nums; }} img {{ max-width: 100%; }} code {{ overflow-wrap: anywhere; }}
-.verdict {{ font-size: 1.15rem; padding: .6rem .9rem; border-left: 5px solid {colour}; background: #f3f6fa; }}
-pre {{ white-space: pre-wrap; background: #f3f6fa; padding: .6rem .9rem; }} small {{ color: #5a6675; }}
-</style></head><body><h1>{title}</h1><p class="verdict">{verdict}</p>{advice}
-<img alt="Gain of each arm over the real rows alone, by split" src="data:image/png;base64,{picture}">
+_BODY = """{verdict}{advice}{picture}
 <h2>What was compared</h2><p>{measure}. Each arm that adds rows adds as many of each class.</p>{figures}{learners}
 <h2>How sure this is</h2><p>{power}</p><p>{prior}</p><p>{copies}</p>
-{classes}<h2>Again, with the same configuration</h2><pre>{command}</pre>
+{classes}{audit}<h2>Again, with the same configuration</h2><pre>{command}</pre>
 <p><small>ganlib {version}. {real} real rows{written}. An interval that holds 0 means that these rows alone do not show
-whether an arm helps.</small></p></body></html>
-"""
-ACCEPTED, DOUBTFUL, HARMFUL = "#2c8a4b", "#b58a1b", "#b3362b"
+whether an arm helps.</small></p>"""
 
 
-def lift_page(path: Path, lift: Lift, verdict: Verdict, done: Augmented, settings: Settings) -> None:
-    """Write the report; without generated rows in ``done`` it is that of a gate that did not accept them."""
+def lift_page(
+    path: Path, lift: Lift, verdict: Verdict, done: Augmented, settings: Settings, audit: Audit | str
+) -> None:
+    """Write the report; without generated rows in ``done`` it is that of a gate that did not accept them.
+
+    ``audit`` is that of the rows of the first split, or why there is none.
+    """
     import ganlib
 
     classes = [[name, f"{count:,}"] for name, count in done.classes.items()]
-    text = _PAGE.format(
-        title=escape(f"What generated rows add: {Path(done.output).name}"),
-        colour=ACCEPTED if verdict.accepted else HARMFUL if verdict.chance < 0.5 else DOUBTFUL,
-        verdict=escape(_sentence(done.verdict)),
+    text = _BODY.format(
+        verdict=markup.verdict(done.verdict, GOOD if verdict.accepted else BAD if verdict.chance < 0.5 else DOUBTFUL),
         advice=f"<p>What to do instead: {escape(verdict.advice)}.</p>" if verdict.advice else "",
-        picture=_picture(lift), measure=escape(_sentence(lift.measure)), figures=_arms(lift, verdict),
+        picture=_picture(lift), measure=escape(sentence(lift.measure)), figures=_arms(lift, verdict),
         learners=_learners(lift), power=_power(lift, settings.augment.confidence), prior=_prior(lift, verdict),
         copies=_copies(lift),
-        classes=f"<h2>Generated rows by class</h2>{_html(['class', 'rows'], classes)}" if classes else "",
+        classes=f"<h2>Generated rows by class</h2>{table(['class', 'rows'], classes)}" if classes else "",
+        audit=_audit(lift, audit),
         command=escape(_command(settings)), version=ganlib.__version__, real=f"{done.real:,}",
         written=(
             f" are written unchanged, then {done.synthetic:,} generated ones, which the column _synthetic marks"
@@ -63,7 +55,24 @@ def lift_page(path: Path, lift: Lift, verdict: Verdict, done: Augmented, setting
         ),
     )  # fmt: skip
     with written(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        title = f"What generated rows add: {Path(done.output).name}"
+        temporary.write_text(markup.page(title, text), encoding="utf-8")
+
+
+def _audit(lift: Lift, audit: Audit | str) -> str:
+    """Privacy and fidelity of the rows of the first split, beside its held-out rows."""
+    from pipelines.audit_page import panels
+    from pipelines.auditing import sample_of
+
+    if isinstance(audit, str) or lift.example is None:
+        return f"<h2>Privacy and fidelity</h2><p>Not measured: {escape(str(audit))}.</p>"
+    intro = (
+        f"The generator of the first split learned from {audit.rows['real']:,} rows and generated "
+        f"{audit.rows['synthetic']:,}; {audit.rows['holdout']:,} were held out. Rows that are written come from a "
+        "generator of the same kind that learned from all rows."
+    )
+    words = f"<p><strong>{escape(audit.verdict)}</strong></p><p>{intro}</p>"
+    return f"<h2>Privacy and fidelity of generated rows</h2>{words}{panels(audit, sample_of(lift.example.synthetic))}"
 
 
 def _arms(lift: Lift, verdict: Verdict) -> str:
@@ -78,7 +87,7 @@ def _arms(lift: Lift, verdict: Verdict) -> str:
         measured = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         rows.append([title, f"{lift.mean(arm):.4f}", measured, f"{hope.mean:+.4f}", f"{hope.chance:.0%}"])
     names = ["trained on", "mean", "gain over real rows alone (95 % interval)", "expected gain", "chance of a gain"]
-    return _html(names, rows)
+    return table(names, rows)
 
 
 def _learners(lift: Lift) -> str:
@@ -91,7 +100,7 @@ def _learners(lift: Lift) -> str:
         for name, arms in lift.learners.items()
     }
     rows = [[title, *(f"{of[arm]:+.4f}" for of in gains.values())] for arm, title in TITLES.items() if arm != NONE]
-    return "<p>Mean gain by classifier:</p>" + _html(["trained on", *gains], rows)
+    return "<p>Mean gain by classifier:</p>" + table(["trained on", *gains], rows)
 
 
 def _power(lift: Lift, confidence: float) -> str:
@@ -138,8 +147,7 @@ def _command(settings: Settings) -> str:
 
 
 def _picture(lift: Lift) -> str:
-    """Gains of each arm over the real rows alone: one dot a split, the mean and its interval; as base64 PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Gains of each arm over the real rows alone: one dot a split, the mean and its interval."""
     from matplotlib.figure import Figure
 
     from ganlib.augment.arms import MODEL, NONE, TITLES
@@ -150,7 +158,7 @@ def _picture(lift: Lift) -> str:
     reach = 0.0
     for place, arm in enumerate(reversed(arms)):
         gaps, gap = np.subtract(lift.arms[arm], lift.arms[NONE]), lift.over(NONE, arm)
-        colour = "#22577a" if arm == MODEL else "#7d8a9a"
+        colour = OURS if arm == MODEL else OTHERS
         axis.scatter(gaps, np.full(len(gaps), place - 0.22), color=colour, s=16, alpha=0.5, linewidths=0)
         low, high = max(gap.low, -1.0), min(gap.high, 1.0)
         axis.plot([low, high], [place, place], color=colour, linewidth=2)
@@ -162,17 +170,4 @@ def _picture(lift: Lift) -> str:
     axis.set_xlim(-1.05 * reach - 1e-3, 1.05 * reach + 1e-3)
     axis.set_xlabel("gain in macro AUPRC over real rows alone (dots: splits; bars: 95 % intervals)", fontsize=9)
     axis.grid(axis="x", alpha=0.3)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return "<table>" + line(columns, "th") + "".join(line(row, "td") for row in rows) + "</table>"
+    return markup.picture(figure, "Gain of each arm over the real rows alone, by split")

@@ -246,6 +246,7 @@ class Augmented:
     """A written table: row counts, generated rows by class, what they add (``lift``) and constraint counts.
 
     ``chance`` is the probability that generated rows help, and ``accepted`` whether it is enough for the gate.
+    ``audit`` is the verdict on privacy and fidelity of the rows of the first split, or why there is none.
     """
 
     output: str
@@ -261,9 +262,10 @@ class Augmented:
     accepted: bool | None = None
     chance: float | None = None
     advice: str = ""
+    audit: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; ``measure``, ``accepted`` and ``chance`` only if the lift was measured."""
+        """JSON values; ``measure``, ``accepted``, ``chance`` and ``audit`` only if the lift was measured."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

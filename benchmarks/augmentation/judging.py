@@ -15,13 +15,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, roc_curve
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from benchmarks.augmentation.coding import Coding
 from benchmarks.augmentation.methods import BAGGED, WEIGHTED, Method
 from benchmarks.augmentation.tables import TARGET, Parts
+from ganlib.metrics.rows import nearest_distances
 
 LEARNERS = ("LR", "RF", "HGB", "MLP")
 TREES = 200
@@ -92,8 +92,8 @@ def fidelity(method: Method, parts: Parts, real: dict[str, tuple[float, float]])
     own = quality(parts, made.rows)
     ratios = np.mean([np.divide(own[learner], real[learner]) for learner in LEARNERS], axis=0)
     coding = Coding(train)
-    nearest = NearestNeighbors(n_neighbors=1).fit(coding.scaled(train))
-    held_out, distances = (nearest.kneighbors(coding.scaled(rows))[0][:, 0] for rows in (test, made.rows))
+    real_rows = coding.scaled(train)
+    held_out, distances = (nearest_distances(coding.scaled(rows), real_rows)[:, 0] for rows in (test, made.rows))
     return Fidelity(
         float(ratios[0]), float(ratios[1]), _two_sample(coding, test, made.rows, seed),
         float((distances < np.quantile(held_out, _NEAR)).mean()), float((distances < _EXACT).mean()),

@@ -26,6 +26,17 @@ FOREST_BYTES = 1 << 29
 def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
     """Rows that violate the schema, bool ``(n,)``.
 
+    A violation is as in ``column_breaches``.
+    """
+    broken = np.zeros(len(frame), dtype=bool)
+    for rows in column_breaches(schema, frame).values():
+        broken |= rows
+    return broken
+
+
+def column_breaches(schema: Schema, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Rows that violate the schema, bool ``(n,)``, for each of its columns in the frame, but for free text.
+
     A violation is a number or date outside its bounds, an unlisted category, or a missing value in a column that had
     none in training.
     """
@@ -34,9 +45,9 @@ def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
 
     columns = tuple(c for c in schema.features if c.name in frame.columns and c.kind != "text")
     feeds = make_feeds(schema.only(columns), frame)
-    broken = np.zeros(len(frame), dtype=bool)
+    found = {}
     for column in columns:
-        feed = feeds[column.input]
+        feed, broken = feeds[column.input], np.zeros(len(frame), dtype=bool)
         if column.kind == "category":
             missing = feed == ""
             if not column.rare:
@@ -47,7 +58,8 @@ def schema_breaches(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
             broken |= ~missing & ((feed < low) | (feed > high))
         if not column.missing:
             broken |= missing
-    return broken
+        found[column.name] = broken
+    return found
 
 
 def near_copies(real: np.ndarray, made: np.ndarray, near: float = NEAR) -> np.ndarray:

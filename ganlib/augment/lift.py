@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,11 +45,21 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Example:
+    """The rows of one split: those learned from, those generated, and those held out."""
+
+    real: pd.DataFrame
+    synthetic: pd.DataFrame
+    holdout: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Lift:
     """Figures of each arm by split, means over the learners (0 to 1, higher is better).
 
     ``learners`` holds them by learner. ``chance`` is that of ``Judged`` by split; ``copies``, ``usual_copies`` and
-    ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows.
+    ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows. ``example`` holds the rows of
+    the first split, if requested.
     """
 
     arms: Mapping[str, Sequence[float]]
@@ -60,6 +70,7 @@ class Lift:
     copies: float = 0.0
     usual_copies: float = 0.0
     twins: float = 0.0
+    example: Example | None = field(default=None, compare=False, repr=False)
 
     @property
     def splits(self) -> int:
@@ -123,6 +134,7 @@ def measure_lift(
     groups: Any = None,
     times: Any = None,
     report: Report = lambda done, total: None,
+    with_example: bool = False,
 ) -> Lift:
     """Refit a copy of ``augmenter`` on stratified splits and measure the lift of its rows.
 
@@ -134,7 +146,8 @@ def measure_lift(
     ``repeats`` is the number of splits. None is ten, and up to thirty where more than ten, but not more than thirty,
     find a gain of 0.01 in four of five cases. After three splits, none begins that would not end within ``seconds``.
     ``groups`` and ``times``, a value for each row, hold out rows as ``held_out_splits`` says. ``report(done, total)``
-    is called after each split. Raises DataError if fewer than two classes remain, or no split has each on both sides.
+    is called after each split. ``with_example`` keeps the rows of the first split. Raises DataError if fewer than two
+    classes remain, or no split has each on both sides.
     """
     from sklearn.base import clone
 
@@ -142,7 +155,7 @@ def measure_lift(
     known, first = frame.iloc[kept].reset_index(drop=True), seed_of(augmenter.random_state)
     texts = as_strings(known[label]).astype(str)
     # A split keeps each class on both sides.
-    size = max(held_out, len(np.unique(texts)) / len(known))
+    size, examples = max(held_out, len(np.unique(texts)) / len(known)), list[Example]()
 
     def split(number: int, train: np.ndarray, test: np.ndarray) -> Judged:
         real = known.iloc[train].reset_index(drop=True)
@@ -151,6 +164,8 @@ def measure_lift(
         if "compare" in one.get_params():
             one.set_params(compare=False)  # measured are the rows that an automatic augmenter would generate
         made = one.augment(real, label, wanted, condition=condition, only_synthetic=True)
+        if with_example and not examples:
+            examples.append(Example(real, made, known.iloc[test].reset_index(drop=True)))
         return judge_split(real, made, known.iloc[test], label, seed + number, learner)
 
     def of_kept(values: Any) -> np.ndarray | None:
@@ -159,7 +174,8 @@ def measure_lift(
     splits = held_out_splits(
         texts, repeats or MOST_SPLITS, seed, share=size, groups=of_kept(groups), times=of_kept(times)
     )
-    return lift_over(splits, split, measure_of(learner), repeats=repeats, seconds=seconds, report=report)
+    lift = lift_over(splits, split, measure_of(learner), repeats=repeats, seconds=seconds, report=report)
+    return replace(lift, example=examples[0]) if examples else lift
 
 
 def lift_over(
@@ -210,9 +226,11 @@ def _joined(found: Sequence[Judged], sizes: Sequence[float], measure: str) -> Li
         return {arm: [figures[arm] for figures in each] for arm in each[0]}
 
     learners = {name: by_split([one.learners[name] for one in found]) for name in found[0].learners}
-    shares = [float(np.mean([getattr(one, name) for one in found])) for name in ("copies", "usual_copies", "twins")]
+    copies, usual, twins = (
+        float(np.mean([getattr(one, name) for one in found])) for name in ("copies", "usual_copies", "twins")
+    )
     arms, chance = by_split([one.arms for one in found]), [one.chance for one in found]
-    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, *shares)
+    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, copies, usual, twins)
 
 
 def _widening(splits: float, held_out: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ganlib.errors import DataError
+from ganlib.metrics.rows import nearest_distances
 from ganlib.metrics.two_sample import as_images, as_pair
 
 
@@ -79,23 +80,9 @@ def nearest_real(fake: np.ndarray | Tensor, real: np.ndarray | Tensor) -> Neares
     a, b = as_pair(("fake", "real"), fake, real, least=2)
     if np.ndim(real) == 4:
         _one_unit(("fake", "real"), fake, real)
-    distances, reference = _nearest(a, b, same=False), _nearest(b, b, same=True)
+    distances, reference = nearest_distances(a, b)[:, 0], nearest_distances(b, b, same=True)[:, 0]
     middle = float(np.median(reference))
     if not middle > 0:
         raise DataError("most real samples have an exact copy among the others: drop repeated rows first")
     closer = float((distances <= np.quantile(reference, 0.05)).mean())
     return NearestReal(distances, reference, float(np.median(distances)) / middle, closer)
-
-
-def _nearest(a: np.ndarray, b: np.ndarray, same: bool, part: int = 1024) -> np.ndarray:
-    """Each row's distance to the nearest of ``b``, itself excluded if ``same``."""
-    from scipy.spatial.distance import cdist
-
-    found = []
-    for start in range(0, len(a), part):
-        gaps = cdist(a[start : start + part], b)
-        if same:
-            rows = np.arange(len(gaps))
-            gaps[rows, start + rows] = np.inf
-        found.append(gaps.min(1))
-    return np.concatenate(found)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import (
+    auditing,
     augmenting,
     configuring,
     describing,
@@ -27,6 +28,7 @@ app = typer.Typer(
 for _module in (
     training,
     augmenting,
+    auditing,
     translating,
     scoring,
     operating,

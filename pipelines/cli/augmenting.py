@@ -10,7 +10,7 @@ from pipelines.cli.common import EXAMPLES, Config, DryRun, Json, Modality, Track
 from pipelines.cli.common import settings as configured
 from pipelines.cli.describing import Drop, Ids, SchemaFile, schema_options
 from serving.options import Day
-from serving.wording import counted, say
+from serving.wording import counted, say, shown
 
 if TYPE_CHECKING:
     from pipelines.results import Augmented
@@ -102,5 +102,7 @@ def _print(done: Augmented) -> None:
         if counts["broken"]:
             fixed = f"{counts['redrawn']:,} sampled again, {counts['repaired']:,} repaired"
             print(f"constraint {relation}: {counted(counts['broken'], 'generated row')} broke it; {fixed}")
+    if done.audit:
+        print(f"rows of the first split: {shown(done.audit)}")
     if done.report:
         print(f"report: {done.report}")

@@ -57,7 +57,7 @@ class TableGeneration:
             augmenter, used, str(self.data.label), self.chosen.rows, condition=self.chosen.condition,
             repeats=self.chosen.repeats, seconds=seconds_of(self.chosen.budget),
             seed=self.settings.training.random_state, report=report, groups=beside.get("groups"),
-            times=beside.get("times"),
+            times=beside.get("times"), with_example=True,
         )  # fmt: skip
 
     def fitted(self, build: Build) -> Made:

@@ -167,9 +167,10 @@ def _judged(settings: Settings, reader: JobData, build: Build, lift: Lift) -> Ve
 def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settings) -> Augmented:
     """The result with the figures as a table and the verdict in words; also writes the report beside the output."""
     from ganlib.augment.arms import MODEL, TITLES
+    from pipelines.auditing import audit_of
     from pipelines.lift_report import lift_page
 
-    rows = []
+    rows, audit = [], audit_of(lift, settings)
     for arm, title in TITLES.items():
         gap = lift.over(arm)
         above = "" if arm == MODEL else f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
@@ -179,8 +180,9 @@ def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settin
     done = replace(
         done, lift=rows, verdict=f"{opinion}: {verdict.words}", report=str(page), measure=lift.measure,
         accepted=verdict.accepted, chance=round(verdict.chance, 4), advice=verdict.advice,
+        audit=audit if isinstance(audit, str) else audit.verdict,
     )  # fmt: skip
-    lift_page(page, lift, verdict, done, settings)
+    lift_page(page, lift, verdict, done, settings, audit)
     return done
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
     "demo", "models", "train", "augment", "translate", "score", "explain", "stream", "export", "verify", "promote",
     "rollback", "history", "status", "prune", "config", "doctor", "data", "register", "list", "show",
+    "audit",
 )  # fmt: skip
 
 
@@ -192,6 +193,8 @@ def test_augment_reports_what_it_adds_and_the_gate_refuses(ganlib, home):
     page = (home / "more.report.html").read_text()
     assert "not likely to help" in page and "SMOTE" in page and "data:image/png" in page and "no file was" in page
     assert "ganlib augment --data noise.csv --label kind" in page and "in four of five cases" in page
+    assert "Privacy and fidelity of generated rows" in page and "rows very near to a training row" in page
+    assert page.count("data:image/png") == 2 and "10 synthetic rows, chosen at random" in page and len(page) < 2e6
     code, out, _ = ganlib("augment", *given, "--gate", "report", "--only-synthetic")
     made = pd.read_parquet("more.parquet")
     assert code == 0 and len(made) == 36 and made["_synthetic"].all() and set(made["kind"]) == {"y"}
@@ -199,6 +202,7 @@ def test_augment_reports_what_it_adds_and_the_gate_refuses(ganlib, home):
     code, out, _ = ganlib("augment", *given, "--gate", "report", "--json")
     done = json.loads(out)
     assert code == 0 and done["accepted"] is False and 0 < done["chance"] < 0.99 and done["advice"]
+    assert done["audit"].startswith("Privacy, beside ") and "Fidelity of " in done["audit"]
     # A model that is fitted already cannot be measured, and rows without classes neither.
     refused(ganlib("augment", *given, "--gate", "on", "--model", "m.onnx"), 2, "leave the gate out")
 

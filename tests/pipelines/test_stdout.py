@@ -19,6 +19,7 @@ CALLS = {
     "train": ("--name", "other", "--data", "data.csv", "--label", "fault", "--model", "vae", "--steps", 5,
               "--alpha", 0.2),
     "augment": ("--data", "data.csv", "--label", "valve", "--gate", "off", "--steps", 3, "--output", "more.csv"),
+    "audit": ("--real", "data.csv", "--synthetic", "more.csv", "--holdout", "other.csv", "--label", "valve"),
     "register": ("demo.onnx", "--name", "file"),
     "list": (),
     "show": ("demo",),
@@ -52,6 +53,7 @@ def test_every_verb_with_json_is_called():
 def test_stdout_is_one_json_value(ganlib, home, template, kind, request, monkeypatch):
     shutil.copy(template / "demo.onnx", "demo.onnx")
     sensor_table(120).to_csv("data.csv", index=False)
+    sensor_table(60, seed=1).to_csv("other.csv", index=False)
     rows = sensor_table(20).drop(columns=["fault"]).assign(operator="ann")
     rows.to_csv("new.csv", index=False)
     plain = rows.drop(columns=["operator"])
@@ -60,7 +62,7 @@ def test_stdout_is_one_json_value(ganlib, home, template, kind, request, monkeyp
     if kind == "server":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("server"))
     # They speak to no registry, or as register does.
-    local = {"models", "data describe", "config show", "augment", "train", "translate"}
+    local = {"models", "data describe", "config show", "augment", "audit", "train", "translate"}
     for verb, arguments in CALLS.items():
         if kind == "server" and verb in local:
             continue

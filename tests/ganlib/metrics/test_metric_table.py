@@ -8,7 +8,7 @@ import pytest
 from ganlib.errors import ConfigError
 from ganlib.metrics.table import BETTER, METRICS, metric
 
-MODULES = ("mixtures", "two_sample", "features", "classes", "images", "detection", "slopes")
+MODULES = ("mixtures", "two_sample", "features", "classes", "images", "detection", "slopes", "privacy", "fidelity")
 # Public functions that return no figure of merit.
 HELPERS = {
     "classes.class_gaussians",
@@ -40,7 +40,7 @@ def test_a_row_is_whole(row):
         }
         assert row.field in fields
     else:
-        assert kind in ("float", "dict[int, float]")
+        assert kind in ("float", "dict[int, float]", "np.ndarray")
 
 
 def test_every_metric_function_is_listed():
