@@ -1,0 +1,135 @@
+"""Ranges of a numeric target, so that rows of rare values can be generated as rows of scarce classes are.
+
+Source: rare values of a continuous target are those far from the bulk by the box plot in Torgo & Ribeiro, "Utility-based
+Regression" (PKDD 2007), on which SMOTER and SMOGN over-sample. Unlike there, no relevance function and threshold decide:
+between the whiskers of the box plot the target is cut into ranges of equal width, and a range is rare if it has fewer
+rows than the mean of all ranges. So rare values amid others are found too. No row is removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ganlib.data.values import as_numbers
+from ganlib.errors import ConfigError, DataError
+
+TARGETS = ("auto", "classes", "numeric")
+BINS = 10
+LEAST_RANGE = 8  # rows of a range; smaller ones join their neighbour
+MOST_CLASSES = 20  # distinct numbers that are always classes, unless a numeric target is requested
+LEAST_CLASS = 4
+WHISKER = 1.5
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Adjoining ranges of the column ``column``, ascending: each from its first edge to below the next one.
+
+    ``edges`` has one entry more than there are ranges; the outer ones are the smallest and the largest value, and the
+    last range includes its upper edge. ``counts`` are the rows in each.
+    """
+
+    column: str
+    edges: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def read(cls, values: np.ndarray, column: str) -> Ranges:
+        """Find the ranges of the numbers ``values (n,)``; NaN is no value.
+
+        Raises DataError for infinite values, and if fewer than two ranges hold eight rows.
+        """
+        known = np.sort(values[~np.isnan(values)])
+        if np.isinf(known).any():
+            raise DataError(f"target {column!r} holds infinite values; replace them or drop their rows")
+        if len(known) < 2 * LEAST_RANGE or known[0] == known[-1]:
+            raise DataError(
+                f"target {column!r} holds {len(known)} numbers, {len(np.unique(known))} of them different: too few to "
+                f"find rare ranges of {LEAST_RANGE} rows or more; add rows"
+            )
+        edges = _edges(known)
+        counts = np.histogram(known, edges)[0]
+        while len(counts) > 1 and counts.min() < LEAST_RANGE:
+            edges, counts = _joined(edges, counts, float(np.median(known)))
+        if len(counts) < 2:
+            raise DataError(
+                f"the values of target {column!r} are too concentrated to find rare ranges of {LEAST_RANGE} rows or "
+                "more; add rows of rare values"
+            )
+        return cls(column, edges, counts)
+
+    @property
+    def names(self) -> list[str]:
+        """Each range in words."""
+        texts = [f"{edge:.12g}" for edge in self.edges]
+        return [f"{self.column} {low} to {high}" for low, high in zip(texts[:-1], texts[1:], strict=True)]
+
+    @property
+    def lacking(self) -> np.ndarray:
+        """The rows that each rare range needs to have as many as the mean of all ranges."""
+        return np.maximum(0, int(np.ceil(self.counts.mean())) - self.counts).astype(np.int64)
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """The range of each value, int64; values beyond the outer edges belong to the outer ranges, NaN to none, -1."""
+        found = np.searchsorted(self.edges[1:-1], values, side="right").astype(np.int64)
+        return np.where(np.isnan(values), -1, found)
+
+    def within(self, values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Whether each value lies in the range ``codes``, outer edges included, bool ``(n,)``."""
+        inside = (values >= self.edges[0]) & (values <= self.edges[-1])
+        return np.asarray(inside & (self.codes(values) == codes), dtype=bool)
+
+
+def _edges(known: np.ndarray) -> np.ndarray:
+    """Edges of equal width between the whiskers of the box plot, and the tails beyond them."""
+    first, last = np.quantile(known, [0.25, 0.75])
+    reach = WHISKER * (last - first)
+    inner = known[(known >= first - reach) & (known <= last + reach)]
+    low, high = (inner[0], inner[-1]) if inner[0] < inner[-1] else (known[0], known[-1])
+    cuts = np.linspace(low, high, BINS + 1)
+    digits = 2 - int(np.floor(np.log10(cuts[1] - cuts[0])))
+    rounded = np.unique(np.round(cuts, digits))
+    cuts = rounded[(rounded > known[0]) & (rounded < known[-1])]
+    return np.concatenate([known[:1], cuts, known[-1:]])
+
+
+def _joined(edges: np.ndarray, counts: np.ndarray, centre: float) -> tuple[np.ndarray, np.ndarray]:
+    """Join the smallest range, the outermost of equals, to its neighbour towards the centre."""
+    middle = (edges[:-1] + edges[1:]) / 2
+    smallest = np.flatnonzero(counts == counts.min())
+    place = int(smallest[np.argmax(np.abs(middle[smallest] - centre))])
+    towards_right = middle[place] < centre if 0 < place < len(counts) - 1 else place == 0
+    cut = place + 1 if towards_right else place
+    joined = counts.copy()
+    joined[cut - 1] += joined[cut]
+    return np.delete(edges, cut), np.delete(joined, cut)
+
+
+def is_numeric_target(series: pd.Series, target: str) -> bool:
+    """Whether a label is a numeric target rather than the name of a class.
+
+    ``target`` decides if it is "classes" or "numeric". With "auto", a label is numeric if it holds more than 20 different
+    numbers, and either some of them have a fraction, or most rows have a value that fewer than four rows share.
+    Raises ConfigError for another ``target``, DataError if a numeric target is requested of values that are no numbers.
+    """
+    if target not in TARGETS:
+        raise ConfigError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
+    if target == "classes":
+        return False
+    if target == "numeric":
+        as_numbers(series)
+        return True
+    if isinstance(series.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(series.dtype):
+        return False
+    try:
+        values = as_numbers(series)
+    except DataError:
+        return False
+    values = values[np.isfinite(values)]
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= MOST_CLASSES:
+        return False
+    return bool((distinct != np.rint(distinct)).any() or counts[counts < LEAST_CLASS].sum() > len(values) / 2)
