@@ -1,9 +1,9 @@
 """Ranges of a numeric target, so that rows of rare values can be generated as rows of scarce classes are.
 
-Source: rare values of a continuous target are those far from the bulk by the box plot in Torgo & Ribeiro, "Utility-based
-Regression" (PKDD 2007), on which SMOTER and SMOGN over-sample. Unlike there, no relevance function and threshold decide:
-between the whiskers of the box plot the target is cut into ranges of equal width, and a range is rare if it has fewer
-rows than the mean of all ranges. So rare values amid others are found too. No row is removed.
+Source: Torgo, Ribeiro, Pfahringer & Branco, "SMOTE for Regression" (EPIA 2013) over-sample the values that are rare by
+the box plot of the target. Unlike there, no relevance function and threshold decide: between the whiskers of the box
+plot the target is cut into ranges of equal width, and a range is rare if it has fewer rows than the mean of all ranges.
+So rare values amid others are found too. No row is removed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ganlib.data.values import as_numbers
+from ganlib.data.column import Column
+from ganlib.data.inference import infer_column
+from ganlib.data.traits import numbers_of
 from ganlib.errors import ConfigError, DataError
 
 TARGETS = ("auto", "classes", "numeric")
+NUMBERS = ("number", "integer")
 BINS = 10
 LEAST_RANGE = 8  # rows of a range; smaller ones join their neighbour
 MOST_CLASSES = 20  # distinct numbers that are always classes, unless a numeric target is requested
@@ -26,22 +29,24 @@ WHISKER = 1.5
 
 @dataclass(frozen=True)
 class Ranges:
-    """Adjoining ranges of the column ``column``, ascending: each from its first edge to below the next one.
+    """Adjoining ranges of a numeric ``column``, ascending: each from its first edge to below the next one.
 
     ``edges`` has one entry more than there are ranges; the outer ones are the smallest and the largest value, and the
     last range includes its upper edge. ``counts`` are the rows in each.
     """
 
-    column: str
+    column: Column
     edges: np.ndarray
     counts: np.ndarray
 
     @classmethod
-    def read(cls, values: np.ndarray, column: str) -> Ranges:
-        """Find the ranges of the numbers ``values (n,)``; NaN is no value.
+    def read(cls, target: pd.Series) -> Ranges:
+        """Find the ranges of the numbers of a target; missing ones lie in none.
 
         Raises DataError for infinite values, and if fewer than two ranges hold eight rows.
         """
+        read = _number_column(target)
+        column, values = str(target.name), numbers_of(read, target)
         known = np.sort(values[~np.isnan(values)])
         if np.isinf(known).any():
             raise DataError(f"target {column!r} holds infinite values; replace them or drop their rows")
@@ -59,18 +64,23 @@ class Ranges:
                 f"the values of target {column!r} are too concentrated to find rare ranges of {LEAST_RANGE} rows or "
                 "more; add rows of rare values"
             )
-        return cls(column, edges, counts)
+        return cls(read, edges, counts)
 
     @property
     def names(self) -> list[str]:
         """Each range in words."""
-        texts = [f"{edge:.12g}" for edge in self.edges]
-        return [f"{self.column} {low} to {high}" for low, high in zip(texts[:-1], texts[1:], strict=True)]
+        inner = [f"{edge:.12g}" for edge in self.edges[1:-1]]
+        between = [f"{low} to {high}" for low, high in zip(inner[:-1], inner[1:], strict=True)]
+        return [f"{self.column.name} {words}" for words in (f"below {inner[0]}", *between, f"from {inner[-1]}")]
 
     @property
     def lacking(self) -> np.ndarray:
         """The rows that each rare range needs to have as many as the mean of all ranges."""
         return np.maximum(0, int(np.ceil(self.counts.mean())) - self.counts).astype(np.int64)
+
+    def numbers(self, target: pd.Series) -> np.ndarray:
+        """The numbers of a target that is written like the one that the ranges were found in, NaN if missing."""
+        return numbers_of(self.column, target)
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """The range of each value, int64; values beyond the outer edges belong to the outer ranges, NaN to none, -1."""
@@ -120,16 +130,21 @@ def is_numeric_target(series: pd.Series, target: str) -> bool:
     if target == "classes":
         return False
     if target == "numeric":
-        as_numbers(series)
+        _number_column(series)
         return True
-    if isinstance(series.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(series.dtype):
+    column = infer_column(series)
+    if column.kind not in NUMBERS:
         return False
-    try:
-        values = as_numbers(series)
-    except DataError:
-        return False
-    values = values[np.isfinite(values)]
-    distinct, counts = np.unique(values, return_counts=True)
+    values = numbers_of(column, series)
+    distinct, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     if len(distinct) <= MOST_CLASSES:
         return False
-    return bool((distinct != np.rint(distinct)).any() or counts[counts < LEAST_CLASS].sum() > len(values) / 2)
+    return bool((distinct != np.rint(distinct)).any() or counts[counts < LEAST_CLASS].sum() > counts.sum() / 2)
+
+
+def _number_column(series: pd.Series) -> Column:
+    """How a target is written; raises DataError if it holds no numbers."""
+    column = infer_column(series)
+    if column.kind not in NUMBERS:
+        raise DataError(f"target {series.name!r} holds no numbers but values of kind {column.kind}: read it as classes")
+    return column
