@@ -293,7 +293,7 @@ class BaseAugmenter(BaseOverSampler):
         *,
         condition: Any = None,
         counts: Mapping[Any, int] | None = None,
-        where: str | Sequence[str] | None = None,
+        where: str | Sequence[str] | Condition | None = None,
         target: str = "auto",
         only_synthetic: bool = False,
     ) -> pd.DataFrame:
@@ -339,7 +339,7 @@ class BaseAugmenter(BaseOverSampler):
         return back(mark(real, made.reindex(columns=real.columns), only_synthetic))
 
     def _cells(
-        self, real: pd.DataFrame, label: str | None, where: str | Sequence[str] | None, target: str
+        self, real: pd.DataFrame, label: str | None, where: str | Sequence[str] | Condition | None, target: str
     ) -> Cells | None:
         """The cells to learn; None if the classes of the label, or all rows alike, are learned."""
         if label is not None and label not in real.columns:
@@ -349,8 +349,7 @@ class BaseAugmenter(BaseOverSampler):
             return None
         if self._entry.takes == ("attributes",):
             raise only_sampled(self._entry.name, "augment()")
-        schema = Schema.load(self.schema) if isinstance(self.schema, str | Path) else self.schema
-        read = None if where is None else Condition.read(where, real, schema, label)
+        read = None if where is None else Condition.of(where, real, self.schema, label)
         known = real if label is None else real[real[label].notna()]
         ranges = Ranges.read(known[label]) if numeric else None
         return Cells.read(known, label, read, ranges)
@@ -369,8 +368,9 @@ class BaseAugmenter(BaseOverSampler):
 
         def draw(request: Mapping[str, int], number: int) -> pd.DataFrame:
             more = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-            asked = (sum(request.values()), None) if cells.single else (None, dict(request))
-            made = self.sample(*asked, random_state=more)
+            # One cell for each row: counts alone would come in the order of the learned cells.
+            each = None if cells.single else [name for name, count in request.items() for _ in range(count)]
+            made = self.sample(sum(request.values()), each or None, random_state=more)
             reports.append(self.constraint_report_)
             if label is not None and cells.ranges is None:
                 first = np.repeat([cells.first[name] for name in request], list(request.values())).astype(np.int64)

@@ -64,6 +64,8 @@ class Cells:
             inside = np.where(held, condition.describe(), OTHERWISE)
             joined = [f"{text}, {part}" if text else part for text, part in zip(texts, inside, strict=True)]
             names = np.array(joined, dtype=object)
+        # A few other rows are learned together: as classes by themselves they show nothing.
+        names = np.where(~held & (pd.Series(names).map(pd.Series(names).value_counts()) < LEAST_MATCHING), OTHERWISE, names)
         places = np.flatnonzero(held)
         order = np.unique(names[places].astype(str), return_index=True)[1]
         if ranges is not None:

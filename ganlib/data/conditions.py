@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,15 @@ class Condition:
         for term in terms:
             read._targets(term)  # unreadable values fail here, before any row is compared
         return read
+
+    @classmethod
+    def of(
+        cls, where: str | Sequence[str] | Condition, frame: pd.DataFrame, schema: Any = None, label: str | None = None
+    ) -> Condition:
+        """``where`` itself if it was read before; ``schema`` may also be the path of a schema file."""
+        if isinstance(where, Condition):
+            return where
+        return cls.read(where, frame, Schema.load(schema) if isinstance(schema, str | Path) else schema, label)
 
     @property
     def names(self) -> tuple[str, ...]:
