@@ -124,8 +124,8 @@ def judge_split(
     found = {name: _figures(one, name, added, test, seed) for name, one in learners_of(learner).items()}
     grown = np.unique(more[1])
     return Judged(
-        found, _chance(test[1], seed), share_of(near_copies, base, more, grown), share_of(near_copies, base, test, grown),
-        share_of(near_twins, base, more, grown),
+        found, _chance(test[1], seed), share_of(near_copies, base, more, grown),
+        share_of(near_copies, base, test, grown), share_of(near_twins, base, more, grown),
     )  # fmt: skip
 
 

@@ -359,7 +359,7 @@ class BaseAugmenter(BaseOverSampler):
     ) -> pd.DataFrame:
         """Learn the cells, and generate rows of the wanted ones."""
         label, known = cells.label, real if cells.label is None else real[real[cells.label].notna()]
-        wanted = _cell_counts(cells, rows, condition, counts)
+        wanted = cells.requested(rows, condition, counts)
         known = known.reset_index(drop=True)
         learned = known if label is None or cells.ranges is not None else known.drop(columns=[label])
         self.fit(learned, None if cells.single else pd.Series(cells.names.astype(str), name="cell"))
@@ -486,23 +486,3 @@ class BaseAugmenter(BaseOverSampler):
         if MARK in frame.columns:
             raise DataError(f"the table has a column {MARK!r}; learn from the real rows only, without that column")
         return frame
-
-
-def _cell_counts(
-    cells: Cells, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
-) -> dict[str, int]:
-    """Rows to generate of each wanted cell, for the arguments of ``BaseAugmenter.augment``."""
-    names, texts, held = list(cells.wanted), list(cells.wanted.values()), cells.counts
-    values = np.array(texts, dtype=object)
-    if cells.label is None:
-        return {names[0]: int(rows or 0)}
-    if counts is not None:
-        _, found = counts_for(None, counts, values, texts, held)
-    elif condition is not None:
-        _, one = counts_for(1, condition, values, texts, held)
-        found = one * (rows if rows is not None else int((cells.lacking * one).sum()))
-    elif rows is not None:
-        found = share_out(rows, cells.lacking if cells.lacking.sum() else held)
-    else:
-        found = cells.lacking
-    return {name: int(count) for name, count in zip(names, found, strict=True)}

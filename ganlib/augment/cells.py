@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ganlib.augment.counts import counts_for, share_out
 from ganlib.augment.ranges import Ranges
 from ganlib.data.conditions import Condition
 from ganlib.data.values import category_text
@@ -65,7 +67,9 @@ class Cells:
             joined = [f"{text}, {part}" if text else part for text, part in zip(texts, inside, strict=True)]
             names = np.array(joined, dtype=object)
         # A few other rows are learned together: as classes by themselves they show nothing.
-        names = np.where(~held & (pd.Series(names).map(pd.Series(names).value_counts()) < LEAST_MATCHING), OTHERWISE, names)
+        names = np.where(
+            ~held & (pd.Series(names).map(pd.Series(names).value_counts()) < LEAST_MATCHING), OTHERWISE, names
+        )
         places = np.flatnonzero(held)
         order = np.unique(names[places].astype(str), return_index=True)[1]
         if ranges is not None:
@@ -88,6 +92,28 @@ class Cells:
     def single(self) -> bool:
         """Whether all rows lie in one cell, so that no class is to be learned."""
         return len(set(self.names.tolist())) == 1
+
+    def requested(
+        self, rows: int | None, condition: Any = None, counts: Mapping[Any, int] | None = None
+    ) -> dict[str, int]:
+        """Rows to generate of each wanted cell, for these arguments of ``BaseAugmenter.augment``.
+
+        Raises ConfigError for a class that no row of the condition has.
+        """
+        texts, held = list(self.wanted.values()), self.counts
+        values = np.array(texts, dtype=object)
+        if self.label is None:
+            found = np.array([rows or 0])
+        elif counts is not None:
+            found = counts_for(None, counts, values, texts, held)[1]
+        elif condition is not None:
+            one = counts_for(1, condition, values, texts, held)[1]
+            found = one * (rows if rows is not None else int((self.lacking * one).sum()))
+        elif rows is not None:
+            found = share_out(rows, self.lacking if self.lacking.sum() else held)
+        else:
+            found = self.lacking
+        return {name: int(count) for name, count in zip(self.wanted, found, strict=True)}
 
     def fits(self, made: pd.DataFrame, names: np.ndarray) -> np.ndarray:
         """Whether generated rows lie in the cells ``names``, bool ``(n,)``."""
@@ -122,7 +148,8 @@ def matching(frame: pd.DataFrame, condition: Condition | None) -> np.ndarray:
 def sampled(draw: Draw, wanted: Mapping[str, int], fits: Fits, what: str) -> pd.DataFrame:
     """Exactly ``wanted`` rows of each cell that fit it, in the order of the mapping.
 
-    Rows that do not fit are dropped, and more are sampled, in up to ten rounds, each of up to ten times the missing rows.
+    Rows that do not fit are dropped, and more are sampled, in up to ten rounds, each of up to ten times the
+    missing rows.
     Raises DataError, naming ``what`` they must satisfy and how many did, if rows are still missing.
     """
     wanted = {name: count for name, count in wanted.items() if count}

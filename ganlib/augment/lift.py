@@ -51,10 +51,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Lift:
-    """Figures of each arm by split, means over the learners (0 to 1, higher is better).
+    """Figures of each arm by split, means over the learners (higher is better, 1 at most).
 
-    ``learners`` holds them by learner, ``kind`` says what they are. ``chance`` is that of ``Judged`` by split; ``copies``, ``usual_copies`` and
-    ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows.
+    ``learners`` holds them by learner, and ``kind`` names them. ``chance`` is that of ``Judged`` by split; ``copies``,
+    ``usual_copies`` and ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows.
     """
 
     arms: Mapping[str, Sequence[float]]
@@ -267,7 +267,7 @@ def _joined(found: Sequence[Judged], sizes: Sequence[float], measure: str, kind:
     learners = {name: by_split([one.learners[name] for one in found]) for name in found[0].learners}
     shares = [float(np.mean([getattr(one, name) for one in found])) for name in ("copies", "usual_copies", "twins")]
     arms, chance = by_split([one.arms for one in found]), [one.chance for one in found]
-    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, *shares, kind)
+    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, *shares, kind=kind)
 
 
 def _widening(splits: float, held_out: float) -> float:

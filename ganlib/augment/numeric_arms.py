@@ -139,7 +139,10 @@ def _figures(
         return 1.0 - _error(predicted, test) / _error(usual, test)
 
     found = {arm: skill(clone(learner).fit(*rows).predict(test.x)) for arm, rows in added.items()}
-    return found | {WEIGHTS: skill(_weighted(learner, base, test)), BAGGING: skill(_bagged(learner, name, base, test, seed))}
+    return found | {
+        WEIGHTS: skill(_weighted(learner, base, test)),
+        BAGGING: skill(_bagged(learner, name, base, test, seed)),
+    }
 
 
 def _error(predicted: np.ndarray, test: Part) -> float:
@@ -169,7 +172,9 @@ def _bagged(learner: Any, name: str, base: Part, test: Part, seed: int) -> np.nd
     from sklearn.tree import DecisionTreeRegressor
 
     rng = np.random.default_rng(seed)
-    each, count = (DecisionTreeRegressor(max_features=1.0, random_state=0), TREES) if name == FOREST else (learner, BAGS)
+    each, count = (
+        (DecisionTreeRegressor(max_features=1.0, random_state=0), TREES) if name == FOREST else (learner, BAGS)
+    )
     rows = [np.flatnonzero(base.codes == code) for code in np.unique(base.codes)]
     least, total = min(map(len, rows)), np.zeros(len(test.y))
     for _ in range(count):

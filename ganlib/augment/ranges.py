@@ -9,6 +9,7 @@ So rare values amid others are found too. No row is removed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,7 @@ class Ranges:
     def names(self) -> list[str]:
         """Each range in words."""
         inner = [f"{edge:.12g}" for edge in self.edges[1:-1]]
-        between = [f"{low} to {high}" for low, high in zip(inner[:-1], inner[1:], strict=True)]
+        between = [f"{low} to {high}" for low, high in pairwise(inner)]
         return [f"{self.column.name} {words}" for words in (f"below {inner[0]}", *between, f"from {inner[-1]}")]
 
     @property
@@ -121,8 +122,9 @@ def _joined(edges: np.ndarray, counts: np.ndarray, centre: float) -> tuple[np.nd
 def is_numeric_target(series: pd.Series, target: str) -> bool:
     """Whether a label is a numeric target rather than the name of a class.
 
-    ``target`` decides if it is "classes" or "numeric". With "auto", a label is numeric if it holds more than 20 different
-    numbers, and either some of them have a fraction, or most rows have a value that fewer than four rows share.
+    ``target`` decides if it is "classes" or "numeric". With "auto", a label is numeric if it holds more than 20
+    different numbers, and either some of them have a fraction, or most rows have a value that fewer than four rows
+    share.
     Raises ConfigError for another ``target``, DataError if a numeric target is requested of values that are no numbers.
     """
     if target not in TARGETS:

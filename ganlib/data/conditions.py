@@ -250,8 +250,8 @@ class Condition:
         column, texts = self.schema.column(term.column), pd.Series(list(term.values), dtype=object)
         if column.kind == "category":
             own = self._values(column, texts, None).astype(str)
-            found = [self._level(term, column, *both) for both in zip(term.values, own, strict=True)]
-            return np.array(found, dtype=str)
+            levels = [self._level(term, column, *both) for both in zip(term.values, own, strict=True)]
+            return np.array(levels, dtype=str)
         for layout in (column.layout, None):
             try:
                 found = self._values(column, texts, layout)
