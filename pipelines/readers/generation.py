@@ -74,7 +74,7 @@ def held_out_by(data: DataSettings, columns: pd.DataFrame) -> dict[str, np.ndarr
     if data.split == "hash":
         return {}
     name = str(data.split_column)
-    need_column(columns, name)
+    need_column(columns, name, data.split)
     if data.split == "group":
         return {"groups": as_strings(columns[name]).astype(str)}
     return {"times": sortable_times(columns[name])}

@@ -52,16 +52,14 @@ class TableGeneration:
 
     def check(self, sealed: bool) -> None:
         """Raise DataError if files have no common types, or the table is too small to learn from or balanced."""
-        from ganlib.data.frames import close_names
         from ganlib.data.read import need_column
         from ganlib.errors import DataError
 
         check_real_rows(self.inputs, self.output)
         if self.data.label is not None:
             need_column(self.frame, self.data.label)
-        group = self.data.split_column if self.data.split == "group" else None
-        if group is not None and group not in self.frame.columns:
-            raise DataError(f"there is no column {group!r} of groups; {close_names(group, self.frame.columns)}")
+        if self.data.split == "group" and self.data.split_column is not None:
+            need_column(self.frame, self.data.split_column, "group")
         if sealed:
             if self.chosen.target == "numeric":
                 raise UsageError("a sealed augmenter generates its classes, not ranges: leave --target numeric out")
