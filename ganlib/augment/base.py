@@ -23,7 +23,7 @@ from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, t
 from ganlib.augment.described import DescribedRows, Properties, only_sampled
 from ganlib.augment.generator import GenerationPlan
 from ganlib.augment.labels import Labels, free_name
-from ganlib.augment.ranges import Ranges, is_numeric_target
+from ganlib.augment.ranges import Ranges, few_fractions, is_numeric_target
 from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
 from ganlib.augment.strategies import ExampleGenerator, generator_for
@@ -345,7 +345,7 @@ class BaseAugmenter(BaseOverSampler):
         if label is not None and label not in real.columns:
             raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
         numeric = label is not None and is_numeric_target(real[label], target)
-        if where is None and not numeric:
+        if where is None and not numeric and (label is None or not few_fractions(real[label])):
             return None
         if self._entry.takes == ("attributes",):
             raise only_sampled(self._entry.name, "augment()")

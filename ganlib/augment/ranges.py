@@ -144,6 +144,14 @@ def is_numeric_target(series: pd.Series, target: str) -> bool:
     return bool((distinct != np.rint(distinct)).any() or counts[counts < LEAST_CLASS].sum() > counts.sum() / 2)
 
 
+def few_fractions(series: pd.Series) -> bool:
+    """Whether a label holds up to 20 different numbers, some with a fraction: grades such as 1.5 are classes."""
+    if not isinstance(series.dtype, np.dtype) or series.dtype.kind != "f":
+        return False
+    distinct = np.unique(series[series.notna()])
+    return len(distinct) <= MOST_CLASSES and bool((distinct != np.rint(distinct)).any())
+
+
 def _number_column(series: pd.Series) -> Column:
     """How a target is written; raises DataError if it holds no numbers."""
     column = infer_column(series)

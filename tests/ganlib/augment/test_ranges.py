@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ganlib.augment.ranges import LEAST_RANGE, Ranges, is_numeric_target
@@ -20,7 +20,7 @@ SHAPES = {
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(SHAPES)), st.integers(100, 400), st.integers(0, 10_000))
 def test_ranges_divide_the_values(shape, n, seed):
     values = SHAPES[shape](np.random.default_rng(seed), n)

@@ -1,4 +1,4 @@
-"""Rows that satisfy a condition, rare ranges of a numeric target, several scarce classes: exact counts, no violation."""
+"""Conditions, rare ranges of a numeric target and several scarce classes: exact counts, and no row that violates."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:one row only", "ignore:not generated")
 MODELS = {"gaussian": {}, "adversarial_forest": {}, "cvae": {"steps": 20, "hidden": (16,), "latent_dim": 3}}
 WHERE = [
-    "country = FR", "country != FR", "country in (FR, 'New York')", "age >= 70", "age < 30 and price > 10",
+    "country = FR", "country != FR", "country in (FR, 'New York')", "age >= 70", "age < 30 and price > 3",
     "price <= 20.5", "active = true", "seen < 2024-01-15", "level = 3", "grade = 2 and country = DE", "kind = c",
     "age = 44", "kind != a and active = false",
 ]  # fmt: skip
@@ -40,8 +40,10 @@ def model(name):
     return as_augmenter(name, **MODELS[name])
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("where", WHERE)
+CASES = [("gaussian", where) for where in WHERE] + [(name, where) for name in list(MODELS)[1:] for where in WHERE[1::3]]
+
+
+@pytest.mark.parametrize("name, where", CASES)
 def test_generated_rows_satisfy_the_condition_in_exact_numbers(name, where):
     frame = table()
     whole = model(name).augment(frame, None, 37, where=where)
@@ -50,8 +52,9 @@ def test_generated_rows_satisfy_the_condition_in_exact_numbers(name, where):
     assert len(made) == 37 and Condition.read(where, frame).mask(made).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("where", ["country = FR", "age >= 70", "kind != a and active = false"])
+@pytest.mark.parametrize(
+    "name, where", [("gaussian", "country = FR"), ("cvae", "age >= 70"), ("gaussian", "kind != a and active = false")]
+)
 def test_classes_are_counted_among_the_rows_that_satisfy_it(name, where):
     frame = table()
     held = Condition.read(where, frame).mask(frame)
