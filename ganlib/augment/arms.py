@@ -167,8 +167,14 @@ def _copies(base: Table, labels: np.ndarray, like: np.ndarray, seed: int) -> Tab
 def with_copies(classes: np.ndarray, labels: np.ndarray, like: np.ndarray, seed: int) -> np.ndarray:
     """Positions of all rows of these classes, then those of copies: as many of each class as in ``labels``."""
     rng = np.random.default_rng(seed)
-    chosen = [rng.choice(np.flatnonzero(like & (classes == c)), n) for c, n in zip(*counts_of(labels), strict=True)]
+    chosen = [rng.choice(sources(classes, c, like), n) for c, n in zip(*counts_of(labels), strict=True)]
     return np.concatenate([np.arange(len(classes)), *chosen])
+
+
+def sources(classes: np.ndarray, one: Any, like: np.ndarray) -> np.ndarray:
+    """Positions of the rows ``like`` of one class, or of all of its rows if none is."""
+    mine = np.flatnonzero(like & (classes == one))
+    return mine if len(mine) else np.flatnonzero(classes == one)
 
 
 def _smote(base: Table, labels: np.ndarray, like: np.ndarray, seed: int) -> Table:

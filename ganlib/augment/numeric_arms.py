@@ -32,6 +32,7 @@ from ganlib.augment.arms import (
     counts_of,
     features_of,
     share_of,
+    sources,
     with_copies,
 )
 from ganlib.augment.filters import near_copies, near_twins
@@ -114,7 +115,7 @@ def between(base: Part, codes: np.ndarray, like: np.ndarray, seed: int) -> tuple
 
     rng, rows, targets = np.random.default_rng(seed), [], []
     for code, count in zip(*counts_of(codes), strict=True):
-        places = np.flatnonzero(like & (base.codes == code))
+        places = sources(base.codes, code, like)
         x, y = base.x[places], base.y[places]
         first = rng.integers(len(places), size=count)
         other = first
