@@ -265,9 +265,11 @@ def _joined(found: Sequence[Judged], sizes: Sequence[float], measure: str, kind:
         return {arm: [figures[arm] for figures in each] for arm in each[0]}
 
     learners = {name: by_split([one.learners[name] for one in found]) for name in found[0].learners}
-    shares = [float(np.mean([getattr(one, name) for one in found])) for name in ("copies", "usual_copies", "twins")]
+    copies, usual, twins = (
+        float(np.mean([getattr(one, name) for one in found])) for name in ("copies", "usual_copies", "twins")
+    )
     arms, chance = by_split([one.arms for one in found]), [one.chance for one in found]
-    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, *shares, kind=kind)
+    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, copies, usual, twins, kind)
 
 
 def _widening(splits: float, held_out: float) -> float:
