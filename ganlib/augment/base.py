@@ -23,7 +23,7 @@ from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, t
 from ganlib.augment.described import DescribedRows, Properties, only_sampled
 from ganlib.augment.generator import GenerationPlan
 from ganlib.augment.labels import Labels, free_name
-from ganlib.augment.ranges import Ranges, few_fractions, is_numeric_target
+from ganlib.augment.ranges import few_fractions, is_numeric_target
 from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
 from ganlib.augment.strategies import ExampleGenerator, generator_for
@@ -350,17 +350,14 @@ class BaseAugmenter(BaseOverSampler):
         if self._entry.takes == ("attributes",):
             raise only_sampled(self._entry.name, "augment()")
         read = None if where is None else Condition.of(where, real, self.schema, label)
-        known = real if label is None else real[real[label].notna()]
-        ranges = Ranges.read(known[label]) if numeric else None
-        return Cells.read(known, label, read, ranges)
+        return Cells.read(real, label, read, numeric)
 
     def _augment_cells(
         self, real: pd.DataFrame, cells: Cells, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
     ) -> pd.DataFrame:
         """Learn the cells, and generate rows of the wanted ones."""
-        label, known = cells.label, real if cells.label is None else real[real[cells.label].notna()]
+        label, known = cells.label, real.iloc[cells.rows].reset_index(drop=True)
         wanted = cells.requested(rows, condition, counts)
-        known = known.reset_index(drop=True)
         learned = known if label is None or cells.ranges is not None else known.drop(columns=[label])
         self.fit(learned, None if cells.single else pd.Series(cells.names.astype(str), name="cell"))
         self._check_generated(cells)

@@ -32,14 +32,16 @@ Fits = Callable[[pd.DataFrame, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of real rows whose label is known.
+    """The cells of the real rows whose label is known: those at the positions ``rows``.
 
-    ``names`` holds each row's cell, ``wanted`` the cells of rows that satisfy the condition, with the texts of their
-    labels (one, empty, without a label), and ``first`` the position of a row of each. ``ranges`` are those of a numeric
-    target, which is generated as a column.
+    ``names`` holds the cell of each of them, ``held`` whether it satisfies the condition. ``wanted`` are the cells of
+    rows that do, with the texts of their labels (one, empty, without a label), and ``first`` is the place of one row of
+    each. ``ranges`` are those of a numeric target, which is generated as a column.
     """
 
+    rows: np.ndarray
     names: np.ndarray
+    held: np.ndarray
     wanted: Mapping[str, str]
     first: Mapping[str, int]
     condition: Condition | None = None
@@ -47,13 +49,18 @@ class Cells:
     ranges: Ranges | None = None
 
     @classmethod
-    def read(
-        cls, frame: pd.DataFrame, label: str | None, condition: Condition | None, ranges: Ranges | None = None
-    ) -> Cells:
-        """The cells of the rows of ``frame``, all of which have a label, if there is one.
+    def read(cls, frame: pd.DataFrame, label: str | None, condition: Condition | None, numeric: bool = False) -> Cells:
+        """The cells of the rows of ``frame``; rows without a label, or a number in it if ``numeric``, have none.
 
-        Raises DataError if no row satisfies the condition, or fewer than four do.
+        Raises DataError if fewer than four rows satisfy the condition, and for a numeric target without rare ranges.
         """
+        ranges = Ranges.read(frame[label]) if numeric and label is not None else None
+        rows = np.arange(len(frame))
+        if ranges is not None:
+            rows = np.flatnonzero(~np.isnan(ranges.numbers(frame[label])))
+        elif label is not None:
+            rows = np.flatnonzero(frame[label].notna().to_numpy())
+        frame = frame.iloc[rows]
         held = matching(frame, condition)
         if label is None:
             texts = np.full(len(frame), "", dtype=object)
@@ -75,7 +82,8 @@ class Cells:
         if ranges is not None:
             order = order[np.argsort([ranges.names.index(texts[places[i]]) for i in order])]
         first = {str(names[place]): int(place) for place in places[order]}
-        return cls(names, {name: str(texts[place]) for name, place in first.items()}, first, condition, label, ranges)
+        wanted = {name: str(texts[place]) for name, place in first.items()}
+        return cls(rows, names, held, wanted, first, condition, label, ranges)
 
     @property
     def counts(self) -> np.ndarray:
@@ -148,8 +156,7 @@ def matching(frame: pd.DataFrame, condition: Condition | None) -> np.ndarray:
 def sampled(draw: Draw, wanted: Mapping[str, int], fits: Fits, what: str) -> pd.DataFrame:
     """Exactly ``wanted`` rows of each cell that fit it, in the order of the mapping.
 
-    Rows that do not fit are dropped, and more are sampled, in up to ten rounds, each of up to ten times the
-    missing rows.
+    Rows that do not fit are dropped, and more are sampled, in up to ten rounds of up to ten times the missing rows.
     Raises DataError, naming ``what`` they must satisfy and how many did, if rows are still missing.
     """
     wanted = {name: count for name, count in wanted.items() if count}

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from ganlib.augment.arms import CLASSES, MODEL, NONE, NUMBERS, Judged, Kind, judge_split, measure_of
-from ganlib.augment.cells import Cells, matching
+from ganlib.augment.cells import Cells
 from ganlib.augment.numeric_arms import judge_numbers, skill_of
-from ganlib.augment.ranges import Ranges, is_numeric_target
+from ganlib.augment.ranges import is_numeric_target
 from ganlib.augment.splitting import HELD_OUT, Split, held_out_splits
 from ganlib.data.conditions import Condition
 from ganlib.data.values import as_strings
@@ -190,20 +190,17 @@ class _Study:
 
 def _study(augmenter: BaseAugmenter, frame: pd.DataFrame, label: str, where: Any, target: str) -> _Study:
     """What is split and evaluated; raises DataError if too few rows can be."""
-    present = np.flatnonzero(frame[label].notna().to_numpy())
-    known = frame.iloc[present].reset_index(drop=True)
-    numeric = is_numeric_target(known[label], target)
+    numeric = is_numeric_target(frame[label], target)
     if where is None and not numeric:
         kept = judgeable(frame[label], label)
         texts = as_strings(frame[label].iloc[kept]).astype(str)
         return _Study(kept, texts, np.ones(len(kept), dtype=bool), CLASSES, judge_split, {})
-    condition = None if where is None else Condition.of(where, known, augmenter.schema, label)
-    ranges = Ranges.read(known[label]) if numeric else None
-    cells, held = Cells.read(known, label, condition, ranges), matching(known, condition)
+    condition = None if where is None else Condition.of(where, frame, augmenter.schema, label)
+    cells = Cells.read(frame, label, condition, numeric)
     counts = pd.Series(cells.names).map(pd.Series(cells.names).value_counts()).to_numpy()
     kept = np.flatnonzero(counts >= LEAST_ROWS)
     least = 1 if numeric else 2
-    if len(np.unique(cells.names[kept][held[kept]].astype(str))) < least:
+    if len(np.unique(cells.names[kept][cells.held[kept]].astype(str))) < least:
         some = "a range" if numeric else "two classes"
         raise DataError(
             f"the lift needs {some} of {label!r} of which {LEAST_ROWS} rows or more satisfy the condition "
@@ -213,7 +210,7 @@ def _study(augmenter: BaseAugmenter, frame: pd.DataFrame, label: str, where: Any
     if condition is not None:
         given["where"] = condition
     kind, judge = (NUMBERS, judge_numbers) if numeric else (CLASSES, judge_split)
-    return _Study(present[kept], cells.names[kept].astype(str), held[kept], kind, judge, given)
+    return _Study(cells.rows[kept], cells.names[kept].astype(str), cells.held[kept], kind, judge, given)
 
 
 def lift_over(

@@ -75,14 +75,12 @@ class TableGeneration:
     def _cells(self) -> Cells | None:
         """The cells of a condition or a numeric target; None if the classes of the label are enough."""
         from ganlib.augment.cells import Cells
-        from ganlib.augment.ranges import Ranges
 
         label, chosen = self.data.label, self.chosen
         if not chosen.where and not self._numeric:
             return None
-        known = self.frame if label is None else self.frame[self.frame[label].notna()]
         condition = self._condition(self._schema()["schema"] if self._named else None) if chosen.where else None
-        return Cells.read(known, label, condition, Ranges.read(known[label]) if self._numeric else None)
+        return Cells.read(self.frame, label, condition, self._numeric)
 
     @cached_property
     def _numeric(self) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 
@@ -168,6 +169,23 @@ def test_a_numeric_target_with_a_condition_and_a_number_of_rows():
     name = Ranges.read(frame["price"]).names[-1]
     high = model("gaussian").augment(frame, "price", 9, condition=name, only_synthetic=True)
     assert len(high) == 9 and (high["price"] >= Ranges.read(frame["price"]).edges[-2]).all()
+
+
+@pytest.mark.parametrize("missing", [None, "NA"])
+def test_rows_without_a_number_belong_to_no_range(missing):
+    frame = table()[["country", "age", "price"]].astype({"price": object})
+    frame["price"] = frame["price"].astype(str)
+    ranges = Ranges.read(frame["price"])
+    frame = pd.concat([frame, frame.assign(age=999, price=missing)[:60]], ignore_index=True)
+    whole = model("gaussian").augment(frame, "price")
+    made = whole[whole[MARK]]
+    assert len(whole) - len(made) == 360 and len(made) == ranges.lacking.sum() and made["age"].max() < 91
+
+
+def test_polars_frames_come_back_as_polars():
+    frame = table()[["country", "age", "price"]]
+    made = model("gaussian").augment(pl.from_pandas(frame), "price", 9, where="country = FR", only_synthetic=True)
+    assert isinstance(made, pl.DataFrame) and made["country"].to_list() == ["FR"] * 9
 
 
 def test_a_number_column_of_few_values_stays_classes():
