@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.readers.generation import lacking_rows
+from pipelines.readers.generation import wanted_of
 from serving.wording import counted
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check_learnable(frame: pd.DataFrame, label: str | None, chosen: AugmentSetti
             raise DataError(f"{counted(len(frame), 'row')}: an augmenter needs {LEAST_CLASS} or more; add rows")
         return
     classes = learnable_classes(frame, label)
-    if chosen.rows is None and lacking_rows(chosen, classes) == 0:
+    if chosen.rows is None and not any(wanted_of(chosen, classes).values()):
         one = f"class {chosen.condition!r} of {label!r} is the largest"
         what = f"the classes of {label!r} are balanced" if chosen.condition is None else one
         raise DataError(f"{what}: no rows are missing; give --rows N to add some")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.settings import Settings
 
 _BODY = """{verdict}{advice}{picture}
-<h2>What was compared</h2><p>{measure}. Each arm that adds rows adds as many of each class.</p>{figures}{learners}
+<h2>What was compared</h2><p>{measure}. Each arm that adds rows adds as many of each {part}.</p>{figures}{learners}
 <h2>How sure this is</h2><p>{power}</p><p>{prior}</p><p>{copies}</p>
 {classes}{audit}<h2>Again, with the same configuration</h2><pre>{command}</pre>
 <p><small>ganlib {version}. {real} real rows{written}. An interval that holds 0 means that these rows alone do not show
@@ -38,15 +38,13 @@ def lift_page(
     """
     import ganlib
 
-    classes = [[name, f"{count:,}"] for name, count in done.classes.items()]
     text = _BODY.format(
         verdict=markup.verdict(done.verdict, GOOD if verdict.accepted else BAD if verdict.chance < 0.5 else DOUBTFUL),
         advice=f"<p>What to do instead: {escape(verdict.advice)}.</p>" if verdict.advice else "",
-        picture=_picture(lift), measure=escape(sentence(lift.measure)), figures=_arms(lift, verdict),
+        picture=_picture(lift), measure=escape(sentence(lift.measure)), part=lift.kind.part,
+        figures=_arms(lift, verdict),
         learners=_learners(lift), power=_power(lift, settings.augment.confidence), prior=_prior(lift, verdict),
-        copies=_copies(lift),
-        classes=f"<h2>Generated rows by class</h2>{table(['class', 'rows'], classes)}" if classes else "",
-        audit=_audit(lift, audit),
+        copies=_copies(lift), classes=_classes(lift.kind.part, done), audit=_audit(lift, audit),
         command=escape(_command(settings)), version=ganlib.__version__, real=f"{done.real:,}",
         written=(
             f" are written unchanged, then {done.synthetic:,} generated ones, which the column _synthetic marks"
@@ -76,10 +74,10 @@ def _audit(lift: Lift, audit: Audit | str) -> str:
 
 
 def _arms(lift: Lift, verdict: Verdict) -> str:
-    from ganlib.augment.arms import NONE, TITLES
+    from ganlib.augment.arms import NONE
 
     rows = []
-    for arm, title in TITLES.items():
+    for arm, title in lift.kind.titles.items():
         gap, hope = lift.over(NONE, arm), verdict.expected[arm]
         if arm == NONE:
             rows.append([title, f"{lift.mean(arm):.4f}", "", "", ""])
@@ -90,8 +88,13 @@ def _arms(lift: Lift, verdict: Verdict) -> str:
     return table(names, rows)
 
 
+def _classes(part: str, done: Augmented) -> str:
+    rows = [[name, f"{count:,}"] for name, count in done.classes.items()]
+    return f"<h2>Generated rows by {part}</h2>{table([part, 'rows'], rows)}" if rows else ""
+
+
 def _learners(lift: Lift) -> str:
-    from ganlib.augment.arms import NONE, TITLES
+    from ganlib.augment.arms import NONE
 
     if len(lift.learners) < 2:
         return ""
@@ -99,8 +102,10 @@ def _learners(lift: Lift) -> str:
         name: {arm: float(np.mean(np.subtract(values, arms[NONE]))) for arm, values in arms.items()}
         for name, arms in lift.learners.items()
     }
-    rows = [[title, *(f"{of[arm]:+.4f}" for of in gains.values())] for arm, title in TITLES.items() if arm != NONE]
-    return "<p>Mean gain by classifier:</p>" + table(["trained on", *gains], rows)
+    rows = [
+        [title, *(f"{of[arm]:+.4f}" for of in gains.values())] for arm, title in lift.kind.titles.items() if arm != NONE
+    ]
+    return "<p>Mean gain by learner:</p>" + table(["trained on", *gains], rows)
 
 
 def _power(lift: Lift, confidence: float) -> str:
@@ -139,9 +144,12 @@ def _command(settings: Settings) -> str:
     given = {
         "--data": data.path, "--label": data.label, "--modality": data.modality, "--class": chosen.condition,
         "--rows": chosen.rows, "--model": chosen.model, "--steps": settings.training.steps,
+        "--target": None if chosen.target == "auto" else chosen.target,
+        "--group": data.split_column if data.split == "group" else None,
         "--seed": settings.training.random_state, "--schema": data.schema_file, "--output": chosen.output,
     }  # fmt: skip
     words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    words += [word for text in chosen.where for word in ("--where", text)]
     words += [word for name in data.drop for word in ("--drop", name)] + [w for n in data.ids for w in ("--id", n)]
     return shlex.join(["ganlib", "augment", *words])
 
@@ -150,9 +158,9 @@ def _picture(lift: Lift) -> str:
     """Gains of each arm over the real rows alone: one dot a split, the mean and its interval."""
     from matplotlib.figure import Figure
 
-    from ganlib.augment.arms import MODEL, NONE, TITLES
+    from ganlib.augment.arms import MODEL, NONE
 
-    arms = [arm for arm in TITLES if arm in lift.arms and arm != NONE]
+    arms = [arm for arm in lift.kind.titles if arm in lift.arms and arm != NONE]
     figure = Figure(figsize=(7.5, 0.5 * len(arms) + 1), layout="tight", dpi=130)
     axis = figure.subplots()
     reach = 0.0
@@ -165,9 +173,9 @@ def _picture(lift: Lift) -> str:
         axis.scatter([gap.mean], [place], color=colour, s=60, zorder=3)
         reach = max(reach, abs(low), abs(high), *np.abs(gaps))
     axis.axvline(0, color="#1c2430", linewidth=1)
-    axis.set_yticks(range(len(arms)), [TITLES[arm] for arm in reversed(arms)])
+    axis.set_yticks(range(len(arms)), [lift.kind.titles[arm] for arm in reversed(arms)])
     axis.set_ylim(-0.6, len(arms) - 0.4)
     axis.set_xlim(-1.05 * reach - 1e-3, 1.05 * reach + 1e-3)
-    axis.set_xlabel("gain in macro AUPRC over real rows alone (dots: splits; bars: 95 % intervals)", fontsize=9)
+    axis.set_xlabel(f"gain in {lift.kind.unit} over real rows alone (dots: splits; bars: 95 % intervals)", fontsize=9)
     axis.grid(axis="x", alpha=0.3)
     return markup.picture(figure, "Gain of each arm over the real rows alone, by split")

@@ -89,3 +89,8 @@ def _content(path: str) -> str:
         ) from error
     except ValueError as error:
         raise UsageError(f"the secret file {path} is not UTF-8 text; write only the secret into it") from error
+
+
+def is_sealed(model: str) -> bool:
+    """Whether the model is in the registry or a sealed file, rather than one that is fitted here."""
+    return in_registry(model) or model.endswith(".onnx")

@@ -264,6 +264,14 @@ class AugmentSettings(Section):
     )
     rows: Count | None = Field(None, description="Synthetic rows in all; balances if empty.")
     condition: Text | None = Field(None, description="Only rows of this class.")
+    where: tuple[str, ...] = Field(
+        (), description="Tables: only rows that satisfy these conditions, such as `country = FR and age >= 60`."
+    )
+    target: Literal["auto", "classes", "numeric"] = Field(
+        "auto",
+        description="Tables: whether data.label names classes or is a numeric target, of which rows of rare ranges are "
+        "generated; auto: numeric if it holds more than 20 numbers that are no codes.",
+    )
     only_synthetic: bool = Field(False, description="Leave the real rows out of the output.")
     spreadsheet_safe: bool = Field(
         False, description="CSV: an apostrophe before generated text that a spreadsheet would run as a formula."

@@ -22,11 +22,36 @@ TITLES = {
     NONE: "real rows alone", WEIGHTS: "class weights", BAGGING: "balanced bagging", COPIES: "copies added",
     SMOTE: "SMOTE rows added", MODEL: "generated rows added",
 }  # fmt: skip
-FOREST, LINEAR = "random forest", "logistic regression"
+FOREST, LINEAR, RIDGE = "random forest", "logistic regression", "ridge regression"
 TREES = 100
 BAGS = 10
 DRAWS = 20
 Table = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is predicted, in the words of reports: the figure's name, the parts of the target, and each arm's title.
+
+    ``unlearned`` says that the real rows teach nothing, ``instead`` what needs no generated rows.
+    """
+
+    unit: str
+    part: str
+    titles: Mapping[str, str]
+    unlearned: str
+    instead: str
+
+
+CLASSES = Kind(
+    "macro AUPRC", "class", TITLES, "without them classifiers rank held-out rows no better than chance",
+    "a threshold at the share of the scarce class needs no generated rows",
+)  # fmt: skip
+NUMBERS = Kind(
+    "macro skill", "range", TITLES | {WEIGHTS: "weights by range", SMOTE: "SMOTER rows added"},
+    "without them learners predict held-out rows no better than the median does",
+    "weights by range need no generated rows",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,30 +94,38 @@ def measure_of(learner: Any = None) -> str:
 
 
 def judge_split(
-    real: pd.DataFrame, made: pd.DataFrame, judged: pd.DataFrame, label: str, seed: int = 0, learner: Any = None
+    real: pd.DataFrame,
+    made: pd.DataFrame,
+    judged: pd.DataFrame,
+    label: str,
+    seed: int = 0,
+    learner: Any = None,
+    like: np.ndarray | None = None,
 ) -> Judged:
     """The figures on the rows ``judged`` of classifiers trained on ``real`` rows as each arm does.
 
-    Every arm that adds rows adds the same number per class as ``made`` holds. A ``learner`` without sample weights has
-    no arm of class weights. Raises DataError if ``made`` is empty.
+    Every arm that adds rows adds the same number per class as ``made`` holds. Copies and SMOTE rows are those of the
+    real rows ``like`` (bool, all if None). A ``learner`` without sample weights has no arm of class weights. Raises
+    DataError if ``made`` is empty.
     """
     if len(made) == 0:
         raise DataError("no rows to generate: the classes are already balanced; give the number with rows")
-    encoder = TableEncoder(_schema(real, label)).fit(real.drop(columns=[label]))
+    of = np.ones(len(real), dtype=bool) if like is None else like
+    encoder = TableEncoder(features_of(real, label)).fit(real.drop(columns=[label]))
 
     def coded(frame: pd.DataFrame) -> Table:
         return encoder.transform(frame.drop(columns=[label])), as_strings(frame[label]).astype(str)
 
     base, more, test = coded(real), coded(made), coded(judged)
     added = {
-        NONE: base, COPIES: _copies(base, more[1], seed), SMOTE: _smote(base, more[1], seed),
+        NONE: base, COPIES: _copies(base, more[1], of, seed), SMOTE: _smote(base, more[1], of, seed),
         MODEL: (np.vstack([base[0], more[0]]), np.concatenate([base[1], more[1]])),
     }  # fmt: skip
     found = {name: _figures(one, name, added, test, seed) for name, one in learners_of(learner).items()}
     grown = np.unique(more[1])
     return Judged(
-        found, _chance(test[1], seed), _share(near_copies, base, more, grown), _share(near_copies, base, test, grown),
-        _share(near_twins, base, more, grown),
+        found, _chance(test[1], seed), share_of(near_copies, base, more, grown),
+        share_of(near_copies, base, test, grown), share_of(near_twins, base, more, grown),
     )  # fmt: skip
 
 
@@ -109,13 +142,14 @@ def _figures(learner: Any, name: str, added: Mapping[str, Table], test: Table, s
         return found | {arm: _macro_auprc(clone(learner).fit(*table), test) for arm, table in added.items()}
 
 
-def _schema(real: pd.DataFrame, label: str) -> Any:
+def features_of(real: pd.DataFrame, label: str) -> Any:
+    """The schema of the columns that learners read."""
     from ganlib.data.inference import infer_schema
 
     return infer_schema(real.drop(columns=[label]), for_generation=True)
 
 
-def _share(which: Callable[..., np.ndarray], base: Table, other: Table, classes: np.ndarray) -> float:
+def share_of(which: Callable[..., np.ndarray], base: Table, other: Table, classes: np.ndarray) -> float:
     """Share of the ``other`` rows of these classes that ``which`` marks, compared with those of their class."""
     found = []
     for name in classes:
@@ -125,30 +159,45 @@ def _share(which: Callable[..., np.ndarray], base: Table, other: Table, classes:
     return float(np.concatenate(found).mean()) if found else 0.0
 
 
-def _copies(base: Table, labels: np.ndarray, seed: int) -> Table:
-    rng = np.random.default_rng(seed)
-    chosen = [rng.choice(np.flatnonzero(base[1] == c), n) for c, n in zip(*_counts(labels), strict=True)]
-    rows = np.concatenate([np.arange(len(base[1])), *chosen])
+def _copies(base: Table, labels: np.ndarray, like: np.ndarray, seed: int) -> Table:
+    rows = with_copies(base[1], labels, like, seed)
     return base[0][rows], base[1][rows]
 
 
-def _smote(base: Table, labels: np.ndarray, seed: int) -> Table:
-    """SMOTE on the encoded rows; classes too small for five neighbours use fewer."""
+def with_copies(classes: np.ndarray, labels: np.ndarray, like: np.ndarray, seed: int) -> np.ndarray:
+    """Positions of all rows of these classes, then those of copies: as many of each class as in ``labels``."""
+    rng = np.random.default_rng(seed)
+    chosen = [rng.choice(sources(classes, c, like), n) for c, n in zip(*counts_of(labels), strict=True)]
+    return np.concatenate([np.arange(len(classes)), *chosen])
+
+
+def sources(classes: np.ndarray, one: Any, like: np.ndarray) -> np.ndarray:
+    """Positions of the rows ``like`` of one class, or of all of its rows if none is."""
+    mine = np.flatnonzero(like & (classes == one))
+    return mine if len(mine) else np.flatnonzero(classes == one)
+
+
+def _smote(base: Table, labels: np.ndarray, like: np.ndarray, seed: int) -> Table:
+    """SMOTE on the encoded rows ``like``; classes too small for five neighbours use fewer."""
     from imblearn.over_sampling import SMOTE as OverSampler
 
     x, y = base
-    for name, count in zip(*_counts(labels), strict=True):
-        held = int((base[1] == name).sum())
+    for name, count in zip(*counts_of(labels), strict=True):
+        chosen = like | (base[1] != name)
+        part = base[0][chosen], base[1][chosen]
+        held = int((part[1] == name).sum())
         if held < 2:
-            x, y = _copies((x, y), np.repeat(name, count), seed)
+            rows = with_copies(base[1], np.repeat(name, count), like, seed)[len(base[1]) :]
+            x, y = np.vstack([x, base[0][rows]]), np.concatenate([y, base[1][rows]])
             continue
         sampler = OverSampler(sampling_strategy={name: held + count}, k_neighbors=min(5, held - 1), random_state=seed)
-        grown, names = sampler.fit_resample(*base)
-        x, y = np.vstack([x, grown[len(base[0]) :]]), np.concatenate([y, names[len(base[0]) :]])
+        grown, names = sampler.fit_resample(*part)
+        x, y = np.vstack([x, grown[len(part[0]) :]]), np.concatenate([y, names[len(part[0]) :]])
     return x, y
 
 
-def _counts(labels: np.ndarray) -> tuple[list[str], list[int]]:
+def counts_of(labels: np.ndarray) -> tuple[list[Any], list[int]]:
+    """Each class and its rows."""
     names, counts = np.unique(labels, return_counts=True)
     return names.tolist(), counts.tolist()
 

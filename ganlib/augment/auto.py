@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from ganlib.augment.arms import MODEL, NONE
 from ganlib.augment.base import BaseAugmenter, Fraction
+from ganlib.augment.cells import Cells
 from ganlib.augment.estimators import CVAEGANAugmenter
 from ganlib.augment.gate import judge
 from ganlib.augment.generator import FusedConfig, FusedGenerator, GenerationPlan
@@ -157,17 +158,30 @@ class AutoAugmenter(BaseAugmenter):
                 return real.iloc[:0]
         return super()._augment_by_class(real, label, rows, condition, counts)
 
-    def _helps(self, frame: pd.DataFrame, label: str, scarce: Sequence[Any]) -> bool:
-        """Whether generated rows of the scarce classes are likely to help; warns if not."""
+    def _augment_cells(
+        self, real: pd.DataFrame, cells: Cells, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
+    ) -> pd.DataFrame:
+        if self.compare and rows is None and counts is None and cells.label is not None:
+            scarce = [text for text, n in zip(cells.wanted.values(), cells.lacking, strict=True) if n]
+            target = "classes" if cells.ranges is None else "numeric"
+            given = {"where": cells.condition, "target": target, "condition": condition}
+            if scarce and not self._helps(real, cells.label, scarce, len(cells.wanted), **given):
+                return real.iloc[:0]
+        return super()._augment_cells(real, cells, rows, condition, counts)
+
+    def _helps(
+        self, frame: pd.DataFrame, label: str, scarce: Sequence[Any], parts: int | None = None, **given: Any
+    ) -> bool:
+        """Whether generated rows of the scarce classes, of ``parts`` in all, are likely to help; warns if not."""
         try:
             self.comparison_ = measure_lift(
                 self.quick("table"), frame, label, repeats=self.repeats, learner=self.learner,
-                seconds=seconds_of(self.budget), seed=seed_of(self.random_state),
+                seconds=seconds_of(self.budget), seed=seed_of(self.random_state), **given,
             )  # fmt: skip
         except DataError as error:
             warnings.warn(f"not compared with the real rows alone: {error}", stacklevel=4)
             return True
-        share = len(scarce) / frame[label].nunique()
+        share = len(scarce) / (parts or frame[label].nunique())
         self.verdict_ = judge(self.comparison_, share, self.usual("table"), self.confidence)
         self.choice_ = MODEL if self.verdict_.accepted else NONE
         if not self.verdict_.accepted:

@@ -16,16 +16,20 @@ from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from ganlib.augment.arrays import is_described
+from ganlib.augment.cells import Cells, sampled
 from ganlib.augment.checks import check_labels, reject_sparse, warn_of_collapse
+from ganlib.augment.constraints import joined_reports
 from ganlib.augment.counts import check_rows, counts_for, index_of, share_out, to_balance
 from ganlib.augment.described import DescribedRows, Properties, only_sampled
 from ganlib.augment.generator import GenerationPlan
 from ganlib.augment.labels import Labels, free_name
+from ganlib.augment.ranges import few_fractions, is_numeric_target
 from ganlib.augment.rows import RowGenerator
 from ganlib.augment.stacking import MARK, like_array, mark, stack
 from ganlib.augment.strategies import ExampleGenerator, generator_for
 from ganlib.augment.usual import UNKNOWN, Usual
 from ganlib.config import Count, Rate, Share, Whole
+from ganlib.data.conditions import Condition
 from ganlib.data.encoder import TableEncoder
 from ganlib.data.frames import Back, check_names, close_names, open_table
 from ganlib.data.readers import Reader, TableReader, reader_for
@@ -289,6 +293,8 @@ class BaseAugmenter(BaseOverSampler):
         *,
         condition: Any = None,
         counts: Mapping[Any, int] | None = None,
+        where: str | Sequence[str] | Condition | None = None,
+        target: str = "auto",
         only_synthetic: bool = False,
     ) -> pd.DataFrame:
         """Fit on ``frame`` and return it followed by generated rows, with a boolean column ``_synthetic``.
@@ -296,8 +302,19 @@ class BaseAugmenter(BaseOverSampler):
         ``rows`` is the number of generated rows. None balances all classes; a number is distributed to balance the
         classes, or generated for the class ``condition``. ``counts`` instead gives the number by class. Without
         ``label``, only ``rows`` is allowed. Rows with a missing label are returned but not used for training.
-        Raises DataError for a missing label column, a single class, or a frame that is already marked; ConfigError for
-        inconsistent counts.
+
+        ``where`` generates only rows that satisfy a condition on their values, such as ``"country = FR and age >= 60"``
+        (``ganlib.data.conditions``). Counts are exact and classes counted among the real rows that satisfy it; the
+        others are learned from as classes of their own. Rows that do not satisfy it are sampled again, up to ten times
+        with up to ten times as many; no value is set. ``classes_`` then names the label and the condition.
+
+        ``target`` says whether ``label`` names classes or is a numeric target: ``"classes"``, ``"numeric"``, or
+        ``"auto"`` (``ganlib.augment.ranges``). The ranges of a numeric target take the place of classes: ``rows=None``
+        adds rows to rare ranges until each has as many as the mean of all, and each generated value lies in its range.
+
+        Raises DataError for a missing label column, a single class, a frame that is already marked, a condition that
+        fewer than four rows satisfy, and rows that do not satisfy it after ten rounds; ConfigError for inconsistent
+        counts and a condition that cannot be read.
         """
         frame, back = open_table(frame)
         if not hasattr(frame, "columns"):
@@ -309,22 +326,76 @@ class BaseAugmenter(BaseOverSampler):
             raise ConfigError("condition and counts refer to classes: name the label column too")
         if counts is not None and (rows is not None or condition is not None):
             raise ConfigError("counts already gives the rows of each class: leave out rows and condition")
+        if label is None and rows is None:
+            raise ConfigError("without a label there is nothing to balance: give the number of rows to generate")
         real = frame.reset_index(drop=True)
-        if label is None:
-            if rows is None:
-                raise ConfigError("without a label there is nothing to balance: give the number of rows to generate")
+        cells = self._cells(real, label, where, target)
+        if cells is not None:
+            made = self._augment_cells(real, cells, rows, condition, counts)
+        elif label is None:
             made = self.fit(real).sample(rows)
         else:
             made = self._augment_by_class(real, label, rows, condition, counts)
         return back(mark(real, made.reindex(columns=real.columns), only_synthetic))
+
+    def _cells(
+        self, real: pd.DataFrame, label: str | None, where: str | Sequence[str] | Condition | None, target: str
+    ) -> Cells | None:
+        """The cells to learn; None if the classes of the label, or all rows alike, are learned."""
+        if label is not None and label not in real.columns:
+            raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
+        numeric = label is not None and is_numeric_target(real[label], target)
+        if where is None and not numeric and (label is None or not few_fractions(real[label])):
+            return None
+        if self._entry.takes == ("attributes",):
+            raise only_sampled(self._entry.name, "augment()")
+        read = None if where is None else Condition.of(where, real, self.schema, label)
+        return Cells.read(real, label, read, numeric)
+
+    def _augment_cells(
+        self, real: pd.DataFrame, cells: Cells, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
+    ) -> pd.DataFrame:
+        """Learn the cells, and generate rows of the wanted ones."""
+        label, known = cells.label, real.iloc[cells.rows].reset_index(drop=True)
+        wanted = cells.requested(rows, condition, counts)
+        learned = known if label is None or cells.ranges is not None else known.drop(columns=[label])
+        self.fit(learned, None if cells.single else pd.Series(cells.names.astype(str), name="cell"))
+        self._check_generated(cells)
+        seed, reports = seed_of(self.random_state), []
+
+        def draw(request: Mapping[str, int], number: int) -> pd.DataFrame:
+            more = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            # One cell for each row: counts alone would come in the order of the learned cells.
+            each = None if cells.single else [name for name, count in request.items() for _ in range(count)]
+            made = self.sample(sum(request.values()), each or None, random_state=more)
+            reports.append(self.constraint_report_)
+            if label is not None and cells.ranges is None:
+                first = np.repeat([cells.first[name] for name in request], list(request.values())).astype(np.int64)
+                made[label] = known[label].iloc[first].reset_index(drop=True)
+            return made.reindex(columns=known.columns)
+
+        made = sampled(draw, wanted, cells.fits, cells.describe())
+        self._rows.report = joined_reports(reports)
+        return made
+
+    def _check_generated(self, cells: Cells) -> None:
+        """Raise DataError if a column that rows must fit is not generated."""
+        made = {c.name for c in self.encoder_.columns()}
+        needed = set() if cells.condition is None else {*cells.condition.names} - {cells.label}
+        if cells.ranges is not None:
+            needed.add(str(cells.label))
+        if lost := sorted(needed - made):
+            note = self.schema_.column(lost[0]).note
+            raise DataError(
+                f"column {lost[0]!r} is not generated{f' ({note})' if note else ''}, so generated rows cannot satisfy "
+                f"{cells.describe()}: name another column, or give a schema in which its role is feature"
+            )
 
     def _augment_by_class(
         self, real: pd.DataFrame, label: str, rows: int | None, condition: Any, counts: Mapping[Any, int] | None
     ) -> pd.DataFrame:
         if self._entry.takes == ("attributes",):
             raise only_sampled(self._entry.name, "augment()")
-        if label not in real.columns:
-            raise DataError(f"there is no column {label!r}; {close_names(label, real.columns)}")
         known = real[label].notna().to_numpy()
         y = real.loc[known, label]
         classes = y.unique()

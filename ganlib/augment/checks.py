@@ -30,7 +30,8 @@ def check_labels(y: Any) -> None:
     if labels.dtype.kind == "f" and labels.ndim == 1 and (labels != np.rint(labels)).any():
         raise DataError(
             "Unknown label type: continuous. y names classes, and holds numbers with a fraction: put them in bins "
-            "(pandas.qcut), or, for images and series and a model conditioned on attributes, give y[:, None]"
+            "(pandas.qcut), use augment(target='numeric'), "
+            "or, for images and series and a model conditioned on attributes, give y[:, None]"
         )
     try:
         check_classification_targets(y)

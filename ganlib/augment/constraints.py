@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -48,3 +49,14 @@ def check_written(keeper: Keeper, schema: Schema, made: pd.DataFrame) -> None:
     table = table_of(schema, made, keeper.fields)
     broken = {name: int(rows.sum()) for name, rows in keeper.broken(table.columns).items()} if len(made) else {}
     reading(reject)({name: n for name, n in broken.items() if n}, len(made))
+
+
+def joined_reports(reports: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Counts of several samples added up, by constraint."""
+    whole: dict[str, dict[str, int]] = {}
+    for report in reports:
+        for name, counts in report.items():
+            own = whole.setdefault(name, dict.fromkeys(counts, 0))
+            for key, count in counts.items():
+                own[key] += count
+    return whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganlib.augment.arms import MODEL, NONE, TITLES
+from ganlib.augment.arms import CLASSES, MODEL, NONE
 from ganlib.augment.lift import CONFIDENCE, Lift
 from ganlib.augment.usual import ARMS, UNKNOWN, Usual
 
@@ -14,7 +14,7 @@ MOST_COPIES = 0.5  # share of generated rows that nearly equal a real one (beyon
 
 @dataclass(frozen=True)
 class Expected:
-    """The expected gain of an arm over the real rows alone, in macro AUPRC, and its standard deviation."""
+    """The expected gain of an arm over the real rows alone, in ``Lift.kind.unit``, and its standard deviation."""
 
     mean: float
     error: float
@@ -43,7 +43,7 @@ class Verdict:
 
     @property
     def chance(self) -> float:
-        """The probability (0 to 1) that generated rows raise macro AUPRC."""
+        """The probability (0 to 1) that generated rows raise the figure."""
         return self.expected[MODEL].chance
 
 
@@ -60,7 +60,9 @@ def expected(lift: Lift, scarce: float, usual: Usual = UNKNOWN) -> dict[str, Exp
 
     found = {NONE: Expected(0.0, 0.0)}
     for arm in lift.arms.keys() - {NONE}:
-        known = (usual if arm == MODEL else ARMS.get(arm, UNKNOWN)) if lift.learnable else UNKNOWN
+        known = UNKNOWN
+        if lift.learnable and lift.kind is CLASSES:  # what is usual was measured for classes
+            known = usual if arm == MODEL else ARMS.get(arm, UNKNOWN)
         before, spread, gap = scarce * known.mean, scarce * known.spread, lift.over(NONE, arm)
         if lift.splits < 2:
             found[arm] = Expected(before, spread)
@@ -80,7 +82,7 @@ def judge(lift: Lift, scarce: float, usual: Usual = UNKNOWN, confidence: float =
     gains = expected(lift, scarce, usual)
     gap, chance = lift.over(NONE), gains[MODEL].chance
     measured = (
-        f"{gap.mean:+.3f} macro AUPRC over the real rows alone ({gap.low:+.3f} to {gap.high:+.3f} with 95 % "
+        f"{gap.mean:+.3f} {lift.kind.unit} over the real rows alone ({gap.low:+.3f} to {gap.high:+.3f} with 95 % "
         f"confidence, {lift.splits} splits)"
     )
     if lift.copies > lift.usual_copies + MOST_COPIES:
@@ -91,7 +93,7 @@ def judge(lift: Lift, scarce: float, usual: Usual = UNKNOWN, confidence: float =
         return Verdict(False, words, "the generator repeats itself: use another model, or train it longer", gains)
     words = f"{measured}; the chance that generated rows help is {chance:.0%}, and {confidence:.0%} is needed"
     if not lift.learnable:
-        words += "; without them classifiers rank held-out rows no better than chance"
+        words += f"; {lift.kind.unlearned}"
     if chance >= confidence:
         return Verdict(True, words, "", gains)
     return Verdict(False, words, _advice(lift, gains), gains)
@@ -103,5 +105,5 @@ def _advice(lift: Lift, gains: Mapping[str, Expected]) -> str:
     instead = "use the real rows as they are"
     if best != NONE:
         gap = lift.over(NONE, best)
-        instead = f"of what was compared, {TITLES[best]} did best ({gap.mean:+.3f})"
-    return f"{instead}; a threshold at the share of the scarce class needs no generated rows"
+        instead = f"of what was compared, {lift.kind.titles[best]} did best ({gap.mean:+.3f})"
+    return f"{instead}; {lift.kind.instead}"

@@ -1,7 +1,8 @@
 """Measures the lift of augmentation over splits of real rows, compared with what helps without generated rows.
 
 On each split, ``ganlib.augment.arms`` evaluates classifiers that are trained on the real rows alone, with class
-weights, in balanced bags, with copies, with SMOTE rows and with generated rows. The differences are not independent
+weights, in balanced bags, with copies, with SMOTE rows and with generated rows. Of a numeric target,
+``ganlib.augment.numeric_arms`` evaluates regressors. The differences are not independent
 across splits, so their interval uses the corrected variance of Nadeau & Bengio, "Inference for the Generalization
 Error", Machine Learning 52 (2003), section 4.
 """
@@ -17,8 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ganlib.augment.arms import MODEL, NONE, Judged, judge_split, measure_of
+from ganlib.augment.arms import CLASSES, MODEL, NONE, NUMBERS, Judged, Kind, judge_split, measure_of
+from ganlib.augment.cells import Cells
+from ganlib.augment.numeric_arms import judge_numbers, skill_of
+from ganlib.augment.ranges import is_numeric_target
 from ganlib.augment.splitting import HELD_OUT, Split, held_out_splits
+from ganlib.data.conditions import Condition
 from ganlib.data.values import as_strings
 from ganlib.errors import DataError
 from ganlib.estimator import seed_of
@@ -55,11 +60,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Lift:
-    """Figures of each arm by split, means over the learners (0 to 1, higher is better).
+    """Figures of each arm by split, means over the learners (higher is better, 1 at most).
 
-    ``learners`` holds them by learner. ``chance`` is that of ``Judged`` by split; ``copies``, ``usual_copies`` and
-    ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows. ``example`` holds the rows of
-    the first split, if requested.
+    ``learners`` holds them by learner, and ``kind`` names them. ``chance`` is that of ``Judged`` by split; ``copies``,
+    ``usual_copies`` and ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows.
+    ``example`` holds the rows of the first split, if requested and the target has classes.
     """
 
     arms: Mapping[str, Sequence[float]]
@@ -70,6 +75,7 @@ class Lift:
     copies: float = 0.0
     usual_copies: float = 0.0
     twins: float = 0.0
+    kind: Kind = CLASSES
     example: Example | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -126,6 +132,8 @@ def measure_lift(
     rows: int | None = None,
     *,
     condition: Any = None,
+    where: str | Sequence[str] | Condition | None = None,
+    target: str = "classes",
     repeats: int | None = None,
     held_out: float = HELD_OUT,
     seed: int = 0,
@@ -138,10 +146,13 @@ def measure_lift(
 ) -> Lift:
     """Refit a copy of ``augmenter`` on stratified splits and measure the lift of its rows.
 
-    Each split has its own random seed of the augmenter, beginning with that of ``augmenter``. ``rows`` and
-    ``condition`` are as in ``BaseAugmenter.augment`` for the whole frame; ``rows`` is scaled by the training share.
-    Rows without a label and classes of fewer than four rows are left out. ``learner`` is the classifier, a random
-    forest and a logistic regression if None; it reads encoded rows.
+    Each split has its own random seed of the augmenter, beginning with that of ``augmenter``. ``rows``, ``condition``,
+    ``where`` and ``target`` are as in ``BaseAugmenter.augment`` for the whole frame; ``rows`` is scaled by the training
+    share. Rows without a label and classes of fewer than four rows are left out. ``learner`` is the classifier or
+    regressor, a random forest and a logistic (of numbers a ridge) regression if None; it reads encoded rows.
+
+    With ``where`` learners train on all real rows, and are evaluated on the held-out rows that satisfy the condition;
+    copies and SMOTE rows are those of such rows too.
 
     ``repeats`` is the number of splits. None is ten, and up to thirty where more than ten, but not more than thirty,
     find a gain of 0.01 in four of five cases. After three splits, none begins that would not end within ``seconds``.
@@ -151,11 +162,10 @@ def measure_lift(
     """
     from sklearn.base import clone
 
-    kept = judgeable(frame[label], label)
-    known, first = frame.iloc[kept].reset_index(drop=True), seed_of(augmenter.random_state)
-    texts = as_strings(known[label]).astype(str)
-    # A split keeps each class on both sides.
-    size, examples = max(held_out, len(np.unique(texts)) / len(known)), list[Example]()
+    study = _study(augmenter, frame, label, where, target)
+    known, first = frame.iloc[study.rows].reset_index(drop=True), seed_of(augmenter.random_state)
+    # A split keeps each stratum on both sides.
+    size, examples = max(held_out, len(np.unique(study.strata)) / len(known)), list[Example]()
 
     def split(number: int, train: np.ndarray, test: np.ndarray) -> Judged:
         real = known.iloc[train].reset_index(drop=True)
@@ -163,19 +173,61 @@ def measure_lift(
         one = clone(augmenter).set_params(random_state=(first + number) % 2**32)
         if "compare" in one.get_params():
             one.set_params(compare=False)  # measured are the rows that an automatic augmenter would generate
-        made = one.augment(real, label, wanted, condition=condition, only_synthetic=True)
-        if with_example and not examples:
-            examples.append(Example(real, made, known.iloc[test].reset_index(drop=True)))
-        return judge_split(real, made, known.iloc[test], label, seed + number, learner)
+        made = one.augment(real, label, wanted, condition=condition, only_synthetic=True, **study.given)
+        held = known.iloc[test[study.held[test]]]
+        if with_example and study.kind is CLASSES and not examples:
+            like = real[study.held[train]]  # of rows that satisfy the condition, as those generated and held out do
+            examples.append(Example(like.reset_index(drop=True), made, held.reset_index(drop=True)))
+        return study.judge(real, made, held, label, seed + number, learner, study.held[train])
 
     def of_kept(values: Any) -> np.ndarray | None:
-        return None if values is None else np.asarray(values)[kept]
+        return None if values is None else np.asarray(values)[study.rows]
 
     splits = held_out_splits(
-        texts, repeats or MOST_SPLITS, seed, share=size, groups=of_kept(groups), times=of_kept(times)
+        study.strata, repeats or MOST_SPLITS, seed, share=size, groups=of_kept(groups), times=of_kept(times)
     )
-    lift = lift_over(splits, split, measure_of(learner), repeats=repeats, seconds=seconds, report=report)
+    said = measure_of(learner) if study.kind is CLASSES else skill_of(learner)
+    if "where" in study.given:
+        said += " that satisfy the condition"
+    lift = lift_over(splits, split, said, repeats=repeats, seconds=seconds, report=report, kind=study.kind)
     return replace(lift, example=examples[0]) if examples else lift
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The ``rows`` (positions) that are split by ``strata``; ``held`` are evaluated; ``given`` is for ``augment``."""
+
+    rows: np.ndarray
+    strata: np.ndarray
+    held: np.ndarray
+    kind: Kind
+    judge: Callable[..., Judged]
+    given: Mapping[str, Any]
+
+
+def _study(augmenter: BaseAugmenter, frame: pd.DataFrame, label: str, where: Any, target: str) -> _Study:
+    """What is split and evaluated; raises DataError if too few rows can be."""
+    numeric = is_numeric_target(frame[label], target)
+    if where is None and not numeric:
+        kept = judgeable(frame[label], label)
+        texts = as_strings(frame[label].iloc[kept]).astype(str)
+        return _Study(kept, texts, np.ones(len(kept), dtype=bool), CLASSES, judge_split, {})
+    condition = None if where is None else Condition.of(where, frame, augmenter.schema, label)
+    cells = Cells.read(frame, label, condition, numeric)
+    counts = pd.Series(cells.names).map(pd.Series(cells.names).value_counts()).to_numpy()
+    kept = np.flatnonzero(counts >= LEAST_ROWS)
+    least = 1 if numeric else 2
+    if len(np.unique(cells.names[kept][cells.held[kept]].astype(str))) < least:
+        some = "a range" if numeric else "two classes"
+        raise DataError(
+            f"the lift needs {some} of {label!r} of which {LEAST_ROWS} rows or more satisfy the condition "
+            f"{cells.describe()!r}; add rows or widen it"
+        )
+    given: dict[str, Any] = {"target": "numeric" if numeric else "classes"}
+    if condition is not None:
+        given["where"] = condition
+    kind, judge = (NUMBERS, judge_numbers) if numeric else (CLASSES, judge_split)
+    return _Study(cells.rows[kept], cells.names[kept].astype(str), cells.held[kept], kind, judge, given)
 
 
 def lift_over(
@@ -186,6 +238,7 @@ def lift_over(
     repeats: int | None,
     seconds: float | None,
     report: Report = lambda done, total: None,
+    kind: Kind = CLASSES,
 ) -> Lift:
     """The lift over splits that ``judge(number, learned, held out)`` evaluates one by one.
 
@@ -197,13 +250,13 @@ def lift_over(
         if seconds is not None and number >= LEAST_SPLITS and took * (number + 1) / number > seconds:
             break
         if number == USUAL_SPLITS and repeats is None:
-            total = splits_needed(_joined(found, sizes, measure))
+            total = splits_needed(_joined(found, sizes, measure, kind))
         if number >= total:
             break
         found.append(judge(number, train, test))
         sizes.append(len(test) / (len(train) + len(test)))
         report(number + 1, total)
-    return _joined(found, sizes, measure)
+    return _joined(found, sizes, measure, kind)
 
 
 def splits_needed(lift: Lift) -> int:
@@ -221,7 +274,7 @@ def judgeable(labels: pd.Series, name: str) -> np.ndarray:
     return kept
 
 
-def _joined(found: Sequence[Judged], sizes: Sequence[float], measure: str) -> Lift:
+def _joined(found: Sequence[Judged], sizes: Sequence[float], measure: str, kind: Kind) -> Lift:
     def by_split(each: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
         return {arm: [figures[arm] for figures in each] for arm in each[0]}
 
@@ -230,7 +283,7 @@ def _joined(found: Sequence[Judged], sizes: Sequence[float], measure: str) -> Li
         float(np.mean([getattr(one, name) for one in found])) for name in ("copies", "usual_copies", "twins")
     )
     arms, chance = by_split([one.arms for one in found]), [one.chance for one in found]
-    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, copies, usual, twins)
+    return Lift(arms, float(np.mean(sizes)), measure, learners, chance, copies, usual, twins, kind)
 
 
 def _widening(splits: float, held_out: float) -> float:

@@ -108,6 +108,11 @@ def with_public(schema: Schema, frame: pd.DataFrame) -> Schema:
     return schema
 
 
+def infer_column(series: pd.Series, timezone: str = "UTC", max_categories: int = 100) -> Column:
+    """The most likely kind of one column by itself, without a role that other columns decide."""
+    return _infer_column(series, timezone, max_categories)
+
+
 def _inferred(series: pd.Series, timezone: str, max_categories: int, unused: bool) -> Column:
     """Infer a column; unused columns may hold unreadable values."""
     try:

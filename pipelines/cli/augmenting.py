@@ -23,11 +23,25 @@ def add_to(app: typer.Typer) -> None:
 
 def augment(
     data: Annotated[str | None, typer.Option(help=EXAMPLES)] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the classes, or of a numeric target.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="What --label holds: classes; numeric, of which rows of rare ranges are generated; or auto (default)."
+        ),
+    ] = None,
     modality: Modality = None,
     condition: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Only rows that satisfy a condition: "country = FR and age >= 60"; with = != < <= > >= or in (A, B). '
+            "May be given several times."
+        ),
+    ] = None,
     rows: Annotated[
-        int | None, typer.Option(help="Synthetic rows in all, at least 1; default: as many as balance the classes.")
+        int | None,
+        typer.Option(help="Synthetic rows in all, at least 1; default: as many as balance the classes or ranges."),
     ] = None,
     model: Annotated[
         str | None,
@@ -56,6 +70,12 @@ def augment(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: from the data's size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of groups, such as patients: rows of one are held out together, and it is not generated."
+        ),
+    ] = None,
     schema: SchemaFile = None,
     drop: Drop = None,
     ids: Ids = None,
@@ -67,7 +87,8 @@ def augment(
 ) -> None:
     """Write real rows, then synthetic ones, and report what they add.
 
-    The real rows stay unchanged; the boolean column _synthetic marks the synthetic ones.
+    The real rows stay unchanged; the boolean column _synthetic marks the synthetic ones. With --where every synthetic
+    row satisfies the condition, and classes are counted among the real rows that do.
 
     What the synthetic rows add is measured on held-out real rows, over several splits, and compared with adding
     nothing, class weights, balanced bagging, copies and SMOTE. If they are not likely to help, no FILE is written, the
@@ -77,9 +98,11 @@ def augment(
     settings = configured(
         config, data__path=data, data__date=date, data__label=label, data__modality=modality,
         augment__condition=condition,
+        augment__where=where or None, augment__target=target,
         augment__rows=rows, augment__model=model, augment__gate=gate, augment__only_synthetic=only_synthetic,
         augment__spreadsheet_safe=spreadsheet_safe,
         augment__output=output, training__steps=steps, training__random_state=seed,
+        data__split=None if group is None else "group", data__split_column=group,
         registry__tracking_uri=tracking, **schema_options(schema, drop, ids),
     )  # fmt: skip
     from pipelines.steps import Runner, plan_augmentation

@@ -13,7 +13,17 @@ import numpy as np
 from pipelines.classes import check_learnable
 from pipelines.errors import UsageError
 from pipelines.files import placing, written
-from pipelines.readers.generation import Build, Made, Report, held_out_by, needs_label, needs_rows, wanted_counts
+from pipelines.readers.generation import (
+    Build,
+    Made,
+    Report,
+    class_counts,
+    held_out_by,
+    needs_label,
+    needs_rows,
+    wanted_counts,
+    wanted_of,
+)
 
 if TYPE_CHECKING:
     from ganlib.augment.lift import Lift
@@ -35,6 +45,9 @@ class ExampleGeneration:
         """Raise UsageError if a folder of PNG files cannot hold the data, DataError if it cannot be learned from."""
         from ganlib.data.read import need_column
 
+        for name, given in (("--where", self.chosen.where), ("--target numeric", self.chosen.target == "numeric")):
+            if given:
+                raise UsageError(f"{name} is for tables, but {self.reader.modality} data are no columns; leave it out")
         x = self.reader.x
         if self.output.suffix.lower() != ".npz" and (self.reader.modality != "image" or x.dtype != np.uint8):
             raise UsageError(
@@ -52,6 +65,18 @@ class ExampleGeneration:
         from ganlib.data.values import as_strings
 
         return None if self.label is None else as_strings(self.reader.columns[self.label]).astype(str)
+
+    def classes(self) -> dict[str, int]:
+        """Real examples by class."""
+        return class_counts(self._classes)
+
+    def wanted(self) -> dict[str, int]:
+        """Examples that would be generated of each class."""
+        return wanted_of(self.chosen, self.classes()) if self.label is not None else {}
+
+    def notes(self) -> list[str]:
+        """Nothing."""
+        return []
 
     def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
         """The lift by classifiers on block means; classes of fewer than four examples are left out."""

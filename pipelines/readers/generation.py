@@ -40,6 +40,15 @@ class Generation(Protocol):
     def check(self, sealed: bool) -> None:
         """Raise before anything is fitted if the output cannot hold the data, or the data cannot be learned from."""
 
+    def classes(self) -> dict[str, int]:
+        """Real rows by class or range, of those that satisfy the condition; empty without a label."""
+
+    def wanted(self) -> dict[str, int]:
+        """Rows that would be generated of each class or range; raises an error for an unknown one."""
+
+    def notes(self) -> list[str]:
+        """What to report about how the data are read."""
+
     def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
         """What generated rows add, over several splits; ``report(done, total)`` follows each."""
 
@@ -65,7 +74,7 @@ def held_out_by(data: DataSettings, columns: pd.DataFrame) -> dict[str, np.ndarr
     if data.split == "hash":
         return {}
     name = str(data.split_column)
-    need_column(columns, name)
+    need_column(columns, name, data.split)
     if data.split == "group":
         return {"groups": as_strings(columns[name]).astype(str)}
     return {"times": sortable_times(columns[name])}
@@ -87,14 +96,20 @@ def wanted_counts(chosen: AugmentSettings, names: np.ndarray, held: np.ndarray) 
     return lacking
 
 
-def lacking_rows(chosen: AugmentSettings, classes: Mapping[str, int]) -> int:
-    """How many rows would balance the classes, or the requested one; raises UsageError if there is no such class."""
-    most, wanted = max(classes.values(), default=0), chosen.condition
-    if wanted is None:
-        return sum(most - held for held in classes.values())
-    if wanted not in classes:
-        raise UsageError(f"there is no class {wanted!r}; the classes are {listed(list(classes))}")
-    return most - classes[wanted]
+def class_counts(texts: np.ndarray | None) -> dict[str, int]:
+    """Rows by class, of each row's class as text; empty texts have none."""
+    if texts is None:
+        return {}
+    names, counts = np.unique(texts[texts != ""], return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def wanted_of(chosen: AugmentSettings, classes: Mapping[str, int]) -> dict[str, int]:
+    """Rows to generate of each class; raises UsageError if there is no class of that name."""
+    if chosen.condition is not None and chosen.condition not in classes:
+        raise UsageError(f"there is no class {chosen.condition!r}; the classes are {listed(list(classes))}")
+    counts = wanted_counts(chosen, np.array(list(classes)), np.array(list(classes.values())))
+    return dict(zip(classes, map(int, counts), strict=True))
 
 
 def needs_rows(model: str, chosen: AugmentSettings) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 from pipelines.errors import GateRefused, UsageError
 from pipelines.following import located
 from pipelines.readers import JobData, kind_of, read_data
-from pipelines.readers.generation import Build, Generation, lacking_rows, wanted_counts
-from pipelines.references import in_registry
+from pipelines.readers.generation import Build, Generation
+from pipelines.references import is_sealed
 from pipelines.registry import Registry
 from pipelines.results import Augmented, Preview
 from pipelines.schemas import with_schema
@@ -38,7 +38,9 @@ def augment(registry: Registry | None, settings: Settings, runner: Runner | None
     """
     settings, report = with_schema(with_date(settings)), (runner or Runner()).report
     chosen, output, reader, generation = _opened(settings)
-    if _is_sealed(chosen.model):
+    for note in generation.notes():
+        report(note)
+    if is_sealed(chosen.model):
         found = located(registry, settings.registry, chosen.model)
         made = generation.sealed(load_artifact(found.path, found.sha256 or None))
         report("the lift is not measured: that needs a model that is fitted here, not a sealed one")
@@ -46,7 +48,7 @@ def augment(registry: Registry | None, settings: Settings, runner: Runner | None
     else:
         build = partial(_augmenter, settings, reader.modality)
         lift = _measured(settings, generation, build, report)
-        judged = None if lift is None else (lift, _judged(settings, reader, build, lift))
+        judged = None if lift is None else (lift, _judged(settings, reader, generation, build, lift))
         if judged and not judged[1].accepted and _gate(settings) == "on":
             done = _with_report(Augmented(str(output), len(reader), 0, chosen.model, {}), *judged, settings)
             raise GateRefused(
@@ -65,24 +67,22 @@ def augment(registry: Registry | None, settings: Settings, runner: Runner | None
 
 def plan_augmentation(settings: Settings) -> Preview:
     """How many rows of which classes ``augment`` would add, without fitting anything."""
-    from ganlib.data.values import as_strings
-
-    chosen, output, reader, _ = _opened(with_schema(with_date(settings)))
+    chosen, output, reader, generation = _opened(with_schema(with_date(settings)))
     facts: dict[str, Any] = {"real rows": len(reader), **reader.facts(), "model": chosen.model, "gate": _gate(settings)}
     facts["output"] = str(output)
-    if (label := settings.data.label) is None:
+    if chosen.where:
+        facts["where"] = " and ".join(chosen.where)
+    if settings.data.label is None:
         return Preview(facts | {"synthetic rows": chosen.rows})
-    texts = as_strings(reader.columns[label]).astype(str)
-    names, counts = np.unique(texts[texts != ""], return_counts=True)
-    facts["classes"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    facts["synthetic rows"] = lacking_rows(chosen, facts["classes"]) if chosen.rows is None else chosen.rows
+    facts["classes"] = generation.classes()
+    facts["synthetic rows"] = sum(generation.wanted().values()) if chosen.rows is None else chosen.rows
     return Preview(facts)
 
 
 def _opened(settings: Settings) -> tuple[AugmentSettings, Path, JobData, Generation]:
     """Checked settings, the data and what is done with it; heavy imports follow the checks of the options."""
     chosen, output = _request(settings)
-    sealed = _is_sealed(chosen.model)
+    sealed = is_sealed(chosen.model)
     if not sealed:
         model_for(chosen.model, "augmenter")
     reader = read_data(settings.data)
@@ -103,13 +103,13 @@ def _request(settings: Settings) -> tuple[AugmentSettings, Path]:
     output = Path(chosen.output)
     if data.label is None and chosen.gate == "on":
         raise UsageError("--gate on needs classes: name the column with --label, or leave --gate out")
-    if chosen.gate in ("on", "report") and _is_sealed(chosen.model):
+    if chosen.gate in ("on", "report") and is_sealed(chosen.model):
         raise UsageError(
             f"--gate {chosen.gate} fits a model on parts of the rows, and {chosen.model} is fitted: leave the gate out"
         )
     if settings.training.checkpoint and _gate(settings) != "off":
         raise UsageError("training.checkpoint holds one training, but measuring trains several: set --gate off")
-    if data.label is None and chosen.rows is None and not _is_sealed(chosen.model):
+    if data.label is None and chosen.rows is None and not is_sealed(chosen.model):
         raise UsageError("without --label there are no classes to balance: give --label COLUMN, or --rows N")
     kind_of(data).check_output(output, data.path)
     if chosen.spreadsheet_safe and output.suffix.lower() not in (".csv", ".tsv"):
@@ -130,7 +130,7 @@ def _gate(settings: Settings) -> str:
     chosen = settings.augment
     if chosen.gate is not None:
         return chosen.gate
-    return "off" if settings.data.label is None or _is_sealed(chosen.model) else "on"
+    return "off" if settings.data.label is None or is_sealed(chosen.model) else "on"
 
 
 def _measured(settings: Settings, generation: Generation, build: Build, report: Report) -> Lift | None:
@@ -152,26 +152,23 @@ def _measured(settings: Settings, generation: Generation, build: Build, report: 
         return None
 
 
-def _judged(settings: Settings, reader: JobData, build: Build, lift: Lift) -> Verdict:
+def _judged(settings: Settings, reader: JobData, generation: Generation, build: Build, lift: Lift) -> Verdict:
     """The verdict on generated rows of the classes that would receive some."""
     from ganlib.augment.gate import judge
-    from ganlib.data.values import as_strings
 
-    texts = as_strings(reader.columns[str(settings.data.label)]).astype(str)
-    names, held = np.unique(texts[texts != ""], return_counts=True)
-    grown = float((wanted_counts(settings.augment, names, held) > 0).mean())
+    grown = float(np.mean([count > 0 for count in generation.wanted().values()]))
     usual = build(verbose=False).usual(reader.modality)
     return judge(lift, grown, usual, settings.augment.confidence)
 
 
 def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settings) -> Augmented:
     """The result with the figures as a table and the verdict in words; also writes the report beside the output."""
-    from ganlib.augment.arms import MODEL, TITLES
+    from ganlib.augment.arms import MODEL
     from pipelines.auditing import audit_of
     from pipelines.lift_report import lift_page
 
     rows, audit = [], audit_of(lift, settings)
-    for arm, title in TITLES.items():
+    for arm, title in lift.kind.titles.items():
         gap = lift.over(arm)
         above = "" if arm == MODEL else f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         rows.append([title, f"{lift.mean(arm):.4f}", above])
@@ -184,7 +181,3 @@ def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settin
     )  # fmt: skip
     lift_page(page, lift, verdict, done, settings, audit)
     return done
-
-
-def _is_sealed(model: str) -> bool:
-    return in_registry(model) or model.endswith(".onnx")
