@@ -141,10 +141,15 @@ def _level_bars(held: np.ndarray, made: np.ndarray) -> Bars:
 
 
 def _range_bars(held: np.ndarray, made: np.ndarray, kind: str) -> Bars:
-    """Shares of equal ranges; values beyond the middle 99 % count as the first or last range."""
+    """Shares of equal ranges; values beyond the middle 99 % count as the first or last range.
+
+    Empty if there are no values, or if they are too large to be divided.
+    """
     both = np.concatenate([held, made])
-    low, high = np.quantile(both, [0.005, 0.995]) if len(both) else (0.0, 0.0)
-    if not len(both) or not np.isfinite(high - low):
+    with np.errstate(over="ignore"):
+        low, high = np.quantile(both, [0.005, 0.995]) if len(both) else (np.inf, np.inf)
+        drawable = np.isfinite(high - low)
+    if not drawable:
         return Bars((), (), ())
     edges = np.linspace(low, high, BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
     shares = [np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / max(1, len(values))

@@ -126,6 +126,6 @@ def _print(done: Augmented) -> None:
             fixed = f"{counts['redrawn']:,} sampled again, {counts['repaired']:,} repaired"
             print(f"constraint {relation}: {counted(counts['broken'], 'generated row')} broke it; {fixed}")
     if done.audit:
-        print(f"rows of the first split: {shown(done.audit)}")
+        print(f"rows of the first split, audited: {shown(done.audit)}")
     if done.report:
         print(f"report: {done.report}")

@@ -177,7 +177,7 @@ def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settin
     done = replace(
         done, lift=rows, verdict=f"{opinion}: {verdict.words}", report=str(page), measure=lift.measure,
         accepted=verdict.accepted, chance=round(verdict.chance, 4), advice=verdict.advice,
-        audit=audit if isinstance(audit, str) else audit.verdict,
+        audit=f"not measured: {audit}" if isinstance(audit, str) else audit.verdict,
     )  # fmt: skip
     lift_page(page, lift, verdict, done, settings, audit)
     return done

@@ -237,6 +237,17 @@ def test_the_result_as_json_holds_no_values_of_the_data(honest):
     assert isinstance(honest, Audit) and dataclasses.is_dataclass(honest)
 
 
+def test_numbers_without_a_range():
+    rng = np.random.default_rng(0)
+    real, made, held = (
+        pd.DataFrame({"flat": 3.0, "huge": rng.choice([1e308, -1e308], 60), "some": rng.normal(size=60)})
+        for _ in range(3)
+    )
+    columns = {column.name: column for column in audit(real, made, held).columns}
+    assert columns["flat"].shape == 1 and columns["flat"].bars.real == (1.0,)
+    assert columns["huge"].shape > 0.7 and columns["huge"].bars.real == ()
+
+
 # ---------------------------------------------------------------- canaries
 def test_canaries_of_a_memoriser_are_found_and_of_an_honest_generator_not():
     trial = plant_canaries(REAL, seed=0)
