@@ -37,10 +37,14 @@ FUSED: Mapping[str, Sequence[Member]] = {
         ("adversarial_forest", {"scope": "class"}),
         ("gaussian", {}),
     ),
-    "image": (("cvae_gan", CVAEGANAugmenter._defaults["image"]),),
-    "series": (("cvae_gan", CVAEGANAugmenter._defaults["series"]),),
+    "image": (("learned_warps", {}),),
+    "series": (("learned_warps", {}),),
 }
 """The models that are fused, with the options that differ from theirs, by kind of data."""
+UNLABELLED: Mapping[str, Sequence[Member]] = {
+    kind: (("cvae_gan", CVAEGANAugmenter._defaults[kind]),) for kind in ("image", "series")
+}
+"""Those without classes, where what separates two examples is no displacement."""
 
 USUAL = Usual(0.035, 0.04)
 """Over tables with 10 and 50 rows of the scarce class (docs/performance.md)."""
@@ -57,8 +61,9 @@ class AutoAugmenter(BaseAugmenter):
 
     Rows of tables come in equal shares from a CVAE-GAN, which learns a scarce class with the others, and from an
     adversarial random forest and a Gaussian of each class by itself (with more than 32 classes, without Gaussians). Of
-    four times as many rows as needed, ``curation`` keeps those most typical of a scarce class. For images and series it
-    is the CVAE-GAN alone.
+    four times as many rows as needed, ``curation`` keeps those most typical of a scarce class. Images and series of
+    classes are real ones that are warped as examples of a class differ (``learned_warps``); without classes they come
+    from a CVAE-GAN.
 
     ``fit_resample`` and ``augment`` first compare, on splits of the real rows, what generated rows, SMOTE, copies,
     class weights and balanced bagging add to the real rows alone. They return the real rows alone, with a warning that
@@ -85,6 +90,7 @@ class AutoAugmenter(BaseAugmenter):
     latent_dim: int | None = None
     hidden: tuple[int, ...] | None = None
     learning_rate: float | None = None
+    _labelled = True
 
     # Editors and scikit-learn read signatures, which cannot be inherited and extended: a test compares the two.
     def __init__(
@@ -202,6 +208,10 @@ class AutoAugmenter(BaseAugmenter):
     def _entry(self) -> Entry:
         return AUTO
 
+    def _fit(self, reader: Reader, examples: Any, y: Any, resampling: bool = False) -> Self:
+        self._labelled = y is not None
+        return super()._fit(reader, examples, y, resampling)
+
     def _plan(self, reader: Reader, resampling: bool = False) -> GenerationPlan:
         chosen = self._members(reader.modality)
         if len(chosen) > 1 and not reader.tabular:
@@ -211,7 +221,7 @@ class AutoAugmenter(BaseAugmenter):
 
     def _members(self, modality: str) -> Sequence[Member]:
         if self.members is None:
-            return FUSED[modality]
+            return FUSED[modality] if self._labelled else UNLABELLED.get(modality, FUSED[modality])
         if not self.members:
             raise ConfigError("members are one model or more; leave them out for the usual ones")
         usual = dict(FUSED[modality])

@@ -58,8 +58,12 @@ def test_every_kind_of_data_has_members_and_the_name_auto():
     images = (np.random.default_rng(0).random((40, 8, 8)) * 255).astype(np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made, _ = AutoAugmenter(steps=2, modality="image").fit(images, [0, 1] * 20).sample(4)
+        labelled = AutoAugmenter(steps=2, modality="image").fit(images, [0, 1] * 20)
+        made, _ = labelled.sample(4)
+        assert labelled.algorithm_.registered == "learned_warps"
+        unlabelled = AutoAugmenter(steps=2, modality="image").fit(images)
     assert made.shape == (4, 8, 8) and made.dtype == np.uint8
+    assert unlabelled.sample(4).shape == (4, 8, 8) and unlabelled.algorithm_.registered == "cvae_gan"
     with pytest.raises(ConfigError, match="one model or more"):
         AutoAugmenter(members=[]).fit(frame, y)
     with pytest.raises(ConfigError, match="fused for tables"):

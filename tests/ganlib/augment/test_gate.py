@@ -146,7 +146,7 @@ def test_jobs_and_estimators_have_one_confidence():
 
 
 def test_images_are_measured_by_their_own_model():
-    assert AutoAugmenter().quick("image").members is None and AutoAugmenter().usual("image") == UNKNOWN
+    assert AutoAugmenter().quick("image").members == ["learned_warps"] and AutoAugmenter().usual("image") == UNKNOWN
     assert AutoAugmenter().quick("table").members == ["adversarial_forest", "gaussian"]
 
 
