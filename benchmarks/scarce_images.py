@@ -27,7 +27,7 @@ from ganlib.data.transforms import RandomAffine
 from ganlib.metrics.detection import auprc
 
 HELD, MADE, STEPS, BATCH, SIDE = 1000, 50, 300, 64, 32
-MOVES = RandomAffine(degrees=15, translate=0.1, scale=(0.9, 1.1))
+MOVES = RandomAffine(degrees=(-15, 15), edge="replicate")
 Table = tuple[Tensor, Tensor]
 Maker = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
