@@ -66,8 +66,8 @@ def _audit(lift: Lift, audit: Audit | str) -> str:
         return f"<h2>Privacy and fidelity</h2><p>Not measured: {escape(str(audit))}.</p>"
     intro = (
         f"Compared are {audit.rows['synthetic']:,} rows that the generator of the first split generated with "
-        f"{audit.rows['real']:,} that it learned from and {audit.rows['holdout']:,} held-out ones. Rows that are written "
-        "come from a generator of the same kind that learned from all rows."
+        f"{audit.rows['real']:,} that it learned from and {audit.rows['holdout']:,} held-out ones. Rows that are "
+        "written come from a generator of the same kind that learned from all rows."
     )
     words = f"<p><strong>{escape(audit.verdict)}</strong></p><p>{intro}</p>"
     return f"<h2>Privacy and fidelity of generated rows</h2>{words}{panels(audit, sample_of(lift.example.synthetic))}"
