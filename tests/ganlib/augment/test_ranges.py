@@ -13,7 +13,7 @@ SHAPES = {
     "normal": lambda rng, n: rng.normal(size=n),
     "long tail": lambda rng, n: rng.lognormal(10, 1, n),
     "two peaks": lambda rng, n: np.r_[rng.normal(size=n - n // 8), rng.normal(30, 1, n // 8)],
-    "mostly zero": lambda rng, n: np.where(rng.random(n) < 0.8, 0.0, rng.exponential(5, n)),
+    "often zero": lambda rng, n: np.where(rng.random(n) < 0.5, 0.0, rng.exponential(5, n)),
     "whole": lambda rng, n: rng.integers(0, 300, n).astype(float),
     "tiny": lambda rng, n: 1e-6 + 1e-12 * rng.normal(size=n),
     "huge": lambda rng, n: 1e300 * rng.random(n),
