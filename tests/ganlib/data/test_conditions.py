@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganlib.data.conditions import IN, Condition, Term, read_terms
@@ -82,6 +82,7 @@ TERMS = st.builds(Term, TEXTS.filter(lambda t: not {"`", "'"} <= set(t)),
                   st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), st.tuples(TEXTS))  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(TERMS | st.builds(Term, TEXTS, st.just(IN), st.lists(TEXTS, min_size=1).map(tuple)), min_size=1))
 def test_what_is_described_is_read_again(terms):
     assert list(read_terms(" and ".join(term.describe() for term in terms))) == terms
