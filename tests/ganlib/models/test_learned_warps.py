@@ -56,6 +56,7 @@ def test_the_displacement_between_two_images_is_found():
     assert field[0] == pytest.approx(-2 / 8, abs=0.08) and abs(field[1]) < 0.05
 
 
+@pytest.mark.trained
 def test_samples_move_as_the_examples_do():
     across, down = moved(fitted(blobs(200, 0, across=1.5)))
     assert across > 4 * down
@@ -76,6 +77,7 @@ def test_pairs_are_of_one_class_and_a_class_of_one_has_none():
     assert not model.factor.any() and model.loss(alone).total == 0  # samples are the examples themselves
 
 
+@pytest.mark.trained
 def test_batches_count_by_their_pairs():
     x = blobs(300, 0, across=1.5)
     model = create("learned_warps", DataSpec.image(1, 16, 16))
