@@ -20,8 +20,8 @@ pair counts in both directions.
 Use it for: classes of ten or twenty images or windows whose shape varies, such as characters: forty warps of each of
 three digits a class raise the accuracy of the nearest one.
 
-Not for: textures, in which no pixel of one image has a counterpart in another. Detection. Generated examples show the
-real example that they began with: they do not hide it.
+Not for: textures, in which no pixel of one image has a counterpart in another, and data that must stay private, since
+generated examples show the real ones that they begin with: `cvae`. Detection: `ganomaly`.
 
 Symbols:
     w(a, b)    LearnedWarps.between
