@@ -64,6 +64,11 @@ class Entry:
         """Whether the model counts rows as evidence, so that no row may be repeated in training."""
         return getattr(self.build, "counts_rows", False)
 
+    @property
+    def by_example(self) -> bool:
+        """Whether the model generates by varying given examples."""
+        return getattr(self.build, "by_example", False)
+
     def options(self, given: Mapping[str, Any] | None = None) -> Config:
         """The model's configuration: its defaults, changed by the ``given`` options; raises ConfigError on others."""
         return self.config.from_dict({**self.defaults, **(given or {})})

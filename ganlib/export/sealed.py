@@ -151,7 +151,7 @@ def _array_parts(estimator: Any) -> Sealed:
             f"{type(estimator).__name__} holds a model for each of {len(arrays.models)} classes, a sealed file holds "
             "one; choose a conditional model (cgan, acgan, cvae), or fit each class separately"
         )
-    by_class = arrays.spec.classes and not arrays.models[0].sampler().by_example
+    by_class = arrays.spec.classes and not arrays.models[0].by_example
     classes = (estimator.conditions_ or None) if by_class else None
     as_bytes = arrays.spec.kind == "image"
     return seal_generator(arrays.models[0], classes, as_bytes=as_bytes, in_units=arrays.in_units)

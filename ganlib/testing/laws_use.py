@@ -66,6 +66,7 @@ def drawing(case: Case) -> None:
     algorithm = case.make().train()
     sampler = algorithm.sampler()
     expect(not sampler.training, "the sampler is in training mode")
+    expect(sampler.by_example == case.entry.by_example, "class and sampler disagree on whether it takes examples")
     expect(all(module.training for module in algorithm.modules()), "the model is no longer in training mode")
     shared = {id(p) for p in algorithm.parameters()} & {id(p) for p in sampler.parameters()}
     expect(not shared, "the sampler shares parameters with the model")

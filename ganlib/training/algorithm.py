@@ -271,6 +271,8 @@ class Algorithm(nn.Module):
     paired: ClassVar[bool] = False
     # Whether rows are counted as evidence, so that copies of the rows of small classes would be learned as such.
     counts_rows: ClassVar[bool] = False
+    # Whether its sampler varies given examples (``Sampler.by_example``).
+    by_example: ClassVar[bool] = False
     # For type checkers: defined by models that detect, that generate, and that have a prior per class.
     scorer: Callable[[], nn.Module]
     sampler: Callable[[], Sampler]

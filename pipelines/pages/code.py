@@ -85,7 +85,7 @@ def blocks_of(entry: Entry) -> list[Block]:
 def kind_of(entry: Entry) -> str:
     """The kind of the example's data: the toy's; images for captions and for neighbours, if the model reads them."""
     spec = entry.toy.spec
-    if (entry.takes == ("attributes",) or hasattr(entry.build, "around")) and "image" in entry.modalities:
+    if (entry.takes == ("attributes",) or entry.by_example) and "image" in entry.modalities:
         return "image"
     kinds = {"vector": ("table", "points", "trajectory")}.get(spec.kind, (spec.kind,))
     return next(kind for kind in entry.modalities if kind in kinds)
@@ -126,7 +126,7 @@ def _detector(entry: Entry, kind: str) -> Block:
 
 def _augmenter(entry: Entry, kind: str) -> Block:
     example, name, condition = EXAMPLES[kind], entry.name, condition_of(entry)
-    rows, by_example = kind in ("table", "points"), hasattr(entry.build, "around")
+    rows, by_example = kind in ("table", "points"), entry.by_example
     sealed = "sampler" in entry.exports and condition != "attributes" and not by_example
     given = {"classes": f", {example.classes}", "attributes": ", captions"}.get(condition, "")
     captions = ['captions = [f"a {numeral}" for numeral in y]'] if condition == "attributes" else []

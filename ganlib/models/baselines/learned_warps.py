@@ -149,7 +149,7 @@ class LearnedWarps(Algorithm):
     """One player: the factor of the displacements' covariance, set by pairs of examples."""
 
     takes = ("classes",)
-    counts_rows = True
+    counts_rows = by_example = True
     seen: Tensor
     moments: Tensor
 

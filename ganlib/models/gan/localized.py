@@ -94,6 +94,7 @@ class ChartSampler(Sampler):
 class LocalizedGAN(GAN):
     """Players ``critic`` and ``generator`` (a chart)."""
 
+    by_example = True
     config: LocalizedGANConfig
 
     def __init__(self, spec: DataSpec, config: LocalizedGANConfig) -> None:
