@@ -224,8 +224,13 @@ class AutoAugmenter(BaseAugmenter):
             return FUSED[modality] if self._labelled else UNLABELLED.get(modality, FUSED[modality])
         if not self.members:
             raise ConfigError("members are one model or more; leave them out for the usual ones")
-        usual = dict(FUSED[modality])
+        usual = dict([*UNLABELLED.get(modality, ()), *FUSED[modality]])
         return [(name, usual.get(name, {})) for name in self.members]
+
+
+def from_noise(modality: str) -> list[str] | None:
+    """Members whose sealed file generates from noise alone, without examples at hand; None if the usual ones do."""
+    return [name for name, _ in UNLABELLED[modality]] if modality in UNLABELLED else None
 
 
 def _one_pass(model: Entry) -> bool:

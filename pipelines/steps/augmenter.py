@@ -112,6 +112,7 @@ def _hold_out(frame: pd.DataFrame, texts: np.ndarray, labels: np.ndarray, seed: 
 def fit_augmenter(folder: str) -> FittedAugmenter:
     """Fit on the training rows, measure the lift on the held-out rows, seal through the parity gate."""
     from ganlib.augment import as_augmenter
+    from ganlib.augment.auto import from_noise
     from ganlib.export import seal
 
     job = Job.open(folder)
@@ -119,6 +120,8 @@ def fit_augmenter(folder: str) -> FittedAugmenter:
     reader = job.read(data.fingerprint)
     model = model_for(job.settings.augment.model, "augmenter", reader.modality)
     parameters = job.settings.augmenter_parameters() | reader.parameters(job.folder) | {"verbose": True}
+    if model == "auto":
+        parameters["members"] = from_noise(reader.modality)
     augmenter = as_augmenter(model, **parameters).fit(*reader.labelled(rows.fit))
     training = {"fingerprint": data.fingerprint, "rows": len(rows.fit), "data": job.data}
     report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)

@@ -59,6 +59,17 @@ def test_series_without_labels_are_measured_against_permuted_parts(ganlib, folde
     assert code == 0 and json.loads(out)["measure"] == "AUROC against series with permuted parts", err
 
 
+def test_a_registered_generator_of_images_needs_no_examples(ganlib, folder):
+    import mlflow
+
+    given = ("--data", "tiles", "--label", "y", "--task", "augmenter", "--steps", "3")
+    code, _, err = ganlib("train", *given, "--name", "auto")
+    assert code == 0, err
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    made = mlflow.pyfunc.load_model("models:/auto/1").predict(pd.DataFrame({"condition": ["bad", "good"]}))
+    assert made.shape == (2, 8, 8, 1) and made.dtype == np.uint8
+
+
 def test_a_generator_of_images_is_registered_and_augments(ganlib, folder):
     import mlflow
 
