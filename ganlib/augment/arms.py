@@ -5,7 +5,7 @@ A classifier is trained on the rows of each arm and evaluated by macro AUPRC on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,10 @@ def _figures(learner: Any, name: str, added: Mapping[str, Table], test: Table, s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a rough direction is enough
         base = added[NONE]
-        found = {WEIGHTS: _weighted(learner, base, test), BAGGING: _bagged(learner, name, base, test, seed)}
+        found = {
+            WEIGHTS: _macro_auprc(weighed(learner, *base, base[1]), test),
+            BAGGING: _bagged(learner, name, base, test, seed),
+        }
         return found | {arm: _macro_auprc(clone(learner).fit(*table), test) for arm, table in added.items()}
 
 
@@ -202,37 +205,37 @@ def counts_of(labels: np.ndarray) -> tuple[list[Any], list[int]]:
     return names.tolist(), counts.tolist()
 
 
-def _weighted(learner: Any, base: Table, test: Table) -> float:
-    """Of a learner whose classes weigh alike; without sample weights as unweighted."""
+def weighed(learner: Any, x: np.ndarray, y: np.ndarray, parts: np.ndarray) -> Any:
+    """A copy fitted so that ``parts`` (classes or ranges of the rows) weigh alike, if it takes weights at all."""
     from sklearn.base import clone
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.validation import has_fit_parameter
 
     one = clone(learner)
     if not has_fit_parameter(one, "sample_weight"):
-        return _macro_auprc(one.fit(*base), test)
-    return _macro_auprc(one.fit(*base, sample_weight=compute_sample_weight("balanced", base[1])), test)
+        return one.fit(x, y)
+    return one.fit(x, y, sample_weight=compute_sample_weight("balanced", parts))
+
+
+def in_bags(learner: Any, x: np.ndarray, y: np.ndarray, parts: np.ndarray, count: int, seed: int) -> Iterator[Any]:
+    """``count`` copies fitted to bags: of every part as many rows as the smallest has, drawn anew."""
+    from sklearn.base import clone
+
+    rng, rows = np.random.default_rng(seed), [np.flatnonzero(parts == one) for one in np.unique(parts)]
+    least = min(map(len, rows))
+    for _ in range(count):
+        bag = np.concatenate([rng.choice(mine, least) for mine in rows])
+        yield clone(learner).fit(x[bag], y[bag])
 
 
 def _bagged(learner: Any, name: str, base: Table, test: Table, seed: int) -> float:
-    """Of the mean of learners trained on balanced bags: of every class as many rows as the smallest has, drawn anew.
-
-    Of a forest each bag trains one tree.
-    """
-    from sklearn.base import clone
+    """Of the mean of learners trained on balanced bags; of a forest each bag trains one tree."""
     from sklearn.tree import DecisionTreeClassifier
 
-    rng, (x, y) = np.random.default_rng(seed), base
     tree = DecisionTreeClassifier(max_features="sqrt", random_state=0)
     each, count = (tree, TREES) if name == FOREST else (learner, BAGS)
-    rows = [np.flatnonzero(y == value) for value in np.unique(y)]
-    least = min(map(len, rows))
-    votes: Any = 0.0
-    for _ in range(count):
-        bag = np.concatenate([rng.choice(mine, least) for mine in rows])
-        model = clone(each).fit(x[bag], y[bag])
-        votes = votes + model.predict_proba(test[0])
-    return _macro(votes / count, model.classes_, test[1])
+    votes: Any = sum(model.predict_proba(test[0]) for model in in_bags(each, *base, base[1], count, seed))
+    return _macro(votes / count, np.unique(base[1]), test[1])
 
 
 def _chance(truth: np.ndarray, seed: int) -> float:

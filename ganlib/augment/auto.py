@@ -169,8 +169,7 @@ class AutoAugmenter(BaseAugmenter):
     ) -> pd.DataFrame:
         if self.compare and rows is None and counts is None and cells.label is not None:
             scarce = [text for text, n in zip(cells.wanted.values(), cells.lacking, strict=True) if n]
-            target = "classes" if cells.ranges is None else "numeric"
-            given = {"where": cells.condition, "target": target, "condition": condition}
+            given = {**cells.given, "condition": condition}
             if scarce and not self._helps(real, cells.label, scarce, len(cells.wanted), **given):
                 return real.iloc[:0]
         return super()._augment_cells(real, cells, rows, condition, counts)

@@ -361,20 +361,19 @@ class BaseAugmenter(BaseOverSampler):
         learned = known if label is None or cells.ranges is not None else known.drop(columns=[label])
         self.fit(learned, None if cells.single else pd.Series(cells.names.astype(str), name="cell"))
         self._check_generated(cells)
-        seed, reports = seed_of(self.random_state), []
+        reports = []
 
-        def draw(request: Mapping[str, int], number: int) -> pd.DataFrame:
-            more = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        def draw(request: Mapping[str, int], seed: int) -> pd.DataFrame:
             # One cell for each row: counts alone would come in the order of the learned cells.
             each = None if cells.single else [name for name, count in request.items() for _ in range(count)]
-            made = self.sample(sum(request.values()), each or None, random_state=more)
+            made = self.sample(sum(request.values()), each or None, random_state=seed)
             reports.append(self.constraint_report_)
             if label is not None and cells.ranges is None:
                 first = np.repeat([cells.first[name] for name in request], list(request.values())).astype(np.int64)
                 made[label] = known[label].iloc[first].reset_index(drop=True)
             return made.reindex(columns=known.columns)
 
-        made = sampled(draw, wanted, cells.fits, cells.describe())
+        made = sampled(draw, wanted, cells.fits, cells.describe(), seed_of(self.random_state))
         self._rows.report = joined_reports(reports)
         return made
 

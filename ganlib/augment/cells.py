@@ -25,7 +25,7 @@ ROUNDS = 10  # of sampling
 MOST_MORE = 10  # times the missing rows that one round samples
 OTHERWISE = "otherwise"
 Draw = Callable[[Mapping[str, int], int], pd.DataFrame]
-"""Rows of these cells, one cell after the other in the order of the mapping, of the round with this number."""
+"""Rows of these cells by a seed, one cell after the other in the order of the mapping."""
 Fits = Callable[[pd.DataFrame, np.ndarray], np.ndarray]
 """Whether rows lie in the cells of these names, bool ``(n,)``."""
 
@@ -97,6 +97,11 @@ class Cells:
         return np.maximum(0, aim - self.counts).astype(np.int64)
 
     @property
+    def given(self) -> dict[str, Any]:
+        """The arguments ``where`` and ``target`` that cells are of."""
+        return {"where": self.condition, "target": "classes" if self.ranges is None else "numeric"}
+
+    @property
     def single(self) -> bool:
         """Whether all rows lie in one cell, so that no class is to be learned."""
         return len(set(self.names.tolist())) == 1
@@ -153,15 +158,16 @@ def matching(frame: pd.DataFrame, condition: Condition | None) -> np.ndarray:
     return held
 
 
-def sampled(draw: Draw, wanted: Mapping[str, int], fits: Fits, what: str) -> pd.DataFrame:
+def sampled(draw: Draw, wanted: Mapping[str, int], fits: Fits, what: str, seed: int) -> pd.DataFrame:
     """Exactly ``wanted`` rows of each cell that fit it, in the order of the mapping.
 
-    Rows that do not fit are dropped, and more are sampled, in up to ten rounds of up to ten times the missing rows.
+    Rows that do not fit are dropped, and more are sampled, in up to ten rounds of up to ten times the missing rows. The
+    first round has the ``seed``, each other one a seed that follows from it.
     Raises DataError, naming ``what`` they must satisfy and how many did, if rows are still missing.
     """
     wanted = {name: count for name, count in wanted.items() if count}
     if not wanted:
-        return draw({}, 0)
+        return draw({}, seed)
     kept: dict[str, list[pd.DataFrame]] = {name: [] for name in wanted}
     found, tried = dict.fromkeys(wanted, 0), dict.fromkeys(wanted, 0)
     for number in range(ROUNDS):
@@ -169,7 +175,7 @@ def sampled(draw: Draw, wanted: Mapping[str, int], fits: Fits, what: str) -> pd.
         request = {name: _more(count, found[name], tried[name]) for name, count in lacking.items() if count}
         if not request:
             break
-        made = draw(request, number)
+        made = draw(request, int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) if number else seed)
         names = np.repeat(np.array(list(request), dtype=object), list(request.values()))
         held = fits(made, names)
         for name, count in request.items():

@@ -31,8 +31,10 @@ from ganlib.augment.arms import (
     Judged,
     counts_of,
     features_of,
+    in_bags,
     share_of,
     sources,
+    weighed,
     with_copies,
 )
 from ganlib.augment.filters import near_copies, near_twins
@@ -141,7 +143,7 @@ def _figures(
 
     found = {arm: skill(clone(learner).fit(*rows).predict(test.x)) for arm, rows in added.items()}
     return found | {
-        WEIGHTS: skill(_weighted(learner, base, test)),
+        WEIGHTS: skill(weighed(learner, base.x, base.y, base.codes).predict(test.x)),
         BAGGING: skill(_bagged(learner, name, base, test, seed)),
     }
 
@@ -152,33 +154,10 @@ def _error(predicted: np.ndarray, test: Part) -> float:
     return float(np.mean([gaps[test.codes == code].mean() for code in np.unique(test.codes)]))
 
 
-def _weighted(learner: Any, base: Part, test: Part) -> np.ndarray:
-    """By a regressor whose ranges weigh alike; without sample weights as unweighted."""
-    from sklearn.base import clone
-    from sklearn.utils.class_weight import compute_sample_weight
-    from sklearn.utils.validation import has_fit_parameter
-
-    one, weights = clone(learner), {}
-    if has_fit_parameter(one, "sample_weight"):
-        weights["sample_weight"] = compute_sample_weight("balanced", base.codes)
-    return np.asarray(one.fit(base.x, base.y, **weights).predict(test.x))
-
-
 def _bagged(learner: Any, name: str, base: Part, test: Part, seed: int) -> np.ndarray:
-    """By the mean of regressors trained on balanced bags: of every range as many rows as the smallest has.
-
-    Of a forest each bag trains one tree.
-    """
-    from sklearn.base import clone
+    """By the mean of regressors trained on balanced bags; of a forest each bag trains one tree."""
     from sklearn.tree import DecisionTreeRegressor
 
-    rng = np.random.default_rng(seed)
-    each, count = (
-        (DecisionTreeRegressor(max_features=1.0, random_state=0), TREES) if name == FOREST else (learner, BAGS)
-    )
-    rows = [np.flatnonzero(base.codes == code) for code in np.unique(base.codes)]
-    least, total = min(map(len, rows)), np.zeros(len(test.y))
-    for _ in range(count):
-        bag = np.concatenate([rng.choice(mine, least) for mine in rows])
-        total += clone(each).fit(base.x[bag], base.y[bag]).predict(test.x)
-    return total / count
+    tree = DecisionTreeRegressor(max_features=1.0, random_state=0)
+    each, count = (tree, TREES) if name == FOREST else (learner, BAGS)
+    return np.mean([one.predict(test.x) for one in in_bags(each, base.x, base.y, base.codes, count, seed)], 0)

@@ -108,23 +108,21 @@ def with_public(schema: Schema, frame: pd.DataFrame) -> Schema:
     return schema
 
 
-def infer_column(series: pd.Series, timezone: str = "UTC", max_categories: int = 100) -> Column:
-    """The most likely kind of one column by itself, without a role that other columns decide."""
-    return _infer_column(series, timezone, max_categories)
-
-
 def _inferred(series: pd.Series, timezone: str, max_categories: int, unused: bool) -> Column:
     """Infer a column; unused columns may hold unreadable values."""
     try:
-        return _infer_column(series, timezone, max_categories)
+        return infer_column(series, timezone, max_categories)
     except DataError:
         if not unused:
             raise
         return Column(str(series.name), "text", dtype=name_of(series))
 
 
-def _infer_column(series: pd.Series, timezone: str, max_categories: int) -> Column:
-    """Infer a column from its dtype if that is conclusive, and otherwise from its values."""
+def infer_column(series: pd.Series, timezone: str = "UTC", max_categories: int = 100) -> Column:
+    """Infer a column from its dtype if that is conclusive, and otherwise from its values.
+
+    It has no role that other columns decide.
+    """
     name, dtype = str(series.name), name_of(series)
     if isinstance(series.dtype, pd.CategoricalDtype):
         return _categorical(series, max_categories, timezone)
@@ -154,7 +152,7 @@ def _categorical(series: pd.Series, max_categories: int, timezone: str) -> Colum
             return Column(str(series.name), "category", "dropped", "category", True, note="every value is missing")
         return as_category(series, "feature", max_categories)
     values = series.astype(levels) if timed else series.astype(object).infer_objects()
-    return _infer_column(values, timezone, max_categories)
+    return infer_column(values, timezone, max_categories)
 
 
 def _infer_text(series: pd.Series, dtype: str, timezone: str, max_categories: int) -> Column:

@@ -45,7 +45,7 @@ def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
     numbers = row_numbers(a, b)
     size = 1 + int(max(part.max() for part in numbers))
     shares = [np.bincount(part, minlength=size) / len(part) for part in numbers]
-    return float(1 - np.abs(shares[0] - shares[1]).sum() / 2)
+    return max(0.0, float(1 - np.abs(shares[0] - shares[1]).sum() / 2))  # rounding may go below
 
 
 def correlation_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:

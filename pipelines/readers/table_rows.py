@@ -137,30 +137,27 @@ class TableGeneration:
         used = self.frame.drop(columns=unused_columns(self.data, self.frame))
         # An inferred schema holds the bounds of its rows, test rows included, so each split infers another one.
         augmenter = build(**self._schema() if self.data.schema_file else {}, verbose=False).quick("table")
-        beside, cells = held_out_by(self.data, self.frame), self._cells
+        beside = held_out_by(self.data, self.frame)
         return measure_lift(
             augmenter, used, str(self.data.label), self.chosen.rows, condition=self.chosen.condition,
-            where=None if cells is None else cells.condition,
-            target="classes" if cells is None or cells.ranges is None else "numeric",
-            repeats=self.chosen.repeats, seconds=seconds_of(self.chosen.budget),
+            **self._given, repeats=self.chosen.repeats, seconds=seconds_of(self.chosen.budget),
             seed=self.settings.training.random_state, report=report, groups=beside.get("groups"),
             times=beside.get("times"), with_example=True,
         )  # fmt: skip
 
     def fitted(self, build: Build) -> Made:
         """All rows, and generated ones."""
-        augmenter, chosen, cells = (
-            build(**self._schema() if self._named else {}, verbose=True),
-            self.chosen,
-            self._cells,
-        )
+        augmenter, chosen = build(**self._schema() if self._named else {}, verbose=True), self.chosen
         made = augmenter.augment(
-            self.frame, self.data.label, chosen.rows, condition=chosen.condition,
-            where=None if cells is None else cells.condition,
-            target="classes" if cells is None or cells.ranges is None else "numeric",
+            self.frame, self.data.label, chosen.rows, condition=chosen.condition, **self._given,
             only_synthetic=chosen.only_synthetic,
         )  # fmt: skip
         return self._made(made, augmenter.constraint_report_)
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        """The condition, as it was read, and the kind of target."""
+        return {"target": "classes"} if self._cells is None else self._cells.given
 
     @property
     def _named(self) -> bool:
@@ -207,10 +204,9 @@ class TableGeneration:
             wanted = dict(zip(names.tolist(), wanted_counts(chosen, names, counts).tolist(), strict=True))
         reports = []
 
-        def draw(request: Mapping[str, int], number: int) -> pd.DataFrame:
+        def draw(request: Mapping[str, int], seed: int) -> pd.DataFrame:
             classes = [name for name, count in request.items() for _ in range(count)] if generator.conditions else None
-            more = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-            made = generator.frame(sum(request.values()), classes, more, likes)
+            made = generator.frame(sum(request.values()), classes, seed, likes)
             reports.append(generator.constraint_report)
             if classes is not None:
                 made[label] = _as_labels(classes, frame[label])
@@ -219,9 +215,9 @@ class TableGeneration:
             return made.reindex(columns=frame.columns)
 
         if condition is None:
-            made = draw(wanted, 0)
+            made = draw(wanted, seed)
         else:
-            made = sampled(draw, wanted, lambda rows, _: condition.mask(rows), condition.describe())
+            made = sampled(draw, wanted, lambda rows, _: condition.mask(rows), condition.describe(), seed)
         return self._made(mark(frame, made, chosen.only_synthetic), joined_reports(reports))
 
     def _made(self, rows: pd.DataFrame, constraints: Mapping[str, Mapping[str, int]]) -> Made:

@@ -115,7 +115,7 @@ class TestSampled:
     @staticmethod
     def draw(every):
         rng = np.random.default_rng(0)
-        return lambda request, number: pd.DataFrame({"fit": rng.random(sum(request.values())) < 1 / every})
+        return lambda request, seed: pd.DataFrame({"fit": rng.random(sum(request.values())) < 1 / every})
 
     @staticmethod
     def fits(made, names):
@@ -123,26 +123,26 @@ class TestSampled:
 
     @pytest.mark.parametrize("every", [1, 3, 8])
     def test_missing_rows_are_sampled_again(self, every):
-        made = sampled(self.draw(every), {"a": 30, "none": 0, "b": 7}, self.fits, "it")
+        made = sampled(self.draw(every), {"a": 30, "none": 0, "b": 7}, self.fits, "it", 0)
         assert len(made) == 37 and made["fit"].all()
 
     def test_the_order_is_that_of_the_request(self):
-        def draw(request, number):
+        def draw(request, seed):
             return pd.DataFrame({"name": [name for name, n in request.items() for _ in range(n)]})
 
-        made = sampled(draw, {"b": 2, "a": 3}, lambda rows, _: np.arange(len(rows)) % 2 == 0, "it")
+        made = sampled(draw, {"b": 2, "a": 3}, lambda rows, _: np.arange(len(rows)) % 2 == 0, "it", 0)
         assert made["name"].tolist() == ["b", "b", "a", "a", "a"]
 
     def test_too_few_are_an_error_with_counts(self):
         calls = []
 
-        def draw(request, number):
-            calls.append(number)
+        def draw(request, seed):
+            calls.append(seed)
             return pd.DataFrame({"fit": np.zeros(sum(request.values()), dtype=bool)})
 
         with pytest.raises(DataError, match="generated rows of 'a' 0 satisfy age > 3, and 5 are needed"):
-            sampled(draw, {"a": 5}, self.fits, "age > 3")
-        assert calls == list(range(ROUNDS))
+            sampled(draw, {"a": 5}, self.fits, "age > 3", 5)
+        assert calls[0] == 5 and len(calls) == len(set(calls)) == ROUNDS
 
 
 # ------------------------------------------------------------------------ numeric targets

@@ -13,11 +13,12 @@ from ganlib.training.algorithm import Batch
 
 
 def blobs(n, seed, *, across=0.0, down=0.0, side=16):
-    """Images ``(n, 1, side, side)`` of one blob, moved at random by these standard deviations in pixels."""
+    """Images ``(n, 1, side, side)`` of one blob, moved at random by these deviations in sixteenths of the side."""
     rng = np.random.default_rng(seed)
     place = np.arange(side)
-    x, y = (side / 2 + scale * rng.standard_normal((n, 1)) for scale in (across, down))
-    bump = np.exp(-(((place - y) / 3) ** 2))[:, :, None] * np.exp(-(((place - x) / 3) ** 2))[:, None]
+    x, y = (side / 2 + scale * side / 16 * rng.standard_normal((n, 1)) for scale in (across, down))
+    width = 3 * side / 16
+    bump = np.exp(-(((place - y) / width) ** 2))[:, :, None] * np.exp(-(((place - x) / width) ** 2))[:, None]
     return torch.tensor(2 * bump - 1, dtype=torch.float32).unsqueeze(1)
 
 
@@ -45,13 +46,15 @@ def test_both_ways_to_read_agree_and_stillness_changes_nothing(shape, grid):
     assert (warp.roughness(torch.ones(1, warp.size)) == 0).all()
 
 
-def test_the_displacement_between_two_images_is_found():
-    first, second = blobs(1, 0), torch.roll(blobs(1, 0), 2, 3)
-    model = create("learned_warps", DataSpec.image(1, 16, 16))
-    found = model.between(first, second)
+@pytest.mark.parametrize("side", [16, 160])
+def test_the_displacement_between_two_images_is_found(side):
+    first = blobs(1, 0, side=side)
+    second = torch.roll(first, side // 8, 3)
+    model = create("learned_warps", DataSpec.image(1, side, side))
+    found = model.between(model.reduced(first), model.reduced(second))
     before = (first - second).square().mean()
     assert (model.warp(first, found) - second).square().mean() < 0.05 * before
-    # The blob is read two of sixteen pixels to the left of where it is.
+    # The blob is read an eighth of the side to the left of where it is.
     field = found.unflatten(1, (2, 5, 5))[0, :, 2, 2]
     assert field[0] == pytest.approx(-2 / 8, abs=0.08) and abs(field[1]) < 0.05
 
