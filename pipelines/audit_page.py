@@ -27,7 +27,7 @@ def audit_page(path: Path, audit: Audit, sample: pd.DataFrame, files: Sequence[t
     """Write the report of ``ganlib audit``: ``files`` are the tables' names and locations, ``fix`` advice on errors."""
     import ganlib
 
-    colour = DOUBTFUL if audit.leaks or audit.flaws else GOOD
+    colour = DOUBTFUL if audit.leaks or audit.flaws or audit.few else GOOD
     rows = [[name, place, f"{audit.rows[name]:,}"] for name, place in files]
     body = (
         verdict(audit.verdict, colour) + panels(audit, sample)

@@ -33,6 +33,7 @@ LEAST_COVERED = 0.5
 RARE = 0.001
 NOISE = 3.3  # standard errors, which two attacks exceed by chance in one of 1,000 cases
 MOST_NAMED = 3
+FEW = 50  # rows with which only strong faults are found
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,18 @@ class Audit:
         return [figure for figure in self.figures if figure.group == name]
 
     @property
+    def few(self) -> bool:
+        """Whether so few rows are compared that only strong faults are found."""
+        return min(self.rows["searched holdout"], self.rows["compared"]) < FEW
+
+    @property
     def verdict(self) -> str:
-        """What is worrying and what is fine, in a sentence on privacy and one on fidelity."""
+        """What is worrying and what is fine, in a sentence on privacy and one on fidelity, and whether rows are few."""
         private = f"worrying: {'; '.join(self.leaks)}" if self.leaks else "no sign that rows were repeated"
         like = "; ".join(self.flaws) if self.flaws else "no clear difference from real rows"
         held, compared = counted(self.rows["searched holdout"], "held-out row"), counted(self.rows["compared"], "row")
-        return f"Privacy, beside {held}: {private}. Fidelity of {compared}: {like}."
+        few = " So few rows show only strong faults." if self.few else ""
+        return f"Privacy, beside {held}: {private}. Fidelity of {compared}: {like}.{few}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, without values of the data: neither bars nor their labels."""

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from pipeline_data import refused
 
+from pipelines.markup import DOUBTFUL, GOOD
+
 GIVEN = ("audit", "--real", "train.csv", "--synthetic", "more.csv", "--holdout", "test.csv")
 
 
@@ -37,9 +39,18 @@ def test_a_page_and_a_table(ganlib, files):
     assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold</b>" not in page and "more.csv" in page
     for words in ("Privacy", "Fidelity", "Columns side by side", "A sample", "10 synthetic rows, chosen at random"):
         assert words in page
+    assert GOOD in page
     # Same rows, same page.
     assert ganlib(*GIVEN, "--label", "kind", "--report", "again.html")[0] == 0
     assert (files / "again.html").read_text() == page
+
+
+def test_a_page_on_few_rows_is_not_green(ganlib, files):
+    pd.read_csv("test.csv")[:20].to_csv("test.csv", index=False)
+    code, out, err = ganlib(*GIVEN, "--report", "audit.html")
+    assert code == 0 and "So few rows show only strong faults" in out, err
+    page = (files / "audit.html").read_text()
+    assert DOUBTFUL in page and GOOD not in page
 
 
 def test_json_names_a_memoriser_and_the_exit_code_is_0(ganlib, files):

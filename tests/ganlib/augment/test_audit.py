@@ -217,6 +217,12 @@ def test_few_rows_and_a_column_that_was_not_generated():
     assert shapes(found)["pay"] == 0 and "missing in all synthetic rows" in found.notes[0]
 
 
+def test_a_verdict_on_few_rows_says_how_little_they_show(honest):
+    few = audit(REAL, FRESH, HOLDOUT[:49])
+    assert few.few and few.verdict.endswith("So few rows show only strong faults.")
+    assert not honest.few and not audit(REAL, FRESH, HOLDOUT[:50]).few
+
+
 def test_large_tables_are_sampled_and_said(monkeypatch, honest):
     for name, most in (("audit.QUERIES", 100), ("audit.COMPARED", 80), ("compared.JUDGED", 40), ("compared.PAIRED", 4)):
         monkeypatch.setattr(f"ganlib.augment.{name}", most)
