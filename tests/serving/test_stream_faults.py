@@ -48,9 +48,10 @@ def wait_until(done, seconds=60):
 
 
 def count(output):
+    """Rows of an output that a stream may be writing: its last line may be half there."""
     try:
         return len(positions(output))
-    except (sqlite3.OperationalError, FileNotFoundError):
+    except (sqlite3.OperationalError, FileNotFoundError, json.JSONDecodeError):
         return 0
 
 
