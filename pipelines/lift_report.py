@@ -74,17 +74,21 @@ def _audit(lift: Lift, audit: Audit | str) -> str:
 
 
 def _arms(lift: Lift, verdict: Verdict) -> str:
-    from ganlib.augment.arms import NONE
-
-    rows = []
+    rows, base = [], lift.pair[0]
     for arm, title in lift.kind.titles.items():
-        gap, hope = lift.over(NONE, arm), verdict.expected[arm]
-        if arm == NONE:
+        gap, hope = lift.over(base, arm), verdict.expected[arm]
+        if arm == base:
             rows.append([title, f"{lift.mean(arm):.4f}", "", "", ""])
             continue
         measured = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         rows.append([title, f"{lift.mean(arm):.4f}", measured, f"{hope.mean:+.4f}", f"{hope.chance:.0%}"])
-    names = ["trained on", "mean", "gain over real rows alone (95 % interval)", "expected gain", "chance of a gain"]
+    names = [
+        "trained on",
+        "mean",
+        f"gain over {lift.kind.titles[base]} (95 % interval)",
+        "expected gain",
+        "chance of a gain",
+    ]
     return table(names, rows)
 
 
@@ -94,16 +98,15 @@ def _classes(part: str, done: Augmented) -> str:
 
 
 def _learners(lift: Lift) -> str:
-    from ganlib.augment.arms import NONE
-
+    base = lift.pair[0]
     if len(lift.learners) < 2:
         return ""
     gains = {
-        name: {arm: float(np.mean(np.subtract(values, arms[NONE]))) for arm, values in arms.items()}
+        name: {arm: float(np.mean(np.subtract(values, arms[base]))) for arm, values in arms.items()}
         for name, arms in lift.learners.items()
     }
     rows = [
-        [title, *(f"{of[arm]:+.4f}" for of in gains.values())] for arm, title in lift.kind.titles.items() if arm != NONE
+        [title, *(f"{of[arm]:+.4f}" for of in gains.values())] for arm, title in lift.kind.titles.items() if arm != base
     ]
     return "<p>Mean gain by learner:</p>" + table(["trained on", *gains], rows)
 
@@ -122,11 +125,10 @@ def _power(lift: Lift, confidence: float) -> str:
 
 
 def _prior(lift: Lift, verdict: Verdict) -> str:
-    from ganlib.augment.arms import MODEL, NONE
-
-    hope = verdict.expected[MODEL]
+    base, decides = lift.pair
+    hope = verdict.expected[decides]
     return (
-        f"Measured was {lift.over(NONE).mean:+.4f}. Few rows measure little, so the expected gain, {hope.mean:+.4f}, "
+        f"Measured was {lift.over(base).mean:+.4f}. Few rows measure little, so the expected gain, {hope.mean:+.4f}, "
         "weighs it against what such models usually add to such data (zero where that is not known), each by its "
         "precision."
     )
@@ -155,18 +157,17 @@ def _command(settings: Settings) -> str:
 
 
 def _picture(lift: Lift) -> str:
-    """Gains of each arm over the real rows alone: one dot a split, the mean and its interval."""
+    """Gains of each arm over that without generated rows: one dot a split, the mean and its interval."""
     from matplotlib.figure import Figure
 
-    from ganlib.augment.arms import MODEL, NONE
-
-    arms = [arm for arm in lift.kind.titles if arm in lift.arms and arm != NONE]
+    base, decides = lift.pair
+    arms = [arm for arm in lift.kind.titles if arm in lift.arms and arm != base]
     figure = Figure(figsize=(7.5, 0.5 * len(arms) + 1), layout="tight", dpi=130)
     axis = figure.subplots()
     reach = 0.0
     for place, arm in enumerate(reversed(arms)):
-        gaps, gap = np.subtract(lift.arms[arm], lift.arms[NONE]), lift.over(NONE, arm)
-        colour = OURS if arm == MODEL else OTHERS
+        gaps, gap = np.subtract(lift.arms[arm], lift.arms[base]), lift.over(base, arm)
+        colour = OURS if arm == decides else OTHERS
         axis.scatter(gaps, np.full(len(gaps), place - 0.22), color=colour, s=16, alpha=0.5, linewidths=0)
         low, high = max(gap.low, -1.0), min(gap.high, 1.0)
         axis.plot([low, high], [place, place], color=colour, linewidth=2)
@@ -176,6 +177,8 @@ def _picture(lift: Lift) -> str:
     axis.set_yticks(range(len(arms)), [lift.kind.titles[arm] for arm in reversed(arms)])
     axis.set_ylim(-0.6, len(arms) - 0.4)
     axis.set_xlim(-1.05 * reach - 1e-3, 1.05 * reach + 1e-3)
-    axis.set_xlabel(f"gain in {lift.kind.unit} over real rows alone (dots: splits; bars: 95 % intervals)", fontsize=9)
+    axis.set_xlabel(
+        f"gain in {lift.kind.unit} over {lift.kind.titles[base]} (dots: splits; bars: 95 % intervals)", fontsize=9
+    )
     axis.grid(axis="x", alpha=0.3)
-    return markup.picture(figure, "Gain of each arm over the real rows alone, by split")
+    return markup.picture(figure, f"Gain of each arm over {lift.kind.titles[base]}, by split")

@@ -18,11 +18,13 @@ from ganlib.data.values import as_strings
 from ganlib.errors import DataError
 
 NONE, WEIGHTS, BAGGING, COPIES, SMOTE, MODEL = "none", "weights", "bagging", "copies", "smote", "model"
+TRANSFORMS, BOTH = "transforms", "both"
 TITLES = {
     NONE: "real rows alone", WEIGHTS: "class weights", BAGGING: "balanced bagging", COPIES: "copies added",
     SMOTE: "SMOTE rows added", MODEL: "generated rows added",
 }  # fmt: skip
 FOREST, LINEAR, RIDGE = "random forest", "logistic regression", "ridge regression"
+NETWORK = "convolutional network"
 TREES = 100
 BAGS = 10
 DRAWS = 20
@@ -33,7 +35,8 @@ Table = tuple[np.ndarray, np.ndarray]
 class Kind:
     """What is predicted, in the words of reports: the figure's name, the parts of the target, and each arm's title.
 
-    ``unlearned`` says that the real rows teach nothing, ``instead`` what needs no generated rows.
+    ``unlearned`` says that the real rows teach nothing, ``instead`` what needs no generated rows. ``pairs`` are arms
+    without and with generated rows that are otherwise alike; the pair that does better without them decides.
     """
 
     unit: str
@@ -41,6 +44,7 @@ class Kind:
     titles: Mapping[str, str]
     unlearned: str
     instead: str
+    pairs: tuple[tuple[str, str], ...] = ((NONE, MODEL),)
 
 
 CLASSES = Kind(
@@ -51,6 +55,16 @@ NUMBERS = Kind(
     "macro skill", "range", TITLES | {WEIGHTS: "weights by range", SMOTE: "SMOTER rows added"},
     "without them learners predict held-out rows no better than the median does",
     "weights by range need no generated rows",
+)  # fmt: skip
+EXAMPLES = Kind(
+    "macro AUPRC", "class",
+    {
+        NONE: "real examples alone", COPIES: "copies added", SMOTE: "SMOTE examples added",
+        TRANSFORMS: "real examples with transforms", MODEL: "generated examples added",
+        BOTH: "generated examples added, with transforms",
+    },
+    "without them a network ranks held-out examples no better than chance",
+    "transforms of real examples in training need no generated ones", ((NONE, MODEL), (TRANSFORMS, BOTH)),
 )  # fmt: skip
 
 
@@ -118,13 +132,13 @@ def judge_split(
 
     base, more, test = coded(real), coded(made), coded(judged)
     added = {
-        NONE: base, COPIES: _copies(base, more[1], of, seed), SMOTE: _smote(base, more[1], of, seed),
+        NONE: base, COPIES: _copies(base, more[1], of, seed), SMOTE: smote(base, more[1], of, seed),
         MODEL: (np.vstack([base[0], more[0]]), np.concatenate([base[1], more[1]])),
     }  # fmt: skip
     found = {name: _figures(one, name, added, test, seed) for name, one in learners_of(learner).items()}
     grown = np.unique(more[1])
     return Judged(
-        found, _chance(test[1], seed), share_of(near_copies, base, more, grown),
+        found, chance(test[1], seed), share_of(near_copies, base, more, grown),
         share_of(near_copies, base, test, grown), share_of(near_twins, base, more, grown),
     )  # fmt: skip
 
@@ -180,7 +194,7 @@ def sources(classes: np.ndarray, one: Any, like: np.ndarray) -> np.ndarray:
     return mine if len(mine) else np.flatnonzero(classes == one)
 
 
-def _smote(base: Table, labels: np.ndarray, like: np.ndarray, seed: int) -> Table:
+def smote(base: Table, labels: np.ndarray, like: np.ndarray, seed: int) -> Table:
     """SMOTE on the encoded rows ``like``; classes too small for five neighbours use fewer."""
     from imblearn.over_sampling import SMOTE as OverSampler
 
@@ -235,19 +249,21 @@ def _bagged(learner: Any, name: str, base: Table, test: Table, seed: int) -> flo
     tree = DecisionTreeClassifier(max_features="sqrt", random_state=0)
     each, count = (tree, TREES) if name == FOREST else (learner, BAGS)
     votes: Any = sum(model.predict_proba(test[0]) for model in in_bags(each, *base, base[1], count, seed))
-    return _macro(votes / count, np.unique(base[1]), test[1])
+    return macro(votes / count, np.unique(base[1]), test[1])
 
 
-def _chance(truth: np.ndarray, seed: int) -> float:
+def chance(truth: np.ndarray, seed: int) -> float:
+    """The mean figure of random rankings."""
     rng, classes = np.random.default_rng(seed), np.unique(truth)
-    return float(np.mean([_macro(rng.random((len(truth), len(classes))), classes, truth) for _ in range(DRAWS)]))
+    return float(np.mean([macro(rng.random((len(truth), len(classes))), classes, truth) for _ in range(DRAWS)]))
 
 
 def _macro_auprc(model: Any, test: Table) -> float:
-    return _macro(model.predict_proba(test[0]), model.classes_, test[1])
+    return macro(model.predict_proba(test[0]), model.classes_, test[1])
 
 
-def _macro(votes: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> float:
+def macro(votes: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> float:
+    """Mean AUPRC over the classes that ``truth`` holds; ``votes (n, k)`` are in the order of ``classes``."""
     from ganlib.metrics.detection import auprc
 
     present = [(place, name) for place, name in enumerate(classes) if (truth == name).any()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganlib.augment.arms import CLASSES, MODEL, NONE
+from ganlib.augment.arms import CLASSES, MODEL
 from ganlib.augment.lift import CONFIDENCE, Lift
 from ganlib.augment.usual import ARMS, UNKNOWN, Usual
 
@@ -14,7 +14,7 @@ MOST_COPIES = 0.5  # share of generated rows that nearly equal a real one (beyon
 
 @dataclass(frozen=True)
 class Expected:
-    """The expected gain of an arm over the real rows alone, in ``Lift.kind.unit``, and its standard deviation."""
+    """The expected gain over the arm without generated rows, in ``Lift.kind.unit``, and its standard deviation."""
 
     mean: float
     error: float
@@ -33,22 +33,23 @@ class Expected:
 class Verdict:
     """Whether generated rows are accepted, in words, and what to do instead (empty if they are).
 
-    ``expected`` holds the expected gain by arm; ``chance`` is the probability that generated rows help.
+    ``expected`` holds the expected gain by arm, and ``decides`` is the arm with generated rows that decides.
     """
 
     accepted: bool
     words: str
     advice: str
     expected: Mapping[str, Expected]
+    decides: str = MODEL
 
     @property
     def chance(self) -> float:
         """The probability (0 to 1) that generated rows raise the figure."""
-        return self.expected[MODEL].chance
+        return self.expected[self.decides].chance
 
 
 def expected(lift: Lift, scarce: float, usual: Usual = UNKNOWN) -> dict[str, Expected]:
-    """The expected gain of each arm over the real rows alone.
+    """The expected gain of each arm over that of ``Lift.pair`` without generated rows: of tables, the real rows alone.
 
     It is the mean of what was measured and of what is usual, each weighed by its precision: the posterior under a
     normal prior (Gelman et al., Bayesian Data Analysis, section 2.5). ``usual`` is the usual gain of generated rows,
@@ -58,12 +59,13 @@ def expected(lift: Lift, scarce: float, usual: Usual = UNKNOWN) -> dict[str, Exp
     """
     from scipy.stats import norm, t
 
-    found = {NONE: Expected(0.0, 0.0)}
-    for arm in lift.arms.keys() - {NONE}:
+    base = lift.pair[0]
+    found = {base: Expected(0.0, 0.0)}
+    for arm in lift.arms.keys() - {base}:
         known = UNKNOWN
         if lift.learnable and lift.kind is CLASSES:  # what is usual was measured for classes
             known = usual if arm == MODEL else ARMS.get(arm, UNKNOWN)
-        before, spread, gap = scarce * known.mean, scarce * known.spread, lift.over(NONE, arm)
+        before, spread, gap = scarce * known.mean, scarce * known.spread, lift.over(base, arm)
         if lift.splits < 2:
             found[arm] = Expected(before, spread)
             continue
@@ -79,31 +81,34 @@ def judge(lift: Lift, scarce: float, usual: Usual = UNKNOWN, confidence: float =
 
     ``scarce`` and ``usual`` are as in ``expected``.
     """
-    gains = expected(lift, scarce, usual)
-    gap, chance = lift.over(NONE), gains[MODEL].chance
+    gains, (base, decides) = expected(lift, scarce, usual), lift.pair
+    gap, chance = lift.over(base), gains[decides].chance
     measured = (
-        f"{gap.mean:+.3f} {lift.kind.unit} over the real rows alone ({gap.low:+.3f} to {gap.high:+.3f} with 95 % "
-        f"confidence, {lift.splits} splits)"
+        f"{gap.mean:+.3f} {lift.kind.unit} over the {lift.kind.titles[base]} ({gap.low:+.3f} to {gap.high:+.3f} with "
+        f"95 % confidence, {lift.splits} splits)"
     )
     if lift.copies > lift.usual_copies + MOST_COPIES:
         words = f"{lift.copies:.0%} of the generated rows nearly equal a real row; measured {measured}"
-        return Verdict(False, words, "copies need no generator: use another model", gains)
+        return Verdict(False, words, "copies need no generator: use another model", gains, decides)
     if lift.twins > MOST_COPIES:
         words = f"{lift.twins:.0%} of the generated rows nearly equal another generated row; measured {measured}"
-        return Verdict(False, words, "the generator repeats itself: use another model, or train it longer", gains)
+        return Verdict(
+            False, words, "the generator repeats itself: use another model, or train it longer", gains, decides
+        )
     words = f"{measured}; the chance that generated rows help is {chance:.0%}, and {confidence:.0%} is needed"
     if not lift.learnable:
         words += f"; {lift.kind.unlearned}"
     if chance >= confidence:
-        return Verdict(True, words, "", gains)
-    return Verdict(False, words, _advice(lift, gains), gains)
+        return Verdict(True, words, "", gains, decides)
+    return Verdict(False, words, _advice(lift, gains), gains, decides)
 
 
 def _advice(lift: Lift, gains: Mapping[str, Expected]) -> str:
-    others = {arm: gain for arm, gain in gains.items() if arm != MODEL}
+    base, grown = lift.pair[0], [with_them for _, with_them in lift.kind.pairs]
+    others = {arm: gain for arm, gain in gains.items() if arm not in grown}
     best = max(others, key=lambda arm: others[arm].mean)
-    instead = "use the real rows as they are"
-    if best != NONE:
-        gap = lift.over(NONE, best)
+    instead = f"use the {lift.kind.titles[base]}"
+    if best != base:
+        gap = lift.over(base, best)
         instead = f"of what was compared, {lift.kind.titles[best]} did best ({gap.mean:+.3f})"
     return f"{instead}; {lift.kind.instead}"

@@ -2,7 +2,8 @@
 
 On each split, ``ganlib.augment.arms`` evaluates classifiers that are trained on the real rows alone, with class
 weights, in balanced bags, with copies, with SMOTE rows and with generated rows. Of a numeric target,
-``ganlib.augment.numeric_arms`` evaluates regressors. The differences are not independent
+``ganlib.augment.numeric_arms`` evaluates regressors, and of images and series ``ganlib.augment.example_arms`` evaluates
+convolutional networks. The differences are not independent
 across splits, so their interval uses the corrected variance of Nadeau & Bengio, "Inference for the Generalization
 Error", Machine Learning 52 (2003), section 4.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ganlib.augment.arms import CLASSES, MODEL, NONE, NUMBERS, Judged, Kind, judge_split, measure_of
+from ganlib.augment.arms import CLASSES, NONE, NUMBERS, Judged, Kind, judge_split, measure_of
 from ganlib.augment.cells import Cells
 from ganlib.augment.numeric_arms import judge_numbers, skill_of
 from ganlib.augment.ranges import is_numeric_target
@@ -87,11 +88,16 @@ class Lift:
         """Mean figure of an arm."""
         return float(np.mean(self.arms[arm]))
 
-    def over(self, arm: str, of: str = MODEL) -> Difference:
-        """The difference between an arm, the model's if not said, and another; unbounded with one split."""
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The arms without and with generated rows that decide: those that do best without them."""
+        return max(self.kind.pairs, key=lambda pair: self.mean(pair[0]))
+
+    def over(self, arm: str, of: str | None = None) -> Difference:
+        """The difference between an arm, that with generated rows if None, and another; unbounded with one split."""
         from scipy.stats import t
 
-        gaps = np.subtract(self.arms[of], self.arms[arm])
+        gaps = np.subtract(self.arms[of or self.pair[1]], self.arms[arm])
         repeats, mean = len(gaps), float(gaps.mean())
         if repeats < 2:
             return Difference(mean, -math.inf, math.inf, math.inf)
@@ -107,7 +113,8 @@ class Lift:
         """
         from scipy.stats import norm
 
-        gaps = np.subtract(self.arms[MODEL], self.arms[NONE])
+        base, grown = self.pair
+        gaps = np.subtract(self.arms[grown], self.arms[base])
         if len(gaps) < 2:
             return math.inf
         errors = float(norm.ppf(FOUND) + norm.ppf(confidence))

@@ -79,10 +79,11 @@ class ExampleGeneration:
         return []
 
     def lift(self, build: Build, report: Callable[[int, int], None]) -> Lift:
-        """The lift by classifiers on block means; classes of fewer than four examples are left out."""
+        """The lift by a convolutional network; classes of fewer than four examples are left out."""
         import pandas as pd
 
-        from ganlib.augment.arms import Judged, measure_of
+        from ganlib.augment.arms import EXAMPLES, Judged
+        from ganlib.augment.example_arms import measure_of_examples
         from ganlib.augment.lift import MOST_SPLITS, judgeable, lift_over
         from ganlib.augment.splitting import HELD_OUT, held_out_splits
         from ganlib.recipe import seconds_of
@@ -101,8 +102,8 @@ class ExampleGeneration:
         beside = {name: values[kept] for name, values in chosen.items()}
         splits = held_out_splits(classes[kept], repeats or MOST_SPLITS, self.seed, share=size, **beside)
         return lift_over(
-            splits, split, f"{measure_of()}, on block means", repeats=repeats,
-            seconds=seconds_of(self.chosen.budget), report=report,
+            splits, split, measure_of_examples(self.reader.modality), repeats=repeats,
+            seconds=seconds_of(self.chosen.budget), report=report, kind=EXAMPLES,
         )  # fmt: skip
 
     def _wanted(self, augmenter: Any, share: float = 1.0) -> dict[Any, int]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from serving.windows import Windows
 
 MOST_FIT = 1000  # examples that the baselines learn from
-MOST_NUMBERS = 1024  # numbers of an example that the baselines and the classifiers of the lift read
+MOST_NUMBERS = 1024  # numbers of an example that the baselines read
 TILES = 3
 _FOR_TABLES = {
     "schema_file": "--schema", "drop": "--drop", "ids": "--id", "group": "data.group",
@@ -229,7 +229,7 @@ class ExampleData:
         return self
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
-        """Generated examples that balance the classes, and the figures of classifiers trained on block means."""
+        """Generated examples that balance the classes, and the figures of networks trained on them."""
         from ganlib.augment.counts import to_balance
 
         wanted = to_balance(augmenter.class_counts_)
@@ -239,17 +239,10 @@ class ExampleData:
         return self.judged(fit, augmenter.sample(conditions=counts), test, 0).arms
 
     def judged(self, fit: Sequence[int], made: tuple[np.ndarray, np.ndarray], test: Sequence[int], seed: int) -> Judged:
-        """The figures of ``ganlib.augment.arms.judge_split`` on block means; ``made`` are examples and classes."""
-        from ganlib.augment.arms import judge_split
+        """The figures of ``ganlib.augment.example_arms``; ``made`` are examples and classes."""
+        from ganlib.augment.example_arms import judge_examples
 
-        real, judged = self._as_table(*self.labelled(fit)), self._as_table(*self.labelled(test))
-        return judge_split(real, self._as_table(*made), judged, "label", seed)
-
-    def _as_table(self, x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
-        import pandas as pd
-
-        numbers = self._numbers(x)
-        return pd.DataFrame(numbers, columns=[f"x{i}" for i in range(numbers.shape[1])]).assign(label=y)
+        return judge_examples(self.labelled(fit), made, self.labelled(test), self.modality, seed)
 
 
 def permuted_parts(x: np.ndarray, axes: Sequence[int], seed: int) -> np.ndarray:

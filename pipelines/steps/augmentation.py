@@ -163,14 +163,13 @@ def _judged(settings: Settings, reader: JobData, generation: Generation, build: 
 
 def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settings) -> Augmented:
     """The result with the figures as a table and the verdict in words; also writes the report beside the output."""
-    from ganlib.augment.arms import MODEL
     from pipelines.auditing import audit_of
     from pipelines.lift_report import lift_page
 
     rows, audit = [], audit_of(lift, settings)
     for arm, title in lift.kind.titles.items():
         gap = lift.over(arm)
-        above = "" if arm == MODEL else f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+        above = "" if arm == lift.pair[1] else f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         rows.append([title, f"{lift.mean(arm):.4f}", above])
     opinion = "generated rows are likely to help" if verdict.accepted else "generated rows are not likely to help"
     page = Path(done.output).with_suffix(".report.html")

@@ -153,7 +153,7 @@ def test_images_are_measured_by_their_own_model():
 def test_the_advice_names_what_did_best():
     verdict = judge(judged(**{MODEL: -0.05, WEIGHTS: 0.03, COPIES: -0.01}), 0.5)
     assert not verdict.accepted and "class weights did best (+0.030)" in verdict.advice
-    assert "real rows as they are" in judge(judged(**{MODEL: -0.05, WEIGHTS: -0.03}), 0.5).advice
+    assert "use the real rows alone" in judge(judged(**{MODEL: -0.05, WEIGHTS: -0.03}), 0.5).advice
 
 
 def test_more_splits_are_measured_only_where_they_find_a_gain_worth_finding():
