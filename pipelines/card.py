@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 LIMIT = 5000  # longest description that MLflow's databases store, in characters
 COLUMNS = 20
 _GATES = "### Gates"
-PICTURES = {"calibration.png": "Alarms on held-out rows, by alarm budget", "curves.png": "Losses by epoch"}
+PICTURES = {
+    "calibration.png": "Alarms on held-out rows, by alarm budget", "curves.png": "Losses by epoch",
+    "samples.png": "Generated images, by class", "swap.png": "Images of one noise as each class",
+    "walk.png": "Images between pairs of noise",
+}  # fmt: skip
 _WHAT = {"detector": "Anomaly detector", "augmenter": "Generator", "translator": "Translator"}
 _QUALITY = {"quality_chance": "chance", "baseline_pca": "PCA reconstruction", "champion_quality": "champion"}
 _CALL = """```python

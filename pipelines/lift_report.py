@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BODY = """{verdict}{advice}{picture}
 <h2>What was compared</h2><p>{measure}. Each arm that adds rows adds as many of each {part}.</p>{figures}{learners}
 <h2>How sure this is</h2><p>{power}</p><p>{prior}</p><p>{copies}</p>
-{classes}{audit}<h2>Again, with the same configuration</h2><pre>{command}</pre>
+{classes}{examples}{audit}<h2>Again, with the same configuration</h2><pre>{command}</pre>
 <p><small>ganlib {version}. {real} real rows{written}. An interval that holds 0 means that these rows alone do not show
 whether an arm helps.</small></p>"""
 
@@ -37,6 +37,7 @@ def lift_page(
     ``audit`` is that of the rows of the first split, or why there is none.
     """
     import ganlib
+    from pipelines.example_page import gallery
 
     text = _BODY.format(
         verdict=markup.verdict(done.verdict, GOOD if verdict.accepted else BAD if verdict.chance < 0.5 else DOUBTFUL),
@@ -44,7 +45,8 @@ def lift_page(
         picture=_picture(lift), measure=escape(sentence(lift.measure)), part=lift.kind.part,
         figures=_arms(lift, verdict),
         learners=_learners(lift), power=_power(lift, settings.augment.confidence), prior=_prior(lift, verdict),
-        copies=_copies(lift), classes=_classes(lift.kind.part, done), audit=_audit(lift, audit),
+        copies=_copies(lift), examples=gallery(lift.shown) if lift.shown else "",
+        classes=_classes(lift.kind.part, done), audit=_audit(lift, audit),
         command=escape(_command(settings)), version=ganlib.__version__, real=f"{done.real:,}",
         written=(
             f" are written unchanged, then {done.synthetic:,} generated ones, which the column _synthetic marks"
@@ -62,6 +64,8 @@ def _audit(lift: Lift, audit: Audit | str) -> str:
     from pipelines.audit_page import panels
     from pipelines.auditing import sample_of
 
+    if lift.shown is not None:
+        return ""  # their page shows the nearest real examples instead
     if isinstance(audit, str) or lift.example is None:
         return f"<h2>Privacy and fidelity</h2><p>Not measured: {escape(str(audit))}.</p>"
     intro = (

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.card import PICTURES
 from pipelines.job import Job
 from pipelines.model_card import schema_entry
 from pipelines.registry import Logged, Measured, Registry
@@ -165,7 +166,8 @@ def log_augmenter(
     registry.log_metrics(run_id, figures, log_dataset(registry, logged, artifact, {"num_rows": data.rows}))
     curves = job.folder / "curves.png"
     plot_curves({done.model: done.curves}, curves)
-    registry.log_files(run_id, [file for file in (curves, job.folder / "schema.yaml") if file.exists()])
+    files = [*(job.folder / name for name in PICTURES), job.folder / "schema.yaml"]
+    registry.log_files(run_id, [file for file in files if file.exists()])
     return logged
 
 

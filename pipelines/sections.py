@@ -288,7 +288,9 @@ class AugmentSettings(Section):
         None, description="Splits over which the lift is measured; 10 to 30, as the rows need, if empty."
     )
     budget: str | None = Field(
-        "2min", description="Time for measuring, such as 30s or 10min; three splits are always measured."
+        None,
+        description="Time for measuring, such as 30s or 10min; three splits are always measured. 2min, of images and "
+        "series 5min, if empty.",
     )
     output: Local | None = Field(None, description="CSV, TSV or Parquet file to write; .npz or folder for examples.")
 

@@ -64,7 +64,7 @@ EXAMPLES = Kind(
         BOTH: "generated examples added, with transforms",
     },
     "without them a network ranks held-out examples no better than chance",
-    "transforms of real examples in training need no generated ones", ((NONE, MODEL), (TRANSFORMS, BOTH)),
+    "class weights and transforms in training need no generated examples", ((NONE, MODEL), (TRANSFORMS, BOTH)),
 )  # fmt: skip
 
 

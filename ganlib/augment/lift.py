@@ -60,12 +60,24 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Examples of one split, for pictures: real ones learned from, and generated ones, each with classes as text.
+
+    Images are as files hold them, ``(n, h, w)`` or ``(n, h, w, 3)``; series are ``(n, channels, length)``.
+    """
+
+    modality: str
+    real: tuple[np.ndarray, np.ndarray]
+    made: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Lift:
     """Figures of each arm by split, means over the learners (higher is better, 1 at most).
 
     ``learners`` holds them by learner, and ``kind`` names them. ``chance`` is that of ``Judged`` by split; ``copies``,
     ``usual_copies`` and ``twins`` are means of its other shares. ``held_out`` is the share of held-out rows.
-    ``example`` holds the rows of the first split, if requested and the target has classes.
+    ``example`` holds the rows of the first split, if requested and the target has classes, and ``shown`` its examples.
     """
 
     arms: Mapping[str, Sequence[float]]
@@ -78,6 +90,7 @@ class Lift:
     twins: float = 0.0
     kind: Kind = CLASSES
     example: Example | None = field(default=None, compare=False, repr=False)
+    shown: Shown | None = field(default=None, compare=False, repr=False)
 
     @property
     def splits(self) -> int:

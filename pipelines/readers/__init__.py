@@ -120,6 +120,9 @@ class JobData(Protocol):
     def beside(self, other: JobData) -> JobData:
         """This data as one of two domains: without requests that name columns of the ``other`` only."""
 
+    def drawn(self, augmenter: Any, folder: Path) -> None:
+        """Draw what an augmenter generates as PNG files in the folder; nothing of data that are no images."""
+
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Each arm's figure on the held-out rows (``ganlib.augment.lift``); empty if it cannot be measured."""
 

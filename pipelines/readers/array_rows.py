@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ class ExampleGeneration:
     def __init__(self, settings: Settings, reader: ExampleData, output: Path) -> None:
         self.settings, self.chosen, self.reader, self.output = settings, settings.augment, reader, output
         self.label, self.seed = settings.data.label, settings.training.random_state
+        self.budget = self.chosen.budget or "5min"
 
     def check(self, sealed: bool) -> None:
         """Raise UsageError if a folder of PNG files cannot hold the data, DataError if it cannot be learned from."""
@@ -84,27 +86,31 @@ class ExampleGeneration:
 
         from ganlib.augment.arms import EXAMPLES, Judged
         from ganlib.augment.example_arms import measure_of_examples
-        from ganlib.augment.lift import MOST_SPLITS, judgeable, lift_over
+        from ganlib.augment.lift import MOST_SPLITS, Shown, judgeable, lift_over
         from ganlib.augment.splitting import HELD_OUT, held_out_splits
         from ganlib.recipe import seconds_of
 
         classes: Any = self._classes
         kept = judgeable(pd.Series(classes).where(classes != ""), str(self.label))
-        size = max(HELD_OUT, len(np.unique(classes[kept])) / len(kept))
+        size, shown = max(HELD_OUT, len(np.unique(classes[kept])) / len(kept)), list[Shown]()
 
         def split(number: int, fit: np.ndarray, test: np.ndarray) -> Judged:
             one = build(modality=self.reader.modality, verbose=False, random_state=(self.seed + number) % 2**32)
             augmenter = one.quick(self.reader.modality).fit(*self.reader.labelled(kept[fit]))
             made = augmenter.sample(conditions=self._wanted(augmenter, 1 - size))
+            if not shown:
+                parts = [(self.reader.pictures(x), y) for x, y in (self.reader.labelled(kept[fit]), made)]
+                shown.append(Shown(self.reader.modality, *parts))
             return self.reader.judged(kept[fit], made, kept[test], self.seed + number)
 
         repeats, chosen = self.chosen.repeats, held_out_by(self.settings.data, self.reader.columns)
         beside = {name: values[kept] for name, values in chosen.items()}
         splits = held_out_splits(classes[kept], repeats or MOST_SPLITS, self.seed, share=size, **beside)
-        return lift_over(
+        lift = lift_over(
             splits, split, measure_of_examples(self.reader.modality), repeats=repeats,
-            seconds=seconds_of(self.chosen.budget), report=report, kind=EXAMPLES,
+            seconds=seconds_of(self.budget), report=report, kind=EXAMPLES,
         )  # fmt: skip
+        return replace(lift, shown=shown[0])
 
     def _wanted(self, augmenter: Any, share: float = 1.0) -> dict[Any, int]:
         """The examples to generate of each class; ``share`` scales the number requested."""

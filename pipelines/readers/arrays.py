@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_FIT = 1000  # examples that the baselines learn from
 MOST_NUMBERS = 1024  # numbers of an example that the baselines read
 TILES = 3
+SHOWN = 8
 _FOR_TABLES = {
     "schema_file": "--schema", "drop": "--drop", "ids": "--id", "group": "data.group",
 }  # fmt: skip
@@ -146,7 +147,9 @@ class ExampleData:
         return Contrast(both, np.repeat([False, True], len(part)), f"AUROC against {self._what} with permuted parts")
 
     def pictures(self, x: np.ndarray) -> np.ndarray:
-        """Images as files hold them: ``(n, h, w)`` if grey, else ``(n, h, w, 3)``."""
+        """Images as files hold them: ``(n, h, w)`` if grey, else ``(n, h, w, 3)``; series unchanged."""
+        if self.modality == "series":
+            return x
         last = x.transpose(0, 2, 3, 1) if self._format.channels_first else x
         return last[..., 0] if last.ndim == 4 and last.shape[3] == 1 else last
 
@@ -227,6 +230,20 @@ class ExampleData:
     def beside(self, other: JobData) -> ExampleData:
         """The same: columns beside examples are not translated."""
         return self
+
+    def drawn(self, augmenter: Any, folder: Path) -> None:
+        """Images of up to eight classes, and those between latents and of other classes if a model has both."""
+        from ganlib.report.pictures import sample_grid
+        from ganlib.report.run import picture_run
+
+        if self.modality != "image":
+            return
+        algorithm, classes = augmenter.algorithm_, augmenter.classes_[:SHOWN]
+        if algorithm.by_class and len(classes) == len(augmenter.classes_):
+            picture_run(algorithm, augmenter.history_, folder)
+            return
+        made, _ = augmenter.sample(conditions=dict.fromkeys(classes, SHOWN))
+        sample_grid(self._format.read(made), folder / "samples.png", columns=SHOWN)
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Generated examples that balance the classes, and the figures of networks trained on them."""

@@ -35,7 +35,9 @@ class Made:
 
 
 class Generation(Protocol):
-    """One augmentation of a job's data."""
+    """One augmentation of a job's data; ``budget`` is the time for measuring."""
+
+    budget: str
 
     def check(self, sealed: bool) -> None:
         """Raise before anything is fitted if the output cannot hold the data, or the data cannot be learned from."""

@@ -179,6 +179,9 @@ class TableData:
         kept: dict[str, Any] = {key: tuple(filter(own, getattr(data, key))) for key in ("drop", "ids")}
         return replace(self, settings=data.model_copy(update=kept | {"label": data.label if own(data.label) else None}))
 
+    def drawn(self, augmenter: Any, folder: Path) -> None:
+        """Nothing."""
+
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
         """Generated rows that balance the classes, and the figures of classifiers trained with them."""
         from ganlib.augment.arms import judge_split

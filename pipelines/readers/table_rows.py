@@ -49,6 +49,7 @@ class TableGeneration:
         self.settings, self.chosen, self.data = settings, settings.augment, _without_groups(settings.data)
         self.frame, self.output = frame, output
         self.inputs = files_of(str(self.data.path))
+        self.budget = self.chosen.budget or "2min"
 
     def check(self, sealed: bool) -> None:
         """Raise DataError if files have no common types, or the table is too small to learn from or balanced."""
@@ -140,7 +141,7 @@ class TableGeneration:
         beside = held_out_by(self.data, self.frame)
         return measure_lift(
             augmenter, used, str(self.data.label), self.chosen.rows, condition=self.chosen.condition,
-            **self._given, repeats=self.chosen.repeats, seconds=seconds_of(self.chosen.budget),
+            **self._given, repeats=self.chosen.repeats, seconds=seconds_of(self.budget),
             seed=self.settings.training.random_state, report=report, groups=beside.get("groups"),
             times=beside.get("times"), with_example=True,
         )  # fmt: skip

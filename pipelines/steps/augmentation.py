@@ -141,8 +141,7 @@ def _measured(settings: Settings, generation: Generation, build: Build, report: 
         return None
     chosen = settings.augment
     splits = f"{chosen.repeats or '10 to 30'} splits of the real rows"
-    within = f", within {chosen.budget} or three splits" if chosen.budget else ""
-    report(f"measuring what generated rows add: {splits}{within}")
+    report(f"measuring what generated rows add: {splits}, within {generation.budget} or three splits")
     try:
         return generation.lift(build, lambda done, total: report(f"split {done} of {total}"))
     except DataError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.card import PICTURES
 from pipelines.classes import LEAST_CLASS, learnable_classes
 from pipelines.copying import artifact_tags, texts
 from pipelines.errors import UsageError
@@ -126,6 +127,7 @@ def fit_augmenter(folder: str) -> FittedAugmenter:
     augmenter = as_augmenter(model, **parameters).fit(*reader.labelled(rows.fit))
     training = {"fingerprint": data.fingerprint, "rows": len(rows.fit), "data": job.data}
     report = seal(augmenter, job.folder / f"{job.name}.onnx", training=training)
+    reader.drawn(augmenter, job.folder)
     done = FittedAugmenter(
         model=model,
         lift=reader.lift(augmenter, rows.fit, rows.test),
@@ -152,7 +154,8 @@ def register_augmenter(folder: str) -> Trained:
         logged = log_augmenter(registry, run.info.run_id, artifact, job, data, done)
         tags = artifact_tags(artifact) | {"privacy": privacy}
         tags = texts(tags | {f"macro_auprc_{k}": v for k, v in done.lift.items()})
-        entered = enter(registry, job, artifact, logged, tags, ["curves.png"])
+        pictures = [name for name in PICTURES if (job.folder / name).exists()]
+        entered = enter(registry, job, artifact, logged, tags, pictures)
     return Trained(
         **entered,
         model=done.model,

@@ -70,6 +70,10 @@ def test_a_registered_generator_of_images_needs_no_examples(ganlib, folder):
     assert code == 0, err
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     made = mlflow.pyfunc.load_model("models:/auto/1").predict(pd.DataFrame({"condition": ["bad", "good"]}))
+    version = mlflow.MlflowClient().get_model_version("auto", "1")
+    pictures = {"samples.png", "swap.png", "walk.png"}
+    assert pictures < {file.path for file in mlflow.MlflowClient().list_artifacts(version.run_id)}
+    assert all(f"get-artifact?path={name}&" in version.description for name in pictures)
     assert made.shape == (2, 8, 8, 1) and made.dtype == np.uint8
 
 
@@ -106,6 +110,8 @@ def test_a_fitted_generator_of_series_is_measured(ganlib, folder, model):
     done = json.loads(out)
     assert code == 0 and done["classes"] == {"1": 40}, err
     assert [row[0] for row in done["lift"]] == list(EXAMPLES.titles.values())
+    page = Path(done["report"]).read_text()
+    assert page.count("<img") == 2 and "Class 1: real examples, generated ones" in page and "Not measured" not in page
     assert np.load("all.npz")["y"].dtype.kind == "i"
 
 
