@@ -61,7 +61,7 @@ def audit_of(lift: Lift, settings: Settings) -> Audit | str:
 
     rows = lift.example
     if rows is None:
-        return "rows of tables with classes are audited, not images, series or numeric targets"
+        return "rows of tables with classes are audited, not those with numeric targets"
     try:
         # Without a file, columns that are left out are not among these rows.
         schema = _schema(settings, rows.real) if settings.data.schema_file else None

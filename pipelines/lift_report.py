@@ -29,6 +29,9 @@ _BODY = """{verdict}{advice}{picture}
 whether an arm helps.</small></p>"""
 
 
+SHOWN = 0.01  # the least gain to which the picture's axis reaches
+
+
 def lift_page(
     path: Path, lift: Lift, verdict: Verdict, done: Augmented, settings: Settings, audit: Audit | str
 ) -> None:
@@ -166,7 +169,7 @@ def _picture(lift: Lift) -> str:
 
     base, decides = lift.pair
     arms = [arm for arm in lift.kind.titles if arm in lift.arms and arm != base]
-    figure = Figure(figsize=(7.5, 0.5 * len(arms) + 1), layout="tight", dpi=130)
+    figure = Figure(figsize=(7.5, 0.5 * len(arms) + 1.2), layout="tight", dpi=130)
     axis = figure.subplots()
     reach = 0.0
     for place, arm in enumerate(reversed(arms)):
@@ -180,9 +183,11 @@ def _picture(lift: Lift) -> str:
     axis.axvline(0, color="#1c2430", linewidth=1)
     axis.set_yticks(range(len(arms)), [lift.kind.titles[arm] for arm in reversed(arms)])
     axis.set_ylim(-0.6, len(arms) - 0.4)
-    axis.set_xlim(-1.05 * reach - 1e-3, 1.05 * reach + 1e-3)
+    reach = 1.05 * max(reach, SHOWN)
+    axis.set_xlim(-reach, reach)
+    axis.locator_params(axis="x", nbins=8)
     axis.set_xlabel(
-        f"gain in {lift.kind.unit} over {lift.kind.titles[base]} (dots: splits; bars: 95 % intervals)", fontsize=9
+        f"gain in {lift.kind.unit} over {lift.kind.titles[base]}\n(dots: splits; bars: 95 % intervals)", fontsize=9
     )
     axis.grid(axis="x", alpha=0.3)
     return markup.picture(figure, f"Gain of each arm over {lift.kind.titles[base]}, by split")

@@ -246,7 +246,8 @@ class Augmented:
     """A written table: row counts, generated rows by class, what they add (``lift``) and constraint counts.
 
     ``chance`` is the probability that generated rows help, and ``accepted`` whether it is enough for the gate.
-    ``audit`` is the verdict on privacy and fidelity of the rows of the first split, or why there is none.
+    ``audit`` is the verdict on privacy and fidelity of the rows of the first split, or why there is none. It is None of
+    images and series.
     """
 
     output: str

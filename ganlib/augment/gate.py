@@ -9,6 +9,7 @@ from ganlib.augment.arms import CLASSES, MODEL
 from ganlib.augment.lift import CONFIDENCE, Lift
 from ganlib.augment.usual import ARMS, UNKNOWN, Usual
 
+DIGITS = 3
 MOST_COPIES = 0.5  # share of generated rows that nearly equal a real one (beyond that of held-out rows) or another
 
 
@@ -84,8 +85,8 @@ def judge(lift: Lift, scarce: float, usual: Usual = UNKNOWN, confidence: float =
     gains, (base, decides) = expected(lift, scarce, usual), lift.pair
     gap, chance = lift.over(base), gains[decides].chance
     measured = (
-        f"{gap.mean:+.3f} {lift.kind.unit} over the {lift.kind.titles[base]} ({gap.low:+.3f} to {gap.high:+.3f} with "
-        f"95 % confidence, {lift.splits} splits)"
+        f"{_signed(gap.mean)} {lift.kind.unit} over the {lift.kind.titles[base]} ({_signed(gap.low)} to "
+        f"{_signed(gap.high)} with 95 % confidence, {lift.splits} splits)"
     )
     if lift.copies > lift.usual_copies + MOST_COPIES:
         words = f"{lift.copies:.0%} of the generated rows nearly equal a real row; measured {measured}"
@@ -103,12 +104,17 @@ def judge(lift: Lift, scarce: float, usual: Usual = UNKNOWN, confidence: float =
     return Verdict(False, words, _advice(lift, gains), gains, decides)
 
 
+def _signed(value: float) -> str:
+    """With its sign, but for zeros."""
+    return f"{round(value, DIGITS) + 0.0:+.{DIGITS}f}"
+
+
 def _advice(lift: Lift, gains: Mapping[str, Expected]) -> str:
     base, grown = lift.pair[0], [with_them for _, with_them in lift.kind.pairs]
     others = {arm: gain for arm, gain in gains.items() if arm not in grown}
     best = max(others, key=lambda arm: others[arm].mean)
     instead = f"use the {lift.kind.titles[base]}"
-    if best != base:
-        gap = lift.over(base, best)
-        instead = f"of what was compared, {lift.kind.titles[best]} did best ({gap.mean:+.3f})"
+    gap = lift.over(base, best)
+    if best != base and round(gap.mean, DIGITS) > 0:
+        instead = f"of what was compared, {lift.kind.titles[best]} did best ({_signed(gap.mean)})"
     return f"{instead}; {lift.kind.instead}"

@@ -23,6 +23,7 @@ from serving.artifact import load_artifact
 from serving.wording import counted
 
 if TYPE_CHECKING:
+    from ganlib.augment.audited import Audit
     from ganlib.augment.gate import Verdict
     from ganlib.augment.lift import Lift
 
@@ -175,7 +176,14 @@ def _with_report(done: Augmented, lift: Lift, verdict: Verdict, settings: Settin
     done = replace(
         done, lift=rows, verdict=f"{opinion}: {verdict.words}", report=str(page), measure=lift.measure,
         accepted=verdict.accepted, chance=round(verdict.chance, 4), advice=verdict.advice,
-        audit=f"not measured: {audit}" if isinstance(audit, str) else audit.verdict,
+        audit=_audited(lift, audit),
     )  # fmt: skip
     lift_page(page, lift, verdict, done, settings, audit)
     return done
+
+
+def _audited(lift: Lift, audit: Audit | str) -> str | None:
+    """The verdict of an audit, or why there is none; None where the report shows examples instead."""
+    if lift.shown is not None:
+        return None
+    return f"not measured: {audit}" if isinstance(audit, str) else audit.verdict

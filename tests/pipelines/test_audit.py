@@ -115,4 +115,4 @@ def test_rows_of_a_split_are_audited_whatever_columns_are_left_out(ganlib, files
     assert ("mass" in {column.name for column in found.columns}) == (option == "none")
     same = Example(frames[0], frames[1], frames[0])
     assert "hold out real rows" in audit_of(Lift({"none": [0.0]}, 0.3, example=same), settings)
-    assert "not images" in audit_of(Lift({"none": [0.0]}, 0.3), settings)
+    assert "not those with numeric targets" in audit_of(Lift({"none": [0.0]}, 0.3), settings)

@@ -219,3 +219,9 @@ class TestSplits:
         rows = {tuple(row): who for row, who in zip(frame[COLUMNS].to_numpy(), patients, strict=True)}
         for part in seen:
             assert not {rows[row] for row in part} & {rows[row] for row in whole - part}
+
+
+def test_where_nothing_is_left_to_gain_no_arm_did_best():
+    perfect = Lift({NONE: [1.0] * 5, WEIGHTS: [1.0, 1.0, 1.0, 1.0, 1.0 - 1e-9], MODEL: [1.0 - 1e-6] * 5}, 0.3)
+    verdict = judge(perfect, 1.0)
+    assert "use the real rows alone" in verdict.advice and "-0.000" not in verdict.words
