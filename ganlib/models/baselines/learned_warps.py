@@ -22,8 +22,8 @@ of all pixels instead of a likelihood; the mean displacement is 0, since each pa
 Use it for: classes of ten or twenty images or windows whose shape varies, such as characters: forty warps of each of
 three digits a class raise the accuracy of the nearest one.
 
-Not for: textures, in which no pixel of one image has a counterpart in another, and data that must stay private, since
-generated examples show the real ones that they begin with: `cvae`. Detection: `ganomaly`.
+Not for: data of which only some classes get generated examples, since a network learns how those look, and data that
+must stay private, since generated examples show the real ones that they begin with: `cvae`. Detection: `ganomaly`.
 
 Symbols:
     w(a, b)    LearnedWarps.between
