@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.errors import UsageError
-from pipelines.readers import JobData, read_data, read_domains
+from pipelines.readers import JobData, check_real, read_data, read_domains
 from pipelines.registry import Registry, check_name
 from pipelines.settings import Settings
 from serving.files import replacing
@@ -66,6 +66,7 @@ class Job:
     def read(self, expected: str | None = None) -> JobData:
         """The data; raises DataError if its fingerprint is not ``expected``, that of the data in the first step."""
         found = _unchanged(read_data(self.settings.data), self.settings.data.path, expected)
+        check_real(found, self.settings.data)
         found.recall(self.folder)
         return found
 
@@ -73,6 +74,8 @@ class Job:
         """The data of a translator's domains a and b; raises DataError as ``read``."""
         data = self.settings.data
         a, b = read_domains(data)
+        check_real(a, data)
+        check_real(b, data.model_copy(update={"path": data.path_b}))
         return _unchanged(a, data.path, expected[0]), _unchanged(b, data.path_b, expected[1])
 
 

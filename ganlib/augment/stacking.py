@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ganlib.data.frames import MARK
 from ganlib.errors import DataError
-
-MARK = "_synthetic"
 
 
 def mark(real: pd.DataFrame, made: pd.DataFrame, only_synthetic: bool = False) -> pd.DataFrame:

@@ -13,6 +13,9 @@ import pandas as pd
 from ganlib.errors import DataError
 from serving.table.arrow import without_views
 
+MARK = "_synthetic"
+"""The column, or array of a file, that marks generated rows."""
+
 
 @dataclass(frozen=True)
 class Back:

@@ -163,6 +163,19 @@ def read_domains(data: DataSettings) -> tuple[JobData, JobData]:
     return a.beside(b), b.beside(a)
 
 
+def check_real(found: JobData, settings: DataSettings) -> None:
+    """Raise DataError if the data mark generated rows: held-out rows have to be real."""
+    from ganlib.data.frames import MARK
+    from ganlib.errors import DataError
+    from pipelines.schemas import unused_columns
+
+    if MARK in found.columns and settings.label != MARK and MARK not in unused_columns(settings, found.columns):
+        raise DataError(
+            f"{settings.path} marks generated rows by {MARK}, and figures on them would be too good: give the real "
+            f"rows alone. To treat all rows as real, give --drop {MARK}, or remove that array from an .npz file"
+        )
+
+
 def kind_of(settings: DataSettings) -> Any:
     """The module that reads the data: of tables, of windows of a table, or of images and series."""
     from ganlib.data.read import holds_examples

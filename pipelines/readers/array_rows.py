@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from pipelines.settings import Settings
     from serving.artifact import Artifact
 
-MARK = "_synthetic"
-
 
 class ExampleGeneration:
     """Implements ``Generation`` for the examples of a reader."""
@@ -140,6 +138,8 @@ class ExampleGeneration:
         return self._made(self.reader.generated(artifact, len(classes), classes, self.seed), np.array(classes))
 
     def _made(self, made: np.ndarray, labels: np.ndarray | None) -> Made:
+        from ganlib.data.frames import MARK
+
         real = 0 if self.chosen.only_synthetic else len(self.reader)
         rows = {"x": np.concatenate([self.reader.x[:real], made])}
         for name, values in self.reader.columns.items():
@@ -151,6 +151,7 @@ class ExampleGeneration:
 
     def write(self, made: Made, report: Report) -> None:
         """Write the file or the folder; raises DataError if the data has changed meanwhile."""
+        from ganlib.data.frames import MARK
         from ganlib.errors import DataError
         from pipelines.readers import read_data
 

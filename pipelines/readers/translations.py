@@ -12,7 +12,7 @@ from pipelines.errors import UsageError
 from pipelines.files import written
 from pipelines.formulas import checked
 from pipelines.readers import arrays, table
-from pipelines.readers.array_rows import MARK, joined, write_folder
+from pipelines.readers.array_rows import joined, write_folder
 from pipelines.real_rows import write_augmented
 from serving.inputs.images import EXAMPLE, NAME
 from serving.translator import Translator
@@ -69,6 +69,8 @@ class TableTranslations:
 
     def write(self, report: Report) -> None:
         """Write the identifiers, the translated columns and the mark."""
+        from ganlib.data.frames import MARK
+
         made: pd.DataFrame = self.model.translate(self.frame)
         kept = [name for name in self.ids if name not in made.columns]
         rows: Any = self.frame[kept].reset_index(drop=True).join(made.reset_index(drop=True)).assign(**{MARK: True})
@@ -98,6 +100,8 @@ class ExampleTranslations:
 
     def write(self, report: Report) -> None:
         """Write the .npz file or the folder."""
+        from ganlib.data.frames import MARK
+
         made, marks = self.model.translate(self.x), np.ones(len(self.x), dtype=bool)
         if self.output.suffix.lower() == ".npz":
             kept = {name: joined(values, values[:0]) for name, values in self.columns.items()}

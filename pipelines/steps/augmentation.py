@@ -89,9 +89,19 @@ def _opened(settings: Settings) -> tuple[AugmentSettings, Path, JobData, Generat
     reader = read_data(settings.data)
     if not sealed:
         model_for(chosen.model, "augmenter", reader.modality)
+    _check_unmarked(reader, settings)
     generation = reader.generation(settings, output)
     generation.check(sealed)
     return chosen, output, reader, generation
+
+
+def _check_unmarked(reader: JobData, settings: Settings) -> None:
+    """Raise DataError if there are generated rows already: they would be taken for real ones."""
+    from ganlib.data.frames import MARK
+    from ganlib.errors import DataError
+
+    if MARK in reader.columns:
+        raise DataError(f"{settings.data.path} holds generated rows, marked by {MARK}: augment the real rows alone")
 
 
 def _request(settings: Settings) -> tuple[AugmentSettings, Path]:

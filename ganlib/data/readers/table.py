@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganlib.data.content import row_hash
 from ganlib.data.encoder import TableEncoder
-from ganlib.data.frames import as_frame, check_frame
+from ganlib.data.frames import MARK, as_frame, check_frame
 from ganlib.data.inference import infer_schema, with_public
 from ganlib.data.readers.protocol import Feeds
 from ganlib.data.schema import Column, Schema
@@ -82,6 +82,11 @@ class TableReader:
     def select(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Infer the schema, or complete the given one; returns the columns that are read."""
         self.schema = self._schema_for(examples)
+        if MARK in {c.name for c in self._used()}:
+            raise DataError(
+                f"the column {MARK!r} marks generated rows, and a model would learn it: leave out those rows and the "
+                "column, or only the column to treat all rows as real"
+            )
         return examples[[c.name for c in self._used() if c.name in examples.columns]]
 
     def _schema_for(self, frame: pd.DataFrame) -> Schema:
