@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ganlib.data.frames import MARK
 from ganlib.data.values import reading
 from ganlib.errors import DataError
 from serving.inputs import Input, Piece, list_inputs
@@ -19,6 +20,7 @@ from serving.table.tensors import is_encoded, is_nested, stacked
 from serving.wording import listed
 
 EXAMPLE = "x"
+_GENERATED, _HEAD = b"tEXtSynthetic\0true", 1024  # the chunk that ``augment`` and ``translate`` write, near the start
 _RESIZE = "bring all to one size before training"
 
 
@@ -45,7 +47,7 @@ def read_examples(location: str | Path, date: str | None = None, modality: str |
     """Read images or series of a file, folder, glob or URL: ``{"x": (n, ...), ...}``, an array per column.
 
     - A folder of images gives ``x``, uint8 ``(n, h, w)`` if all are grey and ``(n, h, w, 3)`` otherwise, ``name``,
-      their paths, and ``y``, the subfolder, if there are any.
+      their paths, ``y``, the subfolder, if there are any, and ``_synthetic`` if files say that they were generated.
     - An .npz file gives its arrays, an .npy file ``x``.
     - Parquet files and JSON lines give ``x`` from nested lists, tensors or encoded images, and their other columns.
       Whole numbers that JSON holds are bytes if ``modality`` is "image".
@@ -88,6 +90,7 @@ class _Found:
     columns: tuple[str, list[str]] | None = None
     first: tuple[str, np.ndarray] | None = None
     typed: bool = True
+    generated: list[bool] = field(default_factory=list)
 
     def add(self, source: Input, piece: Piece) -> None:
         """Add the rows of a piece; raises DataError for an example that differs from the first."""
@@ -106,6 +109,8 @@ class _Found:
                 self._keep(f"{source.path}, row {piece.start}", whole)
             return
         names = table.column("name").to_pylist() if source.format == "images" else None
+        if names:
+            self.generated += [_GENERATED in file.as_buffer()[:_HEAD].to_pybytes() for file in column]
         for row, cell in enumerate(cells(column)):
             place = f"{source.path}, " + (f"{names[row]}" if names else f"row {piece.rows()[row]}")
             if isinstance(cell, CellRefused):
@@ -132,7 +137,10 @@ class _Found:
         if modality == "image" and not self.typed and x.dtype.kind in "iu" and x.min() >= 0 and x.max() <= 255:
             x = x.astype(np.uint8)
         table = pa.concat_tables(self.tables, promote_options="permissive")
-        return {EXAMPLE: x} | {name: table.column(name).to_pandas().to_numpy() for name in table.column_names}
+        found = {name: table.column(name).to_pandas().to_numpy() for name in table.column_names}
+        if any(self.generated):
+            found[MARK] = np.array(self.generated)
+        return {EXAMPLE: x, **found}
 
 
 def _size(example: np.ndarray) -> tuple[int, ...]:

@@ -172,7 +172,7 @@ def check_real(found: JobData, settings: DataSettings) -> None:
     if MARK in found.columns and settings.label != MARK and MARK not in unused_columns(settings, found.columns):
         raise DataError(
             f"{settings.path} marks generated rows by {MARK}, and figures on them would be too good: give the real "
-            f"rows alone. To treat all rows as real, give --drop {MARK}, or remove that array from an .npz file"
+            f"rows alone. To treat all rows as real, give --drop {MARK}, or remove the mark from arrays and images"
         )
 
 
