@@ -11,7 +11,7 @@ export DO_NOT_TRACK = 1
 
 help:
 	@echo "make demo       environment, install, the whole product on real data, into runs/"
-	@echo "make test       environment, install, tests (under 15 minutes on 2 cores)"
+	@echo "make test       environment, install, tests (about 25 minutes on 2 cores)"
 	@echo "make test-rounding  the tests that train, again under other floating-point roundings"
 	@echo "make test-services  schedules with a server and a worker on loopback"
 	@echo "make test-full  every law on every model, slow checks included"
