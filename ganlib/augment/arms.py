@@ -67,6 +67,9 @@ EXAMPLES = Kind(
     "class weights and transforms in training need no generated examples", ((NONE, MODEL), (TRANSFORMS, BOTH)),
 )  # fmt: skip
 
+NAMES: Mapping[str, str] = {**EXAMPLES.titles, **CLASSES.titles}
+"""A title of each arm, whatever the data."""
+
 
 @dataclass(frozen=True)
 class Judged:

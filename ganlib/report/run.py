@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ def picture_run(
     real: Tensor | None = None,
     seed: int = 0,
     conditions: Tensor | None = None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Path]:
     """Write the pictures of a run to ``folder``, which is created; returns the PNG files by name.
 
@@ -33,6 +35,7 @@ def picture_run(
 
     ``seed`` determines the latents. ``conditions`` are attributes ``(k, attributes)``, combined with the classes in
     turn if the model has both, or examples ``(k, *shape)``, by default ``real``. A class-conditional model needs none.
+    ``names`` of the conditions replace their numbers.
     Raises ConfigError if conditions are missing, for a wrong model or history, and if the folder cannot be created;
     DataError for ``conditions`` of another shape.
     """
@@ -49,7 +52,7 @@ def picture_run(
     if not can(algorithm, Samples):
         return files
     if spec.kind == "image":
-        files |= _images(algorithm, folder, seed, _conditions_of(algorithm, real, conditions))
+        files |= _images(algorithm, folder, seed, _conditions_of(algorithm, real, conditions), names)
     elif spec.shape == (2,) and not spec.condition:
         points = _decode(algorithm, _noise(algorithm, 2000, seed), _conditions_of(algorithm, real, conditions))
         files["points"] = scatter_points(real, points, folder / "points.png")
@@ -82,8 +85,12 @@ def _check_conditions(conditions: Tensor, shapes: list[tuple[int, ...]]) -> None
     raise DataError(f"conditions must be a tensor of floats of shape ({wanted}), a row per condition; got {found}")
 
 
-def _images(algorithm: Algorithm, folder: Path, seed: int, conditions: Tensor | None) -> dict[str, Path]:
+def _images(
+    algorithm: Algorithm, folder: Path, seed: int, conditions: Tensor | None, names: Sequence[str] | None
+) -> dict[str, Path]:
     columns = COLUMNS if conditions is None else len(conditions)
+    if names is not None and conditions is not None and len(names) != columns:
+        raise ConfigError(f"{len(names)} names were given for {columns} conditions; give one each")
     z = _noise(algorithm, max(ROWS * columns, 2 * WALKS), seed)
     files = {
         "samples": sample_grid(
@@ -99,7 +106,7 @@ def _images(algorithm: Algorithm, folder: Path, seed: int, conditions: Tensor | 
         files["swap"] = class_swap(
             lambda latents, y: _decode(algorithm, latents, conditions[torch.as_tensor(y)]),
             z[:6],
-            len(conditions),
+            names or len(conditions),
             folder / "swap.png",
             title="condition" if conditions.is_floating_point() else "class",
         )

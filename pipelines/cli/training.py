@@ -213,9 +213,10 @@ def train(
 
 
 def _show_trained(trained: Trained, chosen: Settings) -> None:
+    from ganlib.augment.arms import NAMES
     from pipelines.gates import next_step
 
-    chosen_by = trained.validation or trained.test
+    chosen_by = trained.validation or {NAMES.get(k, k): v for k, v in trained.test.items()}
     rows = [
         [k, f"{v:.4f}", "trained" if trained.validation and k == trained.model else ""] for k, v in chosen_by.items()
     ]

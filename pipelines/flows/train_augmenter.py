@@ -42,7 +42,9 @@ def train_augmenter(
     given = dict(overrides or {}) | {"augment.model": model}
     settings = steps.settings_of(data, label=label, config=config, overrides=given, date=date)
     trained = steps.train_augmenter(None, with_day(settings, "data"), name, runner(TASKS))
-    rows = [{"trained on": key, trained.measure: round(value, 4)} for key, value in trained.test.items()]
+    from ganlib.augment.arms import NAMES
+
+    rows = [{"trained on": NAMES[key], trained.measure: round(value, 4)} for key, value in trained.test.items()]
     leave_table(f"lift {name}", rows, f"{trained.measure}: a forest trained on real rows, and on augmented rows")
     leave_link(f"artifact {name}", f"file://{trained.artifact}", f"{name} version {trained.version}")
     return trained.to_dict()

@@ -240,7 +240,7 @@ class ExampleData:
             return
         algorithm, classes = augmenter.algorithm_, augmenter.classes_[:SHOWN]
         if algorithm.by_class and len(classes) == len(augmenter.classes_):
-            picture_run(algorithm, augmenter.history_, folder)
+            picture_run(algorithm, augmenter.history_, folder, names=list(map(str, classes)))
             return
         made, _ = augmenter.sample(conditions=dict.fromkeys(classes, SHOWN))
         sample_grid(self._format.read(made), folder / "samples.png", columns=SHOWN)

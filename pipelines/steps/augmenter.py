@@ -63,12 +63,11 @@ def plan_augmenter(registry: Registry | None, settings: Settings, name: str) -> 
 
 def _one_split(lift: Mapping[str, float], test: int) -> str:
     """The figures of this one model on the held-out rows; ``augment`` reports the mean over several splits instead."""
-    from ganlib.augment.arms import CLASSES, EXAMPLES
+    from ganlib.augment.arms import NAMES
 
     if not lift:
         return "not measured: no row could be held out"
-    titles = {**EXAMPLES.titles, **CLASSES.titles}
-    figures = ", ".join(f"{titles[arm]} {figure:.4f}" for arm, figure in lift.items())
+    figures = ", ".join(f"{NAMES[arm]} {figure:.4f}" for arm, figure in lift.items())
     return f"this model on one split, {counted(test, 'held-out row')} (macro AUPRC): {figures}"
 
 

@@ -66,8 +66,8 @@ def test_a_registered_generator_of_images_needs_no_examples(ganlib, folder):
     import mlflow
 
     given = ("--data", "tiles", "--label", "y", "--task", "augmenter", "--steps", "3")
-    code, _, err = ganlib("train", *given, "--name", "auto")
-    assert code == 0, err
+    code, out, err = ganlib("train", *given, "--name", "auto")
+    assert code == 0 and "generated examples added, with" in out, (out, err)
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     made = mlflow.pyfunc.load_model("models:/auto/1").predict(pd.DataFrame({"condition": ["bad", "good"]}))
     version = mlflow.MlflowClient().get_model_version("auto", "1")

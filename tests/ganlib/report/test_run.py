@@ -36,6 +36,13 @@ def test_images(tmp_path, name, classes, expected):
         picture = matplotlib.image.imread(path)
         assert picture.ndim == 3 and picture[..., :3].std() > 0.01, path
 
+    if classes:
+        numbered = made["swap"].read_bytes()
+        named = picture_run(model, history, tmp_path / "named", names=[f"digit {k}" for k in range(classes)])
+        assert named["swap"].read_bytes() != numbered and named["walk"].read_bytes() == made["walk"].read_bytes()
+        with pytest.raises(ConfigError, match="2 names were given for 10 conditions"):
+            picture_run(model, history, tmp_path / "named", names=["a", "b"])
+
 
 def test_detectors_have_curves_alone(tmp_path):
     model, history = train("reconstruction_vae", DataSpec.image(1, 8, 8), {"x": digits(0)[0][:96]}, hidden=(16,))
