@@ -1,7 +1,8 @@
 """What generated images or series add to few real ones of each class, alone and on top of classical transforms.
 
 Networks learn from a few examples of each class, as ``ganlib.augment.example_arms`` trains them for the gate, and are
-evaluated by macro AUPRC on up to 1,000 others. Every method generates as many of each class.
+evaluated by macro AUPRC on up to 1,000 others. Every method generates as many of each class; with ``--common 60`` only
+half of the classes, drawn at random, have few examples, and only these get generated ones.
 
     python benchmarks/scarce_examples.py FILE.npz --arrays X_train y_train --each 10 --seeds 0 1 2
     python benchmarks/scarce_examples.py FILE.npz --modality series
@@ -44,9 +45,18 @@ def load(path: str | None, names: Sequence[str], modality: str, each: int) -> tu
     elif x.ndim == 4 and x.shape[3] == 1:
         x = x[..., 0]
     y = y.astype(str)
-    names, counts = np.unique(y, return_counts=True)
-    kept = np.isin(y, names[counts >= each + 5])
+    labels, counts = np.unique(y, return_counts=True)
+    kept = np.isin(y, labels[counts >= each + 5])
     return x[kept], y[kept]
+
+
+def drawn(y: np.ndarray, each: int, common: int | None, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rows to learn from and rows to be evaluated on, and the classes that get generated examples."""
+    rng, labels = np.random.default_rng(seed), np.unique(y)
+    scarce = labels if common is None else rng.permutation(labels)[: len(labels) // 2]
+    counts = {label: each if label in scarce or common is None else common for label in labels}
+    rows = np.concatenate([rng.choice(np.flatnonzero(y == label), n, False) for label, n in counts.items()])
+    return rows, rng.permutation(np.setdiff1d(np.arange(len(y)), rows))[:HELD], sorted(map(str, scarce))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -56,24 +66,23 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--arrays", nargs=2, default=["X", "y"])
     parser.add_argument("--modality", choices=["image", "series"], default="image")
     parser.add_argument("--each", type=int, default=10, help="real examples of a class")
+    parser.add_argument("--common", type=int, help="examples of half of the classes, which get none; all few if empty")
     parser.add_argument("--made", type=int, default=50, help="generated examples of a class")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--networks", type=int, default=2, help="of each seed and arm; the figure is their mean")
     parser.add_argument("--methods", nargs="+", default=["learned_warps"])
     chosen = parser.parse_args(argv)
-    x, y = load(chosen.file, chosen.arrays, chosen.modality, chosen.each)
+    x, y = load(chosen.file, chosen.arrays, chosen.modality, max(chosen.each, chosen.common or 0))
     print(f"{len(x)} examples of shape {x.shape[1:]}, {len(np.unique(y))} classes", flush=True)
     for method in chosen.methods:
         found = []
         for seed in chosen.seeds:
             start = time.process_time()
-            rng = np.random.default_rng(seed)
-            rows = np.concatenate([rng.choice(np.flatnonzero(y == c), chosen.each, False) for c in np.unique(y)])
-            held = rng.permutation(np.setdiff1d(np.arange(len(y)), rows))[:HELD]
+            rows, held, grown = drawn(y, chosen.each, chosen.common, seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 fitted = as_augmenter(method, modality=chosen.modality, random_state=seed).fit(x[rows], y[rows])
-                made = fitted.sample(conditions={label: chosen.made for label in np.unique(y)})
+                made = fitted.sample(conditions=dict.fromkeys(grown, chosen.made))
             took = time.process_time() - start
             real, others = (x[rows], y[rows]), (x[held], y[held])
             each = [

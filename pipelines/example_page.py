@@ -37,8 +37,10 @@ def gallery(shown: Shown, seed: int = 0) -> str:
 
 def nearest(real: np.ndarray, made: np.ndarray) -> np.ndarray:
     """The place of the nearest real example, by squared differences, of each generated one."""
-    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (real, made))
-    return np.array([np.square(a - one).sum(1).argmin() for one in b], dtype=int)
+    from sklearn.metrics import pairwise_distances_argmin
+
+    found: np.ndarray = pairwise_distances_argmin(*(x.reshape(len(x), -1).astype(np.float64) for x in (made, real)))
+    return found
 
 
 def _figure(name: str, rows: tuple[np.ndarray, ...], modality: str) -> Any:

@@ -77,9 +77,9 @@ def judge_examples(real: Examples, made: Examples, judged: Examples, modality: s
     copies = base[0][torch.from_numpy(repeated)], base[1][repeated]
     both = torch.cat([base[0], more[0]]), np.concatenate([base[1], more[1]])
     mixed = torch.as_tensor(grown[0], dtype=torch.float32).unflatten(1, shape), grown[1]
-    often = _evenly(both[1], len(base[1]))
+    often, mixing = (_evenly(classes, len(base[1])) for classes in (both[1], mixed[1]))
     found = {
-        NONE: figure(base, test, seed), COPIES: figure(copies, test, seed), SMOTE: figure(mixed, test, seed, often),
+        NONE: figure(base, test, seed), COPIES: figure(copies, test, seed), SMOTE: figure(mixed, test, seed, mixing),
         TRANSFORMS: figure(copies, test, seed, moved=True), MODEL: figure(both, test, seed, often),
         BOTH: figure(both, test, seed, often, moved=True),
     }  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ganlib.augment import example_arms
-from ganlib.augment.arms import BOTH, EXAMPLES, MODEL, NONE, SMOTE, TRANSFORMS
+from ganlib.augment.arms import BOTH, COPIES, EXAMPLES, MODEL, NONE, SMOTE, TRANSFORMS
 from ganlib.augment.example_arms import figure, judge_examples, network, reduced
 from ganlib.augment.gate import judge
 from ganlib.augment.lift import Lift, lift_over
@@ -138,3 +138,25 @@ def test_series_are_moved_and_their_ends_stay():
             RandomSeries()(wrong, torch.Generator())
     with pytest.raises(ConfigError):
         RandomSeries(jitter=-1)
+
+
+def test_an_order_of_generated_examples_changes_no_other_arm(monkeypatch):
+    monkeypatch.setattr(example_arms, "STEPS", 3)
+    rng = np.random.default_rng(0)
+    y = np.repeat(["a", "b", "c"], (30, 9, 6))
+    x, held = (rng.integers(0, 256, (45, SIDE, SIDE), dtype=np.uint8) for _ in range(2))
+    made, named = rng.integers(0, 256, (60, SIDE, SIDE), dtype=np.uint8), np.repeat(["b", "c"], (40, 20))
+    order = rng.permutation(60)
+    first, second = (judge_examples((x, y), (made[i], named[i]), (held, y), "image").arms for i in (slice(None), order))
+    assert all(first[arm] == second[arm] for arm in (NONE, COPIES, SMOTE, TRANSFORMS))
+
+
+def test_real_and_generated_examples_of_a_class_are_drawn_equally_often():
+    classes = np.array(["a", "b", "b", "c", "c", "b", "b", "b", "b", "b", "b"])
+    often = example_arms._evenly(classes, 5)
+    real = np.arange(11) < 5
+    for name in "abc":
+        mine = classes == name
+        assert often[mine].sum() == pytest.approx(mine.sum())
+        if (mine & ~real).any():
+            assert often[mine & real].sum() == pytest.approx(often[mine & ~real].sum())
