@@ -232,17 +232,19 @@ class ExampleData:
         return self
 
     def drawn(self, augmenter: Any, folder: Path) -> None:
-        """Images of up to eight classes, and those between latents and of other classes if a model has both."""
+        """Images of up to eight classes; of a model that is conditioned on them alone, walks and swaps too."""
         from ganlib.report.pictures import sample_grid
         from ganlib.report.run import picture_run
 
         if self.modality != "image":
             return
         algorithm, classes = augmenter.algorithm_, augmenter.classes_[:SHOWN]
-        if algorithm.by_class and len(classes) == len(augmenter.classes_):
+        by_class_alone = algorithm.by_class and not (algorithm.spec.attributes or algorithm.sampler().by_example)
+        if by_class_alone and len(classes) == len(augmenter.classes_):
             picture_run(algorithm, augmenter.history_, folder, names=list(map(str, classes)))
             return
-        made, _ = augmenter.sample(conditions=dict.fromkeys(classes, SHOWN))
+        given = {"conditions": dict.fromkeys(classes, SHOWN)} if len(classes) else {"n": SHOWN * SHOWN}
+        made, _ = augmenter.sample(**given)
         sample_grid(self._format.read(made), folder / "samples.png", columns=SHOWN)
 
     def lift(self, augmenter: Any, fit: Sequence[int], test: Sequence[int]) -> dict[str, float]:
