@@ -3,9 +3,8 @@
 On each split, ``ganlib.augment.arms`` evaluates classifiers that are trained on the real rows alone, with class
 weights, in balanced bags, with copies, with SMOTE rows and with generated rows. Of a numeric target,
 ``ganlib.augment.numeric_arms`` evaluates regressors, and of images and series ``ganlib.augment.example_arms`` evaluates
-convolutional networks. The differences are not independent
-across splits, so their interval uses the corrected variance of Nadeau & Bengio, "Inference for the Generalization
-Error", Machine Learning 52 (2003), section 4.
+convolutional networks. The differences are not independent across splits, so their interval uses the corrected variance
+of Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), section 4.
 """
 
 from __future__ import annotations
