@@ -76,7 +76,7 @@ def from_memory(artifact, source, rows):
     from serving.scorer import Scorer
 
     scorer = Scorer(load_artifact(artifact))
-    feeds = scorer.adapter.feeds(pq.read_table(source).slice(0, 50 * CHUNK))
+    feeds = scorer.reader.feeds(pq.read_table(source).slice(0, 50 * CHUNK))
     parts = [{name: values[s : s + CHUNK] for name, values in feeds.items()} for s in range(0, 50 * CHUNK, CHUNK)]
 
     def run():

@@ -231,7 +231,13 @@ class ScoreSettings(Section):
         None, description="The same if more values of a column are missing or non-finite."
     )
     date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
-    workers: Count = Field(1, description="Processes that share the units of the input.")
+    workers: Count | None = Field(
+        None, description="Processes that share the units of the input; 1 if empty, with ray one for each CPU."
+    )
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Where units are scored: on this machine, or by actors of a Ray cluster (RAY_ADDRESS)."
+    )
+    require_gpu: bool = Field(False, description="Exit 2 if a process that scores has no GPU.")
     wait: Weight = Field(0.0, description="Seconds to wait for another run of the same folder.")
 
 

@@ -38,6 +38,8 @@ def score(
     max_missing_share: options.MaxMissingShare = None,
     date: options.Day = None,
     workers: options.Workers = None,
+    executor: options.Executor = None,
+    require_gpu: options.RequireGpu = None,
     new_run: options.NewRun = False,
     wait: options.Wait = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -52,6 +54,7 @@ def score(
             alpha=alpha, fdr=fdr, explain=explain, keep=split_names(keep), bad_rows=bad_rows,
             max_bad_share=max_bad_share, require_rows=require_rows, max_alarm_share=max_alarm_share,
             max_missing_share=max_missing_share, date=date, workers=workers, wait=wait,
+            executor=executor, require_gpu=require_gpu,
         ),
     )  # fmt: skip
     print(json.dumps(summary.to_dict()) if as_json else summary.report())

@@ -105,7 +105,9 @@ def score_batch(
     max_alarm_share: float | None = None,
     max_missing_share: float | None = None,
     date: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    executor: str = "local",
+    require_gpu: bool = False,
     new_run: bool = False,
     wait: float = 0.0,
     sha256: str | None = None,
@@ -123,7 +125,10 @@ def score_batch(
     - ``require_rows``: raise DataError if the input, or one of its files, has no rows.
     - ``max_alarm_share``, ``max_missing_share``: limits reported in ``Summary.exceeded``; nothing is raised here.
     - ``date`` (YYYY-MM-DD) replaces ``{date}`` in input and output; defaults to today in UTC.
-    - ``workers``: number of processes that share the units; a unit is never split.
+    - ``workers``: number of processes that share the units, 1 if None; a unit is never split.
+    - ``executor``: ``local``, or ``ray`` for actors on the machines of a Ray cluster (``serving.ray_actors``), with
+      ``workers`` actors, or one for each CPU if None.
+    - ``require_gpu``: raise UsageError if a process that scores has no GPU.
 
     Raises DataError if the folder holds another plan (unless ``new_run``) or the data does not fit the schema;
     UsageError if the folder holds foreign files or cannot be written; TemporaryError if another worker holds the
@@ -131,10 +136,11 @@ def score_batch(
     """
     start = time.perf_counter()
     limits = {"max-bad-share": max_bad_share, "max-alarm-share": max_alarm_share}
-    _check_options(workers, bad_rows, str(output), limits | {"max-missing-share": max_missing_share})
+    _check_options(workers, executor, bad_rows, str(output), limits | {"max-missing-share": max_missing_share})
     location, folder = place_date(str(input), date), Path(place_date(str(output), date))
     check_output(folder, Path(location))
-    artifact = load_artifact(model, sha256)
+    # Actors of a cluster score elsewhere: the GPU that is required is theirs.
+    artifact = load_artifact(model, sha256, require_gpu=require_gpu and executor == "local")
     scorer = Scorer(artifact, alpha)
     scorer.check_explain(explain)
     name = model_name or (Path(model).stem if isinstance(model, str | Path) else "artifact")
@@ -167,10 +173,10 @@ def score_batch(
             folder, place, {source.name: source for source in inputs},
             {file: identity for file, (identity, _) in plan.files.items()},
             {unit.id: number for number, unit in enumerate(plan.units)},
-            ScorerFile(model, artifact.sha256, scorer.alpha), lineage, explain, plan.kept, bounds, lease.claim,
+            ScorerFile(model, artifact.sha256, scorer.alpha, require_gpu), lineage, explain, plan.kept,
+            bounds, lease.claim,
         )  # fmt: skip
-        executor = EXECUTORS["processes" if workers > 1 else "in turn"](scorer, workers)
-        _score_units(job, plan, done, executor)
+        _score_units(job, plan, done, EXECUTORS[executor](scorer, workers))
         manifest, written = _write_manifest(job, plan, artifact.metadata)
         crash_point("manifest_written")
         if explain and artifact.modality == "image" and (written or not page_of(folder).exists()):
@@ -190,9 +196,13 @@ def score_batch(
     )  # fmt: skip
 
 
-def _check_options(workers: int, bad_rows: str, output: str, shares: dict[str, float | None]) -> None:
-    if workers < 1:
+def _check_options(
+    workers: int | None, executor: str, bad_rows: str, output: str, shares: dict[str, float | None]
+) -> None:
+    if workers is not None and workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
+    if executor not in EXECUTORS:
+        raise UsageError(f"--executor is {' or '.join(EXECUTORS)}, not {executor!r}")
     if bad_rows not in ("keep", "stop"):
         raise UsageError(f"--bad-rows is keep or stop, not {bad_rows!r}")
     for name, share in shares.items():

@@ -25,7 +25,18 @@ Explain = Annotated[
         "the worst images.",
     ),
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes that share the units of the input; default 1.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that share the units of the input; default 1, with --executor ray one for each CPU."),
+]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|ray",
+        help="Where units are scored: on this machine (default), or by actors of the Ray cluster at RAY_ADDRESS.",
+    ),
+]
+RequireGpu = Annotated[bool | None, typer.Option("--require-gpu", help="Exit 2 if a process that scores has no GPU.")]
 NewRun = Annotated[bool, typer.Option("--new-run", help="Replace a folder made for something else.")]
 Wait = Annotated[float | None, typer.Option(help="Seconds to wait for another worker.")]
 MaxRows = Annotated[int | None, typer.Option(help="Largest micro-batch; default 512.")]

@@ -73,10 +73,11 @@ class ScorerFile:
     model: str | Path | bytes
     sha256: str
     alpha: float
+    require_gpu: bool = False
 
     def open(self) -> Scorer:
         """The scorer. Raises what ``load_artifact`` raises."""
-        return Scorer(load_artifact(self.model, self.sha256), self.alpha)
+        return Scorer(load_artifact(self.model, self.sha256, require_gpu=self.require_gpu), self.alpha)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Executors for the units of a run: this process, or several processes on this machine."""
+"""Executors for the units of a run: this process or several on this machine, and by name those of other files."""
 
 from __future__ import annotations
 
@@ -76,10 +76,18 @@ class Processes:
                 process.join()
 
 
-EXECUTORS: dict[str, Callable[[Scorer, int], Executor]] = {
-    "in turn": lambda scorer, _: InTurn(scorer),
-    "processes": lambda _, workers: Processes(workers),
-}
+def _local(scorer: Scorer, workers: int | None) -> Executor:
+    return Processes(workers) if workers and workers > 1 else InTurn(scorer)
+
+
+def _ray(_: Scorer, workers: int | None) -> Executor:
+    from serving.ray_actors import RayActors
+
+    return RayActors(workers)
+
+
+# How --executor names them; each is made of the open scorer and the number of workers, None if it was not given.
+EXECUTORS: dict[str, Callable[[Scorer, int | None], Executor]] = {"local": _local, "ray": _ray}
 
 
 def _send(connection: Connection, unit: Unit) -> None:
@@ -103,19 +111,31 @@ def _killed() -> TemporaryError:
     return TemporaryError("a scoring process was killed (out of memory?); run the same command again")
 
 
+class UnitWorker:
+    """Scores single units of a job in this process. The scorer is opened for the first one and kept."""
+
+    def __init__(self, job: BatchJob) -> None:
+        self.job = job
+        self._scorer: UnitScorer | None = None
+
+    def score(self, unit: Unit) -> Exception | None:
+        """Score and commit a unit; returns the error, in a form that can be sent to another process."""
+        try:
+            self._scorer = self._scorer or UnitScorer(self.job, self.job.source.open())
+            for _ in self._scorer.score([unit]):
+                pass
+        except Exception as raised:
+            return _sendable(raised)
+        return None
+
+
 def _work(job: BatchJob, connection: Connection, parent: int) -> None:
     """The main function of a worker process: score units as they arrive; ignores Ctrl-C and ends with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    scorer: UnitScorer | None = None
+    worker = UnitWorker(job)
     while (unit := _received(connection)) is not None:
-        try:
-            scorer = scorer or UnitScorer(job, job.source.open())
-            for _ in scorer.score([unit]):
-                pass
-            error = None
-        except Exception as raised:
-            error = _sendable(raised)
+        error = worker.score(unit)
         try:
             connection.send(error)
         except OSError:

@@ -284,10 +284,10 @@ def scores(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:
     usual, anomalous = factor_table(500, 1000), factor_table(500, 2000, shift=0.5)
     scorer = model.scorer()
     other = [pca_scores(data["x"], part) for part in (usual, anomalous)]
-    found = [scorer(part).numpy() for part in (usual, anomalous)]
+    found, odd = scorer(usual).numpy(), scorer(anomalous).numpy()
     pca = ("PCA", *(part.numpy() if isinstance(part, Tensor) else part for part in other))
     caption = "scores of held-out rows and of rows with broken dependence; the ROC curve beside PCA reconstruction's"
-    return d.separation(*found, pca), caption  # type: ignore[arg-type]
+    return d.separation(found, odd, pca), caption  # type: ignore[arg-type]
 
 
 def classes(entry: Entry, model: Any, data: dict[str, Tensor]) -> Drawn:

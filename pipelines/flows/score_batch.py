@@ -43,9 +43,11 @@ def score_batch(
     require_rows: bool | None = None,
     max_alarm_share: float | None = None,
     max_missing_share: float | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score and recount; ``{date}`` in ``input`` and ``output`` becomes ``date``, or the day of the scheduled start.
 
+    ``config`` is a YAML file of settings, ``overrides`` dotted keys such as ``score.executor``; arguments win.
     Fails after writing everything if a limit (``max_alarm_share``, ``max_missing_share``) is exceeded.
     Give ``date`` (YYYY-MM-DD) to score a past day again. A repeated run keeps its scheduled day (UTC) and continues.
     """
@@ -54,7 +56,8 @@ def score_batch(
         "keep": keep, "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
         "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share,
     }  # fmt: skip
-    settings = load_settings(config, {f"score.{key}": value for key, value in given.items()})
+    chosen = {f"score.{key}": value for key, value in given.items() if value is not None}
+    settings = load_settings(config, dict(overrides or {}) | chosen)
     done = SCORE(with_day(settings, "score").to_json())
     folder = done["output"]
     counts = RECOUNT(folder)

@@ -1,5 +1,6 @@
 """Executors: whatever runs the units, the folder is the same, and errors arrive as what they are."""
 
+import sys
 from multiprocessing.reduction import ForkingPickler
 
 import pyarrow as pa
@@ -37,8 +38,9 @@ def source(tmp_path):
 def test_every_executor_writes_the_same_scores(artifact, source, tmp_path, monkeypatch):
     monkeypatch.setattr("serving.plan.ROWS_PER_UNIT", 20)
     found = {}
-    for name, executor in {**EXECUTORS, "elsewhere": lambda *_: Elsewhere()}.items():
-        monkeypatch.setitem(EXECUTORS, "in turn", executor)
+    ways = {"in turn": EXECUTORS["local"], "processes": lambda *_: Processes(2), "elsewhere": lambda *_: Elsewhere()}
+    for name, executor in ways.items():
+        monkeypatch.setitem(EXECUTORS, "local", executor)
         out = tmp_path / name
         assert score_batch(artifact, source, out, model_name="pump", model_version="3").units == 6
         assert verify(out)["rows"] == 90
@@ -71,3 +73,11 @@ def test_any_other_error_arrives_with_its_text_and_traceback(error):
 
 def test_no_units_need_no_process():
     assert list(Processes(2).run(None, [])) == []
+
+
+def test_a_missing_extra_is_one_line(artifact, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(errors.UsageError, match=r"--executor ray needs an extra: pip install 'ganlib\[ray\]'"):
+        score_batch(artifact, source, tmp_path / "out", executor="ray")
+    with pytest.raises(errors.UsageError, match="--executor is local or ray, not 'dask'"):
+        score_batch(artifact, source, tmp_path / "out", executor="dask")
