@@ -82,7 +82,7 @@ def explain(
 
 @app.command()
 def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Verify a folder of scores: each source row appears exactly once, and no part changed since its commit."""
+    """Verify a folder of scores or a stream's output: each row or record appears once, and none is missing."""
     from serving.verify import line
     from serving.verify import verify as recount
 

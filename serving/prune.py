@@ -19,6 +19,7 @@ from serving.lease import Lease
 from serving.pruning import Pruning, Removed
 from serving.readonly import ask, tables
 from serving.sinks import lease_of, state_of
+from serving.sinks.counts import count_pruned
 from serving.sinks.rewrite import committed, lines_of, rewrite
 from serving.sinks.state import StateDatabase
 from serving.sources.sqlite_queue import identities
@@ -82,7 +83,12 @@ class _Rows:
         chosen = f"SELECT rowid FROM {self.table} WHERE {self.condition} LIMIT {CHUNK}"
         while True:
             check()
-            if not connection.execute(f"DELETE FROM {self.table} WHERE rowid IN ({chosen})", self.values).rowcount:
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                gone = connection.execute(f"DELETE FROM {self.table} WHERE rowid IN ({chosen})", self.values).rowcount
+                if self.table == "scores":
+                    count_pruned(connection, gone)
+            if not gone:
                 return
 
 

@@ -31,6 +31,7 @@ from serving.layout import (
     read_manifest,
 )
 from serving.unseen import unseen_of
+from serving.verify_stream import stream_line, verify_stream
 from serving.waiting import rows_of, waiting_counts, waiting_rows, waiting_text
 from serving.wording import counted
 
@@ -38,11 +39,13 @@ AGAIN = "delete it and run the same score command again"
 
 
 def verify(folder: str | Path) -> dict[str, Any]:
-    """Verify a run and return its counts.
+    """Verify a batch run, or the output of a stream (``serving.verify_stream``), and return its counts.
 
     Raises UsageError if the folder holds no run, and IntegrityError naming the first file that differs. Detects files
     that were deleted, added, renamed, damaged or edited, but not an edit that also recomputes hashes and checksums.
     """
+    if Path(folder).is_file():
+        return verify_stream(Path(folder))
     try:
         return _recount(_opened(Path(folder)))
     except (KeyError, TypeError, AttributeError) as error:
@@ -66,6 +69,8 @@ def _recount(run: _Run) -> dict[str, Any]:
 
 def line(counts: dict[str, Any]) -> str:
     """The counts of ``verify`` as text."""
+    if counts.get("kind") == "stream":
+        return stream_line(counts)
     dead = f" and {counted(counts['dead'], 'dead letter')}" if counts["dead"] else ""
     waiting = f"; {waiting_text(counts['waiting'])}" if "waiting" in counts else ""
     return f"{counted(counts['rows'], 'row')} in {counted(counts['parts'], 'part')}{dead}: each exactly once{waiting}"

@@ -101,9 +101,10 @@ def explain(
 
 
 def verify(folder: Path, as_json: Json = False) -> None:
-    """Recount a folder of scores.
+    """Recount a folder of scores or a stream's output.
 
-    Each source row must be there exactly once, each part as it was committed.
+    Each row or record must be there once. Parts of a folder must be as they were committed, and of a stream's queue
+    that still exists, each row that was read must be in the output.
     """
     from serving.verify import line
     from serving.verify import verify as recount

@@ -12,6 +12,12 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS minutes(minute INTEGER NOT NULL, consumer TEXT NOT NULL, scored INTEGER NOT NULL, "
     "anomalies INTEGER NOT NULL, dead INTEGER NOT NULL, PRIMARY KEY(minute, consumer)) WITHOUT ROWID",
 )
+# Score rows that ``prune`` removed. ``counted`` is 0 if an earlier release wrote to the database without counting them.
+PRUNED = (
+    "CREATE TABLE IF NOT EXISTS pruned(one INTEGER PRIMARY KEY CHECK (one = 1), rows INTEGER NOT NULL, "
+    "counted INTEGER NOT NULL)",
+    "INSERT OR IGNORE INTO pruned SELECT 1, 0, NOT EXISTS(SELECT 1 FROM cursor)",
+)
 DAY = 24 * 60  # minutes to keep
 _TOTALS = (
     "INSERT INTO totals VALUES (?, ?, ?, ?, ?) ON CONFLICT(consumer) DO UPDATE SET committed_at = "
@@ -32,3 +38,8 @@ def count(connection: sqlite3.Connection, commit: Commit, now: float) -> None:
     connection.execute(_TOTALS, (commit.consumer, now, now, scored, anomalies))
     connection.execute(_MINUTES, (minute, commit.consumer, scored, anomalies, dead))
     connection.execute("DELETE FROM minutes WHERE minute <= ?", (minute - DAY,))
+
+
+def count_pruned(connection: sqlite3.Connection, rows: int) -> None:
+    """Add score rows that are removed in the same transaction."""
+    connection.execute("UPDATE pruned SET rows = rows + ?", (rows,))

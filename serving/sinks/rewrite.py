@@ -20,6 +20,7 @@ from serving.crash import crash_point
 from serving.errors import DataError
 from serving.files import disk_errors, sync_folder
 from serving.lease import Claim
+from serving.sinks.counts import count_pruned
 from serving.sinks.state import StateDatabase
 
 LENGTH = "jsonl"  # the cursor that holds the committed length
@@ -43,7 +44,8 @@ def settle(database: StateDatabase, output: Path) -> int:
     cursors = database.cursors()
     length = committed(cursors, output)
     if "rewritten" in cursors.get(LENGTH, {}):
-        _commit(database, {"bytes": length})
+        done = length == cursors[LENGTH]["rewritten"]
+        _commit(database, {"bytes": length}, cursors[LENGTH].get("lines", 0) if done else 0)
     with disk_errors(str(output)):
         _beside(output).unlink(missing_ok=True)
     return length
@@ -71,20 +73,20 @@ def rewrite(database: StateDatabase, output: Path, keep: Callable[[bytes], bool]
             shutil.copymode(output, new)
         crash_point("lines_rewritten")
         with claim.guard():
-            _swap(database, output, length, kept)
+            _swap(database, output, length, kept, lines)
         return lines, length - kept
     finally:
         new.unlink(missing_ok=True)
 
 
-def _swap(database: StateDatabase, output: Path, length: int, kept: int) -> None:
-    _commit(database, {"bytes": length, "rewritten": kept})
+def _swap(database: StateDatabase, output: Path, length: int, kept: int, lines: int) -> None:
+    _commit(database, {"bytes": length, "rewritten": kept, "lines": lines})
     crash_point("rewrite_noted")
     with disk_errors(str(output)):
         _beside(output).replace(output.resolve())
         sync_folder(output.resolve().parent)
     crash_point("lines_replaced")
-    _commit(database, {"bytes": kept})
+    _commit(database, {"bytes": kept}, lines)
     crash_point("rewrite_settled")
 
 
@@ -104,11 +106,12 @@ def _beside(output: Path) -> Path:
     return target.with_name(f".{target.name}.rewritten")
 
 
-def _commit(database: StateDatabase, cursor: dict[str, Any]) -> None:
+def _commit(database: StateDatabase, cursor: dict[str, Any], pruned: int = 0) -> None:
     with disk_errors(str(database.path)):
         database.connection.execute("BEGIN IMMEDIATE")
         try:
             database.move(LENGTH, cursor)
+            count_pruned(database.connection, pruned)
             database.connection.execute("COMMIT")
         except BaseException:
             if database.connection.in_transaction:

@@ -229,6 +229,9 @@ class Stream(Episode):
         self.check()
 
     def check(self):
+        from serving.verify import verify
+
+        verify(self.output)
         with sqlite3.connect(self.state()) as db:
             dead = [(s, p, bytes(b).decode()) for s, p, b in db.execute(
                 "SELECT source, position, body FROM dead_letters")]  # fmt: skip

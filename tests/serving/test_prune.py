@@ -27,6 +27,7 @@ from serving.sources import Gap
 from serving.sources.sqlite_queue import QUEUE_TABLE
 from serving.status import status
 from serving.stream import run_stream
+from serving.verify import verify
 
 NOW = datetime.now(UTC)
 LINE_POINTS = ["lines_rewritten", "rewrite_noted", "lines_replaced", "rewrite_settled"]
@@ -110,6 +111,8 @@ def test_exactly_what_is_older_goes(tmp_path_factory, ages, name, days):
     assert positions(output) == [n for n, age in enumerate(ages, 1) if age <= days]
     filled(output, [1], begin=len(ages))
     assert positions(output)[-1] == len(ages) + 1
+    gone = sum(age > days for age in ages)
+    assert verify(output)["pruned"] == gone and verify(output)["scored"] == len(ages) + 1 - gone
 
 
 def killed(environment, point, *args):
@@ -132,10 +135,12 @@ def test_a_file_of_lines_killed_anywhere_is_the_old_one_or_the_new_one(environme
     if next_step == "prune":
         assert pruned(output)[0].count == (3 if point in LINE_POINTS[:2] else 0)
     filled(output, [1], begin=5)
+    assert verify(output)["counted"]
     expected = [1, 2, 3, 4, 5, 6] if point in LINE_POINTS[:2] and next_step != "prune" else [3, 4, 6]
     assert positions(output) == expected
     pruned(output)
     assert positions(output) == [3, 4, 6] and not list(tmp_path.glob(".*"))
+    assert verify(output)["pruned"] == 3
 
 
 def test_the_rewritten_file_keeps_its_bytes_its_rights_and_its_link(tmp_path):

@@ -13,6 +13,7 @@ from serving_data import table
 
 from serving.errors import UsageError
 from serving.stream import run_stream
+from serving.verify import verify
 
 
 def lines(rows=40, seed=1):
@@ -56,6 +57,8 @@ def check_exactly_once(output, bodies):
     positions = [(s, p) for s, p, _ in scored + dead]
     assert len(positions) == len(set(positions))
     assert len(dead) == BAD
+    found = verify(output)
+    assert (found["scored"], found["dead_letters"], found["counted"]) == (len(scored), BAD, True)
 
 
 def make_queue(path, bodies):
