@@ -47,7 +47,8 @@ class Summary:
 
     ``shares`` holds the shares of missing, unseen and non-finite values by column, over the whole run. ``doubts`` lists
     the shares outside the band of the training data, and ``exceeded`` the limits that were exceeded. ``waiting`` counts
-    the rows that end no window, by reason, for models of windows (``serving.windows``).
+    the rows that end no window, by reason, for models of windows (``serving.windows``), and ``drift`` holds the
+    population stability index of each column, largest first.
     """
 
     output: str
@@ -67,6 +68,7 @@ class Summary:
     doubts: list[str] = field(default_factory=list)
     exceeded: list[str] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
+    drift: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -192,7 +194,7 @@ def score_batch(
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
         manifest["dead"], manifest["alarm_share"], manifest["shares"], manifest["doubts"],
         watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share),
-        manifest.get("waiting", {}),
+        manifest.get("waiting", {}), manifest.get("drift", {}),
     )  # fmt: skip
 
 
@@ -321,6 +323,7 @@ def _manifest(
         **chosen,
         "alarm_share": watch.alarm_share(counts),
         "shares": watch.shares(counts),
+        "drift": watch.drift(metadata.get("profile"), counts["bins"]),
         "doubts": doubts,
         "parts": commits,
     }

@@ -37,6 +37,7 @@ class Scoring:
     fresh: Freshness | None = None
     memory: Memory = field(default_factory=Memory)
     counts: watch.Counts = field(default_factory=watch.no_counts)
+    model: str = ""  # sha-256 of the model whose bins are counted
 
     def cursor(self, position: dict[str, Any]) -> dict[str, Any]:
         """A source's position, with the states of the online rule, the check of calibration and the windows."""
@@ -156,7 +157,10 @@ def _score(good: list[tuple[Record, Row]], scoring: Scoring) -> list[Row]:
     result = scorer.score(feeds, scoring.explain)
     if not all(map(math.isfinite, result.anomaly_score.tolist())):
         raise DataError("the model gives no finite score for it")
-    counts = watch.count(scorer.reader.monitored, feeds, int(result.is_anomaly.sum()), result.p_value)
+    if scoring.model != scorer.artifact.sha256:
+        # Another model has other bins.
+        scoring.counts, scoring.model = scoring.counts | {"bins": {}}, scorer.artifact.sha256
+    counts = watch.count(scorer.reader.monitored, scorer.profiles, feeds, int(result.is_anomaly.sum()), result.p_value)
     scoring.counts = watch.add(scoring.counts, counts)
     (name, version), now = scoring.lineage(), datetime.now(UTC).isoformat()
     rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from serving.artifact import Artifact
 from serving.discovery import least_p_value
 from serving.errors import UsageError
+from serving.opening.profile import Profile
 from serving.opening.session import check_feeds, check_strings
 from serving.readers import Feeds, reader_of
 
@@ -56,6 +58,11 @@ class Scorer:
                 f"alpha={self.alpha:g} is below alpha_min={least:.4g}, which {artifact.calibration['n']} calibration "
                 f"rows support; use a larger alpha, or train with at least {needed} calibration rows"
             )
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """How the training values of each column were distributed; empty for arrays and files of earlier releases."""
+        return (self.artifact.metadata.get("profile") or {}).get("columns", {})
 
     @property
     def least_p_value(self) -> float:

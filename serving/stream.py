@@ -218,7 +218,8 @@ def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> N
         "scored": totals.scored, "anomalies": totals.anomalies, "dead_letters": totals.dead, "gaps": totals.gaps,
         "waiting": totals.waiting, **totals.unseen.noted(), "output": str(output),
         "alarm_share": watch.alarm_share(run.scoring.counts),
-        "shares": shares, "doubts": doubts, "alarms": run.alarms.counts,
+        "shares": shares, "drift": watch.drift(scorer.artifact.metadata.get("profile"), run.scoring.counts["bins"]),
+        "doubts": doubts, "alarms": run.alarms.counts,
     }  # fmt: skip
     text = "\n".join([line, *watch.report(shares)])
     print(json.dumps(summary) if as_json else text, flush=True)

@@ -124,6 +124,7 @@ class UnitScorer:
 
     def __init__(self, job: BatchJob, scorer: Scorer) -> None:
         self.job, self.scorer = job, scorer
+        self._profiles = scorer.profiles
         self._feeding = scorer.reader.feeding(Reading())
         self.columns = list(dict.fromkeys([*scorer.reader.names, *(k.column for k in job.kept)]))
         # Where examples are lists, kept columns may be lists too.
@@ -178,7 +179,11 @@ class UnitScorer:
                 raise DataError(f"{source.path}: {error}") from error
             dead += len(sifted.bad)
             beyond = dead > job.bad_rows.allowed
-            counts = watch.no_counts() if beyond else watch.count(reader.monitored, sifted.feeds, 0, np.zeros(0))
+            counts = (
+                watch.no_counts()
+                if beyond
+                else watch.count(reader.monitored, self._profiles, sifted.feeds, 0, np.zeros(0))
+            )
             yield _Ready(piece, sifted, counts, beyond)
             if beyond:
                 return
@@ -254,7 +259,12 @@ class _Output:
         files = [Naming(self.temporary, self.part, "part_renamed")]
         commit: Commit = {"version": VERSION, "unit": unit.id, "source": unit.source, "start_row": unit.start_row}
         commit |= {"rows": self.rows, "dead": len(self.dead), "anomalies": self.anomalies}
-        commit |= {"counts": self.counts["columns"], "deciles": self.counts["deciles"], **asdict(job.lineage)}
+        commit |= {
+            "counts": self.counts["columns"],
+            "deciles": self.counts["deciles"],
+            "bins": self.counts["bins"],
+            **asdict(job.lineage),
+        }
         commit |= noted(self.waiting) | self.unseen.noted()
         if self.dead:
             self.letters.parent.mkdir(exist_ok=True)

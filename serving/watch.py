@@ -1,4 +1,4 @@
-"""Compares incoming data with the training data: shares of missing, unseen and non-finite values, and of alarms.
+"""Compares incoming data with the training data: missing, unseen and non-finite values, distributions, and alarms.
 
 Counts are plain JSON and additive, so that units, workers and micro-batches can be summed.
 """
@@ -16,11 +16,14 @@ import pyarrow as pa
 from serving.frame import NO_DATE, Feeds
 from serving.freshness import stale
 from serving.opening.deciles import BINS, tally
+from serving.opening.profile import Profile, sampled, stability
+from serving.opening.profile import tally as in_bins
 from serving.wording import MOST, printable
 
 Counts = dict[str, Any]
 # Allowed difference from the training share, in addition to sampling error (``_chance``).
 MARGIN, ERRORS = 0.05, 4.0
+MOVED = 0.25  # stability index of a column that is said to have moved, a customary limit
 # Largest and smallest allowed alarm share, as multiples of the budget.
 MANY, FEW = 3.0, 0.1
 # Largest allowed shares if the training share is unknown (files of earlier releases).
@@ -30,25 +33,36 @@ WORDS = {"missing": "missing", "unseen": "unseen", "clipped": "non-finite"}
 
 def no_counts() -> Counts:
     """Counts of zero rows."""
-    return {"rows": 0, "alarms": 0, "columns": {}, "deciles": [0] * BINS}
+    return {"rows": 0, "alarms": 0, "columns": {}, "deciles": [0] * BINS, "bins": {}}
 
 
-def count(columns: Iterable[Mapping[str, Any]], feeds: Feeds, alarms: int, p_values: np.ndarray) -> Counts:
-    """Counts of a table's feeds and p-values; ``columns`` are the schema's input columns. Zeros are left out."""
-    found = {}
+def count(
+    columns: Iterable[Mapping[str, Any]],
+    profiles: Mapping[str, Profile],
+    feeds: Feeds,
+    alarms: int,
+    p_values: np.ndarray,
+) -> Counts:
+    """Counts of a table's feeds and p-values. Zeros are left out.
+
+    ``columns`` are the schema's input columns, ``profiles`` the model's, by name (``serving.opening.profile``).
+    """
+    found, bins, rows = {}, {}, len(next(iter(feeds.values())))
     for column in columns:
-        counts = {key: n for key, n in _count(column, feeds[column["input"]]).items() if n}
-        if counts:
-            found[column["name"]] = counts
-    rows = len(next(iter(feeds.values())))
-    return {"rows": rows, "alarms": alarms, "columns": found, "deciles": tally(p_values)}
+        name, feed, values = column["name"], feeds[column["input"]], None
+        if column["kind"] == "category":
+            values = Counter(feed.tolist())
+        if counts := {key: n for key, n in _count(column, feed, values or {}).items() if n}:
+            found[name] = counts
+        if name in profiles:
+            bins[name] = in_bins(profiles[name], feed[sampled(rows)] if values is None else feed, values)
+    return {"rows": rows, "alarms": alarms, "columns": found, "deciles": tally(p_values), "bins": bins}
 
 
-def _count(column: Mapping[str, Any], feed: np.ndarray) -> dict[str, int]:
+def _count(column: Mapping[str, Any], feed: np.ndarray, values: Mapping[str, int]) -> dict[str, int]:
     if column["kind"] == "category":
-        values = Counter(feed.tolist())
-        missing, known = values.pop("", 0), set(column["categories"] or ())
-        return {"missing": missing, "unseen": sum(n for value, n in values.items() if value not in known)}
+        known = {"", *(column["categories"] or ())}
+        return {"missing": values.get("", 0), "unseen": sum(n for value, n in values.items() if value not in known)}
     if column["kind"] == "text":
         return {"missing": int((~feed.any(axis=1)).sum())}
     if column["kind"] == "date":
@@ -65,7 +79,10 @@ def add(first: Counts, second: Counts) -> Counts:
             mine[key] = mine.get(key, 0) + n
     deciles = [a + b for a, b in zip(first["deciles"], second["deciles"], strict=True)]
     rows, alarms = (first[key] + second[key] for key in ("rows", "alarms"))
-    return {"rows": rows, "alarms": alarms, "columns": columns, "deciles": deciles}
+    bins = first["bins"] | {
+        name: np.add(first["bins"].get(name, 0), counts).tolist() for name, counts in second["bins"].items()
+    }
+    return {"rows": rows, "alarms": alarms, "columns": columns, "deciles": deciles, "bins": bins}
 
 
 def shares(counts: Counts) -> dict[str, dict[str, float]]:
@@ -81,8 +98,8 @@ def alarm_share(counts: Counts) -> float:
 
 def counts_of(commit: Mapping[str, Any]) -> Counts:
     """The counts of a unit, from its commit."""
-    deciles = commit.get("deciles", [0] * BINS)  # absent from commits of earlier releases
-    return {"rows": commit["rows"], "alarms": commit["anomalies"], "columns": commit["counts"], "deciles": deciles}
+    kept = {"deciles": [0] * BINS, "bins": {}} | {key: commit[key] for key in ("deciles", "bins") if key in commit}
+    return {"rows": commit["rows"], "alarms": commit["anomalies"], "columns": commit["counts"], **kept}
 
 
 def report(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -107,8 +124,45 @@ def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[st
         if column["role"] in ("feature", "group"):
             name = column["name"]
             found += _column_doubts(column, now.get(name, {}), then.get(name), rows)
+    found += moved(metadata.get("profile"), counts["bins"])
     old = stale(metadata.get("calibration", {}).get("deciles"), [n / overlap for n in counts["deciles"]])
     return _alarm_doubts(alarm_share(counts), alpha, rows / overlap) + ([old] if old else []) + found
+
+
+def drift(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]]) -> dict[str, float]:
+    """The population stability index of each column against training, with three digits, largest first."""
+    found = {}
+    for name, counts in bins.items():
+        shares = np.array((profile or {})["columns"][name]["shares"])
+        found[name] = float(f"{stability(shares, np.array(counts), (profile or {})['rows'])[0]:.3g}")
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def moved(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]]) -> list[str]:
+    """A sentence for each column whose values are distributed differently from training, beyond chance."""
+    said = []
+    for name, value in drift(profile, bins).items():
+        assert profile is not None
+        held, counts = profile["columns"][name], np.array(bins[name])
+        if value <= MOVED + stability(np.array(held["shares"]), counts, profile["rows"])[1]:
+            continue
+        now = counts / counts.sum()
+        at = int((now - held["shares"]).argmax())
+        said.append(
+            f"column {name!r}: its values have moved (stability index {value:.3g}, limit {MOVED:g} and chance): "
+            f"{_percent(now[at])} {_bin(held, at)}, {_percent(held['shares'][at])} in training"
+        )
+    return said
+
+
+def _bin(held: Mapping[str, Any], at: int) -> str:
+    """A bin of a profile in words."""
+    if "values" in held:
+        return f"are {held['values'][at]!r}" if at < len(held["values"]) else "are other categories"
+    edges = held["edges"]
+    if at == 0:
+        return f"are at most {edges[0]:g}"
+    return f"exceed {edges[-1]:g}" if at == len(edges) else f"lie between {edges[at - 1]:g} and {edges[at]:g}"
 
 
 def _column_doubts(

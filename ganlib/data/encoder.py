@@ -33,7 +33,7 @@ from ganlib.data.gaps import gaps
 from ganlib.data.inverse import decode_rows
 from ganlib.data.normal_scores import Knots, fit_knots, rounded, rounding_unit, to_scores
 from ganlib.data.schema import Schema
-from ganlib.data.shares import Shares, training_shares
+from ganlib.data.shares import Shares, training_profile, training_shares
 from ganlib.data.spec import Block, BlockKind, DataSpec
 from ganlib.data.values import NO_DATE, TEXT_CHANNELS
 from ganlib.errors import ConfigError, DataError
@@ -52,7 +52,7 @@ class TableEncoder:
     scaled in either case.
 
     After ``fit``: ``codes`` (one per feature column), ``spec`` (width and blocks), ``unexpected_position`` (or None),
-    and for detection ``shares`` of missing, unseen and infinite values by column.
+    and for detection ``shares`` of missing, unseen and infinite values by column, and the ``profile`` of each one.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class TableEncoder:
         self.codes: tuple[ColumnCode, ...] = ()
         self.unexpected_position: int | None = None
         self.shares: Shares = {}
+        self.profile: dict[str, Any] = {}
 
     # ---------------------------------------------------------------- fitting
     def fit(self, frame: Any) -> TableEncoder:
@@ -82,8 +83,8 @@ class TableEncoder:
             self.unexpected_position, start = start, start + 1
         self.width = start
         if not self.for_generation:
-            fed = (c for c in self.schema.columns if c.input in feeds and c.role in ("feature", "group"))
-            self.shares = training_shares(fed, feeds)
+            fed = [c for c in self.schema.columns if c.input in feeds and c.role in ("feature", "group")]
+            self.shares, self.profile = training_shares(fed, feeds), training_profile(fed, feeds)
         return self
 
     def columns(self) -> tuple[Column, ...]:
@@ -201,6 +202,7 @@ class TableEncoder:
             "unexpected_position": self.unexpected_position,
             "width": self.width,
             "shares": self.shares,
+            "profile": self.profile,
             "schema": self.schema.to_dict(),
             "codes": [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(c).items()} for c in self.codes],
         }
@@ -212,6 +214,7 @@ class TableEncoder:
         encoder.codes = tuple(ColumnCode.from_dict(code) for code in values["codes"])
         encoder.unexpected_position, encoder.width = values["unexpected_position"], values["width"]
         encoder.shares = {name: dict(found) for name, found in values.get("shares", {}).items()}
+        encoder.profile = dict(values.get("profile", {}))
         return encoder
 
 

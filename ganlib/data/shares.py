@@ -1,13 +1,15 @@
-"""Shares of missing, unseen and non-finite values in the training data, as a reference for later data."""
+"""What the training data were like, as a reference for later data: shares of missing values, profiles of columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from ganlib.data.column import Column
 from ganlib.data.values import NO_DATE
+from serving.opening.profile import profiled
 
 Shares = dict[str, dict[str, float]]
 
@@ -26,3 +28,10 @@ def _shares(column: Column, feed: np.ndarray) -> dict[str, float]:
     if column.kind == "date":
         return {"missing": float((feed == NO_DATE).mean())}
     return {"missing": float(np.isnan(feed).mean()), "clipped": float(np.isinf(feed).mean())}
+
+
+def training_profile(columns: Iterable[Column], feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """How the values of each column are distributed (docs/artifact.md); dates and text have no profile."""
+    found = {c.name: profiled(c.kind, feeds[c.input], c.categories or ()) for c in columns}
+    rows = max((len(feed) for feed in feeds.values()), default=0)
+    return {"rows": rows, "columns": {name: profile for name, profile in found.items() if profile}}

@@ -54,6 +54,8 @@ def _seal_in(estimator: Any, precision: type[Single]) -> Sealed:
     }
     if encoder.shares:
         metadata["shares"] = encoder.shares
+    if encoder.profile:
+        metadata["profile"] = encoder.profile
     return Sealed("detector", model, exporter, parity, metadata, calibration.alpha_min)
 
 

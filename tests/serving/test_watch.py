@@ -67,7 +67,7 @@ def test_data_like_that_of_training_raise_no_doubt(artifact, rows, seed):
     scorer = Scorer(load_artifact(artifact))
     feeds = scorer.reader.feeds(table(rows, 100 + seed))
     scores = scorer.score(feeds)
-    counts = watch.count(scorer.reader.monitored, feeds, int(scores.is_anomaly.sum()), scores.p_value)
+    counts = watch.count(scorer.reader.monitored, scorer.profiles, feeds, int(scores.is_anomaly.sum()), scores.p_value)
     assert watch.doubts(scorer.artifact.metadata, counts, scorer.alpha) == []
 
 
@@ -105,13 +105,14 @@ def test_counts_add_up_over_any_parts(artifact):
     frame.loc[::5, "when"] = pd.NaT
 
     def counted(part):
-        return watch.count(scorer.reader.monitored, scorer.reader.feeds(part), len(part) // 10, np.full(len(part), 0.5))
+        feeds, p_values = scorer.reader.feeds(part), np.full(len(part), 0.5)
+        return watch.count(scorer.reader.monitored, scorer.profiles, feeds, len(part) // 10, p_values)
 
     total = watch.no_counts()
     for start in range(0, 300, 70):
         total = watch.add(total, counted(frame.iloc[start : start + 70]))
     whole = counted(frame)
-    assert total["columns"] == whole["columns"] and total["rows"] == 300
+    assert total["columns"] == whole["columns"] and total["rows"] == 300 and total["bins"] == whole["bins"]
     assert total["deciles"] == whole["deciles"] == [0] * 4 + [300] + [0] * 5
     assert whole["columns"]["when"] == {"missing": 60} and whole["columns"]["kind"] == {"unseen": 43}
     assert whole["columns"]["amount"]["clipped"] == 28

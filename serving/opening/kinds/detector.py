@@ -14,6 +14,7 @@ from serving.opening.golden import Feeds, read_columns, run_again
 from serving.opening.kinds.scores import SCORES, Scored, Scores
 from serving.opening.kinds.table import OfTable
 from serving.opening.ports import Ports, column_port
+from serving.opening.profile import BINS, CATEGORIES
 
 _EXPLAINED = 4
 
@@ -29,12 +30,33 @@ class _Contributions(Entry):
     base: float
 
 
+class _Bins(Entry):
+    edges: list[float] | None = Field(None, min_length=1, max_length=BINS)
+    values: list[str] | None = Field(None, min_length=1, max_length=CATEGORIES)
+    shares: list[Share]
+
+    @model_validator(mode="after")
+    def _match(self) -> _Bins:
+        held = [bins for bins in (self.edges, self.values) if bins is not None]
+        if len(held) != 1 or len(self.shares) != len(held[0]) + 1 or held[0] != list(dict.fromkeys(held[0])):
+            raise ValueError("a profile holds edges or values, each once, and a share more than these")
+        if self.edges is not None and self.edges != sorted(self.edges):
+            raise ValueError("the edges of a profile are not in order")
+        return self
+
+
+class _Profile(Entry):
+    rows: int = Field(ge=1)
+    columns: dict[str, _Bins]
+
+
 class Detector(OfTable, Scored):
     """A detector of table rows."""
 
     golden: _Golden
     contributions: _Contributions | None = None
     shares: dict[str, dict[Literal["missing", "unseen", "clipped"], Share]] = {}
+    profile: _Profile | None = None
 
     @model_validator(mode="after")
     def _group(self) -> Detector:
@@ -66,9 +88,18 @@ class Detector(OfTable, Scored):
 
     def self_test(self, session: Any) -> None:
         """Score the golden rows again, with contributions of a few."""
+        self._check_profile()
         feeds = self.golden_feeds()
         scores = self.compared(session, feeds, self.golden)
         self._shares(session, {name: value[:_EXPLAINED] for name, value in feeds.items()}, scores[:_EXPLAINED])
+
+    def _check_profile(self) -> None:
+        """Raise IntegrityError if a column has a profile of another kind, or there is no such column."""
+        kinds = {c.name: c.kind for c in self.schema_.columns}
+        for name, bins in (self.profile.columns if self.profile else {}).items():
+            kind = kinds.get(name, "none")
+            if (kind == "category") != (bins.values is not None) or kind in ("none", "date", "text"):
+                raise IntegrityError(f"the profile of {name!r} is not one of a column of kind {kind}; seal it again")
 
     def _shares(self, session: Any, feeds: Feeds, scores: np.ndarray) -> None:
         """Check the contributions of a few rows: non-negative, summing to the score above its base if sealed so."""

@@ -29,7 +29,7 @@ OUTPUTS = ["anomaly_score", "p_value", "is_anomaly", "contributions"]
 SECRETS = ("zebra-canary-7731", "otter/canary/88")
 NUMBERS = (123456.789012, -98765.432109)
 KEYS = {"format_version", "kind", "model", "schema", "features", "calibration", "golden", "training", "versions"}
-KEYS |= {"exporter", "parity", "hashes", "shares", "contributions"}
+KEYS |= {"exporter", "parity", "hashes", "shares", "profile", "contributions"}
 
 
 @pytest.fixture(scope="module")
