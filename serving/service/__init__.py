@@ -2,7 +2,7 @@
 
 settings     options of a service, checked; bearer token
 rejected     what a client gets instead of an answer: a status code and JSON
-ask          a request as columns, alpha and explain, whatever its format
+query          a request as columns, alpha and explain, whatever its format
 tensors      tensors of the v2 protocol, JSON and binary, to columns
 v2           requests and answers of the v2 protocol
 invocations  requests and answers in MLflow's conventions

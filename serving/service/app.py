@@ -73,12 +73,12 @@ class Service:
         loaded, served = self.loaded(request), self.model(request)
         header, most = request.headers.get(v2.HEADER), self.settings.max_rows
         async with self.bodies.read(request, (JSON, BINARY)) as body:
-            asked = await _aside(len(body) > _INLINE, lambda: v2.read(body, header, most, loaded.inputs.example))
-            v2.check_outputs(asked, loaded.scorer)
-            scored = await served.score(asked.ask)
+            wanted = await _aside(len(body) > _INLINE, lambda: v2.read(body, header, most, loaded.inputs.example))
+            v2.check_outputs(wanted, loaded.scorer)
+            scored = await served.score(wanted.query)
         scorer, version = scored.loaded.scorer, scored.loaded.version
         text, size = await _aside(
-            asked.ask.rows > _FEW, lambda: v2.answer(asked, scored.scores, scorer, served.name, version)
+            wanted.query.rows > _FEW, lambda: v2.answer(wanted, scored.scores, scorer, served.name, version)
         )
         headers = {} if size is None else {v2.HEADER: size}
         return Response(text, 200, headers, JSON if size is None else BINARY)
@@ -88,10 +88,10 @@ class Service:
         served = self.model(request)
         names, most = served.current.inputs.names, self.settings.max_rows
         async with self.bodies.read(request, (JSON,)) as body:
-            ask = await _aside(len(body) > _INLINE, lambda: invocations.read(body, names, most))
-            scored = await served.score(ask)
+            query = await _aside(len(body) > _INLINE, lambda: invocations.read(body, names, most))
+            scored = await served.score(query)
         return Response(
-            await _aside(ask.rows > _FEW, lambda: invocations.answer(scored.scores, scored.loaded.scorer)),
+            await _aside(query.rows > _FEW, lambda: invocations.answer(scored.scores, scored.loaded.scorer)),
             200,
             {},
             JSON,

@@ -8,13 +8,13 @@ from typing import Any
 
 from serving.readers.example import EXAMPLE
 from serving.scorer import ScoreBatch, Scorer
-from serving.service.ask import Ask, kind, limited, options, parsed
+from serving.service.query import Query, kind, limited, options, parsed
 from serving.service.rejected import bad
 
 Columns = tuple[dict[str, Any], int]
 
 
-def read(body: bytes, names: list[str], most: int) -> Ask:
+def read(body: bytes, names: list[str], most: int) -> Query:
     """The request in a body, for a model of the columns ``names``; ``most`` limits the rows. Raises Rejected."""
     value = parsed(body)
     formats = [name for name in _FORMATS if name in value]
@@ -23,7 +23,7 @@ def read(body: bytes, names: list[str], most: int) -> Ask:
     alpha, explain = options(value.get("params"))
     columns, rows = _FORMATS[formats[0]](value[formats[0]], names, formats[0])
     limited(rows, most)
-    return Ask(columns, rows, alpha, explain)
+    return Query(columns, rows, alpha, explain)
 
 
 def _split(value: Any, names: list[str], what: str) -> Columns:

@@ -16,10 +16,10 @@ from serving.events import Events
 from serving.model_source import Current, ModelSource
 from serving.readers import Feeds
 from serving.scorer import ScoreBatch, Scorer
-from serving.service.ask import Ask
 from serving.service.batching import Batcher
 from serving.service.inputs import Inputs, inputs_of
 from serving.service.metrics import Metrics
+from serving.service.query import Query
 from serving.service.rejected import Rejected, busy, rejection
 from serving.service.settings import Settings
 
@@ -112,23 +112,23 @@ class Served:
     def _capacity(self) -> int:
         return self.current.scorer.batch()
 
-    async def score(self, ask: Ask) -> Scored:
+    async def score(self, query: Query) -> Scored:
         """The scores of a request; raises Rejected for what does not fit the model or this moment."""
-        scored: Scored = await self.batcher.score(ask)
+        scored: Scored = await self.batcher.score(query)
         self.metrics.scored(self.name, len(scored.scores.p_value), int(scored.scores.is_anomaly.sum()))
         return scored
 
-    def _run(self, asks: Sequence[Ask]) -> list[Scored | Exception]:
+    def _run(self, queries: Sequence[Query]) -> list[Scored | Exception]:
         """Score a batch of requests of one key; each gets its scores, or the error of its own rows."""
         loaded = self.current
-        results: list[Any] = [_fed(loaded.inputs, ask) for ask in asks]
+        results: list[Any] = [_fed(loaded.inputs, query) for query in queries]
         good = [place for place, one in enumerate(results) if not isinstance(one, Exception)]
         if good:
             together = [results[place] for place in good]
-            scored = _scores(loaded, [asks[place] for place in good], together)
+            scored = _scores(loaded, [queries[place] for place in good], together)
             for place, result in zip(good, scored, strict=True):
                 results[place] = result
-        self.metrics.batch(self.name, sum(asks[place].rows for place in good))
+        self.metrics.batch(self.name, sum(queries[place].rows for place in good))
         return results
 
 
@@ -144,10 +144,10 @@ def warm(scorer: Scorer) -> None:
     scorer.score_feeds(feeds)
 
 
-def _fed(inputs: Inputs, ask: Ask) -> Feeds | Exception:
+def _fed(inputs: Inputs, query: Query) -> Feeds | Exception:
     """The feeds of a request, or why it has none."""
     try:
-        return inputs.feeds(ask.columns)
+        return inputs.feeds(query.columns)
     except ServingError as error:
         return rejection(error)
     except Exception as error:
@@ -159,22 +159,24 @@ def _unexpected(error: Exception) -> Rejected:
     return Rejected(500, f"unexpected {type(error).__name__}; the log of the service has the details")
 
 
-def _scores(loaded: Loaded, asks: Sequence[Ask], feeds: Sequence[Feeds]) -> list[Scored | Exception]:
+def _scores(loaded: Loaded, queries: Sequence[Query], feeds: Sequence[Feeds]) -> list[Scored | Exception]:
     """The scores of each request from one call; if that fails, from a call for each."""
-    alpha, explain = asks[0].key
+    alpha, explain = queries[0].key
     try:
         scorer = loaded.scorer if alpha is None else Scorer(loaded.scorer.artifact, alpha)
         # In whole steps, so that no request changes the rounding of another.
-        whole = [scorer.whole_steps(one, explain) if ask.rows else one for ask, one in zip(asks, feeds, strict=True)]
+        whole = [
+            scorer.whole_steps(one, explain) if query.rows else one for query, one in zip(queries, feeds, strict=True)
+        ]
         joined = whole[0] if len(whole) == 1 else {n: np.concatenate([one[n] for one in whole]) for n in whole[0]}
         scores = scorer.score_feeds(joined, explain)
     except Exception as error:
-        if len(asks) > 1:
-            return [_scores(loaded, [ask], [one])[0] for ask, one in zip(asks, feeds, strict=True)]
+        if len(queries) > 1:
+            return [_scores(loaded, [query], [one])[0] for query, one in zip(queries, feeds, strict=True)]
         return [rejection(error) if isinstance(error, ServingError) else _unexpected(error)]
     starts = np.cumsum([0, *(len(next(iter(one.values()))) for one in whole)]).tolist()
-    parts = [_part(scores, start, start + ask.rows) for ask, start in zip(asks, starts[:-1], strict=True)]
-    return [_result(loaded, scorer, ask, part) for ask, part in zip(asks, parts, strict=True)]
+    parts = [_part(scores, start, start + query.rows) for query, start in zip(queries, starts[:-1], strict=True)]
+    return [_result(loaded, scorer, query, part) for query, part in zip(queries, parts, strict=True)]
 
 
 def _part(whole: ScoreBatch, start: int, stop: int) -> ScoreBatch:
@@ -182,15 +184,15 @@ def _part(whole: ScoreBatch, start: int, stop: int) -> ScoreBatch:
     return ScoreBatch(*(None if one is None else one[start:stop] for one in columns))  # type: ignore[arg-type]
 
 
-def _result(loaded: Loaded, scorer: Scorer, ask: Ask, scores: ScoreBatch) -> Scored | Exception:
+def _result(loaded: Loaded, scorer: Scorer, query: Query, scores: ScoreBatch) -> Scored | Exception:
     finite = np.isfinite(scores.anomaly_score)
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
         why = "the model gives no finite score for it"
         return Rejected(400, f"row {row}: {why}", row=row, reason=why)
-    if not ask.explain:
+    if not query.explain:
         return Scored(scores, loaded)
     try:
-        return Scored(scorer.with_reasons(scores, loaded.inputs.data(ask.columns)), loaded)
+        return Scored(scorer.with_reasons(scores, loaded.inputs.data(query.columns)), loaded)
     except DataError as error:
         return rejection(error)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serving.service.ask import kind
+from serving.service.query import kind
 from serving.service.rejected import bad
 
 BYTES = "BYTES"

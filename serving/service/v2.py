@@ -10,8 +10,8 @@ import numpy as np
 
 from serving.scorer import ScoreBatch, Scorer
 from serving.service import tensors
-from serving.service.ask import Ask, kind, limited, options, parsed
 from serving.service.inputs import Port
+from serving.service.query import Query, kind, limited, options, parsed
 from serving.service.rejected import bad
 
 HEADER = "Inference-Header-Content-Length"
@@ -23,7 +23,7 @@ _LARGEST = 1 << 40
 class Request:
     """A request: what to score, and the outputs to answer with, each with whether it is binary."""
 
-    ask: Ask
+    query: Query
     id: str | None
     outputs: list[tuple[str, bool]] | None
     binary: bool
@@ -45,7 +45,7 @@ def read(body: bytes, header: str | None, most: int, example: str | None = None)
     if identity is not None and not isinstance(identity, str):
         raise bad(f"id must be a string, not {kind(identity)}")
     binary = _flag(given or {}, "binary_data_output", False)
-    return Request(Ask(columns, rows, alpha, explain), identity, _wanted(value.get("outputs"), binary), binary)
+    return Request(Query(columns, rows, alpha, explain), identity, _wanted(value.get("outputs"), binary), binary)
 
 
 def _json_size(header: str | None, size: int) -> int:
@@ -148,12 +148,12 @@ def outputs_of(scorer: Scorer) -> list[Port]:
 
 
 def check_outputs(request: Request, scorer: Scorer) -> None:
-    """Raise Rejected for outputs that the model does not have, or that the request does not ask for."""
+    """Raise Rejected for outputs that the model does not have, or that the request needs explain for."""
     known = [port.name for port in outputs_of(scorer)]
     for name, _ in request.outputs or ():
         if name not in known:
             raise bad(f"the model has no output {name!r}; it has {', '.join(known)}")
-        if name not in known[: len(SCORES)] and not request.ask.explain:
+        if name not in known[: len(SCORES)] and not request.query.explain:
             raise bad(f"output {name!r} needs the parameter explain: true")
 
 
@@ -161,7 +161,7 @@ def answer(request: Request, scores: ScoreBatch, scorer: Scorer, name: str, vers
     """The body of an answer, and the length of its JSON if binary data follows."""
     ports = {port.name: port for port in outputs_of(scorer)}
     chosen = request.outputs or [
-        (port, request.binary) for port in list(ports)[: len(ports) if request.ask.explain else len(SCORES)]
+        (port, request.binary) for port in list(ports)[: len(ports) if request.query.explain else len(SCORES)]
     ]
     head: dict[str, Any] = {"model_name": name, "model_version": version}
     if request.id is not None:

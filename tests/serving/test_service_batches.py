@@ -9,8 +9,8 @@ import pytest
 from service_data import assembled, records
 from serving_data import table
 
-from serving.service.ask import Ask
 from serving.service.batching import Batcher
+from serving.service.query import Query
 from serving.service.rejected import Rejected
 
 
@@ -20,8 +20,8 @@ class Piece:
     key: str = "a"
 
 
-def asked(rows, **options):
-    return Ask({name: [row[name] for row in rows] for name in rows[0]}, len(rows), **options)
+def wanted(rows, **options):
+    return Query({name: [row[name] for row in rows] for name in rows[0]}, len(rows), **options)
 
 
 def test_scores_do_not_depend_on_who_shares_the_batch(artifact):
@@ -29,23 +29,23 @@ def test_scores_do_not_depend_on_who_shares_the_batch(artifact):
     rows = records(table(300, 4))
     rng = np.random.default_rng(0)
     starts = np.cumsum([0, *rng.integers(1, 9, 40)])
-    asks = [asked(rows[a:b], explain=False) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    queries = [wanted(rows[a:b], explain=False) for a, b in zip(starts[:-1], starts[1:], strict=True)]
 
     async def main():
         service = assembled(artifact)
         (served,) = service.models.values()
         await served.start()
-        alone = [served._run([ask])[0] for ask in asks]
-        for order in (range(len(asks)), rng.permutation(len(asks))):
-            together = served._run([asks[place] for place in order])
+        alone = [served._run([query])[0] for query in queries]
+        for order in (range(len(queries)), rng.permutation(len(queries))):
+            together = served._run([queries[place] for place in order])
             for place, one in zip(order, together, strict=True):
                 for name in ("anomaly_score", "p_value", "is_anomaly"):
                     a, b = getattr(alone[place].scores, name), getattr(one.scores, name)
-                    assert len(a) == asks[place].rows and (a == b).all(), (place, name)
-        explained = [asked(rows[:3], explain=True), asked(rows[3:10], explain=True)]
+                    assert len(a) == queries[place].rows and (a == b).all(), (place, name)
+        explained = [wanted(rows[:3], explain=True), wanted(rows[3:10], explain=True)]
         both = served._run(explained)
-        for one, ask in zip(both, explained, strict=True):
-            (single,) = served._run([ask])
+        for one, query in zip(both, explained, strict=True):
+            (single,) = served._run([query])
             assert (one.scores.contributions == single.scores.contributions).all()
 
     asyncio.run(main())
@@ -58,8 +58,8 @@ def test_a_bad_request_fails_alone(artifact):
     async def main():
         (served,) = assembled(artifact).models.values()
         await served.start()
-        asks = [asked(rows[:2]), asked([rows[2], bad]), asked(rows[3:]), asked(rows[:1], alpha=1e-9)]
-        results = await asyncio.gather(*(served.score(ask) for ask in asks), return_exceptions=True)
+        queries = [wanted(rows[:2]), wanted([rows[2], bad]), wanted(rows[3:]), wanted(rows[:1], alpha=1e-9)]
+        results = await asyncio.gather(*(served.score(query) for query in queries), return_exceptions=True)
         assert [type(one).__name__ for one in results] == ["Scored", "Rejected", "Scored", "Rejected"]
         assert results[1].more["row"] == 1 and results[1].more["column"] == "count"
         assert results[3].status == 400 and "alpha" in results[3].message

@@ -11,7 +11,7 @@ from serving.service.rejected import Rejected, bad
 
 
 @dataclass(frozen=True)
-class Ask:
+class Query:
     """Rows to score: each column is a list of JSON values, an Arrow array, or a NumPy array of examples.
 
     ``alpha`` is the alarm budget (None: that of the service), ``explain`` adds contributions and reasons.
