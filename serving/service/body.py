@@ -36,24 +36,18 @@ class Bodies:
         Raises Rejected for another content type, a coding, or a body that is too large or too slow, and Gone.
         """
         _check_type(request, types)
-        size = self._declared(request)
-        if size > self.most and "expect" in request.headers:
+        if self._declared(request) > self.most and "expect" in request.headers:
             raise self._too_large()
-        if self.held + size > self.together:
-            raise busy("too many large requests are being read; try again later", 1)
-        self.held += size
-        extra = 0
+        parts: list[bytes] = []
         try:
             try:
                 async with asyncio.timeout(self.seconds):
-                    body = await self._whole(request)
+                    await self._fill(request, parts)
             except TimeoutError as error:
                 raise Rejected(408, f"the body did not arrive within {self.seconds:g} s", _CLOSE) from error
-            extra = max(0, len(body) - size)
-            self.held += extra
-            yield body
+            yield b"".join(parts)
         finally:
-            self.held -= size + extra
+            self.held -= sum(map(len, parts))
 
     def _declared(self, request: Request) -> int:
         given = request.headers.get("content-length", "0")
@@ -61,21 +55,20 @@ class Bodies:
             raise bad("Content-Length is not a number")
         return int(given) if len(given) < 16 else 1 << 50
 
-    async def _whole(self, request: Request) -> bytes:
-        """The body. The rest of one that is too large is discarded, so that the client reads the answer."""
-        parts: list[bytes] = []
+    async def _fill(self, request: Request, parts: list[bytes]) -> None:
+        """Read the body into ``parts``. The rest of a larger one is discarded, so that the client reads the answer."""
         size = 0
         async for part in _parts(request):
             size += len(part)
-            if size > self.most:
-                parts.clear()
-            else:
+            if size <= self.most:
                 parts.append(part)
+                self.held += len(part)
+            if self.held > self.together:
+                raise busy("too many large requests are being read; try again later", 1)
             if size > self.most + _DISCARDED:
                 break
         if size > self.most:
             raise self._too_large()
-        return b"".join(parts)
 
     def _too_large(self) -> Rejected:
         return Rejected(413, f"the body is larger than {self.most:,} bytes; send several requests", _CLOSE)

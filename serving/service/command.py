@@ -15,7 +15,7 @@ from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.service.settings import Settings, read_token
 from serving.wording import counted
 
-_NEEDED = ("starlette", "uvicorn", "h11", "prometheus_client")
+_NEEDED = ("starlette", "uvicorn", "prometheus_client")
 
 
 def run_service(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serving.service.app import Service
 
 OPEN = ("/v2/health/live", "/v2/health/ready")
+_GONE = 499  # for metrics: the client went away before its request was whole
 log = logging.getLogger("serving")
 
 
@@ -42,13 +43,13 @@ class Gate:
         try:
             await self._answer(scope, receive, self._sender(send, codes))
         except Gone:
-            codes[0] = 499
+            codes[0] = _GONE
         except Exception as error:
             log.error("a request failed: %s: %s", type(error).__name__, error)
             codes[0] = codes[0] or 500
         finally:
             self.service.running -= 1
-            self.service.answered += 100 <= codes[0] < 499 or codes[0] >= 500
+            self.service.answered += codes[0] not in (0, _GONE)
             route = getattr(scope.get("endpoint"), "__name__", "none")
             model = self.service.known(scope.get("path_params", {}).get("model"), route)
             self.metrics.answered(model, route, codes[0], time.perf_counter() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -51,12 +52,16 @@ class Connection(H11Protocol):
     """A connection: clients that send the head of a request, or take its answer, too slowly are disconnected."""
 
     settings: ClassVar[Settings]
+    most: ClassVar[int] = 1000
     _due: float | None = None
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a request."""
+        """Expect a request, unless so many connections are open that files might run out."""
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
+            return
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
@@ -99,6 +104,12 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
+def _connections() -> int:
+    """The number of connections that leaves some open files for models and logs."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 10_000 if soft == resource.RLIM_INFINITY else max(16, min(10_000, soft - 128))
+
+
 class _Server(uvicorn.Server):
     """uvicorn without signal handlers of its own."""
 
@@ -131,7 +142,7 @@ async def run(service: Service, sock: socket.socket, started: Callable[[], None]
     signal ends the service at once. Raises what opening a model raises.
     """
     settings = service.settings
-    limited = type("Limited", (Connection,), {"settings": settings})
+    limited = type("Limited", (Connection,), {"settings": settings, "most": _connections()})
     config = uvicorn.Config(
         build(service), http=limited, ws="none", lifespan="off", loop="asyncio", log_config=None,
         log_level="critical", access_log=False, proxy_headers=False, server_header=False, backlog=_BACKLOG,

@@ -59,10 +59,12 @@ class Metrics:
         self.requests.labels(model, route, str(code)).inc()
         self.seconds.labels(model, route).observe(seconds)
 
-    def scored(self, model: str, rows: int, anomalies: int) -> None:
-        """Rows were scored."""
+    def scored(self, model: str, rows: int, anomalies: int, usual: bool) -> None:
+        """Rows were scored; those at another alarm budget than the ``usual`` one do not count for the alarm share."""
         self.rows.labels(model).inc(rows)
         self.anomalies.labels(model).inc(anomalies)
+        if not usual:
+            return
         before = self._since.get(model, (0, 0))
         rows, anomalies = before[0] + rows, before[1] + anomalies
         self._since[model] = rows, anomalies

@@ -115,7 +115,9 @@ class Served:
     async def score(self, query: Query) -> Scored:
         """The scores of a request; raises Rejected for what does not fit the model or this moment."""
         scored: Scored = await self.batcher.score(query)
-        self.metrics.scored(self.name, len(scored.scores.p_value), int(scored.scores.is_anomaly.sum()))
+        self.metrics.scored(
+            self.name, len(scored.scores.p_value), int(scored.scores.is_anomaly.sum()), query.alpha is None
+        )
         return scored
 
     def _run(self, queries: Sequence[Query]) -> list[Scored | Exception]:
