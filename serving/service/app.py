@@ -33,7 +33,7 @@ class Service:
     def __init__(self, models: list[Served], settings: Settings, metrics: Metrics) -> None:
         self.models, self.settings, self.metrics = {one.name: one for one in models}, settings, metrics
         self.bodies = Bodies(settings)
-        self.draining, self.running, self.answered = False, 0, 0
+        self.draining, self.answered = False, 0
 
     @property
     def ready(self) -> bool:
@@ -77,6 +77,7 @@ class Service:
             v2.check_outputs(wanted, loaded.scorer)
             scored = await served.score(wanted.query)
         scorer, version = scored.loaded.scorer, scored.loaded.version
+        v2.check_outputs(wanted, scorer)  # again: the model may have been swapped
         text, size = await _aside(
             wanted.query.rows > _FEW, lambda: v2.answer(wanted, scored.scores, scorer, served.name, version)
         )
@@ -176,6 +177,7 @@ def build(service: Service) -> Gate:
         ("/", service.index), ("/docs", service.docs), ("/openapi.json", service.openapi),
         ("/metrics", service.measured), ("/v2", service.server), ("/v2/health/live", service.live),
         ("/v2/health/ready", service.readiness),
+        ("/ping", service.readiness), ("/health", service.readiness),
         (one, service.metadata), (versioned, service.metadata),
         (f"{one}/ready", service.model_readiness), (f"{versioned}/ready", service.model_readiness),
     ]  # fmt: skip
@@ -187,4 +189,5 @@ def build(service: Service) -> Gate:
     routes += [Route(path, endpoint, methods=["POST"]) for path, endpoint in post]
     handlers: Any = {Rejected: rejected, HTTPException: unmatched, Exception: failed}
     app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
     return Gate(app, service.settings, service.metrics, service)

@@ -22,7 +22,7 @@ from serving.service.settings import Settings
 if TYPE_CHECKING:
     from serving.service.app import Service
 
-OPEN = ("/v2/health/live", "/v2/health/ready")
+OPEN = ("/v2/health/live", "/v2/health/ready", "/ping", "/health")
 _GONE = 499  # for metrics: the client went away before its request was whole
 log = logging.getLogger("serving")
 
@@ -39,7 +39,6 @@ class Gate:
             await self.app(scope, receive, send)
             return
         began, codes = time.perf_counter(), [0]
-        self.service.running += 1
         try:
             await self._answer(scope, receive, self._sender(send, codes))
         except Gone:
@@ -48,7 +47,6 @@ class Gate:
             log.error("a request failed: %s: %s", type(error).__name__, error)
             codes[0] = codes[0] or 500
         finally:
-            self.service.running -= 1
             self.service.answered += codes[0] not in (0, _GONE)
             route = getattr(scope.get("endpoint"), "__name__", "none")
             model = self.service.known(scope.get("path_params", {}).get("model"), route)

@@ -12,6 +12,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("get", "/v2", "Name, version and extensions of the server"),
     ("get", "/v2/health/live", "200 while the process answers; needs no token"),
     ("get", "/v2/health/ready", "200 once every model is warm, 503 before and while draining; needs no token"),
+    ("get", "/ping", "The same as /v2/health/ready, as MLflow names it; also /health"),
     ("get", "/v2/models/{model}", "Inputs and outputs of a model; also with /versions/{version}"),
     ("get", "/v2/models/{model}/ready", "200 once the model is warm; also with /versions/{version}"),
     ("post", "/v2/models/{model}/infer", "Score by the v2 inference protocol; also with /versions/{version}"),

@@ -22,6 +22,7 @@ from serving.service.metrics import Metrics
 from serving.service.query import Query
 from serving.service.rejected import Rejected, busy, rejection
 from serving.service.settings import Settings
+from serving.wording import shown
 
 CHECK_EVERY = 5.0
 log = logging.getLogger("serving")
@@ -78,7 +79,7 @@ class Served:
         try:
             loaded = await asyncio.to_thread(self._opened, self.current.identity)
         except Exception as error:
-            why = f"{self.said()} was not swapped and keeps scoring: {error}"
+            why = shown(f"{self.said()} was not swapped and keeps scoring: {error}")
             if why != self._warned:
                 self.events.say("warning", why, model=self.name)
             self._warned = why

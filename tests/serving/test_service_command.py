@@ -139,10 +139,10 @@ def test_every_request_but_health_needs_the_token(artifact, environment, tmp_pat
         address,
     ):
         address = address.replace("0.0.0.0", "127.0.0.1")
-        for path in ("/v2/health/live", "/v2/health/ready"):
+        for path in ("/v2/health/live", "/v2/health/ready", "/ping", "/health"):
             assert httpx.get(address + path).status_code == 200
         for given in (None, "", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer \xe9".encode("latin-1")):
-            for path in ("/", "/metrics", "/v2/models/small", "/docs", "/nothing", "/v2/health/live/x"):
+            for path in ("/", "/metrics", "/v2/models/small", "/docs", "/nothing", "/v2/health/live/", "/ping/"):
                 answer = httpx.get(address + path, headers={} if given is None else {"Authorization": given})
                 assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer", (given, path)
         assert httpx.get(address + "/", headers={"Authorization": f"bearer {TOKEN}"}).status_code == 200
