@@ -20,6 +20,10 @@ from serving.service.app import Service, build
 from serving.service.settings import Settings, addresses
 
 _BACKLOG = 1024
+_NOT_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 46\r\nConnection: close\r\n\r\n"
+    b'{"error": "the request is not valid HTTP/1.1"}'
+)
 _IN_USE = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 
 
@@ -98,9 +102,9 @@ class Connection(H11Protocol):
             self._stalled = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
-        with suppress(Exception):  # h11 cannot answer in every state
-            super().send_400_response('{"error": "the request is not HTTP/1.1"}')
+        """Answer what is not HTTP, unless an answer is under way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_NOT_HTTP)
         self.transport.close()
 
 
