@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from serving.service.settings import Settings
 from serving.wording import shown
 
 CHECK_EVERY = 5.0
+T = TypeVar("T")
 log = logging.getLogger("serving")
 
 
@@ -66,7 +69,7 @@ class Served:
     # ---------------------------------------------------------------- versions
     async def start(self) -> None:
         """Load and warm the model; raises what opening it raises."""
-        self._use(await asyncio.to_thread(self._opened, None))
+        self._use(await _beside(lambda: self._opened(None)))
 
     async def follow(self) -> None:
         """Swap the model whenever its source names another, for ever; keep it while the source cannot be read."""
@@ -77,7 +80,8 @@ class Served:
     async def refresh(self) -> None:
         """Load another version if the source names one; if that fails, log a warning and keep the old one."""
         try:
-            loaded = await asyncio.to_thread(self._opened, self.current.identity)
+            known = self.current.identity
+            loaded = await _beside(lambda: self._opened(known))
         except Exception as error:
             why = shown(f"{self.said()} was not swapped and keeps scoring: {error}")
             if why != self._warned:
@@ -133,6 +137,29 @@ class Served:
                 results[place] = result
         self.metrics.batch(self.name, sum(queries[place].rows for place in good))
         return results
+
+
+async def _beside(work: Callable[[], T]) -> T:
+    """The result of work in a daemon thread: a registry that does not answer must not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def finish(settle: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            settle(value)
+
+    def body() -> None:
+        settle: Callable[[Any], None]
+        value: Any
+        try:
+            settle, value = done.set_result, work()
+        except Exception as error:
+            settle, value = done.set_exception, error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(finish, settle, value)
+
+    threading.Thread(target=body, daemon=True).start()
+    return await done
 
 
 def identity_of(current: Current) -> tuple[Any, ...]:

@@ -247,6 +247,20 @@ def test_a_swap_takes_effect_between_batches_and_a_failed_one_keeps_the_old_mode
     assert said.count("pump version 2 was not swapped") == 2  # once for each reason
 
 
+def test_a_source_that_does_not_answer_keeps_no_service_from_ending(artifact):
+    service, answer = assembled(artifact), threading.Event()
+    try:
+        with Running(service) as running:
+            service.models["small"].source.current = lambda: answer.wait(60)
+            asyncio.run_coroutine_threadsafe(service.models["small"].refresh(), running.loop)
+            time.sleep(0.2)
+            assert running.client.post("/invocations", json={"instances": ROWS}).status_code == 200
+            began = time.monotonic()
+        assert time.monotonic() - began < 5 and not running.thread.is_alive()
+    finally:
+        answer.set()
+
+
 def test_metrics_count_requests_rows_and_anomalies(artifact):
     with Running(assembled(artifact)) as running:
         post = running.client.post

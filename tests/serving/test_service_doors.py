@@ -189,3 +189,53 @@ def test_windows_with_their_key(windowed):
         assert got == {name: getattr(direct, name).tolist() for name in SCORES}
         one = running.client.post("/invocations", json={"instances": [[[1.0] * 7] * 2]})
         assert one.status_code == 400 and one.json()["column"] == "x" and one.json()["row"] == 0
+
+
+def test_windows_relative_to_levels_need_their_key(windowed, tmp_path):
+    from test_levels import LEVELS, with_levels
+
+    path = tmp_path / "levelled.onnx"
+    path.write_bytes(with_levels(windowed[1], LEVELS))
+    rng = np.random.default_rng(0)
+    rows = [{"x": rng.normal(300, 5, (2, 8)).tolist(), "machine": f"m{i % 2}"} for i in range(6)]
+    direct = Scorer(load_artifact(path)).score(rows)
+    expected = {name: getattr(direct, name).tolist() for name in SCORES}
+    with Running(assembled(path)) as running:
+        post = running.client.post
+        assert scores_of(post("/invocations", json={"instances": rows})) == expected
+        tensors = [
+            {"name": "x", "datatype": "FP64", "shape": [6, 2, 8], "data": [row["x"] for row in rows]},
+            {"name": "machine", "datatype": "BYTES", "shape": [6], "data": [row["machine"] for row in rows]},
+        ]
+        assert outputs_of(post("/v2/models/levelled/infer", json={"inputs": tensors})) == expected
+        for wrong, words in ((rows[0] | {"machine": "m9"}, "no 'machine' 'm9'"), ({"x": rows[0]["x"]}, "'machine' is")):
+            answer = post("/invocations", json={"instances": [wrong]})
+            assert answer.status_code == 400 and words in answer.json()["error"], answer.text
+
+
+def test_image_files_as_bytes_and_base64(detectors):
+    import base64
+    import io
+
+    from PIL import Image
+    from serving_data import pictures
+
+    data = pictures(3, 9)
+    files = []
+    for image in data:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    direct = Scorer(load_artifact(detectors["image"][1])).score(data)
+    expected = {name: getattr(direct, name).tolist() for name in SCORES}
+    with Running(assembled(detectors["image"][1])) as running:
+        post = running.client.post
+        texts = [{"x": base64.b64encode(file).decode()} for file in files]
+        assert scores_of(post("/invocations", json={"instances": texts})) == expected
+        blob = b"".join(struct.pack("<I", len(file)) + file for file in files)
+        tensor = {"name": "x", "datatype": "BYTES", "shape": [3], "parameters": {"binary_data_size": len(blob)}}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        assert outputs_of(post("/v2/models/image/infer", content=head + blob, headers=headers)) == expected
+        broken = post("/invocations", json={"instances": [{"x": "AAAA"}]})
+        assert broken.status_code == 400 and broken.json()["row"] == 0
