@@ -1,58 +1,87 @@
-"""`ganlib serve` follows an alias in the registry."""
+"""`ganlib serve` follows an alias in the registry, and outlives it."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import httpx
+import pytest
+from servers import environment, free_port, start, wait_for
+
+
+def until(true, seconds=40):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return found
+
+
+@contextmanager
+def serving(folder, tracking):
+    """`ganlib serve` of models:/demo@champion: (process, URL, function that returns its log)."""
+    parts = [sys.executable, "-m", "pipelines.cli", "serve", "--model", "models:/demo@champion", "--port", "0"]
+    path = folder / "serve.log"
+    with path.open("w") as file:
+        process = subprocess.Popen([*parts, "--tracking", tracking], env=environment(), stderr=file, cwd=folder)
+    try:
+        found = until(lambda: process.poll() is not None or re.search(r"start: .* at (\S+)", path.read_text()))
+        assert found is not True, path.read_text()
+        yield process, found.group(1), path.read_text
+    finally:
+        process.kill()
+        process.wait()
 
 
 def versions(address):
     return httpx.get(f"{address}/v2/models/demo").json()["versions"]
 
 
-def becomes(address, version):
-    end = time.monotonic() + 30
-    while versions(address) != [version]:
-        assert time.monotonic() < end, versions(address)
-        time.sleep(0.2)
-
-
-def test_promotion_and_rollback_take_effect_without_a_restart(registry, add_version, home):
+def test_promotion_and_rollback_take_effect_without_a_restart(registry, add_version, tmp_path):
     registry.set_alias("demo", "champion", "1")
-    parts = [sys.executable, "-m", "pipelines.cli", "serve", "--model", "models:/demo@champion", "--port", "0"]
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(parts, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if found := re.search(r"start: demo version 1 at (\S+)", line):
-                    break
-            else:
-                raise AssertionError(said)
-            address = found.group(1)
-            assert versions(address) == ["1"]
-            registry.set_alias("demo", "champion", add_version())
-            becomes(address, "2")
-            registry.set_alias("demo", "champion", "1")
-            becomes(address, "1")
-            os.rename(home / "mlflow.db", home / "away.db")  # the registry is down
-            time.sleep(6)
+    with serving(tmp_path, registry.uri) as (process, address, log):
+        assert versions(address) == ["1"]
+        registry.set_alias("demo", "champion", add_version())
+        until(lambda: versions(address) == ["2"])
+        registry.set_alias("demo", "champion", "1")
+        until(lambda: versions(address) == ["1"])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert "now scoring with demo version 2" in log() and "Traceback" not in log()
+
+
+@pytest.mark.services
+def test_the_service_keeps_scoring_while_the_registry_is_down(registry, tmp_path):
+    registry.set_alias("demo", "champion", "1")
+    port, where = free_port(), tmp_path / "server"
+    where.mkdir()
+    shutil.copy(registry.uri.removeprefix("sqlite:///"), where / "mlflow.db")
+    command = (
+        f"mlflow server --backend-store-uri sqlite:///{where}/mlflow.db --host 127.0.0.1 --port {port} --workers 1"
+    )
+    server = start(command, where, environment())
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health", 60)
+        with serving(tmp_path, f"http://127.0.0.1:{port}") as (process, address, log):
+            os.killpg(server.pid, signal.SIGKILL)
+            until(lambda: "continuing with demo version 1" in log(), 90)
             assert versions(address) == ["1"] and httpx.get(f"{address}/v2/health/ready").status_code == 200
+            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
-            rest = process.stderr.read()
-            assert "now scoring with demo version 2" in rest and "Traceback" not in rest
-        finally:
-            process.kill()
+            assert process.wait(30) == 0 and time.monotonic() - began < 10
+            assert "Traceback" not in log()
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
-def test_a_registry_that_is_down_and_an_unknown_model_are_one_line(home, ganlib):
+def test_an_unknown_model_and_none_are_one_line(home, ganlib):
     code, _, said = ganlib("serve", "--model", "models:/none@champion", "--port", 0)
     assert code == 2 and "none" in said
     code, _, said = ganlib("serve", "--port", 0)

@@ -247,6 +247,37 @@ def test_no_malformed_invocation_is_a_500(running, body):
     assert answer.status_code in (200, 400), answer.text
 
 
+def binary_request():
+    """A valid binary request: (head, data)."""
+    head, blobs = [], []
+    for tensor in tensors(ROWS):
+        values = tensor.pop("data")
+        if tensor["datatype"] == "BYTES":
+            blob = b"".join(struct.pack("<I", len(v or "")) + (v or "").encode() for v in values)
+        else:
+            codes = {"FP64": "<d", "INT64": "<q", "BOOL": "<?"}[tensor["datatype"]]
+            blob = b"".join(struct.pack(codes, float("nan") if v is None else v) for v in values)
+        head.append(tensor | {"parameters": {"binary_data_size": len(blob)}})
+        blobs.append(blob)
+    return json.dumps({"inputs": head, "parameters": {"binary_data_output": True}}).encode(), b"".join(blobs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.floats(0, 1), byte=st.integers(0, 255), cut=st.integers(0, 30), shift=st.integers(-3, 3))
+def test_no_corrupted_binary_request_is_a_500(running, place, byte, cut, shift):
+    """One byte changed, the end cut off, or the length of the JSON shifted."""
+    head, data = binary_request()
+    body = bytearray(head + data)
+    body[int(place * (len(body) - 1))] = byte
+    headers = {"Inference-Header-Content-Length": str(len(head) + shift), "Content-Type": "application/octet-stream"}
+    answer = running.client.post(INFER, content=bytes(body[: len(body) - cut]), headers=headers)
+    assert answer.status_code in (200, 400), answer.text
+    if "Inference-Header-Content-Length" in answer.headers:
+        size = int(answer.headers["Inference-Header-Content-Length"])
+        said = json.loads(answer.content[:size])["outputs"]
+        assert len(answer.content) - size == sum(one["parameters"]["binary_data_size"] for one in said)
+
+
 def raw(running, data, seconds=5):
     """What the service sends on a connection of this data, until it closes it."""
     host, port = running.url.removeprefix("http://").split(":")
