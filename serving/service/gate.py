@@ -73,7 +73,7 @@ class Gate:
 
 def as_json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
-    return Response(json.dumps(value, ensure_ascii=False), status, headers, JSON)
+    return Response(json.dumps(value), status, headers, JSON)
 
 
 def rejected(_: Request | None, error: Exception) -> Response:

@@ -97,4 +97,4 @@ def answer(scores: ScoreBatch, scorer: Scorer) -> bytes:
     if scores.top_reasons is not None:
         columns["top_reasons"] = scores.top_reasons.to_pylist()
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return json.dumps({"predictions": rows}, ensure_ascii=False).encode()
+    return json.dumps({"predictions": rows}).encode()

@@ -100,7 +100,7 @@ def _inputs(value: Any, binary: memoryview, most: int, example: str | None) -> t
 def _shape(tensor: dict[str, Any]) -> list[int]:
     name, shape = tensor["name"], tensor.get("shape")
     fits = isinstance(shape, list) and 1 <= len(shape) <= 8 and all(type(n) is int and n >= 0 for n in shape)
-    if not fits or not isinstance(shape, list) or int(np.prod(shape, dtype=object)) > _LARGEST:
+    if not fits or not isinstance(shape, list) or int(np.prod([max(n, 1) for n in shape], dtype=object)) > _LARGEST:
         raise bad(f"input {name!r}: shape must be a list of 1 to 8 whole numbers, rows first", input=name)
     return shape
 
@@ -178,5 +178,5 @@ def answer(request: Request, scores: ScoreBatch, scorer: Scorer, name: str, vers
         else:
             said["data"] = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
         head["outputs"].append(said)
-    text = json.dumps(head, ensure_ascii=False).encode()
+    text = json.dumps(head).encode()
     return b"".join([text, *blobs]), str(len(text)) if blobs else None

@@ -74,6 +74,8 @@ WRONG = {
     "a float for an integer": (changed(1, data=[1, 2.5, 3, 4]), "value 1: a number is no INT64"),
     "an integer that is too large": (changed(1, data=[1, 2**63, 3, 4]), "does not fit INT64"),
     "a float that is too large": (changed(datatype="FP32", data=[1e39] * 4), "too large for FP32"),
+    "a huge shape of no values": (changed(shape=[0, 10**30], data=[]), "shape must be a list"),
+    "half a character in a name": (changed(name="\ud800", data=[True] * 4), "\\ud800"),
     "no data": (changed(data=None), "data must be a list, not null"),
     "binary data that does not follow": (changed(data=None, parameters={"binary_data_size": 8}), "binary_data_size"),
     "binary data and data": (changed(parameters={"binary_data_size": 0}), "binary_data_size"),
@@ -195,7 +197,8 @@ def test_an_empty_request_has_an_empty_answer(client):
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(string.printable, max_size=8),
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(),
+    st.text(string.printable, max_size=8), st.sampled_from(["\ud800", "é\0"]),
     st.lists(st.integers(0, 3), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )  # fmt: skip
 NAMES = st.sampled_from(["amount", "count", "flag", "kind", "when", "x", ""])
@@ -245,6 +248,37 @@ def test_no_malformed_request_is_a_500(running, body, place, tensor, tail, whole
 def test_no_malformed_invocation_is_a_500(running, body):
     answer = running.client.post("/invocations", content=json.dumps(body))
     assert answer.status_code in (200, 400), answer.text
+
+
+EXAMPLE = st.fixed_dictionaries({
+    "name": st.just("x") | NAMES,
+    "datatype": st.sampled_from(["BOOL", "UINT8", "INT64", "FP16", "FP32", "FP64", "BYTES"]),
+    "shape": st.sampled_from([[1, 8, 8], [2, 8, 8], [1], [1, 64], [0, 8, 8], [8, 8], [1, 8, 8, 1], [0, 2**39, 2]]),
+    "data": st.lists(st.integers(-1, 300) | VALUES, min_size=64, max_size=64)
+    | st.integers(0, 255).map(lambda value: [[[value] * 8] * 8])
+    | st.lists(VALUES, max_size=2),
+})  # fmt: skip
+
+
+def test_no_malformed_example_is_a_500(detectors):
+    with Running(assembled(detectors["image"][1])) as running:
+
+        @settings(max_examples=150, deadline=None)
+        @given(tensor=EXAMPLE, binary=st.none() | st.binary(min_size=60, max_size=130))
+        def law(tensor, binary):
+            headers, tail = {}, binary or b""
+            if binary:
+                tensor = {k: v for k, v in tensor.items() if k != "data"}
+                tensor["parameters"] = {"binary_data_size": len(binary)}
+            text = json.dumps({"inputs": [tensor], "parameters": {"explain": True}}).encode()
+            if binary:
+                headers["Inference-Header-Content-Length"] = str(len(text))
+            answer = running.client.post("/v2/models/image/infer", content=text + tail, headers=headers)
+            assert answer.status_code in (200, 400), answer.text
+            got = running.client.post("/invocations", content=json.dumps({"instances": tensor.get("data")}))
+            assert got.status_code in (200, 400), got.text
+
+        law()
 
 
 def binary_request():
