@@ -32,7 +32,7 @@ def serve(
 ) -> None:
     """Score requests by HTTP, until SIGTERM.
 
-    Speaks the v2 inference protocol and MLflow's conventions. A model named by its alias is followed: a promotion or a
+    Implements the v2 inference protocol and MLflow's conventions. A model named by its alias is followed: a promotion or a
     rollback takes effect without a restart.
     """
     from serving.service.command import run_service

@@ -53,7 +53,7 @@ def url(sock: socket.socket) -> str:
 
 
 class Connection(H11Protocol):
-    """A connection: clients that send the head of a request, or take its answer, too slowly are disconnected."""
+    """A connection. Clients that send the head of a request or read its answer too slowly are disconnected."""
 
     settings: ClassVar[Settings]
     most: ClassVar[int] = 1000
@@ -84,18 +84,18 @@ class Connection(H11Protocol):
         self.timeout_keep_alive_task = self.loop.call_later(self._due - now, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection, and drop what the client does not take."""
+        """Close the connection, and drop what the client does not read."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Limit the time that the client may take none of its answer."""
+        """Limit the time in which the client reads nothing of its answer."""
         super().pause_writing()
         self._stalled = self.loop.call_later(self.settings.answer_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client takes its answer again, or the connection is lost."""
+        """The client reads again, or the connection is lost."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()

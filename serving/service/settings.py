@@ -32,7 +32,7 @@ class Settings:
     max_wait: float = 0.002
     max_queue: int = 256
     token: str | None = field(default=None, repr=False)
-    # Seconds: to send a request's head, its body, and to take the answer.
+    # Seconds: to send a request's head and its body, to go on reading the answer, and between requests.
     head_seconds: float = 10.0
     body_seconds: float = 30.0
     answer_seconds: float = 30.0

@@ -13,7 +13,7 @@ import httpx
 
 from serving.events import Events
 from serving.model_source import FileSource, PointerSource
-from serving.service.app import Service, build
+from serving.service.app import Service
 from serving.service.listen import bound, run, url
 from serving.service.metrics import Metrics
 from serving.service.served import Served
@@ -99,6 +99,3 @@ def until(true, seconds=10):
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-__all__ = ["Running", "assembled", "build", "command", "records", "until"]

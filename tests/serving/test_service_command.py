@@ -11,10 +11,11 @@ import time
 
 import httpx
 import pytest
-from service_data import Running, assembled, build, command, records, until
+from service_data import Running, assembled, command, records, until
 from serving_data import table
 
 from serving.errors import UsageError
+from serving.service.app import build
 from serving.service.command import run_service
 from serving.service.settings import Settings
 

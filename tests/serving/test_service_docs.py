@@ -12,8 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_data import assembled, build, until
+from service_data import assembled, until
 
+from serving.service.app import build
 from serving.service.metrics import Metrics
 from serving.service.settings import Settings
 
