@@ -32,8 +32,8 @@ def serve(
 ) -> None:
     """Score requests by HTTP, until SIGTERM.
 
-    Implements the v2 inference protocol and MLflow's conventions. A model named by its alias is followed: a promotion or a
-    rollback takes effect without a restart.
+    Implements the v2 inference protocol and MLflow's conventions. A model named by its alias is followed: a promotion
+    or a rollback takes effect without a restart.
     """
     from serving.service.command import run_service
 
