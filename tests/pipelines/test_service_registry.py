@@ -1,41 +1,13 @@
 """`ganlib serve` follows an alias in the registry, and outlives it."""
 
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
-from servers import environment, free_port, start, wait_for
-
-
-def until(true, seconds=40):
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return found
-
-
-@contextmanager
-def serving(folder, tracking):
-    """`ganlib serve` of models:/demo@champion: (process, URL, function that returns its log)."""
-    parts = [sys.executable, "-m", "pipelines.cli", "serve", "--model", "models:/demo@champion", "--port", "0"]
-    path = folder / "serve.log"
-    with path.open("w") as file:
-        process = subprocess.Popen([*parts, "--tracking", tracking], env=environment(), stderr=file, cwd=folder)
-    try:
-        found = until(lambda: process.poll() is not None or re.search(r"start: .* at (\S+)", path.read_text()))
-        assert found is not True, path.read_text()
-        yield process, found.group(1), path.read_text
-    finally:
-        process.kill()
-        process.wait()
+from servers import environment, free_port, service, start, until, wait_for
 
 
 def versions(address):
@@ -44,7 +16,7 @@ def versions(address):
 
 def test_promotion_and_rollback_take_effect_without_a_restart(registry, add_version, tmp_path):
     registry.set_alias("demo", "champion", "1")
-    with serving(tmp_path, registry.uri) as (process, address, log):
+    with service(tmp_path, registry.uri) as (process, address, log):
         assert versions(address) == ["1"]
         registry.set_alias("demo", "champion", add_version())
         until(lambda: versions(address) == ["2"])
@@ -67,7 +39,7 @@ def test_the_service_keeps_scoring_while_the_registry_is_down(registry, tmp_path
     server = start(command, where, environment())
     try:
         wait_for(f"http://127.0.0.1:{port}/health", 60)
-        with serving(tmp_path, f"http://127.0.0.1:{port}") as (process, address, log):
+        with service(tmp_path, f"http://127.0.0.1:{port}") as (process, address, log):
             os.killpg(server.pid, signal.SIGKILL)
             until(lambda: "continuing with demo version 1" in log(), 90)
             assert versions(address) == ["1"] and httpx.get(f"{address}/v2/health/ready").status_code == 200
