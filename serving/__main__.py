@@ -118,6 +118,29 @@ def stream(
 
 
 @app.command()
+def serve(
+    model: options.ServedFiles,
+    host: options.Host = None,
+    port: options.Port = None,
+    alpha: options.Alpha = None,
+    max_rows: options.MostRows = None,
+    max_body: options.MostBytes = None,
+    max_wait_ms: options.MostWait = None,
+    max_queue: options.MostQueue = None,
+    token_file: options.TokenFile = None,
+    log_format: options.LogFormat = "text",
+) -> None:
+    """Score requests by HTTP, until SIGTERM; needs the extra `serve`."""
+    from serving.service.command import run_service
+
+    limits = _given(
+        host=host, port=port, alpha=alpha, max_rows=max_rows, max_body=max_body, max_queue=max_queue,
+        max_wait=None if max_wait_ms is None else max_wait_ms / 1000,
+    )  # fmt: skip
+    raise typer.Exit(run_service(model, token_file=token_file, log_format=log_format, **limits))
+
+
+@app.command()
 def status(path: Path, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False) -> None:
     """Show the progress of a stream's output (.db, .jsonl) or a folder of scores; changes nothing."""
     from serving import status as reading

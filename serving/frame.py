@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,18 @@ class FrameAdapter:
         Raises DataError for missing or repeated columns and for values of the wrong kind.
         """
         if isinstance(data, list):
-            columns = {c["name"]: _recorded(c, [record.get(c["name"]) for record in data]) for c in self.columns}
-        elif hasattr(data, "columns") or hasattr(data, "schema"):
+            return self.column_feeds({name: [record.get(name) for record in data] for name in self.names})
+        if hasattr(data, "columns") or hasattr(data, "schema"):
             self.check_columns(arrow.column_names(data))
             table = arrow.as_table(data, self.names)
-            columns = {name: table.column(name) for name in self.names}
-        else:
-            raise DataError(f"a table or a list of records is needed, not {type(data).__name__}")
-        return {c["input"]: self._feed(c, columns[c["name"]]) for c in self.columns}
+            return self.column_feeds({name: table.column(name) for name in self.names})
+        raise DataError(f"a table or a list of records is needed, not {type(data).__name__}")
+
+    def column_feeds(self, columns: Mapping[str, Any]) -> Feeds:
+        """Convert columns by name to feeds: lists of JSON values, or Arrow arrays. Raises as ``feeds``."""
+        given = [(c, columns[c["name"]]) for c in self.columns]
+        read = [(c, _recorded(c, values) if isinstance(values, list) else values) for c, values in given]
+        return {c["input"]: self._feed(c, values) for c, values in read}
 
     def check_columns(self, present: list[str]) -> None:
         """Raise DataError for missing or repeated columns, with close matches; log extra columns once."""

@@ -102,3 +102,30 @@ LettersToo = Annotated[
 PruneWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for a process that writes the output.")]
 PRUNED = "FILE.db or FILE.jsonl of a stream, the folder of a run or of many, or sqlite:PATH (a queue)."
 LogFormat = Annotated[str, typer.Option(metavar="text|json", help="How events are written to stderr.")]
+
+# Options of `serve`.
+ServedModels = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="models:/NAME@ALIAS, FILE.onnx or a pointer file, FILE.json; repeat it for several."),
+]
+ServedFiles = Annotated[
+    list[str], typer.Option("--model", help="FILE.onnx or a pointer file, FILE.json; repeat it for several.")
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1. Any other needs a token.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; default 8080, 0 for any free one.")]
+MostRows = Annotated[
+    int | None, typer.Option("--max-rows-per-request", help="Largest number of rows of a request; default 10,000.")
+]
+MostBytes = Annotated[int | None, typer.Option("--max-body", help="Largest body in bytes; default 16,777,216.")]
+MostWait = Annotated[
+    float | None,
+    typer.Option(
+        "--max-wait-ms", help="Milliseconds that waiting requests wait for more, to share a batch; default 2."
+    ),
+]
+MostQueue = Annotated[
+    int | None, typer.Option("--max-queue", help="Requests of one model that may wait; default 256. More get 503.")
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="File with the token that requests must carry. Default: GANLIB_TOKEN.")
+]

@@ -17,6 +17,9 @@ from serving.opening.profile import Profile
 from serving.opening.session import check_feeds, check_strings
 from serving.readers import Feeds, reader_of
 
+# onnxruntime computes vectors of 4 values, and rounds differently what is left before and after them. A row's score has
+# the same bits beside any other rows if it stands at the same place of four, in whole steps of four rows.
+STEP = 4
 LEAST_ALPHA = 1e-12  # as in pipelines/settings.py; no calibration supports less
 
 
@@ -76,21 +79,33 @@ class Scorer:
         model, UsageError if it cannot ``explain``, and the errors of ``Artifact.run``.
         """
         self.check_explain(explain)
-        feeds = data if isinstance(data, dict) else self.reader.feeds(data)
         if isinstance(data, dict):
-            check_strings(feeds)
+            check_strings(data)
+        scores = self.score_feeds(data if isinstance(data, dict) else self.reader.feeds(data), explain)
+        return self.with_reasons(scores, data) if explain else scores
+
+    def score_feeds(self, feeds: Feeds, explain: bool = False) -> ScoreBatch:
+        """Score feeds without reasons in words; raises as ``score``."""
+        self.check_explain(explain)
         check_feeds(self.artifact.session, feeds)
         rows = len(next(iter(feeds.values())))
-        size = self.artifact.explained_rows if explain else self.artifact.rows
+        size = self.batch(explain)
         parts = [self._chunk({n: v[i : i + size] for n, v in feeds.items()}, explain) for i in range(0, rows, size)]
         if not parts:
             parts = [self._empty(explain)]
         columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
         scores = ScoreBatch(*columns[:3])
-        if not explain:
-            return scores
-        words = self.reader.reasons(columns[3], columns[2], data)
-        return replace(scores, top_reasons=words, **{self.artifact.explanation: columns[3]})
+        return replace(scores, **{self.artifact.explanation: columns[3]}) if explain else scores
+
+    def with_reasons(self, scores: ScoreBatch, data: Any) -> ScoreBatch:
+        """Explained scores with reasons in words; ``data`` holds their rows."""
+        explained = getattr(scores, self.artifact.explanation)
+        return replace(scores, top_reasons=self.reader.reasons(explained, scores.is_anomaly, data))
+
+    def batch(self, explain: bool = False) -> int:
+        """The rows of the largest call of the session: whole steps, unless the model's limit is less than one."""
+        rows = self.artifact.explained_rows if explain else self.artifact.rows
+        return rows if rows < STEP else rows - rows % STEP
 
     def check_explain(self, explain: bool) -> None:
         """Raise UsageError if explanations are requested that the model does not have."""
@@ -105,7 +120,16 @@ class Scorer:
         options = {"alpha": np.array(self.alpha, np.float32)}
         if self.artifact.explanation:
             options["explain"] = np.array(explain)
-        return self.artifact.run(names, {**feeds, **options})
+        rows = len(next(iter(feeds.values())))
+        whole = self.whole_steps(feeds, explain)
+        return [values[:rows] for values in self.artifact.run(names, {**whole, **options})]
+
+    def whole_steps(self, feeds: Feeds, explain: bool = False) -> Feeds:
+        """Feeds of whole steps: the last row is repeated where rows are missing."""
+        more = -len(next(iter(feeds.values()))) % STEP
+        if not more or self.batch(explain) < STEP:
+            return feeds
+        return {name: np.concatenate([values, np.repeat(values[-1:], more, 0)]) for name, values in feeds.items()}
 
     def _empty(self, explain: bool) -> list[np.ndarray]:
         out = [np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool)]

@@ -15,6 +15,7 @@ from pipelines.cli import (
     registered,
     registering,
     scoring,
+    service,
     training,
     translating,
 )
@@ -31,6 +32,7 @@ for _module in (
     auditing,
     translating,
     scoring,
+    service,
     operating,
     registering,
     registered,

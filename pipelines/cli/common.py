@@ -135,6 +135,15 @@ def registry_for(model: str, chosen: Settings) -> Registry | None:
     return registry(chosen) if in_registry(model) else None
 
 
+def model_source(model: str, chosen: Settings) -> Any:
+    """A model source that follows an alias in the registry; a file name unchanged."""
+    if (where := registry_for(model, chosen)) is None:
+        return model
+    from pipelines.following import RegistrySource
+
+    return RegistrySource(where, model)
+
+
 def show(result: Any) -> None:
     """A result as one line of JSON."""
     print(without_secrets(json.dumps(result, default=str)))

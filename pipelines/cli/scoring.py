@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, registry_for, required, show
+from pipelines.cli.common import Config, Json, ModelUri, Tracking, example, model_source, registry_for, required, show
 from pipelines.cli.common import settings as configured
 from pipelines.errors import UsageError
 from serving import options
-
-if TYPE_CHECKING:
-    from pipelines.settings import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -153,21 +150,12 @@ def stream(
     for key in ("model", "output") if replay else ("model", "input", "output"):
         required(getattr(chosen, key), f"--{key}", f"stream.{key}")
     code = run_stream(
-        _source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
+        model_source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
         max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
         replay=replay, as_json=as_json, wait=wait, log_format=log_format,
         on_alarm=chosen.alarm_hook(),
     )  # fmt: skip
     raise typer.Exit(code)
-
-
-def _source(model: str, settings: Settings) -> Any:
-    """A model source that follows an alias; a file name unchanged."""
-    if (where := registry_for(model, settings)) is None:
-        return model
-    from pipelines.following import RegistrySource
-
-    return RegistrySource(where, model)
 
 
 def _text(path: Path | None) -> str | None:

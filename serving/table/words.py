@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 # Compared after trimming and in lower case. The list is stored in the schema file, where it can be changed.
@@ -29,5 +30,11 @@ class Missing:
 def missing_words(column: Mapping[str, Any], words: Iterable[str] | None) -> Missing:
     """The missing words of a column; ``words`` is the schema's list, None in format version 1."""
     if words is None:
-        return Missing(() if column["kind"] in WORDY else VERSION_1)
-    return Missing(words, column.get("not_missing") or ())
+        return _missing(() if column["kind"] in WORDY else VERSION_1, ())
+    return _missing(tuple(words), tuple(column.get("not_missing") or ()))
+
+
+@lru_cache(256)
+def _missing(words: tuple[str, ...], values: tuple[str, ...]) -> Missing:
+    # A row that is scored alone would otherwise build one for each of its columns.
+    return Missing(words, values)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in (
     "architecture", "artifact", "benchmarks/augmentation", "benchmarks/detection", "choosing-a-detector", "constraints",
     "data", "delivery", "glossary", "install", "internals", "licences", "performance", "promotion",
-    "translation", "tutorial-data", "tutorial-images-series",
+    "serving", "translation", "tutorial-data", "tutorial-images-series",
 )))  # fmt: skip
 FOLDERS = ("benchmarks",)
 # Places where identifiers, too, are in the words of the field (condition, pass, reject, request, record, sample).

@@ -1,12 +1,14 @@
 """Servers and workers that a test starts, waits for and ends."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,3 +56,27 @@ def wait_for(url, seconds):
         except OSError:
             time.sleep(0.5)
     raise AssertionError(f"{url} did not answer")
+
+
+def until(true, seconds=40):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return found
+
+
+@contextmanager
+def service(folder, tracking, model="models:/demo@champion"):
+    """`ganlib serve` of a model: (process, URL, function that returns its log)."""
+    parts = [sys.executable, "-m", "pipelines.cli", "serve", "--model", model, "--port", "0"]
+    path = folder / "serve.log"
+    with path.open("w") as file:
+        process = subprocess.Popen([*parts, "--tracking", tracking], env=environment(), stderr=file, cwd=folder)
+    try:
+        found = until(lambda: process.poll() is not None or re.search(r"start: .* at (\S+)", path.read_text()))
+        assert found is not True, path.read_text()
+        yield process, found.group(1), path.read_text
+    finally:
+        process.kill()
+        process.wait()

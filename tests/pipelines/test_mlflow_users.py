@@ -3,10 +3,12 @@
 import io
 import json
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.pyfunc import scoring_server
+from servers import service
 
 import mlflow
 from ganlib.data.read import read_table
@@ -91,6 +93,31 @@ def test_each_format_of_a_request_scores_as_the_file_does(kinds, model, form):
     assert answer.status == 200, answer.response
     rows = json.loads(answer.response)["predictions"]
     np.testing.assert_allclose([row["anomaly_score"] for row in rows], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["split", "records"])
+def test_the_answer_is_the_one_that_mlflow_s_server_gives(kinds, model, form, tmp_path):
+    """The same request, with and without explanations: equal records from both servers, and the scores of the file."""
+    registry, artifact, file = kinds
+    rows, _ = requests(file.read_text())[form]
+    expected = Scorer(artifact).score(read_table(file)).anomaly_score
+    with service(tmp_path, registry.uri, "models:/kinds@challenger") as (_, address, _log):
+        for params in ({}, {"explain": True, "alpha": 0.3}):
+            body = json.dumps({**json.loads(rows), "params": params}).replace("NaN", "null")
+            schema = model.metadata.get_input_schema()
+            theirs = scoring_server.invocations(body, "application/json", model, schema)
+            assert theirs.status == 200, theirs.response
+            ours = httpx.post(f"{address}/invocations", content=body, headers={"Content-Type": "application/json"})
+            assert ours.status_code == 200, ours.text
+            wanted, got = json.loads(theirs.response)["predictions"], ours.json()["predictions"]
+            assert [list(row) for row in got] == [list(row) for row in wanted]
+            for name in wanted[0]:
+                left, right = [row[name] for row in got], [row[name] for row in wanted]
+                if name in ("is_anomaly", "top_reasons"):
+                    assert left == [None if value != value else value for value in right]  # MLflow writes NaN
+                else:
+                    np.testing.assert_allclose(left, right, rtol=1e-6)
+            np.testing.assert_allclose([row["anomaly_score"] for row in got], expected, rtol=1e-6)
 
 
 def test_a_frame_cast_as_the_card_says_scores_as_the_file_does(kinds, model):
