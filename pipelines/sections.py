@@ -239,7 +239,11 @@ class StreamSettings(Section):
     """Streaming scores."""
 
     model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
+    input: Uri | None = Field(
+        None,
+        description="- for stdin, a growing file, sqlite:PATH or redis://HOST:PORT/DB/KEY; env:NAME or file:PATH if it "
+        "holds a password.",
+    )
     output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
     alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Part | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
@@ -249,6 +253,10 @@ class StreamSettings(Section):
     on_alarm: Uri | None = Field(
         None, description="Program or URL that is given each anomaly; env:NAME or file:PATH if it holds a password."
     )
+
+    def source(self) -> str:
+        """The input itself, its reference resolved; stdin by default."""
+        return "-" if self.input is None else _revealed(self.input)
 
     def alarm_hook(self) -> str | None:
         """The hook itself, its reference resolved."""

@@ -11,7 +11,9 @@ LOCATION = (
     "CSV, TSV, JSON lines, Parquet, NumPy files or images: a file, folder, glob or URL (s3://, gs://); {date} stands "
     "for --date."
 )
-STREAM = "JSON lines: - (stdin), a file that grows, a FIFO, or sqlite:PATH (a queue)."
+STREAM = (
+    "JSON lines: - (stdin), a file that grows, a FIFO, sqlite:PATH (a queue), or redis://HOST:PORT/DB/KEY (a stream)."
+)
 OUTPUT = "Folder for the score parts and _manifest.json; {date} stands for --date."
 STREAM_OUTPUT = "FILE.db (SQLite) or FILE.jsonl (JSON lines)."
 

@@ -26,12 +26,11 @@ from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.records import Scoring, score_records
 from serving.scorer import Scorer
 from serving.sinks import REPLAY, Commit, DeadLetter, Sink, lease_of, open_sink, sink_of
-from serving.sources import Cursor, Gap, Record, Source, find_source
+from serving.sources import PAUSE, Cursor, Gap, Record, Source, find_source
 from serving.unseen import NONE, Unseen
 from serving.wording import counted
 
 CHECK_MODEL_EVERY = 5.0
-PAUSE = 0.05
 GAP_EXIT = 4
 
 
@@ -147,7 +146,7 @@ def run_stream(
     The code is 0 on success and after SIGTERM, which finishes the micro-batch first. It is 130 after an interrupt and
     4 if records may be lost (gaps).
 
-    - ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl.
+    - ``input``: ``-``, a file, ``sqlite:PATH`` or ``redis://HOST:PORT/DB/KEY``; ``output``: FILE.db or FILE.jsonl.
     - ``max_rows`` and ``deadline`` (seconds) bound a micro-batch.
     - ``follow`` waits for more records at the end; ``replay`` scores the dead letters again.
     - ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, with its state in the cursor.
@@ -267,7 +266,7 @@ def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
         elif source.finished():
             return
         else:
-            time.sleep(PAUSE)
+            source.wait()
         if run.events.due():
             run.events.say("alive", run.totals.line(), **asdict(run.totals), cursor=before)
 

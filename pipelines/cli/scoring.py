@@ -149,7 +149,7 @@ def stream(
     for key in ("model", "output") if replay else ("model", "input", "output"):
         required(getattr(chosen, key), f"--{key}", f"stream.{key}")
     code = run_stream(
-        _source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
+        _source(str(chosen.model), settings), chosen.source(), str(chosen.output), alpha=chosen.alpha,
         max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
         replay=replay, as_json=as_json, wait=wait, log_format=log_format,
         on_alarm=chosen.alarm_hook(),
