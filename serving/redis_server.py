@@ -37,6 +37,10 @@ SHAPE = "redis://[USER@]HOST:PORT/DB/KEY (rediss:// for TLS; the password in RED
 FIELD = "record"
 
 
+class Unreachable(DependencyError):
+    """The server does not answer now; a later attempt may succeed."""
+
+
 @dataclass(frozen=True)
 class Address:
     """A key of a Redis server. ``field`` is the field of an entry that holds the record."""
@@ -115,7 +119,7 @@ def connected(address: Address) -> Any:
             with answers(address):
                 check_version(address, made)
             return made
-        except DependencyError:
+        except Unreachable:
             if attempt == ATTEMPTS - 1:
                 made.close()
                 raise
@@ -143,9 +147,9 @@ def answers(address: Address) -> Iterator[None]:
             f"{address.server} rejects user and password ({_text(error)}); set REDIS_PASSWORD, and the user in the URL"
         ) from error
     except BusyLoadingError as error:
-        raise DependencyError(f"{address.server} is still loading its data; run again once it is ready") from error
+        raise Unreachable(f"{address.server} is still loading its data; run again once it is ready") from error
     except (NoConnection, NoAnswer) as error:
-        raise DependencyError(
+        raise Unreachable(
             f"{address.server} does not answer ({_text(error)}); start it, or correct host and port"
         ) from error
     except OutOfMemoryError as error:
@@ -170,6 +174,10 @@ def _of_response(address: Address, error: ResponseError) -> Exception:
         return DataError(f"{address.name} is a key of another type; name a stream, or another key")
     if "DB index is out of range" in text:
         return UsageError(f"{address.server} has no database {address.db}; correct the number in the URL")
+    if "can't run this command" in text:
+        return UsageError(f"{address.server} denies a command of a script ({text}); extend the user's ACL")
+    if text.startswith("NOGROUP"):
+        return DataError(f"{address.name} or its consumer group was deleted; restore it, or choose another output key")
     if text.startswith("MISCONF"):
         return TemporaryError(f"{address.server} cannot write to its disk and rejects writes; free space there")
     return DependencyError(f"{address.server} answers: {text}")
@@ -198,7 +206,7 @@ class Outage:
         """Whether the next attempt is not due yet."""
         return self.now and time.monotonic() < self._again
 
-    def add(self, error: DependencyError) -> None:
+    def add(self, error: Unreachable) -> None:
         """Note a failed attempt."""
         self._failed += 1
         if not self.follow and self._failed >= ATTEMPTS:
@@ -214,4 +222,4 @@ class Outage:
         self._failed = 0
 
 
-__all__ = ["Address", "Outage", "answers", "client", "connected", "parse"]
+__all__ = ["Address", "Outage", "Unreachable", "answers", "client", "connected", "parse"]

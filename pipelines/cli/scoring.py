@@ -97,25 +97,24 @@ def explain(
     show([e.to_dict() for e in found]) if as_json else report(found)
 
 
-def verify(folder: Path, as_json: Json = False) -> None:
-    """Recount a folder of scores.
+def verify(folder: Annotated[str, typer.Argument(help=options.VERIFIED)], as_json: Json = False) -> None:
+    """Recount a folder of scores, or a shared Redis stream.
 
     Each source row must be there exactly once, each part as it was committed.
     """
-    from serving.verify import line
-    from serving.verify import verify as recount
+    from serving.reporting import verify as recount
 
-    counts = recount(folder)
+    counts, line = recount(folder)
     if as_json:
         show(counts)
         return
-    print(line(counts))
+    print(line)
 
 
 def stream(
     model: ModelUri = None,
     input: Annotated[str | None, typer.Option(help=options.STREAM)] = None,
-    output: Annotated[Path | None, typer.Option(help=options.STREAM_OUTPUT)] = None,
+    output: Annotated[str | None, typer.Option(help=options.STREAM_OUTPUT)] = None,
     alpha: options.Alpha = None,
     fdr: options.Fdr = None,
     explain: options.Explain = None,
@@ -126,6 +125,10 @@ def stream(
     wait: options.StreamWait = 0.0,
     log_format: options.LogFormat = "text",
     on_alarm: options.OnAlarm = None,
+    group: options.Group = None,
+    consumer: options.Consumer = None,
+    min_idle: options.MinIdle = None,
+    max_deliveries: options.MaxDeliveries = None,
     config: Config = None,
     tracking: Tracking = None,
     as_json: Json = False,
@@ -140,7 +143,7 @@ def stream(
     if on_alarm == "":
         raise UsageError("--on-alarm is empty; give a program or a URL, or leave it out")
     settings = configured(
-        config, stream__model=model, stream__input=input, stream__output=_text(output), stream__alpha=alpha,
+        config, stream__model=model, stream__input=input, stream__output=output, stream__alpha=alpha,
         stream__explain=explain, stream__fdr=fdr, stream__max_rows=max_rows, stream__deadline=deadline,
         stream__on_alarm=on_alarm,
         registry__tracking_uri=tracking,
@@ -149,10 +152,11 @@ def stream(
     for key in ("model", "output") if replay else ("model", "input", "output"):
         required(getattr(chosen, key), f"--{key}", f"stream.{key}")
     code = run_stream(
-        _source(str(chosen.model), settings), chosen.source(), str(chosen.output), alpha=chosen.alpha,
+        _source(str(chosen.model), settings), chosen.source(), chosen.target(), alpha=chosen.alpha,
         max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
         replay=replay, as_json=as_json, wait=wait, log_format=log_format,
         on_alarm=chosen.alarm_hook(),
+        sharing=options.given(group=group, consumer=consumer, min_idle=min_idle, max_deliveries=max_deliveries),
     )  # fmt: skip
     raise typer.Exit(code)
 

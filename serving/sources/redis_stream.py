@@ -14,9 +14,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from serving.errors import DataError, DependencyError, UsageError
+from serving.errors import DataError, UsageError
 from serving.redis_entries import START, Fields, Id, Info, fingerprint, id_of, id_text, info_of, position_of, record_of
-from serving.redis_server import Address, Outage, answers, client, connected, parse
+from serving.redis_server import Address, Outage, Unreachable, answers, client, connected, parse
 from serving.sources import PAUSE, Cursor, Gap, Record, Standing
 from serving.wording import counted, say
 
@@ -92,7 +92,7 @@ class RedisStream:
                 if self._outage.now:
                     self._check_entry(_info(self.client, self.address))
                 entries, info = self._read(limit)
-        except DependencyError as error:
+        except Unreachable as error:
             self._outage.add(error)
             return []
         self._outage.end(self.address)
@@ -189,7 +189,7 @@ class RedisStream:
         try:
             with answers(self.address):
                 self.client.xread({self.address.key: id_text(self._last)}, count=1, block=BLOCK)
-        except DependencyError:
+        except Unreachable:
             time.sleep(PAUSE)  # the next poll reports it
 
     def committed(self) -> None:
