@@ -48,6 +48,8 @@ def _work(text: str, pruning: Pruning) -> Callable[[], Iterator[Removed]]:
         queue = Path(text.removeprefix(QUEUE))
         last = _read_by_all(queue, pruning.scored_by)
         return lambda: _queue(queue, last, pruning)
+    if text.startswith(("redis://", "rediss://")):
+        raise UsageError("prune removes files and rows of SQLite; trim a Redis stream with XTRIM KEY MINID ~ ID")
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
     if path.is_dir() or prune_runs.leftover(path).is_dir():
         runs = prune_runs.runs_in(path)

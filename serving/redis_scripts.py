@@ -39,8 +39,16 @@ end
 return {'ok'}
 """
 
-# ARGV: group, consumer, limit. Returns new entries, and counts them.
+# ARGV: group, consumer, limit. Returns new entries, and counts them. Writes nothing if there are none.
 READ = """
+local last = nil
+for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local group = {}
+  for i = 1, #flat, 2 do group[flat[i]] = flat[i + 1] end
+  if group['name'] == ARGV[1] then last = group['last-delivered-id'] end
+end
+if not last then return redis.error_reply('NOGROUP no such group') end
+if #redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 1) == 0 then return {} end
 redis.call('HINCRBY', KEYS[4], 'read', 0)
 local found = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
 if not found then return {} end
@@ -51,7 +59,6 @@ return found[1][2]
 # ARGV: group, consumer, least idle milliseconds, or -1 for entries of this consumer itself. Takes one pending entry.
 # Returns its id, how often it was delivered before, and its fields; no fields if it was deleted from the stream.
 CLAIM = """
-redis.call('HINCRBY', KEYS[4], 'deleted', 0)
 local idle, found = ARGV[3], nil
 if idle == '-1' then
   idle = 0
@@ -60,6 +67,7 @@ else
   found = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', idle, '-', '+', 1)
 end
 if #found == 0 then return {} end
+redis.call('HINCRBY', KEYS[4], 'deleted', 0)
 local id, times = found[1][1], found[1][4]
 local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], idle, id)
 if #claimed > 0 then return {id, times, claimed[1][2]} end
@@ -85,7 +93,7 @@ local mine = {}
 for _, one in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[5], ARGV[6], 1000000, ARGV[2])) do
   mine[one[1]] = true
 end
-local scored, anomalies, dead, skipped = 0, 0, 0, 0
+local scored, anomalies, dead, skipped, settled = 0, 0, 0, 0, {}
 for i = 7, #ARGV, 4 do
   local kind, id = ARGV[i], ARGV[i + 1]
   if not mine[id] then
@@ -101,8 +109,11 @@ for i = 7, #ARGV, 4 do
       scored = scored + 1
       if kind == 'anomaly' then anomalies = anomalies + 1 end
     end
-    redis.call('XACK', KEYS[1], ARGV[1], id)
+    settled[#settled + 1] = id
   end
+end
+for i = 1, #settled, 500 do
+  redis.call('XACK', KEYS[1], ARGV[1], unpack(settled, i, math.min(i + 499, #settled)))
 end
 for name, count in pairs({scored = scored, anomalies = anomalies, dead = dead, skipped = skipped}) do
   redis.call('HINCRBY', KEYS[4], name, count)

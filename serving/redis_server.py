@@ -176,7 +176,7 @@ def _of_response(address: Address, error: ResponseError) -> Exception:
         return UsageError(f"{address.server} has no database {address.db}; correct the number in the URL")
     if "can't run this command" in text:
         return UsageError(f"{address.server} denies a command of a script ({text}); extend the user's ACL")
-    if text.startswith("NOGROUP"):
+    if text.startswith(("NOGROUP", "no such key")):
         return DataError(f"{address.name} or its consumer group was deleted; restore it, or choose another output key")
     if text.startswith("MISCONF"):
         return TemporaryError(f"{address.server} cannot write to its disk and rejects writes; free space there")

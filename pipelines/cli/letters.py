@@ -13,7 +13,7 @@ from serving.wording import counted, printable, say
 
 dlq_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
-    help="Records that a stream could not score: list them by reason, show, replay or drop them.",
+    help="List, show, replay or drop the dead letters of a stream.",
 )  # fmt: skip
 Output = Annotated[str, typer.Argument(help="Output of `stream`: FILE.db, FILE.jsonl or redis://HOST:PORT/DB/KEY.")]
 Mask = Annotated[
@@ -86,7 +86,10 @@ def replay(
     tracking: Tracking = None,
     as_json: Json = False,
 ) -> None:
-    """Score the dead letters again, as `stream --replay` does; those that succeed become scores."""
+    """Score dead letters again.
+
+    The same as `stream --replay`: those that succeed become scores.
+    """
     from pipelines.cli.scoring import stream
 
     stream(model=model, output=output, explain=explain, replay=True, config=config, tracking=tracking, as_json=as_json)

@@ -1,5 +1,6 @@
 """A Redis server of our own on a free loopback port, for tests."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -8,24 +9,17 @@ import time
 
 import pytest
 
-MISSING = "redis-server is not installed (apt-get install redis-server)"
+MISSING = "redis-server (apt-get install redis-server) or redis-py (pip install 'ganlib[redis]') is not installed"
 
 
 def need_redis():
     """The program; skips without it, or fails if GANLIB_REQUIRE_SERVICES is set."""
-    if (program := shutil.which("redis-server")) and _client_is_there():
+    program = shutil.which("redis-server")
+    if program is not None and importlib.util.find_spec("redis") is not None:
         return program
     if os.environ.get("GANLIB_REQUIRE_SERVICES") == "1":
         pytest.fail(MISSING)
     pytest.skip(MISSING)
-
-
-def _client_is_there():
-    try:
-        import redis  # noqa: F401
-    except ImportError:
-        pytest.skip("redis-py is not installed (pip install 'ganlib[redis]')")
-    return True
 
 
 class Server:
@@ -44,6 +38,7 @@ class Server:
 
         folder = str(self.folder)
         command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
+        command += ["--repl-diskless-sync-delay", "0"]
         command += ["--appendonly", "yes", "--appendfsync", "always", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = redis.Redis(port=self.port, protocol=2, decode_responses=True)

@@ -208,6 +208,28 @@ def test_a_server_that_crashes_and_returns_changes_nothing(own_server, artifact,
     check_once(server, bodies + good(20))
 
 
+def test_an_empty_stream_has_nothing_to_settle(server, artifact):
+    server.client.xgroup_create("in", "other", "0", mkstream=True)
+    assert run_stream(artifact, server.url("in"), server.url("out")) == 0
+    assert verify(server.url("out"))["read"] == 0
+
+
+def test_an_idle_worker_writes_nothing(server):
+    fill(server, good(1))
+    group = opened(server, "a", follow=True)
+    group.commit(letters(group.poll(1)), ("1", "now"), {})
+
+    def changes():
+        return server.client.info("persistence")["rdb_changes_since_last_save"]
+
+    before = changes()
+    for _ in range(5):
+        assert (group.poll(5), group.pending(), group.lost()) == ([], None, 0)
+        group.wait()
+    assert changes() == before
+    group.close()
+
+
 # ---------------------------------------------------------------- status and verify
 def test_status_and_verify_of_a_shared_output(server, environment):
     fill(server, good(7))

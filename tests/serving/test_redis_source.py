@@ -1,7 +1,9 @@
 """A Redis stream as input: each entry once, what was removed is a gap, another stream is rejected."""
 
 import json
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +17,8 @@ from test_sources import Reader
 from test_stream import BAD, check_exactly_once, lines, read_output, run, wait_for
 from test_stream_faults import start, wait_until
 
-from serving.errors import DataError, ServingError, UsageError
+from serving import redis_server
+from serving.errors import DataError, DependencyError, ServingError, UsageError
 from serving.redis_entries import position_of
 from serving.redis_server import parse
 from serving.sources import find_source, standing
@@ -34,8 +37,10 @@ def numbers(reader):
 
 
 # ---------------------------------------------------------------- the whole command
-@pytest.mark.parametrize("ending", ["db", "jsonl"])
-@pytest.mark.parametrize("point", ["batch_polled", "batch_scored:2", "sink_written:2", "cursor_committed"])
+@pytest.mark.parametrize(
+    ("point", "ending"),
+    [("batch_polled", "db"), ("batch_scored:2", "db"), ("sink_written:2", "jsonl"), ("cursor_committed", "db")],
+)
 def test_killed_anywhere_each_entry_comes_out_once(server, artifact, environment, tmp_path, point, ending):
     bodies, output = lines(), tmp_path / f"out.{ending}"
     for body in bodies:
@@ -82,7 +87,33 @@ def test_following_survives_a_server_that_restarts_and_ends_on_sigterm(own_serve
     assert [record for *_, record in read_output(output)[0]] == rows
 
 
+def test_tls_with_a_private_authority(own_server, tmp_path, monkeypatch):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    line += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([str(part) for part in line], check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]
+    server = own_server("--tls-port", port, "--tls-auth-clients", "no", *files)
+    add(server, 3)
+    url = f"rediss://127.0.0.1:{port}/0/in"
+    monkeypatch.setattr(redis_server, "FIRST_WAIT", 0.01)
+    with pytest.raises(DependencyError, match="certificate"):
+        find_source(url, False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert numbers(Reader(url).run()) == [0, 1, 2]
+
+
 # ---------------------------------------------------------------- the source alone
+def test_an_empty_stream_has_nothing_to_score(server):
+    server.client.xgroup_create("in", "g", "0", mkstream=True)
+    assert not Reader(server.url("in")).run().got
+
+
 def test_a_run_ends_at_the_id_that_was_last_when_it_started(server):
     add(server, 5)
     source = find_source(server.url("in"), False)
@@ -260,7 +291,8 @@ def said(environment, artifact, url, folder, *extra, **variables):
     return done.returncode, done.stderr
 
 
-def test_each_fault_of_a_server_is_one_line_and_its_exit_code(own_server, artifact, environment, tmp_path):
+def test_each_fault_of_a_server_is_one_line_and_its_exit_code(own_server, artifact, environment, tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_server, "FIRST_WAIT", 0.01)
     server = own_server()
     server.client.set("text", "x")
     add(server, 1)
@@ -269,15 +301,14 @@ def test_each_fault_of_a_server_is_one_line_and_its_exit_code(own_server, artifa
         (server.url("absent"), 2, "there is no stream"),
         (server.url("text"), 4, "another type"),
         (base.replace("/0/in", "/99/in"), 2, "no database 99"),
+        (base.replace(str(server.port), "1"), 5, "redis at 127.0.0.1:1 does not answer"),
     ):
         with pytest.raises(ServingError, match=words) as caught:
             find_source(url, False)
         assert caught.value.exit_code == code
-    got, text = said(environment, artifact, base.replace(str(server.port), "1"), tmp_path)
-    assert got == 5 and len(text.splitlines()) == 1 and "redis at 127.0.0.1:1 does not answer" in text
     server.client.config_set("requirepass", "canary-secret")
     got, text = said(environment, artifact, base, tmp_path, REDIS_PASSWORD="canary-wrong")
-    assert got == 2 and "REDIS_PASSWORD" in text and "canary" not in text
+    assert got == 2 and "REDIS_PASSWORD" in text and "canary" not in text and len(text.splitlines()) == 1
     with pytest.raises(UsageError, match="REDIS_PASSWORD"):
         find_source(base, False)
     assert not (tmp_path / "o.db").exists()
