@@ -84,9 +84,9 @@ def parse(scheme: str, location: str, options: tuple[str, ...] = ("field",)) -> 
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     db, _, key = parts.path.removeprefix("/").partition("/")
-    if not host or not re.fullmatch(r"[0-9]{1,9}", db) or not key or parts.fragment:
+    if not host or not re.fullmatch(r"[0-9]{1,9}", db) or not key or "@" in key or parts.fragment:
         raise UsageError(
-            f"a {scheme}: URL has the form {SHAPE}; write / ? # @ : in a password, and ? # in a key, percent-encoded"
+            f"a {scheme}: URL has the form {SHAPE}; write / ? # @ : in a password, and ? # @ in a key, percent-encoded"
         )
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     for option, value in given.items():

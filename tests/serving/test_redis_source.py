@@ -274,7 +274,7 @@ def test_positions_increase_and_show_the_id():
 @pytest.mark.parametrize(
     "url",
     ["redis:x", "redis://h", "redis://h/0", "redis://h/x/k", "redis://h:99999/0/k", "redis://h/0/k?x=1", "redis://h/0/k#f",
-     "redis://:se/cret@h/0/k", "redis://h/0/k?field="],
+     "redis://:se/cret@h/0/k", "redis://u:1/0/cret@h/0/k", "redis://h/0/k?field="],
 )  # fmt: skip
 def test_a_malformed_url_is_one_line_without_secrets(url):
     with pytest.raises(UsageError) as caught:
