@@ -1,6 +1,6 @@
 """The loop of a worker that shares a Redis stream with others (docs/delivery.md, "Shared streams").
 
-It has no position of its own: the server knows which entries are pending for whom. So what needs an order or a state,
+It has no position: the server records which entries are pending for which worker. So what needs an order or a state,
 such as windows and online rules, is rejected.
 """
 

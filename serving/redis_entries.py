@@ -1,4 +1,4 @@
-"""Entries of Redis streams: ids, records, and what the server knows of a stream."""
+"""Entries of Redis streams: ids, records, and the figures of a stream on the server."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from serving.redis_group import COUNTS
 from serving.redis_report import Shared
 from serving.redis_server import answers
 
-# Counts what was removed, so that `verify` knows of it.
+# Counts what was removed, since `verify` compares the counts.
 DROP = """
 local removed = redis.call('XDEL', KEYS[1], unpack(ARGV))
 redis.call('HINCRBY', KEYS[2], 'dropped', removed)

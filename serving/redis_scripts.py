@@ -144,7 +144,7 @@ end
 return 0
 """
 
-# ARGV: group, consumer. Removes a consumer without pending entries, whose name would otherwise stay for ever.
+# ARGV: group, consumer. Removes a consumer without pending entries, whose name would otherwise remain.
 LEAVE = """
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
   return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])

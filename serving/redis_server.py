@@ -188,7 +188,7 @@ def _text(error: Exception) -> str:
 
 
 class Outage:
-    """Spaces the attempts to reach a server that stopped answering; says once that it is down, and that it is back.
+    """Spaces the attempts to reach a server that stopped answering; one warning when it is down, one when it is back.
 
     Without ``follow``, the error is raised again after ``ATTEMPTS``.
     """
