@@ -61,7 +61,7 @@ class Shared:
 
 
 def status(url: str) -> Row:
-    """Figures of a shared output (``kind`` "shared"), as JSON values; ``behind`` is None if the server does not report it.
+    """Figures of a shared output (``kind`` "shared"), as JSON values; ``behind`` is None if not known.
 
     Raises UsageError if the key is no shared output, and DependencyError if the server does not answer.
     """
