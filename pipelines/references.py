@@ -22,14 +22,17 @@ def _reference(value: Any) -> Any:
 
 
 def _no_secret(value: str) -> str:
-    if not is_utf8(value):
-        raise ValueError("the name is not UTF-8; rename the file or folder, or correct the option")
     if holds_secret(value):
         raise ValueError(
             "a URL with a password or token in it is a secret; take that out and give it to the storage library by its "
             "own variables, such as FSSPEC_SFTP_PASSWORD"
         )
     return value
+
+
+def _stream_output(value: str) -> str:
+    redis = value.startswith(("redis://", "rediss://"))
+    return _no_secret_uri(value) if redis or value.startswith(("env:", "file:")) else _local(_no_secret(value))
 
 
 def _local(value: str) -> str:
@@ -50,6 +53,12 @@ def model_place(value: str) -> str:
     return value
 
 
+def _utf8(value: str) -> str:
+    if not is_utf8(value):
+        raise ValueError("the name is not UTF-8; rename the file or folder, or correct the option")
+    return value
+
+
 def _no_secret_uri(value: str) -> str:
     if holds_secret(value):
         raise ValueError("a URI with a password in it is a secret: put it in a variable or file and write env:NAME")
@@ -57,9 +66,10 @@ def _no_secret_uri(value: str) -> str:
 
 
 Reference = Annotated[str, BeforeValidator(_reference), Field(json_schema_extra={"secret": True})]
-Uri = Annotated[str, AfterValidator(_no_secret_uri)]
+Uri = Annotated[str, AfterValidator(_utf8), AfterValidator(_no_secret_uri)]
 # A file, a folder or a URL; the types below allow local paths only.
-Place = Annotated[str, AfterValidator(_no_secret)]
+Place = Annotated[str, AfterValidator(_utf8), AfterValidator(_no_secret)]
+StreamOutput = Annotated[str, AfterValidator(_utf8), AfterValidator(_stream_output)]
 Local = Annotated[Place, AfterValidator(_local)]
 Model = Annotated[Place, AfterValidator(model_place)]
 

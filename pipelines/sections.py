@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic.fields import FieldInfo
 
 from ganlib.config import Count, Number, Rate, Share, Weight, Whole
-from pipelines.references import Local, Model, Place, Reference, Uri, reveal
+from pipelines.references import Local, Model, Place, Reference, StreamOutput, Uri, reveal
 
 
 def _text(value: Any) -> Any:
@@ -245,8 +245,15 @@ class StreamSettings(Section):
     """Streaming scores."""
 
     model: Model | None = Field(None, description="models:/NAME@ALIAS, models:/NAME/VERSION or FILE.onnx.")
-    input: Place | None = Field(None, description="- for stdin, a growing file, or sqlite:PATH.")
-    output: Local | None = Field(None, description="Scores: FILE.db or FILE.jsonl.")
+    input: Uri | None = Field(
+        None,
+        description="- for stdin, a growing file, sqlite:PATH or redis://HOST:PORT/DB/KEY; env:NAME or file:PATH if it "
+        "holds a password.",
+    )
+    output: StreamOutput | None = Field(
+        None,
+        description="Scores: FILE.db, FILE.jsonl, or for a Redis stream redis://HOST:PORT/DB/KEY of the same server.",
+    )
     alpha: Alpha | None = Field(None, description="Alarm budget; the model's own if empty.")
     fdr: Part | None = Field(None, description="Also mark rows by this false discovery rate; not at all if empty.")
     explain: bool = Field(False, description="Say why: contributions per feature; of images and series, words.")
@@ -255,6 +262,15 @@ class StreamSettings(Section):
     on_alarm: Uri | None = Field(
         None, description="Program or URL that is given each anomaly; env:NAME or file:PATH if it holds a password."
     )
+
+    def source(self) -> str:
+        """The input itself, its reference resolved; stdin by default."""
+        return "-" if self.input is None else _revealed(self.input)
+
+    def target(self) -> str:
+        """The output itself, its reference resolved."""
+        assert self.output is not None
+        return _revealed(self.output)
 
     def alarm_hook(self) -> str | None:
         """The hook itself, its reference resolved."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,11 +15,6 @@ app = typer.Typer(
     cls=Options, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Score data with a sealed artifact. Needs no torch, mlflow or prefect.",
 )  # fmt: skip
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given; the others keep their defaults."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()
@@ -50,7 +45,7 @@ def score(
 
     summary = score_batch(
         model, input, str(output), new_run=new_run,
-        **_given(
+        **options.given(
             alpha=alpha, fdr=fdr, explain=explain, keep=split_names(keep), bad_rows=bad_rows,
             max_bad_share=max_bad_share, require_rows=require_rows, max_alarm_share=max_alarm_share,
             max_missing_share=max_missing_share, date=date, workers=workers, wait=wait,
@@ -81,20 +76,22 @@ def explain(
 
 
 @app.command()
-def verify(folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def verify(
+    folder: Annotated[str, typer.Argument(help=options.VERIFIED)],
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
     """Verify a folder of scores or a stream's output: each row or record appears once, and none is missing."""
-    from serving.verify import line
-    from serving.verify import verify as recount
+    from serving.reporting import verify as recount
 
-    counts = recount(folder)
-    print(json.dumps(counts) if as_json else line(counts))
+    counts, line = recount(folder)
+    print(json.dumps(counts) if as_json else line)
 
 
 @app.command()
 def stream(
     model: Annotated[str, typer.Option(help="Sealed artifact, FILE.onnx, or a pointer file, FILE.json.")],
     input: Annotated[str, typer.Option(help=options.STREAM)],
-    output: Annotated[Path, typer.Option(help=options.STREAM_OUTPUT)],
+    output: Annotated[str, typer.Option(help=options.STREAM_OUTPUT)],
     alpha: options.Alpha = None,
     max_rows: options.MaxRows = None,
     deadline: options.Deadline = None,
@@ -105,6 +102,10 @@ def stream(
     wait: options.StreamWait = 0.0,
     log_format: options.LogFormat = "text",
     on_alarm: options.OnAlarm = None,
+    group: options.Group = None,
+    consumer: options.Consumer = None,
+    min_idle: options.MinIdle = None,
+    max_deliveries: options.MaxDeliveries = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score a stream of records; a restart continues after the last committed record."""
@@ -112,7 +113,8 @@ def stream(
 
     code = run_stream(
         model, input, output, follow=follow, replay=replay, as_json=as_json, wait=wait, log_format=log_format,
-        **_given(alpha=alpha, fdr=fdr, explain=explain, max_rows=max_rows, deadline=deadline, on_alarm=on_alarm),
+        sharing=options.given(group=group, consumer=consumer, min_idle=min_idle, max_deliveries=max_deliveries),
+        **options.given(alpha=alpha, fdr=fdr, explain=explain, max_rows=max_rows, deadline=deadline, on_alarm=on_alarm),
     )  # fmt: skip
     raise typer.Exit(code)
 
@@ -133,7 +135,7 @@ def serve(
     """Score requests by HTTP, until SIGTERM; needs the extra `serve`."""
     from serving.service.command import run_service
 
-    limits = _given(
+    limits = options.given(
         host=host, port=port, alpha=alpha, max_rows=max_rows, max_body=max_body, max_queue=max_queue,
         max_wait=None if max_wait_ms is None else max_wait_ms / 1000,
     )  # fmt: skip
@@ -141,12 +143,15 @@ def serve(
 
 
 @app.command()
-def status(path: Path, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False) -> None:
-    """Show the progress of a stream's output (.db, .jsonl) or a folder of scores; changes nothing."""
-    from serving import status as reading
+def status(
+    path: Annotated[str, typer.Argument(help=options.REPORTED)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show the progress of a stream's output or a folder of scores; changes nothing."""
+    from serving.reporting import status as read
 
-    found = reading.status(path)
-    print(json.dumps(found) if as_json else reading.text(found))
+    found, text = read(path)
+    print(json.dumps(found) if as_json else text())
 
 
 @app.command()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from serving.errors import UsageError
+from serving.secrets import without_secrets
 
 LogFormat = Literal["text", "json"]
 FORMATS = ("text", "json")
@@ -33,7 +34,7 @@ class Events:
             line = f"warning: {text}"
         else:
             line = f"{now:%Y-%m-%d %H:%M:%S} {event}: {text}"
-        print(line + "\n", end="", file=sys.stderr, flush=True)  # one write: threads log events, too
+        print(without_secrets(line) + "\n", end="", file=sys.stderr, flush=True)  # one write: threads log events, too
 
     def due(self) -> bool:
         """Whether a minute has passed since this was last true."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,13 @@ LOCATION = (
     "CSV, TSV, JSON lines, Parquet, NumPy files or images: a file, folder, glob or URL (s3://, gs://); {date} stands "
     "for --date."
 )
-STREAM = "JSON lines: - (stdin), a file that grows, a FIFO, or sqlite:PATH (a queue)."
+STREAM = (
+    "JSON lines: - (stdin), a file that grows, a FIFO, sqlite:PATH (a queue), or redis://HOST:PORT/DB/KEY (a stream)."
+)
 OUTPUT = "Folder for the score parts and _manifest.json; {date} stands for --date."
-STREAM_OUTPUT = "FILE.db (SQLite) or FILE.jsonl (JSON lines)."
+STREAM_OUTPUT = (
+    "FILE.db (SQLite), FILE.jsonl (JSON lines) or, for a Redis stream, redis://HOST:PORT/DB/KEY of the same server."
+)
 
 Alpha = Annotated[float | None, typer.Option(help="Alarm budget; default: the model's own.")]
 Fdr = Annotated[float | None, typer.Option(help="Also mark rows by this false discovery rate: column fdr_selected.")]
@@ -101,6 +105,18 @@ LettersToo = Annotated[
 ]
 PruneWait = Annotated[float, typer.Option("--wait", help="Seconds to wait for a process that writes the output.")]
 PRUNED = "FILE.db or FILE.jsonl of a stream, the folder of a run or of many, or sqlite:PATH (a queue)."
+Group = Annotated[str | None, typer.Option(help="redis:// output: consumer group; default ganlib-KEY.")]
+Consumer = Annotated[str | None, typer.Option(help="redis:// output: name of this worker; default host and process.")]
+MinIdle = Annotated[
+    float | None,
+    typer.Option(help="redis:// output: seconds after which entries of a silent worker are taken over; default 60."),
+]
+MaxDeliveries = Annotated[
+    int | None,
+    typer.Option(help="redis:// output: deliveries without a result before an entry is a dead letter; default 3."),
+]
+REPORTED = "FILE.db, FILE.jsonl or redis://HOST:PORT/DB/KEY of a stream, or the folder of a run."
+VERIFIED = "Folder of a run, or FILE.db, FILE.jsonl or redis://HOST:PORT/DB/KEY of a stream."
 LogFormat = Annotated[str, typer.Option(metavar="text|json", help="How events are written to stderr.")]
 
 # Options of `serve`.
@@ -129,3 +145,8 @@ MostQueue = Annotated[
 TokenFile = Annotated[
     Path | None, typer.Option(help="File with the token that requests must carry. Default: GANLIB_TOKEN.")
 ]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -19,7 +19,7 @@ from serving.lease import Lease
 from serving.pruning import Pruning, Removed
 from serving.readonly import ask, tables
 from serving.sinks import lease_of, state_of
-from serving.sinks.counts import count_pruned
+from serving.sinks.counts import count_removed
 from serving.sinks.rewrite import committed, lines_of, rewrite
 from serving.sinks.state import StateDatabase
 from serving.sources.sqlite_queue import identities
@@ -49,6 +49,8 @@ def _work(text: str, pruning: Pruning) -> Callable[[], Iterator[Removed]]:
         queue = Path(text.removeprefix(QUEUE))
         last = _read_by_all(queue, pruning.scored_by)
         return lambda: _queue(queue, last, pruning)
+    if text.startswith(("redis://", "rediss://")):
+        raise UsageError("prune removes files and rows of SQLite; trim a Redis stream with XTRIM KEY MINID ~ ID")
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
     if path.is_dir() or prune_runs.leftover(path).is_dir():
         runs = prune_runs.runs_in(path)
@@ -86,8 +88,8 @@ class _Rows:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 gone = connection.execute(f"DELETE FROM {self.table} WHERE rowid IN ({chosen})", self.values).rowcount
-                if self.table == "scores":
-                    count_pruned(connection, gone)
+                if self.table in ("scores", "dead_letters"):
+                    count_removed(connection, self.table, gone)
             if not gone:
                 return
 

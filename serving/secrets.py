@@ -11,7 +11,7 @@ from urllib.parse import unquote
 MASK = "***"
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s'\"<>]*)", re.IGNORECASE)
 # A password in a database's URL may hold a slash; in any other the first slash ends the host.
-_DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle")
+_DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "redis", "rediss")
 _TOKEN = re.compile(
     r"([?&;](?:password|passwd|pwd|(?:access_|auth_)?token|api_?key|secret|sig|signature|x-[a-z]+-"
     r"(?:signature|credential|security-token))=)[^&;\s'\"<>]+",

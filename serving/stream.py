@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-from serving import watch
 from serving.alarms import Delivery, hook_of
-from serving.artifact import load_artifact
 from serving.crash import crash_point
 from serving.discovery import Lond, check_calibration, check_rate
 from serving.errors import UsageError
@@ -24,89 +21,18 @@ from serving.lease import Lease
 from serving.memory import Memory
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.records import Scoring, score_records
-from serving.scorer import Scorer
+from serving.running import CurrentModel, Totals, micro_batch, report, signals
 from serving.sinks import REPLAY, Commit, DeadLetter, Sink, lease_of, open_sink, sink_of
 from serving.sources import Cursor, Gap, Record, Source, find_source
-from serving.unseen import NONE, Unseen
-from serving.wording import counted
 
-CHECK_MODEL_EVERY = 5.0
-PAUSE = 0.05
 GAP_EXIT = 4
-
-
-@dataclass
-class Totals:
-    """The counts of a run; ``reason`` is that of the first dead letter.
-
-    ``waiting`` counts records that completed no window: the first of a key, or after a gap. ``unseen`` are scored ones
-    whose key has no level.
-    """
-
-    scored: int = 0
-    anomalies: int = 0
-    dead: int = 0
-    gaps: int = 0
-    reason: str = ""
-    waiting: int = 0
-    unseen: Unseen = NONE
-
-    def line(self) -> str:
-        """The counts as text."""
-        flagged, dead = counted(self.anomalies, "anomaly", "anomalies"), counted(self.dead, "dead letter")
-        gaps = f", {counted(self.gaps, 'gap')}" if self.gaps else ""
-        waiting = f", {self.waiting:,} before a whole window" if self.waiting else ""
-        return f"{self.scored:,} scored, {flagged}, {dead}{gaps}{waiting}"
-
-    def add(self, commit: Commit) -> None:
-        """Count a micro-batch."""
-        self.scored += len(commit.scores)
-        self.anomalies += sum(s["is_anomaly"] for s in commit.scores)
-        self.dead += len(commit.dead)
-        self.gaps += len(commit.gaps)
-        self.waiting += commit.waiting
-        self.unseen += commit.unseen
-        self.reason = self.reason or (commit.dead[0].reason if commit.dead else "")
-
-
-class _Model:
-    """The current scorer. It is replaced between micro-batches when the source names another model."""
-
-    def __init__(self, source: ModelSource, alpha: float | None, explain: bool, events: Events) -> None:
-        self.source, self.alpha, self.explain, self.events = source, alpha, explain, events
-        self._load(source.current())
-
-    def _load(self, current: tuple[Path, str | None, str, str]) -> None:
-        path, sha256, name, version = current
-        scorer = Scorer(load_artifact(path, sha256), self.alpha)
-        scorer.check_explain(self.explain)
-        self.scorer = scorer
-        self.identity, self.name, self.version = (str(path), sha256, name, version), name, version
-        self.checked = time.monotonic()
-
-    def said(self) -> str:
-        """Name and version as text."""
-        return f"{self.name} version {self.version}" if self.version else self.name
-
-    def refresh(self) -> None:
-        """Load the new model if the source changed; keep the old one if that fails."""
-        if time.monotonic() - self.checked < CHECK_MODEL_EVERY:
-            return
-        self.checked = time.monotonic()
-        try:
-            current = self.source.current()
-            if (str(current[0]), *current[1:]) != self.identity:
-                self._load(current)
-                self.events.say("model", f"now scoring with {self.said()}", name=self.name, version=self.version)
-        except Exception as error:  # keep scoring while the registry is down
-            self.events.say("warning", f"the model was not swapped, still scoring with {self.said()}: {error}")
 
 
 @dataclass
 class _Run:
     """The state of a running stream."""
 
-    model: _Model
+    model: CurrentModel
     sink: Sink
     lease: Lease
     events: Events
@@ -141,17 +67,20 @@ def run_stream(
     wait: float = 0.0,
     log_format: str = "text",
     on_alarm: str | None = None,
+    sharing: Mapping[str, Any] | None = None,
 ) -> int:
     """Score a stream of JSON lines; returns the exit code.
 
     The code is 0 on success and after SIGTERM, which finishes the micro-batch first. It is 130 after an interrupt and
     4 if records may be lost (gaps).
 
-    - ``input``: ``-``, a file, or ``sqlite:PATH``; ``output``: FILE.db or FILE.jsonl.
+    - ``input``: ``-``, a file, ``sqlite:PATH`` or ``redis://HOST:PORT/DB/KEY``; ``output``: FILE.db, FILE.jsonl or,
+      for a Redis stream, a key of the same server.
     - ``max_rows`` and ``deadline`` (seconds) bound a micro-batch.
     - ``follow`` waits for more records at the end; ``replay`` scores the dead letters again.
     - ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, with its state in the cursor.
     - ``wait``: seconds to wait for another stream that writes this output.
+    - ``sharing``: how workers of a Redis stream share it (``serving.redis_group.Sharing``).
     - ``on_alarm``: a program or URL that receives each anomaly (``serving.alarms``).
 
     Raises UsageError, DataError, IntegrityError, TemporaryError.
@@ -161,16 +90,24 @@ def run_stream(
     if isinstance(model, str | Path):
         model = PointerSource(model) if str(model).endswith(".json") else FileSource(model)
     check_rate(fdr)
-    events, output = Events(log_format), Path(output)
+    events = Events(log_format)
     hook = None if on_alarm is None else hook_of(on_alarm)
-    current = _Model(model, alpha, explain, events)
+    current = CurrentModel(model, alpha, explain, events)
+    if _is_redis(output, sharing or {}):
+        unsupported = (("--fdr", fdr is not None), ("--replay", replay), ("--on-alarm", hook is not None))
+        return _share(
+            current, input, str(output), sharing or {}, (*unsupported, ("--wait", wait > 0)), events,
+            max_rows=max_rows, deadline=deadline, explain=explain, follow=follow, keep_record=keep_record,
+            as_json=as_json,
+        )  # fmt: skip
+    output = Path(output)
     if fdr is not None:
         check_calibration(fdr, current.scorer.least_p_value)
     sink_of(output)
     source = None if replay else find_source(input, follow)
     try:
         with (
-            _signals() as stop, Lease(lease_of(output), wait, what=str(output)) as lease, _opened(output) as sink,
+            signals() as stop, Lease(lease_of(output), wait, what=str(output)) as lease, _opened(output) as sink,
             Delivery(hook, events) as alarms,
         ):  # fmt: skip
             run = _Run(
@@ -185,6 +122,33 @@ def run_stream(
             source.close()
     _say_end(run, source, output, as_json)
     return _code(run)
+
+
+def _is_redis(output: str | Path, sharing: Mapping[str, Any]) -> bool:
+    """Whether workers share the stream; raises UsageError for options of sharing with another output."""
+    if str(output).startswith(("redis://", "rediss://")):
+        return True
+    if sharing:
+        raise UsageError(f"--{min(sharing).replace('_', '-')} is for a redis:// output, which many workers can share")
+    return False
+
+
+def _share(
+    model: CurrentModel,
+    input: str,
+    output: str,
+    sharing: Mapping[str, Any],
+    unsupported: Iterable[tuple[str, bool]],
+    events: Events,
+    **options: Any,
+) -> int:
+    """As ``serving.group.run_group``, which needs an extra."""
+    try:
+        from serving.group import Sharing, check_options, run_group
+    except ImportError as error:
+        raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
+    check_options(model, unsupported)
+    return run_group(model, input, output, Sharing(**sharing), events, **options)
 
 
 @contextmanager
@@ -205,40 +169,11 @@ def _code(run: _Run) -> int:
 
 def _say_end(run: _Run, source: Source | None, output: Path, as_json: bool) -> None:
     """Print the summary to stdout and doubts to stderr."""
-    totals, shares, scorer = run.totals, watch.shares(run.scoring.counts), run.model.scorer
-    doubts = watch.doubts(scorer.artifact.metadata, run.scoring.counts, scorer.alpha)
-    if totals.dead and not totals.scored and not run.stop:
-        run.events.say("warning", f"every record was rejected; first reason: {totals.reason}")
-    doubts += filter(None, [totals.unseen.text()])
-    for doubt in [*doubts, *filter(None, [source.left() if source else ""])]:
-        run.events.say("warning", doubt)
-    line = f"{totals.line()}{run.alarms.line()}: {output}"
-    run.events.say("end", line, **asdict(totals), alarms=run.alarms.counts, stopped=bool(run.stop))
-    summary = {
-        "scored": totals.scored, "anomalies": totals.anomalies, "dead_letters": totals.dead, "gaps": totals.gaps,
-        "waiting": totals.waiting, **totals.unseen.noted(), "output": str(output),
-        "alarm_share": watch.alarm_share(run.scoring.counts),
-        "shares": shares, "drift": watch.drift(scorer.artifact.metadata.get("profile"), run.scoring.counts["bins"]),
-        "doubts": doubts, "alarms": run.alarms.counts,
-    }  # fmt: skip
-    text = "\n".join([line, *watch.report(shares)])
-    print(json.dumps(summary) if as_json else text, flush=True)
-
-
-@contextmanager
-def _signals() -> Iterator[dict[str, int]]:
-    """On SIGTERM and SIGINT, finish the micro-batch and then end the loop."""
-    stop: dict[str, int] = {}
-
-    def note(number: int, _: FrameType | None) -> None:
-        stop["signal"] = number
-
-    previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    doubts = [run.totals.unseen.text(), source.left() if source else ""]
+    report(
+        run.totals, run.scoring, run.events, str(output), as_json, stopped=bool(run.stop), doubts=doubts,
+        more=run.alarms.line(), figures={"alarms": run.alarms.counts},
+    )  # fmt: skip
 
 
 def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
@@ -259,7 +194,7 @@ def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
     )  # fmt: skip
     run.alarms.start(run.sink.state)
     while not run.stop:
-        records = _micro_batch(run, source)
+        records = micro_batch(source, run.max_rows, run.deadline, run.stop)
         gaps = source.gaps()
         for gap in gaps:
             run.events.say("warning", f"records may be lost: {gap.reason}", source=gap.source, position=gap.position)
@@ -268,7 +203,7 @@ def _follow(run: _Run, source: Source, input: str, fdr: float | None) -> None:
         elif source.finished():
             return
         else:
-            time.sleep(PAUSE)
+            source.wait()
         if run.events.due():
             run.events.say("alive", run.totals.line(), **asdict(run.totals), cursor=before)
 
@@ -293,20 +228,6 @@ def _step(run: _Run, source: Source, records: list[Record], gaps: list[Gap], bef
     run.commit(commit)
     source.committed()
     return after
-
-
-def _micro_batch(run: _Run, source: Source) -> list[Record]:
-    """Poll until the batch is full or its first record has waited for the deadline."""
-    records = source.poll(run.max_rows)
-    until = time.monotonic() + run.deadline
-    while records and len(records) < run.max_rows and time.monotonic() < until and not run.stop:
-        more = source.poll(run.max_rows - len(records))
-        if not more:
-            if source.finished():
-                break
-            time.sleep(min(PAUSE / 5, run.deadline))
-        records += more
-    return records
 
 
 def _replay(run: _Run, fdr: float | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import chain
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,19 +19,19 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog=example("ganlib prune scores.db --older-than 30d --dry-run"))(prune)
 
 
-def status(path: Path, as_json: Json = False) -> None:
+def status(path: Annotated[str, typer.Argument(help=options.REPORTED)], as_json: Json = False) -> None:
     """Show how far a stream's output or a folder of scores is.
 
     For a stream: position and lag of each source, rates, dead letters, gaps, alarms, and who writes it. Changes
     nothing, even while the output is being written.
     """
-    from serving import status as reading
+    from serving.reporting import status as read
 
-    found = reading.status(path)
+    found, text = read(path)
     if as_json:
         show(found)
         return
-    print(reading.text(found))
+    print(text())
 
 
 def prune(

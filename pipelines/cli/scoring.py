@@ -97,26 +97,25 @@ def explain(
     show([e.to_dict() for e in found]) if as_json else report(found)
 
 
-def verify(folder: Path, as_json: Json = False) -> None:
+def verify(folder: Annotated[str, typer.Argument(help=options.VERIFIED)], as_json: Json = False) -> None:
     """Recount a folder of scores or a stream's output.
 
     Each row or record must be there once. Parts of a folder must be as they were committed, and of a stream's queue
     that still exists, each row that was read must be in the output.
     """
-    from serving.verify import line
-    from serving.verify import verify as recount
+    from serving.reporting import verify as recount
 
-    counts = recount(folder)
+    counts, line = recount(folder)
     if as_json:
         show(counts)
         return
-    print(line(counts))
+    print(line)
 
 
 def stream(
     model: ModelUri = None,
     input: Annotated[str | None, typer.Option(help=options.STREAM)] = None,
-    output: Annotated[Path | None, typer.Option(help=options.STREAM_OUTPUT)] = None,
+    output: Annotated[str | None, typer.Option(help=options.STREAM_OUTPUT)] = None,
     alpha: options.Alpha = None,
     fdr: options.Fdr = None,
     explain: options.Explain = None,
@@ -127,6 +126,10 @@ def stream(
     wait: options.StreamWait = 0.0,
     log_format: options.LogFormat = "text",
     on_alarm: options.OnAlarm = None,
+    group: options.Group = None,
+    consumer: options.Consumer = None,
+    min_idle: options.MinIdle = None,
+    max_deliveries: options.MaxDeliveries = None,
     config: Config = None,
     tracking: Tracking = None,
     as_json: Json = False,
@@ -141,7 +144,7 @@ def stream(
     if on_alarm == "":
         raise UsageError("--on-alarm is empty; give a program or a URL, or leave it out")
     settings = configured(
-        config, stream__model=model, stream__input=input, stream__output=_text(output), stream__alpha=alpha,
+        config, stream__model=model, stream__input=input, stream__output=output, stream__alpha=alpha,
         stream__explain=explain, stream__fdr=fdr, stream__max_rows=max_rows, stream__deadline=deadline,
         stream__on_alarm=on_alarm,
         registry__tracking_uri=tracking,
@@ -150,10 +153,11 @@ def stream(
     for key in ("model", "output") if replay else ("model", "input", "output"):
         required(getattr(chosen, key), f"--{key}", f"stream.{key}")
     code = run_stream(
-        model_source(str(chosen.model), settings), chosen.input or "-", str(chosen.output), alpha=chosen.alpha,
+        model_source(str(chosen.model), settings), chosen.source(), chosen.target(), alpha=chosen.alpha,
         max_rows=chosen.max_rows, deadline=chosen.deadline, explain=chosen.explain, fdr=chosen.fdr, follow=follow,
         replay=replay, as_json=as_json, wait=wait, log_format=log_format,
         on_alarm=chosen.alarm_hook(),
+        sharing=options.given(group=group, consumer=consumer, min_idle=min_idle, max_deliveries=max_deliveries),
     )  # fmt: skip
     raise typer.Exit(code)
 

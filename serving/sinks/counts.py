@@ -12,11 +12,13 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS minutes(minute INTEGER NOT NULL, consumer TEXT NOT NULL, scored INTEGER NOT NULL, "
     "anomalies INTEGER NOT NULL, dead INTEGER NOT NULL, PRIMARY KEY(minute, consumer)) WITHOUT ROWID",
 )
-# Score rows that ``prune`` removed. ``counted`` is 0 if an earlier release wrote to the database without counting them.
-PRUNED = (
-    "CREATE TABLE IF NOT EXISTS pruned(one INTEGER PRIMARY KEY CHECK (one = 1), rows INTEGER NOT NULL, "
-    "counted INTEGER NOT NULL)",
-    "INSERT OR IGNORE INTO pruned SELECT 1, 0, NOT EXISTS(SELECT 1 FROM cursor)",
+# Rows of ``scores`` and ``dead_letters`` that a person removed. ``uncounted``: an earlier release, which did not count
+# them, wrote to the database.
+REMOVED = (
+    "CREATE TABLE IF NOT EXISTS removed(what TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO removed SELECT 'uncounted', 1 WHERE EXISTS(SELECT 1 FROM cursor) "
+    "AND NOT EXISTS(SELECT 1 FROM removed)",
+    "INSERT OR IGNORE INTO removed VALUES ('scores', 0), ('dead_letters', 0)",
 )
 DAY = 24 * 60  # minutes to keep
 _TOTALS = (
@@ -40,6 +42,6 @@ def count(connection: sqlite3.Connection, commit: Commit, now: float) -> None:
     connection.execute("DELETE FROM minutes WHERE minute <= ?", (minute - DAY,))
 
 
-def count_pruned(connection: sqlite3.Connection, rows: int) -> None:
-    """Add score rows that are removed in the same transaction."""
-    connection.execute("UPDATE pruned SET rows = rows + ?", (rows,))
+def count_removed(connection: sqlite3.Connection, what: str, rows: int) -> None:
+    """Add rows of ``scores`` or ``dead_letters`` that are removed in the same transaction."""
+    connection.execute("UPDATE removed SET rows = rows + ? WHERE what = ?", (rows, what))

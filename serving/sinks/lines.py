@@ -111,10 +111,12 @@ def line_of(score: dict[str, Any]) -> bytes:
 
 def _as_json(record: str) -> str:
     """The record verbatim, or as a JSON string if it is not standard JSON, for example because of ``NaN``."""
-    try:
-        json.loads(record, parse_constant=_reject)
-    except (ValueError, RecursionError):
-        return json.dumps(record)
+    # A scored record was parsed already, which allowed only these beyond standard JSON.
+    if "NaN" in record or "Infinity" in record or record.startswith("\ufeff"):
+        try:
+            json.loads(record, parse_constant=_reject)
+        except (ValueError, RecursionError):
+            return json.dumps(record)
     # JSON strings cannot contain raw line breaks, so these are whitespace between tokens.
     return record.removeprefix("\ufeff").replace("\r", " ").replace("\n", " ")
 

@@ -20,7 +20,7 @@ from serving.crash import crash_point
 from serving.errors import DataError
 from serving.files import disk_errors, sync_folder
 from serving.lease import Claim
-from serving.sinks.counts import count_pruned
+from serving.sinks.counts import count_removed
 from serving.sinks.state import StateDatabase
 
 LENGTH = "jsonl"  # the cursor that holds the committed length
@@ -106,12 +106,12 @@ def _beside(output: Path) -> Path:
     return target.with_name(f".{target.name}.rewritten")
 
 
-def _commit(database: StateDatabase, cursor: dict[str, Any], pruned: int = 0) -> None:
+def _commit(database: StateDatabase, cursor: dict[str, Any], removed: int = 0) -> None:
     with disk_errors(str(database.path)):
         database.connection.execute("BEGIN IMMEDIATE")
         try:
             database.move(LENGTH, cursor)
-            count_pruned(database.connection, pruned)
+            count_removed(database.connection, "scores", removed)
             database.connection.execute("COMMIT")
         except BaseException:
             if database.connection.in_transaction:

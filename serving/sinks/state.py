@@ -32,7 +32,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS tails(consumer TEXT NOT NULL, key TEXT NOT NULL, seen INTEGER NOT NULL, "
     "time REAL NOT NULL, rows BLOB NOT NULL, PRIMARY KEY(consumer, key)) WITHOUT ROWID",
     *counts.TABLES,
-    *counts.PRUNED,
+    *counts.REMOVED,
     OUTBOX,
 )
 Made = list[Path]

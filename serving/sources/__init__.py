@@ -26,7 +26,10 @@ SCHEMES: dict[str, tuple[str, str, str]] = {
     "-": ("serving.sources.pipe", "Pipe", ""),
     "file": ("serving.sources.growing_file", "open_path", ""),
     "sqlite": ("serving.sources.sqlite_queue", "SqliteQueue", ""),
+    "redis": ("serving.sources.redis_stream", "open_plain", "redis"),
+    "rediss": ("serving.sources.redis_stream", "open_tls", "redis"),
 }
+PAUSE = 0.05  # seconds between two polls of a source without news
 LARGEST_KEPT = 64 << 20  # largest part of one record to keep, in bytes
 
 
@@ -90,6 +93,9 @@ class Source(Protocol):
     def gaps(self) -> list[Gap]:
         """The gaps found since the last call."""
 
+    def wait(self) -> None:
+        """Wait a moment for further records; a signal must be seen within a second."""
+
     def committed(self) -> None:
         """Notification that all polled records are committed; the source may free what it kept for them."""
 
@@ -143,4 +149,15 @@ def _parted(url: str) -> tuple[str, str]:
     return "file", url
 
 
-__all__ = ["LARGEST_KEPT", "SCHEMES", "Cursor", "Gap", "Record", "Source", "Standing", "find_source", "standing"]
+__all__ = [
+    "LARGEST_KEPT",
+    "PAUSE",
+    "SCHEMES",
+    "Cursor",
+    "Gap",
+    "Record",
+    "Source",
+    "Standing",
+    "find_source",
+    "standing",
+]

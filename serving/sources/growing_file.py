@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import DataError, UsageError
-from serving.sources import Cursor, Gap, Record, Source, Standing
+from serving.sources import PAUSE, Cursor, Gap, Record, Source, Standing
 from serving.sources.lines import Line
 from serving.sources.logfiles import LogFile, Print, modified, print_of, rotated
 from serving.sources.pipe import Pipe, takes
@@ -216,6 +216,10 @@ class GrowingFile:
         """The gaps found since the last call."""
         lost, self._lost = self._lost, []
         return [Gap(self._name(number), offset, why) for number, offset, why in lost]
+
+    def wait(self) -> None:
+        """Wait a moment."""
+        time.sleep(PAUSE)
 
     def committed(self) -> None:
         """Does nothing: this source keeps no records."""

@@ -11,6 +11,7 @@ import select
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from serving.crash import crash_point
 from serving.errors import UsageError
 from serving.files import disk_errors
 from serving.readonly import ask, tables
-from serving.sources import Cursor, Gap, Record, Standing
+from serving.sources import PAUSE, Cursor, Gap, Record, Standing
 from serving.sources.lines import Line, Lines, is_whole_object
 from serving.sources.sqlite_queue import connect, reading
 
@@ -151,6 +152,10 @@ class Pipe:
     def gaps(self) -> list[Gap]:
         """Always empty: an interrupted sender learns how much was received."""
         return []
+
+    def wait(self) -> None:
+        """Wait a moment."""
+        time.sleep(PAUSE)
 
     def committed(self) -> None:
         """Delete the scored lines from the inbox."""

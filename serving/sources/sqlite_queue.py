@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from serving.errors import DataError, TemporaryError, UsageError
 from serving.readonly import ask, tables
-from serving.sources import Cursor, Gap, Record, Standing
+from serving.sources import PAUSE, Cursor, Gap, Record, Standing
 
 QUEUE_TABLE = (
     "CREATE TABLE IF NOT EXISTS queue(id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, "
@@ -154,6 +155,10 @@ class SqliteQueue:
     def gaps(self) -> list[Gap]:
         """Always empty: ids are never reused."""
         return []
+
+    def wait(self) -> None:
+        """Wait a moment."""
+        time.sleep(PAUSE)
 
     def committed(self) -> None:
         """Does nothing: the rows belong to the producer."""

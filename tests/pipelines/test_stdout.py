@@ -32,6 +32,10 @@ CALLS = {
     "verify": ("scores",),
     "stream": ("--model", "models:/demo@champion", "--input", "new.jsonl", "--output", "s.db"),
     "status": ("s.db",),
+    "dlq list": ("s.db",),
+    "dlq show": ("s.db",),
+    "dlq replay": ("s.db", "--model", "models:/demo@champion"),
+    "dlq drop": ("s.db", "--yes"),
     "prune": ("scores", "--older-than", "30d"),
     "rollback": ("demo",),
 }  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+from redis_fixture import own_server, running, server  # noqa: E402, F401
 from serving_data import CLASSES, table  # noqa: E402
 
 

@@ -382,7 +382,7 @@ def test_negative_ids_and_bodies_of_any_type_are_records(tmp_path):
 
 
 def test_an_unknown_scheme_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"cannot read redis://.*sqlite:"):
-        find_source("redis://host/0", False)
+    with pytest.raises(UsageError, match=r"cannot read amqp://.*sqlite:"):
+        find_source("amqp://host/0", False)
     write(tmp_path / "in.jsonl", 0, 2)
     assert Reader(f"file://{tmp_path / 'in.jsonl'}").run().bodies == lines(0, 2)

@@ -135,7 +135,8 @@ def test_counts_and_position_are_one_transaction(tmp_path):
     assert status(path)["scored"] == 5
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+# Those of Redis: test_redis_source.py.
+@pytest.mark.parametrize("scheme", sorted(SCHEMES.keys() - {"redis", "rediss"}))
 def test_every_leaf_says_how_far_it_is_and_a_position_without_a_scheme_is_not_known(scheme, tmp_path, monkeypatch):
     (tmp_path / "in.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
     fill(tmp_path / "q.db", ['{"a": 1}', '{"a": 2}'])

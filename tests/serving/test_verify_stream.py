@@ -8,6 +8,7 @@ import pytest
 from serving_data import fill, good
 
 from serving.errors import IntegrityError, UsageError
+from serving.letters import store_of
 from serving.sinks import open_sink
 from serving.stream import run_stream
 from serving.verify import line, verify
@@ -113,7 +114,7 @@ def test_rows_beyond_the_committed_length_do_not_count(output):
 
 
 def test_an_output_of_an_earlier_release_is_said(output):
-    change(state_of(output), "DROP TABLE pruned")
+    change(state_of(output), "DROP TABLE removed")
     assert not verify(output)["counted"]
     open_sink(output).close()
     found = verify(output)
@@ -134,3 +135,13 @@ def test_what_no_stream_wrote_is_a_usage_error(tmp_path):
     for path in (tmp_path / "notes.txt", tmp_path / "nothing"):
         with pytest.raises(UsageError, match="no output of|neither the output"):
             verify(path)
+
+
+def test_dropped_dead_letters_are_no_loss_and_a_missing_score_still_is(output):
+    assert store_of(str(output)).drop([("q.db", 31)]) == 1
+    found = verify(output)
+    assert found["dropped"] == 1 and found["dead_letters"] == 1 and "1 dead letter dropped" in line(found)
+    assert "but 1, as many as dead letters may have been dropped" in found["sources"][0]["checked"]
+    drop_score(output)
+    with pytest.raises(IntegrityError, match="was deleted"):
+        verify(output)

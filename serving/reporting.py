@@ -1,0 +1,47 @@
+"""`status` and `verify` of any output: a folder, a stream's files, or a shared Redis stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serving.errors import UsageError
+
+Figures = dict[str, Any]
+
+
+def status(place: str) -> tuple[Figures, Callable[[], str]]:
+    """Figures of an output, and a function that makes text of them.
+
+    Raises UsageError if the place holds no output, TemporaryError if its database is locked, and DependencyError if its
+    server does not answer.
+    """
+    if not place.startswith(("redis://", "rediss://")):
+        from serving import status as local
+
+        found = local.status(Path(place))
+        return found, lambda: local.text(found)
+    shared = _shared()
+    figures = shared.status(place)
+    return figures, lambda: "\n".join(shared.status_lines(figures))
+
+
+def verify(place: str) -> tuple[Figures, str]:
+    """Counts of a verified output, and one line of text; raises UsageError and IntegrityError."""
+    if not place.startswith(("redis://", "rediss://")):
+        from serving import verify as local
+
+        found = local.verify(Path(place))
+        return found, local.line(found)
+    shared = _shared()
+    counts = shared.verify(place)
+    return counts, shared.verify_line(counts)
+
+
+def _shared() -> Any:
+    try:
+        from serving import redis_report
+    except ImportError as error:
+        raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
+    return redis_report
