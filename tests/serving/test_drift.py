@@ -116,7 +116,7 @@ def other_model(artifact, path):
 
 def test_a_stream_counts_the_bins_of_the_model_that_scores_now(artifact, tmp_path, monkeypatch, capsys):
     other = other_model(artifact, tmp_path / "other.onnx")
-    monkeypatch.setattr("serving.stream.CHECK_MODEL_EVERY", 0.0)
+    monkeypatch.setattr("serving.running.CHECK_MODEL_EVERY", 0.0)
     models = iter([artifact, other])
 
     class Changing:
