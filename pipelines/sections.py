@@ -230,6 +230,9 @@ class ScoreSettings(Section):
     max_missing_share: Limit | None = Field(
         None, description="The same if more values of a column are missing or non-finite."
     )
+    max_drift: Weight | None = Field(
+        None, description="The same if a column's stability index against training exceeds this and chance."
+    )
     date: Day | None = Field(None, description="YYYY-MM-DD for {date} in input and output; the day it runs if empty.")
     workers: Count | None = Field(
         None, description="Processes that share the units of the input; 1 if empty, with ray one for each CPU."

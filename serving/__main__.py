@@ -31,6 +31,7 @@ def score(
     require_rows: options.RequireRows = None,
     max_alarm_share: options.MaxAlarmShare = None,
     max_missing_share: options.MaxMissingShare = None,
+    max_drift: options.MaxDrift = None,
     date: options.Day = None,
     workers: options.Workers = None,
     executor: options.Executor = None,
@@ -48,7 +49,7 @@ def score(
         **options.given(
             alpha=alpha, fdr=fdr, explain=explain, keep=split_names(keep), bad_rows=bad_rows,
             max_bad_share=max_bad_share, require_rows=require_rows, max_alarm_share=max_alarm_share,
-            max_missing_share=max_missing_share, date=date, workers=workers, wait=wait,
+            max_missing_share=max_missing_share, max_drift=max_drift, date=date, workers=workers, wait=wait,
             executor=executor, require_gpu=require_gpu,
         ),
     )  # fmt: skip

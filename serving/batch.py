@@ -106,6 +106,7 @@ def score_batch(
     require_rows: bool = False,
     max_alarm_share: float | None = None,
     max_missing_share: float | None = None,
+    max_drift: float | None = None,
     date: str | None = None,
     workers: int | None = None,
     executor: str = "local",
@@ -125,7 +126,8 @@ def score_batch(
     - ``bad_rows``: write rows that cannot be scored as dead letters, or stop at the first one.
     - ``max_bad_share``: raise DataError if more than this share of all rows are dead letters.
     - ``require_rows``: raise DataError if the input, or one of its files, has no rows.
-    - ``max_alarm_share``, ``max_missing_share``: limits reported in ``Summary.exceeded``; nothing is raised here.
+    - ``max_alarm_share``, ``max_missing_share``, ``max_drift``: limits reported in ``Summary.exceeded``; nothing is
+      raised here. ``max_drift`` is a population stability index, beyond chance.
     - ``date`` (YYYY-MM-DD) replaces ``{date}`` in input and output; defaults to today in UTC.
     - ``workers``: number of processes that share the units, 1 if None; a unit is never split.
     - ``executor``: ``local``, or ``ray`` for actors on the machines of a Ray cluster (``serving.ray_actors``), with
@@ -139,6 +141,8 @@ def score_batch(
     start = time.perf_counter()
     limits = {"max-bad-share": max_bad_share, "max-alarm-share": max_alarm_share}
     _check_options(workers, executor, bad_rows, str(output), limits | {"max-missing-share": max_missing_share})
+    if max_drift is not None and not 0 <= max_drift < math.inf:
+        raise UsageError(f"--max-drift must be at least 0, not {max_drift:g}")
     location, folder = place_date(str(input), date), Path(place_date(str(output), date))
     check_output(folder, Path(location))
     # Actors of a cluster score elsewhere: the GPU that is required is theirs.
@@ -193,9 +197,16 @@ def score_batch(
         str(folder), manifest["rows"], manifest["anomalies"], len(plan.units) - len(done), len(done), scorer.alpha,
         name, model_version, artifact.sha256, round(time.perf_counter() - start, 3), manifest.get("fdr_selected"),
         manifest["dead"], manifest["alarm_share"], manifest["shares"], manifest["doubts"],
-        watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share),
+        watch.exceeded(manifest["shares"], manifest["alarm_share"], max_alarm_share, max_missing_share)
+        + _drifted(artifact.metadata.get("profile"), manifest, max_drift),
         manifest.get("waiting", {}), manifest.get("drift", {}),
     )  # fmt: skip
+
+
+def _drifted(profile: dict[str, Any] | None, manifest: dict[str, Any], limit: float | None) -> list[str]:
+    """The columns that drifted beyond a limit; none without one."""
+    bins = {} if limit is None else watch.total(manifest["parts"])["bins"]
+    return [f"--max-drift: {said}" for said in watch.moved(profile, bins, limit or 0.0)]
 
 
 def _check_options(
@@ -301,9 +312,7 @@ def _is_written(folder: Path, manifest: dict[str, Any]) -> bool:
 def _manifest(
     plan: Plan, lineage: Lineage, metadata: dict[str, Any], chosen: dict[str, Any], commits: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    counts, rows = watch.no_counts(), sum(c["rows"] for c in commits)
-    for commit in commits:
-        counts = watch.add(counts, watch.counts_of(commit))
+    counts, rows = watch.total(commits), sum(c["rows"] for c in commits)
     doubts, unseen = watch.doubts(metadata, counts, plan.settings.alpha), unseen_of(commits)
     if unseen.rows:
         doubts.append(unseen.text())

@@ -75,6 +75,12 @@ MaxMissingShare = Annotated[
     float | None,
     typer.Option(help="The same if more than this share of a column's values is missing or non-finite."),
 ]
+MaxDrift = Annotated[
+    float | None,
+    typer.Option(
+        help="The same if a column's stability index against training exceeds this and chance; 0.25 is a lot."
+    ),
+]
 Row = Annotated[
     list[str] | None,
     typer.Option(

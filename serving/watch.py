@@ -70,6 +70,14 @@ def _count(column: Mapping[str, Any], feed: np.ndarray, values: Mapping[str, int
     return {"missing": int(np.isnan(feed).sum()), "clipped": int(np.isinf(feed).sum())}
 
 
+def total(commits: Iterable[Mapping[str, Any]]) -> Counts:
+    """The counts of a run, from the commits of its units."""
+    counts = no_counts()
+    for commit in commits:
+        counts = add(counts, counts_of(commit))
+    return counts
+
+
 def add(first: Counts, second: Counts) -> Counts:
     """The sum of two counts."""
     columns = {name: dict(counts) for name, counts in first["columns"].items()}
@@ -138,18 +146,18 @@ def drift(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]]) -> d
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def moved(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]]) -> list[str]:
-    """A sentence for each column whose values are distributed differently from training, beyond chance."""
+def moved(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]], limit: float = MOVED) -> list[str]:
+    """A sentence for each column whose stability index exceeds ``limit`` and what chance explains."""
     said = []
     for name, value in drift(profile, bins).items():
         assert profile is not None
         held, counts = profile["columns"][name], np.array(bins[name])
-        if value <= MOVED + stability(np.array(held["shares"]), counts, profile["rows"])[1]:
+        if value <= limit + stability(np.array(held["shares"]), counts, profile["rows"])[1]:
             continue
         now = counts / counts.sum()
         at = int((now - held["shares"]).argmax())
         said.append(
-            f"column {name!r}: its values have moved (stability index {value:.3g}, limit {MOVED:g} and chance): "
+            f"column {name!r}: its values have moved (stability index {value:.3g}, limit {limit:g} and chance): "
             f"{_percent(now[at])} {_bin(held, at)}, {_percent(held['shares'][at])} in training"
         )
     return said

@@ -37,6 +37,7 @@ def score(
     require_rows: options.RequireRows = None,
     max_alarm_share: options.MaxAlarmShare = None,
     max_missing_share: options.MaxMissingShare = None,
+    max_drift: options.MaxDrift = None,
     date: options.Day = None,
     workers: options.Workers = None,
     executor: options.Executor = None,
@@ -59,8 +60,8 @@ def score(
         score__fdr=fdr, score__explain=explain, score__wait=wait, score__workers=workers,
         score__keep=split_names(keep), score__bad_rows=bad_rows, score__max_bad_share=max_bad_share,
         score__require_rows=require_rows, score__max_alarm_share=max_alarm_share,
-        score__max_missing_share=max_missing_share, score__date=date, score__executor=executor,
-        score__require_gpu=require_gpu, registry__tracking_uri=tracking,
+        score__max_missing_share=max_missing_share, score__max_drift=max_drift, score__date=date,
+        score__executor=executor, score__require_gpu=require_gpu, registry__tracking_uri=tracking,
     )  # fmt: skip
     summary = run(registry_for(str(settings.score.model), settings), settings, new_run)
     show(summary.to_dict()) if as_json else print(summary.report())

@@ -43,18 +43,20 @@ def score_batch(
     require_rows: bool | None = None,
     max_alarm_share: float | None = None,
     max_missing_share: float | None = None,
+    max_drift: float | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score and recount; ``{date}`` in ``input`` and ``output`` becomes ``date``, or the day of the scheduled start.
 
     ``config`` is a YAML file of settings, ``overrides`` dotted keys such as ``score.executor``; arguments win.
-    Fails after writing everything if a limit (``max_alarm_share``, ``max_missing_share``) is exceeded.
+    Fails after writing everything if a limit (``max_alarm_share``, ``max_missing_share``, ``max_drift``) is exceeded.
     Give ``date`` (YYYY-MM-DD) to score a past day again. A repeated run keeps its scheduled day (UTC) and continues.
     """
     given = {
         "model": model, "input": input, "output": output, "alpha": alpha, "explain": explain, "date": date,
         "keep": keep, "bad_rows": bad_rows, "max_bad_share": max_bad_share, "require_rows": require_rows,
         "max_alarm_share": max_alarm_share, "max_missing_share": max_missing_share,
+        "max_drift": max_drift,
     }  # fmt: skip
     chosen = {f"score.{key}": value for key, value in given.items() if value is not None}
     settings = load_settings(config, dict(overrides or {}) | chosen)

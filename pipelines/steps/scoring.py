@@ -40,7 +40,8 @@ def score(registry: Registry | None, settings: Settings, new_run: bool = False) 
         path, str(chosen.input), str(chosen.output), alpha=chosen.alpha, explain=chosen.explain, fdr=chosen.fdr,
         keep=chosen.keep, bad_rows=chosen.bad_rows, max_bad_share=chosen.max_bad_share,
         require_rows=chosen.require_rows, max_alarm_share=chosen.max_alarm_share,
-        max_missing_share=chosen.max_missing_share, date=chosen.date, workers=chosen.workers, new_run=new_run,
+        max_missing_share=chosen.max_missing_share, max_drift=chosen.max_drift,
+        date=chosen.date, workers=chosen.workers, new_run=new_run,
         wait=chosen.wait, executor=chosen.executor, require_gpu=chosen.require_gpu, **identity,
     )  # fmt: skip
     if registry is not None and found is not None:

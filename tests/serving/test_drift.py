@@ -7,6 +7,7 @@ import onnx
 import pandas as pd
 import pytest
 from serving_data import fill, good, resealed, table
+from test_batch import run
 
 from serving import watch
 from serving.artifact import load_artifact
@@ -100,6 +101,18 @@ def test_a_run_says_what_has_moved(artifact, tmp_path, capsys):
     (said,) = [d for d in found.doubts if "moved" in d]
     assert said.startswith("column 'amount'") and f"warning: {said}" in capsys.readouterr().err
     assert json.loads((tmp_path / "b" / "_manifest.json").read_text())["drift"] == found.drift
+
+
+@pytest.mark.parametrize(("limit", "code"), [("0.3", 4), ("9", 0), ("-1", 2)])
+def test_a_limit_of_drift_ends_with_exit_4_after_everything_is_written(artifact, tmp_path, environment, limit, code):
+    frame = table(800, 7)
+    frame.assign(amount=frame["amount"] * 3 + 5).to_csv(tmp_path / "x.csv", index=False)
+    arguments = ("score", "--model", artifact, "--input", tmp_path / "x.csv", "--output", tmp_path / "out")
+    for _ in range(2):  # also for a folder that is finished
+        done = run(environment, *arguments, "--max-drift", limit)
+        assert done.returncode == code, done.stderr
+        assert ("error: --max-drift" in done.stderr.replace("\n", " ")) == (code != 0)
+    assert code == 2 or len(pd.read_parquet(tmp_path / "out")) == 800
 
 
 def other_model(artifact, path):
