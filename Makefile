@@ -14,7 +14,7 @@ help:
 	@echo "make demo       environment, install, the whole product on real data, into runs/"
 	@echo "make test       environment, install, tests (about 25 minutes on 2 cores)"
 	@echo "make test-rounding  the tests that train, again under other floating-point roundings"
-	@echo "make test-services  schedules, and scoring on a Ray cluster, with servers of their own on loopback"
+	@echo "make test-services  schedules, Ray clusters and Redis, with servers of their own on loopback"
 	@echo "make test-full  every law on every model, slow checks included"
 	@echo "make soak       1,000 faults injected into batch runs and streams, each record counted"
 	@echo "make lint       style, types and import directions"

@@ -97,7 +97,7 @@ def store_of(output: str) -> Store:
     if not output.startswith(("redis://", "rediss://")):
         return Files(Path(output))
     try:
-        from serving.redis_letters import SharedLetters
+        from serving.redis.letters import SharedLetters
     except ImportError as error:
         raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
     return SharedLetters(output)

@@ -41,7 +41,7 @@ def verify(place: str) -> tuple[Figures, str]:
 
 def _shared() -> Any:
     try:
-        from serving import redis_report
+        from serving.redis import report
     except ImportError as error:
         raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
-    return redis_report
+    return report

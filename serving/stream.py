@@ -80,7 +80,7 @@ def run_stream(
     - ``follow`` waits for more records at the end; ``replay`` scores the dead letters again.
     - ``fdr`` adds ``fdr_selected`` by the online rule of ``serving.discovery``, with its state in the cursor.
     - ``wait``: seconds to wait for another stream that writes this output.
-    - ``sharing``: how workers of a Redis stream share it (``serving.redis_group.Sharing``).
+    - ``sharing``: how workers of a Redis stream share it (``serving.redis.group.Sharing``).
     - ``on_alarm``: a program or URL that receives each anomaly (``serving.alarms``).
 
     Raises UsageError, DataError, IntegrityError, TemporaryError.
@@ -142,9 +142,9 @@ def _share(
     events: Events,
     **options: Any,
 ) -> int:
-    """As ``serving.group.run_group``, which needs an extra."""
+    """As ``serving.redis.loop.run_group``, which needs an extra."""
     try:
-        from serving.group import Sharing, check_options, run_group
+        from serving.redis.loop import Sharing, check_options, run_group
     except ImportError as error:
         raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
     check_options(model, unsupported)

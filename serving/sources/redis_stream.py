@@ -15,8 +15,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from serving.errors import DataError, UsageError
-from serving.redis_entries import START, Fields, Id, Info, fingerprint, id_of, id_text, info_of, position_of, record_of
-from serving.redis_server import Address, Outage, Unreachable, answers, client, connected, parse
+from serving.redis.entries import START, Fields, Id, Info, fingerprint, id_of, id_text, info_of, position_of, record_of
+from serving.redis.server import Address, Outage, Unreachable, answers, client, connected, parse
 from serving.sources import PAUSE, Cursor, Gap, Record, Standing
 from serving.wording import counted, say
 

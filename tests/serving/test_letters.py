@@ -14,7 +14,7 @@ from pipelines.errors import UsageError as Unconfirmed
 from serving.errors import TemporaryError, UsageError
 from serving.lease import Lease
 from serving.letters import kind_of, masked_reason, masked_record, store_of
-from serving.redis_report import status, verify
+from serving.redis.report import status, verify
 from serving.sinks import lease_of
 from serving.stream import run_stream
 

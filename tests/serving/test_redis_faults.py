@@ -10,7 +10,7 @@ import pytest
 from serving_data import command
 from test_stream import lines
 
-from serving.redis_report import verify
+from serving.redis.report import verify
 
 SECONDS = 30
 SHARING = ("--max-rows", "10", "--min-idle", "1", "--max-deliveries", "99")

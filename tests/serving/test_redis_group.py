@@ -14,8 +14,8 @@ from test_stream_faults import wait_until
 
 from serving.errors import DataError, UsageError
 from serving.records import Outcome
-from serving.redis_group import Group, Sharing, addresses
-from serving.redis_report import verify
+from serving.redis.group import Group, Sharing, addresses
+from serving.redis.report import verify
 from serving.sinks import DeadLetter
 from serving.stream import run_stream
 

@@ -8,7 +8,9 @@ from serving_data import good
 from test_redis_group import fill, letters, opened
 
 from serving.errors import IntegrityError, UsageError
-from serving.redis_report import status, status_lines, verify, verify_line
+from serving.redis.report import status, status_lines, verify, verify_line
+
+pytestmark = pytest.mark.services
 
 
 def test_status_and_verify_of_a_shared_output(server, environment):

@@ -17,10 +17,10 @@ from test_sources import Reader
 from test_stream import BAD, check_exactly_once, lines, read_output, run, wait_for
 from test_stream_faults import start, wait_until
 
-from serving import redis_server
 from serving.errors import DataError, DependencyError, ServingError, UsageError
-from serving.redis_entries import position_of
-from serving.redis_server import parse
+from serving.redis import server as redis_server
+from serving.redis.entries import position_of
+from serving.redis.server import parse
 from serving.sources import find_source, standing
 from serving.stream import run_stream
 

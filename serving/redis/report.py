@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from serving.errors import IntegrityError, UsageError
-from serving.redis_entries import id_of, id_text
-from serving.redis_group import COUNTS, DEAD, output_address
-from serving.redis_server import Address, answers, client
+from serving.redis.entries import id_of, id_text
+from serving.redis.group import COUNTS, DEAD, output_address
+from serving.redis.server import Address, answers, client
 from serving.wording import counted
 
 COUNTED = ("read", "scored", "anomalies", "dead", "deleted", "lost", "skipped", "dropped")

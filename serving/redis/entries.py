@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.errors import DataError
-from serving.redis_server import Address
+from serving.redis.server import Address
 from serving.sources import LARGEST_KEPT, Record
 
 Id = tuple[int, int]  # milliseconds and sequence number

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from serving.letters import Key, Letter
-from serving.redis_entries import id_of, position_of
-from serving.redis_group import COUNTS
-from serving.redis_report import Shared
-from serving.redis_server import answers
+from serving.redis.entries import id_of, position_of
+from serving.redis.group import COUNTS
+from serving.redis.report import Shared
+from serving.redis.server import answers
 
 # Counts what was removed, since `verify` compares the counts.
 DROP = """

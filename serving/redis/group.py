@@ -11,11 +11,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from serving import redis_scripts as scripts
 from serving.errors import DataError, UsageError
 from serving.records import Outcome
-from serving.redis_entries import START, Fields, Id, id_of, id_text, record_of
-from serving.redis_server import Address, Outage, Unreachable, answers, connected, parse
+from serving.redis import scripts
+from serving.redis.entries import START, Fields, Id, id_of, id_text, record_of
+from serving.redis.server import Address, Outage, Unreachable, answers, connected, parse
 from serving.sinks.lines import line_of
 from serving.sources import PAUSE, Record
 from serving.wording import say

@@ -16,7 +16,7 @@ from serving.errors import UsageError
 from serving.events import Events
 from serving.freshness import Freshness
 from serving.records import Outcome, Scoring, score_records
-from serving.redis_group import Group, Pending, Sharing, addresses
+from serving.redis.group import Group, Pending, Sharing, addresses
 from serving.running import CurrentModel, Totals, micro_batch, report, signals
 from serving.sinks import DeadLetter
 from serving.wording import counted

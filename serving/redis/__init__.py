@@ -1,0 +1,1 @@
+"""Streams of Redis: addresses and entries, and workers that share one (docs/delivery.md, "Shared streams")."""
