@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from serving_data import table
 
 from serving.batch import open_scores, score_batch
@@ -19,10 +20,18 @@ try:
 except ImportError:
     ray = None
 pytestmark = [
+    pytest.mark.timeout(600),
     pytest.mark.services,
     pytest.mark.skipif(ray is None and not REQUIRED, reason="Ray is not installed: pip install 'ganlib[ray]'"),
 ]
 FILES, ROWS = 40, 30
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory):
+    """One test at a time: clusters that start at the same time may choose the same port."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        yield
 
 
 @pytest.fixture(scope="module")
