@@ -5,6 +5,7 @@ import sqlite3
 import sys
 
 import numpy as np
+import onnx
 import pandas as pd
 
 from serving.opening.hashes import hashes_of
@@ -91,3 +92,18 @@ def command(artifact, source, output, *extra):
     """A stream's command line."""
     parts = [sys.executable, "-m", "serving", "stream", "--model", artifact, "--input", source, "--output", output]
     return [*map(str, parts), "--deadline", "0.05", *extra]
+
+
+LEVELS = {
+    "keys": ["m0", "m1"], "centres": [[300.0, 0.0], [295.0, 0.5]], "scales": [[2.0, 0.5], [4.0, 0.25]],
+    "centre": [298.0, 0.25], "scale": [3.0, 0.4],
+}  # fmt: skip
+
+
+def with_levels(path, levels, **other):
+    """The bytes of a model of windows that reads them relative to levels."""
+    model = onnx.load(path)
+    values = {"windows": json.dumps({**WINDOWS, "levels": levels}), "format_version": "5", **other}
+    for entry in model.metadata_props:
+        entry.value = values.get(entry.key, entry.value)
+    return resealed(model)

@@ -3,10 +3,9 @@
 import json
 
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
-from serving_data import WINDOWS, readings, resealed
+from serving_data import LEVELS, WINDOWS, readings, with_levels
 
 from serving import feeding, plan
 from serving.artifact import load_artifact
@@ -17,20 +16,6 @@ from serving.scorer import Scorer
 from serving.stream import run_stream
 from serving.verify import verify
 from serving.windows import Windows
-
-LEVELS = {
-    "keys": ["m0", "m1"], "centres": [[300.0, 0.0], [295.0, 0.5]], "scales": [[2.0, 0.5], [4.0, 0.25]],
-    "centre": [298.0, 0.25], "scale": [3.0, 0.4],
-}  # fmt: skip
-
-
-def with_levels(path, levels, **other):
-    """The bytes of a model of windows that reads them relative to levels."""
-    model = onnx.load(path)
-    values = {"windows": json.dumps({**WINDOWS, "levels": levels}), "format_version": "5", **other}
-    for entry in model.metadata_props:
-        entry.value = values.get(entry.key, entry.value)
-    return resealed(model)
 
 
 @pytest.fixture(scope="module")

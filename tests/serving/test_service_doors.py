@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from service_data import Running, assembled, records
-from serving_data import table, waves
+from serving_data import LEVELS, table, waves, with_levels
 
 from serving.artifact import load_artifact
 from serving.batch import open_scores, score_batch
@@ -192,7 +192,6 @@ def test_windows_with_their_key(windowed):
 
 
 def test_windows_relative_to_levels_need_their_key(windowed, tmp_path):
-    from test_levels import LEVELS, with_levels
 
     path = tmp_path / "levelled.onnx"
     path.write_bytes(with_levels(windowed[1], LEVELS))
