@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from pipelines.errors import UsageError
 from serving.files import is_url, is_utf8
+from serving.redis import is_redis
 from serving.secrets import holds_secret, remember
 
 
@@ -31,8 +32,9 @@ def _no_secret(value: str) -> str:
 
 
 def _stream_output(value: str) -> str:
-    redis = value.startswith(("redis://", "rediss://"))
-    return _no_secret_uri(value) if redis or value.startswith(("env:", "file:")) else _local(_no_secret(value))
+    if is_redis(value) or value.startswith(("env:", "file:")):
+        return _no_secret_uri(value)
+    return _local(_no_secret(value))
 
 
 def _local(value: str) -> str:

@@ -136,10 +136,9 @@ def serve(
     """Score requests by HTTP, until SIGTERM; needs the extra `serve`."""
     from serving.service.command import run_service
 
-    limits = options.given(
-        host=host, port=port, alpha=alpha, max_rows=max_rows, max_body=max_body, max_queue=max_queue,
-        max_wait=None if max_wait_ms is None else max_wait_ms / 1000,
-    )  # fmt: skip
+    limits = options.service_limits(
+        max_wait_ms, host=host, port=port, alpha=alpha, max_rows=max_rows, max_body=max_body, max_queue=max_queue
+    )
     raise typer.Exit(run_service(model, token_file=token_file, log_format=log_format, **limits))
 
 

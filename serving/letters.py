@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from serving.errors import UsageError
 from serving.files import disk_errors
 from serving.lease import Lease
 from serving.readonly import ask
+from serving.redis import is_redis, leaf
 from serving.sinks import lease_of, state_of
 from serving.sinks.counts import count_removed
 from serving.sinks.state import StateDatabase
@@ -94,13 +95,7 @@ class Files:
 
 def store_of(output: str) -> Store:
     """The dead letters of an output: FILE.db, FILE.jsonl or redis://HOST:PORT/DB/KEY."""
-    if not output.startswith(("redis://", "rediss://")):
-        return Files(Path(output))
-    try:
-        from serving.redis.letters import SharedLetters
-    except ImportError as error:
-        raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
-    return SharedLetters(output)
+    return cast(Store, leaf("letters").SharedLetters(output)) if is_redis(output) else Files(Path(output))
 
 
 # ---------------------------------------------------------------- reasons and records without values

@@ -153,6 +153,11 @@ TokenFile = Annotated[
 ]
 
 
+def service_limits(max_wait_ms: float | None, **options: Any) -> dict[str, Any]:
+    """The limits of a service that were given, in its units."""
+    return given(max_wait=None if max_wait_ms is None else max_wait_ms / 1000, **options)
+
+
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given; the others keep their defaults."""
     return {name: value for name, value in options.items() if value is not None}

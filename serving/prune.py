@@ -18,6 +18,7 @@ from serving.files import disk_errors
 from serving.lease import Lease
 from serving.pruning import Pruning, Removed
 from serving.readonly import ask, tables
+from serving.redis import is_redis
 from serving.sinks import lease_of, state_of
 from serving.sinks.counts import count_removed
 from serving.sinks.rewrite import committed, lines_of, rewrite
@@ -49,7 +50,7 @@ def _work(text: str, pruning: Pruning) -> Callable[[], Iterator[Removed]]:
         queue = Path(text.removeprefix(QUEUE))
         last = _read_by_all(queue, pruning.scored_by)
         return lambda: _queue(queue, last, pruning)
-    if text.startswith(("redis://", "rediss://")):
+    if is_redis(text):
         raise UsageError("prune removes files and rows of SQLite; trim a Redis stream with XTRIM KEY MINID ~ ID")
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
     if path.is_dir() or prune_runs.leftover(path).is_dir():

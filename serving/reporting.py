@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving.errors import UsageError
+from serving.redis import is_redis, leaf
 
 Figures = dict[str, Any]
 
@@ -17,31 +17,23 @@ def status(place: str) -> tuple[Figures, Callable[[], str]]:
     Raises UsageError if the place holds no output, TemporaryError if its database is locked, and DependencyError if its
     server does not answer.
     """
-    if not place.startswith(("redis://", "rediss://")):
+    if not is_redis(place):
         from serving import status as local
 
         found = local.status(Path(place))
         return found, lambda: local.text(found)
-    shared = _shared()
+    shared = leaf("report")
     figures = shared.status(place)
     return figures, lambda: "\n".join(shared.status_lines(figures))
 
 
 def verify(place: str) -> tuple[Figures, str]:
     """Counts of a verified output, and one line of text; raises UsageError and IntegrityError."""
-    if not place.startswith(("redis://", "rediss://")):
+    if not is_redis(place):
         from serving import verify as local
 
         found = local.verify(Path(place))
         return found, local.line(found)
-    shared = _shared()
+    shared = leaf("report")
     counts = shared.verify(place)
     return counts, shared.verify_line(counts)
-
-
-def _shared() -> Any:
-    try:
-        from serving.redis import report
-    except ImportError as error:
-        raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
-    return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from serving.lease import Lease
 from serving.memory import Memory
 from serving.model_source import FileSource, ModelSource, PointerSource
 from serving.records import Scoring, score_records
+from serving.redis import is_redis, leaf
 from serving.running import CurrentModel, Totals, micro_batch, report, signals
 from serving.sinks import REPLAY, Commit, DeadLetter, Sink, lease_of, open_sink, sink_of
 from serving.sources import Cursor, Gap, Record, Source, find_source
@@ -93,13 +94,15 @@ def run_stream(
     events = Events(log_format)
     hook = None if on_alarm is None else hook_of(on_alarm)
     current = CurrentModel(model, alpha, explain, events)
-    if _is_redis(output, sharing or {}):
-        unsupported = (("--fdr", fdr is not None), ("--replay", replay), ("--on-alarm", hook is not None))
-        return _share(
-            current, input, str(output), sharing or {}, (*unsupported, ("--wait", wait > 0)), events,
-            max_rows=max_rows, deadline=deadline, explain=explain, follow=follow, keep_record=keep_record,
-            as_json=as_json,
+    if _is_shared(output, sharing or {}):
+        loop = leaf("loop")
+        given = {"--fdr": fdr is not None, "--replay": replay, "--on-alarm": hook is not None, "--wait": wait > 0}
+        loop.check_options(current, given.items())
+        code: int = loop.run_group(
+            current, input, str(output), loop.Sharing(**(sharing or {})), events, max_rows=max_rows, deadline=deadline,
+            explain=explain, follow=follow, keep_record=keep_record, as_json=as_json,
         )  # fmt: skip
+        return code
     output = Path(output)
     if fdr is not None:
         check_calibration(fdr, current.scorer.least_p_value)
@@ -124,31 +127,13 @@ def run_stream(
     return _code(run)
 
 
-def _is_redis(output: str | Path, sharing: Mapping[str, Any]) -> bool:
+def _is_shared(output: str | Path, sharing: Mapping[str, Any]) -> bool:
     """Whether workers share the stream; raises UsageError for options of sharing with another output."""
-    if str(output).startswith(("redis://", "rediss://")):
+    if is_redis(output):
         return True
     if sharing:
         raise UsageError(f"--{min(sharing).replace('_', '-')} is for a redis:// output, which many workers can share")
     return False
-
-
-def _share(
-    model: CurrentModel,
-    input: str,
-    output: str,
-    sharing: Mapping[str, Any],
-    unsupported: Iterable[tuple[str, bool]],
-    events: Events,
-    **options: Any,
-) -> int:
-    """As ``serving.redis.loop.run_group``, which needs an extra."""
-    try:
-        from serving.redis.loop import Sharing, check_options, run_group
-    except ImportError as error:
-        raise UsageError("a redis:// output needs an extra: pip install 'ganlib[redis]'") from error
-    check_options(model, unsupported)
-    return run_group(model, input, output, Sharing(**sharing), events, **options)
 
 
 @contextmanager

@@ -139,28 +139,37 @@ def doubts(metadata: Mapping[str, Any], counts: Counts, alpha: float) -> list[st
 
 def drift(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]]) -> dict[str, float]:
     """The population stability index of each column against training, with three digits, largest first."""
-    found = {}
-    for name, counts in bins.items():
-        shares = np.array((profile or {})["columns"][name]["shares"])
-        found[name] = float(f"{stability(shares, np.array(counts), (profile or {})['rows'])[0]:.3g}")
+    found = {name: float(f"{index:.3g}") for name, (index, _) in _indices(profile, bins).items()}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+def _indices(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]]) -> dict[str, tuple[float, float]]:
+    """By column, the index and what of it chance may explain."""
+    if profile is None:
+        return {}
+    shares = {name: np.array(profile["columns"][name]["shares"]) for name in bins}
+    return {name: stability(shares[name], np.array(counts), profile["rows"]) for name, counts in bins.items()}
+
+
 def moved(profile: Mapping[str, Any] | None, bins: Mapping[str, list[int]], limit: float = MOVED) -> list[str]:
-    """A sentence for each column whose stability index exceeds ``limit`` and what chance explains."""
-    said = []
-    for name, value in drift(profile, bins).items():
-        assert profile is not None
-        held, counts = profile["columns"][name], np.array(bins[name])
-        if value <= limit + stability(np.array(held["shares"]), counts, profile["rows"])[1]:
-            continue
-        now = counts / counts.sum()
-        at = int((now - held["shares"]).argmax())
-        said.append(
-            f"column {name!r}: its values have moved (stability index {value:.3g}, limit {limit:g} and chance): "
-            f"{_percent(now[at])} {_bin(held, at)}, {_percent(held['shares'][at])} in training"
-        )
-    return said
+    """A sentence for each column whose stability index exceeds ``limit`` and what chance explains, largest first."""
+    if profile is None:
+        return []
+    found = sorted(_indices(profile, bins).items(), key=lambda item: -item[1][0])
+    return [
+        _moved(name, profile["columns"][name], bins[name], index, limit)
+        for name, (index, chance) in found
+        if index > limit + chance
+    ]
+
+
+def _moved(name: str, held: Mapping[str, Any], counts: list[int], index: float, limit: float) -> str:
+    now = np.array(counts) / sum(counts)
+    at = int((now - held["shares"]).argmax())
+    return (
+        f"column {name!r}: its values have moved (stability index {index:.3g}, limit {limit:g} and chance): "
+        f"{_percent(now[at])} {_bin(held, at)}, {_percent(held['shares'][at])} in training"
+    )
 
 
 def _bin(held: Mapping[str, Any], at: int) -> str:

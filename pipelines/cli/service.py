@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
 from pipelines.cli.common import Config, Tracking, example, model_source
@@ -39,9 +37,7 @@ def serve(
 
     settings = configured(config, registry__tracking_uri=tracking)
     sources = [model_source(one, settings) for one in model or ()]
-    given: dict[str, Any] = {
-        "host": host, "port": port, "alpha": alpha, "max_rows": max_rows, "max_body": max_body, "max_queue": max_queue,
-        "max_wait": None if max_wait_ms is None else max_wait_ms / 1000,
-    }  # fmt: skip
-    limits = {name: value for name, value in given.items() if value is not None}
+    limits = options.service_limits(
+        max_wait_ms, host=host, port=port, alpha=alpha, max_rows=max_rows, max_body=max_body, max_queue=max_queue
+    )
     raise typer.Exit(run_service(sources, token_file=token_file, log_format=log_format, **limits))

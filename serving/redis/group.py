@@ -90,11 +90,6 @@ def output_address(output: str) -> Address:
     return parse(scheme, rest, options=())
 
 
-def is_redis(place: object) -> bool:
-    """Whether a place is the URL of a Redis key."""
-    return str(place).startswith(("redis://", "rediss://"))
-
-
 def keys_of(output: Address) -> list[bytes]:
     """Scores, dead letters and counts."""
     return [output.key, output.key + DEAD, output.key + COUNTS]
@@ -224,8 +219,8 @@ class Group:
                 with answers(self.source):
                     self.client.xread({self.source.key: "$"}, count=1, block=BLOCK)
                 return
-            except Unreachable:
-                pass  # the next poll reports it
+            except Unreachable as error:
+                self._outage.add(error)
         time.sleep(PAUSE)
 
     def finished(self) -> bool:
