@@ -141,8 +141,8 @@ class Service:
 
     async def docs(self, _: Request) -> Response:
         """The routes and models as a page."""
-        models = [described(name, one.loaded) for name, one in self.models.items() if one.loaded]
-        return HTMLResponse(pages.docs(models))
+        models = [(name, one.loaded) for name, one in self.models.items() if one.loaded]
+        return HTMLResponse(pages.docs([(described(name, held), held.inputs.sample) for name, held in models]))
 
 
 async def _aside(large: bool, work: Callable[[], T]) -> T:

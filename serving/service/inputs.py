@@ -48,6 +48,10 @@ class Inputs(Protocol):
     def example(self) -> str | None:
         """The input that holds examples of more than one value."""
 
+    @property
+    def sample(self) -> dict[str, Any] | None:
+        """A record that the model takes, for documentation; None if it is too long to show."""
+
     def feeds(self, columns: Columns) -> Feeds:
         """Convert columns to feeds; raises DataError for missing columns and for values that do not fit."""
 
@@ -56,6 +60,7 @@ class Inputs(Protocol):
 
 
 _DATATYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
+_SAMPLES = {"number": 1.5, "integer": 3, "boolean": True, "date": "2026-01-01T10:00:00Z", "text": "text"}
 _EXAMPLES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
 
 
@@ -67,6 +72,7 @@ class TableInputs:
     def __init__(self, reader: TableReader) -> None:
         self.reader, self.names = reader, reader.names
         self.ports = [Port(str(c["name"]), _DATATYPES.get(c["kind"], "BYTES")) for c in reader.adapter.columns]
+        self.sample = {str(c["name"]): _sample(c) for c in reader.adapter.columns}
 
     def feeds(self, columns: Columns) -> Feeds:
         """As ``Inputs.feeds``."""
@@ -81,7 +87,7 @@ class TableInputs:
 class ArrayInputs:
     """The column ``x`` of a model of images, series or windows, and the key if windows have levels; see ``Inputs``."""
 
-    example = EXAMPLE
+    example, sample = EXAMPLE, None
 
     def __init__(self, reader: ExampleReader | WindowReader) -> None:
         self.reader, layout = reader, reader.layout
@@ -100,6 +106,13 @@ class ArrayInputs:
         given = columns[EXAMPLE]
         alone = len(self.names) == 1 and isinstance(given, np.ndarray)
         return given if alone else records({name: columns[name] for name in self.names})
+
+
+def _sample(column: Mapping[str, Any]) -> Any:
+    """A value of a column; null for a category without any that are common."""
+    if column["kind"] == "category":
+        return next(iter(column["categories"] or ()), None)
+    return _SAMPLES[column["kind"]]
 
 
 def check(names: list[str], columns: Columns) -> None:

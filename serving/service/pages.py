@@ -6,7 +6,6 @@ import html
 import json
 from typing import Any
 
-_EXAMPLES = {"FP64": 1.5, "FP32": 0.5, "INT64": 3, "BOOL": True, "BYTES": "a", "UINT8": 0}
 ROUTES: tuple[tuple[str, str, str], ...] = (
     ("get", "/", "The models"),
     ("get", "/v2", "Name, version and extensions of the server"),
@@ -97,27 +96,26 @@ _STYLE = (
 )
 
 
-def docs(models: list[dict[str, Any]]) -> str:
-    """The page at /docs."""
+def docs(models: list[tuple[dict[str, Any], dict[str, Any] | None]]) -> str:
+    """The page at /docs, of the metadata of each model and a record that it takes."""
     routes = "".join(
         f"<tr><td>{method.upper()}</td><td><code>{path}</code></td><td>{summary}</td></tr>"
         for method, path, summary in ROUTES
     )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>ganlib serve</title><style>{_STYLE}</style>"
-        f"<h1>ganlib serve</h1><table>{routes}</table>{''.join(map(_model, models))}</html>"
+        f"<h1>ganlib serve</h1><table>{routes}</table>{''.join(_model(*model) for model in models)}</html>"
     )
 
 
-def _model(model: dict[str, Any]) -> str:
+def _model(model: dict[str, Any], sample: dict[str, Any] | None) -> str:
     name, versions = html.escape(model["name"]), html.escape(", ".join(model["versions"]))
     inputs = "".join(
         f"<tr><td>{html.escape(port['name'])}</td><td>{port['datatype']}</td><td>{port['shape']}</td></tr>"
         for port in model["inputs"]
     )
-    simple = all(len(port["shape"]) == 1 for port in model["inputs"])
-    example = {"dataframe_records": [{p["name"]: _EXAMPLES[p["datatype"]] for p in model["inputs"]}]}
-    said = f"<pre>POST /invocations/{name}\n{html.escape(json.dumps(example, indent=1))}</pre>" if simple else ""
+    example = html.escape(json.dumps({"dataframe_records": [sample]}, indent=1))
+    said = f"<pre>POST /invocations/{name}\n{example}</pre>" if sample else ""
     return (
         f"<h2>{name}{f' version {versions}' if versions else ''}</h2>"
         f"<table><tr><th>input</th><th>datatype</th><th>shape</th></tr>{inputs}</table>{said}"

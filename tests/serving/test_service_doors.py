@@ -1,6 +1,8 @@
 """The same row has the same score, p-value and alarm by every door."""
 
+import html
 import json
+import re
 import struct
 
 import numpy as np
@@ -238,3 +240,12 @@ def test_image_files_as_bytes_and_base64(detectors):
         assert outputs_of(post("/v2/models/image/infer", content=head + blob, headers=headers)) == expected
         broken = post("/invocations", json={"instances": [{"x": "AAAA"}]})
         assert broken.status_code == 400 and broken.json()["row"] == 0
+
+
+def test_the_example_of_the_page_is_scored(kinds, artifact, detectors):
+    with Running(assembled(kinds, artifact, detectors["image"][1])) as running:
+        page = html.unescape(running.client.get("/docs").text)
+        found = re.findall(r"<pre>POST (/invocations/\w+)\n(.*?)</pre>", page, re.S)
+        assert [path for path, _ in found] == ["/invocations/kinds", "/invocations/small"]
+        for path, body in found:
+            scores_of(running.client.post(path, content=body, headers={"Content-Type": "application/json"}))
